@@ -1,0 +1,1 @@
+"""Vectors to ids: storage, dense and lexical search. Knows nothing of towers, torch or text encoding."""

@@ -1,0 +1,38 @@
+"""What can go wrong, as one tree; only the command line turns these into text for a person.
+
+    PeepholeError               any failure a user can act on; str() is one line: what, where, remedy
+    ├── InputError              a file or value from the user is wrong (carries path and line when known)
+    ├── FormatVersionError      a model or index written by another version of the format
+    ├── CorruptError            a stored file does not match its manifest
+    └── BusyError               another process is writing to the same folder
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class PeepholeError(Exception):
+    """A failure with one line for a person: what happened, where, and what to do about it."""
+
+
+class InputError(PeepholeError):
+    """A file or value given by the user is wrong; names the file and, when known, its line (from 1)."""
+
+    def __init__(self, problem: str, *, path: Path | str | None = None, line: int | None = None) -> None:
+        place = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
+        super().__init__(f"{place}{problem}")
+        self.path = path
+        self.line = line
+
+
+class FormatVersionError(PeepholeError):
+    """A model or index folder was written in a format this version does not read."""
+
+
+class CorruptError(PeepholeError):
+    """A stored file is missing, truncated or altered."""
+
+
+class BusyError(PeepholeError):
+    """Another process holds the folder's writer lock."""

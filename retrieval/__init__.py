@@ -1,0 +1,1 @@
+"""Text to vectors, and the search that joins towers and index."""
