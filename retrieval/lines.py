@@ -1,0 +1,120 @@
+"""Text files of strangers as numbered lines of Unicode.
+
+In: a path, or "-" for standard input; plain or gzip, told apart by content. Out: lines. Knows nothing of what
+they hold. What is not UTF-8, is damaged or never ends is an InputError that names the file and the line.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from index.errors import InputError
+
+# No document is this long. The limit is what stops a file without line ends, or a small gzip file that
+# unpacks to terabytes, from filling the memory.
+LONGEST_LINE_BYTES = 64 * 1024 * 1024
+
+STANDARD_INPUT = "-"
+_GZIP_MAGIC = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def place(path: Path | str) -> Path | str:
+    """What an error calls a file: its path, or "standard input"."""
+    return "standard input" if str(path) == STANDARD_INPUT else path
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[BinaryIO]:
+    """A buffered binary stream of the file's content, unpacked; standard input is left open afterwards."""
+    if str(path) == STANDARD_INPUT:
+        yield _unpacked(sys.stdin.buffer)
+        return
+    try:
+        stream = Path(path).open("rb")  # noqa: SIM115 (closed below; only the opening is guarded here)
+    except FileNotFoundError as error:
+        raise InputError("no such file; check the path", path=path) from error
+    except IsADirectoryError as error:
+        raise InputError("is a folder where a file is expected", path=path) from error
+    except OSError as error:
+        raise InputError(f"cannot be opened ({error.strerror}); check its permissions", path=path) from error
+    with stream:
+        yield _unpacked(stream)
+
+
+def _unpacked(stream: BinaryIO) -> BinaryIO:
+    buffered = (
+        stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
+    )
+    if buffered.peek(2)[:2] == _GZIP_MAGIC:
+        return cast(BinaryIO, gzip.GzipFile(fileobj=buffered))
+    return buffered
+
+
+def read_lines(path: Path | str) -> Iterator[str]:
+    """Every line of a file, blank ones too, each without its end (LF or CRLF) and the first without a
+    byte-order mark.
+
+    Raises InputError for a file that cannot be opened, a damaged gzip file, a line that is not UTF-8 (with
+    the byte), and a line longer than `LONGEST_LINE_BYTES`.
+    """
+    number = 0
+    with _opened(path) as stream:
+        while True:
+            number += 1
+            try:
+                raw = stream.readline(LONGEST_LINE_BYTES + 1)
+            except (EOFError, zlib.error, OSError) as error:
+                raise InputError(
+                    f"cannot be read on ({error}); the file is damaged or cut short, fetch it again",
+                    path=place(path),
+                    line=number,
+                ) from error
+            if not raw:
+                return
+            if len(raw) > LONGEST_LINE_BYTES:
+                raise InputError(
+                    f"the line is longer than {LONGEST_LINE_BYTES} bytes; write one record a line",
+                    path=place(path),
+                    line=number,
+                )
+            yield _decoded(raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw, path, number)
+
+
+def _decoded(raw: bytes, path: Path | str, number: int) -> str:
+    try:
+        return raw.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"not UTF-8: byte {error.start} of the line is 0x{raw[error.start]:02x}; convert the file",
+            path=place(path),
+            line=number,
+        ) from error
+
+
+def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """The lines that hold more than white space, with their numbers from 1. Raises as `read_lines` does."""
+    for number, line in enumerate(read_lines(path), 1):
+        if line and not line.isspace():
+            yield number, line
+
+
+def read_text(path: Path) -> str:
+    """The whole of a text file, which is one document, under the same limits as a line of `read_lines`."""
+    lines = []
+    size = 0
+    for number, line in enumerate(read_lines(path), 1):
+        size += len(line)
+        if size > LONGEST_LINE_BYTES:
+            raise InputError(
+                f"the file is longer than {LONGEST_LINE_BYTES} bytes; split it", path=path, line=number
+            )
+        lines.append(line)
+    return "\n".join(lines)

@@ -1,0 +1,129 @@
+import gzip
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from index.errors import InputError
+from retrieval.queries import Query, read_qrels, read_queries, read_query_lines, splits
+
+
+def folder_with(tmp_path: Path, **files: str) -> Path:
+    (tmp_path / "qrels").mkdir(exist_ok=True)
+    for name, content in files.items():
+        path = tmp_path / "queries.jsonl" if name == "queries" else tmp_path / "qrels" / f"{name}.tsv"
+        path.write_text(content)
+    return tmp_path
+
+
+def test_queries_keep_the_order_of_their_file(tmp_path: Path) -> None:
+    folder = folder_with(
+        tmp_path, queries='{"_id": "q2", "text": "b"}\n{"_id": "q1", "text": "", "metadata": {}}\n'
+    )
+    assert read_queries(folder) == [Query("q2", "b"), Query("q1", "")]
+    (folder / "queries.jsonl").unlink()
+    (folder / "queries.jsonl.gz").write_bytes(gzip.compress(b'{"_id": "q", "text": "z"}'))
+    assert read_queries(folder) == [Query("q", "z")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"_id": "q"}', ':1: no "text"'),
+        ('{"text": "q"}', ':1: no "_id"'),
+        ('{"_id": "q", "text": 3}', ':1: "text" is not text but int'),
+        (
+            '{"_id": "q", "text": "x"}\n{"_id": "q", "text": "y"}',
+            ":2: \"_id\" 'q' was already used on line 1",
+        ),
+        ("", ": holds no queries"),
+    ],
+)
+def test_broken_queries_name_their_line(tmp_path: Path, content: str, message: str) -> None:
+    folder = folder_with(tmp_path, queries=content)
+    with pytest.raises(InputError) as caught:
+        read_queries(folder)
+    assert str(caught.value).startswith(f"{folder / 'queries.jsonl'}{message}")
+
+
+def test_folder_without_queries_is_no_beir_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no queries\.jsonl"):
+        read_queries(tmp_path)
+
+
+def test_qrels_are_graded_and_their_header_is_optional(tmp_path: Path) -> None:
+    judged = "q1\td1\t2\nq1\td2\t0\n\nq2\tq2\t-1\r\nq1\td1\t2\n"
+    folder = folder_with(tmp_path, test="query-id\tcorpus-id\tscore\n" + judged, dev=judged)
+    expected = {"q1": {"d1": 2, "d2": 0}, "q2": {"q2": -1}}
+    assert read_qrels(folder, "test") == read_qrels(folder, "dev") == expected
+    assert read_qrels(folder, "dev", query_ids={"q1", "q2"}, document_ids={"d1", "d2", "q2"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("q1\td1\n", ":1: 2 columns"),
+        ("q1 0 d1 1\n", ":1: 1 columns"),
+        ("q1\td1\t1.0\n", ":1: grade '1.0' is not a whole number"),
+        ("q1\td1\t1\nq1\td2\tyes\n", ":2: grade 'yes'"),
+        ("q1\td1\t99999999999\n", ":1: grade"),
+        ("q1\td1\t1\nq1\td1\t2\n", ":2: grades 'd1' for query 'q1' differently"),
+        ("q1\td1\t1\nqx\td1\t1\n", ":2: unknown query 'qx'"),
+        ("q1\tdx\t1\n", ":1: unknown document 'dx'"),
+        ("query-id\tcorpus-id\tscore\n", ": holds no judgements"),
+    ],
+)
+def test_broken_qrels_name_their_line(tmp_path: Path, content: str, message: str) -> None:
+    folder = folder_with(tmp_path, test=content)
+    with pytest.raises(InputError) as caught:
+        read_qrels(folder, "test", query_ids={"q1"}, document_ids={"d1", "d2"})
+    assert str(caught.value).startswith(f"{folder / 'qrels' / 'test.tsv'}{message}")
+
+
+def test_missing_split_names_those_that_exist(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, test="", train="", extra="", dev="")
+    assert splits(folder) == ["train", "dev", "test", "extra"]
+    with pytest.raises(InputError, match="those there: train, dev, test, extra"):
+        read_qrels(folder, "validation")
+    assert splits(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("one query\n\n  {2} \n", [Query("1", "one query"), Query("3", "{2}")]),
+        ("a\tfirst\nb\tsecond\tpart\n", [Query("a", "first"), Query("b", "second\tpart")]),
+        ('{"_id": "x", "text": "t"}\n{"text": "u"}\n', [Query("x", "t"), Query("2", "u")]),
+        ("a\tb\tc\n", [Query("1", "a\tb\tc")]),
+    ],
+)
+def test_query_file_is_read_as_its_first_line_says(
+    tmp_path: Path, content: str, expected: list[Query]
+) -> None:
+    path = tmp_path / "queries"
+    path.write_text(content)
+    assert read_query_lines(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "holds no queries"),
+        ("a\tfirst\nsecond\n", "2: not an id, a tab and a query"),
+        ("a\tfirst\na\tsecond\n", "2: .*already used on line 1"),
+        ('{"text": "t"}\nplain\n', "2: broken JSON"),
+        ('{"query": "t"}\n', '1: no "text"'),
+    ],
+)
+def test_broken_query_file_names_its_line(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "queries"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_query_lines(path)
+
+
+def test_queries_of_a_megabyte_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    query = "word " * 200_000
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(query.encode())))
+    assert read_query_lines("-") == [Query("1", query.strip())]
