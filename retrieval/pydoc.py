@@ -17,13 +17,11 @@ packages change.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
 import shutil
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -32,8 +30,8 @@ from typing import NamedTuple, TypeAlias
 
 from index.errors import InputError, PeepholeError
 from retrieval.docstrings import Docstring, builtin_docstrings, describe, source_docstrings
+from retrieval.packages import STANDARD_LIBRARY, package_roots, sources
 
-STANDARD_LIBRARY = "stdlib"
 DEFAULT_LIMIT = 12_000
 _MARK = "pydoc.json"
 
@@ -41,26 +39,8 @@ _LONGEST_BODY = 2_000
 _FEWEST_BODY_WORDS = 8
 _MOST_SHARING_A_SUMMARY = 3
 
-# Tools that are installed beside libraries; their functions are not what anybody looks up.
-_TOOLS = frozenset({"distutils", "mypy", "mypyc", "pip", "pkg_resources", "setuptools", "torchgen"})
-
-# Tests, and copies of other packages.
-_SKIPPED_FOLDERS = frozenset(
-    {
-        "__pycache__",
-        "_vendor",
-        "ensurepip",
-        "extern",
-        "externals",
-        "idlelib",
-        "lib2to3",
-        "site-packages",
-        "test",
-    }
-    | {"testing", "tests", "thirdparty", "turtledemo", "vendor", "vendored"}
-)
-
-Progress: TypeAlias = Callable[[int, int], None]
+# Called with a stage, how much of it is done, and how much there is.
+Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +87,7 @@ def write_pydoc_corpus(
         raise InputError(
             "exists and was not written by this command; choose another folder or force it", path=output
         )
-    roots = _roots(packages)
+    roots = package_roots(packages)
     entries = _collect(_docstrings(roots), limit, progress)
     if not entries:
         raise InputError(f"no docstrings in {', '.join(sorted(roots))}; name other packages")
@@ -121,51 +101,12 @@ def _may_replace(output: Path) -> bool:
     return output.is_dir() and ((output / _MARK).is_file() or not any(output.iterdir()))
 
 
-def _roots(packages: Sequence[str] | None) -> dict[str, Path]:
-    """Package name to its folder or single file; the standard library first."""
-    paths = sysconfig.get_paths()
-    standard = Path(paths["stdlib"])
-    if packages is None:
-        installed = {
-            name: root for key in ("purelib", "platlib") for name, root in _installed(Path(paths[key]))
-        }
-        return {STANDARD_LIBRARY: standard, **dict(sorted(installed.items()))}
-    roots = {}
-    for name in packages:
-        root = standard if name == STANDARD_LIBRARY else _root_of(name)
-        if root is None:
-            raise InputError(f"no package {name!r} with Python source; install it or leave it out")
-        roots[name] = root
-    return roots
-
-
-def _installed(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in folder.iterdir():
-        public = path.stem.isidentifier() and not path.stem.startswith("_") and path.stem not in _TOOLS
-        if public and ((path / "__init__.py").is_file() or path.suffix == ".py"):
-            yield path.stem, path
-
-
-def _root_of(name: str) -> Path | None:
-    """Where a top-level package or module lies, without importing it."""
-    if not name.isidentifier():
-        return None
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    origin = Path(spec.origin)
-    return origin.parent if origin.name == "__init__.py" else origin
-
-
 def _docstrings(roots: dict[str, Path]) -> Iterator[Docstring]:
     if STANDARD_LIBRARY in roots:
         yield from builtin_docstrings()
-        for file, module in _sources(STANDARD_LIBRARY, roots[STANDARD_LIBRARY]):
+        for file, module in sources(STANDARD_LIBRARY, roots[STANDARD_LIBRARY]):
             yield from _of_file(file, module)
-    others = [_sources(name, root) for name, root in roots.items() if name != STANDARD_LIBRARY]
+    others = [sources(name, root) for name, root in roots.items() if name != STANDARD_LIBRARY]
     for turn in zip_longest(*others):
         for source in turn:
             if source is not None:
@@ -179,28 +120,6 @@ def _of_file(file: Path, module: str) -> Iterator[Docstring]:
         return
     if b'"""' in source or b"'''" in source:
         yield from source_docstrings(source, module)
-
-
-def _sources(name: str, root: Path) -> list[tuple[Path, str]]:
-    """Source files and their module names. First come those near the top, where what people call lies as a
-    rule; at one depth the order is that of the names' hashes, which mixes the folders.
-    """
-    if root.is_file():
-        return [(root, name)]
-    found = []
-    for parent, folders, files in os.walk(root):
-        folders[:] = [
-            folder for folder in folders if folder not in _SKIPPED_FOLDERS and folder.isidentifier()
-        ]
-        for file in files:
-            if file.endswith(".py") and not file.startswith(("test_", "conftest")):
-                parts = Path(parent, file).relative_to(root).with_suffix("").parts
-                parts = parts[:-1] if parts[-1] == "__init__" else parts
-                if name == STANDARD_LIBRARY and parts[0].startswith("_"):
-                    continue  # private modules there are twins of C modules
-                module = ".".join(parts if name == STANDARD_LIBRARY else (name, *parts))
-                found.append((Path(parent, file), module))
-    return sorted(found, key=lambda source: (source[1].count("."), _digest(source[1])))
 
 
 def _collect(docstrings: Iterable[Docstring], limit: int, progress: Progress | None) -> list[_Entry]:
@@ -219,7 +138,7 @@ def _collect(docstrings: Iterable[Docstring], limit: int, progress: Progress | N
             by_body[key] = _Entry(name, title, described.summary, described.body)
             ids.add(name)
         if progress is not None and known is None:
-            progress(len(by_body), limit)
+            progress("documents", len(by_body), limit)
     return sorted(by_body.values())
 
 

@@ -10,12 +10,11 @@ import csv
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
+from index.documents import Scalar
 from index.errors import InputError
 from retrieval.lines import LONGEST_LINE_BYTES, numbered_lines, place, read_lines
-
-Scalar: TypeAlias = str | int | float | bool | None
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -6,8 +6,9 @@ Every draw is seeded, so that equal scores give equal answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,3 +119,26 @@ def _chunks(rounds: int, count: int) -> list[int]:
     """Sizes that add up to `rounds`, each small enough for a (size, count) array to stay small."""
     size = max(1, _CHUNK_CELLS // count)
     return [min(size, rounds - start) for start in range(0, rounds, size)]
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Two named runs, their comparison, and its p value corrected for the contests held beside it."""
+
+    a: str
+    b: str
+    comparison: Comparison
+    corrected_p: float
+
+    def as_json(self) -> dict[str, object]:
+        """Plain numbers and names, flat."""
+        return {"a": self.a, "b": self.b, **asdict(self.comparison), "corrected_p": self.corrected_p}
+
+
+def compare_all(runs: Mapping[str, Scores], measure: str, *, rounds: int = 10_000) -> list[Contest]:
+    """Every pair of runs, the one with the higher mean as `a`, with p values corrected by `holm`."""
+    order = sorted(runs, key=lambda name: -runs[name].mean(measure))
+    pairs = list(combinations(order, 2))
+    comparisons = [compare(runs[a], runs[b], measure, rounds=rounds) for a, b in pairs]
+    corrected = holm([comparison.p_value for comparison in comparisons])
+    return [Contest(a, b, c, p) for (a, b), c, p in zip(pairs, comparisons, corrected, strict=True)]

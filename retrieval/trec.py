@@ -6,12 +6,12 @@ In: a `Run` or a path. Out: the file, or the `Run`. Knows nothing of judgements.
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 
 from index.errors import InputError, PeepholeError
+from index.files import write_atomically
 from retrieval.evaluate import Run, ranking
 from retrieval.lines import numbered_lines, place
 
@@ -25,16 +25,11 @@ def write_trec_run(path: Path | str, run: Run, tag: str = "peephole") -> None:
     """
     path = Path(path)
     _check(tag, "the tag")
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    content = "".join(line for query in run for line in _lines(query, run, tag)).encode()
     try:
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
-            for query in run:
-                file.writelines(_lines(query, run, tag))
-        draft.replace(path)
+        write_atomically(path, content)
     except OSError as error:
         raise PeepholeError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _lines(query: str, run: Run, tag: str) -> list[str]:

@@ -1,10 +1,10 @@
 import json
-import sysconfig
 from pathlib import Path
 
 import pytest
 
 from index.errors import InputError, PeepholeError
+from retrieval import packages as sources_of
 from retrieval import pydoc
 from retrieval.pydoc import PydocCounts, write_pydoc_corpus
 from retrieval.queries import read_qrels, read_queries
@@ -43,7 +43,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     paths = {"stdlib": str(library), "purelib": str(site), "platlib": str(site)}
-    monkeypatch.setattr(sysconfig, "get_paths", lambda: paths)
+    monkeypatch.setattr(sources_of, "get_paths", lambda: paths)
     monkeypatch.setattr(pydoc, "builtin_docstrings", lambda: iter(()))
     monkeypatch.syspath_prepend(site)
     return tmp_path
@@ -103,12 +103,12 @@ def test_the_same_environment_gives_the_same_bytes(packages: Path) -> None:
 
 
 def test_limit_takes_the_standard_library_first_and_progress_counts(packages: Path) -> None:
-    steps: list[tuple[int, int]] = []
-    counts = write_pydoc_corpus(packages / "out", limit=3, progress=lambda done, of: steps.append((done, of)))
+    steps: list[tuple[str, int, int]] = []
+    counts = write_pydoc_corpus(packages / "out", limit=3, progress=lambda *step: steps.append(step))
     ids = [record["_id"] for record in records(packages / "out" / "corpus.jsonl")]
     assert ids == ["fruits.pick", "shelf.put", "single.lone"]
     assert counts.documents == 3
-    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert steps == [("documents", 1, 3), ("documents", 2, 3), ("documents", 3, 3)]
 
 
 def test_split_depends_on_the_query_alone_and_is_about_80_10_10() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from index.errors import InputError
 from retrieval.evaluate import Scores
-from retrieval.significance import compare, holm
+from retrieval.significance import compare, compare_all, holm
 
 
 def scores(values: list[float], order: list[int] | None = None) -> Scores:
@@ -81,3 +81,21 @@ def test_holm_correction_worked_by_hand() -> None:
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_every_pair_is_compared_and_corrected() -> None:
+    random = np.random.default_rng(3)
+    base = random.random(100) * 0.5
+    runs = {
+        "low": scores(list(base)),
+        "high": scores(list(base + 0.3)),
+        "noise": scores(list(random.random(100))),
+    }
+    contests = compare_all(runs, "AP", rounds=500)
+    assert {frozenset((contest.a, contest.b)) for contest in contests} == {
+        frozenset(pair) for pair in itertools.combinations(runs, 2)
+    }
+    assert all(contest.comparison.difference >= 0 for contest in contests)
+    assert [contest.corrected_p for contest in contests] == holm([c.comparison.p_value for c in contests])
+    assert contests[0].as_json()["measure"] == "AP"
+    assert set(contests[0].as_json()) >= {"a", "b", "difference", "low", "high", "p_value", "corrected_p"}

@@ -1,0 +1,105 @@
+"""Small charts as SVG text that an HTML page carries inline.
+
+In: numbers and labels, not yet escaped. Out: one `<svg>` element. It takes its colours from the page, by the
+classes `s0` to `s5` for series and `axis`, `whisker`, `win` and `lose`, so that one chart serves light, dark
+and paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WIDTH = 720
+_LEFT, _RIGHT = 150, 60
+_BAR, _GAP = 15, 12
+SERIES = 6
+
+
+class Bar(NamedTuple):
+    """A value from 0 to 1 with the interval around it; series says which colour."""
+
+    series: int
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], title: str) -> str:
+    """Horizontal bars under a label a group, on an axis from 0 to 1."""
+    parts = []
+    top = 8.0
+    for label, bars in groups:
+        middle = top + len(bars) * _BAR / 2 + 4
+        parts.append(f'<text x="{_LEFT - 10}" y="{middle:.1f}" text-anchor="end">{escape(label)}</text>')
+        for bar in bars:
+            parts.append(_bar(bar, top))
+            top += _BAR
+        top += _GAP
+    axis = "".join(_tick(share / 4, top) for share in range(5))
+    return _svg(axis + "".join(parts), top + 22, title)
+
+
+def _bar(bar: Bar, top: float) -> str:
+    end = _x(bar.value)
+    shown = end
+    whisker = ""
+    if bar.low is not None and bar.high is not None:
+        middle = top + (_BAR - 3) / 2
+        shown = max(end, _x(bar.high))
+        whisker = f'<path class="whisker" d="M{_x(bar.low):.1f} {middle:.1f}H{_x(bar.high):.1f}"/>'
+    return (
+        f'<rect class="s{bar.series % SERIES}" x="{_LEFT}" y="{top:.1f}" width="{max(0.5, end - _LEFT):.1f}" '
+        f'height="{_BAR - 3}"><title>{escape(bar.name)}: {bar.value:.4f}</title></rect>{whisker}'
+        f'<text class="value" x="{shown + 5:.1f}" y="{top + _BAR - 5:.1f}">{bar.value:.3f}</text>'
+    )
+
+
+def _x(value: float) -> float:
+    return _LEFT + min(1.0, max(0.0, value)) * (_WIDTH - _LEFT - _RIGHT)
+
+
+def _tick(value: float, bottom: float) -> str:
+    x = _x(value)
+    return (
+        f'<path class="axis" d="M{x:.1f} 2V{bottom:.1f}"/>'
+        f'<text class="value" x="{x:.1f}" y="{bottom + 14:.1f}" text-anchor="middle">{value:g}</text>'
+    )
+
+
+def difference_chart(differences: NDArray[np.float64], title: str) -> str:
+    """Differences query by query, float64 (n,) from -1 to 1, from the largest win to the largest loss."""
+    height, inner = 180, _WIDTH - _LEFT - _RIGHT
+    ordered = np.sort(differences)[::-1]
+    # A point a pixel is as much as can be seen.
+    picked = ordered[np.linspace(0, len(ordered) - 1, min(len(ordered), inner)).astype(int)]
+    step = inner / len(picked)
+
+    def area(values: NDArray[np.float64], name: str) -> str:
+        middle = height / 2
+        points = [f"M{_LEFT} {middle}"]
+        for place, value in enumerate(values):
+            points.append(f"V{middle - value * (middle - 8):.1f}H{_LEFT + (place + 1) * step:.1f}")
+        return f'<path class="{name}" d="{"".join(points)}V{middle}Z"/>'
+
+    def label(value: float) -> str:
+        y = height / 2 - value * (height / 2 - 8)
+        return (
+            f'<path class="axis" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
+            f'<text class="value" x="{_LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{value:+g}</text>'
+        )
+
+    axes = "".join(label(value) for value in (1.0, 0.5, 0.0, -0.5, -1.0))
+    return _svg(axes + area(picked.clip(0), "win") + area(picked.clip(None, 0), "lose"), height, title)
+
+
+def _svg(content: str, height: float, title: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title>{content}</svg>"
+    )

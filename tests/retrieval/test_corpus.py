@@ -1,0 +1,215 @@
+import csv
+import gzip
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from index.errors import InputError
+from retrieval import lines
+from retrieval.corpus import Document, corpus_fingerprint, read_documents
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def error_of(path: Path | str) -> str:
+    with pytest.raises(InputError) as caught:
+        list(read_documents(path))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_beir_folder_streams_documents_with_metadata(tmp_path: Path) -> None:
+    write(
+        tmp_path / "corpus.jsonl",
+        '{"_id": "a", "title": "T", "text": "x y", "metadata": {"url": "u", "year": 2020}}\n'
+        '\n{"_id": "b", "text": "只", "score": 1.5, "ok": true, "none": null, "list": [1, "é"]}\n',
+    )
+    first, second = read_documents(tmp_path)
+    assert first == Document("a", "T", "x y", {"url": "u", "year": 2020})
+    assert (second.id, second.title, second.text) == ("b", "", "只")
+    assert dict(second.metadata) == {"score": 1.5, "ok": True, "none": None, "list": '[1, "é"]'}
+
+
+def test_metadata_that_is_no_object_is_kept_under_its_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", '{"_id": "a", "text": "x", "metadata": 3}')
+    assert dict(next(read_documents(path)).metadata) == {"metadata": 3}
+
+
+def test_documents_are_read_one_at_a_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", '{"_id": "a", "text": "x"}\nbroken')
+    assert next(read_documents(path)).id == "a"
+
+
+def test_byte_order_mark_crlf_and_blank_lines_are_tolerated(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "c.jsonl", b'\xef\xbb\xbf{"_id": "a", "text": "x"}\r\n  \r\n{"id": "b", "title": "y"}\r\n'
+    )
+    assert [(d.id, d.title, d.text) for d in read_documents(path)] == [("a", "", "x"), ("b", "y", "")]
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl.gz", "corpus.jsonl"])
+def test_gzip_is_told_by_content(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, gzip.compress(b'{"_id": "a", "text": "x"}\n'))
+    assert [d.id for d in read_documents(tmp_path)] == ["a"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_standard_input_is_jsonl(monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
+    content = b'{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n'
+    stream = io.BytesIO(gzip.compress(content) if packed else content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(stream)))  # type: ignore[type-var]
+    documents = read_documents("-")
+    assert next(documents).text == "x"
+    with pytest.raises(InputError, match=r"^standard input:2: .*line 1"):
+        next(documents)
+    assert corpus_fingerprint("-") is None
+
+
+def test_tsv_takes_quotation_marks_as_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.tsv", 'id\ttitle\ttext\tcolour\r\n1\t"T\tsay "hi"\tred\r\n')
+    (document,) = read_documents(path)
+    assert document == Document("1", '"T', 'say "hi"', {"colour": "red"})
+
+
+def test_csv_cells_may_hold_lines_and_be_long(tmp_path: Path) -> None:
+    out = io.StringIO()
+    long = "w " * 100_000
+    csv.writer(out).writerows([["_id", "text", "n"], ["1", "two\nlines, quoted", "5"], [], ["2", long, ""]])
+    first, second = read_documents(write(tmp_path / "c.csv.gz", gzip.compress(out.getvalue().encode())))
+    assert first == Document("1", "", "two\nlines, quoted", {"n": "5"})
+    assert second.text == long
+
+
+def test_folder_of_texts_takes_paths_as_ids_and_headings_as_titles(tmp_path: Path) -> None:
+    write(tmp_path / "b" / "x.md", "# Heading one #\n\nbody\n")
+    write(tmp_path / "a.txt", "plain\ntext\n")
+    write(tmp_path / "c.rst", "Title\n=====\n\nbody *rst*\n")
+    write(tmp_path / "d.MD", "#hashtag no heading")
+    write(tmp_path / ".git" / "x.txt", "hidden")
+    write(tmp_path / "image.png", b"\xff")
+    found = [(d.id, d.title, d.text) for d in read_documents(tmp_path)]
+    assert found == [
+        ("a.txt", "a", "plain\ntext"),
+        ("c.rst", "Title", "body *rst*"),
+        ("d.MD", "d", "#hashtag no heading"),
+        ("b/x.md", "Heading one", "body"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            '{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}',
+            ":2: \"_id\" 'a' was already used on line 1;",
+        ),
+        ('{"_id": "a", "text": "x"}\n\n{"_id": "b", ', ":3: broken JSON"),
+        ("[1]", ":1: not a JSON object"),
+        ('{"text": "x"}', ':1: no "_id"'),
+        ('{"_id": 7, "text": "x"}', ':1: "_id" is not a string but int'),
+        ('{"_id": " ", "text": "x"}', ':1: "_id" is empty'),
+        ('{"_id": "a", "text": ["x"]}', ':1: "text" is not text but list'),
+        ('{"_id": "a", "title": 1}', ':1: "title" is not text but int'),
+        ('{"_id": "a", "body": "x"}', ':1: neither "title" nor "text"'),
+        ('{"_id": "a", "text": "x", "m": NaN}', ":1: broken JSON (NaN is not a JSON number)"),
+        ('{"_id": "a", "text": "x", "m": 1e999}', ':1: "m" holds too large a number'),
+        ('{"_id": "a", "text": "x", "m": [1e999]}', ':1: "m" holds too large a number'),
+        ('{"_id": "a", "text": "\\ud800"}', ":1: broken JSON"),
+        ("[" * 200_000, ":1: broken JSON"),
+        (b'{"_id": "a", "text": "x"}\n{"_id": "\xe9"}', ":2: not UTF-8: byte 9 of the line is 0xe9"),
+        ("", ": holds no documents"),
+        ("\n  \n", ": holds no documents"),
+    ],
+)
+def test_broken_jsonl_is_one_line_with_its_place(tmp_path: Path, content: str | bytes, expected: str) -> None:
+    path = write(tmp_path / "c.jsonl", content)
+    assert error_of(path).startswith(f"{path}{expected}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("c.tsv", "_id\ttext\n1\tx\ty\n", ":2: 3 columns where the header has 2"),
+        ("c.tsv", "_id\ttext\ttext\n", ":1: the header names a column twice"),
+        ("c.tsv", "key\ttext\n1\tx\n", ':2: no "_id"'),
+        ("c.tsv", "_id\ttext\n", ": holds no documents"),
+        ("c.tsv", "", ": holds no documents"),
+        ("c.csv", '_id,text\n1,"x\n', ":2: broken CSV"),
+        ("c.csv", '_id,text\n1,"x\ny"\n1,z', ":4: \"_id\" '1' was already used on line 2"),
+        ("c.xml", "<a/>", ": not a kind of corpus"),
+        ("c.jsonl", gzip.compress(b'{"_id": "a", "text": "x"}\n' * 500)[:-9], ": cannot be read on"),
+        ("c.jsonl", gzip.compress(b"x" * 99)[:10] + b"\xff" * 50, ":1: cannot be read on"),
+    ],
+)
+def test_broken_files_of_other_kinds(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
+    path = write(tmp_path / name, content)
+    if "cannot" in expected:
+        assert expected in error_of(path) or "already used" in error_of(path)
+    else:
+        assert error_of(path).startswith(f"{path}{expected}")
+
+
+def test_missing_path_is_told_before_reading(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        read_documents(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="cannot be read"):
+        corpus_fingerprint(tmp_path / "none.jsonl")
+    with pytest.raises(InputError, match="no such file; check"):
+        list(lines.read_lines(tmp_path / "none"))
+    with pytest.raises(InputError, match="is a folder"):
+        list(lines.read_lines(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open anything")
+def test_unreadable_file_is_an_input_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", "{}")
+    path.chmod(0)
+    assert "cannot be opened" in error_of(path)
+
+
+def test_folder_without_corpus_says_what_it_looked_for(tmp_path: Path) -> None:
+    assert "neither corpus.jsonl nor text files" in error_of(tmp_path)
+
+
+def test_file_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")).write_text("x")
+    except OSError:
+        pytest.skip("the file system takes only UTF-8 names")
+    assert "not UTF-8" in error_of(tmp_path)
+
+
+def test_line_without_end_stops_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE_BYTES", 1000)
+    bomb = write(tmp_path / "c.jsonl", gzip.compress(b'{"_id": "a", "text": "' + b"x" * 1_000_000))
+    assert ":1: the line is longer than 1000 bytes" in error_of(bomb)
+    write(tmp_path / "texts" / "a.txt", "short\n" * 400)
+    assert "the file is longer than 1000 bytes" in error_of(tmp_path / "texts")
+
+
+def test_fingerprint_follows_content_and_names(tmp_path: Path) -> None:
+    corpus = write(tmp_path / "one" / "corpus.jsonl", '{"_id": "a", "text": "x"}')
+    before = corpus_fingerprint(tmp_path / "one")
+    write(tmp_path / "one" / "queries.jsonl", "not part of the corpus")
+    assert corpus_fingerprint(tmp_path / "one") == before
+    write(corpus, '{"_id": "a", "text": "y"}')
+    assert corpus_fingerprint(tmp_path / "one") != before
+    write(tmp_path / "texts" / "a.txt", "x")
+    texts = corpus_fingerprint(tmp_path / "texts")
+    (tmp_path / "texts" / "a.txt").rename(tmp_path / "texts" / "b.txt")
+    assert texts != corpus_fingerprint(tmp_path / "texts")
+
+
+def test_many_documents_round_trip(tmp_path: Path) -> None:
+    wanted = [Document(f"d{i}", f"t{i}", "words " * (i % 5)) for i in range(5000)]
+    rows = (json.dumps({"_id": d.id, "title": d.title, "text": d.text}) for d in wanted)
+    path = write(tmp_path / "c.jsonl.gz", gzip.compress("\n".join(rows).encode()))
+    assert list(read_documents(path)) == wanted
