@@ -19,6 +19,10 @@ _LEFT, _RIGHT = 150, 60
 _BAR, _GAP = 15, 12
 SERIES = 6
 
+# What a reader sees that knows no style sheets, such as a picture viewer; a page overrides them by class.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+_AXIS = 'class="axis" fill="none" stroke="#ccc"'
+
 
 class Bar(NamedTuple):
     """A value from 0 to 1 with the interval around it; series says which colour."""
@@ -45,6 +49,11 @@ def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], title: str) -> str:
     return _svg(axis + "".join(parts), top + 22, title)
 
 
+def key_colour(series: int) -> str:
+    """Attributes that give an SVG shape the colour of a series."""
+    return f'class="s{series % SERIES}" fill="{_COLOURS[series % SERIES]}"'
+
+
 def _bar(bar: Bar, top: float) -> str:
     end = _x(bar.value)
     shown = end
@@ -52,9 +61,11 @@ def _bar(bar: Bar, top: float) -> str:
     if bar.low is not None and bar.high is not None:
         middle = top + (_BAR - 3) / 2
         shown = max(end, _x(bar.high))
-        whisker = f'<path class="whisker" d="M{_x(bar.low):.1f} {middle:.1f}H{_x(bar.high):.1f}"/>'
+        whisker = (
+            f'<path class="whisker" stroke="#000" d="M{_x(bar.low):.1f} {middle:.1f}H{_x(bar.high):.1f}"/>'
+        )
     return (
-        f'<rect class="s{bar.series % SERIES}" x="{_LEFT}" y="{top:.1f}" width="{max(0.5, end - _LEFT):.1f}" '
+        f'<rect {key_colour(bar.series)} x="{_LEFT}" y="{top:.1f}" width="{max(0.5, end - _LEFT):.1f}" '
         f'height="{_BAR - 3}"><title>{escape(bar.name)}: {bar.value:.4f}</title></rect>{whisker}'
         f'<text class="value" x="{shown + 5:.1f}" y="{top + _BAR - 5:.1f}">{bar.value:.3f}</text>'
     )
@@ -67,7 +78,7 @@ def _x(value: float) -> float:
 def _tick(value: float, bottom: float) -> str:
     x = _x(value)
     return (
-        f'<path class="axis" d="M{x:.1f} 2V{bottom:.1f}"/>'
+        f'<path {_AXIS} d="M{x:.1f} 2V{bottom:.1f}"/>'
         f'<text class="value" x="{x:.1f}" y="{bottom + 14:.1f}" text-anchor="middle">{value:g}</text>'
     )
 
@@ -80,22 +91,27 @@ def difference_chart(differences: NDArray[np.float64], title: str) -> str:
     picked = ordered[np.linspace(0, len(ordered) - 1, min(len(ordered), inner)).astype(int)]
     step = inner / len(picked)
 
-    def area(values: NDArray[np.float64], name: str) -> str:
+    def area(values: NDArray[np.float64], name: str, colour: str) -> str:
         middle = height / 2
         points = [f"M{_LEFT} {middle}"]
         for place, value in enumerate(values):
             points.append(f"V{middle - value * (middle - 8):.1f}H{_LEFT + (place + 1) * step:.1f}")
-        return f'<path class="{name}" d="{"".join(points)}V{middle}Z"/>'
+        return f'<path class="{name}" fill="{colour}" d="{"".join(points)}V{middle}Z"/>'
 
     def label(value: float) -> str:
         y = height / 2 - value * (height / 2 - 8)
+        shown = f"{value:+g}" if value else "0"
         return (
-            f'<path class="axis" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
-            f'<text class="value" x="{_LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{value:+g}</text>'
+            f'<path {_AXIS} d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
+            f'<text class="value" x="{_LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>'
         )
 
     axes = "".join(label(value) for value in (1.0, 0.5, 0.0, -0.5, -1.0))
-    return _svg(axes + area(picked.clip(0), "win") + area(picked.clip(None, 0), "lose"), height, title)
+    return _svg(
+        axes + area(picked.clip(0), "win", _COLOURS[2]) + area(picked.clip(None, 0), "lose", _COLOURS[5]),
+        height,
+        title,
+    )
 
 
 def _svg(content: str, height: float, title: str) -> str:

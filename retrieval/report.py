@@ -15,7 +15,7 @@ from pathlib import Path
 from index.errors import PeepholeError
 from index.files import write_atomically
 from retrieval.breakdown import Group, losses, worst_queries
-from retrieval.charts import SERIES, Bar, bar_chart, difference_chart
+from retrieval.charts import Bar, bar_chart, difference_chart, key_colour
 from retrieval.evaluate import Run, Scores, ranking
 from retrieval.page import page, section, table
 from retrieval.queries import Qrels
@@ -126,9 +126,9 @@ def _measures(evaluation: Evaluation) -> str:
 
 def _key(evaluation: Evaluation, mode: str) -> str:
     """The mode's name beside the colour that it has in the charts."""
-    series = list(evaluation.modes).index(mode) % SERIES
-    colour = f'<svg viewBox="0 0 10 10"><rect class="s{series}" width="10" height="10"/></svg>'
-    return f'<span class="key">{colour}</span>{escape(mode)}'
+    colour = key_colour(list(evaluation.modes).index(mode))
+    square = f'<svg viewBox="0 0 10 10"><rect {colour} width="10" height="10"/></svg>'
+    return f'<span class="key">{square}</span>{escape(mode)}'
 
 
 def _number(value: float | None, strong: bool = False) -> str:
