@@ -1,0 +1,442 @@
+"""The `peephole` command: verbs, arguments, progress and printing, nothing else.
+
+Each verb imports what it needs when it runs: a search must not wait for the libraries of training.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from index.errors import PeepholeError
+
+if TYPE_CHECKING:
+    from index.manifest import Manifest
+    from retrieval.search import Hit
+
+F = TypeVar("F", bound=Callable[..., Any])
+Advance = Callable[[str, int, int | None], None]
+
+
+class _Verbs(click.Group):
+    """Turns every failure into one line on standard error; tracebacks are for `--debug`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PeepholeError as error:
+            raise click.ClickException(str(error)) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(
+                f"{place}{error.strerror or error}; free space or check the path"
+            ) from error
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            problem = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise click.ClickException(
+                f"unexpected {problem}; run `peephole --debug ...` and report it"
+            ) from error
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="peephole")
+@click.option("--debug", is_flag=True, help="Show the traceback of an unexpected failure.")
+def verbs(debug: bool) -> None:
+    """Search that a team trains on its own pairs and serves from ordinary CPUs.
+
+    \b
+    peephole corpus pydoc -o data          a data set: the docstrings installed here
+    peephole train data -o my.model        learn from its pairs
+    peephole build data -m my.model -o my.index
+    peephole search my.index "copy a folder"
+    peephole evaluate my.index data        recall and nDCG on held-out queries
+    """  # noqa: D301
+
+
+def main() -> None:
+    """Entry point of the `peephole` command."""
+    for stream in (sys.stdout, sys.stderr):
+        # A title in a language that the terminal's encoding lacks must not end a search.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    verbs(prog_name="peephole")
+
+
+def _json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")(
+        function
+    )
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Advance]:
+    """A bar with rate and remaining time on standard error, if that is a terminal; otherwise silence."""
+    if not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(f"{what}: {stage}", total=total, rate="")
+            speed = bars.tasks[tasks[stage]].speed
+            bars.update(tasks[stage], completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield advance
+
+
+@verbs.group()
+def corpus() -> None:
+    """Make a data set to train and search."""
+
+
+@corpus.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option("--package", "packages", multiple=True, help="Only this package (repeatable).")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=12_000, show_default=True, help="Most documents."
+)
+@_json_option
+def pydoc(output: Path, packages: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Docstrings of the standard library and of the packages installed here, as a BEIR folder.
+
+    A document is a docstring's body, its query the summary line; split by hash into train, dev and test.
+
+    Example: peephole corpus pydoc -o data
+    """
+    from retrieval.pydoc import write_pydoc_corpus
+
+    with _progress("docstrings") as advance:
+        counts = write_pydoc_corpus(
+            output,
+            packages=packages or None,
+            limit=limit,
+            progress=advance,
+        )
+    if as_json:
+        _print_json(asdict(counts))
+    else:
+        click.echo(f"{output}: " + ", ".join(f"{value:,} {name}" for name, value in asdict(counts).items()))
+
+
+@verbs.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Model folder to write.")
+@click.option("--tower", type=click.Choice(["lstm", "cnn", "dnn", "bag"]), default="lstm", show_default=True)
+@click.option(
+    "--paper", is_flag=True, help="The tower exactly as its paper has it, instead of the measured best."
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the pairs.  [default: the recipe's]")
+@click.option("--seed", type=click.IntRange(min=0, max=2**31 - 1), default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on with a training that was cut short.")
+@_json_option
+def train(
+    data: Path,
+    output: Path,
+    tower: Any,
+    paper: bool,
+    epochs: int | None,
+    seed: int,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Train a two-tower model on the pairs of a BEIR folder.
+
+    DATA has corpus.jsonl, queries.jsonl, qrels/train.tsv and, best, qrels/dev.tsv to choose the epoch by.
+    Interrupted (Ctrl-C, or worse), the same command with --resume goes on where it stood.
+
+    Example: peephole train data -o my.model
+    """
+    from dataclasses import replace
+
+    from retrieval.config import preset
+    from retrieval.learn import Recipe, Step
+    from retrieval.train import train as train_model
+
+    recipe = replace(Recipe(seed=seed), **({"epochs": epochs} if epochs else {}))
+    with _progress("training") as advance, _interruptible() as stop:
+
+        def report(step: Step) -> None:
+            dev = "" if step.dev is None else f", dev nDCG@10 {step.dev:.3f}"
+            advance(f"epoch {step.epoch + 1} of {step.epochs}{dev}", step.step, step.steps)
+
+        try:
+            trained = train_model(
+                data, output, preset(tower, paper), recipe, resume=resume, report=report, stop=stop
+            )
+        except KeyboardInterrupt as error:
+            raise click.ClickException(
+                "interrupted; the same command with --resume goes on from here"
+            ) from error
+    if as_json:
+        _print_json(asdict(trained))
+        return
+    click.echo(
+        f"{output}: {trained.tower}, {trained.parameters:,} parameters, {trained.seconds:.0f} s, "
+        f"best epoch {trained.best_epoch}"
+    )
+    for measure, value in trained.dev.items():
+        click.echo(f"  dev {measure:8} {value:.4f}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """While it lasts, Ctrl-C sets what the yielded function tells, and a second Ctrl-C interrupts at once."""
+    import signal
+
+    told = False
+
+    def tell(number: int, frame: object) -> None:
+        nonlocal told
+        told = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, tell)
+    try:
+        yield lambda: told
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@verbs.command()
+@click.argument("corpus", type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "-m", "--model", type=click.Path(path_type=Path), required=True, help="Model folder of `peephole train`."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Index folder to write.")
+@click.option("--resume", is_flag=True, help="Go on with a build that was cut short.")
+@_json_option
+def build(corpus: Path, model: Path, output: Path, resume: bool, as_json: bool) -> None:
+    """Encode a corpus with a model's document tower and publish it as an index.
+
+    CORPUS is a BEIR folder, a .jsonl, .tsv or .csv file (also .gz), a folder of text files, or - for JSONL on
+    standard input. An index
+    already in OUTPUT serves until the new one is whole.
+
+    Example: peephole build data -m my.model -o my.index
+    """
+    from retrieval.build import build as build_index
+
+    with _progress("building") as advance:
+        manifest = build_index(
+            str(corpus) if str(corpus) == "-" else corpus, model, output, resume=resume, report=advance
+        )
+    if as_json:
+        _print_json(_describe(output, manifest))
+    else:
+        click.echo(
+            f"{output}: {manifest.documents:,} documents, {manifest.dimension} dimensions, "
+            f"{manifest.generation}"
+        )
+
+
+@verbs.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("query", nargs=-1)
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Most hits a query.")
+@click.option(
+    "--mode", type=click.Choice(["dense", "lexical", "hybrid"]), default="hybrid", show_default=True
+)
+@click.option(
+    "--queries",
+    "file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Queries from a file, one a line, or - .",
+)
+@click.option("--run", "run_path", type=click.Path(path_type=Path), help="Write the hits as a TREC run.")
+@_json_option
+def search(
+    index: Path,
+    query: tuple[str, ...],
+    k: int,
+    mode: Any,
+    file: Path | None,
+    run_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Search an index. The words after INDEX are one query; --queries gives many.
+
+    \b
+    Example: peephole search my.index list files by size
+    Example: peephole search my.index --queries questions.txt --run hits.trec
+    """  # noqa: D301
+    import time
+
+    from retrieval.queries import Query, read_query_lines
+    from retrieval.search import Retriever
+
+    if bool(query) == (file is not None):
+        raise click.UsageError("give a query, or --queries FILE")
+    asked = (
+        [Query("1", " ".join(query))]
+        if file is None
+        else read_query_lines(str(file) if str(file) == "-" else file)
+    )
+    answers = []
+    with Retriever.open(index) as retriever:
+        for one in asked:
+            start = time.perf_counter()
+            hits = retriever.search(one.text, k, mode)
+            answers.append((one, hits, (time.perf_counter() - start) * 1000))
+    if run_path is not None:
+        from retrieval.trec import write_trec_run
+
+        write_trec_run(run_path, {one.id: {hit.id: hit.score for hit in hits} for one, hits, _ in answers})
+    if as_json:
+        listed = [
+            {
+                "query": one.text,
+                "mode": mode,
+                "took_ms": round(took, 3),
+                "hits": [asdict(hit) for hit in hits],
+            }
+            for one, hits, took in answers
+        ]
+        _print_json(listed if file is not None else listed[0])
+    elif run_path is None:
+        for one, hits, took in answers:
+            _print_hits(one.text, hits, took)
+
+
+def _print_hits(query: str, hits: list[Hit], took_ms: float) -> None:
+    from retrieval.snippet import snippet
+
+    click.echo(f"{click.style(query, bold=True)}  ({len(hits)} hits, {took_ms:.1f} ms)")
+    for hit in hits:
+        title = hit.title if hit.title and hit.title != hit.id else ""
+        click.echo(f"{hit.rank:3}  {hit.score:.3f}  {click.style(hit.id, fg='green')}  {title}".rstrip())
+        pieces = snippet(query, hit.text)
+        if pieces:
+            click.echo(
+                "            "
+                + "".join(click.style(p.text, fg="yellow", bold=True) if p.marked else p.text for p in pieces)
+            )
+    click.echo()
+
+
+@verbs.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--split", default="test", show_default=True, help="Which qrels/SPLIT.tsv to score.")
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(["dense", "lexical", "hybrid"]),
+    multiple=True,
+    help="Only this mode (repeatable).",
+)
+@_json_option
+def evaluate(index: Path, data: Path, split: str, modes: tuple[Any, ...], as_json: bool) -> None:
+    """Score an index on a BEIR folder's judged queries, the whole index as candidates.
+
+    Example: peephole evaluate my.index data --split test
+    """
+    from retrieval.assess import assess
+    from retrieval.evaluate import evaluation_json
+    from retrieval.queries import read_qrels, read_queries
+    from retrieval.search import MODES, Retriever
+
+    queries = {query.id: query.text for query in read_queries(data)}
+    qrels = read_qrels(data, split, query_ids=queries, document_ids=None)
+    with Retriever.open(index) as retriever, _progress("searching") as advance:
+        found = assess(retriever, queries, qrels, modes or MODES, report=advance)
+    if as_json:
+        _print_json(evaluation_json(split, found.scores, ann=found.ann, latency_ms=found.latency_ms))
+        return
+    measures = list(next(iter(found.scores.values())).values)
+    click.echo(f"{index}: {len(qrels):,} {split} queries, {retriever.index.count:,} documents")
+    click.echo("mode     " + "".join(f"{measure:>9}" for measure in measures))
+    for mode, scores in found.scores.items():
+        click.echo(f"{mode:9}" + "".join(f"{scores.mean(measure):9.4f}" for measure in measures))
+    click.echo(
+        "dense index against exact search: "
+        + ", ".join(f"{name} {value:.4f}" for name, value in found.ann.items())
+    )
+    click.echo(
+        "one query, text to hits: "
+        + ", ".join(f"{name} {value:.2f} ms" for name, value in found.latency_ms.items())
+    )
+
+
+def _describe(index: Path, manifest: Manifest) -> dict[str, Any]:
+    facts = asdict(manifest)
+    files = facts.pop("files")
+    return {"index": str(index), **facts, "files": len(files), "bytes": manifest.size_bytes()}
+
+
+@verbs.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@_json_option
+def info(index: Path, as_json: bool) -> None:
+    """What an index holds and what made it.
+
+    Example: peephole info my.index
+    """
+    from index.reader import Index
+
+    with Index.open(index) as opened:
+        facts = _describe(index, opened.manifest)
+    if as_json:
+        _print_json(facts)
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:18} {value}")
+
+
+@verbs.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@_json_option
+def verify(index: Path, as_json: bool) -> None:
+    """Read every byte of an index and compare it with the checksums; fails if anything differs.
+
+    Example: peephole verify my.index
+    """
+    from index.reader import verify as verify_index
+
+    problems = verify_index(index)
+    if as_json:
+        _print_json({"index": str(index), "sound": not problems, "problems": problems})
+    elif not problems:
+        click.echo(f"{index}: sound")
+    if problems:
+        if not as_json:
+            for problem in problems:
+                click.echo(problem, err=True)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

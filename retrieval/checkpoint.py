@@ -1,0 +1,36 @@
+"""A training run on disk, whole at every moment: one safetensors file, replaced atomically.
+
+In and out: named tensors and a JSON-able state. Knows nothing of what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from index.errors import CorruptError
+from index.files import write_atomically
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Replace the checkpoint; after a crash at any moment the file holds either the old or the new one."""
+    from safetensors.torch import save
+
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, save(contiguous, metadata={"state": json.dumps(state)}))
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and state of a checkpoint. Raises CorruptError if the file is not one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads(file.metadata()["state"])
+            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptError(f"{path}: not a checkpoint ({error}); delete it and train again") from error

@@ -1,0 +1,254 @@
+"""The towers at inference, in numpy, from saved weights: no torch.
+
+In: texts. Out: unit embeddings float32 (n, dimension), equal to those of `retrieval.towers` to rounding.
+    Follows its two
+strides: a word's projection is computed when the word is first met and kept; a text joins the projections of
+    its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.config import ModelConfig
+from retrieval.text import Lexicon, Ragged, Vocabulary, ragged
+from retrieval.weights import Table
+
+Array = NDArray[np.float32]
+# What a body does with new words' rows, and with the projections of all words and the texts' word ids.
+Project = Callable[[Array], Array]
+Compose = Callable[[Array, Ragged], Array]
+
+# Words whose projections are kept; past it, all are forgotten and met anew (a corpus has more words than
+# memory should hold).
+_KEPT_BYTES = 96 << 20
+# Texts encoded together: enough to fill matrix products, few enough to stay in cache.
+_BATCH_WORDS = 8192
+
+
+class Encoder:
+    """One tower, ready to encode. Not safe for use by two threads at once: it learns words as it meets them.
+
+    weights: the tower's arrays by their names in `retrieval.towers.Tower`; `table` as a `Table`. limit: words
+        of a text that count.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary: Vocabulary,
+        table: Table,
+        weights: Mapping[str, Any],
+        limit: int,
+    ) -> None:
+        self.dimension = config.dimension
+        self._vocabulary = vocabulary
+        self._table = table
+        self._limit = limit
+        body = {name: np.asarray(array, np.float32) for name, array in weights.items()}
+        self._project, self._compose = _BODIES[config.tower](config, body)
+        self._forget_words()
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """Unit embeddings float32 (n, dimension) of n texts."""
+        embeddings = np.empty((len(texts), self.dimension), np.float32)
+        if self._lexicon.words and self._projected.nbytes > _KEPT_BYTES:
+            self._forget_words()
+        numbered = [self._lexicon.word_ids(text, self._limit) for text in texts]
+        self._learn_words()
+        for rows in _batches(numbered):
+            places = ragged([numbered[row] for row in rows])
+            joined = self._compose(self._projected, places)
+            joined /= np.maximum(np.sqrt(np.einsum("ij,ij->i", joined, joined)), 1e-12)[:, None]
+            embeddings[rows] = joined
+        return embeddings
+
+    def _forget_words(self) -> None:
+        self._lexicon = Lexicon(self._vocabulary)
+        self._projected: Array = np.empty((0, 0), np.float32)
+        self._known = 0
+
+    def _learn_words(self) -> None:
+        known, total = self._known, len(self._lexicon)
+        if known == total:
+            return
+        features = self._lexicon.features(known)
+        projected = self._project(np.add.reduceat(self._table.rows(features.values), features.offsets[:-1]))
+        if total > len(self._projected):
+            grown = np.empty((max(total, 2 * known, 256), projected.shape[1]), np.float32)
+            grown[:known] = self._projected[:known]
+            self._projected = grown
+        self._projected[known:total] = projected
+        self._known = total
+
+
+def _batches(numbered: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Texts of similar length together, about `_BATCH_WORDS` words at a time."""
+    batch: list[int] = []
+    size = 0
+    for row in sorted(range(len(numbered)), key=lambda row: len(numbered[row])):
+        batch.append(row)
+        size += len(numbered[row])
+        if size >= _BATCH_WORDS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _sums(rows: Array, texts: Ragged) -> Array:
+    """Sum of the rows (total words, width) of each text, (texts, width)."""
+    return np.add.reduceat(rows, texts.offsets[:-1], axis=0)
+
+
+def _means(rows: Array, texts: Ragged) -> Array:
+    means: Array = _sums(rows, texts) / texts.lengths()[:, None].astype(np.float32)
+    return means
+
+
+def _bag(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
+    return lambda rows: rows, lambda projected, texts: _means(projected[texts.values], texts)
+
+
+def _dnn(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
+    def compose(projected: Array, texts: Ragged) -> Array:
+        first = np.tanh(_sums(projected[texts.values], texts) + weights["first_bias"])
+        second = np.tanh(first @ weights["second"].T + weights["second_bias"])
+        third: Array = np.tanh(second @ weights["third"].T + weights["third_bias"])
+        return third
+
+    return lambda rows: rows, compose
+
+
+def _cnn(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
+    size = config.hidden
+
+    def project(rows: Array) -> Array:
+        placed = rows @ weights["window"].T if "window" in weights else rows
+        return np.concatenate((placed, rows), 1) if config.residual else placed
+
+    def compose(projected: Array, texts: Ragged) -> Array:
+        places = projected[texts.values]
+        starts = texts.offsets[:-1]
+        features = places[:, size : 2 * size] + weights["window_bias"]
+        before, after = places[:-1, :size].copy(), places[1:, 2 * size : 3 * size].copy()
+        before[starts[1:] - 1] = 0
+        after[starts[1:] - 1] = 0
+        features[1:] += before
+        features[:-1] += after
+        np.tanh(features, out=features)
+        pooled = np.maximum.reduceat(features, starts) if config.pooling == "max" else _means(features, texts)
+        if not config.residual:
+            return np.tanh(pooled @ weights["output"].T)
+        return pooled @ weights["output"].T + _means(places[:, 3 * size :], texts)
+
+    return project, compose
+
+
+def _lstm(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
+    ways = 2 if config.bidirectional else 1
+    layers = [
+        {
+            name: weights[f"layers.{way}.{name}"]
+            for name in ("recurrent", "peepholes", "bias", "input")
+            if f"layers.{way}.{name}" in weights
+        }
+        for way in range(ways)
+    ]
+    gates = len(layers[0]["recurrent"])
+
+    def project(rows: Array) -> Array:
+        if "input" in layers[0]:
+            parts = [rows @ layer["input"].T + layer["bias"] for layer in layers]
+        else:
+            parts = [
+                part + layer["bias"] for part, layer in zip(np.split(rows, ways, 1), layers, strict=True)
+            ]
+        return np.concatenate([*parts, rows] if config.residual else parts, 1)
+
+    def compose(projected: Array, texts: Ragged) -> Array:
+        starts, lengths = texts.offsets[:-1], texts.lengths()
+        last = starts + lengths - 1
+        places = np.arange(len(texts.values))
+        outputs, finals = [], []
+        gather, counts = pack(lengths)
+        for way, layer in enumerate(layers):
+            order = places if way == 0 else np.repeat(starts + last, lengths) - places
+            seen = order[gather]
+            x = projected[texts.values[seen], way * gates : (way + 1) * gates]
+            y = peephole_outputs(x, layer["recurrent"], layer["peepholes"], counts)
+            states = np.empty_like(y)
+            states[seen] = y
+            outputs.append(states)
+            finals.append(states[last if way == 0 else starts])
+        states = outputs[0] if ways == 1 else np.concatenate(outputs, 1)
+        rows = projected[texts.values, ways * gates :]
+        if config.pooling == "attention":
+            return _sums(rows * _sigm(states @ weights["attention"])[:, None], texts)
+        if config.pooling == "last":
+            pooled = np.concatenate(finals, 1)
+        elif config.pooling == "max":
+            pooled = np.maximum.reduceat(states, starts)
+        else:
+            pooled = _means(states, texts)
+        return pooled @ weights["output"].T + _means(rows, texts) if config.residual else pooled
+
+    return project, compose
+
+
+_BODIES = {"bag": _bag, "dnn": _dnn, "cnn": _cnn, "lstm": _lstm}
+
+
+def pack(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[int]]:
+    """Places of the texts' words step by step, longest text first, and the texts active at each step (see
+    `retrieval.peephole`).
+    """
+    order = np.argsort(-lengths, kind="stable")
+    falling = lengths[order]
+    first = (np.cumsum(lengths) - lengths)[order]
+    steps = np.arange(falling[0])
+    active = steps[:, None] < falling
+    return (first + steps[:, None])[active], active.sum(1).tolist()
+
+
+def _sigm(x: Array, out: Array | None = None) -> Array:
+    """The logistic function, through tanh, which numpy computes in vector registers."""
+    out = np.multiply(x, np.float32(0.5), out=out)
+    np.tanh(out, out=out)
+    out *= np.float32(0.5)
+    out += np.float32(0.5)
+    return out
+
+
+def peephole_outputs(x: Array, recurrent: Array, peepholes: Array, counts: Sequence[int]) -> Array:
+    """Outputs y(t) float32 (words, H) of packed gate inputs (words, 4H or 3H); `x` is overwritten. See
+    `retrieval.peephole`.
+    """
+    size = recurrent.shape[1]
+    learned = len(recurrent) == 4 * size
+    inner = 2 if learned else 1
+    transposed = recurrent.T
+    outputs = np.empty((len(x), size), np.float32)
+    y = c = outputs[:0]
+    start = 0
+    for step, count in enumerate(counts):
+        z = x[start : start + count]
+        if step:
+            c = c[:count]
+            z += y[:count] @ transposed
+            z.reshape(count, -1, size)[:, :inner] += c[:, None] * peepholes[:inner]
+        sigmoids = _sigm(z[:, : inner * size], out=z[:, : inner * size])
+        fresh = np.tanh(z[:, inner * size : (inner + 1) * size])
+        fresh *= sigmoids[:, :size]
+        if step:
+            fresh += c * sigmoids[:, size:] if learned else c
+        c = fresh
+        y = outputs[start : start + count]
+        np.tanh(c, out=y)
+        y *= _sigm(z[:, (inner + 1) * size :] + c * peepholes[inner])
+        start += count
+    return outputs

@@ -1,0 +1,231 @@
+"""The training loop: batches through both towers, the loss, the step, dev after each epoch, the best weights
+kept.
+
+In: a TwoTower, a TrainingSet, a function that scores the model on dev. Out: the model at its best epoch, and
+the history. Everything random is drawn from (seed, epoch) or (seed, step), and a checkpoint is taken between
+two steps: a run that is killed and resumed takes the same steps as one that was not, to the last bit on one
+machine and thread count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from index.errors import InputError
+from retrieval.checkpoint import read_checkpoint, write_checkpoint
+from retrieval.loss import softmax_loss
+from retrieval.model import TwoTower
+from retrieval.pairs import TrainingSet, batch, plan
+from retrieval.towers import text_batch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. The defaults are the measured ones, see benchmarks/NOTES.md.
+
+    batch: pairs a step. learning_rate: Adam's, at its peak; it rises over `warmup` steps and falls linearly
+        to `floor` of it.
+    dropout: share of word row entries dropped. clip: largest gradient norm. patience: epochs without a better
+        dev before stopping.
+    """
+
+    epochs: int = 8
+    batch: int = 512
+    learning_rate: float = 3e-3
+    warmup: int = 50
+    floor: float = 0.02
+    dropout: float = 0.2
+    clip: float = 5.0
+    patience: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands, for whoever shows progress. dev: the last dev measure, None before the first."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    dev: float | None
+
+
+@dataclass
+class Progress:
+    """The resumable state besides tensors. epoch and step are those to take next; history has one entry an
+    epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    total_steps: int = 0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    seconds: float = 0.0
+
+
+Score = Callable[[TwoTower], float]
+Report = Callable[[Step], None]
+
+
+class Run:
+    """One training run: model, optimiser, progress, best weights, and their checkpoint."""
+
+    def __init__(
+        self, model: TwoTower, data: TrainingSet, recipe: Recipe, checkpoint: Path, fingerprint: str
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.recipe = recipe
+        self.checkpoint = checkpoint
+        self.fingerprint = fingerprint
+        self.optimiser = torch.optim.Adam(
+            model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True
+        )
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+
+    def resume(self) -> None:
+        """Take up the checkpoint. Raises InputError if it belongs to other data or settings, CorruptError if
+        it is damaged.
+        """
+        tensors, state = read_checkpoint(self.checkpoint)
+        if state.pop("fingerprint", None) != self.fingerprint:
+            raise InputError(
+                "begun with other data or settings; repeat those, or train without --resume",
+                path=self.checkpoint,
+            )
+        self.progress = Progress(**state)
+        self.model.load_state_dict(_part(tensors, "model."))
+        self.best = _part(tensors, "best.")
+        for name, parameter in self.model.named_parameters():
+            self.optimiser.state[parameter] = _part(tensors, f"adam.{name}/")
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimiser.state[parameter].items():
+                tensors[f"adam.{name}/{key}"] = value
+        write_checkpoint(self.checkpoint, tensors, asdict(self.progress) | {"fingerprint": self.fingerprint})
+
+    def learn(
+        self,
+        score: Score | None,
+        report: Report | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        checkpoint_seconds: float = 60.0,
+    ) -> None:
+        """Train to the end, and leave the model with the weights of its best epoch (of its last, without a
+        `score`).
+
+        stop: asked after each step; if it says so, the checkpoint is saved and KeyboardInterrupt raised. (An
+        interrupt raised by the signal itself could fall into the middle of an optimiser's step, which no
+        checkpoint may hold.)
+        """
+        clock = _Clock(self.progress, checkpoint_seconds)
+        while self.progress.epoch < self.recipe.epochs and not self._is_stale():
+            self._epoch(clock, report, stop)
+            self._finish_epoch(score)
+            clock.tick()
+            self.save()
+        if self.best:
+            self.model.load_state_dict(self.best)
+
+    def _is_stale(self) -> bool:
+        return bool(self.best) and self.progress.epoch - 1 - self.progress.best_epoch >= self.recipe.patience
+
+    def _epoch(self, clock: _Clock, report: Report | None, stop: Callable[[], bool]) -> None:
+        progress, recipe = self.progress, self.recipe
+        planned = plan(self.data, recipe.batch, np.random.default_rng((recipe.seed, progress.epoch)))
+        dev = progress.history[-1]["dev"] if progress.history else None
+        while progress.step < len(planned):
+            rate = self._rate(len(planned))
+            loss = self._step(planned[progress.step], rate)
+            progress.losses.append(loss)
+            progress.step += 1
+            progress.total_steps += 1
+            if report is not None:
+                report(Step(progress.epoch, recipe.epochs, progress.step, len(planned), loss, dev))
+            due, stopped = clock.tick(), stop()
+            if due or stopped:
+                self.save()
+            if stopped:
+                raise KeyboardInterrupt
+
+    def _rate(self, steps: int) -> float:
+        recipe, done = self.recipe, self.progress.total_steps
+        falling = max(recipe.floor, 1 - done / max(1, recipe.epochs * steps))
+        return recipe.learning_rate * min(1.0, (done + 1) / recipe.warmup) * falling
+
+    def _step(self, chosen: np.ndarray[Any, Any], rate: float) -> float:
+        # Dropout draws from torch's generator: seeded by the step, it repeats after a resume.
+        torch.manual_seed((self.recipe.seed << 32) + self.progress.total_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        pairs = batch(self.data, chosen)
+        data, dropout = self.data, self.recipe.dropout
+        queries: Tensor = self.model.tower("query")(
+            text_batch(data.queries.take(pairs.queries), data.features), dropout
+        )
+        documents = self.model.tower("document")(
+            text_batch(data.documents.take(pairs.documents), data.features), dropout
+        )
+        known, weights = torch.from_numpy(pairs.known), torch.from_numpy(pairs.weights)
+        loss = softmax_loss(queries, documents, self.model.config.gamma, known, weights)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimiser.step()
+        return float(loss.detach())
+
+    def _finish_epoch(self, score: Score | None) -> None:
+        progress = self.progress
+        loss = float(np.mean(progress.losses)) if progress.losses else 0.0
+        entry = {"epoch": float(progress.epoch), "loss": loss}
+        if score is not None:
+            entry["dev"] = score(self.model)
+            best = progress.history[progress.best_epoch]["dev"] if self.best else -1.0
+            if entry["dev"] > best:
+                progress.best_epoch = progress.epoch
+                self.best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        else:
+            progress.best_epoch = progress.epoch
+        progress.history.append(entry)
+        progress.epoch += 1
+        progress.step = 0
+        progress.losses = []
+
+
+class _Clock:
+    """Adds the time since the last tick to the run's seconds, and says when a checkpoint is due."""
+
+    def __init__(self, progress: Progress, interval: float) -> None:
+        self._progress = progress
+        self._interval = interval
+        self._last = self._saved = time.monotonic()
+
+    def tick(self) -> bool:
+        now = time.monotonic()
+        self._progress.seconds += now - self._last
+        self._last = now
+        due = now - self._saved >= self._interval
+        if due:
+            self._saved = now
+        return due
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

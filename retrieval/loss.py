@@ -1,0 +1,31 @@
+"""The training objective: softmax over scaled cosines.
+
+In: unit embeddings of queries and documents. Out: a scalar. Huang et al. 2013, eq. 4 and 5:
+
+    P(D+ | Q) = exp(gamma cos(Q, D+)) / sum_D exp(gamma cos(Q, D)),     loss = -log P(D+ | Q)
+
+The sum runs over the documents of the batch and, where given, more of them: each other query's document is a
+negative for free.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def softmax_loss(
+    queries: Tensor, documents: Tensor, gamma: float, known: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Mean of -log P over the queries; document i is the positive of query i.
+
+    queries: (n, d), documents: (m, d), m >= n, of unit length. known: bool (n, m), True where a document is
+    another relevant one of the query, which must not count as negative. weights: (n,), how much each pair
+    counts; all alike by default.
+    """
+    logits = (gamma * queries @ documents.t()).masked_fill(known, -torch.inf)
+    losses = F.cross_entropy(logits, torch.arange(len(queries)), reduction="none")
+    if weights is None:
+        return losses.mean()
+    return (losses * weights).sum() / weights.sum()

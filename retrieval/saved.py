@@ -1,0 +1,116 @@
+"""The model folder: what a trained model is on disk, read without torch.
+
+config.json            ModelConfig
+vocabulary.json        Vocabulary
+weights.safetensors    `query.*` and `document.*`, or `both.*` when the towers are tied; tables in int8 with
+row scales training.json          how it was trained and what it reached on dev (for people; nothing reads it
+back to serve)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import CorruptError, InputError
+from index.files import write_atomically
+from retrieval.config import ModelConfig, read_config, to_json
+from retrieval.encoder import Encoder
+from retrieval.text import Vocabulary
+from retrieval.weights import Table, quantise, read_weights, write_weights
+
+Side = Literal["query", "document"]
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The names in a model folder."""
+
+    config: str = "config.json"
+    vocabulary: str = "vocabulary.json"
+    weights: str = "weights.safetensors"
+    training: str = "training.json"
+
+
+FILES = ModelFiles()
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model read from disk: its arrays are memory maps."""
+
+    folder: Path
+    config: ModelConfig
+    vocabulary: Vocabulary
+    arrays: Mapping[str, NDArray[Any]]
+
+    def table(self, side: Side) -> Table:
+        """The feature rows of a tower."""
+        prefix = self._prefix(side)
+        return Table(self.arrays[f"{prefix}.table"], self.arrays.get(f"{prefix}.table_scales"))
+
+    def body(self, side: Side) -> dict[str, NDArray[Any]]:
+        """The other arrays of a tower, by their names within its body."""
+        start = f"{self._prefix(side)}.body."
+        return {
+            name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)
+        }
+
+    def encoder(self, side: Side) -> Encoder:
+        """A tower ready to encode."""
+        limit = self.config.query_words if side == "query" else self.config.document_words
+        return Encoder(self.config, self.vocabulary, self.table(side), self.body(side), limit)
+
+    def _prefix(self, side: Side) -> str:
+        return "both" if self.config.tie == "all" else side
+
+
+def read_model(folder: Path) -> SavedModel:
+    """Read a model folder. Raises InputError, FormatVersionError or CorruptError, each naming the file."""
+    if not (folder / FILES.config).is_file():
+        raise InputError(f"not a model folder (no {FILES.config}); `peephole train` makes one", path=folder)
+    config = read_config(folder / FILES.config)
+    vocabulary = Vocabulary.load(folder / FILES.vocabulary)
+    arrays = read_weights(folder / FILES.weights)
+    model = SavedModel(folder, config, vocabulary, arrays)
+    for prefix in ("both",) if config.tie == "all" else ("query", "document"):
+        table = arrays.get(f"{prefix}.table")
+        if table is None or table.ndim != 2 or len(table) != len(vocabulary):
+            raise CorruptError(
+                f"{folder / FILES.weights}: {prefix}.table does not fit the vocabulary; "
+                "restore the model folder"
+            )
+    return model
+
+
+def write_model(
+    folder: Path,
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    arrays: Mapping[str, NDArray[np.float32]],
+    training: Mapping[str, Any],
+    *,
+    small: bool = True,
+) -> None:
+    """Write a model folder, config last, so that a folder with a config is complete. small: tables in
+    int8.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stored: dict[str, NDArray[Any]] = {}
+    for name, array in arrays.items():
+        if small and name.endswith(".table"):
+            table = quantise(array)
+            assert table.scales is not None
+            stored |= {name: table.values, f"{name}_scales": table.scales}
+        else:
+            stored[name] = array
+    vocabulary.save(folder / FILES.vocabulary)
+    write_weights(folder / FILES.weights, stored)
+    write_atomically(folder / FILES.training, (json.dumps(training, indent=2) + "\n").encode())
+    write_atomically(folder / FILES.config, to_json(config).encode())

@@ -1,0 +1,78 @@
+"""The part of a document worth showing for a query, with the query's words marked.
+
+In: a query and a text. Out: pieces of the text, each marked or not. Knows nothing of ranking or printing.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from typing import NamedTuple
+
+from retrieval.text import words
+
+
+class Piece(NamedTuple):
+    """A stretch of text; marked if it is one of the query's words."""
+
+    text: str
+    marked: bool
+
+
+def snippet(query: str, text: str, width: int = 200) -> list[Piece]:
+    """The stretch of about `width` characters with the most of the query's words in it, cut at white space.
+
+    Runs of white space become one space; an ellipsis stands where text was left out.
+
+    >>> snippet("list files", "ls - list directory contents")
+    [Piece(text='ls - ', marked=False), Piece(text='list', marked=True), Piece(text=' directory contents',
+    marked=False)]
+    """
+    text = " ".join(text.split())
+    spans = [match.span() for match in _pattern(query).finditer(text)]
+    start, stop = _window(text, spans, width)
+    pieces = [Piece("… ", False)] if start else []
+    at = start
+    for left, right in spans:
+        if at <= left and right <= stop:
+            if at < left:
+                pieces.append(Piece(text[at:left], False))
+            pieces.append(Piece(text[left:right], True))
+            at = right
+    if at < stop:
+        pieces.append(Piece(text[at:stop], False))
+    return [*pieces, Piece(" …", False)] if stop < len(text) else pieces
+
+
+def _pattern(query: str) -> re.Pattern[str]:
+    """Matches the query's words and their inflections: a word of five letters or more may end otherwise."""
+    parts = []
+    for word in sorted(set(words(query, limit=64)), key=len, reverse=True):
+        if word[:1].isalpha() and word.isascii():
+            parts.append(rf"\b{re.escape(word[: max(4, len(word) - 2)])}\w*")
+        elif len(word) > 1 and not word.isspace():
+            parts.append(re.escape(word))
+    return re.compile("|".join(parts) if parts else r"(?!)", re.IGNORECASE)
+
+
+def _window(text: str, spans: list[tuple[int, int]], width: int) -> tuple[int, int]:
+    """Start and end of the stretch that holds most spans, the first of equals; a little is kept before the
+    first one.
+    """
+    if len(text) <= width:
+        return 0, len(text)
+    lefts = [left for left, _ in spans]
+    best, most = 0, 0
+    for number, left in enumerate(lefts):
+        held = bisect_right(lefts, left + width // 2) - number
+        if held > most:
+            best, most = left, held
+    start = max(0, min(best - width // 4, len(text) - width))
+    if start:
+        space = text.find(" ", start, start + width // 4)
+        start = space + 1 if space >= 0 else start
+    stop = min(len(text), start + width)
+    if stop < len(text):
+        space = text.rfind(" ", stop - width // 4, stop)
+        stop = space if space > start else stop
+    return start, stop

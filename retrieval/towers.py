@@ -1,0 +1,263 @@
+"""The towers: DSSM, CNN-DSSM, LSTM-DSSM and, as a control, a bag of trigrams.
+
+In: a `TextBatch`, word features and where each word stands. Out: embeddings float32 (texts, dimension), of
+unit length. Knows nothing of strings, losses or the other tower.
+
+Every tower works in two strides, so that what depends on the word alone is done once a distinct word (and, at
+inference, once in a process' life, see `retrieval.encoder`):
+
+    rows     a word's row is the sum of its features' rows; `project` turns it into what the body reads
+    texts    `compose` joins the projected words of each text, in order, into the embedding
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retrieval.config import Kind, ModelConfig
+from retrieval.peephole import PeepholeLSTM, pack
+from retrieval.text import Ragged
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Texts as words and words as features, each distinct word once.
+
+    features, feature_offsets: int64, feature ids of the distinct words end to end, and where each word's
+        begin.
+    words: int64 (total words,), for each place in the texts end to end the number of its distinct word.
+    lengths: int64 (texts,), words a text, at least 1.
+    """
+
+    features: Tensor
+    feature_offsets: Tensor
+    words: Tensor
+    lengths: Tensor
+
+    @property
+    def offsets(self) -> Tensor:
+        """Where each text begins in `words`, int64 (texts,)."""
+        return torch.cumsum(self.lengths, 0) - self.lengths
+
+
+def text_batch(texts: Ragged, features: Ragged) -> TextBatch:
+    """The batch of texts given as word ids, where `features` holds the feature ids of every word (see
+    `Lexicon`).
+    """
+    distinct, places = np.unique(texts.values, return_inverse=True)
+    used = features.take(distinct.astype(np.int64))
+    return TextBatch(
+        torch.from_numpy(used.values.astype(np.int64)),
+        torch.from_numpy(used.offsets[:-1]),
+        torch.from_numpy(places.astype(np.int64)),
+        torch.from_numpy(texts.lengths()),
+    )
+
+
+def glorot(weight: Tensor) -> None:
+    """Uniform within +-sqrt(6 / (fan in + fan out)), the papers' initialisation (Huang et al. 2013, section
+    3.4).
+    """
+    bound = (6 / sum(weight.shape)) ** 0.5
+    nn.init.uniform_(weight, -bound, bound)
+
+
+def mean_of(rows: Tensor, batch: TextBatch) -> Tensor:
+    """Average of `rows` (distinct words, width) over each text's words, (texts, width)."""
+    return F.embedding_bag(batch.words, rows, batch.offsets, mode="mean")
+
+
+class Body(nn.Module):
+    """What a tower does with word rows `row_width` wide."""
+
+    row_width: int
+
+    def project(self, rows: Tensor) -> Tensor:
+        """What `compose` reads of each distinct word, (distinct words, any width), from its row."""
+        return rows
+
+    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
+        """Embeddings (texts, dimension), not yet of unit length."""
+        raise NotImplementedError
+
+
+class BagBody(Body):
+    """The average of the word rows: no order, no layers. The honest control for the sequence models."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.row_width = config.dimension
+
+    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
+        return mean_of(projected, batch)
+
+
+class DnnBody(Body):
+    """DSSM (Huang et al. 2013): trigram counts of the whole text -> tanh -> tanh -> tanh.
+
+    The rows are the first layer: summed over the text they are W1 x, and `hidden` wide.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.row_width = config.hidden
+        self.first_bias = nn.Parameter(torch.zeros(config.hidden))
+        self.second = nn.Parameter(torch.empty(config.hidden, config.hidden))
+        self.second_bias = nn.Parameter(torch.zeros(config.hidden))
+        self.third = nn.Parameter(torch.empty(config.dimension, config.hidden))
+        self.third_bias = nn.Parameter(torch.zeros(config.dimension))
+        glorot(self.second)
+        glorot(self.third)
+
+    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
+        counts = F.embedding_bag(batch.words, projected, batch.offsets, mode="sum")
+        first = torch.tanh(counts + self.first_bias)
+        second = torch.tanh(first @ self.second.t() + self.second_bias)
+        return torch.tanh(second @ self.third.t() + self.third_bias)
+
+
+class CnnBody(Body):
+    """CNN-DSSM, or CLSM (Shen et al. 2014): tanh convolution over windows of three words, pooled over the
+    text.
+
+    A window's product is a sum of three, one a place in it, so each word is projected for all three places
+    once and the places are added: h(t) = tanh(L w(t-1) + M w(t) + N w(t+1) + b), with rows of zeros beyond
+    both ends.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.hidden = config.hidden
+        self.residual = config.residual
+        self.max_pool = config.pooling == "max"
+        self.row_width = config.word_dim or 3 * config.hidden
+        self.window = (
+            nn.Parameter(torch.empty(3 * config.hidden, config.word_dim)) if config.word_dim else None
+        )
+        self.window_bias = nn.Parameter(torch.zeros(config.hidden))
+        self.output = nn.Parameter(torch.empty(config.dimension, config.hidden))
+        if self.window is not None:
+            glorot(self.window)
+        glorot(self.output)
+
+    def project(self, rows: Tensor) -> Tensor:
+        placed = rows if self.window is None else rows @ self.window.t()
+        return torch.cat((placed, rows), 1) if self.residual else placed
+
+    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
+        size = self.hidden
+        offsets = batch.offsets
+        placed = F.embedding(batch.words, projected[:, : 3 * size])
+        features = placed[:, size : 2 * size] + self.window_bias
+        inner = torch.ones(len(features), 1)
+        inner[offsets] = 0
+        features[1:] += placed[:-1, :size] * inner[1:]
+        features[:-1] += placed[1:, 2 * size :] * inner[1:]
+        places = torch.arange(len(features))
+        mode = "max" if self.max_pool else "mean"
+        pooled = F.embedding_bag(places, torch.tanh(features), offsets, mode=mode)
+        if not self.residual:
+            return torch.tanh(pooled @ self.output.t())
+        return pooled @ self.output.t() + mean_of(projected[:, 3 * size :], batch)
+
+
+class LstmBody(Body):
+    """LSTM-DSSM (Palangi et al. 2014): a peephole LSTM reads the words; see `retrieval.peephole` for the
+    cell.
+
+    pooling="last" without residual is the paper's model: the embedding is y(T). With pooling="attention" the
+    LSTM does not make the embedding but says, from the words read so far, how much each word row w(t) counts
+    in it:
+
+        embedding = sum_t sigm(v . y(t)) w(t)
+
+    Otherwise the outputs are pooled over the text and, with residual, added to the average of the word rows:
+
+        embedding = U pool(y(1..T)) + mean(w(1..T))
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.pooling = config.pooling
+        self.residual = config.residual
+        gates = (4 if config.forget == "learned" else 3) * config.hidden
+        ways = 2 if config.bidirectional else 1
+        self.row_width = config.word_dim or gates * ways
+        self.layers = nn.ModuleList(
+            PeepholeLSTM(config.word_dim or None, config.hidden, config.forget) for _ in range(ways)
+        )
+        width = config.hidden * ways
+        self.attention = nn.Parameter(torch.zeros(width)) if config.pooling == "attention" else None
+        mixes = config.residual and config.pooling != "attention"
+        self.output = nn.Parameter(torch.empty(config.dimension, width)) if mixes else None
+        if self.output is not None:
+            glorot(self.output)
+
+    def _lstms(self) -> list[PeepholeLSTM]:
+        return [layer for layer in self.layers if isinstance(layer, PeepholeLSTM)]
+
+    def project(self, rows: Tensor) -> Tensor:
+        lstms = self._lstms()
+        seen = rows.chunk(len(lstms), 1) if lstms[0].input is None else [rows] * len(lstms)
+        parts = [layer.gate_inputs(part) for layer, part in zip(lstms, seen, strict=True)]
+        return torch.cat([*parts, rows] if self.residual else parts, 1)
+
+    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
+        lstms = self._lstms()
+        gates = lstms[0].recurrent.shape[0]
+        packing = pack(batch.lengths)
+        offsets, last = batch.offsets, batch.offsets + batch.lengths - 1
+        places = torch.arange(len(batch.words))
+        outputs, finals = [], []
+        for way, layer in enumerate(lstms):
+            # The second LSTM reads each text from its right end.
+            order = places if way == 0 else torch.repeat_interleave(offsets + last, batch.lengths) - places
+            gather = order[packing.gather]
+            y = layer(
+                F.embedding(batch.words[gather], projected[:, way * gates : (way + 1) * gates]),
+                packing.counts,
+            )
+            outputs.append(y[torch.empty_like(gather).index_copy_(0, gather, places)])
+            finals.append(outputs[-1][last if way == 0 else offsets])
+        states = torch.cat(outputs, 1)
+        rows = projected[:, gates * len(lstms) :]
+        if self.attention is not None:
+            weights = torch.sigmoid(states @ self.attention)
+            return F.embedding_bag(batch.words, rows, offsets, mode="sum", per_sample_weights=weights)
+        if self.pooling == "last":
+            pooled = torch.cat(finals, 1)
+        else:
+            pooled = F.embedding_bag(places, states, offsets, mode=self.pooling)
+        return pooled if self.output is None else pooled @ self.output.t() + mean_of(rows, batch)
+
+
+_BODIES: dict[Kind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {
+    "bag": BagBody,
+    "dnn": DnnBody,
+    "cnn": CnnBody,
+    "lstm": LstmBody,
+}
+
+
+class Tower(nn.Module):
+    """A table of feature rows and a body. `table` is float32 (features, row width)."""
+
+    def __init__(self, config: ModelConfig, features: int) -> None:
+        super().__init__()
+        self.body = _BODIES[config.tower](config)
+        self.table = nn.Parameter(torch.empty(features, self.body.row_width))
+        nn.init.normal_(self.table, std=self.body.row_width**-0.5)
+
+    def forward(self, batch: TextBatch, dropout: float = 0.0) -> Tensor:
+        """Unit embeddings float32 (texts, dimension). dropout: share of the distinct words' row entries set
+        to zero.
+        """
+        rows = F.embedding_bag(batch.features, self.table, batch.feature_offsets, mode="sum")
+        rows = F.dropout(rows, dropout, training=dropout > 0)
+        joined: Tensor = self.body.compose(self.body.project(rows), batch)
+        return F.normalize(joined, dim=1)

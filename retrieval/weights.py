@@ -1,0 +1,91 @@
+"""Named arrays in a safetensors file, read by memory map; large tables in eight bits.
+
+In and out: numpy arrays. Knows nothing of towers. A table of rows can be stored as int8 with one float32
+scale a row, which a reader turns back for the rows it touches only: `Table.rows`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import CorruptError
+from index.files import write_atomically
+
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1")}
+_LONGEST_HEADER = 1 << 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a matrix, float32 or int8 (n, width) with a float32 scale (n, 1) for each row."""
+
+    values: NDArray[Any]
+    scales: NDArray[np.float32] | None = None
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.values.shape[1])
+
+    def rows(self, ids: NDArray[np.integer[Any]] | slice) -> NDArray[np.float32]:
+        """The named rows as float32 (m, width)."""
+        rows = np.asarray(self.values[ids], np.float32)
+        if self.scales is not None:
+            rows *= self.scales[ids]
+        return rows
+
+
+def quantise(table: NDArray[np.float32]) -> Table:
+    """The table in int8, each row scaled so that its largest entry is 127; an all-zero row stays so."""
+    scales = np.abs(table).max(axis=1, keepdims=True) / np.float32(127)
+    safe = np.where(scales > 0, scales, np.float32(1))
+    return Table(np.rint(table / safe).astype(np.int8), scales.astype(np.float32))
+
+
+def write_weights(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays (float32, float16 or int8) as safetensors, atomically."""
+    from safetensors.numpy import save
+
+    write_atomically(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+
+def read_weights(path: Path) -> dict[str, NDArray[Any]]:
+    """Map the arrays of a safetensors file; no page is read before it is used.
+
+    The header is checked against the file's size, so that no later access can leave the file. Raises
+    CorruptError.
+    """
+    try:
+        return _map(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptError(f"{path}: not a weights file ({error}); restore the model folder") from error
+
+
+def _map(path: Path) -> dict[str, NDArray[Any]]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+            raise ValueError("the header's length is out of range")
+        header = json.loads(file.read(length))
+    content = np.memmap(path, np.uint8, "r")[8 + length :]
+    arrays = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        start, stop = entry["data_offsets"]
+        if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)):
+            raise ValueError(f"{name}: sizes must be whole numbers")
+        if stop > len(content) or stop - start != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{name}: {shape} of {dtype} does not fit its place in the file")
+        arrays[name] = content[start:stop].view(dtype).reshape(shape)
+    return arrays

@@ -1,0 +1,141 @@
+"""The layer against a step-by-step float64 version, the ONNX operator and numeric gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from retrieval.peephole import PeepholeLSTM, pack, peephole_lstm
+
+
+def sigm(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def step_by_step(texts, layer):
+    """The equations of Gers et al. as printed, one text and one word at a time, in float64. Returns y (T, H)
+    of each text.
+    """
+    H = layer.size
+    R = layer.recurrent.detach().double().numpy()
+    P = layer.peepholes.detach().double().numpy()
+    outputs = []
+    for x in texts:
+        y, c = np.zeros(H), np.zeros(H)
+        states = []
+        for x_t in x.astype(np.float64):
+            z = x_t + R @ y
+            i = sigm(z[:H] + P[0] * c)
+            if layer.forget == "learned":
+                f, g_input, o_input = sigm(z[H : 2 * H] + P[1] * c), z[2 * H : 3 * H], z[3 * H :]
+            else:
+                f, g_input, o_input = 1.0, z[H : 2 * H], z[2 * H :]
+            c = f * c + i * np.tanh(g_input)
+            y = sigm(o_input + P[-1] * c) * np.tanh(c)
+            states.append(y)
+        outputs.append(np.array(states))
+    return outputs
+
+
+def random_layer(size, forget="learned", seed=0):
+    torch.manual_seed(seed)
+    layer = PeepholeLSTM(None, size, forget)
+    with torch.no_grad():
+        layer.peepholes.normal_()
+    return layer
+
+
+def random_texts(lengths, width, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(length, width)).astype(np.float32) for length in lengths]
+
+
+def run_layer(layer, texts):
+    """Outputs of the packed layer, unpacked to one (T, H) array a text."""
+    packing = pack(torch.tensor([len(text) for text in texts]))
+    x = torch.from_numpy(np.concatenate(texts))[packing.gather]
+    y = layer(x, packing.counts).detach()
+    unpacked = torch.empty_like(y)
+    unpacked[packing.gather] = y
+    return np.split(unpacked.numpy(), np.cumsum([len(text) for text in texts])[:-1])
+
+
+@pytest.mark.parametrize("forget", ["learned", "one"])
+@pytest.mark.parametrize("lengths", [[1], [3, 7, 1, 7, 2], [64] * 5])
+def test_outputs_equal_the_equations_step_by_step(forget, lengths):
+    layer = random_layer(6, forget)
+    texts = random_texts(lengths, layer.recurrent.shape[0])
+    for got, expected in zip(run_layer(layer, texts), step_by_step(texts, layer), strict=True):
+        np.testing.assert_allclose(got, expected, atol=2e-6)
+
+
+def test_outputs_equal_the_onnx_operator_with_peepholes():
+    H, lengths = 5, [4, 9, 1, 6]
+    layer = random_layer(H)
+    texts = random_texts(lengths, 4 * H, seed=1)
+    steps = max(lengths)
+    padded = np.zeros((steps, len(texts), 4 * H), np.float32)
+    for column, text in enumerate(texts):
+        padded[: len(text), column] = text
+    # ONNX gate order is i, o, f, c and its peepholes are i, o, f; here i, f, g, o and i, f, o.
+    i, f, g, o = (np.eye(4 * H, dtype=np.float32)[k * H : (k + 1) * H] for k in range(4))
+    Ri, Rf, Rg, Ro = np.split(layer.recurrent.detach().numpy(), 4)
+    Pi, Pf, Po = layer.peepholes.detach().numpy()
+    node = onnx.helper.make_node(
+        "LSTM", ["X", "W", "R", "B", "lengths", "h0", "c0", "P"], ["Y"], hidden_size=H
+    )
+    constants = {
+        "W": np.concatenate([i, o, f, g])[None],
+        "R": np.concatenate([Ri, Ro, Rf, Rg])[None],
+        "B": np.zeros((1, 8 * H), np.float32),
+        "lengths": np.array(lengths, np.int32),
+        "h0": np.zeros((1, len(texts), H), np.float32),
+        "c0": np.zeros((1, len(texts), H), np.float32),
+        "P": np.concatenate([Pi, Po, Pf])[None],
+    }
+    graph = onnx.helper.make_graph(
+        [node],
+        "lstm",
+        [onnx.helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, padded.shape)],
+        [onnx.helper.make_tensor_value_info("Y", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {"X": padded})
+    for column, got in enumerate(run_layer(layer, texts)):
+        np.testing.assert_allclose(got, expected[: len(got), 0, column], atol=2e-6)
+
+
+@pytest.mark.parametrize("forget", ["learned", "one"])
+@pytest.mark.parametrize("lengths", [[1], [2, 5, 1, 5]])
+@pytest.mark.parametrize("block", [1, 1 << 17])
+def test_gradients_equal_numeric_ones(forget, lengths, block, monkeypatch):
+    monkeypatch.setattr("retrieval.peephole._BLOCK_ELEMENTS", block)
+    layer = random_layer(3, forget).double()
+    x = torch.randn(sum(lengths), layer.recurrent.shape[0], dtype=torch.float64, requires_grad=True)
+    counts = pack(torch.tensor(lengths)).counts
+    assert torch.autograd.gradcheck(
+        lambda *tensors: peephole_lstm(*tensors, counts), (x, layer.recurrent, layer.peepholes)
+    )
+
+
+def test_packing_takes_longest_text_first_and_step_by_step():
+    packing = pack(torch.tensor([1, 3, 2]))
+    assert packing.order.tolist() == [1, 2, 0]
+    assert packing.counts == (3, 2, 1)
+    assert packing.gather.tolist() == [1, 4, 0, 2, 5, 3]
+    assert packing.starts == [0, 3, 5]
+
+
+def test_gate_inputs_add_the_bias_with_and_without_a_projection():
+    layer = PeepholeLSTM(2, 1)
+    with torch.no_grad():
+        layer.input.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, 0.0]]))
+        layer.bias.copy_(torch.tensor([0.0, 1.0, 0.0, 0.5]))
+    assert layer.gate_inputs(torch.tensor([[3.0, 5.0]])).tolist() == [[3.0, 6.0, 8.0, 6.5]]
+    direct = PeepholeLSTM(None, 1)
+    assert direct.gate_inputs(torch.zeros(1, 4)).tolist() == [[0.0, 1.0, 0.0, 0.0]]
