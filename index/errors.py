@@ -1,10 +1,10 @@
 """What can go wrong, as one tree; only the command line turns these into text for a person.
 
-    PeepholeError               any failure a user can act on; str() is one line: what, where, remedy
-    ├── InputError              a file or value from the user is wrong (carries path and line when known)
-    ├── FormatVersionError      a model or index written by another version of the format
-    ├── CorruptError            a stored file does not match its manifest
-    └── BusyError               another process is writing to the same folder
+PeepholeError               any failure a user can act on; str() is one line: what, where, remedy
+├── InputError              a file or value from the user is wrong (carries path and line when known)
+├── FormatVersionError      a model or index written by another version of the format
+├── CorruptError            a stored file does not match its manifest
+└── BusyError               another process is writing to the same folder
 """
 
 from __future__ import annotations
@@ -36,3 +36,7 @@ class CorruptError(PeepholeError):
 
 class BusyError(PeepholeError):
     """Another process holds the folder's writer lock."""
+
+
+class StorageError(PeepholeError):
+    """The operating system refused to read or write: full disk, no permission, failing hardware."""

@@ -1,0 +1,83 @@
+"""Whether every file of an index is what was published, and nothing else is there.
+
+In: an index folder. Out: its problems, as lines for a person.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from index.errors import CorruptError, InputError, PeepholeError
+from index.files import is_regular, list_files, sha256_of
+from index.folder import Pointer, foreign, hold, read_current, read_manifest, stray
+from index.manifest import MANIFEST, FileEntry, Manifest
+
+_RESTORE = "restore the file or build the index again"
+
+
+def verify(folder: Path) -> list[str]:
+    """Read every byte of the live generation and look for files that nothing names: a line for each problem.
+
+    An unfinished build that can be resumed is no problem, nor is an old generation while a reader holds it.
+    Raises InputError where no index is.
+    """
+    while True:
+        try:
+            pointer = read_current(folder)
+        except InputError:
+            raise
+        except PeepholeError as error:
+            return [str(error)]
+        problems = list(_generation_problems(folder, pointer))
+        if not problems or read_current(folder) == pointer:  # otherwise it was swept under our hands
+            return problems + list(_leftovers(folder, pointer))
+
+
+def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> Iterator[str]:
+    """What is wrong with the files that the manifest names: kind, size and, on request, bytes."""
+    for name, entry in manifest.files.items():
+        try:
+            problem = _file_problem(generation / name, entry, checksums)
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+        if problem:
+            yield f"{generation / name}: {problem}; {_RESTORE}"
+
+
+def _file_problem(path: Path, entry: FileEntry, checksums: bool) -> str | None:
+    if not is_regular(path):
+        return "not a regular file"
+    size = path.stat().st_size
+    if size != entry.bytes:
+        return f"has {size} bytes, {entry.bytes} were published"
+    if checksums and sha256_of(path) != entry.sha256:
+        return "differs from what was published"
+    return None
+
+
+def _generation_problems(folder: Path, pointer: Pointer) -> Iterator[str]:
+    generation = folder / pointer.generation
+    try:
+        handle = hold(generation)
+    except CorruptError as error:
+        yield str(error)
+        return
+    try:
+        manifest = read_manifest(folder, pointer)
+        yield from file_problems(generation, manifest, checksums=True)
+        for name in list_files(generation):
+            if name != MANIFEST and name not in manifest.files:
+                yield f"{generation / name}: not part of the index; remove it"
+    except PeepholeError as error:
+        yield str(error)
+    finally:
+        os.close(handle)
+
+
+def _leftovers(folder: Path, pointer: Pointer) -> Iterator[str]:
+    for path in stray(folder, pointer.generation):
+        yield f"{path}: left over from an earlier write; the next one removes it"
+    for name in foreign(folder):
+        yield f"{folder / name}: not part of the index; remove it"

@@ -1,0 +1,242 @@
+"""Documents and where they are kept: a SQLite file that finds documents by row, and rows by id.
+
+Rows count from 0 in the order of insertion. Knows nothing of vectors.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from index.errors import CorruptError, InputError, StorageError
+from index.files import sync_file
+
+_SCHEMA = """
+CREATE TABLE documents (
+    row INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    title TEXT NOT NULL,
+    text TEXT NOT NULL,
+    metadata TEXT NOT NULL
+)
+"""
+_COLUMNS = "id, title, text, metadata"
+
+# A value of a document's metadata.
+Scalar = str | int | float | bool | None
+
+# SQLite's default limit on the number of parameters is 32766; fewer keep statements small.
+_ROWS_A_STATEMENT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as the user gave it. id: unique in its index, not empty. metadata: plain values by name."""
+
+    id: str
+    title: str = ""
+    text: str = ""
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+class DocumentWriter:
+    """Documents being staged. Every append is one transaction, on the disk when it returns.
+
+    Opens or creates the file; raises CorruptError if what is there is no such file, StorageError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise _refused(path, error) from error
+        try:
+            with _writing(path):
+                self._database.execute("PRAGMA synchronous = EXTRA")
+                if not self._database.execute("PRAGMA table_info(documents)").fetchall():
+                    self._database.execute(_SCHEMA)
+                self.count = _count(self._database)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def append(self, documents: Sequence[Document]) -> None:
+        """Add documents after those there. Raises InputError for an id that is there already or is no id."""
+        rows = [
+            (row, document.id, document.title, document.text, _metadata_json(document))
+            for row, document in enumerate(documents, self.count)
+        ]
+        with _writing(self._path), _transaction(self._database):
+            self._check_ids([document.id for document in documents])
+            try:
+                self._database.executemany(
+                    f"INSERT INTO documents (row, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)", rows
+                )
+            except UnicodeEncodeError as error:
+                name = next(document.id for document in documents if not _is_encodable(document))
+                raise InputError(
+                    f"document {name!a} holds a lone surrogate; write it as valid UTF-8"
+                ) from error
+        self.count += len(rows)
+
+    def __iter__(self) -> Iterator[Document]:
+        """All documents by row."""
+        with closing(self._database.execute(f"SELECT {_COLUMNS} FROM documents ORDER BY row")) as cursor:
+            for record in cursor:
+                yield _document(record)
+
+    def copy_to(self, path: Path) -> None:
+        """Write a compact copy, durable when this returns; the path must be new. Raises StorageError."""
+        with _writing(path):
+            self._database.execute("VACUUM INTO ?", (str(path),))
+            sync_file(path)
+
+    def close(self) -> None:
+        """Close the file; again is harmless."""
+        self._database.close()
+
+    def _check_ids(self, ids: Sequence[str]) -> None:
+        seen: set[str] = set()
+        for name in ids:
+            if not isinstance(name, str) or not name:
+                raise InputError(
+                    f"{name!r} is no document id; give every document one of at least a character"
+                )
+            if name in seen:
+                raise InputError(f"two documents have the id {name!r}; ids must be unique")
+            seen.add(name)
+        for start in range(0, len(ids), _ROWS_A_STATEMENT):
+            part = [name for name in ids[start : start + _ROWS_A_STATEMENT] if _is_valid(name)]
+            marks = ",".join("?" * len(part))
+            found = self._database.execute(f"SELECT id FROM documents WHERE id IN ({marks})", part).fetchone()
+            if found:
+                raise InputError(f"two documents have the id {found[0]!r}; ids must be unique")
+
+
+class DocumentReader:
+    """The documents of a published segment; safe for use by several threads.
+
+    Raises CorruptError, on opening or later, if the file is not what was written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        # Immutable: a published file never changes, so SQLite need not lock it nor look for a journal.
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        with self._reading():
+            self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            try:
+                self.count = _count(self._database)
+            except BaseException:
+                self._database.close()
+                raise
+
+    def documents(self, rows: Sequence[int]) -> list[Document]:
+        """The documents of these rows, in their order. Raises IndexError for a row that is not there."""
+        found: dict[int, Document] = {}
+        with self._lock, self._reading():
+            for start in range(0, len(rows), _ROWS_A_STATEMENT):
+                part = [int(row) for row in rows[start : start + _ROWS_A_STATEMENT]]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT row, {_COLUMNS} FROM documents WHERE row IN ({marks})"
+                for row, *record in self._database.execute(query, part):
+                    found[row] = _document(tuple(record))
+        missing = next((row for row in rows if row not in found), None)
+        if missing is not None:
+            raise IndexError(f"row {missing} is not in the index")
+        return [found[row] for row in rows]
+
+    def row_of(self, name: str) -> int | None:
+        """The row of the document with this id."""
+        if not _is_valid(name):
+            return None
+        with self._lock, self._reading():
+            found = self._database.execute("SELECT row FROM documents WHERE id = ?", (name,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def close(self) -> None:
+        """Close the file; again is harmless."""
+        self._database.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise  # used after close(): the caller's mistake, not the file's
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            raise CorruptError(
+                f"{self._path}: damaged ({error}); restore the file or build the index again"
+            ) from error
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: Exception) -> CorruptError | StorageError:
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        return CorruptError(f"{path}: damaged ({error}); build again without --resume")
+    return StorageError(f"{path}: cannot be written ({error}); check the disk's free space and permissions")
+
+
+def _count(database: sqlite3.Connection) -> int:
+    """Rows are numbered without gaps, so the highest tells; counting them would read the whole file."""
+    (highest,) = database.execute("SELECT max(row) FROM documents").fetchone()
+    return 0 if highest is None else int(highest) + 1
+
+
+def _metadata_json(document: Document) -> str:
+    """Compact JSON; refuses what would not come back as it was."""
+    for name, value in document.metadata.items():
+        if not isinstance(name, str) or not (value is None or isinstance(value, str | int | float)):
+            raise InputError(
+                f"document {document.id!r}: metadata {name!r} is not text, number, true, false or null"
+            )
+    try:
+        return json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError as error:
+        raise InputError(f"document {document.id!r}: metadata holds NaN or infinity; leave it out") from error
+
+
+def _document(record: tuple[str, str, str, str]) -> Document:
+    name, title, text, metadata = record
+    return Document(name, title, text, json.loads(metadata))
+
+
+def _is_encodable(document: Document) -> bool:
+    return all(
+        _is_valid(part) for part in (document.id, document.title, document.text, _metadata_json(document))
+    )
+
+
+def _is_valid(text: str) -> bool:
+    """Whether a text has a UTF-8 form: a lone surrogate, as JSON can spell one, has not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

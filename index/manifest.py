@@ -1,0 +1,186 @@
+"""The manifest: what a generation of an index holds, as one JSON file, read strictly.
+
+In and out: bytes of JSON. Every other file of the generation is listed with its size and SHA-256; the
+manifest's own SHA-256 stands in the pointer file (see folder.py), so no byte of an index is unaccounted for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import PurePosixPath
+from typing import Any
+
+from index.documents import Scalar
+from index.errors import CorruptError, FormatVersionError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of the generation. bytes: its size; sha256: hexadecimal."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """A part of the corpus that was written at once. Its rows follow those of the segments before it.
+
+    name: its folder. faiss: the FAISS description of its vectors, such as "Flat". parameters: what a search
+    sets on the FAISS index. bm25: k1, b and the version of the tokeniser.
+    """
+
+    name: str
+    documents: int
+    faiss: str
+    parameters: Mapping[str, Scalar]
+    bm25: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A generation. documents: how many; created: UTC, ISO 8601; source: fingerprint of the corpus.
+
+    recall: measured against exact search, by name; empty while every segment is exact. files: by path
+    relative to the generation, "/" between folders.
+    """
+
+    format_version: int
+    generation: str
+    created: str
+    documents: int
+    dimension: int
+    model_fingerprint: str
+    source: str
+    segments: tuple[SegmentEntry, ...]
+    recall: Mapping[str, float] = field(default_factory=dict)
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
+
+    def size_bytes(self) -> int:
+        """Bytes of all files that are listed: the generation without its manifest."""
+        return sum(entry.bytes for entry in self.files.values())
+
+    def to_json(self) -> bytes:
+        """UTF-8 JSON, the same bytes for the same manifest. Raises ValueError for NaN."""
+        return (json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, *, place: object = MANIFEST) -> Manifest:
+        """Read a manifest; `place` names it in errors.
+
+        Raises FormatVersionError for another version's manifest, CorruptError for anything unexpected: an
+        unknown or missing key, a value of the wrong type, NaN, a path that leaves the generation.
+        """
+        try:
+            content = json.loads(data, parse_constant=_refuse_constant)
+            version = content["format_version"] if isinstance(content, dict) else None
+            if version != FORMAT_VERSION and type(version) is int:
+                raise FormatVersionError(
+                    f"{place}: format version {version}, this program reads {FORMAT_VERSION}; "
+                    "build the index again, or use the version of peephole that wrote it"
+                )
+            return _manifest(content)
+        except (ValueError, KeyError, RecursionError) as error:
+            problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise CorruptError(f"{place}: {problem}; restore the file or build the index again") from error
+
+
+def _manifest(content: object) -> Manifest:
+    values = _values(Manifest, content)
+    segments = values["segments"]
+    if not isinstance(segments, list):
+        raise ValueError("segments is not a list")
+    files = _mapping("files", values["files"])
+    recall = _mapping("recall", values["recall"])
+    if not all(type(value) in (int, float) for value in recall.values()):
+        raise ValueError("recall holds something other than numbers")
+    manifest = Manifest(
+        format_version=_count("format_version", values["format_version"]),
+        generation=_text("generation", values["generation"]),
+        created=_text("created", values["created"]),
+        documents=_count("documents", values["documents"]),
+        dimension=_count("dimension", values["dimension"]),
+        model_fingerprint=_text("model_fingerprint", values["model_fingerprint"]),
+        source=_text("source", values["source"]),
+        segments=tuple(_segment(segment) for segment in segments),
+        recall={name: float(value) for name, value in recall.items()},
+        files={check_relative(name): _file(entry) for name, entry in files.items()},
+    )
+    if manifest.documents != sum(segment.documents for segment in manifest.segments):
+        raise ValueError("the segments' documents do not add up")
+    return manifest
+
+
+def _segment(content: object) -> SegmentEntry:
+    values = _values(SegmentEntry, content)
+    name = _text("segment name", values["name"])
+    if not re.fullmatch(r"segment-[0-9]{6}", name):
+        raise ValueError(f"{name!r} is no segment name")
+    return SegmentEntry(
+        name=name,
+        documents=_count("documents", values["documents"]),
+        faiss=_text("faiss", values["faiss"]),
+        parameters=_scalars("parameters", values["parameters"]),
+        bm25=_scalars("bm25", values["bm25"]),
+    )
+
+
+def _file(content: object) -> FileEntry:
+    values = _values(FileEntry, content)
+    digest = _text("sha256", values["sha256"])
+    if not _SHA256.fullmatch(digest):
+        raise ValueError(f"{digest!r} is no SHA-256")
+    return FileEntry(digest, _count("bytes", values["bytes"]))
+
+
+def check_relative(name: str) -> str:
+    """The path given, if it is plain and stays inside its folder; ValueError otherwise."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or not path.parts or ".." in path.parts or str(path) != name or "\0" in name:
+        raise ValueError(f"{name!r} is no path inside the index")
+    return name
+
+
+def _values(kind: type[Any], content: object) -> Mapping[str, Any]:
+    mapping = _mapping(kind.__name__, content)
+    expected = {entry.name for entry in fields(kind)}
+    for name in sorted(expected ^ mapping.keys()):
+        raise ValueError(f"{kind.__name__} lacks {name!r}" if name in expected else f"unknown key {name!r}")
+    return mapping
+
+
+def _mapping(name: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is not an object")
+    return value
+
+
+def _scalars(name: str, value: object) -> Mapping[str, Scalar]:
+    mapping = _mapping(name, value)
+    if not all(item is None or isinstance(item, str | int | float) for item in mapping.values()):
+        raise ValueError(f"{name} holds something other than plain values")
+    return mapping
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not a text")
+    return value
+
+
+def _count(name: str, value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} is not a whole number from 0")
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not allowed")

@@ -1,0 +1,119 @@
+"""A build that is not published yet: documents and vectors as they come, on the disk at every checkpoint.
+
+staging.json      what is being built, of which model and corpus; written when the rest is in place
+model/            the model, copied
+documents.sqlite  its number of rows says how much of the build is done
+vectors.f32       raw rows; what lies beyond that number was not acknowledged and is overwritten
+generation/       the generation while it is put together
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.documents import Document, DocumentWriter
+from index.errors import CorruptError, InputError
+from index.files import storing, sync_folder, write_atomically
+from index.folder import STAGING, remove
+from index.manifest import FORMAT_VERSION
+from index.model import copy_model, fingerprint
+
+_DESCRIPTION = "staging.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a build is of. A build goes on only where the plan is the same."""
+
+    model_fingerprint: str
+    source: str
+    dimension: int
+    format_version: int = FORMAT_VERSION
+
+
+class Staging:
+    """Documents and vectors stored so far. Only the holder of the index's writer lock may have one."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        """Open what a killed build left. Raises CorruptError if it cannot go on from there."""
+        self.folder = folder
+        self.plan = plan
+        self.model = folder / "model"
+        self.vectors = folder / "vectors.f32"
+        self.documents = DocumentWriter(folder / "documents.sqlite")
+        with storing(self.vectors):
+            self._file = self.vectors.open("r+b" if self.vectors.exists() else "w+b", buffering=0)
+            size = os.fstat(self._file.fileno()).st_size
+        if size < self.documents.count * self._row_bytes:
+            self.close()
+            raise CorruptError(f"{self.vectors}: ends early; build again without --resume")
+
+    @classmethod
+    def create(cls, index: Path, model: Path, plan: Plan) -> Staging:
+        """Begin anew, throwing away what was staged before. Raises InputError, StorageError."""
+        folder = index / STAGING
+        with storing(folder):
+            remove(folder)
+            folder.mkdir()
+        copy_model(model, folder / "model")
+        if fingerprint(folder / "model") != plan.model_fingerprint:
+            raise InputError("changed while it was copied; build again", path=model)
+        staging = cls(folder, plan)
+        with storing(folder):
+            sync_folder(folder)
+            sync_folder(index)
+        write_atomically(folder / _DESCRIPTION, json.dumps(asdict(plan)).encode())
+        return staging
+
+    @classmethod
+    def resume(cls, index: Path, plan: Plan) -> Staging | None:
+        """What a killed build left, or None if there is nothing, it is of another plan, or it is damaged."""
+        folder = index / STAGING
+        try:
+            if json.loads((folder / _DESCRIPTION).read_bytes()) != asdict(plan):
+                return None
+            if fingerprint(folder / "model") != plan.model_fingerprint:
+                return None
+            return cls(folder, plan)
+        except (OSError, ValueError, InputError, CorruptError):
+            return None
+
+    @property
+    def count(self) -> int:
+        """Documents stored, each with its vector."""
+        return self.documents.count
+
+    @property
+    def _row_bytes(self) -> int:
+        return self.plan.dimension * 4
+
+    def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
+        """Store documents and vectors, float32 (n, dimension): all or none, on the disk on return.
+
+        Raises InputError for a duplicate id, StorageError.
+        """
+        data = memoryview(np.ascontiguousarray(vectors, "<f4").data).cast("B")
+        with storing(self.vectors):
+            self._file.seek(self.count * self._row_bytes)
+            while data:
+                data = data[self._file.write(data) or 0 :]
+            os.fsync(self._file.fileno())
+        self.documents.append(documents)
+
+    def close(self) -> None:
+        """Close the files, leaving them in place; again is harmless."""
+        self.documents.close()
+        self._file.close()
+
+    def discard(self) -> None:
+        """Close and remove everything."""
+        self.close()
+        with storing(self.folder):
+            remove(self.folder)
