@@ -129,13 +129,15 @@ class Vocabulary:
     def features(self, word: str) -> list[int]:
         """Ids of a word's features, at least one, repeats kept (the trigram *counts* of word hashing)."""
         ids: dict[str, int] = self._ids  # type: ignore[attr-defined]
-        found = [
-            ids[gram] if gram in ids else zlib.crc32(gram.encode()) % self.buckets for gram in trigrams(word)
-        ]
+        found = [ids[gram] if gram in ids else self._bucket(gram) for gram in trigrams(word)]
         whole = ids.get(f" {word} ")
         if whole is not None:
             found.append(whole)
         return found
+
+    def _bucket(self, gram: str) -> int:
+        # Halves of surrogate pairs, which stand for bytes of a command line that are not UTF-8, count too.
+        return zlib.crc32(gram.encode(errors="surrogatepass")) % self.buckets
 
     def knows(self, word: str) -> bool:
         """Whether training saw the word itself or, for a vocabulary without whole words, all its trigrams."""
@@ -153,9 +155,11 @@ class Vocabulary:
         try:
             content = json.loads(path.read_bytes())
             names, buckets = content["names"], content["buckets"]
-            if not all(isinstance(name, str) for name in names) or type(buckets) is not int or buckets < 1:
-                raise ValueError("names must be strings and buckets a positive number")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("names must be a list of strings")
+            if type(buckets) is not int or buckets < 1:
+                raise ValueError("buckets must be a positive number")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptError(f"{path}: not a vocabulary ({error}); restore the model folder") from error
         return cls(tuple(names), buckets)
 
