@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -90,13 +91,13 @@ def preset(tower: Kind, paper: bool = False) -> ModelConfig:
     return ModelConfig(tower, 0, hidden, dimension, pooling, residual=False, tie="none")
 
 
-def _check(name: str, value: object, kind: Any) -> None:
+def _check(name: str, value: Any, kind: Any) -> None:
     choices = get_args(kind)
     if choices:
         if value not in choices:
             raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
     elif kind is float:
-        if type(value) not in (int, float):
+        if type(value) not in (int, float) or abs(value) > sys.float_info.max:
             raise InputError(f"{name} must be a number, not {value!r}")
     elif type(value) is not kind:
         raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}")
@@ -113,7 +114,7 @@ def read_config(path: Path) -> ModelConfig:
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"not readable as JSON ({error}); restore the model folder", path=path) from error
     if not isinstance(content, dict):
         raise InputError("must be a JSON object; restore the model folder", path=path)
