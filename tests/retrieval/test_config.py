@@ -1,0 +1,138 @@
+"""The config file: what is refused, and that the refusal names the key."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+
+import pytest
+
+from index.errors import FormatVersionError, InputError
+from retrieval.config import ModelConfig, preset, read_config, to_json
+
+SMALL = ModelConfig("lstm", word_dim=8, hidden=4, dimension=8)
+
+
+def write(path, changes, drop=()):
+    content = {key: value for key, value in (asdict(SMALL) | changes).items() if key not in drop}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_config_survives_the_disk(tmp_path):
+    path = tmp_path / "config.json"
+    config = ModelConfig("cnn", 8, 5, 8, "max", tie="none", query_words=3, gamma=12.5, dense_share=1)
+    path.write_text(to_json(config))
+    assert read_config(path) == config
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tower", "gru"),
+        ("tower", None),
+        ("tower", ["lstm"]),
+        ("word_dim", -1),
+        ("word_dim", 65_537),
+        ("word_dim", 8.0),
+        ("hidden", 0),
+        ("hidden", "4"),
+        ("hidden", True),
+        ("dimension", 0),
+        ("pooling", "sum"),
+        ("residual", 1),
+        ("residual", "true"),
+        ("bidirectional", None),
+        ("forget", "zero"),
+        ("tie", "both"),
+        ("query_words", 0),
+        ("document_words", -5),
+        ("gamma", 0),
+        ("gamma", -1.0),
+        ("gamma", float("nan")),
+        ("gamma", float("inf")),
+        ("gamma", 10**400),
+        ("gamma", "20"),
+        ("gamma", True),
+        ("dense_share", float("nan")),
+        ("dense_share", -0.1),
+        ("dense_share", 1.1),
+        ("dense_share", 10**400),
+        ("dense_share", None),
+    ],
+)
+def test_a_value_out_of_place_is_named(tmp_path, key, value):
+    path = write(tmp_path / "config.json", {key: value})
+    with pytest.raises(InputError) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(f"{path}: {key} must be")
+    assert "\n" not in str(caught.value)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    "name", [field.name for field in fields(ModelConfig) if field.name != "format_version"]
+)
+def test_a_missing_key_is_named(tmp_path, name):
+    path = write(tmp_path / "config.json", {}, drop=(name,))
+    with pytest.raises(InputError, match=rf"missing key {name}\b"):
+        read_config(path)
+
+
+def test_unknown_keys_are_named_in_order(tmp_path):
+    path = write(tmp_path / "config.json", {"zeal": 1, "colour": "blue"})
+    with pytest.raises(InputError, match="unknown key colour, zeal"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("version", [0, 2, 99, "1", None, -1])
+def test_another_format_version_is_told_apart_from_damage(tmp_path, version):
+    path = write(tmp_path / "config.json", {"format_version": version, "new key": 1})
+    with pytest.raises(FormatVersionError, match=r"config\.json: format version"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff", b'{"a": }', b"[" * 100_000])
+def test_what_is_no_json_object_is_refused(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.json: ") as caught:
+        read_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="restore the model folder"):
+        read_config(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"word_dim": 8, "dimension": 4}, ["word_dim", "dimension"]),
+        ({"tower": "cnn", "word_dim": 0, "dimension": 8, "pooling": "max"}, ["word_dim", "dimension"]),
+        ({"word_dim": 8, "dimension": 8, "pooling": "attention", "residual": False}, ["attention"]),
+        ({"tower": "cnn", "word_dim": 8, "dimension": 8, "pooling": "attention"}, ["attention"]),
+        ({"residual": False, "hidden": 4, "dimension": 5}, ["dimension must be 4"]),
+        ({"residual": False, "hidden": 4, "dimension": 4, "bidirectional": True}, ["dimension must be 8"]),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, named):
+    with pytest.raises(InputError) as caught:
+        ModelConfig(**settings)
+    assert all(name in str(caught.value) for name in named)
+
+
+def test_presets_of_the_papers():
+    lstm, cnn, dnn = (preset(tower, paper=True) for tower in ("lstm", "cnn", "dnn"))
+    assert (lstm.word_dim, lstm.pooling, lstm.residual, lstm.tie) == (0, "last", False, "none")
+    assert lstm.dimension == lstm.hidden
+    assert (cnn.hidden, cnn.dimension, cnn.pooling, cnn.word_dim) == (300, 128, "max", 0)
+    assert (dnn.hidden, dnn.dimension) == (300, 128)
+    with pytest.raises(InputError, match="no paper"):
+        preset("bag", paper=True)
+
+
+@pytest.mark.parametrize("tower", ["lstm", "cnn", "dnn", "bag"])
+def test_every_tower_has_a_preset(tower):
+    assert preset(tower).tower == tower
