@@ -65,7 +65,7 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         return _map(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptError(f"{path}: not a weights file ({error}); restore the model folder") from error
 
 
@@ -76,7 +76,9 @@ def _map(path: Path) -> dict[str, NDArray[Any]]:
         if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
             raise ValueError("the header's length is out of range")
         header = json.loads(file.read(length))
-    content = np.memmap(path, np.uint8, "r")[8 + length :]
+    if not isinstance(header, dict):
+        raise ValueError("the header is no JSON object")
+    content = np.asarray(np.memmap(path, np.uint8, "r"))[8 + length :]
     arrays = {}
     for name, entry in header.items():
         if name == "__metadata__":
