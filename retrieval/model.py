@@ -93,6 +93,9 @@ class TwoTower(nn.Module):
             state = {
                 f"body.{part}": torch.from_numpy(np.array(array)) for part, array in saved.body(side).items()
             }
-            state["table"] = torch.from_numpy(saved.table(side).rows(slice(None)))
-            tower.load_state_dict(state)
+            try:
+                state["table"] = torch.from_numpy(np.array(saved.table(side).rows(slice(None))))
+                tower.load_state_dict(state)
+            except (RuntimeError, ValueError) as error:
+                raise saved.unfit(str(error)) from error
         return model

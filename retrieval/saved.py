@@ -63,9 +63,25 @@ class SavedModel:
         }
 
     def encoder(self, side: Side) -> Encoder:
-        """A tower ready to encode."""
+        """A tower ready to encode. Raises CorruptError if its arrays are not those of the config, or not
+        finite.
+        """
         limit = self.config.query_words if side == "query" else self.config.document_words
-        return Encoder(self.config, self.vocabulary, self.table(side), self.body(side), limit)
+        try:
+            encoder = Encoder(self.config, self.vocabulary, self.table(side), self.body(side), limit)
+            sound = np.isfinite(encoder.encode(["two words"])).all()
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            raise self.unfit(f"{type(error).__name__}: {error}") from error
+        if not sound:
+            raise self.unfit("not finite")
+        return encoder
+
+    def unfit(self, problem: str) -> CorruptError:
+        """The error of weights that are not those of the config."""
+        reason = " ".join(problem.split())
+        return CorruptError(
+            f"{self.folder / FILES.weights}: does not fit {FILES.config} ({reason}); restore the model folder"
+        )
 
     def _prefix(self, side: Side) -> str:
         return "both" if self.config.tie == "all" else side
