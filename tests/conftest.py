@@ -1,13 +1,18 @@
-"""What every test shares: one thread, because the arrays are tiny, and a writer of small data folders."""
+"""What tests share: one thread, because the arrays are tiny; small data folders; models of random weights."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:  # the tests of the index need no torch
+    from retrieval.config import ModelConfig
+    from retrieval.model import TwoTower
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -33,3 +38,25 @@ def _write_beir(
 def write_beir() -> WriteBeir:
     """Writes a BEIR folder: texts by id, and the judgements of each split."""
     return _write_beir
+
+
+@pytest.fixture(scope="session")
+def random_model() -> Callable[..., TwoTower]:
+    """Makes a model of a config with every weight random and none zero, peepholes and biases included."""
+
+    def make(
+        config: ModelConfig, seed: int = 0, texts: Sequence[str] = ("list files", "启动服务")
+    ) -> TwoTower:
+        import torch
+
+        from retrieval.model import TwoTower
+        from retrieval.text import learn_vocabulary
+
+        torch.manual_seed(seed)
+        model = TwoTower(config, learn_vocabulary(texts, buckets=11, min_count=1))
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.normal_(std=1.0 if name.endswith("table") else 0.5)
+        return model
+
+    return make
