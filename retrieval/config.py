@@ -40,7 +40,7 @@ class ModelConfig:
 
     tower: Kind = "lstm"
     word_dim: int = 256
-    hidden: int = 128
+    hidden: int = 64
     dimension: int = 256
     pooling: Pooling = "mean"
     residual: bool = True

@@ -80,7 +80,8 @@ class Encoder:
         projected = self._project(np.add.reduceat(self._table.rows(features.values), features.offsets[:-1]))
         if total > len(self._projected):
             grown = np.empty((max(total, 2 * known, 256), projected.shape[1]), np.float32)
-            grown[:known] = self._projected[:known]
+            if known:
+                grown[:known] = self._projected[:known]
             self._projected = grown
         self._projected[known:total] = projected
         self._known = total
@@ -106,7 +107,7 @@ def _sums(rows: Array, texts: Ragged) -> Array:
 
 
 def _means(rows: Array, texts: Ragged) -> Array:
-    means: Array = _sums(rows, texts) / texts.lengths()[:, None].astype(np.float32)
+    means: Array = np.divide(_sums(rows, texts), texts.lengths()[:, None], dtype=np.float32)
     return means
 
 

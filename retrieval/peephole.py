@@ -26,125 +26,211 @@ which leaves one matrix product and four element-wise operations a step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 Forget = Literal["learned", "one"]
+T = TypeVar("T")
 
-# Rows of a block in the backward sweep: large enough that calls cost little, small enough that a block's
+# Elements of a block in the backward sweep: large enough that calls cost little, small enough that a block's
 # factors stay in cache.
 _BLOCK_ELEMENTS = 1 << 17
+# A part with fewer texts than this would spend its time on calls, not on arithmetic.
+_FEWEST_TEXTS = 32
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How a batch of texts is laid out step by step.
+    """How a batch of texts is laid out: in parts, each step by step.
 
-    order: int64 (n,), the texts by falling length (row r of step 0 is text order[r]). counts: texts active at
-        each step.
-    gather: int64 (total words,), for each packed position where its word stands in the concatenated texts.
+    counts: for each part, the texts active at each of its steps. gather: int64 (total words,), for each packed
+        position where its word stands in the concatenated texts.
     """
 
-    order: Tensor
-    counts: tuple[int, ...]
+    counts: tuple[tuple[int, ...], ...]
     gather: Tensor
-
-    @property
-    def starts(self) -> list[int]:
-        """First packed row of each step."""
-        starts = [0]
-        for count in self.counts[:-1]:
-            starts.append(starts[-1] + count)
-        return starts
 
 
 def pack(lengths: Tensor) -> Packing:
-    """Packing of texts of the given lengths, int64 (n,), each at least 1, concatenated in their own order."""
+    """Packing of texts of the given lengths, int64 (n,), each at least 1, concatenated in their own order.
+
+    As many parts as torch has threads, if there are texts enough; they share the lengths out evenly.
+    """
     order = torch.argsort(lengths, descending=True, stable=True)
-    falling = lengths[order]
-    first = (torch.cumsum(lengths, 0) - lengths)[order]
-    steps = torch.arange(int(falling[0]))
-    active = steps[:, None] < falling[None, :]
-    counts = tuple(active.sum(1).tolist())
-    gather = (first[None, :] + steps[:, None])[active]
-    return Packing(order, counts, gather)
+    first = torch.cumsum(lengths, 0) - lengths
+    parts = max(1, min(torch.get_num_threads(), len(lengths) // _FEWEST_TEXTS))
+    counts, gather = [], []
+    for part in range(parts):
+        rows = order[part::parts]
+        falling = lengths[rows]
+        steps = torch.arange(int(falling[0]))
+        active = steps[:, None] < falling
+        counts.append(tuple(active.sum(1).tolist()))
+        gather.append((first[rows] + steps[:, None])[active])
+    return Packing(tuple(counts), torch.cat(gather))
+
+
+@dataclass(frozen=True)
+class _States:
+    """What one part keeps of its forward pass, each (words, width): gates, c, tanh(c), y.
+
+    The gates are sigmoids, the place of g holding sigm(2 x), of which g is twice less one.
+    """
+
+    gates: Tensor
+    cells: Tensor
+    squashed: Tensor
+    outputs: Tensor
+
+    def part(self, rows: slice) -> _States:
+        return _States(self.gates[rows], self.cells[rows], self.squashed[rows], self.outputs[rows])
 
 
 class _Cell(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int]) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]]
+    ) -> Tensor:
         size = recurrent.shape[1]
-        learned = x.shape[1] == 4 * size
-        gates = torch.empty_like(x)
-        cells, squashed, outputs = (x.new_empty(x.shape[0], size) for _ in range(3))
-        transposed = recurrent.t()
-        inner = 2 if learned else 1  # gates that see the old cell
-        start, before = 0, 0
-        for step, count in enumerate(counts):
-            z, c = gates[start : start + count], cells[start : start + count]
-            if step == 0:
-                z.copy_(x[:count])
-            else:
-                old_c = cells[before : before + count]
-                torch.addmm(x[start : start + count], outputs[before : before + count], transposed, out=z)
-                z.view(count, -1, size)[:, :inner].addcmul_(old_c[:, None], peepholes[:inner])
-            z[:, : inner * size].sigmoid_()
-            g, o = z[:, inner * size : (inner + 1) * size].tanh_(), z[:, (inner + 1) * size :]
-            torch.mul(z[:, :size], g, out=c)
-            if step:
-                if learned:
-                    c.addcmul_(z[:, size : 2 * size], old_c)
-                else:
-                    c.add_(old_c)
-            o.addcmul_(c, peepholes[inner]).sigmoid_()
-            torch.mul(
-                o, torch.tanh(c, out=squashed[start : start + count]), out=outputs[start : start + count]
-            )
-            start, before = start + count, start
-        ctx.save_for_backward(recurrent, peepholes, gates, cells, squashed, outputs)
+        states = _States(torch.empty_like(x), *(x.new_empty(len(x), size) for _ in range(3)))
+
+        def run(part: int, rows: slice) -> None:
+            _forward(x[rows], recurrent, peepholes, counts[part], states.part(rows))
+
+        _each_part(counts, run)
+        ctx.save_for_backward(
+            recurrent, peepholes, states.gates, states.cells, states.squashed, states.outputs
+        )
         ctx.counts = counts
-        return outputs
+        return states.outputs
 
     @staticmethod
     def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        recurrent, peepholes, gates, cells, squashed, outputs = ctx.saved_tensors
-        counts: Sequence[int] = ctx.counts
-        size = recurrent.shape[1]
-        starts = [0]
-        for count in counts:
-            starts.append(starts[-1] + count)
-        grad_x = torch.empty_like(gates)
-        grad_peepholes = torch.zeros_like(peepholes)
-        carried_y = grad_outputs.new_zeros(0, size)
-        carried_c = grad_outputs.new_zeros(0, size)
-        for block in _blocks(starts, size):
-            first = starts[block.start]
-            rows = slice(first, starts[block.stop])
-            old_c = _previous(cells, starts, block)
-            factors = _factors(gates[rows], cells[rows], squashed[rows], old_c, peepholes)
-            for step in reversed(block):
-                here = slice(starts[step] - first, starts[step + 1] - first)
-                dz = grad_x[starts[step] : starts[step + 1]]
-                dy = grad_outputs[starts[step] : starts[step + 1]].clone()
-                dy[: len(carried_y)] += carried_y
-                dc = dy * factors.cell[here]
-                dc[: len(carried_c)] += carried_c
-                torch.mul(dc[:, None], factors.inner[here], out=dz.view(len(dz), -1, size)[:, :-1])
-                torch.mul(dy, factors.output[here], out=dz[:, -size:])
-                if step:
-                    carried_c = dc.mul_(factors.carry[here])
-                    carried_y = torch.mm(dz, recurrent)
-            block_dz = grad_x[rows].view(len(old_c), -1, size)
-            for gate in range(len(peepholes) - 1):
-                grad_peepholes[gate] += (block_dz[:, gate] * old_c).sum(0)
-            grad_peepholes[-1] += (block_dz[:, -1] * cells[rows]).sum(0)
-        later = slice(counts[0], None)
-        old_y = _previous(outputs, starts, range(1, len(counts)))
-        return grad_x, grad_x[later].t() @ old_y, grad_peepholes, None
+        recurrent, peepholes, *saved = ctx.saved_tensors
+        states = _States(*saved)
+        grad_x = torch.empty_like(states.gates)
+
+        def run(part: int, rows: slice) -> tuple[Tensor, Tensor]:
+            given = grad_outputs[rows]
+            return _backward(given, recurrent, peepholes, ctx.counts[part], states.part(rows), grad_x[rows])
+
+        weights = _each_part(ctx.counts, run)
+        return grad_x, sum(r for r, _ in weights), sum(p for _, p in weights), None  # type: ignore[return-value]
+
+
+def _each_part(counts: Sequence[Sequence[int]], run: Callable[[int, slice], T]) -> list[T]:
+    """Run every part, each in a thread of its own, whose torch operations use that thread alone.
+
+    A step's operations are short: sharing each of them out among threads costs more in waiting than it saves, while
+    parts of the batch never wait for each other.
+    """
+    stops = list(accumulate(sum(part) for part in counts))
+    rows = [slice(stop - sum(part), stop) for stop, part in zip(stops, counts, strict=True)]
+    if len(rows) == 1:
+        return [run(0, rows[0])]
+    return list(_threads(len(rows)).map(run, range(len(rows)), rows))
+
+
+@lru_cache(maxsize=1)
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Threads in which torch uses no further ones."""
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    before = torch.get_num_threads()
+    # The setting is a thread's own once it has it, but also what later threads start from: start all, then restore.
+    together = threading.Barrier(count)
+    list(pool.map(lambda _: together.wait(), range(count)))
+    torch.set_num_threads(before)
+    return pool
+
+
+@torch.no_grad()  # a thread's own setting, which a new thread has not inherited
+def _forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], states: _States) -> None:
+    """Fill `states` step by step from the gate inputs x (words, 4H or 3H) of one part.
+
+    tanh(a) is taken as 2 sigm(2a) - 1: torch's tanh is nine times slower than its sigmoid.
+    """
+    size = recurrent.shape[1]
+    learned = x.shape[1] == 4 * size
+    inner = 2 if learned else 1  # gates that see the old cell
+    transposed = recurrent.t()
+    minus_one = x.new_full((), -1)
+    start, before = 0, 0
+    for step, count in enumerate(counts):
+        here = states.part(slice(start, start + count))
+        z, c, squashed = here.gates, here.cells, here.squashed
+        i, s, o = z[:, :size], z[:, inner * size : (inner + 1) * size], z[:, (inner + 1) * size :]
+        if step == 0:
+            z.copy_(x[:count])
+        else:
+            old_c = states.cells[before : before + count]
+            torch.addmm(x[start : start + count], states.outputs[before : before + count], transposed, out=z)
+            z.view(count, -1, size)[:, :inner].addcmul_(old_c[:, None], peepholes[:inner])
+        s.mul_(2)
+        z[:, : (inner + 1) * size].sigmoid_()
+        # c = f c(t-1) + i g with g = 2 s - 1.
+        if step == 0:
+            torch.neg(i, out=c)
+        elif learned:
+            torch.mul(z[:, size : 2 * size], old_c, out=c).sub_(i)
+        else:
+            torch.sub(old_c, i, out=c)
+        c.addcmul_(i, s, value=2)
+        o.addcmul_(c, peepholes[inner]).sigmoid_()
+        torch.mul(c, 2, out=squashed).sigmoid_()
+        torch.add(minus_one, squashed, alpha=2, out=squashed)
+        torch.mul(o, squashed, out=here.outputs)
+        start, before = start + count, start
+
+
+@torch.no_grad()
+def _backward(
+    grad_outputs: Tensor,
+    recurrent: Tensor,
+    peepholes: Tensor,
+    counts: Sequence[int],
+    states: _States,
+    grad_x: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Fill `grad_x` (words, 4H or 3H) of one part; its gradients of the recurrent weights and the peepholes."""
+    size = recurrent.shape[1]
+    starts = [0, *accumulate(counts)]
+    grad_peepholes = torch.zeros_like(peepholes)
+    later_dz = grad_x[:0]
+    dc = grad_outputs.new_empty(counts[0], size)
+    dy = grad_outputs.new_empty(counts[0], size)
+    for block in _blocks(starts, size):
+        first = starts[block.start]
+        rows = slice(first, starts[block.stop])
+        old_c = _previous(states.cells, starts, block)
+        factors = _factors(states.part(rows), old_c, peepholes)
+        for step in reversed(block):
+            start, stop, later = starts[step], starts[step + 1], len(later_dz)
+            here = slice(start - first, stop - first)
+            given = grad_outputs[start:stop]
+            dy_t, dc_t = dy[: stop - start], dc[: stop - start]
+            # Texts that end here have no later step to hear from.
+            torch.addmm(given[:later], later_dz, recurrent, out=dy_t[:later])
+            dy_t[later:] = given[later:]
+            dc_t[later:] = 0
+            dc_t.addcmul_(dy_t, factors.cell[here])
+            dz = grad_x[start:stop]
+            torch.mul(dc_t[:, None], factors.inner[here], out=dz.view(stop - start, -1, size)[:, :-1])
+            torch.mul(dy_t, factors.output[here], out=dz[:, -size:])
+            dc_t.mul_(factors.carry[here])
+            later_dz = dz
+        block_dz = grad_x[rows].view(len(old_c), -1, size)
+        grad_peepholes[:-1] += (block_dz[:, :-2] * old_c[:, None]).sum(0)
+        grad_peepholes[-1] += (block_dz[:, -1] * states.cells[rows]).sum(0)
+    old_y = _previous(states.outputs, starts, range(1, len(counts)))
+    return grad_x[counts[0] :].t() @ old_y, grad_peepholes
 
 
 @dataclass(frozen=True)
@@ -155,11 +241,12 @@ class _Factors:
     carry: Tensor  # L, (rows, H)
 
 
-def _factors(gates: Tensor, cells: Tensor, squashed: Tensor, old_c: Tensor, peepholes: Tensor) -> _Factors:
-    rows, size = cells.shape
+def _factors(states: _States, old_c: Tensor, peepholes: Tensor) -> _Factors:
+    gates, squashed = states.gates, states.squashed
+    rows, size = states.cells.shape
     learned = gates.shape[1] == 4 * size
     each = gates.view(rows, -1, size)
-    i, g, o = each[:, 0], each[:, -2], each[:, -1]
+    i, g, o = each[:, 0], 2 * each[:, -2] - 1, each[:, -1]
     output = squashed * torch.addcmul(o, o, o, value=-1)
     cell = torch.addcmul(o, o * squashed, squashed, value=-1).addcmul_(peepholes[-1], output)
     inner = torch.empty_like(each[:, :-1], memory_format=torch.contiguous_format)
@@ -201,7 +288,7 @@ def _previous(states: Tensor, starts: Sequence[int], steps: range) -> Tensor:
     return torch.cat(parts) if parts else states[:0]
 
 
-def peephole_lstm(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int]) -> Tensor:
+def peephole_lstm(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:
     """Outputs y(t) of the peephole cell at every packed position, (words, H), started from zero states.
 
     x: gate inputs W l(t) + b, (words, 4H) in gate order i, f, g, o, or (words, 3H) in order i, g, o, which
@@ -245,6 +332,6 @@ class PeepholeLSTM(nn.Module):
         """
         return words + self.bias if self.input is None else torch.addmm(self.bias, words, self.input.t())
 
-    def forward(self, x: Tensor, counts: Sequence[int]) -> Tensor:
+    def forward(self, x: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:
         """Outputs (words, H) of gate inputs (words, gates * H)."""
         return peephole_lstm(x, self.recurrent, self.peepholes, counts)

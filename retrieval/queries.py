@@ -85,7 +85,7 @@ def _tsv_query(line: str, path: Path | str, number: int) -> Query:
     return Query(name, text)
 
 
-def _plain_query(line: str, path: Path | str, number: int) -> Query: (the signature of its siblings)
+def _plain_query(line: str, path: Path | str, number: int) -> Query:
     return Query(str(number), line.strip())
 
 

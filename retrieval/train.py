@@ -23,6 +23,7 @@ from retrieval.config import ModelConfig
 from retrieval.corpus import Qrels, read_documents, read_qrels, read_queries, splits
 from retrieval.evaluate import DEFAULT_MEASURES, evaluate_run
 from retrieval.learn import Recipe, Report, Run
+from retrieval.machine import train_fast
 from retrieval.model import TwoTower
 from retrieval.pairs import TrainingSet, feature_weights, training_set
 from retrieval.text import Vocabulary, document_text, learn_vocabulary
@@ -93,6 +94,7 @@ def train(
     Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, BusyError,
     KeyboardInterrupt.
     """
+    train_fast()
     with storing(output):
         output.mkdir(parents=True, exist_ok=True)
     with WriterLock(output):
