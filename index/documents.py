@@ -133,6 +133,7 @@ class DocumentReader:
         with self._reading():
             self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             try:
+                self._database.execute("PRAGMA trusted_schema = OFF")  # a stranger may have written the file
                 self.count = _count(self._database)
             except BaseException:
                 self._database.close()

@@ -7,11 +7,13 @@ eagerly, one float per pair of term and document, so that a search only adds up.
 arrays are memory-mapped and added here, which saves its import (85 ms, most of it scipy). The vocabulary is
 sorted and searched by bisection in the map: opening takes the same time for a hundred terms as for a million.
 
-    weights.npy      float32 (pairs,)     scores, term by term
-    rows.npy         int32 (pairs,)       their documents, ascending within a term
-    starts.npy       int64 (terms + 1,)   where the pairs of a term begin
-    terms.npy        uint8 (bytes,)       UTF-8 of all terms, sorted
-    term_starts.npy  int64 (terms + 1,)   where a term begins in it
+    weights.f32      (pairs,)      scores, term by term
+    rows.i32         (pairs,)      their documents, ascending within a term
+    starts.i64       (terms + 1,)  where the pairs of a term begin
+    terms.utf8       (bytes,)      all terms, sorted
+    term_starts.i64  (terms + 1,)  where a term begins in it
+
+The files are the bare numbers, little-endian: a header would only be something more to be damaged.
 """
 
 from __future__ import annotations
@@ -43,7 +45,13 @@ B = 0.4
 # What the manifest says of a segment's scores.
 BM25_SETTINGS: Mapping[str, Scalar] = {"k1": K1, "b": B, "tokens": TOKENS_VERSION}
 
-_ARRAYS = {"weights": "<f4", "rows": "<i4", "starts": "<i8", "terms": "|u1", "term_starts": "<i8"}
+_ARRAYS = {
+    "weights.f32": "<f4",
+    "rows.i32": "<i4",
+    "starts.i64": "<i8",
+    "terms.utf8": "|u1",
+    "term_starts.i64": "<i8",
+}
 
 
 def write_bm25(folder: Path, texts: Iterable[str]) -> None:
@@ -60,8 +68,8 @@ def write_bm25(folder: Path, texts: Iterable[str]) -> None:
     with storing(folder):
         folder.mkdir()
         for name, kind in _ARRAYS.items():
-            with (folder / f"{name}.npy").open("wb") as file:
-                np.save(file, arrays[name].astype(kind, copy=False), allow_pickle=False)
+            with (folder / name).open("wb") as file:
+                file.write(np.ascontiguousarray(arrays[name], kind).data)
                 file.flush()
                 os.fsync(file.fileno())
 
@@ -76,24 +84,21 @@ def _numbered(texts: Iterable[str]) -> tuple[dict[str, int], list[array[int]]]:
 
 def _scores(documents: list[array[int]], terms: int) -> dict[str, NDArray[Any]]:
     if not terms:
-        return {"weights": np.empty(0), "rows": np.empty(0), "starts": np.zeros(1)}
+        return {"weights.f32": np.empty(0), "rows.i32": np.empty(0), "starts.i64": np.zeros(1)}
     import bm25s
 
     model = bm25s.BM25(k1=K1, b=B, method="lucene")
     vocabulary = {number: number for number in range(terms)}
     model.index((documents, vocabulary), create_empty_token=False, show_progress=False)
-    return {
-        "weights": model.scores["data"],
-        "rows": model.scores["indices"],
-        "starts": model.scores["indptr"],
-    }
+    found = model.scores
+    return {"weights.f32": found["data"], "rows.i32": found["indices"], "starts.i64": found["indptr"]}
 
 
 def _packed(terms: Sequence[str]) -> dict[str, NDArray[Any]]:
     encoded = [term.encode() for term in terms]
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    return {"terms": np.frombuffer(b"".join(encoded), np.uint8), "term_starts": starts}
+    return {"terms.utf8": np.frombuffer(b"".join(encoded), np.uint8), "term_starts.i64": starts}
 
 
 class Bm25:
@@ -105,9 +110,8 @@ class Bm25:
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
         self._count = count
-        arrays = {name: _read(folder / f"{name}.npy", kind) for name, kind in _ARRAYS.items()}
-        self._weights, self._rows, self._starts = arrays["weights"], arrays["rows"], arrays["starts"]
-        self._terms, self._term_starts = arrays["terms"], arrays["term_starts"]
+        arrays = [_read(folder / name, kind) for name, kind in _ARRAYS.items()]
+        self._weights, self._rows, self._starts, self._terms, self._term_starts = arrays
         if not (
             len(self._starts) == len(self._term_starts) > 0
             and self._starts[-1] == len(self._weights) == len(self._rows)
@@ -158,13 +162,12 @@ class Bm25:
 
 
 def _read(path: Path, kind: str) -> NDArray[Any]:
-    """A one-dimensional array of this type, memory-mapped."""
+    """All of a file, memory-mapped, as an array of one dimension."""
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        if not path.stat().st_size:  # which cannot be mapped
+            return np.empty(0, kind)
+        return np.asarray(np.memmap(path, kind, "r"))
+    except (OSError, ValueError) as error:
         raise CorruptError(
             f"{path}: cannot be read ({error}); restore it or build the index again"
         ) from error
-    if mapped.ndim != 1 or mapped.dtype != np.dtype(kind):
-        raise CorruptError(f"{path}: not an array of {kind}; restore the file or build the index again")
-    return np.asarray(mapped)

@@ -1,0 +1,43 @@
+"""A model folder, and a way to build an index of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fruit_corpus import unit_vectors
+from numpy.typing import NDArray
+
+from index.builder import IndexBuilder
+from index.documents import Document
+from index.manifest import Manifest
+
+Build = Callable[..., Manifest]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    (folder / "parts").mkdir(parents=True)
+    (folder / "config.json").write_text('{"dimension": 8}')
+    (folder / "parts" / "weights.bin").write_bytes(bytes(range(256)))
+    return folder
+
+
+@pytest.fixture
+def build(model: Path) -> Build:
+    def build_(
+        folder: Path,
+        documents: Sequence[Document],
+        vectors: NDArray[np.float32] | None = None,
+        shard: int = 10,
+    ) -> Manifest:
+        rows = unit_vectors(len(documents)) if vectors is None else vectors
+        with IndexBuilder.begin(folder, model=model, dimension=rows.shape[1], source="corpus") as builder:
+            for start in range(0, len(documents), shard):
+                builder.append(documents[start : start + shard], rows[start : start + shard])
+            return builder.publish()
+
+    return build_

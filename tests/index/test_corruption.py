@@ -1,0 +1,193 @@
+"""Damage of every kind to every file of an index: found by `verify`, refused with checksums, fatal never."""
+
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Build
+from fruit_corpus import DIMENSION, numbered
+
+from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError
+from index.files import list_files
+from index.reader import Index, verify
+
+FILES = [
+    "CURRENT",
+    "generation-000001/manifest.json",
+    "generation-000001/model/config.json",
+    "generation-000001/model/parts/weights.bin",
+    "generation-000001/segment-000001/documents.sqlite",
+    "generation-000001/segment-000001/lexical/rows.i32",
+    "generation-000001/segment-000001/lexical/starts.i64",
+    "generation-000001/segment-000001/lexical/term_starts.i64",
+    "generation-000001/segment-000001/lexical/terms.utf8",
+    "generation-000001/segment-000001/lexical/weights.f32",
+    "generation-000001/segment-000001/vectors.faiss",
+]
+
+
+@pytest.fixture
+def folder(build: Build, tmp_path: Path) -> Path:
+    build(tmp_path / "index", numbered(40))
+    return tmp_path / "index"
+
+
+def flip(path: Path, at: int, mask: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ mask]))
+
+
+def test_files_are_those_that_the_tests_damage(folder: Path):
+    assert [name for name in list_files(folder) if name != ".lock"] == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_flipped_byte_is_named_and_refused_with_checksums(folder: Path, name: str):
+    path = folder / name
+    for at in (0, path.stat().st_size // 2, path.stat().st_size - 1):
+        flip(path, at, 1)
+        # A pointer that names another checksum makes the manifest the one that differs.
+        assert any(name in problem or name == "CURRENT" for problem in verify(folder))
+        with pytest.raises(CorruptError):
+            Index.open(folder, checksums=True)
+        flip(path, at, 1)
+    assert verify(folder) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("change", [-1, 1])
+def test_file_of_another_size_is_refused_even_without_checksums(folder: Path, name: str, change: int):
+    path = folder / name
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] if change < 0 else data + b"\0")
+    assert any(name in problem for problem in verify(folder))
+    with pytest.raises(CorruptError):
+        Index.open(folder)
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+def test_missing_file_is_refused_even_without_checksums(folder: Path, name: str):
+    (folder / name).unlink()
+    assert any(name in problem and "No such file" in problem for problem in verify(folder))
+    with pytest.raises(CorruptError):
+        Index.open(folder)
+
+
+@pytest.mark.parametrize("name", FILES[2:])
+def test_link_in_place_of_a_file_is_refused(folder: Path, name: str):
+    path = folder / name
+    path.rename(folder.parent / "elsewhere")
+    path.symlink_to(folder.parent / "elsewhere")
+    assert any(name in problem and "not a regular file" in problem for problem in verify(folder))
+    with pytest.raises(CorruptError, match="not a regular file"):
+        Index.open(folder)
+
+
+def test_missing_generation_is_told(folder: Path):
+    shutil.rmtree(folder / "generation-000001")
+    assert len(verify(folder)) == 1
+    with pytest.raises(CorruptError, match="cannot be opened"):
+        Index.open(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["note.txt", "generation-000001/core", "generation-000001/model/extra/a.bin"]
+)
+def test_file_that_nothing_names_is_reported(folder: Path, name: str):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+    assert verify(folder) == [f"{folder / name}: not part of the index; remove it"]
+    Index.open(folder, checksums=True).close()
+
+
+def test_unknown_format_version_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("index.manifest.FORMAT_VERSION", 2)
+    assert "format version 1, this program reads 2" in verify(folder)[0]
+    with pytest.raises(FormatVersionError):
+        Index.open(folder)
+
+
+def test_random_damage_is_always_found(folder: Path, tmp_path: Path):
+    """Flips, truncations and swaps, 150 of them: `verify` sees each, and none opens with checksums."""
+    generator = random.Random(0)
+    for number in range(150):
+        copy = tmp_path / f"copy{number}"
+        shutil.copytree(folder, copy)
+        path = copy / generator.choice(FILES)
+        kind = generator.choice(["flip", "truncate", "swap"])
+        if kind == "flip":
+            flip(path, generator.randrange(path.stat().st_size), 1 << generator.randrange(8))
+        elif kind == "truncate":
+            path.write_bytes(path.read_bytes()[: generator.randrange(path.stat().st_size)])
+        else:
+            other = copy / generator.choice([name for name in FILES if copy / name != path])
+            ours, theirs = path.read_bytes(), other.read_bytes()
+            path.write_bytes(theirs)
+            other.write_bytes(ours)
+        assert verify(copy) != []
+        with pytest.raises((CorruptError, FormatVersionError)):
+            Index.open(copy, checksums=True)
+
+
+DAMAGED_SEARCH = f"""
+import random, sys
+from pathlib import Path
+import numpy as np
+from index.errors import PeepholeError
+from index.reader import Index
+folder, files = Path(sys.argv[1]), sys.argv[2:]
+generator = random.Random(1)
+for _ in range(300):
+    path = folder / generator.choice(files)
+    data = path.read_bytes()
+    damaged = bytearray(data)
+    damaged[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
+    path.write_bytes(damaged)
+    try:
+        with Index.open(folder) as index:
+            index.search_dense(np.ones((1, {DIMENSION}), np.float32), 5)
+            index.search_lexical(["apple banana number7"], 5)
+            index.documents(range(index.count))
+            index.row_of("d7")
+    except PeepholeError:
+        pass
+    path.write_bytes(data)
+print("alive")
+"""
+
+
+def test_no_flipped_byte_ends_the_process_or_raises_anything_else(folder: Path):
+    arguments = [sys.executable, "-c", DAMAGED_SEARCH, str(folder), *FILES]
+    found = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (found.stdout, found.returncode) == ("alive\n", 0), found.stderr
+
+
+def test_errors_are_one_line_with_a_remedy(folder: Path):
+    flip(folder / FILES[-1], 100, 1)
+    with pytest.raises(PeepholeError, match=r"; restore the file or build the index again$") as caught:
+        Index.open(folder, checksums=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_pointer_is_told(folder: Path):
+    (folder / "CURRENT").unlink()
+    (folder / "CURRENT").mkdir()
+    with pytest.raises(PeepholeError, match="cannot be read"):
+        Index.open(folder)
+    assert "cannot be read" in verify(folder)[0]
+    (folder / "CURRENT").rmdir()
+    with pytest.raises(InputError):
+        verify(folder)
+
+
+def test_sound_index_answers_the_same_with_and_without_checksums(folder: Path):
+    with Index.open(folder) as quick, Index.open(folder, checksums=True) as careful:
+        query = np.ones((1, DIMENSION), np.float32)
+        assert np.array_equal(quick.search_dense(query, 9).rows, careful.search_dense(query, 9).rows)

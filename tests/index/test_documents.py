@@ -1,0 +1,155 @@
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from fruit_corpus import numbered
+
+from index.documents import Document, DocumentReader, DocumentWriter
+from index.errors import CorruptError, InputError, StorageError
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> DocumentWriter:
+    return DocumentWriter(tmp_path / "staged.sqlite")
+
+
+def published(writer: DocumentWriter, path: Path) -> DocumentReader:
+    writer.copy_to(path)
+    return DocumentReader(path)
+
+
+def test_documents_come_back_by_row_in_the_order_asked_for(writer: DocumentWriter, tmp_path: Path):
+    documents = [
+        Document(
+            "ü/1",
+            "Titel",
+            "text\0with zero",
+            {"year": 2020, "ratio": 0.5, "old": True, "by": None},
+        ),
+        Document("2", text="'; DROP TABLE documents; --"),
+        Document("3"),
+    ]
+    writer.append(documents[:1])
+    writer.append(documents[1:])
+    assert writer.count == 3
+    assert list(writer) == documents
+    reader = published(writer, tmp_path / "documents.sqlite")
+    assert reader.count == 3
+    assert reader.documents([2, 0, 2]) == [documents[2], documents[0], documents[2]]
+    assert [reader.row_of(name) for name in ("ü/1", "2", "4", "\ud800")] == [0, 1, None, None]
+
+
+def test_thousands_of_rows_are_found_at_once(writer: DocumentWriter, tmp_path: Path):
+    documents = numbered(2500)
+    writer.append(documents)
+    rows = list(range(2499, -1, -1))
+    assert published(writer, tmp_path / "d.sqlite").documents(rows) == documents[::-1]
+
+
+def test_row_outside_is_an_index_error(writer: DocumentWriter, tmp_path: Path):
+    writer.append(numbered(3))
+    with pytest.raises(IndexError, match="row 3"):
+        published(writer, tmp_path / "d.sqlite").documents([0, 3])
+
+
+@pytest.mark.parametrize("second", [["d9", "x", "x"], ["x", "d1"]])
+def test_duplicate_id_is_named_and_nothing_of_its_batch_is_kept(writer: DocumentWriter, second: list[str]):
+    writer.append(numbered(3))
+    with pytest.raises(InputError, match=r"two documents have the id '(x|d1)'"):
+        writer.append([Document(name) for name in second])
+    assert writer.count == 3
+    writer.append([Document("x")])
+    assert [document.id for document in writer] == ["d0", "d1", "d2", "x"]
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (Document(""), "no document id"),
+        (Document(7), "no document id"),  # type: ignore[arg-type]
+        (Document("a", text="\ud800"), "lone surrogate"),
+        (Document("\ud800"), "lone surrogate"),
+        (Document("a", metadata={"x": float("nan")}), "NaN"),
+        (Document("a", metadata={"x": [1]}), "metadata 'x'"),  # type: ignore[dict-item]
+        (Document("a", metadata={1: "x"}), "metadata 1"),  # type: ignore[dict-item]
+    ],
+)
+def test_document_that_would_not_come_back_as_it_was_is_refused(
+    writer: DocumentWriter, document: Document, problem: str
+):
+    with pytest.raises(InputError, match=problem):
+        writer.append([Document("first"), document])
+    assert list(writer) == []
+    writer.append([Document("first")])
+    assert writer.count == 1
+
+
+def test_file_that_is_no_database_is_corrupt(tmp_path: Path):
+    (tmp_path / "staged.sqlite").write_bytes(b"not a database " * 100)
+    with pytest.raises(CorruptError, match="damaged"):
+        DocumentWriter(tmp_path / "staged.sqlite")
+    with pytest.raises(CorruptError, match="damaged"):
+        DocumentReader(tmp_path / "staged.sqlite")
+
+
+def test_missing_file_is_corrupt_for_readers_and_never_created(tmp_path: Path):
+    with pytest.raises(CorruptError):
+        DocumentReader(tmp_path / "none.sqlite")
+    assert not (tmp_path / "none.sqlite").exists()
+
+
+def test_folder_that_cannot_be_written_is_told(tmp_path: Path):
+    with pytest.raises(StorageError, match="unable to open"):
+        DocumentWriter(tmp_path / "none" / "staged.sqlite")
+
+
+def test_metadata_that_is_no_json_is_corrupt(writer: DocumentWriter, tmp_path: Path):
+    writer.append(numbered(1))
+    writer.copy_to(tmp_path / "d.sqlite")
+    with sqlite3.connect(tmp_path / "d.sqlite") as database:
+        database.execute("UPDATE documents SET metadata = '{'")
+    database.close()
+    with pytest.raises(CorruptError, match="damaged"):
+        DocumentReader(tmp_path / "d.sqlite").documents([0])
+
+
+def test_full_disk_is_told_and_the_writer_goes_on(writer: DocumentWriter):
+    writer.append(numbered(3))
+    (pages,) = writer._database.execute("PRAGMA page_count").fetchone()
+    writer._database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StorageError, match="full"):
+        writer.append(numbered(1000, start=3))
+    assert writer.count == 3
+    writer._database.execute("PRAGMA max_page_count = 100000")
+    writer.append(numbered(1000, start=3))
+    assert list(writer) == numbered(1003)
+
+
+def test_threads_may_share_a_reader(writer: DocumentWriter, tmp_path: Path):
+    documents = numbered(100)
+    writer.append(documents)
+    reader = published(writer, tmp_path / "d.sqlite")
+    found: list[bool] = []
+
+    def read() -> None:
+        found.extend(
+            reader.documents([row]) == [documents[row]] and reader.row_of(f"d{row}") == row
+            for row in range(100)
+        )
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 400
+
+
+def test_closed_reader_is_the_callers_mistake(writer: DocumentWriter, tmp_path: Path):
+    writer.append(numbered(1))
+    reader = published(writer, tmp_path / "d.sqlite")
+    reader.close()
+    reader.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        reader.documents([0])

@@ -1,0 +1,85 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from index.errors import CorruptError, FormatVersionError
+from index.manifest import FORMAT_VERSION, FileEntry, Manifest, SegmentEntry
+
+MANIFEST = Manifest(
+    format_version=FORMAT_VERSION,
+    generation="generation-000003",
+    created="2026-01-02T03:04:05+00:00",
+    documents=5,
+    dimension=8,
+    model_fingerprint="ab" * 32,
+    source="corpus",
+    segments=(
+        SegmentEntry("segment-000001", 3, "Flat", {}, {"k1": 0.9, "b": 0.4, "tokens": 1}),
+        SegmentEntry("segment-000002", 2, "Flat", {"nprobe": 4}, {}),
+    ),
+    recall={"recall@10": 1.0},
+    files={
+        "model/config.json": FileEntry("0" * 64, 2),
+        "segment-000001/vectors.faiss": FileEntry("1" * 64, 40),
+    },
+)
+
+
+def changed(**values: Any) -> bytes:
+    return json.dumps(json.loads(MANIFEST.to_json()) | values).encode()
+
+
+def test_manifest_comes_back_as_it_was():
+    assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+def test_size_is_that_of_all_files():
+    assert MANIFEST.size_bytes() == 42
+
+
+def test_unknown_version_is_told_before_anything_else_is_read():
+    with pytest.raises(FormatVersionError, match=r"^INDEX: format version 9, this program reads 1; build"):
+        Manifest.from_json(b'{"format_version": 9, "something": "new"}', place="INDEX")
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (changed(colour="red"), "unknown key 'colour'"),
+        (changed(documents=6), "do not add up"),
+        (changed(documents=-1), "documents is not a whole number"),
+        (changed(documents=5.0), "documents is not a whole number"),
+        (changed(documents=True), "documents is not a whole number"),
+        (changed(format_version="1"), "format_version is not a whole number"),
+        (changed(created=7), "created is not a text"),
+        (changed(segments={}), "segments is not a list"),
+        (changed(segments=[7]), "SegmentEntry is not an object"),
+        (changed(segments=[{"name": "segment-000001"}]), "SegmentEntry lacks 'bm25'"),
+        (changed(recall={"recall@10": "high"}), "other than numbers"),
+        (changed(recall=[]), "recall is not an object"),
+        (changed(files={"a": {"sha256": "xyz", "bytes": 1}}), "no SHA-256"),
+        (changed(files={"../a": {"sha256": "0" * 64, "bytes": 1}}), "no path inside the index"),
+        (changed(files={"/a": {"sha256": "0" * 64, "bytes": 1}}), "no path inside the index"),
+        (changed(files={"a//b": {"sha256": "0" * 64, "bytes": 1}}), "no path inside the index"),
+        (changed(files={"": {"sha256": "0" * 64, "bytes": 1}}), "no path inside the index"),
+        (MANIFEST.to_json().replace(b"segment-000002", b"../000002"), "no segment name"),
+        (MANIFEST.to_json().replace(b'"nprobe": 4', b'"nprobe": [4]'), "other than plain values"),
+        (MANIFEST.to_json().replace(b'"nprobe": 4', b'"nprobe": NaN'), "NaN is not allowed"),
+        (b"{}", "lacks 'format_version'"),
+        (b"[]", "Manifest is not an object"),
+        (b"", "Expecting value"),
+        (b"\xff", "decode"),
+        (b"[" * 100_000, "recursion"),
+    ],
+)
+def test_anything_unexpected_is_refused_in_one_line(data: bytes, problem: str):
+    with pytest.raises(CorruptError, match=problem) as caught:
+        Manifest.from_json(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_nan_is_never_written():
+    with pytest.raises(ValueError, match="JSON"):
+        replace(MANIFEST, recall={"recall@10": float("nan")}).to_json()

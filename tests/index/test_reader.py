@@ -1,0 +1,243 @@
+import hashlib
+import os
+import re
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Build
+from fruit_corpus import DIMENSION, numbered, unit_vectors
+
+from index import reader
+from index.documents import DocumentWriter
+from index.errors import CorruptError, FormatVersionError, InputError
+from index.folder import Pointer, read_current, write_current
+from index.manifest import MANIFEST
+from index.reader import Index, verify
+
+
+@pytest.fixture
+def folder(build: Build, tmp_path: Path) -> Path:
+    build(tmp_path / "index", numbered(30))
+    return tmp_path / "index"
+
+
+def test_open_index_tells_what_it_holds(folder: Path):
+    with Index.open(folder) as index:
+        assert (index.count, index.dimension, index.generation) == (30, DIMENSION, "generation-000001")
+        assert index.model_folder == folder / "generation-000001" / "model"
+        assert index.row_of("d7") == 7
+        assert index.row_of("none") is None
+        assert index.documents(np.array([7, 3])) == [numbered(30)[7], numbered(30)[3]]
+        assert index.documents([]) == []
+        with pytest.raises(IndexError, match="row 30 is not in the index, which has 30"):
+            index.documents([0, 30])
+        with pytest.raises(IndexError):
+            index.documents([-1])
+
+
+def test_dense_search_is_the_inner_product_sorted(folder: Path):
+    vectors, queries = unit_vectors(30), unit_vectors(4, seed=1)
+    expected = np.argsort(-(queries @ vectors.T), axis=1)[:, :5]
+    with Index.open(folder) as index:
+        for found in (index.search_dense(queries, 5), index.search_exact(queries, 5)):
+            assert np.array_equal(found.rows, expected)
+            assert found.scores == pytest.approx(
+                np.take_along_axis(queries @ vectors.T, expected, 1), abs=1e-6
+            )
+
+
+def test_lexical_search_finds_words_of_title_and_text(folder: Path):
+    with Index.open(folder) as index:
+        assert index.search_lexical(["number17"], 3).rows.tolist() == [[17, -1, -1]]
+        assert index.search_lexical(["17"], 3).rows.tolist() == [[17, -1, -1]]
+        assert set(index.search_lexical(["bananas"], 30).rows[0].tolist()) - {-1} == {
+            i for i in range(30) if "banana" in numbered(30)[i].text
+        }
+
+
+def test_more_results_than_documents_are_clipped(folder: Path):
+    with Index.open(folder) as index:
+        assert index.search_dense(unit_vectors(2), 10**9).rows.shape == (2, 30)
+        assert sorted(index.search_dense(unit_vectors(1), 31).rows[0].tolist()) == list(range(30))
+        assert index.search_lexical(["apple"], 10**9).rows.shape == (1, 30)
+
+
+def test_no_query_gives_an_empty_ranking(folder: Path):
+    with Index.open(folder) as index:
+        assert index.search_dense(np.empty((0, DIMENSION), np.float32), 5).rows.shape == (0, 5)
+        assert index.search_lexical([], 5).scores.shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("queries", "k", "problem"),
+    [
+        (np.zeros(DIMENSION, np.float32), 5, r"shape \(n, 8\), not \(8,\)"),
+        (np.zeros((1, 9), np.float32), 5, r"not \(1, 9\)"),
+        (np.full((1, DIMENSION), np.nan, np.float32), 5, "not finite"),
+        (np.zeros((1, DIMENSION), np.float32), 0, "k must be at least 1"),
+    ],
+)
+def test_query_that_does_not_fit_is_refused(folder: Path, queries: np.ndarray, k: int, problem: str):
+    with Index.open(folder) as index, pytest.raises(InputError, match=problem):
+        index.search_dense(queries, k)
+
+
+def test_lexical_search_for_no_results_is_refused(folder: Path):
+    with Index.open(folder) as index, pytest.raises(InputError, match="k must be"):
+        index.search_lexical(["apple"], 0)
+
+
+@pytest.mark.parametrize("name", ["none", "file"])
+def test_where_no_index_is_the_remedy_is_told(tmp_path: Path, name: str):
+    (tmp_path / "file").touch()
+    for look in (Index.open, verify):
+        with pytest.raises(InputError, match=r"not an index .* `peephole build` makes one"):
+            look(tmp_path / name)
+
+
+def test_open_reader_keeps_its_generation_while_others_are_published(folder: Path, build: Build):
+    with Index.open(folder) as old:
+        build(folder, numbered(5, start=100))
+        build(folder, numbered(6, start=200))
+        assert (folder / "generation-000001").exists()
+        assert not (folder / "generation-000002").exists()
+        assert verify(folder) == []
+        assert old.documents([29]) == numbered(1, start=29)
+        assert old.search_dense(unit_vectors(30)[:1], 1).rows.tolist() == [[0]]
+        assert old.search_lexical(["number7"], 1).rows.tolist() == [[7]]
+        assert (old.model_folder / "config.json").exists()
+        with Index.open(folder) as new:
+            assert new.documents([0]) == numbered(1, start=200)
+    assert "left over" in verify(folder)[0]
+    build(folder, numbered(1))
+    assert [path.name for path in sorted(folder.glob("generation-*"))] == ["generation-000004"]
+
+
+def test_reader_that_loses_the_race_with_a_sweep_opens_the_next_generation(
+    folder: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+):
+    real = reader.read_current
+    looks = []
+
+    def look(path: Path) -> Pointer:
+        pointer = real(path)
+        looks.append(pointer.generation)
+        if len(looks) == 1:
+            build(folder, numbered(2))
+        return pointer
+
+    monkeypatch.setattr(reader, "read_current", look)
+    with Index.open(folder) as index:
+        assert index.count == 2
+    assert looks == ["generation-000001", "generation-000002"]
+
+
+def test_readers_never_fail_while_a_writer_publishes(folder: Path, build: Build):
+    counts: list[int] = []
+    failures: list[Exception] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                with Index.open(folder, checksums=True) as index:
+                    assert len(index.documents(range(index.count))) == index.count
+                    counts.append(index.count)
+            except Exception as error:
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for count in range(1, 20):
+        build(folder, numbered(count))
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(counts) > 3
+
+
+def test_index_can_be_moved_while_nobody_looks(folder: Path, tmp_path: Path):
+    folder.rename(tmp_path / "moved ü#?%41")
+    with Index.open(tmp_path / "moved ü#?%41", checksums=True) as index:
+        assert index.documents([3]) == numbered(1, start=3)
+
+
+def test_closing_twice_is_harmless(folder: Path):
+    index = Index.open(folder)
+    index.close()
+    index.close()
+
+
+def test_failed_open_leaves_no_file_open(folder: Path):
+    os.truncate(folder / "generation-000001" / "segment-000001" / "documents.sqlite", 0)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(CorruptError):
+        Index.open(folder)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def rewrite(folder: Path, old: bytes, new: bytes) -> None:
+    """Change the manifest and publish it with its new checksum, as another program might."""
+    path = folder / "generation-000001" / MANIFEST
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    write_current(folder, Pointer("generation-000001", hashlib.sha256(path.read_bytes()).hexdigest()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        (b'"format_version": 1', b'"format_version": 2', FormatVersionError),
+        (b'"tokens": 1', b'"tokens": 2', FormatVersionError),
+        (b'"faiss": "Flat"', b'"faiss": "IVF9,Flat"', FormatVersionError),
+        (b'"recall": {}', b'"recall": {}, "colour": 1', CorruptError),
+        (b'"generation-000001"', b'"generation-000009"', CorruptError),
+        (b'"dimension": 8', b'"dimension": 4', CorruptError),
+        (b'"documents": 30', b'"documents": 15', CorruptError),
+    ],
+)
+def test_manifest_of_another_kind_is_refused(folder: Path, old: bytes, new: bytes, kind: type[Exception]):
+    rewrite(folder, old, new)
+    with pytest.raises(kind):
+        Index.open(folder)
+
+
+def test_documents_of_another_number_than_published_are_refused(folder: Path):
+    path = folder / "generation-000001" / "segment-000001" / "documents.sqlite"
+    path.unlink()
+    writer = DocumentWriter(path)
+    writer.append(numbered(29))
+    writer.close()
+    data = (folder / "generation-000001" / MANIFEST).read_bytes()
+    found = re.search(rb'"bytes": (\d+),\s+"sha256": "\w+"\s+},\s+"segment-000001/lexical/rows', data)
+    assert found
+    old = found[1]
+    rewrite(folder, b'"bytes": ' + old, f'"bytes": {path.stat().st_size}'.encode())
+    with pytest.raises(CorruptError, match="does not hold 30 documents"):
+        Index.open(folder)
+
+
+def test_pointer_survives_nothing_but_what_was_written(folder: Path):
+    assert read_current(folder).generation == "generation-000001"
+    for content in (
+        b"",
+        b"generation-000001\n",
+        b"../x " + b"0" * 64 + b"\n",
+        (folder / "CURRENT").read_bytes() * 2,
+    ):
+        (folder / "CURRENT").write_bytes(content)
+        with pytest.raises(CorruptError, match="CURRENT: damaged"):
+            Index.open(folder)
+        assert len(verify(folder)) == 1
+
+
+def test_damaged_pointer_is_no_obstacle_to_the_next_build(folder: Path, build: Build):
+    (folder / "CURRENT").write_bytes(b"rubbish")
+    assert build(folder, numbered(4)).generation == "generation-000002"
+    assert verify(folder) == []

@@ -1,0 +1,31 @@
+import pytest
+
+from index.tokens import lexical_tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("Running runners RAN", ["run", "runner", "ran"]),
+        ("tar -xzf file.tar.gz", ["tar", "xzf", "file", "tar", "gz"]),
+        ("ls -a --list-slots", ["ls", "-a", "list", "slot"]),
+        ("C++ and C# code", ["c++", "c#", "code"]),
+        ("启动服务", ["启动", "动服", "服务"]),
+        ("我", ["我"]),
+        ("用docker启动", ["用", "docker", "启动"]),
+        ("ｆｕｌｌ Ｗｉｄｔｈ", ["full", "width"]),
+        ("Straße STRASSE", ["strass", "strass"]),
+        ("don’t don't", ["don't", "don't"]),
+        ("snake_case", ["snake", "case"]),
+        ("the", ["the"]),
+        ("the cat", ["cat"]),
+        ("?! ...", []),
+        ("", []),
+    ],
+)
+def test_text_comes_apart_into_terms(text: str, tokens: list[str]):
+    assert lexical_tokens(text) == tokens
+
+
+def test_endless_word_is_cut():
+    assert [len(token) for token in lexical_tokens("x" * 1_000_000)] == [64]
