@@ -56,7 +56,7 @@ def random_model() -> Callable[..., TwoTower]:
         model = TwoTower(config, learn_vocabulary(texts, buckets=11, min_count=1))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                parameter.normal_(std=1.0 if name.endswith("table") else 0.5)
+                parameter.normal_(std=0.25 if name.endswith("table") else 0.5)
         return model
 
     return make
