@@ -1,0 +1,244 @@
+"""The towers on cases small enough to compute by hand, one text and one word at a time."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from retrieval.config import ModelConfig
+from retrieval.model import TwoTower
+from retrieval.text import Vocabulary, ragged
+from retrieval.towers import Tower, mean_of, text_batch
+
+# Four words; the first has two features, the last one feature twice.
+FEATURES = ragged([[0, 1], [2], [3], [4, 4]])
+TEXTS = [[0, 1, 2], [3], [1, 1], [2, 3, 0, 1, 2]]
+
+
+def tower(config, seed=0):
+    """A tower of random weights over the five features."""
+    torch.manual_seed(seed)
+    made = Tower(config, 5)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(std=0.7)
+    return made
+
+
+def numbers(made):
+    """Every weight as float64, by its name without `body.`."""
+    return {name.removeprefix("body."): p.detach().double().numpy() for name, p in made.named_parameters()}
+
+
+def word_rows(weights):
+    table = weights["table"]
+    return np.array([table[0] + table[1], table[2], table[3], 2 * table[4]])
+
+
+def embed(made, texts=TEXTS):
+    return made(text_batch(ragged(texts), FEATURES)).detach().numpy()
+
+
+def unit(vectors):
+    array = np.array(vectors)
+    return array / np.linalg.norm(array, axis=1, keepdims=True)
+
+
+def sigm(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_batch_holds_each_distinct_word_once():
+    batch = text_batch(ragged([[3, 1, 3], [1]]), FEATURES)
+    assert batch.features.tolist() == [2, 4, 4]  # words 1 and 3
+    assert batch.feature_offsets.tolist() == [0, 1]
+    assert batch.words.tolist() == [1, 0, 1, 0]
+    assert batch.lengths.tolist() == [3, 1]
+    assert batch.offsets.tolist() == [0, 3]
+
+
+def test_mean_counts_a_repeated_word_each_time():
+    batch = text_batch(ragged([[0, 0, 1], [1]]), FEATURES)
+    rows = torch.tensor([[3.0, 0.0], [0.0, 6.0]])
+    assert mean_of(rows, batch).tolist() == [[2.0, 2.0], [0.0, 6.0]]
+
+
+def test_bag_is_the_average_of_its_words():
+    made = tower(ModelConfig("bag", 3, 4, 3))
+    rows = word_rows(numbers(made))
+    np.testing.assert_allclose(embed(made), unit([rows[text].mean(0) for text in TEXTS]), atol=1e-6)
+
+
+def test_dssm_is_three_layers_of_tanh_over_trigram_counts():
+    made = tower(ModelConfig("dnn", 0, 4, 3))
+    w = numbers(made)
+    expected = []
+    for text in TEXTS:
+        counts = np.zeros(5)
+        for word in text:
+            for feature in ([0, 1], [2], [3], [4, 4])[word]:
+                counts[feature] += 1
+        first = np.tanh(counts @ w["table"] + w["first_bias"])
+        second = np.tanh(w["second"] @ first + w["second_bias"])
+        expected.append(np.tanh(w["third"] @ second + w["third_bias"]))
+    np.testing.assert_allclose(embed(made), unit(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["max", "mean"])
+@pytest.mark.parametrize(("word_dim", "residual"), [(0, False), (6, False), (6, True)])
+def test_cnn_convolves_windows_of_three_with_zeros_beyond_both_ends(pooling, word_dim, residual):
+    hidden, dimension = 4, 6
+    made = tower(ModelConfig("cnn", word_dim, hidden, dimension, pooling, residual))
+    w = numbers(made)
+    rows = word_rows(w)
+    placed = rows @ w["window"].T if word_dim else rows
+    left, middle, right = np.split(placed, 3, 1)
+    expected = []
+    for text in TEXTS:
+        features = []
+        for t, word in enumerate(text):
+            sum_ = middle[word] + w["window_bias"]
+            if t > 0:
+                sum_ = sum_ + left[text[t - 1]]
+            if t + 1 < len(text):
+                sum_ = sum_ + right[text[t + 1]]
+            features.append(np.tanh(sum_))
+        pooled = np.max(features, 0) if pooling == "max" else np.mean(features, 0)
+        output = w["output"] @ pooled
+        expected.append(output + rows[text].mean(0) if residual else np.tanh(output))
+    np.testing.assert_allclose(embed(made), unit(expected), atol=1e-6)
+
+
+def lstm_outputs(w, way, rows, text, forget):
+    """y(1), ..., y(T) of one text by the equations, the words in the order of `text`."""
+    H = w[f"layers.{way}.recurrent"].shape[1]
+    R, P, b = (w[f"layers.{way}.{part}"] for part in ("recurrent", "peepholes", "bias"))
+    y, c = np.zeros(H), np.zeros(H)
+    outputs = []
+    for word in text:
+        z = rows[word] + b + R @ y
+        if forget == "learned":
+            i, f, g, o = np.split(z, 4)
+            kept = sigm(f + P[1] * c)
+        else:
+            (i, g, o), kept = np.split(z, 3), 1.0
+        c = kept * c + sigm(i + P[0] * c) * np.tanh(g)
+        y = sigm(o + P[-1] * c) * np.tanh(c)
+        outputs.append(y)
+    return np.array(outputs)
+
+
+def lstm_states(w, config, rows, text):
+    """Outputs (T, H) or (T, 2H) and the last outputs of each way, for one text."""
+    ways = 1 + config.bidirectional
+    gate_rows = [
+        rows @ w[f"layers.{way}.input"].T if config.word_dim else np.split(rows, ways, 1)[way]
+        for way in range(ways)
+    ]
+    forward = lstm_outputs(w, 0, gate_rows[0], text, config.forget)
+    if not config.bidirectional:
+        return forward, forward[-1]
+    backward = lstm_outputs(w, 1, gate_rows[1], text[::-1], config.forget)
+    return np.concatenate([forward, backward[::-1]], 1), np.concatenate([forward[-1], backward[-1]])
+
+
+@pytest.mark.parametrize(
+    ("pooling", "residual", "bidirectional", "forget", "word_dim"),
+    [
+        case
+        for case in itertools.product(
+            ("last", "mean", "max", "attention"), (False, True), (False, True), ("learned", "one"), (0, 5)
+        )
+        if not (case[1] and not case[4]) and not (case[0] == "attention" and not case[1])
+    ],
+)
+def test_lstm_follows_the_equations_then_pools(pooling, residual, bidirectional, forget, word_dim):
+    hidden = 3
+    dimension = word_dim if residual else hidden * (1 + bidirectional)
+    config = ModelConfig("lstm", word_dim, hidden, dimension, pooling, residual, bidirectional, forget)
+    made = tower(config)
+    w = numbers(made)
+    rows = word_rows(w)
+    expected = []
+    for text in TEXTS:
+        states, last = lstm_states(w, config, rows, text)
+        if pooling == "attention":
+            expected.append((sigm(states @ w["attention"])[:, None] * rows[text]).sum(0))
+            continue
+        pooled = {"last": last, "mean": states.mean(0), "max": states.max(0)}[pooling]
+        expected.append(w["output"] @ pooled + rows[text].mean(0) if residual else pooled)
+    np.testing.assert_allclose(embed(made), unit(expected), atol=2e-6)
+
+
+SHAPES = [
+    ModelConfig("bag", 4, 3, 4),
+    ModelConfig("dnn", 0, 3, 4),
+    ModelConfig("cnn", 4, 3, 4, "max"),
+    ModelConfig("cnn", 0, 3, 4, "mean", residual=False),
+    ModelConfig("lstm", 4, 3, 4, "mean"),
+    ModelConfig("lstm", 4, 3, 4, "attention", bidirectional=True),
+    ModelConfig("lstm", 0, 3, 3, "last", residual=False),
+    ModelConfig("lstm", 4, 3, 6, "max", residual=False, bidirectional=True, forget="one"),
+]
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=lambda c: f"{c.tower}-{c.pooling}")
+def test_embeddings_are_of_unit_length(config):
+    vectors = embed(tower(config))
+    assert (vectors.shape, vectors.dtype) == ((len(TEXTS), config.dimension), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=lambda c: f"{c.tower}-{c.pooling}")
+def test_gradient_reaches_every_weight(config):
+    made = tower(config)
+    target = torch.randn(len(TEXTS), config.dimension)
+    (made(text_batch(ragged(TEXTS), FEATURES)) * target).sum().backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None, name
+        # Each row of a table or matrix, not only some of it.
+        assert (parameter.grad.abs().flatten(1).sum(1) > 0).all() if parameter.dim() > 1 else True, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=lambda c: f"{c.tower}-{c.pooling}")
+def test_a_new_tower_is_finite_and_tells_texts_apart(config):
+    torch.manual_seed(0)
+    vectors = embed(Tower(config, 5))
+    assert np.isfinite(vectors).all()
+    cosines = vectors @ vectors.T
+    assert (cosines[~np.eye(len(TEXTS), dtype=bool)] < 0.9999).all()
+
+
+def test_dropout_zeroes_entries_of_word_rows_and_scales_the_rest():
+    config = ModelConfig("bag", 1000, 1, 1000)
+    made = tower(config)
+    torch.manual_seed(0)
+    kept = made(text_batch(ragged([[1]]), FEATURES), 0.25).detach().numpy()[0]
+    row = numbers(made)["table"][2]
+    zero = kept == 0
+    assert 0.2 < zero.mean() < 0.3
+    ratio = kept[~zero] / row[~zero]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_tied_towers_are_one_and_others_two():
+    vocabulary = Vocabulary(("#ca", "cat"), 3)
+    tied = TwoTower(ModelConfig("bag", 4, 3, 4, tie="all"), vocabulary)
+    assert tied.tower("query") is tied.tower("document")
+    apart = TwoTower(ModelConfig("bag", 4, 3, 4, tie="none"), vocabulary)
+    assert apart.tower("query") is not apart.tower("document")
+    assert sum(p.numel() for p in apart.parameters()) == 2 * sum(p.numel() for p in tied.parameters())
+    assert np.abs(apart.encode_queries(["cat"]) - apart.encode_documents(["cat"])).max() > 1e-3
+    np.testing.assert_array_equal(tied.encode_queries(["cat"]), tied.encode_documents(["cat"]))
+
+
+def test_encoding_many_texts_keeps_their_order(random_model):
+    model = random_model(ModelConfig("lstm", 4, 3, 4, "mean"))
+    texts = ["list files " * (n % 7) + str(n) for n in range(700)]
+    together = model.encode_queries(texts)
+    for row in (0, 13, 511, 512, 699):
+        np.testing.assert_allclose(together[row], model.encode_queries([texts[row]])[0], atol=1e-6)
