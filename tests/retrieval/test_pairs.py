@@ -1,0 +1,184 @@
+"""What the model learns from: numbering, batches and feature weights."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from index.documents import Document
+from index.errors import InputError
+from retrieval.pairs import TrainingSet, batch, feature_weights, plan, training_set
+from retrieval.text import Lexicon, Vocabulary, ragged
+
+VOCABULARY = Vocabulary(("#ca", "cat"), 5)
+DOCUMENTS = [Document("d1", "cat", "sat"), Document("d2", "", "dog"), Document("d3", "", "a b c d")]
+QUERIES = {"q1": "a cat", "q2": "dog", "q3": "nobody asked", "q4": "bad"}
+
+
+def make(qrels, query_words=10, document_words=10):
+    return training_set(DOCUMENTS, QUERIES, qrels, VOCABULARY, query_words, document_words)
+
+
+def spell(data, texts):
+    """The features of each word of each text."""
+    return [
+        [data.features.take(np.array([word])).values.tolist() for word in texts.take(np.array([row])).values]
+        for row in range(len(texts))
+    ]
+
+
+def from_pairs(pairs, documents=None):
+    """A training set of one-word texts from (query, document) rows."""
+    pairs = np.array(pairs, np.int64).reshape(-1, 2)
+    relevant = [frozenset(pairs[pairs[:, 0] == q, 1].tolist()) for q in range(pairs[:, 0].max() + 1)]
+    count = documents or int(pairs[:, 1].max()) + 1
+    return TrainingSet(
+        documents=ragged([[row] for row in range(count)]),
+        queries=ragged([[0] for _ in relevant]),
+        features=ragged([[0] for _ in range(count)]),
+        pairs=pairs,
+        grades=np.ones(len(pairs), np.float32),
+        relevant=tuple(relevant),
+    )
+
+
+def test_texts_become_words_and_words_features():
+    data = make({"q1": {"d1": 1}, "q2": {"d2": 2}})
+    assert spell(data, data.documents) == [
+        [VOCABULARY.features(word) for word in text] for text in (["cat", "sat"], ["dog"], list("abcd"))
+    ]
+    assert spell(data, data.queries) == [
+        [VOCABULARY.features(word) for word in text] for text in (["a", "cat"], ["dog"])
+    ]
+
+
+def test_pairs_grades_and_relevant_rows_follow_the_judgements():
+    data = make({"q2": {"d3": 1, "d2": 3}, "q1": {"d1": 2}})
+    assert data.pairs.tolist() == [[0, 2], [0, 1], [1, 0]]
+    assert data.grades.tolist() == [1, 3, 2]
+    assert data.relevant == (frozenset({1, 2}), frozenset({0}))
+
+
+def test_grades_of_zero_and_below_are_no_pairs():
+    data = make({"q1": {"d1": 1, "d2": 0, "d3": -1}, "q4": {"d1": 0}})
+    assert data.pairs.tolist() == [[0, 0]]
+    assert len(data.queries) == 1
+
+
+def test_texts_are_cut_to_their_sides_number_of_words():
+    data = make({"q1": {"d3": 1}}, query_words=1, document_words=3)
+    assert data.queries.lengths().tolist() == [1]
+    assert data.documents.lengths().tolist() == [2, 1, 3]
+
+
+@pytest.mark.parametrize("qrels", [{}, {"q1": {"d1": 0}}, {"q1": {}}])
+def test_without_pairs_there_is_nothing_to_learn_from(qrels):
+    with pytest.raises(InputError, match=r"no query has a relevant document .*train\.tsv"):
+        make(qrels)
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40, unique=True)
+
+
+@given(PAIRS, st.integers(1, 10), st.integers(0, 3))
+def test_planned_batches_hold_every_pair_once_and_no_document_twice(pairs, size, seed):
+    data = from_pairs(pairs)
+    planned = plan(data, size, np.random.default_rng(seed))
+    taken = [int(row) for rows in planned for row in rows]
+    assert len(taken) == len(set(taken))
+    for rows in planned:
+        assert 2 <= len(rows) <= size
+        assert len(set(data.pairs[rows, 1].tolist())) == len(rows)
+    left = set(range(len(pairs))) - set(taken)
+    # What is left out could not have made a batch of two different documents.
+    assert size == 1 or len({pairs[row][1] for row in left}) <= 1
+
+
+def test_plan_depends_on_the_generator_alone():
+    data = from_pairs([(n, n) for n in range(50)])
+    first, again, other = (plan(data, 8, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert [rows.tolist() for rows in first] == [rows.tolist() for rows in again]
+    assert [rows.tolist() for rows in first] != [rows.tolist() for rows in other]
+    assert [len(rows) for rows in first] == [8] * 6 + [2]
+
+
+def test_pairs_of_one_document_are_spread_over_batches():
+    data = from_pairs([(n, 0) for n in range(3)] + [(n, n) for n in range(1, 9)])
+    planned = plan(data, 4, np.random.default_rng(0))
+    assert sum((data.pairs[rows, 1] == 0).sum() for rows in planned) <= len(planned)
+
+
+def test_a_single_document_plans_nothing():
+    assert plan(from_pairs([(0, 0), (1, 0)]), 4, np.random.default_rng(0)) == []
+
+
+def test_batch_masks_a_querys_other_relevant_documents():
+    data = from_pairs([(0, 0), (0, 2), (1, 1), (2, 2)])
+    made = batch(data, np.array([0, 2, 3]))
+    assert made.queries.tolist() == [0, 1, 2]
+    assert made.documents.tolist() == [0, 1, 2]
+    assert made.known.tolist() == [[False, False, True], [False, False, False], [False, False, False]]
+    assert made.weights.tolist() == [1, 1, 1]
+
+
+def test_batch_with_one_query_twice_masks_both_ways():
+    made = batch(from_pairs([(0, 0), (0, 1)]), np.array([0, 1]))
+    assert made.known.tolist() == [[False, True], [True, False]]
+
+
+def test_batch_carries_the_grades_of_its_pairs():
+    data = make({"q1": {"d1": 2}, "q2": {"d2": 3}})
+    assert batch(data, np.array([1, 0])).weights.tolist() == [3, 2]
+
+
+@given(PAIRS, st.integers(0, 3))
+def test_known_documents_are_those_of_the_judgements(pairs, seed):
+    data = from_pairs(pairs)
+    for rows in plan(data, 5, np.random.default_rng(seed)):
+        made = batch(data, rows)
+        for i, query in enumerate(made.queries.tolist()):
+            for j, document in enumerate(made.documents.tolist()):
+                assert made.known[i, j] == (i != j and (query, document) in set(pairs))
+
+
+def test_feature_weights_are_inverse_document_frequencies():
+    # Four texts; feature 0 in all, 1 in two, 2 in one (twice there), 3 in none.
+    data = TrainingSet(
+        documents=ragged([[0, 1], [0, 1, 1]]),
+        queries=ragged([[0], [2, 2]]),
+        features=ragged([[0], [1], [0, 2, 2]]),
+        pairs=np.zeros((0, 2), np.int64),
+        grades=np.zeros(0, np.float32),
+        relevant=(),
+    )
+    raw = [math.log(5 / 5), math.log(5 / 3), math.log(5 / 2), math.log(5 / 1)]
+    seen_mean = sum(raw[:3]) / 3
+    np.testing.assert_allclose(feature_weights(data, 4), np.array(raw) / seen_mean, rtol=1e-6)
+
+
+def test_feature_weights_equal_counting_one_text_at_a_time():
+    rng = np.random.default_rng(0)
+    lexicon = Lexicon(VOCABULARY)
+    texts = ["".join(rng.choice(list("cat dog"), 12)) for _ in range(2100)]
+    documents, queries = (
+        ragged([lexicon.word_ids(t) for t in part]) for part in (texts[:2000], texts[2000:])
+    )
+    data = TrainingSet(documents, queries, lexicon.features(), np.zeros((0, 2)), np.zeros(0), ())
+    counts = np.zeros(len(VOCABULARY))
+    for text in texts:
+        words = Lexicon(VOCABULARY)
+        words.word_ids(text)
+        counts[np.unique(words.features().values)] += 1
+    expected = np.log((len(texts) + 1) / (counts + 1))
+    np.testing.assert_allclose(
+        feature_weights(data, len(VOCABULARY)), expected / expected[counts > 0].mean(), rtol=1e-5
+    )
+
+
+def test_feature_weights_of_one_text_are_finite():
+    data = from_pairs([(0, 0)])
+    assert np.isfinite(feature_weights(data, 3)).all()
