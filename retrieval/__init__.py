@@ -1,1 +1,27 @@
-"""Text to vectors, and the search that joins towers and index."""
+"""Text to vectors, and the search that joins towers and index.
+
+>>> from retrieval import Retriever, TwoTower
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieval.model import TwoTower
+    from retrieval.search import Hit, Retriever
+
+__all__ = ["Hit", "Retriever", "TwoTower"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: a program that searches must not wait for torch, which TwoTower needs."""
+    if name == "TwoTower":
+        from retrieval.model import TwoTower
+
+        return TwoTower
+    if name in ("Hit", "Retriever"):
+        from retrieval import search
+
+        return getattr(search, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

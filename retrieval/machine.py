@@ -19,9 +19,10 @@ _KEEP_BYTES = 1 << 30
 def train_fast() -> None:
     """Faster matrix products, and memory that is kept for the next batch. For the rest of the process' life.
 
-    Matrix products go to oneDNN, whose kernels use AVX-512 where MKL's do not (AMD: twice as fast, equally exact);
-    on processors with bfloat16 matrix units they may round inputs to bfloat16, which training tolerates.
-    glibc would give each large tensor back to the system and fetch it again, zeroed page by page, for the next one.
+    Matrix products go to oneDNN, whose kernels use AVX-512 where MKL's do not (AMD: twice as fast, equally
+    exact); on processors with bfloat16 matrix units they may round inputs to bfloat16, which training
+    tolerates. glibc would give each large tensor back to the system and fetch it again, zeroed page by page,
+    for the next one.
     """
     torch.set_float32_matmul_precision("medium")
     if sys.platform == "linux":

@@ -51,8 +51,8 @@ _FEWEST_TEXTS = 32
 class Packing:
     """How a batch of texts is laid out: in parts, each step by step.
 
-    counts: for each part, the texts active at each of its steps. gather: int64 (total words,), for each packed
-        position where its word stands in the concatenated texts.
+    counts: for each part, the texts active at each of its steps.
+    gather: int64 (total words,), for each packed position where its word stands in the concatenated texts.
     """
 
     counts: tuple[tuple[int, ...], ...]
@@ -123,14 +123,15 @@ class _Cell(torch.autograd.Function):
             return _backward(given, recurrent, peepholes, ctx.counts[part], states.part(rows), grad_x[rows])
 
         weights = _each_part(ctx.counts, run)
-        return grad_x, sum(r for r, _ in weights), sum(p for _, p in weights), None  # type: ignore[return-value]
+        recurrent_grads, peephole_grads = (torch.stack(grads).sum(0) for grads in zip(*weights, strict=True))
+        return grad_x, recurrent_grads, peephole_grads, None
 
 
 def _each_part(counts: Sequence[Sequence[int]], run: Callable[[int, slice], T]) -> list[T]:
     """Run every part, each in a thread of its own, whose torch operations use that thread alone.
 
-    A step's operations are short: sharing each of them out among threads costs more in waiting than it saves, while
-    parts of the batch never wait for each other.
+    A step's operations are short: sharing each of them out among threads costs more in waiting than it saves,
+    while parts of the batch never wait for each other.
     """
     stops = list(accumulate(sum(part) for part in counts))
     rows = [slice(stop - sum(part), stop) for stop, part in zip(stops, counts, strict=True)]
@@ -144,7 +145,8 @@ def _threads(count: int) -> ThreadPoolExecutor:
     """Threads in which torch uses no further ones."""
     pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
     before = torch.get_num_threads()
-    # The setting is a thread's own once it has it, but also what later threads start from: start all, then restore.
+    # The setting is a thread's own once it has it, but also what later threads start from: start all, then
+    # restore.
     together = threading.Barrier(count)
     list(pool.map(lambda _: together.wait(), range(count)))
     torch.set_num_threads(before)
@@ -199,7 +201,7 @@ def _backward(
     states: _States,
     grad_x: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Fill `grad_x` (words, 4H or 3H) of one part; its gradients of the recurrent weights and the peepholes."""
+    """Fill `grad_x` (words, 4H or 3H) of one part; its gradients of recurrent weights and peepholes."""
     size = recurrent.shape[1]
     starts = [0, *accumulate(counts)]
     grad_peepholes = torch.zeros_like(peepholes)

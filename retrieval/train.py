@@ -33,6 +33,8 @@ _FEWEST_TO_HOLD_OUT = 50
 # Dev is scored against every relevant document and at most this many others: enough to rank epochs, and the
 # time stays bounded.
 _DEV_DOCUMENTS = 20_000
+# Hidden: an index takes the visible files of a model folder into itself.
+CHECKPOINT = ".checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def train(
         )
         torch.manual_seed(recipe.seed)
         model = initial_model(config, vocabulary, data)
-        checkpoint = output / "checkpoint.safetensors"
+        checkpoint = output / CHECKPOINT
         run = Run(model, data, recipe, checkpoint, _fingerprint(config, recipe, data))
         if resume and checkpoint.exists():
             run.resume()

@@ -1,0 +1,43 @@
+# `make demo` and `make test` need Python 3.11 or later and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: demo test lint format bench clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The main job on real text: the docstrings of the Python packages installed right here.
+demo: $(INSTALLED)
+	rm -rf demo
+	$(BIN)/peephole corpus pydoc -o demo/data
+	$(BIN)/peephole train demo/data -o demo/model
+	$(BIN)/peephole build demo/data -m demo/model -o demo/index
+	$(BIN)/peephole evaluate demo/index demo/data
+	@for query in "copy a whole directory tree" "read a csv file line by line" "wait until all threads are done" \
+		"turn a string into a date" "multiply two matrices"; do \
+		$(BIN)/peephole search demo/index -k 3 "$$query"; done
+	@echo "Try your own:    $(BIN)/peephole search demo/index your question"
+	@echo "On your data:    a folder with corpus.jsonl, queries.jsonl and qrels/train.tsv; see README.md"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf .venv demo build *.egg-info
