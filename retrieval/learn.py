@@ -150,7 +150,7 @@ class Run:
     def _epoch(self, clock: _Clock, report: Report | None, stop: Callable[[], bool]) -> None:
         progress, recipe = self.progress, self.recipe
         planned = plan(self.data, recipe.batch, np.random.default_rng((recipe.seed, progress.epoch)))
-        dev = progress.history[-1]["dev"] if progress.history else None
+        dev = progress.history[-1].get("dev") if progress.history else None
         while progress.step < len(planned):
             rate = self._rate(len(planned))
             loss = self._step(planned[progress.step], rate)
