@@ -1,0 +1,295 @@
+"""Training: that it learns, keeps the best, and ends the same when it was cut short anywhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from index.documents import Document
+from index.errors import CorruptError, InputError
+from retrieval.checkpoint import read_checkpoint, write_checkpoint
+from retrieval.config import ModelConfig
+from retrieval.learn import Recipe, Run
+from retrieval.pairs import training_set
+from retrieval.text import learn_vocabulary
+from retrieval.train import initial_model
+
+CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none")
+RECIPE = Recipe(epochs=4, batch=4, learning_rate=0.02, warmup=2, dropout=0.1, patience=9)
+
+# Queries share no word with their documents: only training can bring them together.
+TOPICS = {
+    "feline purr": "cat kitten",
+    "canine bark": "dog puppy",
+    "automobile engine": "car wheel",
+    "vessel harbour": "boat sail",
+    "timber bark": "tree leaf",
+    "dwelling roof": "house door",
+    "beverage hot": "tea cup",
+    "meal evening": "dinner plate",
+}
+DOCUMENTS = [Document(f"d{n}", "", text) for n, text in enumerate(TOPICS.values())]
+QUERIES = {f"q{n}": text for n, text in enumerate(TOPICS)}
+QRELS = {f"q{n}": {f"d{n}": 1} for n in range(len(TOPICS))}
+
+
+def new_run(folder, config=CONFIG, recipe=RECIPE, fingerprint="toy"):
+    texts = [document.text for document in DOCUMENTS] + list(QUERIES.values())
+    vocabulary = learn_vocabulary(texts, buckets=8, min_count=1)
+    data = training_set(DOCUMENTS, QUERIES, QRELS, vocabulary, 8, 8)
+    torch.manual_seed(recipe.seed)
+    model = initial_model(config, vocabulary, data)
+    return Run(model, data, recipe, Path(folder) / "checkpoint.safetensors", fingerprint)
+
+
+def found(model):
+    """Share of the queries whose own document is nearest."""
+    scores = model.encode_queries(list(TOPICS)) @ model.encode_documents(list(TOPICS.values())).T
+    return float((scores.argmax(1) == np.arange(len(TOPICS))).mean())
+
+
+def state(run):
+    return {name: tensor.numpy().copy() for name, tensor in run.model.state_dict().items()}
+
+
+def assert_equal_states(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, ModelConfig("cnn", 8, 4, 8, "max"), ModelConfig("dnn", 0, 16, 8), ModelConfig("bag", 8, 4, 8)],
+    ids=lambda c: c.tower,
+)
+def test_training_lowers_the_loss_and_finds_the_right_documents(tmp_path, config):
+    run = new_run(tmp_path, config, replace(RECIPE, epochs=30, batch=8, learning_rate=0.03))
+    before = found(run.model)
+    run.learn(None)
+    losses = [entry["loss"] for entry in run.progress.history]
+    assert losses[-1] < 0.3 * losses[0]
+    assert found(run.model) == 1.0 > before
+
+
+def test_every_epoch_reports_its_steps_in_order(tmp_path):
+    steps = []
+    run = new_run(tmp_path)
+    run.learn(lambda model: 0.25, steps.append)
+    assert [(s.epoch, s.step) for s in steps] == [(e, s) for e in range(4) for s in (1, 2)]
+    assert {(s.epochs, s.steps) for s in steps} == {(4, 2)}
+    assert [s.dev for s in steps] == [None, None] + [0.25] * 6
+    means = np.array([s.loss for s in steps]).reshape(4, 2).mean(1)
+    np.testing.assert_allclose([entry["loss"] for entry in run.progress.history], means)
+
+
+def test_one_seed_gives_one_model_and_another_seed_another(tmp_path):
+    runs = [new_run(tmp_path, recipe=replace(RECIPE, seed=seed)) for seed in (5, 5, 6)]
+    for run in runs:
+        run.learn(None)
+    assert_equal_states(state(runs[0]), state(runs[1]))
+    assert any((state(runs[0])[name] != state(runs[2])[name]).any() for name in state(runs[0]))
+
+
+def scripted(run, values):
+    """A score that says what it is told, and the weights it saw each time."""
+    seen = []
+
+    def score(model):
+        assert model is run.model
+        seen.append(state(run))
+        return values[len(seen) - 1]
+
+    return score, seen
+
+
+def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_first(tmp_path):
+    run = new_run(tmp_path)
+    score, seen = scripted(run, [0.1, 0.5, 0.5, 0.3])
+    run.learn(score)
+    assert run.progress.best_epoch == 1
+    assert_equal_states(state(run), seen[1])
+
+
+def test_training_stops_when_patience_ends(tmp_path):
+    run = new_run(tmp_path, recipe=replace(RECIPE, epochs=9, patience=2))
+    score, seen = scripted(run, [0.2, 0.4, 0.3, 0.4, 0.9])
+    run.learn(score)
+    assert len(seen) == 4  # two epochs, 2 and 3, were no better than epoch 1
+    assert run.progress.best_epoch == 1
+    assert_equal_states(state(run), seen[1])
+
+
+def test_a_dev_score_of_zero_is_better_than_none(tmp_path):
+    run = new_run(tmp_path, recipe=replace(RECIPE, epochs=2))
+    score, seen = scripted(run, [0.0, 0.0])
+    run.learn(score)
+    assert run.progress.best_epoch == 0
+    assert_equal_states(state(run), seen[0])
+
+
+def test_without_a_score_the_last_epoch_is_kept(tmp_path):
+    run = new_run(tmp_path)
+    run.learn(None)
+    assert run.progress.best_epoch == 3
+    assert all("dev" not in entry for entry in run.progress.history)
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3, 5, 8])
+def test_a_stopped_run_resumed_equals_one_that_was_not(tmp_path, stopped_after):
+    whole = new_run(tmp_path / "whole")
+    whole.checkpoint.parent.mkdir()
+    whole.learn(found)
+
+    first = new_run(tmp_path)
+    steps = []
+    with pytest.raises(KeyboardInterrupt):
+        first.learn(found, steps.append, stop=lambda: len(steps) == stopped_after)
+    assert len(steps) == stopped_after
+    second = new_run(tmp_path)
+    second.resume()
+    more = []
+    second.learn(found, more.append)
+    assert len(more) == 8 - stopped_after
+    assert_equal_states(state(whole), state(second))
+    assert second.progress.history == whole.progress.history
+    assert second.progress.best_epoch == whole.progress.best_epoch
+
+
+def test_a_finished_run_resumed_takes_no_further_step(tmp_path):
+    run = new_run(tmp_path)
+    score, _ = scripted(run, [0.1, 0.9, 0.2, 0.3])
+    run.learn(score)
+    again = new_run(tmp_path)
+    again.resume()
+    again.learn(pytest.fail, lambda step: pytest.fail("a step was taken"))
+    assert_equal_states(state(run), state(again))
+    assert again.progress.best_epoch == 1
+
+
+def test_a_run_of_other_data_or_settings_is_not_resumed(tmp_path):
+    new_run(tmp_path).learn(None)
+    other = new_run(tmp_path, fingerprint="other")
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors: begun with other data or settings"):
+        other.resume()
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "text", "no state", "broken state"])
+def test_a_damaged_checkpoint_is_told(tmp_path, damage):
+    run = new_run(tmp_path)
+    run.learn(None)
+    whole = run.checkpoint.read_bytes()
+    if damage == "no state":
+        from safetensors.torch import save_file
+
+        save_file({"a": torch.ones(1)}, run.checkpoint)
+    elif damage == "broken state":
+        run.checkpoint.write_bytes(whole.replace(b'{\\"epoch\\"', b'{\\"epoch"+', 1))
+    else:
+        run.checkpoint.write_bytes({"cut short": whole[:-9], "empty": b"", "text": b"hello" * 99}[damage])
+    with pytest.raises(CorruptError, match=r"checkpoint\.safetensors: not a checkpoint") as caught:
+        new_run(tmp_path).resume()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_checkpoint_is_told(tmp_path):
+    with pytest.raises(CorruptError, match="not a checkpoint"):
+        new_run(tmp_path).resume()
+
+
+def test_checkpoint_survives_the_disk(tmp_path):
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).t(), "b": torch.tensor(3)}
+    write_checkpoint(tmp_path / "c", tensors, {"epoch": 3, "history": [{"dev": 0.1}], "name": "é只"})
+    loaded, told = read_checkpoint(tmp_path / "c")
+    assert told == {"epoch": 3, "history": [{"dev": 0.1}], "name": "é只"}
+    assert {name: tensor.tolist() for name, tensor in loaded.items()} == {
+        name: tensor.tolist() for name, tensor in tensors.items()
+    }
+
+
+def test_checkpoints_come_as_often_as_asked(tmp_path):
+    run = new_run(tmp_path)
+    times = []
+    run.learn(None, lambda step: times.append(run.checkpoint.exists()), checkpoint_seconds=0)
+    assert times == [False] + [True] * 7  # each step's report comes before its checkpoint
+    lazy = new_run(tmp_path / "lazy")
+    lazy.checkpoint.parent.mkdir()
+    times = []
+    lazy.learn(None, lambda step: times.append(lazy.checkpoint.exists()))
+    assert times == [False, False] + [True] * 6  # after each epoch in any case
+
+
+def digest(run):
+    """All weights and the history as text."""
+    import hashlib
+
+    hashed = hashlib.sha256()
+    for name, array in sorted(state(run).items()):
+        hashed.update(name.encode() + array.tobytes())
+    return f"{hashed.hexdigest()} {run.progress.history} {run.progress.best_epoch}"
+
+
+def survive_kills(folder, seed):
+    """Train in child processes, all but the last killed at a random time; the kills and the digest."""
+    import random
+    import signal
+    import time
+
+    chance, kills = random.Random(seed), 0
+    checkpoint = Path(folder) / "checkpoint.safetensors"
+
+    def written():
+        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+
+    while True:
+        before, child = written(), os.fork()
+        if child == 0:
+            run = new_run(folder, recipe=replace(RECIPE, epochs=15))
+            if checkpoint.exists():
+                run.resume()
+            run.learn(found, checkpoint_seconds=0)
+            (Path(folder) / "digest").write_text(digest(run))
+            os._exit(0)
+        if kills < 6:
+            deadline = time.monotonic() + 20
+            while written() == before and time.monotonic() < deadline:
+                time.sleep(0.001)  # until it has taken a step: then anything may be under way
+            time.sleep(chance.uniform(0, 0.03))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0
+            return kills, (Path(folder) / "digest").read_text()
+        kills += 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_killed_again_and_again_equals_one_that_was_not(tmp_path):
+    (tmp_path / "whole").mkdir()
+    # A process of its own, so that forking meets no threads; torch is imported once for all the children.
+    program = f"""
+import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]
+import test_learn as t
+run = t.new_run({str(tmp_path / "whole")!r}, recipe=t.replace(t.RECIPE, epochs=15))
+kills, killed = t.survive_kills({str(tmp_path)!r}, seed=1)
+run.learn(t.found)
+print(kills, killed == t.digest(run))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    kills, equal = ran.stdout.split()
+    assert int(kills) >= 2
+    assert equal == "True"
