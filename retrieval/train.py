@@ -100,6 +100,8 @@ def train(
     with storing(output):
         output.mkdir(parents=True, exist_ok=True)
     with WriterLock(output):
+        for abandoned in output.glob(".*.tmp"):  # by a run that was killed while it wrote
+            abandoned.unlink()
         source = read_source(folder)
         vocabulary = learn_vocabulary(_training_texts(source), limit=config.document_words)
         data = training_set(
@@ -113,7 +115,7 @@ def train(
         torch.manual_seed(recipe.seed)
         model = initial_model(config, vocabulary, data)
         checkpoint = output / CHECKPOINT
-        run = Run(model, data, recipe, checkpoint, _fingerprint(config, recipe, data))
+        run = Run(model, data, recipe, checkpoint, _fingerprint(config, recipe, data, source))
         if resume and checkpoint.exists():
             run.resume()
         run.learn(_dev_score(source) if source.dev else None, report, stop)
@@ -153,10 +155,13 @@ def _training_texts(source: Source) -> Sequence[str]:
     ]
 
 
-def _fingerprint(config: ModelConfig, recipe: Recipe, data: TrainingSet) -> str:
-    digest = hashlib.sha256(json.dumps([asdict(config), asdict(recipe)], sort_keys=True).encode())
-    for array in (data.documents.values, data.queries.values, data.features.values, data.pairs, data.grades):
+def _fingerprint(config: ModelConfig, recipe: Recipe, data: TrainingSet, source: Source) -> str:
+    dev = [source.dev, [source.queries[query] for query in source.dev]]
+    digest = hashlib.sha256(json.dumps([asdict(config), asdict(recipe), dev], sort_keys=True).encode())
+    for array in (data.pairs, data.grades):
         digest.update(np.ascontiguousarray(array).tobytes())
+    for texts in (data.documents, data.queries, data.features):
+        digest.update(texts.values.tobytes() + texts.offsets.tobytes())
     return digest.hexdigest()
 
 
