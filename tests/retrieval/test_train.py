@@ -1,0 +1,326 @@
+"""From a data folder to a model folder: what comes out, what is held out, what a failure leaves behind."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from index.documents import Document
+from index.errors import BusyError, InputError, StorageError
+from index.files import WriterLock
+from retrieval.config import ModelConfig
+from retrieval.learn import Recipe
+from retrieval.model import TwoTower
+from retrieval.saved import FILES, read_model
+from retrieval.text import Vocabulary, learn_vocabulary
+from retrieval.train import CHECKPOINT, dev_measures, initial_model, read_source, train, training_set
+
+CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", query_words=8, document_words=8)
+RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2)
+
+# Queries share no word with their documents.
+TOPICS = {
+    "feline purr": "cat kitten",
+    "canine bark": "dog puppy",
+    "automobile engine": "car wheel",
+    "vessel harbour": "boat sail",
+    "timber grain": "tree leaf",
+    "dwelling roof": "house door",
+    "beverage hot": "tea cup",
+    "meal evening": "dinner plate",
+}
+DOCUMENTS = {f"d{n}": text for n, text in enumerate(TOPICS.values())}
+QUERIES = {f"q{n}": text for n, text in enumerate(TOPICS)}
+PAIRS = {f"q{n}": {f"d{n}": 1} for n in range(len(TOPICS))}
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_process():
+    """Training asks for fast matrix products; other tests must not get them."""
+    before = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.fixture
+def data(tmp_path, write_beir):
+    return write_beir(tmp_path / "data", DOCUMENTS, QUERIES, {"train": PAIRS, "dev": PAIRS})
+
+
+def files(folder):
+    """Content of every file but the lock, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != WriterLock.NAME}
+
+
+def assert_serves(folder):
+    vectors = read_model(folder).encoder("query").encode(["feline", "?", ""])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_training_finds_what_shares_no_word(data, tmp_path):
+    trained = train(data, tmp_path / "m", CONFIG, replace(RECIPE, epochs=30, batch=8, learning_rate=0.03))
+    assert trained.tower == "lstm"
+    assert trained.dev == {"nDCG@10": 1, "R@1": 1, "R@10": 1, "R@100": 1, "RR@10": 1}
+    model = TwoTower.load(tmp_path / "m")
+    assert trained.parameters == sum(parameter.numel() for parameter in model.parameters())
+    scores = model.encode_queries(list(TOPICS)) @ model.encode_documents(list(TOPICS.values())).T
+    assert scores.argmax(1).tolist() == list(range(len(TOPICS)))
+    assert sorted(files(tmp_path / "m")) == sorted(
+        [FILES.config, FILES.training, FILES.vocabulary, FILES.weights]
+    )
+
+
+def test_training_json_tells_how_it_went(data, tmp_path):
+    trained = train(data, tmp_path / "m", CONFIG, RECIPE)
+    told = json.loads((tmp_path / "m" / FILES.training).read_text())
+    assert told["dev"] == trained.dev
+    assert told["recipe"]["epochs"] == 3
+    assert len(told["history"]) == 3
+    best = max(range(3), key=lambda epoch: told["history"][epoch]["dev"])
+    assert told["best_epoch"] == trained.best_epoch == best + 1
+
+
+def test_the_same_training_gives_the_same_weights(data, tmp_path):
+    for name in ("a", "b"):
+        train(data, tmp_path / name, CONFIG, RECIPE)
+    assert files(tmp_path / "a")[FILES.weights] == files(tmp_path / "b")[FILES.weights], (
+        "one seed, one machine, one number of threads"
+    )
+
+
+def test_few_queries_without_a_dev_split_are_all_learned_from(tmp_path, write_beir):
+    folder = write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"train": PAIRS})
+    source = read_source(folder)
+    assert (source.train, source.dev) == (PAIRS, {})
+    trained = train(folder, tmp_path / "m", CONFIG, RECIPE)
+    assert trained.dev == {}
+    assert trained.best_epoch == 3
+    assert_serves(tmp_path / "m")
+
+
+def test_many_queries_without_a_dev_split_lend_a_tenth_by_hash(tmp_path, write_beir):
+    queries = {f"q{n}": f"word{n}" for n in range(200)}
+    pairs = {query: {"d1": 1} for query in queries}
+    source = read_source(write_beir(tmp_path / "d", DOCUMENTS, queries, {"train": pairs}))
+    expected = {query for query in queries if zlib.crc32(query.encode()) % 10 == 0}
+    assert 10 <= len(expected) <= 30
+    assert set(source.dev) == expected
+    assert set(source.train) == set(queries) - expected
+
+
+def test_held_out_queries_are_not_in_the_vocabulary(tmp_path, write_beir):
+    queries = {f"q{n}": f"onlyhere{n} onlyhere{n}" for n in range(60)}
+    pairs = {query: {"d1": 1, "d2": 1} for query in queries}
+    folder = write_beir(tmp_path / "d", DOCUMENTS, queries, {"train": pairs})
+    held = read_source(folder).dev
+    train(folder, tmp_path / "m", CONFIG, replace(RECIPE, epochs=1))
+    names = read_model(tmp_path / "m").vocabulary.names
+    assert held
+    for query in queries:
+        assert (f" onlyhere{query[1:]} " in names) == (query not in held)
+
+
+def test_five_pairs_are_enough(tmp_path, write_beir):
+    pairs = {f"q{n}": PAIRS[f"q{n}"] for n in range(5)}
+    train(write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"train": pairs}), tmp_path / "m", CONFIG, RECIPE)
+    assert_serves(tmp_path / "m")
+
+
+@pytest.mark.parametrize("tower", ["lstm", "cnn", "dnn", "bag"])
+def test_one_document_makes_a_model_that_serves(tmp_path, write_beir, tower):
+    folder = write_beir(tmp_path / "d", {"d": "cat"}, {"q": "feline"}, {"train": {"q": {"d": 1}}})
+    train(folder, tmp_path / "m", ModelConfig(tower, 8, 4, 8, "max"), RECIPE)
+    assert_serves(tmp_path / "m")
+
+
+def test_pairs_that_contradict_each_other_are_learned_from(tmp_path, write_beir):
+    # One text under two ids wants two documents; another wants a document and is told it is wrong.
+    queries = {"a": "cat", "b": "cat", "c": "dog", "e": "dog"}
+    pairs = {"a": {"d0": 1}, "b": {"d1": 1, "d0": 0}, "c": {"d2": 2}, "e": {"d2": 0, "d3": 1}}
+    folder = write_beir(tmp_path / "d", DOCUMENTS, queries, {"train": pairs, "dev": pairs})
+    trained = train(folder, tmp_path / "m", CONFIG, RECIPE)
+    assert 0 <= trained.dev["R@1"] <= 1
+    assert_serves(tmp_path / "m")
+
+
+def test_empty_texts_are_learned_from(tmp_path, write_beir):
+    folder = write_beir(
+        tmp_path / "d", DOCUMENTS | {"d1": "", "d2": "?!"}, QUERIES | {"q0": ""}, {"train": PAIRS}
+    )
+    train(folder, tmp_path / "m", CONFIG, RECIPE)
+    assert_serves(tmp_path / "m")
+
+
+def test_a_dev_split_without_relevant_documents_still_trains(tmp_path, write_beir):
+    dev = {"q1": {"d1": 0}}
+    folder = write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"train": PAIRS, "dev": dev})
+    assert train(folder, tmp_path / "m", CONFIG, RECIPE).dev["nDCG@10"] == 0
+
+
+@pytest.mark.parametrize(
+    ("qrels", "problem"),
+    [
+        ({"train": {"q0": {"gone": 1}}}, r"train\.tsv:2: unknown document 'gone'"),
+        ({"train": {"gone": {"d0": 1}}}, r"train\.tsv:2: unknown query 'gone'"),
+        ({"train": {"q0": {"d0": 0}}}, "no query has a relevant document"),
+        ({"train": PAIRS, "dev": {"q0": {"gone": 1}}}, r"dev\.tsv:2: unknown document"),
+        ({"test": PAIRS}, r"train\.tsv: no such split"),
+    ],
+)
+def test_wrong_judgements_are_told_with_their_place(tmp_path, write_beir, qrels, problem):
+    folder = write_beir(tmp_path / "d", DOCUMENTS, QUERIES, qrels)
+    with pytest.raises(InputError, match=problem):
+        train(folder, tmp_path / "m", CONFIG, RECIPE)
+
+
+def test_a_pair_graded_twice_differently_is_told_with_its_line(tmp_path, write_beir):
+    folder = write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"train": PAIRS})
+    with (folder / "qrels" / "train.tsv").open("a") as file:
+        file.write("q0\td0\t2\n")
+    with pytest.raises(InputError, match=r"train\.tsv:10: grades 'd0' for query 'q0' differently"):
+        train(folder, tmp_path / "m", CONFIG, RECIPE)
+
+
+def test_two_trainings_into_one_folder_exclude_each_other(data, tmp_path):
+    (tmp_path / "m").mkdir()
+    with WriterLock(tmp_path / "m"), pytest.raises(BusyError, match="another writer is at work"):
+        train(data, tmp_path / "m", CONFIG, RECIPE)
+    train(data, tmp_path / "m", CONFIG, RECIPE)
+
+
+def test_the_old_model_stays_until_the_new_one_is_done(data, tmp_path):
+    output = tmp_path / "m"
+    train(data, output, CONFIG, RECIPE)
+    old = files(output)
+    seen = []
+    train(data, output, ModelConfig("bag", 8, 4, 8), RECIPE, report=lambda step: seen.append(files(output)))
+    assert len(seen) == 6
+    assert all({name: now[name] for name in old} == old for now in seen)
+    assert read_model(output).config.tower == "bag"
+
+
+def test_a_failed_training_leaves_the_old_model(data, tmp_path, write_beir):
+    train(data, tmp_path / "m", CONFIG, RECIPE)
+    old = files(tmp_path / "m")
+    broken = write_beir(tmp_path / "broken", DOCUMENTS, QUERIES, {"train": {"q0": {"gone": 1}}})
+    with pytest.raises(InputError):
+        train(broken, tmp_path / "m", CONFIG, RECIPE)
+    assert files(tmp_path / "m") == old
+
+
+def interrupt(data, output, after, config=CONFIG, recipe=RECIPE):
+    steps = []
+    with pytest.raises(KeyboardInterrupt):
+        train(data, output, config, recipe, report=steps.append, stop=lambda: len(steps) == after)
+
+
+@pytest.mark.parametrize("after", [1, 2, 5])
+def test_an_interrupted_training_resumed_writes_the_same_model(data, tmp_path, after):
+    whole = train(data, tmp_path / "whole", CONFIG, RECIPE)
+    interrupt(data, tmp_path / "m", after)
+    assert CHECKPOINT in files(tmp_path / "m")
+    resumed = train(data, tmp_path / "m", CONFIG, RECIPE, resume=True)
+    assert replace(resumed, seconds=0) == replace(whole, seconds=0)
+    expected, got = files(tmp_path / "whole"), files(tmp_path / "m")
+    assert got.keys() == expected.keys()
+    for name in (FILES.config, FILES.vocabulary, FILES.weights):
+        assert got[name] == expected[name], name
+
+
+def test_resume_without_a_checkpoint_begins(data, tmp_path):
+    train(data, tmp_path / "m", CONFIG, RECIPE, resume=True)
+    train(data, tmp_path / "m", CONFIG, RECIPE, resume=True)
+    assert_serves(tmp_path / "m")
+
+
+def test_without_resume_an_old_checkpoint_is_started_over(data, tmp_path):
+    train(data, tmp_path / "whole", CONFIG, RECIPE)
+    interrupt(data, tmp_path / "m", 3)
+    train(data, tmp_path / "m", CONFIG, RECIPE)
+    assert files(tmp_path / "m")[FILES.weights] == files(tmp_path / "whole")[FILES.weights]
+
+
+def moved(texts, name, other):
+    """The same words in the same order, the last of one text now the first of the next."""
+    first, last = texts[name].split()
+    return texts | {name: first, other: f"{last} {texts[other]}"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"documents": DOCUMENTS | {"d0": "cat kitten tom"}},
+        {"documents": moved(DOCUMENTS, "d0", "d1")},
+        {"queries": QUERIES | {"q3": "ship"}},
+        {"queries": moved(QUERIES, "q0", "q1")},
+        {"train": PAIRS | {"q0": {"d1": 1}}},
+        {"train": PAIRS | {"q0": {"d0": 2}}},
+        {"dev": {"q0": {"d0": 1}}},
+        {"recipe": replace(RECIPE, seed=1)},
+        {"recipe": replace(RECIPE, epochs=4)},
+        {"config": replace(CONFIG, gamma=10.0)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_resume_with_other_data_or_settings_is_refused(data, tmp_path, write_beir, changed):
+    interrupt(data, tmp_path / "m", 3)
+    other = write_beir(
+        tmp_path / "other",
+        changed.get("documents", DOCUMENTS),
+        changed.get("queries", QUERIES),
+        {"train": changed.get("train", PAIRS), "dev": changed.get("dev", PAIRS)},
+    )
+    with pytest.raises(InputError, match="begun with other data or settings"):
+        train(
+            other, tmp_path / "m", changed.get("config", CONFIG), changed.get("recipe", RECIPE), resume=True
+        )
+
+
+def test_what_a_killed_write_left_is_cleared_away(data, tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / f".{CHECKPOINT}.123.tmp").write_bytes(b"half")
+    train(data, tmp_path / "m", CONFIG, RECIPE)
+    assert not list((tmp_path / "m").glob("*.tmp"))
+
+
+def test_an_output_that_cannot_be_a_folder_is_told(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "file", tmp_path / "file" / "m"):
+        with pytest.raises(StorageError, match="cannot be written"):
+            train(data, output, CONFIG, RECIPE)
+
+
+def test_dev_measures_equal_ranking_by_hand(data, tmp_path, write_beir):
+    dev = {"q0": {"d0": 1, "d4": 1}, "q1": {"d6": 1}, "q2": {"d7": 3}}
+    source = read_source(write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"train": PAIRS, "dev": dev}))
+    torch.manual_seed(3)
+    model = TwoTower(CONFIG, Vocabulary(("cat",), 50))
+    scores = (
+        model.encode_queries([QUERIES[q] for q in dev]) @ model.encode_documents(list(DOCUMENTS.values())).T
+    )
+    ranks = []
+    for row, (_, grades) in enumerate(dev.items()):
+        order = [f"d{n}" for n in np.argsort(-scores[row])]
+        ranks.append(min(order.index(document) for document in grades) + 1)
+    got = dev_measures(model, source, ("RR@10", "Success@1"))
+    assert got["RR@10"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
+    assert got["Success@1"] == pytest.approx(np.mean([rank == 1 for rank in ranks]))
+
+
+def test_first_weights_make_cosines_like_those_of_tfidf():
+    # "the" is in every text; the rare words tell the texts apart.
+    texts = {"a": "the quince", "b": "the marrow", "c": "the quince tart", "d": "the salsify"}
+    documents = [Document(name, "", text) for name, text in texts.items()]
+    vocabulary = learn_vocabulary(texts.values(), min_count=1)
+    data = training_set(documents, {"q": "the"}, {"q": {"a": 1}}, vocabulary, 8, 8)
+    torch.manual_seed(0)
+    model = initial_model(ModelConfig("bag", 8, 4, 512), vocabulary, data)
+    vectors = model.encode_documents(list(texts.values()))
+    cosines = vectors @ vectors.T
+    assert cosines[0, 2] > 0.5
+    assert np.abs(cosines[0, [1, 3]]).max() < 0.25
