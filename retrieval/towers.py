@@ -213,27 +213,32 @@ class LstmBody(Body):
         packing = pack(batch.lengths)
         offsets, last = batch.offsets, batch.offsets + batch.lengths - 1
         places = torch.arange(len(batch.words))
-        outputs, finals = [], []
+        pooled: list[Tensor] = []
         for way, layer in enumerate(lstms):
             # The second LSTM reads each text from its right end.
             order = places if way == 0 else torch.repeat_interleave(offsets + last, batch.lengths) - places
             gather = order[packing.gather]
-            y = layer(
-                F.embedding(batch.words[gather], projected[:, way * gates : (way + 1) * gates]),
-                packing.counts,
-            )
-            outputs.append(y[torch.empty_like(gather).index_copy_(0, gather, places)])
-            finals.append(outputs[-1][last if way == 0 else offsets])
-        states = torch.cat(outputs, 1)
+            inputs = projected[:, way * gates : (way + 1) * gates]
+            y = layer(F.embedding(batch.words[gather], inputs), packing.counts)
+            where = torch.empty_like(gather).index_copy_(0, gather, places)
+            pooled.append(self._pool(y, where, way, offsets, last))
         rows = projected[:, gates * len(lstms) :]
         if self.attention is not None:
-            weights = torch.sigmoid(states @ self.attention)
+            weights = torch.sigmoid(torch.stack(pooled).sum(0))
             return F.embedding_bag(batch.words, rows, offsets, mode="sum", per_sample_weights=weights)
+        states = torch.cat(pooled, 1)
+        return states if self.output is None else states @ self.output.t() + mean_of(rows, batch)
+
+    def _pool(self, y: Tensor, where: Tensor, way: int, offsets: Tensor, last: Tensor) -> Tensor:
+        """One LSTM's share: of each text's pooled output, or, for attention, of each place's logit.
+
+        y: outputs as packed; where: the packed position of each place.
+        """
+        if self.attention is not None:
+            return (y @ self.attention.chunk(len(self.layers))[way])[where]
         if self.pooling == "last":
-            pooled = torch.cat(finals, 1)
-        else:
-            pooled = F.embedding_bag(places, states, offsets, mode=self.pooling)
-        return pooled if self.output is None else pooled @ self.output.t() + mean_of(rows, batch)
+            return F.embedding(where[last if way == 0 else offsets], y)
+        return F.embedding_bag(where, y, offsets, mode=self.pooling)
 
 
 _BODIES: dict[Kind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {
