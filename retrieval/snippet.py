@@ -45,11 +45,12 @@ def snippet(query: str, text: str, width: int = 200) -> list[Piece]:
 
 
 def _pattern(query: str) -> re.Pattern[str]:
-    """Matches the query's words and their inflections: a word of five letters or more may end otherwise."""
+    """Matches the query's words and their inflections: a word of four letters or more may end otherwise."""
     parts = []
     for word in sorted(set(words(query, limit=64)), key=len, reverse=True):
         if word[:1].isalpha() and word.isascii():
-            parts.append(rf"\b{re.escape(word[: max(4, len(word) - 2)])}\w*")
+            ending = r"\w*" if len(word) >= 4 else r"(?!\w)"
+            parts.append(rf"\b{re.escape(word[: max(4, len(word) - 2)])}{ending}")
         elif len(word) > 1 and not word.isspace():
             parts.append(re.escape(word))
     return re.compile("|".join(parts) if parts else r"(?!)", re.IGNORECASE)
