@@ -1,0 +1,104 @@
+"""Snippets: the right stretch, the right words marked, no character lost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.snippet import Piece, snippet
+
+
+def marked(query, text, width=200):
+    return [piece.text for piece in snippet(query, text, width) if piece.marked]
+
+
+def shown(query, text, width=200):
+    return "".join(piece.text for piece in snippet(query, text, width))
+
+
+def test_words_of_the_query_are_marked_where_they_stand():
+    assert snippet("list files", "ls - list directory contents") == [
+        Piece("ls - ", False),
+        Piece("list", True),
+        Piece(" directory contents", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "expected"),
+    [
+        ("LIST", "List the list", ["List", "list"]),
+        ("files", "A file, two filenames, profile", ["file", "filenames"]),
+        ("copying", "copy, copies, copying", ["copying"]),
+        ("listing", "listings listed list", ["listings"]),
+        ("cat", "cat catalog concat", ["cat"]),
+        ("a file", "a file and an apple", ["a", "file"]),
+        ("启动服务", "如何启动一个服务", ["启动", "服务"]),
+        ("tar -xzf", "run tar -xzf x", ["tar", "-xzf"]),
+        ("c++", "use c++ here", ["c++"]),
+        ("2.13.0", "version 2.13.0, not 2x13y0", ["2.13.0"]),
+        ("a.b", "aXb", []),
+        ("?!", "what?!", ["?!"]),
+        ("zebra", "nothing of it", []),
+        ("", "some text", []),
+    ],
+)
+def test_what_is_marked(query, text, expected):
+    assert marked(query, text) == expected
+
+
+def test_white_space_runs_become_one_space():
+    assert shown("x", "a\n\n  b\t c ") == "a b c"
+
+
+def test_a_short_text_is_shown_whole():
+    assert shown("nothing", "word " * 30, 200) == ("word " * 30).strip()
+
+
+def test_empty_text_shows_nothing():
+    assert snippet("query", " \n ") == []
+
+
+def test_a_long_text_shows_where_most_of_the_query_is():
+    text = "filler words here. " * 50 + "the needle of the haystack stands. " + "more filler. " * 50
+    pieces = snippet("needle haystack", text, 100)
+    assert pieces[0] == Piece("… ", False)
+    assert pieces[-1] == Piece(" …", False)
+    assert marked("needle haystack", text, 100) == ["needle", "haystack"]
+    assert len(shown("needle haystack", text, 100)) <= 100 + 4
+
+
+def test_without_a_match_the_beginning_is_shown():
+    text = "first things first. " * 40
+    assert shown("absent", text, 80).startswith("first things")
+    assert shown("absent", text, 80).endswith(" …")
+
+
+def test_cuts_fall_between_words():
+    text = " ".join(f"word{n}" for n in range(300))
+    inner = [p.text for p in snippet("word150", text, 120) if p.text not in ("… ", " …")]
+    assert set("".join(inner).split()) <= set(text.split())
+
+
+def test_a_match_at_the_end_is_shown():
+    text = "filler " * 100 + "needle"
+    assert marked("needle", text, 60) == ["needle"]
+    assert not shown("needle", text, 60).endswith("…")
+
+
+def test_a_very_long_word_does_not_break_it():
+    assert shown("x" * 500, "x" * 5000, 100)
+    assert shown("a" * 100_000, "some text")
+
+
+@given(st.text(max_size=40), st.text(max_size=300), st.integers(1, 120))
+def test_pieces_put_together_are_a_stretch_of_the_text(query, text, width):
+    pieces = snippet(query, text, width)
+    flat = " ".join(text.split())
+    start = pieces[1:] if pieces and pieces[0] == Piece("… ", False) and not flat.startswith("… ") else pieces
+    stretch = start[:-1] if start and start[-1] == Piece(" …", False) and not flat.endswith(" …") else start
+    joined = "".join(piece.text for piece in stretch)
+    assert joined in flat
+    assert all(piece.text for piece in pieces)
+    assert len(joined) <= width or joined == flat

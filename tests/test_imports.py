@@ -1,0 +1,128 @@
+"""The direction of the arrows, read from the source: cli -> retrieval -> index, and nothing loads pickles."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted([*ROOT.glob("index/*.py"), *ROOT.glob("retrieval/*.py"), ROOT / "cli.py"])
+OURS = {"index", "retrieval", "cli", "benchmarks", "tests"}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Names of every module imported anywhere in a file, inside functions and for type checking too."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import hides where it goes"
+            names.add(str(node.module))
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)  # it may be a module
+    return names
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(ast.parse(path.read_text("utf-8")))}
+
+
+def in_package(name: str) -> list[Path]:
+    return [path for path in FILES if path.parent.name == name]
+
+
+def by_name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_there_are_files_to_check():
+    assert len(in_package("index")) > 10
+    assert len(in_package("retrieval")) > 20
+
+
+@pytest.mark.parametrize("path", in_package("index"), ids=by_name)
+def test_index_imports_neither_retrieval_nor_torch(path):
+    assert roots(path) & (OURS | {"torch"}) <= {"index"}
+
+
+@pytest.mark.parametrize("path", in_package("retrieval"), ids=by_name)
+def test_retrieval_imports_itself_and_index(path):
+    assert roots(path) & OURS <= {"retrieval", "index"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_nothing_loads_pickles(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    assert not roots(path) & {
+        "pickle",
+        "cPickle",
+        "_pickle",
+        "dill",
+        "cloudpickle",
+        "joblib",
+        "shelve",
+        "marshal",
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert isinstance(node.value, ast.Constant)
+            assert node.value.value is False
+        if isinstance(node, ast.Attribute):
+            called = ast.unparse(node)
+            assert called not in ("torch.load", "torch.save")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
+            assert "allow_pickle" in {keyword.arg for keyword in node.keywords}
+
+
+@pytest.mark.parametrize("path", [ROOT / "cli.py"], ids=by_name)
+def test_the_command_imports_nothing_heavy_before_a_verb_runs(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    top = {
+        str(name)
+        for node in tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in imported(ast.Module([node], []))
+    }
+    assert all(name.startswith("index.errors") for name in top if name.split(".")[0] in OURS)
+    assert not {name.split(".")[0] for name in top} & {"torch", "numpy", "faiss", "rich", "matplotlib"}
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules along some loop of imports, empty if there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(graph.get(name, ())):
+            found = visit(other, [*path, name])
+            if found:
+                return found
+        done.add(name)
+        return []
+
+    for name in graph:
+        found = visit(name, [])
+        if found:
+            return found
+    return []
+
+
+def test_no_module_imports_itself_in_the_end():
+    graph = {}
+    for path in FILES:
+        if path.stem != "__init__":  # these hand on what others define, on first use
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            graph[module] = imported(ast.parse(path.read_text("utf-8")))
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert cycle(graph) == []
+
+
+def test_printing_is_left_to_the_command():
+    for path in in_package("index") + in_package("retrieval"):
+        calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]
+        assert not [n for n in calls if ast.unparse(n.func) in ("print", "input", "sys.exit", "exit")], path
