@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Split -> query id -> document id -> grade.
 Judged = Mapping[str, Mapping[str, Mapping[str, int]]]
 WriteBeir = Callable[[Path, Mapping[str, str], Mapping[str, str], Judged], Path]
+
+DOCUMENT_TEXTS = (
+    "list the files of a directory",
+    "copy a whole folder to another disk",
+    "unpack a tar archive with tar -xzf",
+    "启动 nginx 服务",
+    "wait until every thread is done",
+    "turn text into a date",
+    "multiply two matrices",
+    "send mail with an attachment",
+)
+QUERY_TEXTS = (
+    "show what is in this directory",
+    "copy folder",
+    "extract archive",
+    "启动服务",
+    "join threads",
+    "parse a date",
+    "matrix product",
+    "mail a file",
+)
 
 
 def _write_beir(
@@ -60,3 +82,37 @@ def random_model() -> Callable[..., TwoTower]:
         return model
 
     return make
+
+
+@dataclass(frozen=True)
+class Made:
+    """A data folder, the model trained on it and the index of both, made by the command; not to change."""
+
+    data: Path
+    model: Path
+    index: Path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, write_beir: WriteBeir) -> Made:
+    """The whole path once: eight documents, trained on, built."""
+    from click.testing import CliRunner
+
+    from cli import verbs
+
+    folder = tmp_path_factory.mktemp("made")
+    documents = {f"d{n}": text for n, text in enumerate(DOCUMENT_TEXTS)}
+    queries = {f"q{n}": text for n, text in enumerate(QUERY_TEXTS)}
+    pairs = {f"q{n}": {f"d{n}": 1} for n in range(len(QUERY_TEXTS))}
+    made = Made(folder / "data", folder / "model", folder / "index")
+    write_beir(made.data, documents, queries, {"train": pairs, "dev": pairs, "test": pairs})
+    for args in (
+        ["train", made.data, "-o", made.model, "--tower", "lstm", "--epochs", "4"],
+        ["build", made.data, "-m", made.model, "-o", made.index],
+    ):
+        result = CliRunner().invoke(verbs, [str(arg) for arg in args])
+        assert result.exit_code == 0, result.output
+    import torch
+
+    torch.set_float32_matmul_precision("highest")  # as it was before training asked for speed
+    return made
