@@ -324,3 +324,21 @@ def test_first_weights_make_cosines_like_those_of_tfidf():
     cosines = vectors @ vectors.T
     assert cosines[0, 2] > 0.5
     assert np.abs(cosines[0, [1, 3]]).max() < 0.25
+
+
+def test_dev_on_a_large_corpus_ranks_the_relevant_among_a_sample(tmp_path, write_beir, monkeypatch):
+    monkeypatch.setattr("retrieval.train._DEV_DOCUMENTS", 20)
+    documents = {f"d{n}": f"text {n}" for n in range(200)}
+    dev = {"q0": {f"d{n}": 1 for n in range(100, 130)}}
+    folder = write_beir(tmp_path / "d", documents, {"q0": "text"}, {"train": dev, "dev": dev})
+    torch.manual_seed(0)
+    model = TwoTower(CONFIG, Vocabulary(("tex",), 50))
+    encoded = []
+    encode = TwoTower.encode_documents
+    monkeypatch.setattr(
+        TwoTower, "encode_documents", lambda self, texts: encoded.extend(texts) or encode(self, texts)
+    )
+    recall = dev_measures(model, read_source(folder), ("R@100",))["R@100"]
+    assert {f"text {n}" for n in range(100, 130)} <= set(encoded)
+    assert 30 < len(encoded) < 30 + 2 * 20
+    assert recall == 1

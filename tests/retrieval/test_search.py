@@ -1,0 +1,206 @@
+"""Retriever: hits of every mode against exact computation, and use by several threads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+import retrieval
+from index.builder import IndexBuilder
+from index.documents import Document
+from index.errors import CorruptError, InputError
+from index.ranking import Ranking
+from retrieval.assess import assess
+from retrieval.build import build
+from retrieval.config import ModelConfig
+from retrieval.fusion import fuse
+from retrieval.model import TwoTower
+from retrieval.search import MODES, Retriever
+
+CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", dense_share=0.3)
+RNG = np.random.default_rng(0)
+WORDS = [
+    "cat",
+    "dog",
+    "boat",
+    "sail",
+    "tree",
+    "leaf",
+    "house",
+    "door",
+    "tea",
+    "cup",
+    "meal",
+    "plate",
+    "启动",
+    "服务",
+]
+TEXTS = [" ".join(RNG.choice(WORDS, 6)) for _ in range(150)]
+QUERIES = [" ".join(RNG.choice(WORDS, 3)) for _ in range(12)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, random_model):
+    """An index of 150 documents: more than fusion looks at on each side."""
+    place = tmp_path_factory.mktemp("search")
+    random_model(CONFIG, texts=WORDS).save(place / "model")
+    lines = [json.dumps({"_id": f"d{n}", "title": f"t{n}", "text": text}) for n, text in enumerate(TEXTS)]
+    (place / "corpus.jsonl").write_text("\n".join(lines))
+    build(place / "corpus.jsonl", place / "model", place / "index")
+    return place
+
+
+@pytest.fixture
+def retriever(folder):
+    with Retriever.open(folder / "index") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def cosines(folder):
+    model = TwoTower.load(folder / "model")
+    documents = model.encode_documents([f"t{n} {text}" for n, text in enumerate(TEXTS)])
+    return model.encode_queries(QUERIES) @ documents.T
+
+
+def test_names_of_the_contract_are_exported():
+    assert retrieval.Retriever is Retriever
+    assert retrieval.TwoTower is TwoTower
+    assert retrieval.Hit.__module__ == "retrieval.search"
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = retrieval.Nothing
+
+
+def test_dense_hits_are_the_nearest_by_cosine(retriever, cosines):
+    for hits, scores in zip(retriever.search_all(QUERIES, 10, "dense"), cosines, strict=True):
+        best = np.sort(scores)[::-1][:10]
+        np.testing.assert_allclose([hit.score for hit in hits], best, atol=1e-5)
+        np.testing.assert_allclose([scores[int(hit.id[1:])] for hit in hits], best, atol=1e-5)
+        assert [hit.rank for hit in hits] == list(range(1, 11))
+        assert all(hit.text == TEXTS[int(hit.id[1:])] and hit.title == f"t{hit.id[1:]}" for hit in hits)
+
+
+def test_hybrid_is_the_fusion_of_both_sides_a_hundred_deep(retriever):
+    dense, lexical = (retriever.rank(QUERIES, 100, mode) for mode in ("dense", "lexical"))
+    expected = fuse(dense, lexical, 10, 0.3)
+    got = retriever.rank(QUERIES, 10, "hybrid")
+    assert isinstance(got, Ranking)
+    np.testing.assert_array_equal(got.rows, expected.rows)
+    np.testing.assert_allclose(got.scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_one_query_equals_itself_among_many(retriever, mode):
+    together = retriever.search_all(QUERIES, 10, mode)
+    for query, hits in zip(QUERIES, together, strict=True):
+        alone = retriever.search(query, 10, mode)
+        np.testing.assert_allclose([h.score for h in alone], [h.score for h in hits], atol=1e-5)
+        assert len({hit.id for hit in alone} & {hit.id for hit in hits}) >= 9  # ties may swap at the end
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fewer_hits_are_a_beginning_of_more(retriever, mode):
+    few, many = (retriever.search("cat boat", k, mode) for k in (5, 60))
+    assert [hit.id for hit in few] == [hit.id for hit in many][:5]
+
+
+def test_lexical_hits_share_a_word_with_the_query(retriever):
+    hits = retriever.search("leaf", 150, "lexical")
+    assert {hit.id for hit in hits} == {f"d{n}" for n, text in enumerate(TEXTS) if "leaf" in text}
+
+
+def test_k_past_the_corpus_gives_the_corpus(retriever):
+    assert len(retriever.search("cat", 1000, "dense")) == 150
+    assert len(retriever.search("cat", 1000, "hybrid")) == 150
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((" ", 10, "dense"), "the query is empty"),
+        (("cat", 0, "dense"), "k must be at least 1, not 0"),
+        (("cat", -3, "lexical"), "k must be at least 1"),
+        (("cat", 10, "magic"), "mode must be one of dense, lexical, hybrid, not 'magic'"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused(retriever, arguments, problem):
+    with pytest.raises(InputError, match=problem):
+        retriever.search(*arguments)
+
+
+def test_threads_share_a_retriever(retriever):
+    expected = {query: [h.id for h in retriever.search(query, 5)] for query in QUERIES}
+    wrong = []
+
+    def work(seed):
+        order = np.random.default_rng(seed).permutation(QUERIES)
+        for query in order:
+            # Words that nobody else asks for make the encoder learn while others search.
+            retriever.search(f"{query} w{seed} {query}", 5)
+            if [h.id for h in retriever.search(str(query), 5)] != expected[query]:
+                wrong.append(query)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_an_open_retriever_keeps_its_generation_while_another_is_published(folder, tmp_path):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "new", "text": "cat"}\n')
+    with Retriever.open(index) as before:
+        build(tmp_path / "corpus.jsonl", folder / "model", index)
+        assert len(before.search("cat", 1000, "dense")) == 150
+        with Retriever.open(index) as after:
+            assert [hit.id for hit in after.search("cat")] == ["new"]
+
+
+def test_a_model_of_another_dimension_is_refused(folder, tmp_path):
+    vectors = np.float32([[1, 0, 0]])
+    with IndexBuilder.begin(tmp_path / "i", model=folder / "model", dimension=3, source="test") as builder:
+        builder.append([Document("a", "", "cat")], vectors)
+        builder.publish()
+    with pytest.raises(InputError, match="the model's dimension is not the index's"):
+        Retriever.open(tmp_path / "i")
+
+
+def test_checksums_are_read_on_request(folder, tmp_path):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    path = next(index.glob("generation-*/model/training.json"))
+    path.write_bytes(path.read_bytes()[:-2] + b" \n")
+    Retriever.open(index).close()
+    with pytest.raises(CorruptError, match=r"training\.json"):
+        Retriever.open(index, checksums=True)
+
+
+def test_assessment_scores_every_judged_query_in_every_mode(retriever, cosines):
+    names = [f"q{n}" for n in range(len(QUERIES))]
+    qrels = {name: {f"d{n}": 1, f"d{n + 50}": 2} for n, name in enumerate(names)}
+    reports = []
+    found = assess(
+        retriever,
+        dict(zip(names, QUERIES, strict=True)),
+        qrels,
+        MODES,
+        measures=("RR@10", "R@100"),
+        report=lambda *report: reports.append(report),
+    )
+    assert reports == [(mode, 12, 12) for mode in MODES]
+    ranked = np.argsort(-cosines, axis=1)
+    reciprocal, recall = [], []
+    for row, name in enumerate(names):
+        ranks = sorted(int(np.flatnonzero(ranked[row] == int(d[1:]))[0]) + 1 for d in qrels[name])
+        reciprocal.append(1 / ranks[0] if ranks[0] <= 10 else 0.0)
+        recall.append(sum(rank <= 100 for rank in ranks) / 2)
+    assert found.scores["dense"].mean("RR@10") == pytest.approx(np.mean(reciprocal))
+    assert found.scores["dense"].mean("R@100") == pytest.approx(np.mean(recall))
+    assert all(len(run) == 100 for run in found.runs["dense"].values())
+    assert found.ann == {"recall@10": 1.0, "recall@100": 1.0}
+    assert set(found.latency_ms) == {"p50", "p95", "p99"}
