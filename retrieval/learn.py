@@ -185,6 +185,8 @@ class Run:
         )
         known, weights = torch.from_numpy(pairs.known), torch.from_numpy(pairs.weights)
         loss = softmax_loss(queries, documents, self.model.config.gamma, known, weights)
+        if not torch.isfinite(loss):
+            raise InputError("the loss is no longer finite; train again with a lower learning rate")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)

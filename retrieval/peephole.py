@@ -13,15 +13,6 @@ diagonal:
 Packed means: texts sorted by falling length, then all their first words, all their second words, and so on;
 step t holds only the `counts[t]` texts that still have a word there, so no work is spent on padding, and each
 step is one slice.
-
-Going back, everything that does not depend on the incoming gradients is folded into five factors for a block
-of steps at a time, while they fit the cache:
-
-    do = dy * A     with A = tanh(c) o (1 - o)             dc = dy * K + dc(t+1)    with K = o (1 - tanh(c)^2)
-    + p_o A d[i, f, g] = dc * B  with B = [g i (1 - i), c(t-1) f (1 - f), i (1 - g^2)]      dc(t) = dc * L
-    with L = f + p_i B_i + p_f B_f
-
-which leaves one matrix product and four element-wise operations a step.
 """
 
 from __future__ import annotations
@@ -32,17 +23,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from retrieval import recurrence
+from retrieval.recurrence import States
+
 Forget = Literal["learned", "one"]
 T = TypeVar("T")
 
-# Elements of a block in the backward sweep: large enough that calls cost little, small enough that a block's
-# factors stay in cache.
-_BLOCK_ELEMENTS = 1 << 17
 # A part with fewer texts than this would spend its time on calls, not on arithmetic.
 _FEWEST_TEXTS = 32
 
@@ -78,32 +70,17 @@ def pack(lengths: Tensor) -> Packing:
     return Packing(tuple(counts), torch.cat(gather))
 
 
-@dataclass(frozen=True)
-class _States:
-    """What one part keeps of its forward pass, each (words, width): gates, c, tanh(c), y.
-
-    The gates are sigmoids, the place of g holding sigm(2 x), of which g is twice less one.
-    """
-
-    gates: Tensor
-    cells: Tensor
-    squashed: Tensor
-    outputs: Tensor
-
-    def part(self, rows: slice) -> _States:
-        return _States(self.gates[rows], self.cells[rows], self.squashed[rows], self.outputs[rows])
-
-
 class _Cell(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]]
     ) -> Tensor:
         size = recurrent.shape[1]
-        states = _States(torch.empty_like(x), *(x.new_empty(len(x), size) for _ in range(3)))
+        steps = _steps(x, recurrent)
+        states = States(torch.empty_like(x), *(x.new_empty(len(x), size) for _ in range(3)))
 
         def run(part: int, rows: slice) -> None:
-            _forward(x[rows], recurrent, peepholes, counts[part], states.part(rows))
+            steps.forward(x[rows], recurrent, peepholes, counts[part], states.part(rows))
 
         _each_part(counts, run)
         ctx.save_for_backward(
@@ -115,12 +92,15 @@ class _Cell(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         recurrent, peepholes, *saved = ctx.saved_tensors
-        states = _States(*saved)
+        states = States(*saved)
+        steps = _steps(states.gates, recurrent)
         grad_x = torch.empty_like(states.gates)
 
-        def run(part: int, rows: slice) -> tuple[Tensor, Tensor]:
+        def run(part: int, rows: slice) -> Any:
             given = grad_outputs[rows]
-            return _backward(given, recurrent, peepholes, ctx.counts[part], states.part(rows), grad_x[rows])
+            return steps.backward(
+                given, recurrent, peepholes, ctx.counts[part], states.part(rows), grad_x[rows]
+            )
 
         weights = _each_part(ctx.counts, run)
         recurrent_grads, peephole_grads = (torch.stack(grads).sum(0) for grads in zip(*weights, strict=True))
@@ -153,141 +133,20 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return pool
 
 
-@torch.no_grad()  # a thread's own setting, which a new thread has not inherited
-def _forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], states: _States) -> None:
-    """Fill `states` step by step from the gate inputs x (words, 4H or 3H) of one part.
-
-    tanh(a) is taken as 2 sigm(2a) - 1: torch's tanh is nine times slower than its sigmoid.
-    """
-    size = recurrent.shape[1]
-    learned = x.shape[1] == 4 * size
-    inner = 2 if learned else 1  # gates that see the old cell
-    transposed = recurrent.t()
-    minus_one = x.new_full((), -1)
-    start, before = 0, 0
-    for step, count in enumerate(counts):
-        here = states.part(slice(start, start + count))
-        z, c, squashed = here.gates, here.cells, here.squashed
-        i, s, o = z[:, :size], z[:, inner * size : (inner + 1) * size], z[:, (inner + 1) * size :]
-        if step == 0:
-            z.copy_(x[:count])
-        else:
-            old_c = states.cells[before : before + count]
-            torch.addmm(x[start : start + count], states.outputs[before : before + count], transposed, out=z)
-            z.view(count, -1, size)[:, :inner].addcmul_(old_c[:, None], peepholes[:inner])
-        s.mul_(2)
-        z[:, : (inner + 1) * size].sigmoid_()
-        # c = f c(t-1) + i g with g = 2 s - 1.
-        if step == 0:
-            torch.neg(i, out=c)
-        elif learned:
-            torch.mul(z[:, size : 2 * size], old_c, out=c).sub_(i)
-        else:
-            torch.sub(old_c, i, out=c)
-        c.addcmul_(i, s, value=2)
-        o.addcmul_(c, peepholes[inner]).sigmoid_()
-        torch.mul(c, 2, out=squashed).sigmoid_()
-        torch.add(minus_one, squashed, alpha=2, out=squashed)
-        torch.mul(o, squashed, out=here.outputs)
-        start, before = start + count, start
+def _steps(x: Tensor, recurrent: Tensor) -> ModuleType:
+    """The module that runs the steps: the compiled one if it is there and can."""
+    compiled = _compiled()
+    learned = len(recurrent) == 4 * recurrent.shape[1]
+    return compiled if compiled is not None and learned and x.dtype == torch.float32 else recurrence
 
 
-@torch.no_grad()
-def _backward(
-    grad_outputs: Tensor,
-    recurrent: Tensor,
-    peepholes: Tensor,
-    counts: Sequence[int],
-    states: _States,
-    grad_x: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Fill `grad_x` (words, 4H or 3H) of one part; its gradients of recurrent weights and peepholes."""
-    size = recurrent.shape[1]
-    starts = [0, *accumulate(counts)]
-    grad_peepholes = torch.zeros_like(peepholes)
-    later_dz = grad_x[:0]
-    dc = grad_outputs.new_empty(counts[0], size)
-    dy = grad_outputs.new_empty(counts[0], size)
-    for block in _blocks(starts, size):
-        first = starts[block.start]
-        rows = slice(first, starts[block.stop])
-        old_c = _previous(states.cells, starts, block)
-        factors = _factors(states.part(rows), old_c, peepholes)
-        for step in reversed(block):
-            start, stop, later = starts[step], starts[step + 1], len(later_dz)
-            here = slice(start - first, stop - first)
-            given = grad_outputs[start:stop]
-            dy_t, dc_t = dy[: stop - start], dc[: stop - start]
-            # Texts that end here have no later step to hear from.
-            torch.addmm(given[:later], later_dz, recurrent, out=dy_t[:later])
-            dy_t[later:] = given[later:]
-            dc_t[later:] = 0
-            dc_t.addcmul_(dy_t, factors.cell[here])
-            dz = grad_x[start:stop]
-            torch.mul(dc_t[:, None], factors.inner[here], out=dz.view(stop - start, -1, size)[:, :-1])
-            torch.mul(dy_t, factors.output[here], out=dz[:, -size:])
-            dc_t.mul_(factors.carry[here])
-            later_dz = dz
-        block_dz = grad_x[rows].view(len(old_c), -1, size)
-        grad_peepholes[:-1] += (block_dz[:, :-2] * old_c[:, None]).sum(0)
-        grad_peepholes[-1] += (block_dz[:, -1] * states.cells[rows]).sum(0)
-    old_y = _previous(states.outputs, starts, range(1, len(counts)))
-    return grad_x[counts[0] :].t() @ old_y, grad_peepholes
-
-
-@dataclass(frozen=True)
-class _Factors:
-    output: Tensor  # A, (rows, H)
-    cell: Tensor  # K, (rows, H)
-    inner: Tensor  # B, (rows, gates - 1, H)
-    carry: Tensor  # L, (rows, H)
-
-
-def _factors(states: _States, old_c: Tensor, peepholes: Tensor) -> _Factors:
-    gates, squashed = states.gates, states.squashed
-    rows, size = states.cells.shape
-    learned = gates.shape[1] == 4 * size
-    each = gates.view(rows, -1, size)
-    i, g, o = each[:, 0], 2 * each[:, -2] - 1, each[:, -1]
-    output = squashed * torch.addcmul(o, o, o, value=-1)
-    cell = torch.addcmul(o, o * squashed, squashed, value=-1).addcmul_(peepholes[-1], output)
-    inner = torch.empty_like(each[:, :-1], memory_format=torch.contiguous_format)
-    torch.mul(g, torch.addcmul(i, i, i, value=-1), out=inner[:, 0])
-    torch.addcmul(i, i * g, g, value=-1, out=inner[:, -1])
-    if learned:
-        f = each[:, 1]
-        torch.mul(old_c, torch.addcmul(f, f, f, value=-1), out=inner[:, 1])
-        carry = torch.addcmul(f, inner[:, 0], peepholes[0]).addcmul_(inner[:, 1], peepholes[1])
-    else:
-        carry = 1 + inner[:, 0] * peepholes[0]
-    return _Factors(output, cell, inner, carry)
-
-
-def _blocks(starts: Sequence[int], size: int) -> list[range]:
-    """Runs of steps, last first, of about `_BLOCK_ELEMENTS` states each."""
-    blocks = []
-    stop = len(starts) - 1
-    while stop:
-        start = stop - 1
-        while start and (starts[stop] - starts[start - 1]) * size <= _BLOCK_ELEMENTS:
-            start -= 1
-        blocks.append(range(start, stop))
-        stop = start
-    return blocks
-
-
-def _previous(states: Tensor, starts: Sequence[int], steps: range) -> Tensor:
-    """State before each packed row of the given steps: the matching rows of the step before, zeros before
-    the first.
-    """
-    parts = []
-    for step in steps:
-        count = starts[step + 1] - starts[step]
-        if step == 0:
-            parts.append(states.new_zeros(count, states.shape[1]))
-        else:
-            parts.append(states[starts[step - 1] : starts[step - 1] + count])
-    return torch.cat(parts) if parts else states[:0]
+@lru_cache(maxsize=1)
+def _compiled() -> ModuleType | None:
+    try:
+        from retrieval import compiled
+    except ImportError:  # numba is an extra
+        return None
+    return compiled
 
 
 def peephole_lstm(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:

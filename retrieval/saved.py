@@ -126,6 +126,8 @@ def write_model(
             stored |= {name: table.values, f"{name}_scales": table.scales}
         else:
             stored[name] = array
+    # From here until the new config is there the folder is no model: never an old config with new weights.
+    (folder / FILES.config).unlink(missing_ok=True)
     vocabulary.save(folder / FILES.vocabulary)
     write_weights(folder / FILES.weights, stored)
     write_atomically(folder / FILES.training, (json.dumps(training, indent=2) + "\n").encode())

@@ -39,11 +39,18 @@ from index.files import write_atomically
 
 # Han, kana, Hangul and their extensions; half-width forms are folded into these by NFKC.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+# Scripts whose vowel signs are marks, which \w leaves out: Devanagari to Sinhala (not the danda), Thai to
+# Khmer.
+_MARKED = (
+    "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0df3"
+    "\u0e31-\u0e3a\u0e47-\u0e4e\u0eb1-\u0ecd\u0f71-\u0f84\u102b-\u103e\u17b6-\u17d3"
+)
+_LETTERS = rf"[^\W_{_CJK}]+(?:[{_MARKED}][^\W_{_CJK}]*)*"
 _WORD = re.compile(
     rf"[{_CJK}]+"
     r"|(?<![\w-])-[^\W_]{1,4}(?![\w-])"  # short options: -x, -xzf
     r"|\d+(?:\.\d+)+"  # versions and decimals: 2.13.0
-    rf"|[^\W_{_CJK}]+(?:'[^\W_{_CJK}]+|\+\+|\#(?!\w))?"  # letters and digits of any script; don't, c++, c#
+    rf"|{_LETTERS}(?:'{_LETTERS}|\+\+|\#(?!\w))?"  # letters and digits of any script; don't, c++, c#
     r"|&&|\|\||>>|<<|[=-]>|::|[=!<>]="
 )
 _IS_CJK = re.compile(rf"[{_CJK}]")
@@ -80,7 +87,7 @@ def words(text: str, limit: int | None = None) -> list[str]:
     (['?!'], [''])
     """
     if limit is not None:
-        text = text[: limit * (_LONGEST_WORD + 1)]
+        text = text[: limit * (_LONGEST_WORD + 1)].lstrip() or text.lstrip()[: limit * (_LONGEST_WORD + 1)]
     text = normalise(text)
     found: list[str] = []
     for match in _WORD.finditer(text):

@@ -96,13 +96,12 @@ def train(
     Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, BusyError,
     KeyboardInterrupt.
     """
-    train_fast()
+    source = read_source(folder)
     with storing(output):
         output.mkdir(parents=True, exist_ok=True)
-    with WriterLock(output):
+    with train_fast(), WriterLock(output):
         for abandoned in output.glob(".*.tmp"):  # by a run that was killed while it wrote
             abandoned.unlink()
-        source = read_source(folder)
         vocabulary = learn_vocabulary(_training_texts(source), limit=config.document_words)
         data = training_set(
             source.documents,

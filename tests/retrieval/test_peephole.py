@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
+from retrieval import compiled, kernels, recurrence
 from retrieval.peephole import PeepholeLSTM, pack, peephole_lstm
 
 
@@ -114,7 +115,7 @@ def test_outputs_equal_the_onnx_operator_with_peepholes():
 @pytest.mark.parametrize("lengths", [[1], [2, 5, 1, 5]])
 @pytest.mark.parametrize("block", [1, 1 << 17])
 def test_gradients_equal_numeric_ones(forget, lengths, block, monkeypatch):
-    monkeypatch.setattr("retrieval.peephole._BLOCK_ELEMENTS", block)
+    monkeypatch.setattr("retrieval.recurrence._BLOCK_ELEMENTS", block)
     layer = random_layer(3, forget).double()
     x = torch.randn(sum(lengths), layer.recurrent.shape[0], dtype=torch.float64, requires_grad=True)
     counts = pack(torch.tensor(lengths)).counts
@@ -137,3 +138,40 @@ def test_gate_inputs_add_the_bias_with_and_without_a_projection():
     assert layer.gate_inputs(torch.tensor([[3.0, 5.0]])).tolist() == [[3.0, 6.0, 8.0, 6.5]]
     direct = PeepholeLSTM(None, 1)
     assert direct.gate_inputs(torch.zeros(1, 4)).tolist() == [[0.0, 1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("size", [8, 100, 128])
+@pytest.mark.parametrize("lengths", [[1], [3, 9, 1, 9], [5, 2, 40] * 13])
+def test_compiled_steps_equal_plain_ones(size, lengths):
+    torch.manual_seed(0)
+    counts = pack(torch.tensor(lengths)).counts
+    x = torch.randn(sum(lengths), 4 * size, requires_grad=True)
+    layer = random_layer(size)
+    given = torch.randn(sum(lengths), size)
+    found = []
+    for steps in (compiled, recurrence):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("retrieval.peephole._compiled", lambda steps=steps: steps)
+            y = layer(x, counts)
+            found.append((y, *torch.autograd.grad(y, (x, layer.recurrent, layer.peepholes), given)))
+    for fast, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain, atol=2e-5, rtol=2e-4)
+
+
+def test_parts_in_threads_equal_one_part(monkeypatch):
+    lengths = [5, 2, 9, 1] * 20
+    layer, texts = random_layer(8), random_texts(lengths, 32)
+    alone = run_layer(layer, texts)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert len(pack(torch.tensor(lengths)).counts) == 2
+    for got, expected in zip(run_layer(layer, texts), alone, strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_tanh_of_compiled_steps_is_within_three_in_ten_million():
+    x = np.linspace(-12, 12, 20_001, dtype=np.float32)
+    gates = np.zeros((len(x), 4), np.float32)
+    gates[:, 0], gates[:, 2], gates[:, 3] = 100, x, 100
+    cells, squashed, outputs = (np.zeros((len(x), 1), np.float32) for _ in range(3))
+    kernels.advance(gates, cells, squashed, outputs, np.zeros((3, 1), np.float32), 0, len(x), -1)
+    np.testing.assert_allclose(cells[:, 0], np.tanh(x.astype(np.float64)), atol=3e-7)

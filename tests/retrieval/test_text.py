@@ -293,3 +293,8 @@ def test_taking_rows_equals_taking_the_lists(drawn):
     expected = ragged([lists[row] for row in rows])
     assert taken.values.tolist() == expected.values.tolist()
     assert taken.offsets.tolist() == expected.offsets.tolist()
+
+
+def test_vowel_signs_stay_within_their_word():
+    assert words("हिन्दी में खोज।") == ["हिन्दी", "में", "खोज"]
+    assert words("İstanbul") == ["i̇stanbul"]
