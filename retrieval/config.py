@@ -30,11 +30,12 @@ class ModelConfig:
     tower: lstm, cnn, dnn (DSSM) or bag. word_dim: width of a word's row; 0 lets the trigrams feed the body
         directly, as in the papers.
     hidden: LSTM cells (each way), CNN feature maps or DSSM layer width. dimension: width of the embedding.
-    pooling: how LSTM outputs or CNN features become one vector; "attention" lets the LSTM weigh the word rows
+    pooling: how LSTM outputs or CNN features become one vector; "attention" lets the body weigh the word rows
     instead. residual: add the average of the word rows to the body's output (the embedding is then a linear
     map of the body's output plus that average). bidirectional: a second LSTM reads from the right.
     forget: "one" fixes the forget gate open. tie: "all" gives both towers the same weights.
-    query_words, document_words: how many words of a text count. gamma: the smoothing factor of the softmax.
+    query_words, document_words: how many words of a text count. whole_words: frequent words have a row of their
+    own beside their trigrams'. gamma: the smoothing factor of the softmax.
     dense_share: weight of the dense ranking in hybrid search, 0 to 1, chosen on dev.
     """
 
@@ -49,6 +50,7 @@ class ModelConfig:
     tie: Tie = "all"
     query_words: int = 64
     document_words: int = 128
+    whole_words: bool = True
     gamma: float = 20.0
     dense_share: float = 0.65
     format_version: int = FORMAT_VERSION
@@ -67,8 +69,8 @@ class ModelConfig:
             raise InputError(f"dense_share must be from 0 to 1, not {self.dense_share}")
         if self.tower in ("lstm", "cnn") and self.residual and self.word_dim != self.dimension:
             raise InputError("a residual path needs word_dim equal to dimension")
-        if self.pooling == "attention" and not (self.tower == "lstm" and self.residual):
-            raise InputError("attention weighs the word rows of an LSTM tower; it needs the residual path")
+        if self.pooling == "attention" and not (self.tower in ("lstm", "cnn") and self.residual):
+            raise InputError("attention weighs the word rows of an LSTM or CNN tower; it needs the residual path")
         states = self.hidden * (2 if self.bidirectional else 1)
         if self.tower == "lstm" and not self.residual and self.dimension != states:
             raise InputError(
@@ -88,7 +90,7 @@ def preset(tower: Kind, paper: bool = False) -> ModelConfig:
         raise InputError("the bag is in no paper; leave --paper out")
     hidden, dimension = (128, 128) if tower == "lstm" else (300, 128)
     pooling: Pooling = "last" if tower == "lstm" else "max"
-    return ModelConfig(tower, 0, hidden, dimension, pooling, residual=False, tie="none")
+    return ModelConfig(tower, 0, hidden, dimension, pooling, False, tie="none", whole_words=False)
 
 
 def _check(name: str, value: Any, kind: Any) -> None:

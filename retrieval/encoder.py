@@ -142,6 +142,8 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Co
         features[1:] += before
         features[:-1] += after
         np.tanh(features, out=features)
+        if config.pooling == "attention":
+            return _sums(places[:, 3 * size :] * _sigm(features @ weights["attention"])[:, None], texts)
         pooled = np.maximum.reduceat(features, starts) if config.pooling == "max" else _means(features, texts)
         if not config.residual:
             return np.tanh(pooled @ weights["output"].T)

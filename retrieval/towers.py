@@ -140,10 +140,12 @@ class CnnBody(Body):
             nn.Parameter(torch.empty(3 * config.hidden, config.word_dim)) if config.word_dim else None
         )
         self.window_bias = nn.Parameter(torch.zeros(config.hidden))
-        self.output = nn.Parameter(torch.empty(config.dimension, config.hidden))
-        if self.window is not None:
-            glorot(self.window)
-        glorot(self.output)
+        attends = config.pooling == "attention"
+        self.attention = nn.Parameter(torch.zeros(config.hidden)) if attends else None
+        self.output = None if attends else nn.Parameter(torch.empty(config.dimension, config.hidden))
+        for weight in (self.window, self.output):
+            if weight is not None:
+                glorot(weight)
 
     def project(self, rows: Tensor) -> Tensor:
         placed = rows if self.window is None else rows @ self.window.t()
@@ -159,11 +161,16 @@ class CnnBody(Body):
         features[1:] += placed[:-1, :size] * inner[1:]
         features[:-1] += placed[1:, 2 * size :] * inner[1:]
         places = torch.arange(len(features))
+        rows = projected[:, 3 * size :]
+        if self.attention is not None:
+            weights = torch.sigmoid(torch.tanh(features) @ self.attention)
+            return F.embedding_bag(batch.words, rows, offsets, mode="sum", per_sample_weights=weights)
         mode = "max" if self.max_pool else "mean"
         pooled = F.embedding_bag(places, torch.tanh(features), offsets, mode=mode)
+        assert self.output is not None
         if not self.residual:
             return torch.tanh(pooled @ self.output.t())
-        return pooled @ self.output.t() + mean_of(projected[:, 3 * size :], batch)
+        return pooled @ self.output.t() + mean_of(rows, batch)
 
 
 class LstmBody(Body):

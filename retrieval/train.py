@@ -33,6 +33,8 @@ _FEWEST_TO_HOLD_OUT = 50
 # Dev is scored against every relevant document and at most this many others: enough to rank epochs, and the
 # time stays bounded.
 _DEV_DOCUMENTS = 20_000
+# Rows of their own for this many of the most frequent words.
+WHOLE_WORDS = 20_000
 # Hidden: an index takes the visible files of a model folder into itself.
 CHECKPOINT = ".checkpoint.safetensors"
 
@@ -102,7 +104,11 @@ def train(
     with train_fast(), WriterLock(output):
         for abandoned in output.glob(".*.tmp"):  # by a run that was killed while it wrote
             abandoned.unlink()
-        vocabulary = learn_vocabulary(_training_texts(source), limit=config.document_words)
+        vocabulary = learn_vocabulary(
+            _training_texts(source),
+            max_words=WHOLE_WORDS if config.whole_words else 0,
+            limit=config.document_words,
+        )
         data = training_set(
             source.documents,
             source.queries,

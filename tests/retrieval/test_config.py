@@ -112,7 +112,7 @@ def test_a_missing_file_is_refused(tmp_path):
         ({"word_dim": 8, "dimension": 4}, ["word_dim", "dimension"]),
         ({"tower": "cnn", "word_dim": 0, "dimension": 8, "pooling": "max"}, ["word_dim", "dimension"]),
         ({"word_dim": 8, "dimension": 8, "pooling": "attention", "residual": False}, ["attention"]),
-        ({"tower": "cnn", "word_dim": 8, "dimension": 8, "pooling": "attention"}, ["attention"]),
+        ({"tower": "dnn", "word_dim": 8, "dimension": 8, "pooling": "attention"}, ["attention"]),
         ({"residual": False, "hidden": 4, "dimension": 5}, ["dimension must be 4"]),
         ({"residual": False, "hidden": 4, "dimension": 4, "bidirectional": True}, ["dimension must be 8"]),
     ],
