@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +19,9 @@ from index.errors import PeepholeError
 
 if TYPE_CHECKING:
     from index.manifest import Manifest
+    from retrieval.explain import Explanation
     from retrieval.search import Hit
+    from retrieval.snippet import Piece
 
 F = TypeVar("F", bound=Callable[..., Any])
 Advance = Callable[[str, int, int | None], None]
@@ -345,6 +347,57 @@ def _print_hits(query: str, hits: list[Hit], took_ms: float) -> None:
                 + "".join(click.style(p.text, fg="yellow", bold=True) if p.marked else p.text for p in pieces)
             )
     click.echo()
+
+
+@verbs.command()
+@click.argument("folder", metavar="MODEL_OR_INDEX", type=click.Path(path_type=Path))
+@click.argument("query")
+@click.argument("document_id", metavar="[DOC_ID]", required=False)
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw gates over words into this PNG file.")
+@_json_option
+def explain(folder: Path, query: str, document_id: str | None, plot: Path | None, as_json: bool) -> None:
+    """Show which words of a query, and of a document of an index, carry the match.
+
+    share: a word's part of the cosine (of the query with itself, without a document). weight: how much
+    attention lets the word count. cells: how many of the ten most active cells detected it, reading from
+    the left and from the right; words that more than four detected both ways are keywords.
+
+    Example: peephole explain my.index "copy a folder" shutil.copytree --plot gates.png
+    """
+    from retrieval.explain import explain as explain_match
+    from retrieval.explain_text import to_json
+
+    found = explain_match(folder, query, document_id)
+    if plot is not None:
+        from retrieval.heatmap import write_heatmap
+
+        write_heatmap(plot, found)
+    if as_json:
+        _print_json(to_json(found))
+    else:
+        _print_explanation(found)
+
+
+def _print_explanation(found: Explanation) -> None:
+    from retrieval.explain_text import highlighted, table
+
+    method = "shares sum to the cosine" if found.exact else "shares are what is lost without the word"
+    cosine = "" if found.cosine is None else f"cosine {found.cosine:.4f}, "
+    click.echo(f"{found.tower} tower, {cosine}{method}")
+    for name, text in (("query", found.query), (f"document {found.document_id}", found.document)):
+        if text is None:
+            continue
+        click.echo(f"\n{click.style(name, bold=True)}")
+        for line in (highlighted(text), *table(text)):
+            click.echo("  " + _styled(line))
+    if found.pairs:
+        click.echo(f"\n{click.style('word by word', bold=True)}")
+        for pair in found.pairs:
+            click.echo(f"  {pair.share:+.3f}  {pair.query} ~ {pair.document}")
+
+
+def _styled(pieces: Iterable[Piece]) -> str:
+    return "".join(click.style(p.text, fg="yellow", bold=True) if p.marked else p.text for p in pieces)
 
 
 @verbs.command()

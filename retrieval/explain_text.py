@@ -1,0 +1,143 @@
+"""An explanation as JSON values, and as text for a terminal.
+
+In: an `Explanation`. Out: JSON values; lines of pieces, marked or not. Knows nothing of models, printing or
+colours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+from unicodedata import east_asian_width
+
+from retrieval.explain import Explained, Explanation, Word
+from retrieval.snippet import Piece
+from retrieval.text import normalise
+
+_BAR = 24
+_ROWS = 16
+_EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"
+
+
+def to_json(explanation: Explanation) -> dict[str, Any]:
+    """The explanation as JSON values.
+
+    tower, pooling, exact, cosine   as in `Explanation`
+    query, document                 text, words (the fields of `Word`) and cells; document also has id, or is
+                                    null
+    cells                           left_to_right, right_to_left: the ten most active cells, each with its
+                                    number `cell`, its `output` at the end and the places of the `words` it
+                                    detected; empty without an LSTM
+    pairs                           the pairs of words with the largest parts of the cosine: `query` and
+                                    `document`, a word each, and `share`
+    """
+    query, document = explanation.query, explanation.document
+    return {
+        "tower": explanation.tower,
+        "pooling": explanation.pooling,
+        "exact": explanation.exact,
+        "cosine": explanation.cosine,
+        "query": _text_json(query),
+        "document": None if document is None else {"id": explanation.document_id, **_text_json(document)},
+        "pairs": [pair._asdict() for pair in explanation.pairs],
+    }
+
+
+def _text_json(explained: Explained) -> dict[str, Any]:
+    cells = {way: [cell._asdict() for cell in cells] for way, cells in explained.cells.items()}
+    return {"text": explained.text, "words": [asdict(word) for word in explained.words], "cells": cells}
+
+
+def strongest(explained: Explained, at_least: float = 0.5) -> set[int]:
+    """Places of the words whose share is at least this part of the largest; none where none is positive."""
+    top = max(word.share for word in explained.words)
+    return {place for place, word in enumerate(explained.words) if word.share >= max(at_least * top, 1e-9)}
+
+
+def highlighted(explained: Explained) -> list[Piece]:
+    """The text as far as the tower read it, its strongest words marked, white space as single blanks."""
+    strong = strongest(explained)
+    text = " ".join(explained.text.split())
+    lowered = normalise(text)
+    if len(lowered) != len(text):  # a letter became two, or two one: show what the tower reads
+        text = lowered
+    marked = [False] * len(text)
+    at = 0
+    for place, word in enumerate(explained.words):
+        begin = lowered.find(word.word, at)
+        if begin < 0:
+            continue
+        end = begin + len(word.word)
+        if place in strong:
+            marked[begin:end] = [True] * (end - begin)
+        # A pair of CJK characters shares its second with the next word.
+        at = begin + 1 if len(word.word) == 2 and word.word[0] >= "\u3040" else end
+    cut = any(letter.isalnum() for letter in text[at + 1 :])
+    runs = groupby(zip(text[: at if cut else None], marked, strict=False), key=lambda item: item[1])
+    pieces = [Piece("".join(letter for letter, _ in run), mark) for mark, run in runs]
+    return [*pieces, Piece(" … (read no further)", False)] if cut else pieces
+
+
+def table(explained: Explained) -> list[list[Piece]]:
+    """A line a word, with what applies to the tower; of a long text the words with the largest shares.
+
+    The strongest words are marked.
+    """
+    words = explained.words
+    ranked = sorted(range(len(words)), key=lambda place: -abs(words[place].share))[:_ROWS]
+    top = max(abs(word.share) for word in words) or 1.0
+    width = max(4, *(_columns(words[place].word) for place in ranked))
+    strong = strongest(explained)
+    lines = [[Piece("word".ljust(width) + _head(words), False)]]
+    for place in sorted(ranked):
+        word = words[place]
+        name = word.word + " " * (width - _columns(word.word))
+        lines.append([Piece(name, place in strong), Piece(_row(word, top), False)])
+    if len(words) > len(ranked):
+        lines.append([Piece(f"... and {len(words) - len(ranked)} words of smaller shares", False)])
+    return lines
+
+
+def _head(words: list[Word]) -> str:
+    head = f"{'share':>9}  {'':{_BAR}}"
+    if words[0].weight is not None:
+        head += f"{'weight':>8}"
+    if words[0].pooled is not None:
+        head += f"{'windows':>9}"
+    if _has_cells(words):
+        head += f"{'cells':>7} > <"
+    return head.rstrip()
+
+
+def _row(word: Word, top: float) -> str:
+    row = f"{word.share:>+9.3f}  {_bar(word.share / top):{_BAR}}"
+    if word.weight is not None:
+        row += f"{word.weight:>8.2f}"
+    if word.pooled is not None:
+        row += f"{word.pooled:>9}"
+    if word.left_to_right is not None or word.right_to_left is not None:
+        row += f"{_count(word.left_to_right):>9}{_count(word.right_to_left):>3}"
+    row += "  keyword" * word.keyword + "  (unseen)" * (not word.known)
+    return row.rstrip()
+
+
+def _count(cells: int | None) -> str:
+    return "-" if cells is None else str(cells)
+
+
+def _has_cells(words: list[Word]) -> bool:
+    return any(word.left_to_right is not None or word.right_to_left is not None for word in words)
+
+
+def _bar(part: float) -> str:
+    """A bar of eighths of a column, -1 to 1; shares against the match are hollow."""
+    eighths = round(abs(part) * _BAR * 8)
+    if part < 0:
+        return "\u2591" * max(1, eighths // 8) if eighths else ""
+    return "\u2588" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def _columns(text: str) -> int:
+    """Columns of a terminal that a word takes."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
