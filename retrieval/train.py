@@ -89,11 +89,12 @@ def train(
     recipe: Recipe,
     *,
     resume: bool = False,
+    small: bool = True,
     report: Report | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train on a BEIR folder and write the model folder `output`; a run that was cut short is taken up with
-    resume=True.
+    resume=True. small: feature tables in int8, see `retrieval.saved`.
 
     Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, BusyError,
     KeyboardInterrupt.
@@ -131,7 +132,8 @@ def train(
             run.progress.best_epoch + 1,
             dev_measures(model, source, DEFAULT_MEASURES) if source.dev else {},
         )
-        model.save(output, asdict(trained) | {"recipe": asdict(recipe), "history": run.progress.history})
+        training = asdict(trained) | {"recipe": asdict(recipe), "history": run.progress.history}
+        model.save(output, training, small=small)
         checkpoint.unlink(missing_ok=True)
     return trained
 
