@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from index.errors import InputError
 from retrieval.checkpoint import read_checkpoint, write_checkpoint
-from retrieval.loss import softmax_loss
+from retrieval.curve import Point, add
+from retrieval.loss import hardness, softmax_loss
 from retrieval.model import TwoTower
 from retrieval.pairs import TrainingSet, batch, plan
 from retrieval.towers import text_batch
@@ -70,6 +71,7 @@ class Progress:
     step: int = 0
     total_steps: int = 0
     losses: list[float] = field(default_factory=list)
+    curve: list[Point] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = -1
     seconds: float = 0.0
@@ -107,6 +109,7 @@ class Run:
                 path=self.checkpoint,
             )
         self.progress = Progress(**state)
+        self.progress.curve = [Point(*point) for point in self.progress.curve]
         self.model.load_state_dict(_part(tensors, "model."))
         self.best = _part(tensors, "best.")
         for name, parameter in self.model.named_parameters():
@@ -153,12 +156,13 @@ class Run:
         dev = progress.history[-1].get("dev") if progress.history else None
         while progress.step < len(planned):
             rate = self._rate(len(planned))
-            loss = self._step(planned[progress.step], rate)
-            progress.losses.append(loss)
+            taken = self._step(planned[progress.step], rate)
+            add(progress.curve, taken)
+            progress.losses.append(taken.loss)
             progress.step += 1
             progress.total_steps += 1
             if report is not None:
-                report(Step(progress.epoch, recipe.epochs, progress.step, len(planned), loss, dev))
+                report(Step(progress.epoch, recipe.epochs, progress.step, len(planned), taken.loss, dev))
             due, stopped = clock.tick(), stop()
             if due or stopped:
                 self.save()
@@ -170,7 +174,7 @@ class Run:
         falling = max(recipe.floor, 1 - done / max(1, recipe.epochs * steps))
         return recipe.learning_rate * min(1.0, (done + 1) / recipe.warmup) * falling
 
-    def _step(self, chosen: np.ndarray[Any, Any], rate: float) -> float:
+    def _step(self, chosen: np.ndarray[Any, Any], rate: float) -> Point:
         # Dropout draws from torch's generator: seeded by the step, it repeats after a resume.
         torch.manual_seed((self.recipe.seed << 32) + self.progress.total_steps)
         for group in self.optimiser.param_groups:
@@ -191,12 +195,13 @@ class Run:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimiser.step()
-        return float(loss.detach())
+        hard = hardness(queries, documents, self.model.config.gamma, known)
+        return Point(1, float(loss.detach()), rate, *hard)
 
     def _finish_epoch(self, score: Score | None) -> None:
         progress = self.progress
         loss = float(np.mean(progress.losses)) if progress.losses else 0.0
-        entry = {"epoch": float(progress.epoch), "loss": loss}
+        entry = {"epoch": float(progress.epoch), "steps": float(progress.total_steps), "loss": loss}
         if score is not None:
             entry["dev"] = score(self.model)
             best = progress.history[progress.best_epoch]["dev"] if self.best else -1.0

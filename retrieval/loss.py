@@ -10,6 +10,8 @@ negative for free.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,3 +31,28 @@ def softmax_loss(
     if weights is None:
         return losses.mean()
     return (losses * weights).sum() / weights.sum()
+
+
+class Hardness(NamedTuple):
+    """Means over a batch: cosine of the positive, cosine of the nearest negative and its share of the
+    probability. The last two leave out queries without a negative, and are 0 where all are.
+    """
+
+    positive: float
+    hardest: float
+    share: float
+
+
+@torch.no_grad()
+def hardness(queries: Tensor, documents: Tensor, gamma: float, known: Tensor) -> Hardness:
+    """How hard the negatives of a batch are; arguments as in `softmax_loss`."""
+    cosines = (queries @ documents.t()).masked_fill(known, -torch.inf)
+    shares = F.softmax(gamma * cosines, 1)
+    positive = cosines.diagonal().mean()
+    cosines.fill_diagonal_(-torch.inf)
+    nearest = cosines.max(1)
+    some = torch.isfinite(nearest.values)
+    if not some.any():
+        return Hardness(float(positive), 0.0, 0.0)
+    share = shares.gather(1, nearest.indices[:, None])[some, 0].mean()
+    return Hardness(float(positive), float(nearest.values[some].mean()), float(share))
