@@ -212,6 +212,7 @@ def train(
     )
     for measure, value in trained.dev.items():
         click.echo(f"  dev {measure:8} {value:.4f}")
+    click.echo(f"  report: {output / 'report' / 'training.html'}")
 
 
 @contextmanager

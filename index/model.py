@@ -12,11 +12,15 @@ from pathlib import Path
 from index.errors import InputError
 from index.files import is_regular, list_files, storing, sync_file, sync_folder
 
+# What lies in a model folder and is no part of the model.
+_APART = (".", "report/")
+
 
 def fingerprint(model: Path) -> str:
     """SHA-256 over the names and contents of a model folder's files, hexadecimal.
 
-    Hidden files are no part of a model: training keeps its lock there.
+    Hidden files are no part of a model: training keeps its lock there. Nor is the folder `report`, which
+    training writes for people.
     Raises InputError if it is no folder, is empty, or holds anything but regular files and folders.
     """
     total = hashlib.sha256()
@@ -45,7 +49,7 @@ def _files(model: Path) -> list[str]:
     if not model.is_dir():
         raise InputError("not a model folder; `peephole train` makes one", path=model)
     try:
-        found = [name for name in list_files(model) if not name.startswith(".") and "/." not in name]
+        found = [name for name in list_files(model) if not name.startswith(_APART) and "/." not in name]
         odd = next((name for name in found if not is_regular(model / name)), None)
     except OSError as error:
         raise InputError(

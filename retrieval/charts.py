@@ -7,7 +7,7 @@ and paper.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -119,3 +119,68 @@ def _svg(content: str, height: float, title: str) -> str:
         f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
         f"<title>{escape(title)}</title>{content}</svg>"
     )
+
+
+class Line(NamedTuple):
+    """Points (n, 2) joined in order; series says which colour. dots: mark each point."""
+
+    series: int
+    name: str
+    points: Sequence[tuple[float, float]]
+    dots: bool = False
+
+
+def line_chart(lines: Sequence[Line], title: str, marked: tuple[float, str] | None = None) -> str:
+    """Lines on axes as wide as their points. marked: a place on the x axis and what it is called."""
+    shown = [line for line in lines if line.points]
+    if not shown:
+        return ""
+    height, bottom = 200, 176
+    xs, ys = zip(*(point for line in shown for point in line.points), strict=True)
+    scale_x = _scale(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT)
+    scale_y = _scale(min(ys), max(ys), bottom, 10)
+    parts = []
+    for part in range(5):
+        value = min(ys) + (max(ys) - min(ys)) * part / 4
+        y = scale_y(value)
+        parts.append(
+            f'<path {_AXIS} d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/><text class="value" x="{_LEFT - 10}" '
+            f'y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
+        )
+        value = min(xs) + (max(xs) - min(xs)) * part / 4
+        x = scale_x(value)
+        parts.append(
+            f'<text class="value" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{value:,.4g}</text>'
+        )
+    if marked is not None:
+        x = scale_x(marked[0])
+        parts.append(
+            f'<path class="whisker" stroke="#000" stroke-dasharray="3 3" d="M{x:.1f} 10V{bottom}"/>'
+            f'<text class="value" x="{x - 4:.1f}" y="20" text-anchor="end">{escape(marked[1])}</text>'
+        )
+    parts += [_line(line, scale_x, scale_y) for line in shown]
+    return _svg("".join(parts), height, title)
+
+
+def _line(line: Line, scale_x: Callable[[float], float], scale_y: Callable[[float], float]) -> str:
+    # The page colours series by fill; a line's stroke asks for the same variable itself.
+    number = line.series % SERIES
+    places = [(scale_x(x), scale_y(y)) for x, y in line.points]
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    dots = "".join(
+        f'<circle {key_colour(number)} cx="{x:.1f}" cy="{y:.1f}" r="3.5">'
+        f"<title>{escape(line.name)}: {value:.4g}</title></circle>"
+        for (x, y), (_, value) in zip(places, line.points, strict=True)
+        if line.dots or len(places) == 1
+    )
+    return (
+        f'<path fill="none" stroke="{_COLOURS[number]}" style="stroke:var(--c{number})" '
+        f'stroke-width="1.6" d="M{path}"><title>{escape(line.name)}</title></path>{dots}'
+    )
+
+
+def _scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
+    """Values to places; a single value lies in the middle."""
+    if high <= low:
+        return lambda value: (start + stop) / 2
+    return lambda value: start + (value - low) / (high - low) * (stop - start)

@@ -27,6 +27,7 @@ from retrieval.machine import train_fast
 from retrieval.model import TwoTower
 from retrieval.pairs import TrainingSet, feature_weights, training_set
 from retrieval.text import Vocabulary, document_text, learn_vocabulary
+from retrieval.training_report import Course, write_training_report
 
 # Below this many training queries a held-out tenth would say nothing, and learning needs them all.
 _FEWEST_TO_HOLD_OUT = 50
@@ -134,8 +135,26 @@ def train(
         )
         training = asdict(trained) | {"recipe": asdict(recipe), "history": run.progress.history}
         model.save(output, training, small=small)
+        write_training_report(output, _course(trained, config, recipe, source, data, run))
         checkpoint.unlink(missing_ok=True)
     return trained
+
+
+def _course(
+    trained: Trained, config: ModelConfig, recipe: Recipe, source: Source, data: TrainingSet, run: Run
+) -> Course:
+    """What the training report tells."""
+    facts = {name: value for name, value in asdict(trained).items() if name != "dev"}
+    counts = {
+        "documents": len(source.documents),
+        "training_queries": len(source.train),
+        "training_pairs": len(data.pairs),
+        "dev_queries": len(source.dev),
+        "features": len(run.model.vocabulary),
+    }
+    settings = asdict(config) | asdict(recipe)
+    progress = run.progress
+    return Course(facts, counts, settings, progress.curve, progress.history, progress.best_epoch, trained.dev)
 
 
 def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet) -> TwoTower:
