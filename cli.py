@@ -363,7 +363,7 @@ def explain(folder: Path, query: str, document_id: str | None, plot: Path | None
     attention lets the word count. cells: how many of the ten most active cells detected it, reading from
     the left and from the right; words that more than four detected both ways are keywords.
 
-    Example: peephole explain my.index "copy a folder" shutil.copytree --plot gates.png
+    Example: peephole explain my.index decompress common/unzip --plot gates.png
     """
     from retrieval.explain import explain as explain_match
     from retrieval.explain_text import to_json

@@ -1,12 +1,13 @@
 """Small charts as SVG text that an HTML page carries inline.
 
 In: numbers and labels, not yet escaped. Out: one `<svg>` element. It takes its colours from the page, by the
-classes `s0` to `s5` for series and `axis`, `whisker`, `win` and `lose`, so that one chart serves light, dark
-and paper.
+classes `s0` to `s5` for series, `l0` to `l5` for their lines, and `axis`, `whisker`, `win` and `lose`, so
+that one chart serves light, dark and paper.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
@@ -122,7 +123,7 @@ def _svg(content: str, height: float, title: str) -> str:
 
 
 class Line(NamedTuple):
-    """Points (n, 2) joined in order; series says which colour. dots: mark each point."""
+    """Points joined in order, each a whole number and a value. series: which colour. dots: mark each."""
 
     series: int
     name: str
@@ -139,31 +140,30 @@ def line_chart(lines: Sequence[Line], title: str, marked: tuple[float, str] | No
     xs, ys = zip(*(point for line in shown for point in line.points), strict=True)
     scale_x = _scale(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT)
     scale_y = _scale(min(ys), max(ys), bottom, 10)
-    parts = []
-    for part in range(5):
-        value = min(ys) + (max(ys) - min(ys)) * part / 4
-        y = scale_y(value)
-        parts.append(
-            f'<path {_AXIS} d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/><text class="value" x="{_LEFT - 10}" '
-            f'y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
-        )
-        value = min(xs) + (max(xs) - min(xs)) * part / 4
-        x = scale_x(value)
-        parts.append(
-            f'<text class="value" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{value:,.4g}</text>'
-        )
+    parts = [
+        f'<path {_AXIS} d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
+        f'<text class="value" x="{_LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
+        for value, y in ((value, scale_y(value)) for value in ticks(min(ys), max(ys)))
+    ]
+    parts += [
+        f'<text class="value" x="{scale_x(value):.1f}" y="{bottom + 18}" text-anchor="middle">'
+        f"{value:,g}</text>"
+        for value in ticks(min(xs), max(xs))
+        if value.is_integer()
+    ]
     if marked is not None:
         x = scale_x(marked[0])
+        left = x > _WIDTH / 2
         parts.append(
             f'<path class="whisker" stroke="#000" stroke-dasharray="3 3" d="M{x:.1f} 10V{bottom}"/>'
-            f'<text class="value" x="{x - 4:.1f}" y="20" text-anchor="end">{escape(marked[1])}</text>'
+            f'<text class="value" x="{x + (-5 if left else 5):.1f}" y="{bottom - 6}" '
+            f'text-anchor="{"end" if left else "start"}">{escape(marked[1])}</text>'
         )
     parts += [_line(line, scale_x, scale_y) for line in shown]
     return _svg("".join(parts), height, title)
 
 
 def _line(line: Line, scale_x: Callable[[float], float], scale_y: Callable[[float], float]) -> str:
-    # The page colours series by fill; a line's stroke asks for the same variable itself.
     number = line.series % SERIES
     places = [(scale_x(x), scale_y(y)) for x, y in line.points]
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
@@ -174,8 +174,8 @@ def _line(line: Line, scale_x: Callable[[float], float], scale_y: Callable[[floa
         if line.dots or len(places) == 1
     )
     return (
-        f'<path fill="none" stroke="{_COLOURS[number]}" style="stroke:var(--c{number})" '
-        f'stroke-width="1.6" d="M{path}"><title>{escape(line.name)}</title></path>{dots}'
+        f'<path class="l{number}" fill="none" stroke="{_COLOURS[number]}" stroke-width="1.6" '
+        f'd="M{path}"><title>{escape(line.name)}</title></path>{dots}'
     )
 
 
@@ -184,3 +184,18 @@ def _scale(low: float, high: float, start: float, stop: float) -> Callable[[floa
     if high <= low:
         return lambda value: (start + stop) / 2
     return lambda value: start + (value - low) / (high - low) * (stop - start)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About four round values from `low` to `high`, one at least.
+
+    >>> ticks(0, 33), ticks(0.35, 0.534)
+    ([0.0, 10.0, 20.0, 30.0], [0.35, 0.4, 0.45, 0.5])
+    """
+    if high <= low:
+        return [float(low)]
+    power = 10.0 ** math.floor(math.log10((high - low) / 3))
+    step = power * max(times for times in (1, 2, 5) if times * power <= (high - low) / 3)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    # Through a string, or 3 * 0.1 would show its rounding.
+    return [float(f"{number * step:.10g}") for number in range(first, last + 1)]

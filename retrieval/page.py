@@ -55,6 +55,8 @@ svg text { fill: var(--ink); } svg text.value { fill: var(--soft); font-size: 11
 .key svg { display: inline-block; width: .7em; margin-right: .4em; }
 .s0 { fill: var(--c0); } .s1 { fill: var(--c1); } .s2 { fill: var(--c2); }
 .s3 { fill: var(--c3); } .s4 { fill: var(--c4); } .s5 { fill: var(--c5); }
+.l0 { stroke: var(--c0); } .l1 { stroke: var(--c1); } .l2 { stroke: var(--c2); }
+.l3 { stroke: var(--c3); } .l4 { stroke: var(--c4); } .l5 { stroke: var(--c5); }
 .win { fill: var(--c2); } .lose { fill: var(--c5); }
 .axis { stroke: var(--line); fill: none; } .whisker { stroke: var(--ink); fill: none; }
 @media print { body { font-size: 10pt; } main { max-width: none; padding: 0; } h2 { break-after: avoid; }

@@ -68,15 +68,17 @@ def html(course: Course) -> str:
     sections = [
         _values(course.facts),
         section("Reached on dev", _reached(course)) if course.dev else "",
-        section("Loss", line_chart([_by_step(course, 0, "loss")], "Loss by step", _best_step(course))),
-        section("Dev nDCG@10", _dev_chart(course)) if _dev_points(course) else "",
-        section("How hard the negatives were", _negatives_chart(course)),
-        section("Learning rate", line_chart([_by_step(course, 3, "rate")], "Learning rate by step")),
+        section(
+            "Loss, by step", line_chart([_by_step(course, 0, "loss")], "Loss by step", _best_step(course))
+        ),
+        section("Dev nDCG@10, by epoch", _dev_chart(course)) if _dev_points(course) else "",
+        section("How hard the negatives were, by step", _negatives_chart(course)),
+        section("Learning rate, by step", line_chart([_by_step(course, 3, "rate")], "Learning rate by step")),
         section("Epochs", _epochs(course)),
         section("Learned from", _values(course.counts)),
         section("Settings", _values(course.settings)),
     ]
-    return page(f"Training of a {course.facts.get('tower', '')} tower", sections)
+    return page("Training report", sections)
 
 
 def _values(values: Mapping[str, Any]) -> str:
@@ -166,7 +168,8 @@ def png(course: Course) -> bytes:
     for series, (name, words) in enumerate(_NEGATIVES.items()):
         values = [getattr(point, name) for point in course.curve]
         negatives.plot(steps, values, f"C{series}", marker=dotted, label=words)
-    negatives.legend(fontsize="small")
+    negatives.margins(y=0.3)  # room for the legend
+    negatives.legend(fontsize="small", loc="upper left")
     rate.plot(steps, [point.rate for point in course.curve], "C3", marker=dotted)
     titles = ("loss, by step", "dev nDCG@10, by epoch", "negatives, by step", "learning rate, by step")
     for axes, title in zip((loss, dev, negatives, rate), titles, strict=True):

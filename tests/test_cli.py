@@ -116,7 +116,10 @@ def test_train_prints_measures_for_a_person(made, tmp_path):
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert "best epoch 1" in lines[0]
-    assert [line.split()[1] for line in lines[1:]] == MEASURES
+    assert [line.split()[1] for line in lines[1:-1]] == MEASURES
+    page = tmp_path / "m" / "report" / "training.html"
+    assert lines[-1].split() == ["report:", str(page)]
+    assert page.is_file()
     assert json.loads((tmp_path / "m" / "training.json").read_text())["recipe"]["seed"] == 7
 
 
