@@ -34,8 +34,8 @@ class ModelConfig:
     instead. residual: add the average of the word rows to the body's output (the embedding is then a linear
     map of the body's output plus that average). bidirectional: a second LSTM reads from the right.
     forget: "one" fixes the forget gate open. tie: "all" gives both towers the same weights.
-    query_words, document_words: how many words of a text count. whole_words: frequent words have a row of their
-    own beside their trigrams'. gamma: the smoothing factor of the softmax.
+    query_words, document_words: how many words of a text count. whole_words: frequent words have a row of
+    their own beside their trigrams'. gamma: the smoothing factor of the softmax.
     dense_share: weight of the dense ranking in hybrid search, 0 to 1, chosen on dev.
     """
 
@@ -70,7 +70,9 @@ class ModelConfig:
         if self.tower in ("lstm", "cnn") and self.residual and self.word_dim != self.dimension:
             raise InputError("a residual path needs word_dim equal to dimension")
         if self.pooling == "attention" and not (self.tower in ("lstm", "cnn") and self.residual):
-            raise InputError("attention weighs the word rows of an LSTM or CNN tower; it needs the residual path")
+            raise InputError(
+                "attention weighs the word rows of an LSTM or CNN tower; it needs the residual path"
+            )
         states = self.hidden * (2 if self.bidirectional else 1)
         if self.tower == "lstm" and not self.residual and self.dimension != states:
             raise InputError(
@@ -85,7 +87,9 @@ def preset(tower: Kind, paper: bool = False) -> ModelConfig:
     wide layers and a 128 wide output for DSSM and CNN-DSSM.
     """
     if not paper:
-        return ModelConfig(tower, pooling="attention" if tower == "lstm" else "max", residual=tower != "dnn")
+        if tower == "dnn":
+            return ModelConfig(tower, hidden=256, pooling="mean", residual=False)
+        return ModelConfig(tower, pooling="mean" if tower == "bag" else "attention")
     if tower == "bag":
         raise InputError("the bag is in no paper; leave --paper out")
     hidden, dimension = (128, 128) if tower == "lstm" else (300, 128)

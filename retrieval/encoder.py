@@ -135,7 +135,7 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Co
     def compose(projected: Array, texts: Ragged) -> Array:
         places = projected[texts.values]
         starts = texts.offsets[:-1]
-        features = places[:, size : 2 * size] + weights["window_bias"]
+        features: Array = places[:, size : 2 * size] + weights["window_bias"]
         before, after = places[:-1, :size].copy(), places[1:, 2 * size : 3 * size].copy()
         before[starts[1:] - 1] = 0
         after[starts[1:] - 1] = 0
@@ -143,7 +143,9 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Co
         features[:-1] += after
         np.tanh(features, out=features)
         if config.pooling == "attention":
-            return _sums(places[:, 3 * size :] * _sigm(features @ weights["attention"])[:, None], texts)
+            return _sums(
+                places[:, 3 * size :] * _sigm(np.dot(features, weights["attention"]))[:, None], texts
+            )
         pooled = np.maximum.reduceat(features, starts) if config.pooling == "max" else _means(features, texts)
         if not config.residual:
             return np.tanh(pooled @ weights["output"].T)

@@ -38,7 +38,7 @@ class Recipe:
         dev before stopping.
     """
 
-    epochs: int = 8
+    epochs: int = 12
     batch: int = 512
     learning_rate: float = 3e-3
     warmup: int = 50

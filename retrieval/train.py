@@ -9,31 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from index.documents import Document
 from index.files import WriterLock, storing
 from retrieval.config import ModelConfig
-from retrieval.corpus import Qrels, read_documents, read_qrels, read_queries, splits
-from retrieval.evaluate import DEFAULT_MEASURES, evaluate_run
+from retrieval.dev import best_share, dev_measures
+from retrieval.evaluate import DEFAULT_MEASURES
 from retrieval.learn import Recipe, Report, Run
 from retrieval.machine import train_fast
 from retrieval.model import TwoTower
 from retrieval.pairs import TrainingSet, feature_weights, training_set
+from retrieval.source import Source, read_source
 from retrieval.text import Vocabulary, document_text, learn_vocabulary
 from retrieval.training_report import Course, write_training_report
 
-# Below this many training queries a held-out tenth would say nothing, and learning needs them all.
-_FEWEST_TO_HOLD_OUT = 50
-# Dev is scored against every relevant document and at most this many others: enough to rank epochs, and the
-# time stays bounded.
-_DEV_DOCUMENTS = 20_000
 # Rows of their own for this many of the most frequent words.
 WHOLE_WORDS = 20_000
 # Hidden: an index takes the visible files of a model folder into itself.
@@ -51,36 +45,6 @@ class Trained:
     seconds: float
     best_epoch: int
     dev: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data folder in memory."""
-
-    documents: list[Document]
-    queries: dict[str, str]
-    train: Qrels
-    dev: Qrels
-
-
-def read_source(folder: Path) -> Source:
-    """Read a BEIR folder. Raises InputError for whatever is wrong in it."""
-    documents = list(read_documents(folder))
-    queries = {query.id: query.text for query in read_queries(folder)}
-    ids = {document.id for document in documents}
-    train = read_qrels(folder, "train", query_ids=queries, document_ids=ids)
-    if "dev" in splits(folder):
-        dev = read_qrels(folder, "dev", query_ids=queries, document_ids=ids)
-    else:
-        train, dev = _hold_out(train)
-    return Source(documents, queries, train, dev)
-
-
-def _hold_out(train: Qrels) -> tuple[Qrels, Qrels]:
-    if len(train) < _FEWEST_TO_HOLD_OUT:
-        return train, {}
-    dev = {query: grades for query, grades in train.items() if zlib.crc32(query.encode()) % 10 == 0}
-    return {query: grades for query, grades in train.items() if query not in dev}, dev
 
 
 def train(
@@ -126,6 +90,8 @@ def train(
         if resume and checkpoint.exists():
             run.resume()
         run.learn(_dev_score(source) if source.dev else None, report, stop)
+        if source.dev:
+            model.config = replace(model.config, dense_share=best_share(model, source))
         trained = Trained(
             config.tower,
             sum(parameter.numel() for parameter in model.parameters()),
@@ -153,6 +119,7 @@ def _course(
         "features": len(run.model.vocabulary),
     }
     settings = asdict(config) | asdict(recipe)
+    del settings["tower"], settings["format_version"]
     progress = run.progress
     return Course(facts, counts, settings, progress.curve, progress.history, progress.best_epoch, trained.dev)
 
@@ -193,29 +160,3 @@ def _fingerprint(config: ModelConfig, recipe: Recipe, data: TrainingSet, source:
 
 def _dev_score(source: Source) -> Callable[[TwoTower], float]:
     return lambda model: dev_measures(model, source, ("nDCG@10",), depth=10)["nDCG@10"]
-
-
-def dev_measures(
-    model: TwoTower, source: Source, measures: Sequence[str], depth: int = 100
-) -> dict[str, float]:
-    """Measures of exact search for the dev queries, see `_DEV_DOCUMENTS`."""
-    documents = _dev_candidates(source)
-    vectors = torch.from_numpy(
-        model.encode_documents([document_text(document.title, document.text) for document in documents])
-    )
-    names = list(source.dev)
-    queries = torch.from_numpy(model.encode_queries([source.queries[name] for name in names]))
-    run: dict[str, dict[str, float]] = {}
-    for start in range(0, len(names), 1024):
-        top = torch.topk(queries[start : start + 1024] @ vectors.t(), min(depth, len(documents)))
-        for name, scores, rows in zip(names[start:], top.values.tolist(), top.indices.tolist(), strict=False):
-            run[name] = {documents[row].id: score for row, score in zip(rows, scores, strict=True)}
-    return evaluate_run(source.dev, run, measures).means()
-
-
-def _dev_candidates(source: Source) -> list[Document]:
-    if len(source.documents) <= _DEV_DOCUMENTS:
-        return source.documents
-    wanted = {document for grades in source.dev.values() for document in grades}
-    share = _DEV_DOCUMENTS / len(source.documents) * 2**32
-    return [d for d in source.documents if d.id in wanted or zlib.crc32(d.id.encode()) < share]

@@ -13,12 +13,15 @@ import torch
 from index.documents import Document
 from index.errors import BusyError, InputError, StorageError
 from index.files import WriterLock
+from index.ranking import Ranking
 from retrieval.config import ModelConfig
+from retrieval.dev import best_share, dev_measures
 from retrieval.learn import Recipe
 from retrieval.model import TwoTower
 from retrieval.saved import FILES, read_model
+from retrieval.source import read_source
 from retrieval.text import Vocabulary, learn_vocabulary
-from retrieval.train import CHECKPOINT, dev_measures, initial_model, read_source, train, training_set
+from retrieval.train import CHECKPOINT, initial_model, train, training_set
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", query_words=8, document_words=8)
 RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2)
@@ -53,8 +56,12 @@ def data(tmp_path, write_beir):
 
 
 def files(folder):
-    """Content of every file but the lock, by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != WriterLock.NAME}
+    """Content of every file of a model folder but the lock, by name; the report is for people."""
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.is_file() and path.name != WriterLock.NAME
+    }
 
 
 def assert_serves(folder):
@@ -327,7 +334,7 @@ def test_first_weights_make_cosines_like_those_of_tfidf():
 
 
 def test_dev_on_a_large_corpus_ranks_the_relevant_among_a_sample(tmp_path, write_beir, monkeypatch):
-    monkeypatch.setattr("retrieval.train._DEV_DOCUMENTS", 20)
+    monkeypatch.setattr("retrieval.dev._DEV_DOCUMENTS", 20)
     documents = {f"d{n}": f"text {n}" for n in range(200)}
     dev = {"q0": {f"d{n}": 1 for n in range(100, 130)}}
     folder = write_beir(tmp_path / "d", documents, {"q0": "text"}, {"train": dev, "dev": dev})
@@ -342,3 +349,19 @@ def test_dev_on_a_large_corpus_ranks_the_relevant_among_a_sample(tmp_path, write
     assert {f"text {n}" for n in range(100, 130)} <= set(encoded)
     assert 30 < len(encoded) < 30 + 2 * 20
     assert recall == 1
+
+
+@pytest.mark.parametrize(("first", "dense_is_right"), [("wanted", True), ("other", False)])
+def test_share_leans_to_the_side_that_is_right_on_dev(
+    tmp_path, write_beir, monkeypatch, first, dense_is_right
+):
+    # BM25 puts first the one document that has the query's word twice.
+    twice = "other" if dense_is_right else "wanted"
+    documents = {name: "quince quince" if name == twice else "quince tart" for name in ("wanted", "other")}
+    pairs = {"train": {"q": {"wanted": 1}}, "dev": {"q": {"wanted": 1}}}
+    source = read_source(write_beir(tmp_path / "d", documents, {"q": "quince"}, pairs))
+    rows = [[0, 1]] if first == "wanted" else [[1, 0]]
+    dense = Ranking(np.array([[0.9, 0.1]], np.float32), np.array(rows))
+    monkeypatch.setattr("retrieval.dev._rank", lambda *_: dense)
+    share = best_share(TwoTower(CONFIG, Vocabulary(("tex",), 50)), source)
+    assert (share > 0.5) == dense_is_right
