@@ -220,8 +220,8 @@ for query in queries:
     start = time.perf_counter()
     model.encode([query])
     taken.append(time.perf_counter() - start)
-found = {"minilm_documents_per_s": round(rate, 1), "minilm_query_ms_p50": round(statistics.median(taken) * 1e3, 2)}
-print(json.dumps(found))
+milliseconds = round(statistics.median(taken) * 1e3, 2)
+print(json.dumps({"minilm_documents_per_s": round(rate, 1), "minilm_query_ms_p50": milliseconds}))
 """
 
 _MINILM_SEARCH = """

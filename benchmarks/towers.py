@@ -1,0 +1,120 @@
+"""Do the towers earn their place? Each tower on each data set, several seeds, on the test split.
+
+    python benchmarks/towers.py DATA... [--seeds 3] [--towers lstm cnn dnn bag lstm-paper]
+
+DATA are BEIR folders. Every tower is trained by the defaults of `peephole train`, which are the same for all
+sets and were chosen on dev splits; towers have the same table and differ in what follows it, within 5 % of each
+other's parameters (the paper's LSTM apart). Prints a table a set, dense and hybrid, mean and spread over seeds,
+with paired randomisation tests of the seeds' mean against the bag and BM25, and writes
+benchmarks/results/towers-SET.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.assess import assess
+from retrieval.build import build
+from retrieval.config import preset
+from retrieval.corpus import read_qrels, read_queries
+from retrieval.evaluate import Scores
+from retrieval.learn import Recipe
+from retrieval.search import Retriever
+from retrieval.significance import compare, holm
+from retrieval.train import Trained, train
+
+RESULTS = Path(__file__).parent / "results"
+MEASURE = "nDCG@10"
+TOWERS = ("lstm", "cnn", "dnn", "bag", "lstm-paper")
+
+
+def run_tower(name: str, data: Path, seed: int) -> tuple[Trained, Mapping[str, Scores]]:
+    """Train, build and score one tower: what training reached, and the test scores of each mode."""
+    tower, _, paper = name.partition("-")
+    queries = {query.id: query.text for query in read_queries(data)}
+    qrels = read_qrels(data, "test", query_ids=queries, document_ids=None)
+    with tempfile.TemporaryDirectory() as folder:
+        model, index = Path(folder) / "model", Path(folder) / "index"
+        trained = train(data, model, preset(tower, bool(paper)), Recipe(seed=seed))  # type: ignore[arg-type]
+        build(data, model, index)
+        with Retriever.open(index) as retriever:
+            return trained, assess(retriever, queries, qrels, ["lexical", "dense", "hybrid"]).scores
+
+
+def mean_scores(runs: Sequence[Scores]) -> Scores:
+    """Each query's value averaged over the seeds' runs, for tests that compare towers and not seeds."""
+    values = {MEASURE: np.mean([run.of(MEASURE) for run in runs], axis=0)}
+    return Scores(runs[0].query_ids, values)
+
+
+def table(data: Path, towers: Sequence[str], seeds: int) -> dict[str, Any]:
+    """All towers on one set."""
+    rows: dict[str, Any] = {}
+    scores: dict[str, dict[str, Scores]] = {}
+    for name in towers:
+        runs = [run_tower(name, data, seed) for seed in range(seeds)]
+        for mode in ("lexical", "dense", "hybrid"):
+            scores.setdefault(name, {})[mode] = mean_scores([found[mode] for _, found in runs])
+        rows[name] = {
+            "parameters": runs[0][0].parameters,
+            "seconds": round(statistics.mean(trained.seconds for trained, _ in runs)),
+            **{
+                mode: _spread([found[mode].mean(MEASURE) for _, found in runs])
+                for mode in ("dense", "hybrid")
+            },
+            "dev_dense": _spread([trained.dev[MEASURE] for trained, _ in runs]),
+            "R@10": _spread([found["dense"].mean("R@10") for _, found in runs]),
+        }
+        print(f"  {name:10} {rows[name]}", flush=True)
+    bm25 = scores[towers[0]]["lexical"]
+    contests = [(name, "bag", scores["bag"]["dense"]) for name in towers if name != "bag" and "bag" in towers]
+    contests += [(name, "BM25", bm25) for name in towers]
+    found = [compare(scores[name]["dense"], other, MEASURE) for name, _, other in contests]
+    for (name, rival, _), one, p in zip(contests, found, holm([c.p_value for c in found]), strict=True):
+        rows[name][f"against {rival}"] = {"difference": round(one.difference, 4), "p_holm": round(p, 5)}
+    return {"BM25": round(bm25.mean(MEASURE), 4), "towers": rows}
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "mean": round(statistics.mean(values), 4),
+        "spread": round(max(values) - min(values), 4),
+    }
+
+
+def main() -> None:
+    """Run the tables and write the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, nargs="+")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--towers", nargs="+", choices=TOWERS, default=TOWERS)
+    options = parser.parse_args()
+    for data in options.data:
+        print(data.name, flush=True)
+        result = {
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "date": datetime.now(UTC).date().isoformat(),
+            "command": f"python benchmarks/towers.py {data.name} --seeds {options.seeds}",
+            "measure": MEASURE,
+            "split": "test",
+            **table(data, options.towers, options.seeds),
+        }
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"towers-{data.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
