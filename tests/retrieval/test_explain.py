@@ -1,0 +1,234 @@
+"""Explanations: shares against the encoder's cosine, counts against the cells, and what is shown of them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from index.errors import InputError
+from retrieval.build import build
+from retrieval.config import ModelConfig
+from retrieval.explain import Explained, Word, explain
+from retrieval.explain_text import highlighted, strongest, table, to_json
+from retrieval.keywords import counts
+from retrieval.saved import read_model
+from retrieval.search import Retriever
+
+DOCUMENTS = {"d0": "list the files of a folder, files by size", "d1": "copy a folder", "d2": "启动服务"}
+QUERY = "show files by size"
+ATTENTION = ModelConfig("lstm", 8, 12, 8, "attention")
+SUMS = [
+    ATTENTION,
+    ModelConfig("bag", 8, 4, 6),
+    ModelConfig("lstm", 8, 4, 8, "max", tie="none"),
+    ModelConfig("lstm", 0, 4, 8, "mean", residual=False, bidirectional=True),
+    ModelConfig("cnn", 8, 12, 8, "max"),
+]
+OTHERS = [
+    ModelConfig("dnn", 8, 4, 6, residual=False),
+    ModelConfig("cnn", 0, 12, 6, "max", residual=False),
+    ModelConfig("lstm", 0, 4, 4, "last", residual=False, tie="none"),
+]
+
+
+def name(config):
+    return f"{config.tower}-{config.pooling}"
+
+
+@pytest.fixture
+def index(tmp_path, random_model):
+    """Builds an index of DOCUMENTS under a random model of a config."""
+
+    def make(config):
+        random_model(config, texts=list(DOCUMENTS.values())).save(tmp_path / "m")
+        lines = [json.dumps({"_id": id_, "text": text}) for id_, text in DOCUMENTS.items()]
+        (tmp_path / "c.jsonl").write_text("\n".join(lines))
+        build(tmp_path / "c.jsonl", tmp_path / "m", tmp_path / "i")
+        return tmp_path / "i"
+
+    return make
+
+
+def shares(text):
+    return [word.share for word in text.words]
+
+
+@pytest.mark.parametrize("config", SUMS, ids=name)
+def test_shares_of_either_side_sum_to_the_cosine_of_the_search(index, config):
+    folder = index(config)
+    found = explain(folder, QUERY, "d0")
+    with Retriever.open(folder) as retriever:
+        scores = {hit.id: hit.score for hit in retriever.search(QUERY, 3, "dense")}
+    assert found.exact
+    assert found.cosine == pytest.approx(scores["d0"], abs=1e-5)
+    assert sum(shares(found.query)) == pytest.approx(found.cosine, abs=1e-12)
+    assert sum(shares(found.document)) == pytest.approx(found.cosine, abs=1e-12)
+
+
+@pytest.mark.parametrize("config", SUMS, ids=name)
+def test_pairs_are_the_largest_and_say_where_the_shares_come_from(index, config):
+    found = explain(index(config), "files folder", "d1")  # 2 x 3 words: every pair is among the ten
+    pairs = {(pair.query, pair.document): pair.share for pair in found.pairs}
+    assert pairs.keys() == {(q, d) for q in ("files", "folder") for d in ("copy", "a", "folder")}
+    assert list(pairs.values()) == sorted(pairs.values(), reverse=True)
+    for word in found.query.words:
+        expected = sum(share for (query, _), share in pairs.items() if query == word.word)
+        assert word.share == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_pair_counts_every_place_of_its_words(index):
+    found = explain(index(SUMS[1]), "files", "d0")
+    rows = found.document.reading.joined.parts
+    both = [place for place, word in enumerate(found.document.words) if word.word == "files"]
+    ours = found.query.reading.joined.embedding
+    lengths = np.linalg.norm(ours) * np.linalg.norm(found.document.reading.joined.embedding)
+    (pair,) = [pair for pair in found.pairs if pair.document == "files"]
+    assert len(both) == 2
+    assert pair.share == pytest.approx(float(rows[both].sum(0) @ ours / lengths))
+
+
+@pytest.mark.parametrize("config", OTHERS, ids=name)
+def test_other_towers_are_explained_by_leaving_words_out(index, config):
+    folder = index(config)
+    found = explain(folder, QUERY, "d0")
+    model = read_model(folder.parent / "m")
+    document = model.encoder("document").encode([DOCUMENTS["d0"]])[0]
+    words = QUERY.split()
+    left = [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
+    whole, *without = model.encoder("query").encode([QUERY, *left]) @ document
+    assert not found.exact
+    assert found.pairs == ()
+    np.testing.assert_allclose(shares(found.query), whole - np.array(without), atol=1e-5)
+
+
+def test_a_single_word_is_the_whole_match(index):
+    found = explain(index(OTHERS[0]), "files", "d0")
+    assert shares(found.query) == [pytest.approx(found.cosine)]
+
+
+def test_a_query_alone_is_compared_with_itself(index):
+    folder = index(ATTENTION)
+    for place in (folder, folder.parent / "m"):
+        found = explain(place, QUERY)
+        assert (found.cosine, found.document, found.document_id, found.pairs) == (None, None, None, ())
+        assert sum(shares(found.query)) == pytest.approx(1)
+
+
+def test_weights_and_cells_of_the_lstm_are_told(index):
+    text = explain(index(ATTENTION), QUERY).query
+    np.testing.assert_array_equal([word.weight for word in text.words], text.reading.joined.weights)
+    assert {way: len(cells) for way, cells in text.cells.items()} == {
+        "left_to_right": 10,
+        "right_to_left": 10,
+    }
+    from_left = counts(text.cells["left_to_right"], 4)
+    from_right = counts(text.cells["right_to_left"], 4)
+    assert from_left[0] == from_right[-1] == 0
+    assert [word.left_to_right for word in text.words] == [None, *from_left[1:]]
+    assert [word.right_to_left for word in text.words] == [*from_right[:-1], None]
+    votes = zip([9, *from_left[1:]], [*from_right[:-1], 9], strict=True)
+    assert [word.keyword for word in text.words] == [min(vote) > 4 for vote in votes]
+
+
+def test_a_cnn_tells_the_windows_that_won(index):
+    for config in (SUMS[4], OTHERS[1]):
+        text = explain(index(config), QUERY).query
+        joined = text.reading.joined
+        best = sorted(range(12), key=lambda feature: -joined.pooled[feature])[:10]
+        expected = [sum(joined.winners[feature] == place for feature in best) for place in range(4)]
+        assert [word.pooled for word in text.words] == expected
+        assert sum(expected) == 10
+        assert text.cells == {}
+
+
+def test_the_bag_has_shares_only(index):
+    word = explain(index(SUMS[1]), "files unheard").query.words[1]
+    assert word == Word("unheard", False, word.share)
+
+
+def test_what_cannot_be_explained_is_refused_in_a_line(index):
+    folder = index(SUMS[1])
+    with pytest.raises(InputError, match="a model holds no documents; give an index"):
+        explain(folder.parent / "m", QUERY, "d0")
+    with pytest.raises(InputError, match="no document has the id 'd9'"):
+        explain(folder, QUERY, "d9")
+    with pytest.raises(InputError, match="the query is empty"):
+        explain(folder, " \n")
+    with pytest.raises(InputError):
+        explain(folder.parent / "nowhere", QUERY)
+
+
+def test_json_has_every_word_and_pair(index):
+    found = explain(index(ATTENTION), QUERY, "d0")
+    told = json.loads(json.dumps(to_json(found), allow_nan=False))
+    assert told.keys() == {"tower", "pooling", "exact", "cosine", "query", "document", "pairs"}
+    assert (told["tower"], told["pooling"], told["exact"]) == ("lstm", "attention", True)
+    assert told["query"]["text"] == QUERY
+    assert told["document"]["id"] == "d0"
+    assert [word["word"] for word in told["query"]["words"]] == QUERY.split()
+    assert told["query"]["words"][0].keys() == {
+        "word", "known", "share", "weight", "left_to_right", "right_to_left", "pooled", "keyword",
+    }  # fmt: skip
+    assert told["query"]["cells"]["left_to_right"][0].keys() == {"cell", "output", "words"}
+    assert told["pairs"][0] == found.pairs[0]._asdict()
+    assert to_json(explain(index(ATTENTION), QUERY))["document"] is None
+
+
+def explained(text, words):
+    return Explained(text, [Word(word, True, share) for word, share in words], {}, None)
+
+
+def marked(text, words):
+    return "".join(f"<{p.text}>" if p.marked else p.text for p in highlighted(explained(text, words)))
+
+
+def test_strongest_words_have_half_the_largest_share():
+    words = [("a", 0.4), ("b", 0.2), ("c", 0.19), ("d", -0.4)]
+    assert strongest(explained("a b c d", words)) == {0, 1}
+    assert strongest(explained("a b", [("a", -0.1), ("b", 0.0)])) == set()
+
+
+def test_highlights_stand_where_the_words_stand():
+    assert marked("The  Files, of files!", [("the", 0), ("files", 0), ("of", 0), ("files", 1)]) == (
+        "The Files, of <files>!"
+    )
+    assert marked("启动服务", [("启动", 0), ("动服", 0), ("服务", 1), ("务", 0)]) == "启动<服务>"
+    assert marked("İx size", [("i̇x", 0), ("size", 1)]) == "i̇x <size>"  # folding made a letter longer
+
+
+def test_highlights_end_where_the_tower_stopped_reading():
+    assert marked("one two three four", [("one", 1), ("two", 0)]) == "<one> two … (read no further)"
+    assert marked("one two.", [("one", 1), ("two", 0)]) == "<one> two."
+
+
+def lines(text):
+    return ["".join(piece.text for piece in line) for line in table(text)]
+
+
+def test_table_has_bars_as_long_as_shares():
+    found = lines(explained("a b c 启动", [("a", 0.4), ("b", 0.2), ("c", -0.1), ("启动", 0.0)]))
+    assert found[0].split() == ["word", "share"]
+    assert [line.split()[1] for line in found[1:]] == ["+0.400", "+0.200", "-0.100", "+0.000"]
+    assert [line.count("█") for line in found[1:]] == [24, 12, 0, 0]
+    assert found[3].count("░") == 6
+    assert found[4].startswith("启动 ")  # two letters as wide as four
+
+
+def test_table_of_a_long_text_keeps_the_largest_shares_in_order():
+    words = [(f"w{number}", number % 20 / 100) for number in range(40)]
+    found = lines(explained(" ".join(word for word, _ in words), words))
+    assert len(found) == 18
+    assert found[-1] == "... and 24 words of smaller shares"
+    places = [int(re.match(r"w(\d+)", line)[1]) for line in found[1:-1]]
+    assert places == sorted(places) == [*range(12, 20), *range(32, 40)]
+
+
+def test_table_shows_what_applies_to_the_tower(index):
+    assert lines(explain(index(ATTENTION), QUERY).query)[0].split() == [
+        "word", "share", "weight", "cells", ">", "<",
+    ]  # fmt: skip
+    assert lines(explain(index(SUMS[4]), QUERY).query)[0].split() == ["word", "share", "windows"]
+    assert lines(explain(index(SUMS[1]), QUERY).query)[1].endswith("(unseen)")

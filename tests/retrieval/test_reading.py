@@ -1,0 +1,127 @@
+"""Reading a text word by word: against the encoder, and against the cell worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from retrieval.config import ModelConfig
+from retrieval.reading import Reader, peephole_cells
+from retrieval.saved import read_model
+
+SEEN = ["list all files by size", "启动服务 now", "copy a folder"]
+TEXTS = [*SEEN, "files", "unheard of words", "?!", ""]
+
+EXACT = [
+    ModelConfig("bag", 8, 4, 6),
+    ModelConfig("lstm", 8, 4, 8, "attention"),
+    ModelConfig("lstm", 8, 4, 8, "attention", bidirectional=True, forget="one"),
+    ModelConfig("lstm", 8, 4, 8, "mean", tie="none"),
+    ModelConfig("lstm", 8, 4, 8, "max", bidirectional=True),
+    ModelConfig("lstm", 0, 4, 4, "mean", residual=False),
+    ModelConfig("lstm", 0, 4, 8, "max", residual=False, bidirectional=True),
+    ModelConfig("cnn", 8, 4, 8, "attention"),
+    ModelConfig("cnn", 8, 4, 8, "max"),
+    ModelConfig("cnn", 8, 4, 8, "mean"),
+]
+OTHER = [
+    ModelConfig("dnn", 8, 4, 6, residual=False),
+    ModelConfig("cnn", 0, 4, 6, "max", residual=False),
+    ModelConfig("lstm", 0, 4, 4, "last", residual=False, tie="none"),
+    ModelConfig("lstm", 8, 4, 8, "last", residual=False, bidirectional=True),
+    ModelConfig("lstm", 8, 4, 8, "last", bidirectional=True),
+]
+
+
+def name(config):
+    ways = "both-ways" if config.bidirectional else "one-way"
+    return f"{config.tower}-{config.pooling}-{config.residual}-{ways}"
+
+
+@pytest.fixture
+def saved(tmp_path, random_model):
+    def make(config):
+        random_model(config, texts=SEEN).save(tmp_path / "m")
+        return read_model(tmp_path / "m")
+
+    return make
+
+
+@pytest.mark.parametrize("config", EXACT + OTHER, ids=name)
+def test_a_reading_ends_in_the_encoders_embedding(saved, config):
+    model = saved(config)
+    for side in ("query", "document"):
+        expected = model.encoder(side).encode(TEXTS)
+        for text, row in zip(TEXTS, expected, strict=True):
+            joined = Reader(model, side).read(text).joined
+            np.testing.assert_allclose(joined.embedding / np.linalg.norm(joined.embedding), row, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", EXACT, ids=name)
+def test_parts_of_the_words_sum_to_the_embedding(saved, config):
+    reading = Reader(saved(config), "query").read(SEEN[0])
+    assert reading.words == ["list", "all", "files", "by", "size"]
+    assert reading.joined.parts.shape == (5, config.dimension)
+    np.testing.assert_allclose(reading.joined.parts.sum(0), reading.joined.embedding, atol=1e-12)
+
+
+@pytest.mark.parametrize("config", OTHER, ids=name)
+def test_towers_that_are_no_sum_have_no_parts(saved, config):
+    assert Reader(saved(config), "query").read(SEEN[0]).joined.parts is None
+
+
+def test_attention_weighs_the_word_rows(saved):
+    model = saved(EXACT[1])
+    reading = Reader(model, "query").read(SEEN[0])
+    logits = reading.left_to_right.output @ np.asarray(model.body("query")["attention"], np.float64)
+    np.testing.assert_allclose(reading.joined.weights, 1 / (1 + np.exp(-logits)))
+    np.testing.assert_allclose(reading.joined.parts, reading.joined.weights[:, None] * reading.rows)
+
+
+def test_a_one_way_lstm_is_given_the_words_in_reverse(saved):
+    reader = Reader(saved(EXACT[1]), "query")
+    forward, mirrored = reader.read("list files now"), reader.read("now files list")
+    np.testing.assert_allclose(forward.right_to_left.output, mirrored.left_to_right.output[::-1])
+
+
+def test_a_two_way_lstm_reads_from_the_right_with_its_second_layer(saved):
+    reading = Reader(saved(OTHER[3]), "query").read(SEEN[0])
+    ends = reading.left_to_right.output[-1], reading.right_to_left.output[0]
+    np.testing.assert_allclose(np.concatenate(ends), reading.joined.embedding)
+
+
+def test_winners_hold_the_maximum(saved):
+    reading = Reader(saved(EXACT[4]), "query").read(SEEN[0])
+    states = np.concatenate((reading.left_to_right.output, reading.right_to_left.output), 1)
+    np.testing.assert_array_equal(reading.joined.winners, states.argmax(0))
+    np.testing.assert_array_equal(reading.joined.pooled, states.max(0))
+
+
+def sigm(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_cell_worked_by_hand():
+    # One cell; inputs in the order i f g o. Recurrent weights and peepholes all differ.
+    x = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, -0.6, 0.7, -0.8]])
+    recurrent, peepholes = np.array([[0.9], [0.8], [0.7], [0.6]]), np.array([[0.5], [0.4], [0.3]])
+    i1 = sigm(0.1)
+    c1 = i1 * np.tanh(0.3)
+    o1 = sigm(0.4 + 0.3 * c1)
+    y1 = o1 * np.tanh(c1)
+    i2, f2 = sigm(0.5 + 0.9 * y1 + 0.5 * c1), sigm(-0.6 + 0.8 * y1 + 0.4 * c1)
+    c2 = f2 * c1 + i2 * np.tanh(0.7 + 0.7 * y1)
+    o2 = sigm(-0.8 + 0.6 * y1 + 0.3 * c2)
+    cells = peephole_cells(x, recurrent, peepholes)
+    np.testing.assert_allclose(cells.input[:, 0], [i1, i2])
+    np.testing.assert_allclose(cells.forget[:, 0], [sigm(0.2), f2])
+    np.testing.assert_allclose(cells.state[:, 0], [c1, c2])
+    np.testing.assert_allclose(cells.output_gate[:, 0], [o1, o2])
+    np.testing.assert_allclose(cells.output[:, 0], [y1, o2 * np.tanh(c2)])
+
+
+def test_a_fixed_forget_gate_is_open(saved):
+    reading = Reader(saved(EXACT[2]), "query").read(SEEN[0])
+    assert (reading.left_to_right.forget == 1).all()
+    increments = np.diff(reading.left_to_right.state, axis=0)
+    assert (np.abs(increments) <= reading.left_to_right.input[1:]).all()
