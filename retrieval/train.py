@@ -101,14 +101,12 @@ def train(
         )
         training = asdict(trained) | {"recipe": asdict(recipe), "history": run.progress.history}
         model.save(output, training, small=small)
-        write_training_report(output, _course(trained, config, recipe, source, data, run))
+        write_training_report(output, _course(trained, recipe, source, data, run))
         checkpoint.unlink(missing_ok=True)
     return trained
 
 
-def _course(
-    trained: Trained, config: ModelConfig, recipe: Recipe, source: Source, data: TrainingSet, run: Run
-) -> Course:
+def _course(trained: Trained, recipe: Recipe, source: Source, data: TrainingSet, run: Run) -> Course:
     """What the training report tells."""
     facts = {name: value for name, value in asdict(trained).items() if name != "dev"}
     counts = {
@@ -118,7 +116,7 @@ def _course(
         "dev_queries": len(source.dev),
         "features": len(run.model.vocabulary),
     }
-    settings = asdict(config) | asdict(recipe)
+    settings = asdict(run.model.config) | asdict(recipe)
     del settings["tower"], settings["format_version"]
     progress = run.progress
     return Course(facts, counts, settings, progress.curve, progress.history, progress.best_epoch, trained.dev)

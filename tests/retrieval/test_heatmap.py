@@ -1,0 +1,80 @@
+"""The picture of an explanation: which values it shows, and that it is drawn."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from index.errors import StorageError
+from retrieval.config import ModelConfig
+from retrieval.explain import explain
+from retrieval.heatmap import panels, png, write_heatmap
+
+
+@pytest.fixture
+def found(tmp_path, random_model):
+    def make(config, query="list files"):
+        random_model(config).save(tmp_path / "m")
+        return explain(tmp_path / "m", query)
+
+    return make
+
+
+def test_panels_are_the_shares_weights_and_gates_of_the_active_cells(found):
+    text = found(ModelConfig("lstm", 8, 12, 8, "attention")).query
+    shown = {panel.name: panel for panel in panels(text)}
+    assert list(shown) == ["share", "weight", "input gate", "forget gate", "output gate", "output y(t)"]
+    np.testing.assert_array_equal(shown["share"].values, [[word.share for word in text.words]])
+    np.testing.assert_array_equal(shown["weight"].values, [text.reading.joined.weights])
+    cells = [cell.cell for cell in text.cells["left_to_right"]]
+    traces = text.reading.left_to_right
+    for name, values in (("input gate", traces.input), ("output y(t)", traces.output)):
+        np.testing.assert_array_equal(shown[name].values, values[:, cells].T)
+        assert shown[name].rows == [str(cell) for cell in cells]
+
+
+def test_panels_leave_out_what_a_tower_lacks(found):
+    open_gate = found(ModelConfig("lstm", 8, 4, 8, "mean", forget="one")).query
+    assert [panel.name for panel in panels(open_gate)] == [
+        "share", "input gate", "output gate", "output y(t)",
+    ]  # fmt: skip
+    assert [panel.name for panel in panels(found(ModelConfig("bag", 8, 4, 6)).query)] == ["share"]
+
+
+def size(picture):
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", picture[16:24])
+
+
+def test_picture_grows_with_words_up_to_a_limit(found):
+    config = ModelConfig("lstm", 8, 4, 8, "attention", query_words=200)
+    widths = [size(png(found(config, " ".join(["files"] * count))))[0] for count in (3, 40, 64, 90)]
+    assert widths[0] < widths[1] < widths[2] == widths[3]
+
+
+def test_any_letters_are_drawn_without_a_word(found):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        png(found(ModelConfig("bag", 8, 4, 6), "启动 $x_1^ ♥ \U0001f600 $"))
+
+
+def test_a_picture_that_cannot_be_written_is_told(found, tmp_path):
+    explanation = found(ModelConfig("bag", 8, 4, 6))
+    write_heatmap(tmp_path / "p.png", explanation)
+    assert (tmp_path / "p.png").read_bytes() == png(explanation)
+    with pytest.raises(StorageError, match="nowhere"):
+        write_heatmap(tmp_path / "nowhere" / "p.png", explanation)
+
+
+def test_explaining_loads_no_heavy_library():
+    program = (
+        "import sys, retrieval.explain, retrieval.explain_text, retrieval.heatmap;"
+        "print(*{'torch', 'matplotlib', 'ir_measures'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []

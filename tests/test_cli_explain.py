@@ -1,0 +1,73 @@
+"""`peephole explain`: what it prints, draws and refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from cli import verbs
+from retrieval.explain import explain
+
+
+def peephole(*args, **more):
+    return CliRunner().invoke(verbs, [str(arg) for arg in args], prog_name="peephole", **more)
+
+
+def test_explain_shows_words_shares_and_pairs(made):
+    result = peephole("explain", made.index, "copy folder", "d1")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    found = explain(made.index, "copy folder", "d1")
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"lstm tower, cosine {found.cosine:.4f}, shares sum to the cosine"
+    assert [line for line in lines if line and not line.startswith(" ")][1:] == [
+        "query", "document d1", "word by word",
+    ]  # fmt: skip
+    rows = [line.split() for line in lines]
+    for word in found.query.words + found.document.words:
+        assert any(row[:2] == [word.word, f"{word.share:+.3f}"] for row in rows)
+    assert lines[-len(found.pairs)].split() == [
+        f"{found.pairs[0].share:+.3f}", found.pairs[0].query, "~", found.pairs[0].document,
+    ]  # fmt: skip
+
+
+def test_explain_marks_words_in_colour(made):
+    shown = peephole("explain", made.index, "copy folder", "d1", color=True).stdout
+    assert "\x1b[33m\x1b[1mcopy\x1b[0m" in shown
+
+
+@pytest.mark.parametrize("place", ["model", "index"])
+def test_explain_needs_no_document(made, place):
+    told = json.loads(peephole("explain", getattr(made, place), "启动 folder", "--json").stdout)
+    assert (told["document"], told["cosine"], told["pairs"]) == (None, None, [])
+    assert [word["word"] for word in told["query"]["words"]] == ["启动", "动", "folder"]
+    assert sum(word["share"] for word in told["query"]["words"]) == pytest.approx(1)
+
+
+def test_explain_draws_a_picture(made, tmp_path):
+    result = peephole("explain", made.index, "copy folder", "d1", "--plot", tmp_path / "g.png", "--json")
+    assert json.loads(result.stdout)["document"]["id"] == "d1"
+    assert (tmp_path / "g.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (("MODEL", "copy", "d1"), "a model holds no documents"),
+        (("INDEX", "copy", "nobody"), "no document has the id 'nobody'"),
+        (("INDEX", " "), "the query is empty"),
+        (("NOWHERE", "copy"), "nowhere"),
+        (("INDEX", "copy", "--plot", "nowhere/x.png"), "nowhere/x.png"),
+    ],
+)
+def test_what_explain_refuses_is_one_line(made, tmp_path, monkeypatch, args, problem):
+    monkeypatch.chdir(tmp_path)
+    places = {"MODEL": made.model, "INDEX": made.index, "NOWHERE": tmp_path / "nowhere"}
+    result = peephole("explain", *(places.get(arg, arg) for arg in args))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert problem in result.stderr
