@@ -3,8 +3,10 @@
 config.json            ModelConfig
 vocabulary.json        Vocabulary
 weights.safetensors    `query.*` and `document.*`, or `both.*` when the towers are tied; tables in int8 with
-row scales training.json          how it was trained and what it reached on dev (for people; nothing reads it
-back to serve)
+                       row scales
+training.json          how it was trained and what it reached on dev (for people; nothing reads it back to
+                       serve)
+report/                the same as a page and a picture (`retrieval.training_report`); no index takes it in
 """
 
 from __future__ import annotations

@@ -327,12 +327,15 @@ def test_a_full_disk_ends_a_build_and_the_old_index_serves(made, index, size_byt
 
 @pytest.mark.parametrize("size_bytes", [0, 5_000])
 def test_a_full_disk_ends_a_training_and_the_old_model_stays(made, model, size_bytes):
-    before = {path.name: path.read_bytes() for path in model.iterdir() if path.name != WriterLock.NAME}
+    def contents():
+        files = (path for path in model.rglob("*") if path.is_file() and path.name != WriterLock.NAME)
+        return {path: path.read_bytes() for path in files}
+
+    before = contents()
     with largest_file(size_bytes):
         line = failure("train", made.data, "-o", model, "--tower", "bag", "--epochs", "1")
     assert "cannot be written" in line
-    after = {path.name: path.read_bytes() for path in model.iterdir() if path.name != WriterLock.NAME}
-    assert after == before
+    assert contents() == before
 
 
 def test_a_full_disk_ends_a_run_file(made, tmp_path):
