@@ -3,9 +3,9 @@
     python benchmarks/towers.py DATA... [--seeds 3] [--towers lstm cnn dnn bag lstm-paper]
 
 DATA are BEIR folders. Every tower is trained by the defaults of `peephole train`, which are the same for all
-sets and were chosen on dev splits; towers have the same table and differ in what follows it, within 5 % of each
-other's parameters (the paper's LSTM apart). Prints a table a set, dense and hybrid, mean and spread over seeds,
-with paired randomisation tests of the seeds' mean against the bag and BM25, and writes
+sets and were chosen on dev; towers have the same table and differ in what follows it, within 5 % of each
+other's parameters (the paper's LSTM apart). Prints a table a set, dense and hybrid, mean and spread over
+seeds, with paired randomisation tests of the seeds' mean against the bag and BM25, and writes
 benchmarks/results/towers-SET.json.
 """
 
