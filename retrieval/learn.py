@@ -32,8 +32,8 @@ from retrieval.towers import text_batch
 class Recipe:
     """How to train. The defaults are the measured ones, see benchmarks/NOTES.md.
 
-    batch: pairs a step. learning_rate: Adam's, at its peak; it rises over `warmup` steps and falls linearly
-        to `floor` of it.
+    batch: pairs a step. learning_rate: Adam's, at its peak; it rises over `warmup` steps, or a tenth of
+        the run if that is shorter, and falls linearly to `floor` of it.
     dropout: share of word row entries dropped. clip: largest gradient norm. patience: epochs without a better
         dev before stopping.
     """
@@ -170,9 +170,12 @@ class Run:
                 raise KeyboardInterrupt
 
     def _rate(self, steps: int) -> float:
-        recipe, done = self.recipe, self.progress.total_steps
-        falling = max(recipe.floor, 1 - done / max(1, recipe.epochs * steps))
-        return recipe.learning_rate * min(1.0, (done + 1) / recipe.warmup) * falling
+        """The learning rate of the next step, with `steps` in this epoch."""
+        recipe, progress = self.recipe, self.progress
+        done = (progress.epoch + progress.step / steps) / recipe.epochs
+        warmup = min(recipe.warmup, recipe.epochs * steps // 10)
+        rising = min(1.0, (progress.total_steps + 1) / max(1, warmup))
+        return recipe.learning_rate * rising * max(recipe.floor, 1 - done)
 
     def _step(self, chosen: np.ndarray[Any, Any], rate: float) -> Point:
         # Dropout draws from torch's generator: seeded by the step, it repeats after a resume.
