@@ -88,9 +88,9 @@ def plan(data: TrainingSet, size: int, rng: np.random.Generator) -> list[Rows]:
     """Every pair once in random order, as rows of `data.pairs`, at most `size` a batch and no document twice
     in one.
 
-    A pair whose document is in the batch already waits for a later one. So the last batches hold only pairs of
-    a few popular documents; those less than a quarter as large as the first are left out of this round: with so
-    few negatives they would teach little, and cost a step each.
+    A pair whose document is in the batch already waits for a later one. So the last batches hold only pairs
+    of a few popular documents; those less than a quarter as large as the first are left out of this round:
+    with so few negatives they would teach little, and cost a step each.
     """
     waiting = rng.permutation(len(data.pairs)).tolist()
     documents = data.pairs[:, 1].tolist()
