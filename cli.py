@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +19,9 @@ from index.errors import PeepholeError
 
 if TYPE_CHECKING:
     from index.manifest import Manifest
+    from retrieval.evaluate import Run
     from retrieval.explain import Explanation
+    from retrieval.report import Evaluation
     from retrieval.search import Hit
     from retrieval.snippet import Piece
 
@@ -412,37 +414,123 @@ def _styled(pieces: Iterable[Piece]) -> str:
     multiple=True,
     help="Only this mode (repeatable).",
 )
+@click.option(
+    "--measure", "measures", multiple=True, help="As ir-measures names it (repeatable): AP, R@5 ..."
+)
+@click.option("--against", type=click.Path(path_type=Path), help="Another index, or a TREC run file.")
+@click.option("--run", "run_path", type=click.Path(path_type=Path), help="Write TREC runs; one file a mode.")
+@click.option("--report", type=click.Path(path_type=Path), help="Folder for a page of tables and plots.")
+@click.option("--per-query", type=click.Path(path_type=Path), help="Write every query's values as TSV.")
 @_json_option
-def evaluate(index: Path, data: Path, split: str, modes: tuple[Any, ...], as_json: bool) -> None:
-    """Score an index on a BEIR folder's judged queries, the whole index as candidates.
+def evaluate(
+    index: Path,
+    data: Path,
+    split: str,
+    modes: tuple[Any, ...],
+    measures: tuple[str, ...],
+    against: Path | None,
+    run_path: Path | None,
+    report: Path | None,
+    per_query: Path | None,
+    as_json: bool,
+) -> None:
+    """Score an index on a BEIR folder's judged queries, the whole index as candidates, 100 deep.
 
-    Example: peephole evaluate my.index data --split test
-    """
+    Differences are tested by a paired randomisation test on the first measure, corrected for their number
+    (Holm). With several modes, --run hits.trec writes hits.dense.trec and so on.
+
+    \b
+    Example: peephole evaluate my.index data --split test --report report
+    Example: peephole evaluate my.index data --measure nDCG@10 --measure AP --against theirs.trec
+    """  # noqa: D301
     from retrieval.assess import assess
-    from retrieval.evaluate import evaluation_json
+    from retrieval.evaluate import DEFAULT_MEASURES, evaluation_json, parse_measure
     from retrieval.queries import read_qrels, read_queries
     from retrieval.search import MODES, Retriever
+    from retrieval.verdict import judge, read_rival, verdict_json
 
+    wanted, chosen = tuple(dict.fromkeys(measures)) or DEFAULT_MEASURES, tuple(dict.fromkeys(modes)) or MODES
+    for measure in wanted:
+        parse_measure(measure)  # before the work, not after it
     queries = {query.id: query.text for query in read_queries(data)}
     qrels = read_qrels(data, split, query_ids=queries, document_ids=None)
     with Retriever.open(index) as retriever, _progress("searching") as advance:
-        found = assess(retriever, queries, qrels, modes or MODES, report=advance)
+        found = assess(retriever, queries, qrels, chosen, measures=wanted, report=advance)
+        rival = read_rival(against, queries, qrels, chosen, wanted, advance) if against else None
+        title = f"{index.name} on {data.name}"
+        told = judge(retriever, found, queries, qrels, title=title, split=split, rival=rival)
+        if report is not None:
+            from retrieval.report import write_report
+
+            page = write_report(report, told)
+    if run_path is not None:
+        _write_runs(run_path, found.runs)
+    if per_query is not None:
+        from retrieval.report import per_query_table
+
+        per_query.write_text(per_query_table(told.modes, queries), encoding="utf-8")
     if as_json:
-        _print_json(evaluation_json(split, found.scores, ann=found.ann, latency_ms=found.latency_ms))
+        facts = evaluation_json(split, found.scores, ann=found.ann, latency_ms=found.latency_ms)
+        if rival:
+            facts["against"] = {name: scores.means() for name, scores in rival.scores.items()}
+        _print_json(facts | (verdict_json(told) if rival or report is not None else {}))
         return
-    measures = list(next(iter(found.scores.values())).values)
     click.echo(f"{index}: {len(qrels):,} {split} queries, {retriever.index.count:,} documents")
-    click.echo("mode     " + "".join(f"{measure:>9}" for measure in measures))
-    for mode, scores in found.scores.items():
-        click.echo(f"{mode:9}" + "".join(f"{scores.mean(measure):9.4f}" for measure in measures))
+    _print_evaluation(told)
+    if report is not None:
+        click.echo(f"report: {page}")
+
+
+def _write_runs(path: Path, runs: Mapping[str, Run]) -> None:
+    from retrieval.trec import write_trec_run
+
+    for mode, run in runs.items():
+        write_trec_run(path if len(runs) == 1 else path.with_suffix(f".{mode}{path.suffix}"), run, mode)
+
+
+def _print_evaluation(told: Evaluation) -> None:
+    measures = list(next(iter(told.modes.values())).values)
+    width = max(8, *map(len, told.modes))
+    columns = [max(8, len(measure)) for measure in measures]
+    _print_row("mode", measures, width, columns)
+    for mode, scores in told.modes.items():
+        _print_row(mode, [f"{scores.mean(measure):.4f}" for measure in measures], width, columns)
+    for contest in told.contests:
+        one = contest.comparison
+        click.echo(
+            f"{contest.a} over {contest.b}: {one.measure} {one.difference:+.4f} "
+            f"({one.low:+.4f} to {one.high:+.4f}), p {contest.corrected_p:.4f}"
+        )
+    for heading, groups in told.groups.items():
+        click.echo(f"{told.measure} {heading}")
+        for group in groups:
+            means = ", ".join(f"{mode} {mean:.4f}" for mode, mean in group.means.items())
+            click.echo(f"  {group.label}: {group.queries:,} queries, {means}")
+    _print_losses(told)
     click.echo(
         "dense index against exact search: "
-        + ", ".join(f"{name} {value:.4f}" for name, value in found.ann.items())
+        + ", ".join(f"{name} {value:.4f}" for name, value in told.ann.items())
     )
     click.echo(
         "one query, text to hits: "
-        + ", ".join(f"{name} {value:.2f} ms" for name, value in found.latency_ms.items())
+        + ", ".join(f"{name} {value:.2f} ms" for name, value in told.latency_ms.items())
     )
+
+
+def _print_row(name: str, cells: Sequence[str], width: int, columns: Sequence[int]) -> None:
+    click.echo(f"{name:{width}}" + "".join(f" {cell:>{n}}" for cell, n in zip(cells, columns, strict=True)))
+
+
+def _print_losses(told: Evaluation) -> None:
+    from retrieval.breakdown import losses
+
+    if told.against is None:
+        return
+    lost = losses(told.modes[told.focus], told.modes[told.against], told.measure, 5)
+    if lost:
+        click.echo(f"where {told.focus} loses most to {told.against}, {told.measure}")
+    for loss in lost:
+        click.echo(f"  {loss.ours:.3f} for {loss.theirs:.3f}  {loss.query_id}  {told.queries[loss.query_id]}")
 
 
 def _describe(index: Path, manifest: Manifest) -> dict[str, Any]:

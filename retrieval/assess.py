@@ -49,18 +49,27 @@ def assess(
 
     queries: text of each judged query by id. Raises InputError as `evaluate_run` does.
     """
-    names = list(qrels)
-    texts = [queries[name] for name in names]
-    runs: dict[str, Run] = {}
-    for mode in modes:
-        run: dict[str, dict[str, float]] = {}
-        for start in range(0, len(names), _BATCH):
-            ranking = retriever.rank(texts[start : start + _BATCH], _DEPTH, mode)
-            run |= _run(retriever, names[start : start + _BATCH], ranking)
-            report(mode, min(start + _BATCH, len(names)), len(names))
-        runs[mode] = run
+    texts = [queries[name] for name in qrels]
+    runs: dict[str, Run] = {mode: rank_all(retriever, queries, qrels, mode, report) for mode in modes}
     scores = {mode: evaluate_run(qrels, run, measures) for mode, run in runs.items()}
     return Assessment(scores, runs, _ann(retriever, texts), _latency(retriever, texts, modes))
+
+
+def rank_all(
+    retriever: Retriever,
+    queries: Mapping[str, str],
+    qrels: Qrels,
+    mode: Mode,
+    report: Report = lambda stage, done, total: None,
+) -> dict[str, dict[str, float]]:
+    """The run of every judged query, `_DEPTH` deep; queries: text of each by id."""
+    names = list(qrels)
+    run: dict[str, dict[str, float]] = {}
+    for start in range(0, len(names), _BATCH):
+        batch = names[start : start + _BATCH]
+        run |= _run(retriever, batch, retriever.rank([queries[name] for name in batch], _DEPTH, mode))
+        report(mode, min(start + _BATCH, len(names)), len(names))
+    return run
 
 
 def _run(retriever: Retriever, names: Sequence[str], ranking: Ranking) -> dict[str, dict[str, float]]:

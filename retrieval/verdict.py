@@ -1,0 +1,155 @@
+"""What an assessment says: which differences are real, which queries are hard, where we lose.
+
+In: an `Assessment` of an open Retriever, and perhaps a rival: another index, or a TREC run of any system.
+Out: an `Evaluation`, ready for a report, or as plain JSON. Knows nothing of printing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from index.errors import InputError
+from retrieval.assess import Assessment, Report, rank_all
+from retrieval.breakdown import breakdown, by_length, by_unseen_share, losses
+from retrieval.evaluate import Run, Scores, evaluate_run
+from retrieval.queries import Qrels
+from retrieval.report import Evaluation
+from retrieval.saved import FILES
+from retrieval.search import Mode, Retriever
+from retrieval.significance import Contest, compare, compare_all, holm
+from retrieval.text import Vocabulary, words
+from retrieval.trec import read_trec_run
+
+_LOSSES = 10
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Other rankings of the same queries. pairs: which of our modes meets which of its runs."""
+
+    name: str
+    scores: Mapping[str, Scores]
+    runs: Mapping[str, Run]
+    pairs: Sequence[tuple[str, str]]
+
+
+def read_rival(
+    place: Path,
+    queries: Mapping[str, str],
+    qrels: Qrels,
+    modes: Sequence[Mode],
+    measures: Sequence[str],
+    report: Report = lambda stage, done, total: None,
+) -> Rival:
+    """Another index folder, searched in the same modes, or a TREC run file, met by every mode.
+
+    Raises InputError for a run that holds none of the judged queries, and what opening either raises.
+    """
+    if place.is_dir():
+        with Retriever.open(place) as other:
+            found: dict[str, Run] = {
+                f"{mode} of {place.name}": rank_all(other, queries, qrels, mode, report) for mode in modes
+            }
+        pairs = list(zip(modes, found, strict=True))
+    else:
+        run = read_trec_run(place)
+        if not run.keys() & qrels.keys():
+            raise InputError(
+                "holds none of the judged queries; give a run of the same data and split", path=place
+            )
+        name = place.stem if place.stem not in modes else place.name
+        found, pairs = {name: run}, [(mode, name) for mode in modes]
+    scores = {name: evaluate_run(qrels, run, measures) for name, run in found.items()}
+    return Rival(str(place), scores, found, pairs)
+
+
+def judge(
+    retriever: Retriever,
+    assessment: Assessment,
+    queries: Mapping[str, str],
+    qrels: Qrels,
+    *,
+    title: str,
+    split: str,
+    rival: Rival | None = None,
+) -> Evaluation:
+    """Compare by the first measure: our modes with the rival's runs, or with each other where there is none.
+
+    P values are corrected for all comparisons made. The mode in focus is the last one.
+    """
+    measure = next(iter(next(iter(assessment.scores.values())).values))
+    modes = {**assessment.scores, **(rival.scores if rival else {})}
+    focus = list(assessment.scores)[-1]
+    if rival:
+        against: str | None = dict(rival.pairs)[focus]
+        contests = _contests(modes, rival.pairs, measure)
+    else:
+        against = next((mode for mode in assessment.scores if mode == "lexical" != focus), None)
+        contests = compare_all(assessment.scores, measure)
+    split_words = {name: words(queries[name]) for name in qrels}
+    vocabulary = Vocabulary.load(retriever.index.model_folder / FILES.vocabulary)
+    groups = {
+        "by length of the query": by_length(split_words),
+        "by share of words unseen in training": by_unseen_share(split_words, vocabulary.knows),
+    }
+    return Evaluation(
+        title=title,
+        split=split,
+        modes=modes,
+        runs={**assessment.runs, **(rival.runs if rival else {})},
+        qrels=qrels,
+        queries=queries,
+        describe=lambda name: _describe(retriever, name),
+        measure=measure,
+        focus=focus,
+        against=against,
+        contests=contests,
+        groups={heading: breakdown(modes, measure, members) for heading, members in groups.items()},
+        ann=assessment.ann,
+        latency_ms=assessment.latency_ms,
+        facts=_facts(retriever, rival),
+    )
+
+
+def _contests(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]], measure: str) -> list[Contest]:
+    found = [compare(scores[ours], scores[theirs], measure) for ours, theirs in pairs]
+    corrected = holm([one.p_value for one in found])
+    return [Contest(a, b, one, p) for (a, b), one, p in zip(pairs, found, corrected, strict=True)]
+
+
+def _describe(retriever: Retriever, name: str) -> str:
+    row = retriever.index.row_of(name)
+    if row is None:
+        return "(not in the index)"
+    document = retriever.index.documents([row])[0]
+    return document.title if document.title not in ("", name) else document.text
+
+
+def _facts(retriever: Retriever, rival: Rival | None) -> dict[str, str]:
+    facts = {
+        "Documents": f"{retriever.index.count:,}",
+        "Generation": retriever.index.generation,
+        "Machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "Date": datetime.now(UTC).date().isoformat(),
+    }
+    return facts | ({"Against": rival.name} if rival else {})
+
+
+def verdict_json(evaluation: Evaluation) -> dict[str, object]:
+    """What `evaluate --json` adds when asked to compare: significance, breakdowns, largest losses."""
+    lost = []
+    if evaluation.against is not None:
+        ours, theirs = evaluation.modes[evaluation.focus], evaluation.modes[evaluation.against]
+        lost = losses(ours, theirs, evaluation.measure, _LOSSES)
+    return {
+        "significance": [contest.as_json() for contest in evaluation.contests],
+        "breakdown": {
+            heading: [group._asdict() for group in groups] for heading, groups in evaluation.groups.items()
+        },
+        "losses": [{**loss._asdict(), "text": evaluation.queries[loss.query_id]} for loss in lost],
+    }
