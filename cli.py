@@ -453,8 +453,8 @@ def evaluate(
     for measure in wanted:
         parse_measure(measure)  # before the work, not after it
     queries = {query.id: query.text for query in read_queries(data)}
-    qrels = read_qrels(data, split, query_ids=queries, document_ids=None)
     with Retriever.open(index) as retriever, _progress("searching") as advance:
+        qrels = read_qrels(data, split, query_ids=queries, document_ids=retriever)
         found = assess(retriever, queries, qrels, chosen, measures=wanted, report=advance)
         rival = read_rival(against, queries, qrels, chosen, wanted, advance) if against else None
         title = f"{index.name} on {data.name}"

@@ -72,6 +72,10 @@ class Retriever:
     ) -> None:
         self.close()
 
+    def __contains__(self, name: object) -> bool:
+        """Whether the index holds a document of this id."""
+        return isinstance(name, str) and self.index.row_of(name) is not None
+
     def close(self) -> None:
         """Release the index."""
         self.index.close()

@@ -172,10 +172,13 @@ def test_broken_judgements_are_named(data, tmp_path, row, named):
     assert named in line
 
 
-def test_judgements_of_unknown_queries_are_not_evaluated(data, made):
+@pytest.mark.parametrize(
+    ("row", "named"), [("gone\td1\t1", "unknown query 'gone'"), ("q0\tgone\t1", "unknown document 'gone'")]
+)
+def test_judgements_of_what_is_not_there_are_not_evaluated(data, made, row, named):
     with (data / "qrels" / "test.tsv").open("a") as file:
-        file.write("gone\td1\t1\n")
-    assert "test.tsv:10: unknown query 'gone'" in failure("evaluate", made.index, data)
+        file.write(f"{row}\n")
+    assert f"test.tsv:10: {named}" in failure("evaluate", made.index, data)
 
 
 # Models and indexes that are damaged or of another make.
