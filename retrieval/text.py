@@ -9,15 +9,14 @@ forms and misspellings of a word share most of its features. Two kinds of text n
 * Chinese, Japanese and Korean are read character by character. The word at a character is the pair of it and
   the character after it in the same run (the last one stands alone), and its features are the character and
   the pair. A character keeps its meaning through its own row, while the pair says which word it is part of,
-  without a segmenter. On the dev split of `tldr-zh` pairs are worth far more than characters alone (see
-  benchmarks/NOTES.md).
+  without a segmenter. On the dev split of `tldr-zh` characters alone reach nDCG@10 .676, pairs alone .670,
+  both .698.
 * Commands and identifiers: `-xzf`, `c++`, `2.13.0`, `&&` are words as they stand; `--list-slots`,
   `snake_case` and `path/to/file.jar` are split at their joints so that a plain-English query can meet their
   parts.
 
 Text is normalised with NFKC (full-width letters, ligatures) and case folded. Runs of one repeated character
-are not shortened and numbers are
-kept: in a parts catalogue they are the content.
+are not shortened and numbers are kept: in a parts catalogue they are the content.
 """
 
 from __future__ import annotations
