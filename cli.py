@@ -533,6 +533,80 @@ def _print_losses(told: Evaluation) -> None:
         click.echo(f"  {loss.ours:.3f} for {loss.theirs:.3f}  {loss.query_id}  {told.queries[loss.query_id]}")
 
 
+@verbs.group()
+def bench() -> None:
+    """Measure on your own data what you would use instead."""
+
+
+@bench.command()
+@click.argument("vectors", metavar="INDEX|FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--queries", type=click.Path(path_type=Path), help="Vectors, or for an index a BEIR folder or texts."
+)
+@click.option("--system", "systems", multiple=True, help="Only this one (repeatable).")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write OUTPUT.json and OUTPUT.png.")
+@_json_option
+def ann(
+    vectors: Path,
+    queries: Path | None,
+    systems: tuple[str, ...],
+    threads: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Recall@10 against queries/s: this index beside FAISS's and other libraries', each in its own process.
+
+    INDEX is an index folder, FILE a .npy or .fvecs file of vectors. Libraries that are missing are named
+    and skipped; pip install 'peephole[bench]' brings them.
+
+    Example: peephole bench ann my.index --queries data -o curves
+    """
+    from retrieval.ann_bench import bench_ann, write_curves
+    from retrieval.ann_systems import SYSTEMS
+
+    unknown = set(systems) - set(SYSTEMS)
+    if unknown:
+        raise click.UsageError(f"unknown system {sorted(unknown)[0]!r}; choose from {', '.join(SYSTEMS)}")
+    command = f"peephole bench ann {vectors.name}" + (f" --queries {queries.name}" if queries else "")
+    with _progress("measuring") as advance:
+        result = bench_ann(
+            vectors,
+            queries,
+            systems=systems or tuple(SYSTEMS),
+            threads=threads,
+            command=f"{command} --threads {threads}",
+            report=advance,
+        )
+    if output is not None:
+        output.with_name(output.name + ".json").write_text(json.dumps(result, indent=1) + "\n")
+        write_curves(output.with_name(output.name + ".png"), result)
+    if as_json:
+        _print_json(result)
+    else:
+        _print_curves(result)
+
+
+def _print_curves(result: Mapping[str, Any]) -> None:
+    click.echo(
+        f"{result['vectors']:,} vectors, {result['dimension']} dimensions, {result['queries']:,} queries "
+        f"({result['queries_from']}), {result['threads']} thread(s)"
+    )
+    click.echo(
+        f"{'system':12} {'setting':22} {'recall@10':>9} {'batch q/s':>10} {'single q/s':>10} {'p99 ms':>8}"
+    )
+    for name, found in result["systems"].items():
+        if "skipped" in found:
+            click.echo(f"{name:12} skipped: {found['skipped']}")
+            continue
+        for point in found["points"]:
+            click.echo(
+                f"{name:12} {point['setting']:22} {point['recall@10']:9.4f} {point['batch_qps']:10,.0f} "
+                f"{point['single_qps']:10,.0f} {point['p99_ms']:8.3f}"
+            )
+        click.echo(f"{name:12} built in {found['build_seconds']:.2f} s, {found['bytes']:,} bytes")
+
+
 def _describe(index: Path, manifest: Manifest) -> dict[str, Any]:
     facts = asdict(manifest)
     files = facts.pop("files")

@@ -1,0 +1,191 @@
+"""Recall@10 against queries/s of nearest-neighbour systems on the same vectors, threads and queries.
+
+In: an index folder, or a .npy or .fvecs file of vectors. Out: plain JSON, and a PNG. Every system runs in a
+process of its own, one after another; one that is missing, fails or takes too long is named with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.dense import search_exact
+from index.errors import InputError
+from retrieval.ann_child import K
+from retrieval.ann_systems import SYSTEMS
+from retrieval.provenance import provenance
+
+Vectors = NDArray[np.float32]
+OURS = "this index"
+
+_SAMPLED = 500
+_SEED = 20140828
+_TIMEOUT = 900
+
+
+def bench_ann(
+    place: Path,
+    queries: Path | None = None,
+    *,
+    systems: Sequence[str] = tuple(SYSTEMS),
+    threads: int = 1,
+    command: str = "",
+    report: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+) -> dict[str, Any]:
+    """Measure every system. queries: a .npy or .fvecs file or, for an index, a BEIR folder or a file of
+    texts. Without, 500 of the vectors are held out and asked for; they are easier than a model's queries.
+
+    Raises InputError for files of other shapes, and what opening an index raises.
+    """
+    folder = place if place.is_dir() else None
+    vectors = index_vectors(place) if folder else read_vectors(place)
+    asked, vectors, source = _queries(place, vectors, queries)
+    if asked.shape[1] != vectors.shape[1]:
+        raise InputError(
+            f"queries have {asked.shape[1]} dimensions and vectors {vectors.shape[1]}", path=queries
+        )
+    names = [*([OURS] if folder else []), *systems]
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as work:
+        truth = search_exact(vectors, asked, min(K + 20, len(vectors)))
+        parts: dict[str, NDArray[Any]] = {
+            "vectors": vectors,
+            "queries": asked,
+            "exact_rows": truth.rows,
+            "exact_scores": truth.scores,
+        }
+        for part, array in parts.items():
+            np.save(Path(work) / f"{part}.npy", array)
+        for done, name in enumerate(names):
+            report(name, done, len(names))
+            results[name] = _run(Path(work), name, threads, folder if name == OURS else None)
+    return {
+        **provenance(command),
+        "vectors": len(vectors),
+        "dimension": vectors.shape[1],
+        "queries": len(asked),
+        "queries_from": source,
+        "threads": threads,
+        "systems": results,
+    }
+
+
+def _run(work: Path, name: str, threads: int, index: Path | None) -> dict[str, Any]:
+    """One system's result, or {"skipped": why}."""
+    saved = work / "saved"
+    shutil.rmtree(saved, ignore_errors=True)
+    for left in (saved, work / "saved.npy", work / "result.json"):
+        left.unlink(missing_ok=True)
+    limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    arguments = [str(work), name, str(threads), *([str(index.resolve())] if index else [])]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "retrieval.ann_child", *arguments],
+            env={**os.environ, **dict.fromkeys(limits, str(threads))},
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"skipped": f"took longer than {_TIMEOUT} s"}
+    if done.returncode or not (work / "result.json").is_file():
+        last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
+        return {"skipped": f"failed with exit status {done.returncode} ({last[:200]})"}
+    found: dict[str, Any] = json.loads((work / "result.json").read_text(encoding="utf-8"))
+    return found
+
+
+def read_vectors(path: Path) -> Vectors:
+    """Float32 (n, d) of unit length from a .npy file or, as texmex has them, a .fvecs file.
+
+    Rows are brought to unit length, so that the inner product is the cosine. Raises InputError for anything
+    else, rows of zeros included.
+    """
+    try:
+        if path.suffix == ".fvecs":
+            raw = np.fromfile(path, "<i4")
+            width = int(raw[0]) + 1 if len(raw) else 0
+            if width < 2 or len(raw) % width or (raw[::width] != width - 1).any():
+                raise InputError("is not a whole .fvecs file of one dimension", path=path)
+            rows = raw.reshape(-1, width)[:, 1:].copy().view("<f4")
+        else:
+            rows = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"is no file of vectors ({error}); give .npy or .fvecs", path=path) from error
+    if rows.ndim != 2 or not rows.size or rows.dtype.kind != "f" or not np.isfinite(rows).all():
+        raise InputError("must hold finite floats of shape (n, d)", path=path)
+    norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    if not norms.all():
+        raise InputError("holds a vector of zeros, which has no direction; drop it", path=path)
+    return np.ascontiguousarray(rows / norms, np.float32)
+
+
+def index_vectors(folder: Path) -> Vectors:
+    """All vectors of an index, float32 (n, d), in the order of its rows."""
+    from index.reader import Index
+
+    with Index.open(folder) as index:
+        return np.concatenate([np.asarray(segment.vectors, np.float32) for segment in index._segments])
+
+
+def _queries(place: Path, vectors: Vectors, queries: Path | None) -> tuple[Vectors, Vectors, str]:
+    """Query vectors, the vectors to search, and where the queries are from."""
+    if queries is None:
+        if len(vectors) < 20:
+            raise InputError("holds too few vectors to hold some out; give --queries", path=place)
+        order = np.random.default_rng(_SEED).permutation(len(vectors))
+        held = min(_SAMPLED, len(vectors) // 10)
+        # An index cannot leave documents out: there, a vector's own document is among the answers.
+        left = vectors if place.is_dir() else vectors[np.sort(order[held:])]
+        return vectors[order[:held]], left, f"{held} of the vectors themselves"
+    if queries.suffix in (".npy", ".fvecs"):
+        return read_vectors(queries), vectors, queries.name
+    if not place.is_dir():
+        raise InputError("queries in words need an index with its model; give .npy or .fvecs", path=queries)
+    return _encoded(place, queries), vectors, f"{queries.name}, encoded by the index's model"
+
+
+def _encoded(index: Path, queries: Path) -> Vectors:
+    from retrieval.queries import read_qrels, read_queries, read_query_lines
+    from retrieval.search import Retriever
+
+    if queries.is_dir():
+        judged = read_qrels(queries, "test")
+        texts = [query.text for query in read_queries(queries) if query.id in judged]
+    else:
+        texts = [query.text for query in read_query_lines(queries)]
+    with Retriever.open(index) as retriever:
+        return retriever.encode(texts)
+
+
+def write_curves(path: Path, result: Mapping[str, Any]) -> None:
+    """Draw recall@10 against queries/s, in a batch and one by one, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (field, title) in enumerate((("batch_qps", "one batch"), ("single_qps", "one by one")), 1):
+        axes = figure.add_subplot(1, 2, place)
+        for (name, found), marker in zip(result["systems"].items(), "osv^D<>pP*X", strict=False):
+            points = sorted((p["recall@10"], p[field]) for p in found.get("points", []))
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=name)
+        axes.set(yscale="log", xlabel="recall@10", ylabel="queries/s", title=title)
+        axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
+    figure.suptitle(
+        f"{result['vectors']:,} vectors of {result['dimension']} dimensions, {result['threads']} thread(s)"
+    )
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cli import verbs
+from index.dense import search_exact
+from index.errors import InputError
+from retrieval import ann_systems
+from retrieval.ann_bench import OURS, bench_ann, index_vectors, read_vectors, write_curves
+from retrieval.ann_child import measure
+from retrieval.search import Retriever
+
+
+@pytest.fixture
+def vectors():
+    return np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
+
+
+def test_fvecs_and_npy_hold_the_same_unit_vectors(tmp_path, vectors):
+    np.save(tmp_path / "v.npy", vectors)
+    rows = np.hstack([np.full((400, 1), 8, "<i4").view("<f4"), vectors])
+    rows.tofile(tmp_path / "v.fvecs")
+    read = read_vectors(tmp_path / "v.fvecs")
+    assert np.array_equal(read, read_vectors(tmp_path / "v.npy"))
+    assert np.allclose(read * np.linalg.norm(vectors, axis=1, keepdims=True), vectors, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "content", [np.zeros((2, 3), np.float32), np.zeros(3), np.array([[np.nan, 1]]), np.ones((2, 2), int)]
+)
+def test_vectors_that_have_no_direction_or_shape_are_refused(tmp_path, content):
+    np.save(tmp_path / "v.npy", content)
+    with pytest.raises(InputError, match=r"v\.npy"):
+        read_vectors(tmp_path / "v.npy")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x02\0\0\0abcd", b"\0\0\0\0", b"\xff\xff\xff\xff"])
+def test_broken_fvecs_are_refused(tmp_path, content):
+    (tmp_path / "v.fvecs").write_bytes(content)
+    with pytest.raises(InputError):
+        read_vectors(tmp_path / "v.fvecs")
+
+
+@pytest.mark.parametrize("name", ann_systems.SYSTEMS)
+def test_every_installed_system_finds_what_exact_search_finds_at_full_effort(vectors, name):
+    unit = np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    try:
+        built = ann_systems.SYSTEMS[name](unit, 1)
+    except ImportError:
+        pytest.skip("not installed")
+    built.turn(built.values[-1])
+    expected = search_exact(unit, unit[:20], 1).rows
+    assert np.array_equal(built.search(unit[:20], 1), expected)
+
+
+def test_a_run_holds_out_its_queries_and_exact_search_finds_all(tmp_path, vectors):
+    np.save(tmp_path / "v.npy", vectors)
+    found = bench_ann(tmp_path / "v.npy", systems=("exact", "hnswlib"), command="c")
+    assert (found["vectors"], found["queries"], found["dimension"]) == (360, 40, 8)
+    assert found["systems"]["exact"]["points"][0]["recall@10"] == 1.0
+    assert found["systems"]["exact"]["bytes"] == 360 * 8 * 4 + 128
+    assert {"machine", "date", "commit", "command"} <= found.keys()
+    write_curves(tmp_path / "c.png", found)
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_missing_library_is_named_with_the_reason(tmp_path, vectors, monkeypatch):
+    np.save(tmp_path / "v.npy", vectors)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    found = bench_ann(tmp_path / "v.npy", systems=("no such system",), command="c")
+    assert "KeyError" in found["systems"]["no such system"]["skipped"]
+
+
+def test_an_index_is_searched_with_the_queries_of_its_data(made, tmp_path):
+    result = CliRunner().invoke(
+        verbs,
+        [
+            *("bench", "ann", str(made.index), "--queries", str(made.data), "--system", "exact"),
+            *("-o", str(tmp_path / "curves"), "--json"),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert list(found["systems"]) == [OURS, "exact"]
+    assert found == json.loads((tmp_path / "curves.json").read_text())
+    assert (found["vectors"], found["queries"]) == (8, 8)
+    assert found["systems"][OURS]["points"][0]["recall@10"] == 1.0
+
+
+def test_the_table_names_what_was_skipped_and_unknown_systems_are_refused(tmp_path, vectors):
+    np.save(tmp_path / "v.npy", vectors)
+    place = str(tmp_path / "v.npy")
+    result = CliRunner().invoke(verbs, ["bench", "ann", place, "--system", "exact"])
+    assert result.exit_code == 0 and "360 vectors, 8 dimensions, 40 queries" in result.output
+    assert CliRunner().invoke(verbs, ["bench", "ann", place, "--system", "magic"]).exit_code == 2
+
+
+def test_queries_must_fit_the_vectors(made, tmp_path, vectors):
+    np.save(tmp_path / "v.npy", vectors)
+    np.save(tmp_path / "q.npy", vectors[:, :4])
+    with pytest.raises(InputError, match="4 dimensions and vectors 8"):
+        bench_ann(tmp_path / "v.npy", tmp_path / "q.npy")
+    with pytest.raises(InputError, match="in words need an index"):
+        bench_ann(tmp_path / "v.npy", made.data)
+    with pytest.raises(InputError, match="too few"):
+        bench_ann(made.index)
+
+
+def test_vectors_of_an_index_are_those_it_searches(made):
+    with Retriever.open(made.index) as retriever:
+        query = retriever.encode(["copy folder"])
+        found = retriever.index.search_exact(query, 8)
+    assert np.allclose(index_vectors(made.index)[found.rows[0]] @ query[0], found.scores[0], atol=1e-6)
+
+
+def test_every_value_of_the_dial_is_measured(tmp_path, vectors):
+    unit = np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    truth = search_exact(unit, unit[:9], 30)
+    for part, array in {
+        "vectors": unit,
+        "queries": unit[:9],
+        "exact_rows": truth.rows,
+        "exact_scores": truth.scores,
+    }.items():
+        np.save(tmp_path / f"{part}.npy", array)
+    points = measure(tmp_path, "faiss HNSW", 1, None)["points"]
+    assert [point["setting"] for point in points][:2] == ["efSearch 10", "efSearch 20"]
+    assert points[-1]["recall@10"] == 1.0
