@@ -36,8 +36,9 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Minutes: fails if speed or quality fell against benchmarks/results/guard.json.
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/guard.py
 
 clean:
 	rm -rf .venv demo build *.egg-info

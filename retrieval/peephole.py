@@ -144,7 +144,7 @@ def _steps(x: Tensor, recurrent: Tensor) -> ModuleType:
 def _compiled() -> ModuleType | None:
     try:
         from retrieval import compiled
-    except ImportError:  # numba is an extra
+    except (ImportError, RuntimeError):  # numba is an extra, and wants a place to keep what it compiles
         return None
     return compiled
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 
-from retrieval import compiled, kernels, recurrence
+from retrieval import compiled, kernels, peephole, recurrence
 from retrieval.peephole import PeepholeLSTM, pack, peephole_lstm
 
 
@@ -175,3 +177,15 @@ def test_tanh_of_compiled_steps_is_within_three_in_ten_million():
     cells, squashed, outputs = (np.zeros((len(x), 1), np.float32) for _ in range(3))
     kernels.advance(gates, cells, squashed, outputs, np.zeros((3, 1), np.float32), 0, len(x), -1)
     np.testing.assert_allclose(cells[:, 0], np.tanh(x.astype(np.float64)), atol=3e-7)
+
+
+@pytest.mark.parametrize("error", [ImportError("no numba"), RuntimeError("no locator available")])
+def test_without_compiled_steps_the_plain_ones_serve(error, monkeypatch):
+    def fail(name, *args, **kwargs):
+        if "compiled" in (args[2] or ()):
+            raise error
+        return original(name, *args, **kwargs)
+
+    original = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", fail)
+    assert peephole._compiled.__wrapped__() is None
