@@ -1,0 +1,156 @@
+"""Has anything become slower or worse? A subset of minutes, as ratios to a baseline of the same run.
+
+    python benchmarks/guard.py [--write]
+
+Data: docstrings of the standard library and torch, generated here. Speeds are divided by this machine's rate of
+matrix products, measured between the others, so that results of one machine can be held against another's.
+Compares with benchmarks/results/guard.json and fails if a speed ratio fell by more than a third or a quality
+by more than .02; with --write, replaces it. Qualities are judged only where the data has as many documents
+as then: another Python has other docstrings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.assess import assess
+from retrieval.corpus import read_documents, read_qrels, read_queries
+from retrieval.provenance import provenance
+from retrieval.saved import read_model
+from retrieval.search import Retriever
+from retrieval.text import document_text
+
+COMMITTED = Path(__file__).parent / "results" / "guard.json"
+# The standard library's packages, and the one dependency whose version is pinned.
+PACKAGES = ("asyncio", "collections", "concurrent", "ctypes", "email", "html", "http", "importlib", "json",
+            "logging", "multiprocessing", "sqlite3", "tkinter", "unittest", "urllib", "wsgiref", "xml",
+            "xmlrpc", "zoneinfo", "torch")  # fmt: skip
+LIMIT = 4000
+EPOCHS = 4
+SLOWER = 2 / 3
+WORSE = 0.02
+MEASURE = "nDCG@10"
+
+
+def matrix_rate() -> float:
+    """Products of 1024 x 1024 float32 matrices a second, the median of nine."""
+    a = np.random.default_rng(0).normal(size=(1024, 1024)).astype(np.float32)
+    taken = []
+    for _ in range(9):
+        start = time.perf_counter()
+        a @ a
+        taken.append(time.perf_counter() - start)
+    return 1 / statistics.median(taken)
+
+
+def prepared(work: Path) -> dict[str, float]:
+    """Corpus, model and index under `work`, made by the command; seconds of training and building."""
+    peephole = str(Path(sys.executable).with_name("peephole"))
+    packages = [part for name in PACKAGES for part in ("--package", name)]
+    data, model, index = (str(work / name) for name in ("data", "model", "index"))
+    taken = {}
+    for name, arguments in {
+        "corpus": ["corpus", "pydoc", "-o", data, "--limit", str(LIMIT), *packages],
+        "train": ["train", data, "-o", model, "--epochs", str(EPOCHS)],
+        "build": ["build", data, "-m", model, "-o", index],
+    }.items():
+        start = time.perf_counter()
+        subprocess.run([peephole, *arguments], check=True, stdout=subprocess.DEVNULL)
+        taken[name] = time.perf_counter() - start
+    return taken
+
+
+def measured(work: Path) -> dict[str, dict[str, float]]:
+    """Speeds, each relative to the matrix rate around it, and qualities."""
+    before = matrix_rate()
+    taken = prepared(work)
+    baseline = (before + matrix_rate()) / 2
+    data = work / "data"
+    texts = [document_text(one.title, one.text) for one in read_documents(data)]
+    queries = {query.id: query.text for query in read_queries(data)}
+    qrels = read_qrels(data, "test", query_ids=queries)
+    train = sum(map(len, read_qrels(data, "train").values()))
+    encoder = read_model(work / "model").encoder("document")
+    encoded = statistics.median(_seconds(lambda: encoder.encode(texts)) for _ in range(3))
+    with Retriever.open(work / "index") as retriever:
+        found = assess(retriever, queries, qrels, ["lexical", "dense", "hybrid"])
+    now = (baseline + matrix_rate()) / 2
+    speed = {
+        "train_pairs_per_s": train * EPOCHS / taken["train"] / baseline,
+        "build_documents_per_s": len(texts) / taken["build"] / baseline,
+        "encode_documents_per_s": len(texts) / encoded / now,
+        "queries_per_s": 1000 / found.latency_ms["p50"] / now,
+    }
+    return {
+        "speed_ratios": {name: round(value, 4) for name, value in speed.items()},
+        "quality": {mode: round(scores.mean(MEASURE), 4) for mode, scores in found.scores.items()},
+        "sizes": {"documents": len(texts), "train": train, "test": len(qrels), "matrix_rate": round(now, 1)},
+    }
+
+
+def _seconds(function: Any) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def regressions(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    """What fell too far, one line each.
+
+    >>> ratio = {"speed_ratios": {"x": 3.0}, "quality": {"dense": 0.5}, "sizes": {"documents": 1}}
+    >>> regressions({**ratio, "speed_ratios": {"x": 1.0}, "quality": {"dense": 0.4}}, ratio)
+    ['x: 1 of the matrix rate, was 3', 'dense nDCG@10: 0.4, was 0.5']
+    """
+    found = [
+        f"{name}: {now['speed_ratios'].get(name, 0):g} of the matrix rate, was {value:g}"
+        for name, value in before["speed_ratios"].items()
+        if now["speed_ratios"].get(name, 0) < value * SLOWER
+    ]
+    if now["sizes"].get("documents") != before["sizes"].get("documents"):
+        return found  # other data: its quality says nothing of ours
+    return found + [
+        f"{mode} {MEASURE}: {now['quality'].get(mode, 0):g}, was {value:g}"
+        for mode, value in before["quality"].items()
+        if now["quality"].get(mode, 0) < value - WORSE
+    ]
+
+
+def main() -> None:
+    """Measure, print, compare or replace."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="Replace the committed results.")
+    options = parser.parse_args()
+    os.environ.setdefault("PYTHONHASHSEED", "0")
+    with tempfile.TemporaryDirectory() as folder:
+        now: dict[str, Any] = {
+            **provenance("python benchmarks/guard.py --write"),
+            "python": ".".join(platform.python_version_tuple()[:2]),
+            **measured(Path(folder)),
+        }
+    print(json.dumps(now, indent=1))
+    if options.write:
+        COMMITTED.write_text(json.dumps(now, indent=1) + "\n")
+        return
+    if not COMMITTED.is_file():
+        raise SystemExit(f"{COMMITTED.name} is not there; write it with --write")
+    fallen = regressions(now, json.loads(COMMITTED.read_text()))
+    print("\n".join(fallen) if fallen else "nothing fell")
+    raise SystemExit(1 if fallen else 0)
+
+
+if __name__ == "__main__":
+    main()
