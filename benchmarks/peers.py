@@ -105,29 +105,35 @@ def child(mode: Any, index: Path, work: Path) -> None:
     (work / "ours.json").write_text(json.dumps(facts))
 
 
-def build_rate(data: Path, model: Path, index: Path) -> float:
-    """Documents/s of `peephole build`: encoded, indexed for both modes and published."""
-    start = time.perf_counter()
+def build_facts(data: Path, model: Path, index: Path) -> dict[str, float]:
+    """Documents/s of the whole of `peephole build`, from its start to what it publishes; its peak memory."""
     command = [str(Path(sys.executable).with_name("peephole")), "build", str(data), "-m", str(model)]
-    done = subprocess.run([*command, "-o", str(index), "--json"], capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout)["documents"] / (time.perf_counter() - start))
+    seconds, memory = timed([*command, "-o", str(index)], os.environ)
+    count = sum(1 for _ in read_documents(data))
+    return {"documents_per_s": count / seconds, "build_memory_mb": memory}
 
 
 def cold(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, float]:
     """Median seconds of the whole process that answers one query, and the memory it took."""
     seconds, memory = [], 0.0
     for _ in range(COLD_STARTS):
-        start = time.perf_counter()
-        with subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"{' '.join(command)} failed with exit status {process.returncode}")
-        seconds.append(time.perf_counter() - start)
-        memory = max(memory, usage.ru_maxrss / 1024)
+        taken, used = timed(command, environment)
+        seconds.append(taken)
+        memory = max(memory, used)
     return {"cold_start_s": statistics.median(seconds), "cold_memory_mb": memory}
+
+
+def timed(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
+    """Seconds of a process and the most MiB that it held."""
+    start = time.perf_counter()
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with exit status {process.returncode}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
 
 
 def folder_bytes(folder: Path) -> int:
@@ -174,9 +180,10 @@ def measure(options: argparse.Namespace, work: Path) -> tuple[dict[str, Any], di
         if options.model is None:
             train = [str(Path(sys.executable).with_name("peephole")), "train", str(options.data)]
             subprocess.run([*train, "-o", str(model)], check=True, stdout=subprocess.DEVNULL)
-        rate = build_rate(options.data, model, index)
+        built = build_facts(options.data, model, index)
         for name in [one for one in OURS if one in options.only]:
-            found[name] = ours(name.split()[1], model, index, options.data, work) | {"documents_per_s": rate}
+            found[name] = built | ours(name.split()[1], model, index, options.data, work)
+            found[name]["peak_memory_mb"] = max(found[name]["peak_memory_mb"], built["build_memory_mb"])
     scores = {name: evaluate_run(qrels, one.pop("run")) for name, one in found.items() if "run" in one}
     for name, one in scores.items():
         found[name] = {"quality": one.means(), **found[name]}
