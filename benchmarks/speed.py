@@ -335,8 +335,8 @@ def main() -> None:
                 results[name] = section()
                 if name != "layer":
                     print("  " + json.dumps(results[name]))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+                RESULTS.parent.mkdir(exist_ok=True)
+                RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def _sections(data: Path, folder: Path, python: str | None) -> dict[str, Callable[[], Any]]:
