@@ -22,8 +22,8 @@ from typing import Any, Protocol
 import numpy as np
 
 DEPTH = 100
-# The usual 60 is worse on the sets at hand (tldr nDCG@10: .529, with 10 .544); peers get what suits them.
-RECIPROCAL = 10
+# Chosen for the peer on dev of tldr (constants 1, 5, 10, 20, 60: nDCG@10 .572, .572, .568, .564, .556).
+RECIPROCAL = 5
 TIMED = 300
 RATE_SAMPLE = 256
 
