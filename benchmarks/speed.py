@@ -35,12 +35,13 @@ from retrieval.corpus import read_documents, read_qrels, read_queries
 from retrieval.learn import Recipe, Run
 from retrieval.machine import train_fast
 from retrieval.model import TwoTower
-from retrieval.pairs import plan, training_set
+from retrieval.pairs import plan
 from retrieval.peephole import PeepholeLSTM, pack
 from retrieval.saved import FILES, read_model
 from retrieval.search import Retriever
-from retrieval.text import Lexicon, document_text, learn_vocabulary
-from retrieval.train import WHOLE_WORDS, initial_model, read_source, train
+from retrieval.source import read_source
+from retrieval.text import Lexicon, document_text
+from retrieval.train import initial_model, prepare, train
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 REPEATS = 9
@@ -125,21 +126,10 @@ def _layer_row(width: int, lengths: torch.Tensor, ragged: bool, training: bool) 
 def training(data: Path) -> dict[str, Any]:
     """Pairs a second of one training step of the default LSTM tower and of the bag."""
     source = read_source(data)
-    texts = [document_text(d.title, d.text) for d in source.documents] + [
-        source.queries[q] for q in source.train
-    ]
     steps = []
     for tower in ("lstm", "bag"):
         config = preset(tower)  # type: ignore[arg-type]
-        vocabulary = learn_vocabulary(texts, max_words=WHOLE_WORDS, limit=config.document_words)
-        pairs = training_set(
-            source.documents,
-            source.queries,
-            source.train,
-            vocabulary,
-            config.query_words,
-            config.document_words,
-        )
+        vocabulary, pairs = prepare(source, config)
         run = Run(initial_model(config, vocabulary, pairs), pairs, Recipe(), Path(os.devnull), "")
         planned = iter(plan(pairs, Recipe().batch, np.random.default_rng(0)) * 3)
         steps.append(lambda run=run, planned=planned: run._step(next(planned), 1e-3))
@@ -157,11 +147,8 @@ def encoding(model: Path, data: Path, python: str | None) -> dict[str, Any]:
     documents = [document_text(d.title, d.text) for d in read_documents(data)]
     queries = [query.text for query in read_queries(data)][:500]
     saved = read_model(model)
-    encoder = saved.encoder("document")
-    lexicon = Lexicon(saved.vocabulary)
 
     def hash_words() -> None:
-        nonlocal lexicon
         lexicon = Lexicon(saved.vocabulary)
         for text in documents:
             lexicon.word_ids(text, saved.config.document_words)
@@ -171,7 +158,6 @@ def encoding(model: Path, data: Path, python: str | None) -> dict[str, Any]:
         saved.encoder("document").encode(documents)
 
     encode_s, hash_s = times(encode, hash_words, repeats=5)
-    del encoder
     single = saved.encoder("query")
     single.encode(queries)  # a serving process has met most words
     one = [_seconds(lambda q=q: single.encode([q])) for q in queries]

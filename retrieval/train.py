@@ -70,19 +70,7 @@ def train(
     with train_fast(), WriterLock(output):
         for abandoned in output.glob(".*.tmp"):  # by a run that was killed while it wrote
             abandoned.unlink()
-        vocabulary = learn_vocabulary(
-            _training_texts(source),
-            max_words=WHOLE_WORDS if config.whole_words else 0,
-            limit=config.document_words,
-        )
-        data = training_set(
-            source.documents,
-            source.queries,
-            source.train,
-            vocabulary,
-            config.query_words,
-            config.document_words,
-        )
+        vocabulary, data = prepare(source, config)
         torch.manual_seed(recipe.seed)
         model = initial_model(config, vocabulary, data)
         checkpoint = output / CHECKPOINT
@@ -120,6 +108,17 @@ def _course(trained: Trained, recipe: Recipe, source: Source, data: TrainingSet,
     del settings["tower"], settings["format_version"]
     progress = run.progress
     return Course(facts, counts, settings, progress.curve, progress.history, progress.best_epoch, trained.dev)
+
+
+def prepare(source: Source, config: ModelConfig) -> tuple[Vocabulary, TrainingSet]:
+    """The vocabulary of the training texts, and the training pairs numbered by it."""
+    vocabulary = learn_vocabulary(
+        _training_texts(source),
+        max_words=WHOLE_WORDS if config.whole_words else 0,
+        limit=config.document_words,
+    )
+    words = (config.query_words, config.document_words)
+    return vocabulary, training_set(source.documents, source.queries, source.train, vocabulary, *words)
 
 
 def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet) -> TwoTower:
