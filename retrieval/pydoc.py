@@ -84,9 +84,7 @@ def write_pydoc_corpus(
         raise InputError(f"limit {limit} is below 1; ask for at least one document")
     output = Path(output)
     if output.exists() and not force and not _may_replace(output):
-        raise InputError(
-            "exists and was not written by this command; choose another folder or force it", path=output
-        )
+        raise InputError("exists and was not written by this command; choose another folder", path=output)
     roots = package_roots(packages)
     entries = _collect(_docstrings(roots), limit, progress)
     if not entries:
