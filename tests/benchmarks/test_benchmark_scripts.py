@@ -60,9 +60,9 @@ def test_the_papers_table_stands_beside_ours(capsys):
 def test_reciprocal_ranks_add_up():
     fused = peer_systems._reciprocal([[("a", 9.0), ("b", 8.0)], [("b", 1.0), ("c", 0.5)]])
     assert fused == [
-        ("b", pytest.approx(1 / 12 + 1 / 11)),
-        ("a", pytest.approx(1 / 11)),
-        ("c", pytest.approx(1 / 12)),
+        ("b", pytest.approx(1 / 7 + 1 / 6)),
+        ("a", pytest.approx(1 / 6)),
+        ("c", pytest.approx(1 / 7)),
     ]
 
 
