@@ -82,7 +82,7 @@ def _unit(vectors: NDArray[Any]) -> Vectors:
 def _from_file(path: Path, documents: Sequence[str], queries: Sequence[str]) -> Lesson:
     try:
         file = np.load(path, allow_pickle=False)
-        if not isinstance(file, Mapping):
+        if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("one array, not an archive of them")
         with closing(file):
             arrays = {name: file[name] for name in _ARRAYS if name in file}
