@@ -6,11 +6,8 @@ a later `begin` with resume=True goes on from there.
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,43 +17,91 @@ from numpy.typing import NDArray
 
 from index.documents import Document
 from index.errors import InputError, PeepholeError
-from index.files import WriterLock, list_files, sha256_of, storing, sync_folder, write_atomically
-from index.folder import Pointer, next_generation, prepare, remove, sweep, write_current
-from index.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest
-from index.model import copy_model, fingerprint
+from index.files import WriterLock
+from index.filters import Scalar
+from index.folder import prepare
+from index.generation import Kept, Origin, Progress, publish
+from index.lexical import Lengths
+from index.manifest import Manifest, SegmentEntry
+from index.model import fingerprint
+from index.reader import Index
 from index.segment import write_segment
 from index.staging import Plan, Staging
 
-# Name of the stage, done, total.
-Progress = Callable[[str, int, int], None]
+# Rows copied at once from an old segment into a new one.
+_COPIED = 4096
 
 
 class IndexBuilder:
     """Holds the writer lock of an index folder from `begin` to the end of the with block."""
 
-    def __init__(self, folder: Path, lock: WriterLock, staging: Staging) -> None:
+    def __init__(
+        self, folder: Path, lock: WriterLock, staging: Staging, origin: Origin, base: Index | None
+    ) -> None:
+        """Use `begin` or `begin_adding`. base: the live generation, if documents are added to it."""
         self._folder = folder
         self._lock = lock
         self._staging = staging
+        self._origin = origin
+        self._base = base
 
     @classmethod
     def begin(
-        cls, folder: Path, *, model: Path, dimension: int, source: str, resume: bool = False
+        cls,
+        folder: Path,
+        *,
+        model: Path,
+        dimension: int,
+        source: str,
+        goal: Mapping[str, Scalar] | None = None,
+        resume: bool = False,
+        wait: float = 0.0,
     ) -> IndexBuilder:
         """Start a build, or go on with one that was killed.
 
         model: folder to carry in the index. source: fingerprint of the corpus. resume: go on from what is
         staged if model, source and dimension are the same; otherwise, and without it, that is thrown away.
+        wait: seconds to wait for another writer.
         Raises BusyError, InputError for a model or folder that will not do, StorageError.
         """
         if dimension < 1:
             raise InputError(f"vectors need at least one dimension, not {dimension}")
         plan = Plan(fingerprint(model), source, dimension)
-        lock = prepare(folder)
+        lock = prepare(folder, wait)
         try:
-            staging = Staging.resume(folder, plan) if resume else None
-            return cls(folder, lock, staging or Staging.create(folder, model, plan))
+            staging = (Staging.resume(folder, plan) if resume else None) or Staging.create(
+                folder, model, plan
+            )
+            origin = Origin(staging.model, plan.model_fingerprint, dimension, source, goal or {})
+            return cls(folder, lock, staging, origin, None)
         except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def begin_adding(
+        cls, folder: Path, *, source: str, resume: bool = False, wait: float = 0.0
+    ) -> IndexBuilder:
+        """Start to add documents to an index, or go on with it; they replace those of the same ids.
+
+        Raises BusyError, what `Index.open` raises, StorageError.
+        """
+        Index.open(folder).close()  # before a lock is left where no index is
+        lock = prepare(folder, wait)
+        try:
+            base = Index.open(folder)
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            live = base.manifest
+            plan = Plan(live.model_fingerprint, source, live.dimension, live.generation)
+            staging = Staging.resume(folder, plan) if resume else None
+            staging = staging or Staging.create(folder, base.model_folder, plan)
+            origin = Origin(base.model_folder, live.model_fingerprint, live.dimension, live.source, live.goal)
+            return cls(folder, lock, staging, origin, base)
+        except BaseException:
+            base.close()
             lock.release()
             raise
 
@@ -64,6 +109,11 @@ class IndexBuilder:
     def count(self) -> int:
         """Documents staged; the caller goes on with the next."""
         return self._staging.count
+
+    @property
+    def model(self) -> Path:
+        """The folder of the model whose vectors are wanted."""
+        return self._origin.model
 
     def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
         """Store documents with their vectors, float32 (n, dimension): all or none, on the disk on return.
@@ -86,26 +136,36 @@ class IndexBuilder:
         if documents:
             self._staging.append(documents, vectors)
 
-    def publish(self, *, progress: Progress | None = None) -> Manifest:
-        """Make what was appended the live generation, in one atomic step; call once, at the end.
+    def replaced(self) -> int:
+        """How many of the staged documents take the place of one that the index has."""
+        return sum(len(rows) for rows in self._replaced())
 
+    def publish(self, *, compact: bool = False, progress: Progress | None = None) -> Manifest:
+        """Make what was appended live, in one atomic step; call once, at the end.
+
+        compact: make one segment of all that the index holds. Otherwise small segments join the new one, each
+        that is no larger than twice what has been gathered by then, so that segments grow at least by halves
+        and stay few.
         Raises InputError if there are no documents, StorageError; then the last published generation stays.
         """
-        if not self.count:
-            raise InputError("the corpus has no documents; nothing was published")
         report = progress or (lambda stage, done, total: None)
-        generation = self._staging.folder / "generation"
-        try:
-            manifest = self._assemble(generation, report)
-            pointer = self._put_in_place(generation, manifest)
-        except BaseException:
-            with suppress(OSError):  # its room may be what the next attempt needs
-                remove(generation)
-            raise
-        write_current(self._folder, pointer)
+        if not self.count and not compact:
+            raise InputError("the corpus has no documents; nothing was published")
+        kept = self._gather(compact, report)
+        known = self._base.manifest.files if self._base else {}
+        others = Lengths(
+            sum(one.segment.entry.documents for one in kept), sum(one.segment.entry.words for one in kept)
+        )
+
+        def write(folder: Path) -> SegmentEntry:
+            staging = self._staging
+            return write_segment(
+                folder, staging.documents, staging.vectors, staging.plan.dimension, others, report
+            )
+
+        manifest = publish(self._folder, self._origin, kept, write if self.count else None, known, report)
         with suppress(PeepholeError):  # published all the same; the next writer clears it away
             self._staging.discard()
-        sweep(self._folder, manifest.generation)
         return manifest
 
     def close(self) -> None:
@@ -115,6 +175,8 @@ class IndexBuilder:
                 self._staging.close()
             else:
                 self._staging.discard()
+        if self._base is not None:
+            self._base.close()
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -125,46 +187,43 @@ class IndexBuilder:
     ) -> None:
         self.close()
 
-    def _assemble(self, generation: Path, report: Progress) -> Manifest:
-        """Write everything but the manifest."""
-        staging = self._staging
-        with storing(generation):
-            remove(generation)
-            generation.mkdir()
-        copy_model(staging.model, generation / "model")
-        segment = write_segment(
-            generation / "segment-000001", staging.documents, staging.vectors, staging.plan.dimension, report
-        )
-        return Manifest(
-            format_version=FORMAT_VERSION,
-            generation=next_generation(self._folder),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            documents=staging.count,
-            dimension=staging.plan.dimension,
-            model_fingerprint=staging.plan.model_fingerprint,
-            source=staging.plan.source,
-            segments=(segment,),
-            files=_entries(generation, report),
-        )
+    def _replaced(self) -> list[NDArray[np.int64]]:
+        """For each segment of the base, the live rows whose ids are staged."""
+        segments = self._base.segments if self._base else ()
+        found: list[list[int]] = [[] for _ in segments]
+        for ids in self._staging.documents.ids():
+            for rows, segment in zip(found, segments, strict=True):
+                rows += segment.rows_of(ids).values()
+        return [np.array(rows, np.int64) for rows in found]
 
-    def _put_in_place(self, generation: Path, manifest: Manifest) -> Pointer:
-        """Write the manifest, then move the generation out of staging; nothing names it yet."""
-        data = manifest.to_json()
-        write_atomically(generation / MANIFEST, data)
-        with storing(generation):
-            for folder, _, _ in os.walk(generation):
-                sync_folder(Path(folder))
-            generation.rename(self._folder / manifest.generation)
-            sync_folder(self._folder)
-        return Pointer(manifest.generation, hashlib.sha256(data).hexdigest())
+    def _gather(self, compact: bool, report: Progress) -> list[Kept]:
+        """Stage once more what small segments hold, and tell which segments stay."""
+        segments = self._base.segments if self._base else ()
+        parts = [
+            Kept(segment, np.union1d(segment.deleted(), rows))
+            for segment, rows in zip(segments, self._replaced(), strict=True)
+        ]
+        chosen = parts if compact else _smaller(parts, self.count)
+        if chosen:
+            self._staging.seal()
+        done, total = 0, sum(part.live for part in chosen)
+        for part in chosen:
+            rows = np.setdiff1d(np.arange(part.segment.count), part.deleted)
+            for start in range(0, len(rows), _COPIED):
+                some = rows[start : start + _COPIED]
+                documents = part.segment.documents.documents(some.tolist())
+                self._staging.append(documents, part.segment.vectors.take(some))
+                done += len(some)
+                report("gathering", done, total)
+        return [part for part in parts if part not in chosen]
 
 
-def _entries(generation: Path, report: Progress) -> dict[str, FileEntry]:
-    with storing(generation):
-        names = list_files(generation)
-        entries = {}
-        for done, name in enumerate(names, 1):
-            path = generation / name
-            entries[name] = FileEntry(sha256_of(path), path.stat().st_size)
-            report("checksums", done, len(names))
-    return entries
+def _smaller(parts: Sequence[Kept], count: int) -> list[Kept]:
+    """The segments that join `count` new documents, in their order."""
+    chosen = []
+    for part in sorted(parts, key=lambda part: part.live):
+        if part.live > 2 * count:
+            break
+        chosen.append(part)
+        count += part.live
+    return [part for part in parts if part in chosen]

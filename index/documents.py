@@ -13,10 +13,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from index.errors import CorruptError, InputError, StorageError
 from index.files import sync_file
+from index.filters import Condition, Scalar, attributes
 
-_SCHEMA = """
+_DOCUMENTS = """
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -25,10 +29,25 @@ CREATE TABLE documents (
     metadata TEXT NOT NULL
 )
 """
+# The metadata once more, in the order in which filters look for it.
+_ATTRIBUTES = """
+CREATE TABLE attributes (
+    name TEXT NOT NULL,
+    value NOT NULL,
+    row INTEGER NOT NULL,
+    PRIMARY KEY (name, value, row)
+) WITHOUT ROWID
+"""
+# All names, by jumping from one to the next: SQLite's DISTINCT would read the whole table.
+_NAMES = """
+WITH RECURSIVE names(name) AS (
+    SELECT min(name) FROM attributes
+    UNION ALL
+    SELECT (SELECT min(name) FROM attributes WHERE name > names.name) FROM names WHERE names.name IS NOT NULL
+)
+SELECT name FROM names WHERE name IS NOT NULL
+"""
 _COLUMNS = "id, title, text, metadata"
-
-# A value of a document's metadata.
-Scalar = str | int | float | bool | None
 
 # SQLite's default limit on the number of parameters is 32766; fewer keep statements small.
 _ROWS_A_STATEMENT = 1000
@@ -60,7 +79,9 @@ class DocumentWriter:
             with _writing(path):
                 self._database.execute("PRAGMA synchronous = EXTRA")
                 if not self._database.execute("PRAGMA table_info(documents)").fetchall():
-                    self._database.execute(_SCHEMA)
+                    with _transaction(self._database):
+                        self._database.execute(_DOCUMENTS)
+                        self._database.execute(_ATTRIBUTES)
                 self.count = _count(self._database)
         except BaseException:
             self._database.close()
@@ -78,6 +99,14 @@ class DocumentWriter:
                 self._database.executemany(
                     f"INSERT INTO documents (row, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)", rows
                 )
+                self._database.executemany(
+                    "INSERT INTO attributes (name, value, row) VALUES (?, ?, ?)",
+                    (
+                        (*attribute, row)
+                        for row, document in enumerate(documents, self.count)
+                        for attribute in attributes(document.metadata)
+                    ),
+                )
             except UnicodeEncodeError as error:
                 name = next(document.id for document in documents if not _is_encodable(document))
                 raise InputError(
@@ -90,6 +119,12 @@ class DocumentWriter:
         with closing(self._database.execute(f"SELECT {_COLUMNS} FROM documents ORDER BY row")) as cursor:
             for record in cursor:
                 yield _document(record)
+
+    def ids(self) -> Iterator[list[str]]:
+        """All ids by row, some at a time."""
+        with closing(self._database.execute("SELECT id FROM documents ORDER BY row")) as cursor:
+            while some := cursor.fetchmany(_ROWS_A_STATEMENT):
+                yield [name for (name,) in some]
 
     def copy_to(self, path: Path) -> None:
         """Write a compact copy, durable when this returns; the path must be new. Raises StorageError."""
@@ -149,18 +184,40 @@ class DocumentReader:
                 query = f"SELECT row, {_COLUMNS} FROM documents WHERE row IN ({marks})"
                 for row, *record in self._database.execute(query, part):
                     found[row] = _document(tuple(record))
-        missing = next((row for row in rows if row not in found), None)
+            missing = next((row for row in rows if row not in found), None)
+            if missing is not None and 0 <= missing < self.count:
+                raise ValueError(f"no row {missing}")
         if missing is not None:
             raise IndexError(f"row {missing} is not in the index")
         return [found[row] for row in rows]
 
-    def row_of(self, name: str) -> int | None:
-        """The row of the document with this id."""
-        if not _is_valid(name):
-            return None
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The rows of the documents with these ids; ids that are not there are left out."""
+        known = [name for name in ids if _is_valid(name)]
+        found: dict[str, int] = {}
         with self._lock, self._reading():
-            found = self._database.execute("SELECT row FROM documents WHERE id = ?", (name,)).fetchone()
-        return None if found is None else int(found[0])
+            for start in range(0, len(known), _ROWS_A_STATEMENT):
+                part = known[start : start + _ROWS_A_STATEMENT]
+                marks = ",".join("?" * len(part))
+                query = f"SELECT id, row FROM documents WHERE id IN ({marks})"
+                found.update((name, int(row)) for name, row in self._database.execute(query, part))
+        return found
+
+    def matching(self, condition: Condition) -> NDArray[np.bool_]:
+        """Which rows meet a condition, bool (count,)."""
+        mask = np.zeros(self.count, bool)
+        with self._lock, self._reading():
+            rows = [row for (row,) in self._database.execute(*condition.sql())]
+            try:
+                mask[rows] = True
+            except IndexError as error:
+                raise ValueError("an attribute of no document") from error
+        return ~mask if condition.operator == "!=" else mask
+
+    def fields(self) -> set[str]:
+        """The names that the documents' metadata has."""
+        with self._lock, self._reading():
+            return {name for (name,) in self._database.execute(_NAMES)}
 
     def close(self) -> None:
         """Close the file; again is harmless."""

@@ -9,8 +9,10 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -91,6 +93,21 @@ def list_files(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def share(source: Path, target: Path, names: Sequence[str]) -> None:
+    """Link files, named relative to their folder, into a new folder; where the file system has no hard links,
+    copy them, durably. Raises StorageError.
+    """
+    with storing(target):
+        target.mkdir()
+        for name in names:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source / name, target / name, follow_symlinks=False)
+            except OSError:
+                shutil.copyfile(source / name, target / name, follow_symlinks=False)
+                sync_file(target / name)
+
+
 def is_regular(path: Path) -> bool:
     """Whether this is a file with bytes of its own: no link, no device; raises OSError if there is none."""
     return stat.S_ISREG(path.lstat().st_mode)
@@ -100,6 +117,18 @@ def _raise(error: OSError) -> None:
     raise error
 
 
+# Seconds between two tries for a lock that somebody else holds.
+_LOCK_AGAIN = 0.05
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class WriterLock:
     """Held by the one process that may write to an index folder; freed by the kernel when that process
     dies.
@@ -107,19 +136,24 @@ class WriterLock:
 
     NAME = ".lock"
 
-    def __init__(self, folder: Path) -> None:
-        """Take the lock or raise BusyError at once. The folder must exist."""
+    def __init__(self, folder: Path, wait: float = 0.0) -> None:
+        """Take the lock; raise BusyError if it is not free within `wait` seconds. The folder must exist."""
         path = folder / self.NAME
         with storing(path):
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.pread(self._handle, 20, 0).decode("ascii", "replace") or "unknown"
+            until = time.monotonic() + wait
+            while not _locked(self._handle):
+                if time.monotonic() >= until:
+                    owner = os.pread(self._handle, 20, 0).decode("ascii", "replace") or "unknown"
+                    raise BusyError(
+                        f"{folder}: another writer is at work (process {owner}); wait for it to finish and "
+                        "try again"
+                    )
+                time.sleep(_LOCK_AGAIN)
+        except BaseException:
             os.close(self._handle)
-            raise BusyError(
-                f"{folder}: another writer is at work (process {owner}); wait for it to finish and try again"
-            ) from error
+            raise
         with suppress(OSError):  # a full disk cannot hold our process number, and need not
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, str(os.getpid()).encode(), 0)

@@ -78,8 +78,8 @@ def read_manifest(folder: Path, pointer: Pointer) -> Manifest:
     return manifest
 
 
-def prepare(folder: Path) -> WriterLock:
-    """Make the folder if there is none and take its writer lock.
+def prepare(folder: Path, wait: float = 0.0) -> WriterLock:
+    """Make the folder if there is none and take its writer lock, within `wait` seconds.
 
     Raises BusyError; InputError if the folder holds something else than an index; StorageError.
     """
@@ -88,7 +88,7 @@ def prepare(folder: Path) -> WriterLock:
         others = foreign(folder)
     if others and not (folder / CURRENT).exists():
         raise InputError(f"holds {others[0]!r} and is not an index; choose an empty folder", path=folder)
-    return WriterLock(folder)
+    return WriterLock(folder, wait)
 
 
 def foreign(folder: Path) -> list[str]:

@@ -1,13 +1,22 @@
-"""BM25: the tokeniser, the scores computed ahead of time by bm25s, and the search over them.
+"""BM25: the part of the scores that is computed ahead of time, on disk, and the search over it.
 
 In: texts by row. Out: rankings of rows. Knows nothing of vectors.
 
-The scores are Lucene's variant (Robertson's tf part, idf that is never negative) as bm25s computes them:
-eagerly, one float per pair of term and document, so that a search only adds up. A search needs no bm25s: the
-arrays are memory-mapped and added here, which saves its import (85 ms, most of it scipy). The vocabulary is
-sorted and searched by bisection in the map: opening takes the same time for a hundred terms as for a million.
+Lucene's variant (idf that is never negative, tf part without its constant factor):
 
-    weights.f32      (pairs,)      scores, term by term
+    score = sum over terms of idf * tf / (tf + k1 (1 - b + b length / average)),
+    idf = ln(1 + (N - df + 1/2) / (df + 1/2))
+
+The tf parts are stored, one float per pair of term and document, so that a search only adds up. N and df are
+those of the whole index, counted when a query comes: an index of several segments scores as one of a single
+segment would, but for the average length, which is the one of the day a segment was written. bm25s, which
+computes the same scores (the tests compare), stores idf in them and cannot do that; nor can it index a corpus
+larger than memory.
+
+The arrays are memory-mapped and added here. The vocabulary is sorted and searched by bisection in the map:
+opening takes the same time for a hundred terms as for a million.
+
+    weights.f32      (pairs,)      tf parts, term by term
     rows.i32         (pairs,)      their documents, ascending within a term
     starts.i64       (terms + 1,)  where the pairs of a term begin
     terms.utf8       (bytes,)      all terms, sorted
@@ -18,23 +27,27 @@ The files are the bare numbers, little-endian: a header would only be something 
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.documents import Scalar
 from index.errors import CorruptError
-from index.files import storing
+from index.files import storing, sync_file
+from index.filters import Scalar
+from index.folder import remove
 from index.ranking import Ranking, best, empty_ranking
 from index.tokens import TOKENS_VERSION, lexical_tokens
 
-__all__ = ["BM25_SETTINGS", "Bm25", "lexical_tokens", "write_bm25"]
+__all__ = ["BM25_SETTINGS", "Bm25", "Lengths", "lexical_tokens", "weigh", "write_bm25"]
 
 # How soon repetition of a term stops counting, and how much long documents are held back: the best of six
 # pairs on the dev splits of tldr, tldr-zh and medquad (nDCG@10 .547, .501, .567; 1.2 and .75 give .537, .487,
@@ -53,45 +66,142 @@ _ARRAYS = {
     "term_starts.i64": "<i8",
 }
 
+Allowed = NDArray[np.bool_] | None
 
-def write_bm25(folder: Path, texts: Iterable[str]) -> None:
+# Sums of float32 may come out larger than their bound by this factor.
+_ROUNDING = 1 + 1e-5
+
+# Tokens that are sorted together while indexing: about 200 MB.
+_TOKENS_AT_ONCE = 4_000_000
+
+
+class Lengths(NamedTuple):
+    """How long documents are, from which their average length follows. tokens: of all of them."""
+
+    documents: int
+    tokens: int
+
+    def __add__(self, other: object) -> Lengths:
+        if not isinstance(other, Lengths):
+            return NotImplemented
+        return Lengths(self.documents + other.documents, self.tokens + other.tokens)
+
+
+NO_LENGTHS = Lengths(0, 0)
+
+
+class _Block(NamedTuple):
+    """The pairs of some documents, sorted by term and row. terms: int32, as numbered when first met."""
+
+    terms: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    times: NDArray[np.int32]
+
+
+def write_bm25(folder: Path, texts: Iterable[str], others: Lengths = NO_LENGTHS) -> Lengths:
     """Index texts, row by row from 0, into a new folder; durable but for the folder's own entry.
 
-    Raises StorageError.
+    others: the lengths of the index's documents besides these, which count in the average. Returns those of
+    these texts. Memory grows with the number of different terms, not with that of the texts: blocks of pairs
+    wait on the disk until the average is known. Raises StorageError.
     """
-    ids, documents = _numbered(texts)
-    terms = sorted(ids)
-    rank = np.empty(len(terms), np.int32)
-    rank[[ids[term] for term in terms]] = np.arange(len(terms), dtype=np.int32)
-    documents = [array("i", rank[document].tolist()) for document in documents]
-    arrays = _scores(documents, len(terms)) | _packed(terms)
     with storing(folder):
         folder.mkdir()
-        for name, kind in _ARRAYS.items():
-            with (folder / name).open("wb") as file:
-                file.write(np.ascontiguousarray(arrays[name], kind).data)
-                file.flush()
-                os.fsync(file.fileno())
+        blocks = folder / "blocks"
+        blocks.mkdir()
+        try:
+            return _write(folder, blocks, texts, others)
+        finally:
+            remove(blocks)
 
 
-def _numbered(texts: Iterable[str]) -> tuple[dict[str, int], list[array[int]]]:
-    """Terms numbered as they appear, and every text as numbers; in arrays, for a list takes twice as much."""
-    ids: dict[str, int] = {}
-    return ids, [
-        array("i", (ids.setdefault(token, len(ids)) for token in lexical_tokens(text))) for text in texts
-    ]
+def _write(folder: Path, blocks: Path, texts: Iterable[str], others: Lengths) -> Lengths:
+    numbers: dict[str, int] = {}
+    lengths = array("i")
+    stored = 0
+    for stored, block in enumerate(_blocks(texts, numbers, lengths), 1):
+        np.save(blocks / f"{stored}.npy", np.stack(block), allow_pickle=False)
+    own = Lengths(len(lengths), sum(lengths))
+    average = (own + others).tokens / max(1, (own + others).documents)
+    penalty = K1 * (1 - B + B * np.array(lengths) / max(average, 1e-9))
+    terms = sorted(numbers)
+    places = np.empty(len(terms), np.int64)  # of a number among the sorted terms
+    places[[numbers[term] for term in terms]] = np.arange(len(terms))
+    counts = np.zeros(len(terms), np.int64)
+    for block in _stored(blocks, stored):
+        counts += np.bincount(places[block.terms], minlength=len(terms))
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    for name, values in {"starts.i64": starts, **_packed(terms)}.items():
+        _write_array(folder, name, values)
+    _write_pairs(folder, _stored(blocks, stored), places, starts, penalty.astype(np.float32))
+    return own
 
 
-def _scores(documents: list[array[int]], terms: int) -> dict[str, NDArray[Any]]:
-    if not terms:
-        return {"weights.f32": np.empty(0), "rows.i32": np.empty(0), "starts.i64": np.zeros(1)}
-    import bm25s
+def _write_pairs(
+    folder: Path,
+    blocks: Iterable[_Block],
+    places: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    penalty: NDArray[np.float32],
+) -> None:
+    """Put every pair where its term's next one belongs; blocks come in the order of their rows."""
+    weights = _new_array(folder, "weights.f32", int(starts[-1]))
+    rows = _new_array(folder, "rows.i32", int(starts[-1]))
+    free = starts[:-1].copy()
+    for block in blocks:
+        mine = places[block.terms]
+        first = np.flatnonzero(np.diff(block.terms, prepend=-1))
+        runs = np.diff(first, append=len(mine))
+        at = np.repeat(free[mine[first]] - first, runs) + np.arange(len(mine))
+        free[mine[first]] += runs
+        weights[at] = block.times / (block.times + penalty[block.rows])
+        rows[at] = block.rows
+    for name, mapped in (("weights.f32", weights), ("rows.i32", rows)):
+        if isinstance(mapped, np.memmap):
+            mapped.flush()
+        sync_file(folder / name)
 
-    model = bm25s.BM25(k1=K1, b=B, method="lucene")
-    vocabulary = {number: number for number in range(terms)}
-    model.index((documents, vocabulary), create_empty_token=False, show_progress=False)
-    found = model.scores
-    return {"weights.f32": found["data"], "rows.i32": found["indices"], "starts.i64": found["indptr"]}
+
+def _stored(blocks: Path, count: int) -> Iterator[_Block]:
+    for number in range(1, count + 1):
+        yield _Block(*np.load(blocks / f"{number}.npy", allow_pickle=False))
+
+
+def _blocks(texts: Iterable[str], numbers: dict[str, int], lengths: array[int]) -> Iterator[_Block]:
+    """Pairs of term and row with how often, block by block; terms are numbered as they appear."""
+    tokens = array("i")
+    start = 0
+    for text in texts:
+        found = lexical_tokens(text)
+        tokens.extend(numbers.setdefault(token, len(numbers)) for token in found)
+        lengths.append(len(found))
+        if len(tokens) >= _TOKENS_AT_ONCE:
+            yield _block(tokens, lengths, start)
+            tokens, start = array("i"), len(lengths)
+    if tokens:
+        yield _block(tokens, lengths, start)
+
+
+def _block(tokens: array[int], lengths: array[int], start: int) -> _Block:
+    mine = np.frombuffer(lengths, np.int32)[start:].copy()  # an array that is looked at cannot grow
+    rows = np.repeat(np.arange(start, start + len(mine)), mine)
+    keys = np.frombuffer(tokens, np.int32).astype(np.int64) << 32 | rows
+    pairs, times = np.unique(keys, return_counts=True)
+    return _Block((pairs >> 32).astype(np.int32), pairs.astype(np.int32), times.astype(np.int32))
+
+
+def _new_array(folder: Path, name: str, size: int) -> NDArray[Any]:
+    if not size:  # which cannot be mapped
+        (folder / name).touch()
+        return np.empty(0, _ARRAYS[name])
+    return np.memmap(folder / name, _ARRAYS[name], "w+", shape=(size,))
+
+
+def _write_array(folder: Path, name: str, values: NDArray[Any]) -> None:
+    with (folder / name).open("wb") as file:
+        file.write(np.ascontiguousarray(values, _ARRAYS[name]).data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _packed(terms: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -99,6 +209,13 @@ def _packed(terms: Sequence[str]) -> dict[str, NDArray[Any]]:
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     return {"terms.utf8": np.frombuffer(b"".join(encoded), np.uint8), "term_starts.i64": starts}
+
+
+class Term(NamedTuple):
+    """A word of a query as a segment has it: where its pairs lie, and what each of them counts."""
+
+    pairs: slice
+    weight: float
 
 
 class Bm25:
@@ -109,7 +226,8 @@ class Bm25:
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
-        self._count = count
+        self.count = count
+        self._kept = threading.local()
         arrays = [_read(folder / name, kind) for name, kind in _ARRAYS.items()]
         self._weights, self._rows, self._starts, self._terms, self._term_starts = arrays
         if not (
@@ -121,32 +239,79 @@ class Bm25:
                 f"{folder}: its files do not fit together; restore them or build the index again"
             )
 
-    def search(self, queries: Sequence[str], k: int) -> Ranking:
-        """The k best documents for each query, k from 1 to count; none without any of its terms."""
+    def search(self, queries: Sequence[Sequence[Term]], k: int, allowed: Allowed = None) -> Ranking:
+        """The k best documents for each query; those without any of its terms are not found.
+
+        queries: as `weigh` gives them for this segment. allowed: bool (count,), the only rows that count.
+        """
         ranking = empty_ranking(len(queries), k)
-        for query, text in enumerate(queries):
-            scores = self.scores(text)
-            found = np.flatnonzero(scores)
-            chosen = found[best(scores[found], k)]
-            ranking.scores[query, : len(chosen)] = scores[chosen]
-            ranking.rows[query, : len(chosen)] = chosen
+        for query, terms in enumerate(queries):
+            with self._reading():
+                rows, scores = self._best(terms, k, allowed)
+            ranking.scores[query, : len(rows)] = scores
+            ranking.rows[query, : len(rows)] = rows
         return ranking
 
-    def scores(self, query: str) -> NDArray[np.float32]:
-        """Every document's score, float32 (count,); 0 where no term of the query occurs."""
-        scores = np.zeros(self._count, np.float32)
+    def _best(
+        self, terms: Sequence[Term], k: int, allowed: Allowed
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Rows and scores of the k best.
+
+        Rare terms come first. A tf part is below 1, so the weights of the terms that are left bound what
+        they can add: once that is less than the k-th best score so far, no new document can be among the
+        best (MaxScore; Turtle and Flood 1995), and the common terms are looked up for the few candidates
+        only.
+        """
+        ordered = sorted(terms, key=lambda term: -term.weight)
+        bounds = [*np.cumsum([term.weight * _ROUNDING for term in reversed(ordered)])[::-1].tolist(), 0.0]
+        # All zero, kept from the last search of this thread; lost if this one fails half way.
+        sums = self._kept.__dict__.pop("sums", None)
+        sums = np.zeros(self.count, np.float32) if sums is None else sums
+        found = np.empty(0, np.int32)
+        least, done = -math.inf, 0
+        for pairs, weight in ordered:
+            if len(found) >= k and pairs.stop - pairs.start > len(found):
+                least = float(np.partition(sums[found], len(found) - k)[len(found) - k])
+                if bounds[done] < least:
+                    break
+            rows, gains = self._rows[pairs], self._weights[pairs] * np.float32(weight)
+            if allowed is not None:
+                rows, gains = rows[allowed[rows]], gains[allowed[rows]]
+            found = np.concatenate((found, rows[sums[rows] == 0]))
+            sums[rows] += gains
+            done += 1
+        hopeful = found[sums[found] + bounds[done] >= least]
+        hopeful.sort()
+        scores = sums[hopeful]
+        sums[found] = 0
+        self._kept.sums = sums
+        for pairs, weight in ordered[done:]:
+            rows = self._rows[pairs]
+            at = np.minimum(np.searchsorted(rows, hopeful), len(rows) - 1)
+            hits = rows[at] == hopeful
+            scores[hits] += self._weights[pairs][at[hits]] * np.float32(weight)
+        chosen = best(scores, k)
+        return hopeful[chosen], scores[chosen]
+
+    def pairs(self, term: str) -> slice:
+        """Where the pairs of a term lie; empty if no document has it."""
+        with self._reading():
+            number = self._number(term)
+            if number is None:
+                return slice(0, 0)
+            start, stop = int(self._starts[number]), int(self._starts[number + 1])
+            if not 0 <= start <= stop <= min(start + self.count, len(self._rows)):
+                raise ValueError("a term with impossible pairs")
+            return slice(start, stop)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         try:
-            for term, times in Counter(lexical_tokens(query)).items():
-                number = self._number(term)
-                if number is None:
-                    continue
-                part = slice(int(self._starts[number]), int(self._starts[number + 1]))
-                scores[self._rows[part]] += self._weights[part] * np.float32(times)
+            yield
         except (IndexError, ValueError) as error:
             raise CorruptError(
                 f"{self._folder}: damaged; restore its files or build the index again"
             ) from error
-        return scores
 
     def _number(self, term: str) -> int | None:
         """Bisection: UTF-8 sorts as its code points do."""
@@ -159,6 +324,20 @@ class Bm25:
                 return middle
             low, high = (middle + 1, high) if found < wanted else (low, middle)
         return None
+
+
+def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
+    """The query's terms as each segment has them, weighed by idf over all of the segments."""
+    total = sum(segment.count for segment in segments)
+    found: list[list[Term]] = [[] for _ in segments]
+    for term, times in Counter(lexical_tokens(query)).items():
+        places = [segment.pairs(term) for segment in segments]
+        df = sum(place.stop - place.start for place in places)
+        weight = times * math.log(1 + (total - df + 0.5) / (df + 0.5))
+        for terms, place in zip(found, places, strict=True):
+            if place.stop > place.start:
+                terms.append(Term(place, weight))
+    return found
 
 
 def _read(path: Path, kind: str) -> NDArray[Any]:

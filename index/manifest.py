@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any
 
-from index.documents import Scalar
 from index.errors import CorruptError, FormatVersionError
+from index.filters import Scalar
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -34,22 +34,34 @@ class FileEntry:
 class SegmentEntry:
     """A part of the corpus that was written at once. Its rows follow those of the segments before it.
 
-    name: its folder. faiss: the FAISS description of its vectors, such as "Flat". parameters: what a search
-    sets on the FAISS index. bm25: k1, b and the version of the tokeniser.
+    name: its folder. documents: its rows; deleted: how many of them are gone. faiss: the FAISS description of
+    its vectors, such as "Flat". parameters: what a search sets on the FAISS index. bm25: k1, b and the
+    version of the tokeniser. words: how many that found in the documents. tried: what tuning measured, one
+    mapping a candidate.
     """
 
     name: str
     documents: int
+    deleted: int
     faiss: str
     parameters: Mapping[str, Scalar]
     bm25: Mapping[str, Scalar]
+    words: int
+    tried: tuple[Mapping[str, Scalar], ...] = ()
+
+    @property
+    def live(self) -> int:
+        """Documents that a search can find."""
+        return self.documents - self.deleted
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A generation. documents: how many; created: UTC, ISO 8601; source: fingerprint of the corpus.
+    """A generation. documents: how many a search can find; created: UTC, ISO 8601; source: fingerprint of
+    the corpus it was built from.
 
-    recall: measured against exact search, by name; empty while every segment is exact. files: by path
+    goal: what tuning was asked for, by name. recall: measured against exact search, by name; empty while
+    every segment is exact. files: by path
     relative to the generation, "/" between folders.
     """
 
@@ -61,6 +73,7 @@ class Manifest:
     model_fingerprint: str
     source: str
     segments: tuple[SegmentEntry, ...]
+    goal: Mapping[str, Scalar] = field(default_factory=dict)
     recall: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, FileEntry] = field(default_factory=dict)
 
@@ -95,9 +108,6 @@ class Manifest:
 
 def _manifest(content: object) -> Manifest:
     values = _values(Manifest, content)
-    segments = values["segments"]
-    if not isinstance(segments, list):
-        raise ValueError("segments is not a list")
     files = _mapping("files", values["files"])
     recall = _mapping("recall", values["recall"])
     if not all(type(value) in (int, float) for value in recall.values()):
@@ -110,11 +120,12 @@ def _manifest(content: object) -> Manifest:
         dimension=_count("dimension", values["dimension"]),
         model_fingerprint=_text("model_fingerprint", values["model_fingerprint"]),
         source=_text("source", values["source"]),
-        segments=tuple(_segment(segment) for segment in segments),
+        segments=tuple(_segment(segment) for segment in _list("segments", values["segments"])),
+        goal=_scalars("goal", values["goal"]),
         recall={name: float(value) for name, value in recall.items()},
         files={check_relative(name): _file(entry) for name, entry in files.items()},
     )
-    if manifest.documents != sum(segment.documents for segment in manifest.segments):
+    if manifest.documents != sum(segment.live for segment in manifest.segments):
         raise ValueError("the segments' documents do not add up")
     return manifest
 
@@ -124,12 +135,18 @@ def _segment(content: object) -> SegmentEntry:
     name = _text("segment name", values["name"])
     if not re.fullmatch(r"segment-[0-9]{6}", name):
         raise ValueError(f"{name!r} is no segment name")
+    documents, deleted = (_count(key, values[key]) for key in ("documents", "deleted"))
+    if deleted > documents:
+        raise ValueError(f"{name} has fewer documents than were deleted")
     return SegmentEntry(
         name=name,
-        documents=_count("documents", values["documents"]),
+        documents=documents,
+        deleted=deleted,
         faiss=_text("faiss", values["faiss"]),
         parameters=_scalars("parameters", values["parameters"]),
         bm25=_scalars("bm25", values["bm25"]),
+        words=_count("words", values["words"]),
+        tried=tuple(_scalars("tried", entry) for entry in _list("tried", values["tried"])),
     )
 
 
@@ -160,6 +177,12 @@ def _values(kind: type[Any], content: object) -> Mapping[str, Any]:
 def _mapping(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{name} is not an object")
+    return value
+
+
+def _list(name: str, value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} is not a list")
     return value
 
 

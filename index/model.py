@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from index.errors import InputError
-from index.files import is_regular, list_files, storing, sync_file, sync_folder
+from index.files import is_regular, list_files, share, storing, sync_file, sync_folder
 
 # What lies in a model folder and is no part of the model.
 _APART = (".", "report/")
@@ -42,6 +42,14 @@ def copy_model(model: Path, target: Path) -> None:
             sync_file(path)
         for folder in {(target / name).parent for name in names}:
             sync_folder(folder)
+
+
+def share_model(model: Path, target: Path) -> None:
+    """Make a stored model part of another folder, by hard links.
+
+    Raises what `fingerprint` does, StorageError.
+    """
+    share(model, target, _files(model))
 
 
 def _files(model: Path) -> list[str]:

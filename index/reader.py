@@ -17,13 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.check import file_problems, verify
-from index.dense import search_exact
 from index.documents import Document
 from index.errors import CorruptError, InputError
+from index.filters import Condition
 from index.folder import Pointer, hold, read_current, read_manifest
+from index.lexical import weigh
 from index.manifest import Manifest
 from index.ranking import Ranking, empty_ranking, merge
-from index.segment import Segment
+from index.segment import Mask, Segment
+
+# Filters whose rows are remembered, one byte a document each.
+_FILTERS_KEPT = 8
 
 __all__ = ["Index", "Ranking", "verify"]
 
@@ -31,8 +35,8 @@ __all__ = ["Index", "Ranking", "verify"]
 class Index:
     """One generation, kept whole until it is closed, whatever is published meanwhile; safe for threads.
 
-    manifest: what was published. count: documents; their rows are 0 to count - 1. model_folder: the model
-    inside.
+    manifest: what was published. count: documents that a search can find. model_folder: the model inside.
+    Rows number the documents of all segments from 0, those of deleted ones included.
     """
 
     def __init__(
@@ -44,9 +48,10 @@ class Index:
         self.dimension = manifest.dimension
         self.generation = manifest.generation
         self.model_folder = generation / "model"
-        self._segments = tuple(segments)
+        self.segments = tuple(segments)
         self._offsets = [0, *accumulate(segment.count for segment in segments)][:-1]
         self._opened = opened
+        self._filters: dict[tuple[Condition, ...], list[Mask]] = {}
 
     @classmethod
     def open(cls, folder: Path, *, checksums: bool = False) -> Index:
@@ -63,48 +68,79 @@ class Index:
                 if pointer == before:  # otherwise a writer has published and swept between our two looks
                     raise
 
-    def search_dense(self, queries: NDArray[np.float32], k: int) -> Ranking:
-        """The nearest documents of unit vectors, float32 (n, dimension), by inner product.
+    def search_dense(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Sequence[Condition] = (),
+        *,
+        model: str | None = None,
+    ) -> Ranking:
+        """The nearest documents of unit vectors, float32 (n, dimension), by inner product, among those whose
+        metadata meets all conditions.
 
-        (n, min(k, count)) results. Raises InputError for another shape, NaN or a k below 1.
+        (n, min(k, count)) results. Raises InputError for another shape, NaN, a k below 1, a field that no
+        document has, and for vectors of another model, if `model` tells the fingerprint of theirs.
         """
-        return self.search_exact(queries, k)
+        if model is not None and model != self.manifest.model_fingerprint:
+            raise InputError("the queries were encoded by another model than the index; build it again")
+        return self.search_exact(queries, k, where)
 
-    def search_exact(self, queries: NDArray[np.float32], k: int) -> Ranking:
+    def search_exact(self, queries: NDArray[np.float32], k: int, where: Sequence[Condition] = ()) -> Ranking:
         """`search_dense` by comparing with every stored vector: the truth for the recall of other indexes."""
-        wanted = np.ascontiguousarray(queries, np.float32)
-        if wanted.ndim != 2 or wanted.shape[1] != self.dimension:
-            raise InputError(f"queries must have the shape (n, {self.dimension}), not {wanted.shape}")
-        if not np.isfinite(wanted).all():
-            raise InputError("a query vector is not finite; check the model")
-        return self._search(k, len(wanted), lambda segment, k: search_exact(segment.vectors, wanted, k))
+        wanted = self._checked(queries)
+        return self._search(
+            k, len(wanted), where, lambda at, k, mask: self.segments[at].search_exact(wanted, k, mask)
+        )
 
-    def search_lexical(self, queries: Sequence[str], k: int) -> Ranking:
-        """The best documents by BM25; those that share no term with the query are left out (row -1).
+    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Condition] = ()) -> Ranking:
+        """The best documents by BM25, among those whose metadata meets all conditions; those that share no
+        term with the query are left out (row -1).
 
-        (n, min(k, count)) results. Raises InputError for a k below 1.
+        (n, min(k, count)) results. Raises InputError for a k below 1 and a field that no document has.
         """
-        return self._search(k, len(queries), lambda segment, k: segment.lexical.search(queries, k))
+        parts = [segment.lexical for segment in self.segments]
+        weighed = list(zip(*(weigh(parts, query) for query in queries), strict=True))
+        return self._search(
+            k, len(queries), where, lambda at, k, mask: self.segments[at].search_lexical(weighed[at], k, mask)
+        )
 
     def documents(self, rows: Sequence[int]) -> list[Document]:
-        """The documents of these rows, in their order. Raises IndexError for a row outside the index."""
+        """The documents of these rows, in their order. Raises IndexError for a row that no document has."""
         found: dict[int, Document] = {}
-        for segment, offset in zip(self._segments, self._offsets, strict=True):
+        for segment, offset in zip(self.segments, self._offsets, strict=True):
             inside = [row for row in rows if offset <= row < offset + segment.count]
             local = segment.documents.documents([row - offset for row in inside])
             found.update(zip(inside, local, strict=True))
         missing = [row for row in rows if row not in found]
         if missing:
-            raise IndexError(f"row {missing[0]} is not in the index, which has {self.count} documents")
+            raise IndexError(f"row {missing[0]} is not in the index")
         return [found[row] for row in rows]
 
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """The row of the document with this id, if there is one."""
-        for segment, offset in zip(self._segments, self._offsets, strict=True):
-            row = segment.documents.row_of(id)
-            if row is not None:
+        for segment, offset in zip(self.segments, self._offsets, strict=True):
+            for row in segment.rows_of([id]).values():
                 return row + offset
         return None
+
+    def rows(self) -> NDArray[np.int64]:
+        """The rows of all documents that a search can find, ascending."""
+        return np.concatenate(
+            [np.empty(0, np.int64)]
+            + [
+                offset + (np.arange(segment.count) if segment.live is None else np.flatnonzero(segment.live))
+                for segment, offset in zip(self.segments, self._offsets, strict=True)
+            ]
+        )
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The stored vectors of these rows, float32 (n, dimension)."""
+        found = np.empty((len(rows), self.dimension), np.float32)
+        for segment, offset in zip(self.segments, self._offsets, strict=True):
+            inside = (rows >= offset) & (rows < offset + segment.count)
+            found[inside] = segment.vectors.take(rows[inside] - offset)
+        return found
 
     def close(self) -> None:
         """Let go of the generation; again is harmless."""
@@ -118,14 +154,54 @@ class Index:
     ) -> None:
         self.close()
 
-    def _search(self, k: int, queries: int, search: Callable[[Segment, int], Ranking]) -> Ranking:
+    def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        wanted = np.ascontiguousarray(queries, np.float32)
+        if wanted.ndim != 2 or wanted.shape[1] != self.dimension:
+            raise InputError(f"queries must have the shape (n, {self.dimension}), not {wanted.shape}")
+        if not np.isfinite(wanted).all():
+            raise InputError("a query vector is not finite; check the model")
+        return wanted
+
+    def _search(
+        self,
+        k: int,
+        queries: int,
+        where: Sequence[Condition],
+        search: Callable[[int, int, Mask | None], Ranking],
+    ) -> Ranking:
+        """Search every segment, given its number, and merge what they find."""
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
         k = min(k, self.count)
-        if not queries:
-            return empty_ranking(0, k)
-        parts = [search(segment, min(k, segment.count)) for segment in self._segments]
+        masks = self._masks(tuple(where)) if where else [None] * len(self.segments)
+        if not queries or not k:
+            return empty_ranking(queries, k)
+        parts = [
+            search(number, min(k, segment.entry.live), mask)
+            for number, (segment, mask) in enumerate(zip(self.segments, masks, strict=True))
+        ]
         return parts[0] if len(parts) == 1 else merge(parts, self._offsets, k)
+
+    def _masks(self, where: tuple[Condition, ...]) -> list[Mask]:
+        """Which rows of each segment meet all conditions; the last few filters are remembered."""
+        masks = self._filters.pop(where, None)
+        if masks is None:
+            for condition in where:
+                self._check_field(condition.name)
+            masks = [
+                np.logical_and.reduce([segment.documents.matching(condition) for condition in where])
+                for segment in self.segments
+            ]
+        self._filters[where] = masks
+        while len(self._filters) > _FILTERS_KEPT:
+            self._filters.pop(next(iter(self._filters)), None)
+        return masks
+
+    def _check_field(self, name: str) -> None:
+        known = set().union(*(segment.documents.fields() for segment in self.segments))
+        if name not in known:
+            others = f"they have {', '.join(sorted(known)[:8])}" if known else "they have none"
+            raise InputError(f"no document has a field {name!r}; {others}")
 
 
 def _open(folder: Path, pointer: Pointer, checksums: bool) -> Index:

@@ -1,31 +1,38 @@
-"""A segment: documents that were written at once, with their vectors and their words.
+"""A segment: documents that were written at once, with their vectors and their words, and which are gone.
 
-    vectors.faiss  documents.sqlite  lexical/
+    vectors.faiss  documents.sqlite  lexical/  deleted.i32
 
-Rows count from 0 within a segment. Once written, its files never change.
+Rows count from 0 within a segment. Once written, its files never change; a later generation shares them by
+hard links and has only its own deleted.i32, the rows that no search may find, ascending.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense import read_flat, write_flat
+from index.dense import StoredVectors, search_exact, write_vectors
 from index.documents import DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
-from index.files import storing
-from index.lexical import BM25_SETTINGS, Bm25, write_bm25
+from index.files import list_files, share, storing, sync_file
+from index.lexical import BM25_SETTINGS, Bm25, Lengths, Term, write_bm25
 from index.manifest import SegmentEntry
+from index.ranking import Ranking
 
 FLAT = "Flat"
 
 _VECTORS = "vectors.faiss"
 _DOCUMENTS = "documents.sqlite"
 _LEXICAL = "lexical"
+DELETED = "deleted.i32"
 _REPORT_EVERY = 1000
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 def write_segment(
@@ -33,22 +40,24 @@ def write_segment(
     documents: DocumentWriter,
     vectors: Path,
     dimension: int,
+    others: Lengths,
     report: Callable[[str, int, int], None],
 ) -> SegmentEntry:
     """Write a segment's files into a new folder; durable but for the folder's own entries.
 
-    vectors: file of raw float32 rows, at least as many as there are documents. Raises StorageError.
+    vectors: file of raw float16 rows, at least as many as there are documents. others: the lengths of the
+    documents in the index's other segments. Raises StorageError.
     """
     count = documents.count
     with storing(folder):
         folder.mkdir()
     report("vectors", 0, count)
-    write_flat(folder / _VECTORS, vectors, count, dimension)
+    write_vectors(folder / _VECTORS, vectors, count, dimension)
     report("vectors", count, count)
     documents.copy_to(folder / _DOCUMENTS)
-    write_bm25(folder / _LEXICAL, _texts(documents, report))
+    own = write_bm25(folder / _LEXICAL, _texts(documents, report), others)
     report("words", count, count)
-    return SegmentEntry(folder.name, count, FLAT, {}, BM25_SETTINGS)
+    return SegmentEntry(folder.name, count, 0, FLAT, {}, BM25_SETTINGS, own.tokens)
 
 
 def _texts(documents: DocumentWriter, report: Callable[[str, int, int], None]) -> Iterator[str]:
@@ -58,8 +67,25 @@ def _texts(documents: DocumentWriter, report: Callable[[str, int, int], None]) -
         yield f"{document.title} {document.text}"
 
 
+def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows) -> SegmentEntry:
+    """Make the same segment part of another generation, without the deleted rows (ascending, all of them).
+
+    Its files become hard links, or copies on a file system that has none. Raises StorageError.
+    """
+    share(source, target, [name for name in list_files(source) if name != DELETED])
+    if len(deleted):
+        path = target / DELETED
+        with storing(path):
+            path.write_bytes(deleted.astype("<i4").tobytes())
+            sync_file(path)
+    return replace(entry, deleted=len(deleted))
+
+
 class Segment:
-    """An open segment. vectors: float32 (count, dimension), memory-mapped, in the order of rows."""
+    """An open segment.
+
+    count: its rows, deleted ones included; live: bool (count,), those not deleted, None where all are.
+    """
 
     def __init__(self, folder: Path, entry: SegmentEntry, dimension: int) -> None:
         """Open every file now: what is open outlives its name. Raises CorruptError, FormatVersionError."""
@@ -67,8 +93,11 @@ class Segment:
             raise FormatVersionError(
                 f"{folder}: written by a version this program does not read; build again"
             )
+        self.folder = folder
+        self.entry = entry
         self.count = entry.documents
-        self.vectors: NDArray[np.float32] = read_flat(folder / _VECTORS, self.count, dimension)
+        self.live = _live(folder / DELETED, entry)
+        self.vectors = StoredVectors(folder / _VECTORS, self.count, dimension)
         self.lexical = Bm25(folder / _LEXICAL, self.count)
         self.documents = DocumentReader(folder / _DOCUMENTS)
         if self.documents.count != self.count:
@@ -77,6 +106,44 @@ class Segment:
                 f"{folder / _DOCUMENTS}: does not hold {self.count} documents; restore it or build again"
             )
 
+    def search_exact(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
+        """The k best by inner product, of the live rows where `where`, bool (count,), holds."""
+        return search_exact(self.vectors, queries, k, self.allowed(where))
+
+    def search_lexical(self, queries: list[list[Term]], k: int, where: Mask | None) -> Ranking:
+        """The k best by BM25, of the live rows where `where`, bool (count,), holds."""
+        return self.lexical.search(queries, k, self.allowed(where))
+
+    def allowed(self, where: Mask | None) -> Mask | None:
+        """The live rows among those of a filter; None for all rows."""
+        if where is None or self.live is None:
+            return self.live if where is None else where
+        return where & self.live
+
+    def rows_of(self, ids: list[str]) -> dict[str, int]:
+        """The rows of the live documents with these ids."""
+        found = self.documents.rows_of(ids)
+        return {name: row for name, row in found.items() if self.live is None or self.live[row]}
+
+    def deleted(self) -> Rows:
+        """The rows of deleted documents, ascending."""
+        return np.empty(0, np.int64) if self.live is None else np.flatnonzero(~self.live)
+
     def close(self) -> None:
         """Close the files; maps go with their last use."""
         self.documents.close()
+
+
+def _live(path: Path, entry: SegmentEntry) -> Mask | None:
+    if not entry.deleted:
+        return None
+    try:
+        rows = np.frombuffer(path.read_bytes(), "<i4")
+    except (OSError, ValueError) as error:
+        raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
+    live = np.ones(entry.documents, bool)
+    if len(rows) == entry.deleted and rows.min() >= 0 and rows.max() < len(live):
+        live[rows] = False
+    if np.count_nonzero(~live) != entry.deleted:
+        raise CorruptError(f"{path}: damaged; restore the file or build the index again")
+    return live

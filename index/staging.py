@@ -3,7 +3,7 @@
 staging.json      what is being built, of which model and corpus; written when the rest is in place
 model/            the model, copied
 documents.sqlite  its number of rows says how much of the build is done
-vectors.f32       raw rows; what lies beyond that number was not acknowledged and is overwritten
+vectors.f16       raw rows; what lies beyond that number was not acknowledged and is overwritten
 generation/       the generation while it is put together
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.dense import to_halves
 from index.documents import Document, DocumentWriter
 from index.errors import CorruptError, InputError
 from index.files import storing, sync_folder, write_atomically
@@ -30,11 +31,15 @@ _DESCRIPTION = "staging.json"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a build is of. A build goes on only where the plan is the same."""
+    """What a build is of. A build goes on only where the plan is the same.
+
+    base: the generation that documents are added to; empty for a build from nothing.
+    """
 
     model_fingerprint: str
     source: str
     dimension: int
+    base: str = ""
     format_version: int = FORMAT_VERSION
 
 
@@ -46,7 +51,7 @@ class Staging:
         self.folder = folder
         self.plan = plan
         self.model = folder / "model"
-        self.vectors = folder / "vectors.f32"
+        self.vectors = folder / "vectors.f16"
         self.documents = DocumentWriter(folder / "documents.sqlite")
         with storing(self.vectors):
             self._file = self.vectors.open("r+b" if self.vectors.exists() else "w+b", buffering=0)
@@ -92,20 +97,27 @@ class Staging:
 
     @property
     def _row_bytes(self) -> int:
-        return self.plan.dimension * 4
+        return self.plan.dimension * 2
 
     def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
         """Store documents and vectors, float32 (n, dimension): all or none, on the disk on return.
 
         Raises InputError for a duplicate id, StorageError.
         """
-        data = memoryview(np.ascontiguousarray(vectors, "<f4").data).cast("B")
+        data = memoryview(to_halves(vectors).data).cast("B")
         with storing(self.vectors):
             self._file.seek(self.count * self._row_bytes)
             while data:
                 data = data[self._file.write(data) or 0 :]
             os.fsync(self._file.fileno())
         self.documents.append(documents)
+
+    def seal(self) -> None:
+        """From here on a resume would not find what it left: begin anew after a kill. Raises StorageError."""
+        path = self.folder / _DESCRIPTION
+        with storing(path):
+            path.unlink(missing_ok=True)
+            sync_folder(self.folder)
 
     def close(self) -> None:
         """Close the files, leaving them in place; again is harmless."""

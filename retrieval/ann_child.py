@@ -63,8 +63,9 @@ def _opened(folder: Path) -> Built:
     from index.reader import Index
 
     opened = Index.open(folder)
+    live = opened.rows()
     return Built(
-        lambda queries, k: opened.search_dense(queries, k).rows,
+        lambda queries, k: np.searchsorted(live, opened.search_dense(queries, k).rows),
         "",
         lambda value: None,
         (0,),

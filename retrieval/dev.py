@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from index.documents import Document
-from index.lexical import Bm25, write_bm25
+from index.lexical import Bm25, weigh, write_bm25
 from index.ranking import Ranking
 from retrieval.evaluate import evaluate_run
 from retrieval.fusion import fuse
@@ -47,7 +47,8 @@ def best_share(model: TwoTower, source: Source) -> float:
         write_bm25(Path(folder) / "bm25", (f"{document.title} {document.text}" for document in documents))
         queries = [source.queries[name] for name in source.dev]
         bm25 = Bm25(Path(folder) / "bm25", len(documents))
-        lexical = bm25.search(queries, min(_FUSION_DEPTH, len(documents)))
+        weighed = [weigh([bm25], query)[0] for query in queries]
+        lexical = bm25.search(weighed, min(_FUSION_DEPTH, len(documents)))
     measure = "nDCG@10"
     fused = [fuse(dense, lexical, 10, share) for share in _SHARES]
     reached = [_measure(source, documents, ranking, [measure])[measure] for ranking in fused]

@@ -168,7 +168,7 @@ def damage(folder: Path, kind: str) -> None:
     elif kind == "description":
         (folder / "staging.json").write_text("{")
     elif kind == "vectors":
-        os.truncate(folder / "vectors.f32", 100)
+        os.truncate(folder / "vectors.f16", 100)
     elif kind == "documents":
         (folder / "documents.sqlite").write_bytes(b"x" * 5000)
     else:

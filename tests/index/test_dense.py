@@ -5,99 +5,138 @@ import numpy as np
 import pytest
 
 from index import dense
-from index.dense import all_scores, read_flat, search_exact, write_flat
+from index.dense import StoredVectors, all_scores, search_exact, to_halves, write_vectors
 from index.errors import CorruptError
+from index.ranking import best
 
 
 @pytest.fixture
 def vectors() -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((300, 12)).astype(np.float32)
+    rows = np.random.default_rng(0).standard_normal((300, 12)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def store(folder: Path, vectors: np.ndarray) -> Path:
+    (folder / "raw").write_bytes(to_halves(vectors).tobytes() + b"not acknowledged")
+    write_vectors(folder / "vectors.faiss", folder / "raw", *vectors.shape)
+    return folder / "vectors.faiss"
 
 
 @pytest.fixture
 def stored(tmp_path: Path, vectors: np.ndarray) -> Path:
-    (tmp_path / "raw").write_bytes(vectors.tobytes() + b"not acknowledged")
-    write_flat(tmp_path / "vectors.faiss", tmp_path / "raw", 300, 12)
-    return tmp_path / "vectors.faiss"
+    return store(tmp_path, vectors)
+
+
+def opened(folder: Path, rows: list[list[float]]) -> StoredVectors:
+    array = np.array(rows, np.float32)
+    return StoredVectors(store(folder, array), *array.shape)
 
 
 def test_file_is_byte_for_byte_what_faiss_writes(stored: Path, vectors: np.ndarray):
-    index = faiss.IndexFlatIP(12)
+    index = faiss.IndexScalarQuantizer(12, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
     index.add(vectors)
     assert stored.read_bytes() == faiss.serialize_index(index).tobytes()
     assert faiss.read_index(str(stored)).ntotal == 300
 
 
-def test_vectors_come_back_as_they_were(stored: Path, vectors: np.ndarray):
-    assert np.array_equal(read_flat(stored, 300, 12), vectors)
+def test_vectors_come_back_as_halves(stored: Path, vectors: np.ndarray):
+    read = StoredVectors(stored, 300, 12)
+    halves = vectors.astype(np.float16).astype(np.float32)
+    assert len(read) == 300
+    assert np.array_equal(read.take(np.array([299, 0, 7, 7])), halves[[299, 0, 7, 7]])
+    blocks = list(read.blocks())
+    assert [start for start, _ in blocks] == list(range(0, 300, len(blocks[0][1])))
+    assert np.array_equal(np.concatenate([block for _, block in blocks]), halves)
 
 
-def test_search_worked_by_hand():
-    rows = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
-    ranking = search_exact(rows, np.array([[0, 1]], np.float32), 2)
+def test_every_finite_half_is_read_as_the_number_it_is(tmp_path: Path):
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    (tmp_path / "raw").write_bytes(finite.tobytes())
+    write_vectors(tmp_path / "vectors.faiss", tmp_path / "raw", len(finite), 1)
+    read = StoredVectors(tmp_path / "vectors.faiss", len(finite), 1).take(np.arange(len(finite)))
+    assert np.array_equal(read[:, 0], finite.astype(np.float32))
+
+
+def test_search_worked_by_hand(tmp_path: Path):
+    ranking = search_exact(opened(tmp_path, [[1, 0], [0, 1], [0.5, 0.75]]), np.array([[0, 1]], np.float32), 2)
     assert ranking.rows.tolist() == [[1, 2]]
-    assert ranking.scores.tolist() == [[1.0, np.float32(0.8)]]
+    assert ranking.scores.tolist() == [[1.0, 0.75]]
 
 
 @pytest.mark.parametrize("queries", [1, 2, 100])
-def test_search_agrees_with_faiss(
-    stored: Path, vectors: np.ndarray, queries: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_search_agrees_with_faiss(stored: Path, queries: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dense, "_ROWS_AT_ONCE", 77)  # several blocks, the last one short
     monkeypatch.setattr(dense, "_SCORES_AT_ONCE", 10 * 300)
     wanted = np.random.default_rng(1).standard_normal((queries, 12)).astype(np.float32)
     scores, rows = faiss.read_index(str(stored)).search(wanted, 20)
-    found = search_exact(read_flat(stored, 300, 12), wanted, 20)
+    found = search_exact(StoredVectors(stored, 300, 12), wanted, 20)
     assert np.array_equal(found.rows, rows)
     assert found.scores == pytest.approx(scores, abs=1e-5)
     assert found.scores.dtype == np.float32
     assert found.rows.dtype == np.int64
 
 
-def test_equal_vectors_come_in_the_order_of_rows():
-    rows = np.ones((50, 3), np.float32)
-    assert search_exact(rows, np.ones((2, 3), np.float32), 4).rows.tolist() == [[0, 1, 2, 3]] * 2
+@pytest.mark.parametrize("share", [0.9, 0.1, 0.01, 0.0])
+@pytest.mark.parametrize("queries", [1, 3])
+def test_only_allowed_rows_are_found_and_all_of_the_best(
+    stored: Path, vectors: np.ndarray, share: float, queries: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dense, "_ROWS_AT_ONCE", 16)
+    read = StoredVectors(stored, 300, 12)
+    allowed = np.random.default_rng(3).random(300) < share
+    found = search_exact(read, vectors[:queries], 10, allowed)
+    rows = np.flatnonzero(allowed)
+    for query in range(queries):
+        expected = rows[best(all_scores(read, vectors[:queries])[query][rows], 10)]
+        assert found.rows[query].tolist() == expected.tolist() + [-1] * (10 - len(expected))
+        assert np.all(np.isfinite(found.scores[query]) == (found.rows[query] >= 0))
 
 
-def test_scores_of_one_query_and_of_many_agree(vectors: np.ndarray):
-    assert all_scores(vectors, vectors[:5])[3] == pytest.approx(
-        all_scores(vectors, vectors[3:4])[0], abs=1e-5
-    )
+def test_equal_vectors_come_in_the_order_of_rows(tmp_path: Path):
+    rows = opened(tmp_path, [[0.5, 0.5]] * 50)
+    assert search_exact(rows, np.ones((2, 2), np.float32), 4).rows.tolist() == [[0, 1, 2, 3]] * 2
+
+
+def test_scores_of_one_query_and_of_many_agree(stored: Path, vectors: np.ndarray):
+    read = StoredVectors(stored, 300, 12)
+    assert all_scores(read, vectors[:5])[3] == pytest.approx(all_scores(read, vectors[3:4])[0], abs=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 299, 301])
 def test_another_count_than_published_is_refused(stored: Path, count: int):
     with pytest.raises(CorruptError, match="does not hold"):
-        read_flat(stored, count, 12)
+        StoredVectors(stored, count, 12)
 
 
 def test_another_dimension_of_the_same_size_is_refused(stored: Path):
     with pytest.raises(CorruptError, match="does not hold"):
-        read_flat(stored, 600, 6)
+        StoredVectors(stored, 600, 6)
 
 
-@pytest.mark.parametrize("at", range(0, 45, 4))
+@pytest.mark.parametrize("at", range(0, 81, 4))
 def test_flipped_byte_in_the_header_is_refused(stored: Path, at: int):
     data = bytearray(stored.read_bytes())
     data[at] ^= 0x10
     stored.write_bytes(data)
     with pytest.raises(CorruptError):
-        read_flat(stored, 300, 12)
+        StoredVectors(stored, 300, 12)
 
 
-@pytest.mark.parametrize("size", [0, 10, 45, 46, 300 * 48 + 44, 300 * 48 + 46])
+@pytest.mark.parametrize("size", [0, 10, 81, 82, 300 * 24 + 80, 300 * 24 + 82])
 def test_file_of_another_size_is_refused(stored: Path, size: int):
     stored.write_bytes(stored.read_bytes().ljust(size, b"\0")[:size])
     with pytest.raises(CorruptError):
-        read_flat(stored, 300, 12)
+        StoredVectors(stored, 300, 12)
 
 
 def test_missing_file_is_corruption(tmp_path: Path):
     with pytest.raises(CorruptError, match="cannot be read"):
-        read_flat(tmp_path / "none", 1, 1)
+        StoredVectors(tmp_path / "none", 1, 1)
 
 
 def test_raw_file_that_ends_early_is_not_published(tmp_path: Path):
-    (tmp_path / "raw").write_bytes(b"\0" * 40)
+    (tmp_path / "raw").write_bytes(b"\0" * 20)
     with pytest.raises(CorruptError, match="ends early"):
-        write_flat(tmp_path / "vectors.faiss", tmp_path / "raw", 11, 1)
+        write_vectors(tmp_path / "vectors.faiss", tmp_path / "raw", 11, 1)

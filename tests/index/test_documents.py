@@ -37,7 +37,7 @@ def test_documents_come_back_by_row_in_the_order_asked_for(writer: DocumentWrite
     reader = published(writer, tmp_path / "documents.sqlite")
     assert reader.count == 3
     assert reader.documents([2, 0, 2]) == [documents[2], documents[0], documents[2]]
-    assert [reader.row_of(name) for name in ("ü/1", "2", "4", "\ud800")] == [0, 1, None, None]
+    assert reader.rows_of(["ü/1", "2", "4", "\ud800"]) == {"ü/1": 0, "2": 1}
 
 
 def test_thousands_of_rows_are_found_at_once(writer: DocumentWriter, tmp_path: Path):
@@ -134,7 +134,7 @@ def test_threads_may_share_a_reader(writer: DocumentWriter, tmp_path: Path):
 
     def read() -> None:
         found.extend(
-            reader.documents([row]) == [documents[row]] and reader.row_of(f"d{row}") == row
+            reader.documents([row]) == [documents[row]] and reader.rows_of([f"d{row}"]) == {f"d{row}": row}
             for row in range(100)
         )
 

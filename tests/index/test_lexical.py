@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index import lexical as lexical_module
 from index.errors import CorruptError
-from index.lexical import K1, B, Bm25, lexical_tokens, write_bm25
+from index.lexical import K1, B, Bm25, Lengths, lexical_tokens, weigh, write_bm25
+from index.ranking import Ranking
 
 TEXTS = ["apple pie apple", "banana split", "apple banana cherry cherry", "", "苹果馅饼 recipe"]
 
@@ -17,6 +19,20 @@ TEXTS = ["apple pie apple", "banana split", "apple banana cherry cherry", "", "�
 def lexical(tmp_path: Path) -> Bm25:
     write_bm25(tmp_path / "lexical", TEXTS)
     return Bm25(tmp_path / "lexical", len(TEXTS))
+
+
+def search(bm25: Bm25, queries: list[str], k: int, allowed: np.ndarray | None = None) -> Ranking:
+    return bm25.search([weigh([bm25], query)[0] for query in queries], k, allowed)
+
+
+def scores_of(bm25: Bm25, query: str) -> list[float]:
+    """By row; 0 where nothing was found."""
+    ranking = search(bm25, [query], bm25.count)
+    scores = [0.0] * bm25.count
+    for row, score in zip(ranking.rows[0], ranking.scores[0], strict=True):
+        if row >= 0:
+            scores[row] = float(score)
+    return scores
 
 
 def by_formula(query: list[str], texts: list[str]) -> list[float]:
@@ -36,68 +52,137 @@ def by_formula(query: list[str], texts: list[str]) -> list[float]:
 
 
 def test_scores_are_those_of_the_formula(lexical: Bm25):
-    assert lexical.scores("apple cherry") == pytest.approx(by_formula(["appl", "cherri"], TEXTS), rel=1e-5)
+    assert scores_of(lexical, "apple cherry") == pytest.approx(
+        by_formula(["appl", "cherri"], TEXTS), rel=1e-5
+    )
 
 
 def test_repeated_query_term_counts_each_time(lexical: Bm25):
-    assert lexical.scores("apple apple") == pytest.approx(by_formula(["appl", "appl"], TEXTS), rel=1e-5)
+    assert scores_of(lexical, "apple apple") == pytest.approx(by_formula(["appl", "appl"], TEXTS), rel=1e-5)
 
 
-def test_scores_equal_those_of_bm25s_bit_for_bit(tmp_path: Path):
+def random_texts(count: int, words: int = 200) -> list[str]:
+    """Words as frequent as words are: the nth about 1/n as often as the first."""
+    generator = np.random.default_rng(0)
+    shares = 1 / np.arange(1, words + 1)
+    vocabulary = [f"w{i}" for i in range(words)]
+    return [
+        " ".join(generator.choice(vocabulary, generator.integers(1, 40), p=shares / shares.sum()))
+        for _ in range(count)
+    ]
+
+
+def random_queries(count: int, words: int = 200) -> list[str]:
+    generator = np.random.default_rng(1)
+    return [" ".join(f"w{i}" for i in generator.choice(words, 6, replace=False)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("at_once", [50, 4_000_000])
+def test_scores_and_order_equal_those_of_bm25s(tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch):
     import bm25s
 
-    generator = np.random.default_rng(0)
-    words = [f"w{i}" for i in range(200)]
-    texts = [" ".join(generator.choice(words, generator.integers(1, 40))) for _ in range(500)]
+    monkeypatch.setattr(lexical_module, "_TOKENS_AT_ONCE", at_once)
+    texts = random_texts(500)
     write_bm25(tmp_path / "lexical", texts)
     ours = Bm25(tmp_path / "lexical", len(texts))
     theirs = bm25s.BM25(k1=K1, b=B, method="lucene")
     theirs.index([lexical_tokens(text) for text in texts], show_progress=False)
-    for _ in range(50):
-        query = list(dict.fromkeys(generator.choice(words, 6).tolist()))
-        expected = theirs.get_scores(lexical_tokens(" ".join(query)))
-        assert np.array_equal(ours.scores(" ".join(query)), expected)
-        found = theirs.retrieve([lexical_tokens(" ".join(query))], k=10, show_progress=False)
-        assert np.array_equal(ours.search([" ".join(query)], 10).scores, found.scores)
+    for query in random_queries(50):
+        assert scores_of(ours, query) == pytest.approx(theirs.get_scores(lexical_tokens(query)), rel=1e-5)
+        found = theirs.retrieve([lexical_tokens(query)], k=10, show_progress=False)
+        assert search(ours, [query], 10).scores == pytest.approx(found.scores, rel=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 100])
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.01])
+def test_documents_passed_over_are_never_among_the_best(tmp_path: Path, k: int, share: float):
+    texts = random_texts(2000)
+    write_bm25(tmp_path / "lexical", texts)
+    bm25 = Bm25(tmp_path / "lexical", len(texts))
+    allowed = np.random.default_rng(2).random(len(texts)) < share
+    for query in random_queries(40):
+        every = np.where(allowed, scores_of(bm25, query), 0)
+        expected = np.sort(every[every > 0])[::-1][:k]
+        found = search(bm25, [query], k, allowed)
+        assert found.scores[0, : len(expected)] == pytest.approx(expected, rel=1e-5)
+        assert np.all(found.rows[0, len(expected) :] == -1)
+        assert np.all(allowed[found.rows[0, : len(expected)]])
+
+
+def test_segments_score_as_if_they_were_one(tmp_path: Path):
+    texts = random_texts(300)
+    write_bm25(tmp_path / "whole", texts)
+    whole = Bm25(tmp_path / "whole", 300)
+    total = write_bm25(tmp_path / "unused", texts)
+    parts = []
+    for name, some in (("first", texts[:250]), ("second", texts[250:])):
+        own = write_bm25(tmp_path / f"{name}-alone", some)
+        rest = Lengths(total.documents - own.documents, total.tokens - own.tokens)
+        assert write_bm25(tmp_path / name, some, rest) == own
+        parts.append(Bm25(tmp_path / name, len(some)))
+    for query in random_queries(20):
+        first, second = (
+            part.search([terms], part.count) for part, terms in zip(parts, weigh(parts, query), strict=True)
+        )
+        found = {
+            int(row): score for row, score in zip(first.rows[0], first.scores[0], strict=True) if row >= 0
+        }
+        found |= {
+            int(row) + 250: score
+            for row, score in zip(second.rows[0], second.scores[0], strict=True)
+            if row >= 0
+        }
+        expected = {row: score for row, score in enumerate(scores_of(whole, query)) if score}
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_search_that_fails_leaves_no_trace_in_the_next(tmp_path: Path):
+    write_bm25(tmp_path / "lexical", TEXTS)
+    bm25 = Bm25(tmp_path / "lexical", len(TEXTS))
+    expected = scores_of(bm25, "apple banana")
+    terms = weigh([bm25], "apple banana")[0]
+    with pytest.raises(CorruptError):
+        bm25.search([terms], 3, np.ones(1, bool))  # a mask of another size, as a damaged row would be
+    assert scores_of(bm25, "apple banana") == expected
 
 
 def test_only_documents_with_a_term_are_found(lexical: Bm25):
-    ranking = lexical.search(["banana", "zebra", ""], 5)
+    ranking = search(lexical, ["banana", "zebra", ""], 5)
     assert ranking.rows[0].tolist() == [1, 2, -1, -1, -1]
     assert ranking.rows[1:].tolist() == [[-1] * 5] * 2
     assert np.all(ranking.scores[1:] == -np.inf)
 
 
 def test_chinese_is_found_by_pairs_of_characters(lexical: Bm25):
-    assert lexical.search(["馅饼"], 1).rows.tolist() == [[4]]
+    assert search(lexical, ["馅饼"], 1).rows.tolist() == [[4]]
 
 
 def test_equal_scores_come_in_the_order_of_rows(tmp_path: Path):
     write_bm25(tmp_path / "lexical", ["same words"] * 20)
-    assert Bm25(tmp_path / "lexical", 20).search(["same"], 3).rows.tolist() == [[0, 1, 2]]
+    assert search(Bm25(tmp_path / "lexical", 20), ["same"], 3).rows.tolist() == [[0, 1, 2]]
 
 
 def test_corpus_without_any_word_is_searched_in_vain(tmp_path: Path):
     write_bm25(tmp_path / "lexical", ["", "?!"])
-    assert Bm25(tmp_path / "lexical", 2).search(["apple"], 2).rows.tolist() == [[-1, -1]]
+    assert search(Bm25(tmp_path / "lexical", 2), ["apple"], 2).rows.tolist() == [[-1, -1]]
 
 
 def test_query_that_utf8_cannot_spell_finds_nothing(lexical: Bm25):
-    assert lexical.search(["\ud800apple"], 1).rows.tolist() == [[0]]
-    assert lexical.search(["\ud800"], 1).rows.tolist() == [[-1]]
+    assert search(lexical, ["\ud800apple"], 1).rows.tolist() == [[0]]
+    assert search(lexical, ["\ud800"], 1).rows.tolist() == [[-1]]
 
 
 def test_threads_search_alike(lexical: Bm25):
-    expected = lexical.search(["apple cherries recipes"], 3)
+    expected = search(lexical, ["apple cherries recipes"], 3)
     found: list[bool] = []
 
-    def search() -> None:
+    def look() -> None:
         found.extend(
-            np.array_equal(lexical.search(["apple cherries recipes"], 3).rows, expected.rows)
+            np.array_equal(search(lexical, ["apple cherries recipes"], 3).rows, expected.rows)
             for _ in range(50)
         )
 
-    threads = [threading.Thread(target=search) for _ in range(4)]
+    threads = [threading.Thread(target=look) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -127,14 +212,15 @@ def test_row_beyond_the_corpus_is_corruption(tmp_path: Path):
     path = tmp_path / "lexical" / "rows.i32"
     path.write_bytes(np.full(path.stat().st_size // 4, 99, "<i4").tobytes())
     with pytest.raises(CorruptError, match="damaged"):
-        Bm25(tmp_path / "lexical", len(TEXTS)).search(["apple"], 1)
+        search(Bm25(tmp_path / "lexical", len(TEXTS)), ["apple"], 1)
 
 
 def test_reading_imports_neither_bm25s_nor_scipy_nor_faiss(tmp_path: Path):
     write_bm25(tmp_path / "lexical", TEXTS)
     script = (
-        "import sys; from pathlib import Path; import index.reader; from index.lexical import Bm25;"
-        f"Bm25(Path({str(tmp_path / 'lexical')!r}), {len(TEXTS)}).search(['apple'], 2);"
+        "import sys; from pathlib import Path; import index.reader; from index.lexical import Bm25, weigh;"
+        f"bm25 = Bm25(Path({str(tmp_path / 'lexical')!r}), {len(TEXTS)});"
+        "bm25.search(weigh([bm25], 'apple'), 2);"
         "print(sorted({'bm25s', 'scipy', 'faiss', 'torch', 'retrieval'} & sys.modules.keys()))"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

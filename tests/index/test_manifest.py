@@ -16,8 +16,10 @@ MANIFEST = Manifest(
     model_fingerprint="ab" * 32,
     source="corpus",
     segments=(
-        SegmentEntry("segment-000001", 3, "Flat", {}, {"k1": 0.9, "b": 0.4, "tokens": 1}),
-        SegmentEntry("segment-000002", 2, "Flat", {"nprobe": 4}, {}),
+        SegmentEntry("segment-000001", 4, 1, "Flat", {}, {"k1": 0.9, "b": 0.4, "tokens": 1}, 17),
+        SegmentEntry(
+            "segment-000002", 2, 0, "IVF8", {"nprobe": 4}, {}, 0, ({"name": "IVF8", "recall": 0.9},)
+        ),
     ),
     recall={"recall@10": 1.0},
     files={
@@ -40,7 +42,7 @@ def test_size_is_that_of_all_files():
 
 
 def test_unknown_version_is_told_before_anything_else_is_read():
-    with pytest.raises(FormatVersionError, match=r"^INDEX: format version 9, this program reads 1; build"):
+    with pytest.raises(FormatVersionError, match=r"^INDEX: format version 9, this program reads 2; build"):
         Manifest.from_json(b'{"format_version": 9, "something": "new"}', place="INDEX")
 
 
@@ -57,6 +59,9 @@ def test_unknown_version_is_told_before_anything_else_is_read():
         (changed(segments={}), "segments is not a list"),
         (changed(segments=[7]), "SegmentEntry is not an object"),
         (changed(segments=[{"name": "segment-000001"}]), "SegmentEntry lacks 'bm25'"),
+        (MANIFEST.to_json().replace(b'"deleted": 1', b'"deleted": 5'), "fewer documents than were deleted"),
+        (MANIFEST.to_json().replace(b'"recall": 0.9', b'"recall": {}'), "other than plain values"),
+        (changed(goal={"target_recall": []}), "other than plain values"),
         (changed(recall={"recall@10": "high"}), "other than numbers"),
         (changed(recall=[]), "recall is not an object"),
         (changed(files={"a": {"sha256": "xyz", "bytes": 1}}), "no SHA-256"),

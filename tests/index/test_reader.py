@@ -31,14 +31,15 @@ def test_open_index_tells_what_it_holds(folder: Path):
         assert index.row_of("none") is None
         assert index.documents(np.array([7, 3])) == [numbered(30)[7], numbered(30)[3]]
         assert index.documents([]) == []
-        with pytest.raises(IndexError, match="row 30 is not in the index, which has 30"):
+        with pytest.raises(IndexError, match="row 30 is not in the index"):
             index.documents([0, 30])
         with pytest.raises(IndexError):
             index.documents([-1])
 
 
 def test_dense_search_is_the_inner_product_sorted(folder: Path):
-    vectors, queries = unit_vectors(30), unit_vectors(4, seed=1)
+    vectors = unit_vectors(30).astype(np.float16).astype(np.float32)
+    queries = unit_vectors(4, seed=1)
     expected = np.argsort(-(queries @ vectors.T), axis=1)[:, :5]
     with Index.open(folder) as index:
         for found in (index.search_dense(queries, 5), index.search_exact(queries, 5)):
@@ -193,7 +194,7 @@ def rewrite(folder: Path, old: bytes, new: bytes) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
-        (b'"format_version": 1', b'"format_version": 2', FormatVersionError),
+        (b'"format_version": 2', b'"format_version": 3', FormatVersionError),
         (b'"tokens": 1', b'"tokens": 2', FormatVersionError),
         (b'"faiss": "Flat"', b'"faiss": "IVF9,Flat"', FormatVersionError),
         (b'"recall": {}', b'"recall": {}, "colour": 1', CorruptError),

@@ -1,0 +1,62 @@
+"""Changes to an index that need no new vectors: documents deleted, segments made one.
+
+Each is one atomic generation, durable on return; readers that are open keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from index.builder import IndexBuilder
+from index.errors import InputError
+from index.folder import prepare
+from index.generation import Kept, Origin, Progress, publish
+from index.manifest import Manifest
+from index.reader import Index
+
+
+def delete(folder: Path, ids: Sequence[str], *, missing_ok: bool = False, wait: float = 0.0) -> int:
+    """Delete documents by their ids; returns how many there were.
+
+    missing_ok: pass over ids that no document has, instead of deleting nothing. wait: seconds to wait for
+    another writer. Raises InputError, BusyError, StorageError, CorruptError.
+    """
+    Index.open(folder).close()  # before a lock is left where no index is
+    wanted = list(dict.fromkeys(ids))
+    with prepare(folder, wait), Index.open(folder) as live:
+        found = [segment.rows_of(wanted) for segment in live.segments]
+        missing = [name for name in wanted if not any(name in rows for rows in found)]
+        if missing and not missing_ok:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise InputError(
+                f"no document has the id {missing[0]!r}{more}; nothing was deleted (see --missing-ok)",
+                path=folder,
+            )
+        count = sum(map(len, found))
+        if count:
+            kept = [
+                Kept(segment, np.union1d(segment.deleted(), np.array(list(rows.values()), np.int64)))
+                for segment, rows in zip(live.segments, found, strict=True)
+            ]
+            manifest = live.manifest
+            origin = Origin(
+                live.model_folder,
+                manifest.model_fingerprint,
+                manifest.dimension,
+                manifest.source,
+                manifest.goal,
+            )
+            publish(folder, origin, kept, None, manifest.files, lambda stage, done, total: None)
+        return count
+
+
+def compact(folder: Path, *, progress: Progress | None = None, wait: float = 0.0) -> Manifest:
+    """Make one segment of an index, without the documents that were deleted or replaced.
+
+    Raises BusyError, StorageError, CorruptError, InputError where no index is.
+    """
+    with IndexBuilder.begin_adding(folder, source="compact", wait=wait) as builder:
+        return builder.publish(compact=True, progress=progress)

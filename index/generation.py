@@ -1,0 +1,149 @@
+"""A generation put together beside the live one, and published in one atomic step.
+
+In: the segments of the live generation that stay, and with which rows deleted; what writes a new one. Out:
+the manifest of the generation that is now live. Only the holder of the writer lock may call these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from index.files import list_files, sha256_of, storing, sync_folder, write_atomically
+from index.filters import Scalar
+from index.folder import STAGING, Pointer, next_generation, remove, sweep, write_current
+from index.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
+from index.model import share_model
+from index.segment import DELETED, Rows, Segment, share_segment
+
+# Name of the stage, done, total.
+Progress = Callable[[str, int, int], None]
+
+_DRAFT = "generation"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """A segment of the live generation that stays. deleted: all rows that are gone, ascending."""
+
+    segment: Segment
+    deleted: Rows
+
+    @property
+    def live(self) -> int:
+        """Documents that stay."""
+        return self.segment.count - len(self.deleted)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a generation is of. model: the folder to carry along; source, goal: as in the manifest."""
+
+    model: Path
+    model_fingerprint: str
+    dimension: int
+    source: str
+    goal: Mapping[str, Scalar]
+
+
+def publish(
+    index: Path,
+    origin: Origin,
+    kept: Sequence[Kept],
+    write: Callable[[Path], SegmentEntry] | None,
+    known: Mapping[str, FileEntry],
+    report: Progress,
+) -> Manifest:
+    """Make the next generation of the kept segments and, if there is one, of a new one; sweep the old.
+
+    write: writes the new segment into the folder it is given. known: checksums of the live generation's
+    files, which are not read again. Raises StorageError; then the last published generation stays.
+    """
+    draft = index / STAGING / _DRAFT
+    try:
+        with storing(draft):
+            remove(draft)
+            draft.mkdir(parents=True)
+        share_model(origin.model, draft / "model")
+        entries = [_share(one, draft) for one in kept if one.live]
+        if write is not None:
+            entries.append(write(draft / _next_segment(kept)))
+        manifest = _manifest(index, draft, origin, entries, known, report)
+        pointer = _put_in_place(index, draft, manifest)
+    except BaseException:
+        with suppress(OSError):  # its room may be what the next attempt needs
+            remove(draft)
+            draft.parent.rmdir()
+        raise
+    write_current(index, pointer)
+    with suppress(OSError):  # unless a build waits there to be resumed
+        (index / STAGING).rmdir()
+    sweep(index, manifest.generation)
+    return manifest
+
+
+def _share(kept: Kept, draft: Path) -> SegmentEntry:
+    entry = kept.segment.entry
+    return share_segment(kept.segment.folder, draft / entry.name, entry, kept.deleted)
+
+
+def _next_segment(kept: Sequence[Kept]) -> str:
+    numbers = (int(one.segment.entry.name.removeprefix("segment-")) for one in kept)
+    return f"segment-{max(numbers, default=0) + 1:06}"
+
+
+def _manifest(
+    index: Path,
+    draft: Path,
+    origin: Origin,
+    entries: Sequence[SegmentEntry],
+    known: Mapping[str, FileEntry],
+    report: Progress,
+) -> Manifest:
+    recalls = [
+        float(entry.parameters["recall@10"] or 0) for entry in entries if "recall@10" in entry.parameters
+    ]
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        generation=next_generation(index),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        documents=sum(entry.live for entry in entries),
+        dimension=origin.dimension,
+        model_fingerprint=origin.model_fingerprint,
+        source=origin.source,
+        segments=tuple(entries),
+        goal=origin.goal,
+        recall={"recall@10": min(recalls)} if recalls else {},
+        files=_files(draft, known, report),
+    )
+
+
+def _files(draft: Path, known: Mapping[str, FileEntry], report: Progress) -> dict[str, FileEntry]:
+    with storing(draft):
+        names = list_files(draft)
+        entries = {}
+        for done, name in enumerate(names, 1):
+            path = draft / name
+            if name in known and not name.endswith(DELETED):
+                entries[name] = known[name]
+            else:
+                entries[name] = FileEntry(sha256_of(path), path.stat().st_size)
+            report("checksums", done, len(names))
+    return entries
+
+
+def _put_in_place(index: Path, draft: Path, manifest: Manifest) -> Pointer:
+    """Write the manifest, then move the generation to its name; nothing points there yet."""
+    data = manifest.to_json()
+    write_atomically(draft / MANIFEST, data)
+    with storing(draft):
+        for folder, _, _ in os.walk(draft):
+            sync_folder(Path(folder))
+        draft.rename(index / manifest.generation)
+        sync_folder(index)
+    return Pointer(manifest.generation, hashlib.sha256(data).hexdigest())
