@@ -1,12 +1,14 @@
 """Can an index lose a document? Kills, full disks, damaged files, several writers; all must come to nothing.
 
-    python benchmarks/crash.py [--kills 200] [--full-disks 50] [--corruptions 1000] [--seconds 120] [--seed 0]
+    python benchmarks/crash.py [--kills 200] [--steps 1] [--full-disks 50] [--corruptions 1000]
+                               [--seconds 120] [--seed 0]
 
-Makes its own corpus and model. Kills build, build --resume, add, delete and compact at random moments, runs
-them on a disk without room, damages every kind of file of an index, and lets two processes write while four
-read. What an index must hold is known at every moment and compared with what it holds. A number of 0 leaves a
-part out. Prints a table, writes benchmarks/results/crash.json (parts left out stay as they were) and exits 1
-if anything failed. A disk without room is a mounted one where that is allowed, else a limit on file size.
+Makes its own corpus and model. Kills build, build --resume, add, delete and compact at random moments, and
+before each step that changes the disk; runs them on a disk without room; damages every kind of file of an
+index; lets two processes write while four read. What an index must hold is known at every moment and compared
+with what it holds. A number of 0 leaves a part out. Prints a table, writes benchmarks/results/crash.json
+(parts left out stay as they were) and exits 1 if anything failed. A disk without room is a mounted one where
+that is allowed, else a limit on file size.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is ins
 
 import crash_damage
 import crash_kills
+import crash_steps
 import crash_world
 import crash_writers
 
@@ -45,6 +48,10 @@ def killed(work: Path, model: Path, options: argparse.Namespace) -> Part:
     life = crash_kills.begin(work / "index", model, work, options.documents, random.Random(options.seed))
     rows = crash_kills.kills(life, options.kills, note)
     return rows, life.failures
+
+
+def stepped(work: Path, model: Path, options: argparse.Namespace) -> Part:
+    return crash_steps.steps(work, model, options.steps)
 
 
 def starved(work: Path, model: Path, options: argparse.Namespace) -> Part:
@@ -90,6 +97,7 @@ def written(work: Path, model: Path, options: argparse.Namespace) -> Part:
 
 PARTS: dict[str, tuple[str, Callable[[Path, Path, argparse.Namespace], Part]]] = {
     "kills": ("killed at a random moment", killed),
+    "steps": ("killed before each nth step on the disk", stepped),
     "full_disks": ("out of room", starved),
     "corruptions": ("damaged files", damaged),
     "seconds": ("several writers and readers", written),
@@ -143,6 +151,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=1, help="Kill before every so manyth step on the disk.")
     parser.add_argument("--full-disks", type=int, default=50)
     parser.add_argument("--corruptions", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=120)

@@ -1,0 +1,212 @@
+"""Commands killed at every step that changes what the disk holds, one after another; no chance involved.
+
+A step is a file opened for writing, a sync, a rename, link or removal, a folder made, a transaction of
+SQLite. What is killed so needs no real syncs, the kernel lives on, and is spared their time.
+Run as a script it is the process that forks a command for every step: each starts from the same index and is
+killed right before its nth step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from crash_world import (
+    ENVIRONMENT,
+    Change,
+    State,
+    add,
+    build,
+    compact,
+    delete,
+    problems_of,
+    strays,
+    verify_problems,
+)
+
+from index.check import verify
+
+VERBS = ("build", "resume", "add", "delete", "compact")
+_DOCUMENTS = 40
+_SHARD = 15
+_EVENTS = frozenset(
+    {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.symlink", "os.truncate"}
+)
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+def steps(
+    work: Path, model: Path, stride: int = 1, verbs: Sequence[str] = VERBS
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Kill the verbs at every `stride`th step: a row for each verb, and what went wrong."""
+    command = [sys.executable, __file__, str(work), str(model), str(stride), *verbs]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, check=True)
+    found = json.loads(done.stdout)
+    return found["rows"], found["failures"]
+
+
+def child(work: Path, model: Path, stride: int, verbs: Sequence[str]) -> dict[str, Any]:
+    """Kill every verb; the first run of each, undisturbed, loads whatever is loaded late."""
+    import retrieval.build
+
+    retrieval.build._SHARD = _SHARD  # several checkpoints in a build of few documents
+    os.fsync = lambda handle: None
+    old, state = _lived_in(work, model)
+    rows, failures = [], []
+    for verb in verbs:
+        start = old
+        if verb == "resume":
+            start = work / "staged"
+            _staged(work, model, old, start, state)
+        killed, last, found = 0, 0, []
+        for step in itertools.count(1, stride):
+            index = work / "index"
+            shutil.rmtree(index, ignore_errors=True)
+            shutil.copytree(start, index)
+            change = _change(verb, index, work, model, state)
+            code = _fork(change, step)
+            found = _problems(index, model, work, state, change, code)
+            failures += [f"{verb} killed before step {step}: {problem}" for problem in found]
+            if code != -signal.SIGKILL:
+                break
+            killed, last = killed + 1, step
+        rows.append({"verb": verb, "killed": killed, "last step": last})
+    return {"rows": rows, "failures": failures}
+
+
+def _lived_in(work: Path, model: Path) -> tuple[Path, State]:
+    """An index of two segments, with documents replaced and deleted."""
+    old = work / "old"
+    generator = random.Random(0)
+    change = build(old, model, work, {f"d{n}": 0 for n in range(_DOCUMENTS)}, 1)
+    _run(change)
+    change = add(old, work, change.after, 2, generator)
+    _run(change)
+    change = delete(old, change.after, generator)
+    _run(change)
+    return old, change.after
+
+
+def _staged(work: Path, model: Path, old: Path, staged: Path, state: State) -> None:
+    """The index with a build beside it that was killed when two of its checkpoints were done."""
+    shutil.copytree(old, staged)
+    commits = 0
+
+    def third_checkpoint(what: str) -> bool:
+        nonlocal commits
+        commits += what.startswith("COMMIT")
+        return commits == 3
+
+    _fork_until(_change("build", staged, work, model, state), third_checkpoint)
+
+
+def _change(verb: str, index: Path, work: Path, model: Path, state: State) -> Change:
+    generator = random.Random(1)
+    if verb in ("build", "resume"):
+        base = {f"d{n}": 0 for n in range(_DOCUMENTS)}
+        return build(index, model, work, base, 3, *(["--resume"] if verb == "resume" else []))
+    if verb == "add":
+        return add(index, work, state, 3, generator)
+    return delete(index, state, generator) if verb == "delete" else compact(index, state)
+
+
+def _fork(change: Change, step: int) -> int:
+    """Exit code of a command killed before its step of this number, from 1."""
+    taken = 0
+
+    def at_step(what: str) -> bool:
+        nonlocal taken
+        taken += 1
+        return taken == step
+
+    return _fork_until(change, at_step)
+
+
+def _fork_until(change: Change, last: Callable[[str], bool]) -> int:
+    """Exit code of a command killed before the first step for which `last` holds."""
+    process = os.fork()
+    if process == 0:
+        try:
+            _watch(last)
+            _run(change)
+        except BaseException as error:
+            print(f"{change.verb}: {error!r}", file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def _watch(last: Callable[[str], bool]) -> None:
+    """Kill this process before the first step for which `last` holds."""
+
+    def step(what: str) -> None:
+        if last(what):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def traced(statement: str) -> None:
+        if statement.startswith(("BEGIN", "COMMIT", "VACUUM")):
+            step(statement)
+
+    def heard(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _EVENTS or (event == "open" and arguments[2] & _WRITES):
+            step(event)
+
+    def fsync(handle: Any) -> None:
+        step("fsync")
+
+    def opened(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        database = connect(*arguments, **options)
+        database.set_trace_callback(traced)
+        return database
+
+    connect = sqlite3.connect
+    os.fsync, sqlite3.connect = fsync, opened
+    sys.addaudithook(heard)
+
+
+def _problems(index: Path, model: Path, work: Path, state: State, change: Change, code: int) -> list[str]:
+    """What is wrong after a kill, and after the write that follows it."""
+    if code not in (0, -signal.SIGKILL):
+        return [f"exit code {code}"]
+    held, found = problems_of(index, *([change.after] if code == 0 else [state, change.after]))
+    found += verify_problems(index)
+    if held is None:
+        return found
+    following = _following(change, index, work, held)
+    try:
+        _run(following)
+    except Exception as error:  # whatever the next write meets is what this test is to find
+        return [*found, f"the next write, {following.verb}, failed: {error!r}"]
+    return [*found, *problems_of(index, following.after)[1], *verify(index), *strays(index)]
+
+
+def _following(change: Change, index: Path, work: Path, held: State) -> Change:
+    """What was staged goes on; after another change, the one that takes least."""
+    if change.verb == "build":
+        more = () if "--resume" in change.arguments else ("--resume",)
+        return Change("build", (*change.arguments, *more), change.after)
+    return delete(index, held, random.Random(2))
+
+
+def _run(change: Change) -> None:
+    """The command, in this process."""
+    from cli import verbs
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        verbs.main([change.verb, *change.arguments], standalone_mode=False)
+
+
+if __name__ == "__main__":
+    print(json.dumps(child(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])))
