@@ -177,10 +177,11 @@ def train(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Train a two-tower model on the pairs of a BEIR folder.
+    """Train a two-tower model on the pairs of a BEIR folder, and on titles and sentences of its documents.
 
-    DATA has corpus.jsonl, queries.jsonl, qrels/train.tsv and, best, qrels/dev.tsv to choose the epoch by.
-    Interrupted (Ctrl-C, or worse), the same command with --resume goes on where it stood.
+    DATA has corpus.jsonl and, for more than a start, queries.jsonl, qrels/train.tsv and qrels/dev.tsv to
+    choose the epoch by. Interrupted (Ctrl-C, or worse), the same command with --resume goes on where it
+    stood.
 
     Example: peephole train data -o my.model
     """
@@ -188,9 +189,12 @@ def train(
 
     from retrieval.config import preset
     from retrieval.learn import Recipe, Step
+    from retrieval.queries import splits
     from retrieval.train import train as train_model
 
     recipe = replace(Recipe(seed=seed), **({"epochs": epochs} if epochs else {}))
+    if not as_json and "train" not in splits(data):
+        click.echo("no qrels/train.tsv: learning from titles and sentences of the documents alone")
     with _progress("training") as advance, _interruptible() as stop:
 
         def report(step: Step) -> None:

@@ -24,7 +24,7 @@ from retrieval.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.curve import Point, add
 from retrieval.loss import hardness, softmax_loss
 from retrieval.model import TwoTower
-from retrieval.pairs import TrainingSet, batch, plan
+from retrieval.pairs import Rows, TrainingSet, batch, cut, draw, plan
 from retrieval.towers import text_batch
 
 
@@ -152,7 +152,7 @@ class Run:
 
     def _epoch(self, clock: _Clock, report: Report | None, stop: Callable[[], bool]) -> None:
         progress, recipe = self.progress, self.recipe
-        planned = plan(self.data, recipe.batch, np.random.default_rng((recipe.seed, progress.epoch)))
+        planned = self._plan()
         dev = progress.history[-1].get("dev") if progress.history else None
         while progress.step < len(planned):
             rate = self._rate(len(planned))
@@ -168,6 +168,13 @@ class Run:
                 self.save()
             if stopped:
                 raise KeyboardInterrupt
+
+    def _plan(self) -> list[Rows]:
+        """The batches of this epoch: those of given pairs and those of spans, in random order."""
+        data, size = self.data, self.recipe.batch
+        rng = np.random.default_rng((self.recipe.seed, self.progress.epoch))
+        planned = plan(data, size, rng) + plan(data, size, rng, draw(data, rng))
+        return [planned[number] for number in rng.permutation(len(planned))]
 
     def _rate(self, steps: int) -> float:
         """The learning rate of the next step, with `steps` in this epoch."""
@@ -188,7 +195,7 @@ class Run:
             text_batch(data.queries.take(pairs.queries), data.features), dropout
         )
         documents = self.model.tower("document")(
-            text_batch(data.documents.take(pairs.documents), data.features), dropout
+            text_batch(cut(data.documents.take(pairs.documents), pairs.cuts), data.features), dropout
         )
         known, weights = torch.from_numpy(pairs.known), torch.from_numpy(pairs.weights)
         loss = softmax_loss(queries, documents, self.model.config.gamma, known, weights)

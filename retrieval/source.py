@@ -1,6 +1,7 @@
 """A BEIR folder in memory, as training needs it: documents, queries, training pairs, dev pairs.
 
-In: `corpus.jsonl`, `queries.jsonl`, `qrels/train.tsv` and, if there is one, `qrels/dev.tsv`. Out: `Source`.
+In: `corpus.jsonl` and, where there are any, `queries.jsonl`, `qrels/train.tsv` and `qrels/dev.tsv`. Out:
+`Source`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ _FEWEST_TO_HOLD_OUT = 50
 
 @dataclass(frozen=True)
 class Source:
-    """A data folder in memory."""
+    """A data folder in memory. train and dev are empty where the folder has none, queries where it has
+    neither.
+    """
 
     documents: list[Document]
     queries: dict[str, str]
@@ -29,12 +32,14 @@ class Source:
 def read_source(folder: Path) -> Source:
     """Read a BEIR folder. Raises InputError for whatever is wrong in it."""
     documents = list(read_documents(folder))
-    queries = {query.id: query.text for query in read_queries(folder)}
+    judged = {"train", "dev"}.intersection(splits(folder))
+    queries = {query.id: query.text for query in read_queries(folder)} if judged else {}
     ids = {document.id for document in documents}
-    train = read_qrels(folder, "train", query_ids=queries, document_ids=ids)
-    if "dev" in splits(folder):
-        dev = read_qrels(folder, "dev", query_ids=queries, document_ids=ids)
-    else:
+    found = {
+        split: read_qrels(folder, split, query_ids=queries, document_ids=ids) for split in sorted(judged)
+    }
+    train, dev = found.get("train", {}), found.get("dev", {})
+    if "dev" not in judged:
         train, dev = _hold_out(train)
     return Source(documents, queries, train, dev)
 

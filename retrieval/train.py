@@ -1,8 +1,9 @@
 """From a BEIR folder to a model folder: reading, vocabulary, initial weights, the run, and what it reached on
 dev.
 
-In: `corpus.jsonl`, `queries.jsonl`, `qrels/train.tsv` and, if there is one, `qrels/dev.tsv`. Out: a model
-folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its place.
+In: `corpus.jsonl` and, where there are any, `queries.jsonl`, `qrels/train.tsv` and `qrels/dev.tsv`. Out: a
+model folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its place;
+without pairs the documents' titles and sentences are all there is to learn from.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ def _course(trained: Trained, recipe: Recipe, source: Source, data: TrainingSet,
     counts = {
         "documents": len(source.documents),
         "training_queries": len(source.train),
-        "training_pairs": len(data.pairs),
+        "training_pairs": data.given,
+        "document_spans": len(data.span_texts),
         "dev_queries": len(source.dev),
         "features": len(run.model.vocabulary),
     }
@@ -148,7 +150,7 @@ def _training_texts(source: Source) -> Sequence[str]:
 def _fingerprint(config: ModelConfig, recipe: Recipe, data: TrainingSet, source: Source) -> str:
     dev = [source.dev, [source.queries[query] for query in source.dev]]
     digest = hashlib.sha256(json.dumps([asdict(config), asdict(recipe), dev], sort_keys=True).encode())
-    for array in (data.pairs, data.grades):
+    for array in (data.pairs, data.grades, data.cuts):
         digest.update(np.ascontiguousarray(array).tobytes())
     for texts in (data.documents, data.queries, data.features):
         digest.update(texts.values.tobytes() + texts.offsets.tobytes())

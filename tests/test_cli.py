@@ -108,6 +108,16 @@ def test_train_json_has_the_keys_of_the_contract(made, tmp_path):
     assert 1 <= facts["best_epoch"] <= 2
 
 
+def test_train_on_a_bare_corpus_says_so_in_a_line(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "corpus.jsonl").write_text('{"_id": "1", "title": "ls", "text": "list all files"}\n')
+    args = ["train", tmp_path / "d", "-o", tmp_path / "m", "--tower", "bag", "--epochs", "1"]
+    lines = peephole(*args).stdout.splitlines()
+    assert lines[0] == "no qrels/train.tsv: learning from titles and sentences of the documents alone"
+    assert "best epoch 1" in lines[1]
+    assert told(*args)["dev"] == {}
+
+
 def test_train_prints_measures_for_a_person(made, tmp_path):
     result = peephole(
         "train", made.data, "-o", tmp_path / "m", "--tower", "dnn", "--epochs", "1", "--seed", "7"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from index.documents import Document
 from index.errors import InputError
-from retrieval.pairs import TrainingSet, batch, feature_weights, plan, training_set
+from retrieval.pairs import TrainingSet, batch, cut, draw, feature_weights, plan, training_set
 from retrieval.text import Lexicon, Vocabulary, ragged
 
 VOCABULARY = Vocabulary(("#ca", "cat"), 5)
@@ -43,6 +43,8 @@ def from_pairs(pairs, documents=None):
         pairs=pairs,
         grades=np.ones(len(pairs), np.float32),
         relevant=tuple(relevant),
+        cuts=np.zeros((len(pairs), 2), np.int64),
+        span_texts=(),
     )
 
 
@@ -75,10 +77,63 @@ def test_texts_are_cut_to_their_sides_number_of_words():
     assert data.documents.lengths().tolist() == [2, 1, 3]
 
 
-@pytest.mark.parametrize("qrels", [{}, {"q1": {"d1": 0}}, {"q1": {}}])
-def test_without_pairs_there_is_nothing_to_learn_from(qrels):
+@pytest.mark.parametrize("qrels", [{"q1": {"d1": 0}}, {"q1": {}}])
+def test_judgements_without_a_pair_are_told(qrels):
     with pytest.raises(InputError, match=r"no query has a relevant document .*train\.tsv"):
         make(qrels)
+
+
+def test_without_pairs_and_spans_there_is_nothing_to_learn_from():
+    with pytest.raises(InputError, match=r"no document has a title or sentence .*train\.tsv"):
+        training_set(DOCUMENTS[1:], {}, {}, VOCABULARY, 10, 10)
+
+
+# The title and two sentences are spans; the second sentence lies half beyond the limit of words.
+PAGE = Document("p", "List files", "Shows a folder. With all sizes told. More.")
+NOTE = Document("n", "", "One two three. Four five six.")
+
+
+def test_spans_are_pairs_after_the_given_ones_and_cut_out_of_their_documents():
+    data = training_set([PAGE, NOTE], {"q": "which files"}, {"q": {"n": 2}}, VOCABULARY, 3, 8)
+    assert data.given == 1
+    assert data.span_texts == (
+        "List files",
+        "Shows a folder.",
+        "With all sizes told.",
+        "One two three.",
+        "Four five six.",
+    )
+    assert data.pairs.tolist() == [[0, 1], [1, 0], [2, 0], [3, 0], [4, 1], [5, 1]]
+    assert data.cuts.tolist() == [[0, 0], [0, 2], [2, 5], [5, 9], [0, 3], [3, 6]]
+    assert data.grades.tolist() == [2, 1, 1, 1, 1, 1]
+    assert data.relevant == (frozenset({1}),)
+    assert data.queries.lengths().tolist() == [2, 2, 3, 3, 3, 3]
+    list_files = data.documents.take(np.array([0])).values[:2]
+    assert data.queries.take(np.array([1])).values.tolist() == list_files.tolist()
+
+
+def test_an_epoch_draws_one_span_of_each_document(monkeypatch):
+    data = training_set([PAGE, NOTE, DOCUMENTS[1]], {"q": "cat"}, {"q": {"n": 1}}, VOCABULARY, 8, 20)
+    drawn = [draw(data, np.random.default_rng(seed)) for seed in range(40)]
+    assert {tuple(sorted(data.pairs[rows, 1].tolist())) for rows in drawn} == {(0, 1)}
+    assert {int(row) for rows in drawn for row in rows} == set(range(1, len(data.pairs)))
+    monkeypatch.setattr("retrieval.pairs._MOST_SPANS", 1)
+    assert {len(draw(data, np.random.default_rng(seed))) for seed in range(5)} == {1}
+
+
+def test_the_batch_of_a_span_knows_no_other_document_and_cuts_its_own():
+    data = training_set([PAGE, NOTE], {"q": "cat"}, {"q": {"n": 1, "p": 1}}, VOCABULARY, 8, 20)
+    made = batch(data, np.array([0, 3]))
+    assert made.documents.tolist() == [1, 0]
+    assert made.known.tolist() == [[False, True], [False, False]]
+    assert made.cuts.tolist() == [[0, 0], data.cuts[3].tolist()]
+    assert data.cuts[3].tolist() != [0, 0]
+
+
+def test_cut_leaves_the_words_before_and_after():
+    texts = ragged([[1, 2, 3, 4], [5], [6, 7, 8]])
+    left = cut(texts, np.array([[1, 3], [0, 0], [1, 9]]))
+    assert [left.take(np.array([row])).values.tolist() for row in range(3)] == [[1, 4], [5], [6]]
 
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40, unique=True)
@@ -154,7 +209,9 @@ def test_feature_weights_are_inverse_document_frequencies():
         features=ragged([[0], [1], [0, 2, 2]]),
         pairs=np.zeros((0, 2), np.int64),
         grades=np.zeros(0, np.float32),
-        relevant=(),
+        relevant=(frozenset(), frozenset()),
+        cuts=np.zeros((0, 2), np.int64),
+        span_texts=(),
     )
     raw = [math.log(5 / 5), math.log(5 / 3), math.log(5 / 2), math.log(5 / 1)]
     seen_mean = sum(raw[:3]) / 3
@@ -168,7 +225,11 @@ def test_feature_weights_equal_counting_one_text_at_a_time():
     documents, queries = (
         ragged([lexicon.word_ids(t) for t in part]) for part in (texts[:2000], texts[2000:])
     )
-    data = TrainingSet(documents, queries, lexicon.features(), np.zeros((0, 2)), np.zeros(0), ())
+    nothing = np.zeros((0, 2), np.int64)
+    asked = (frozenset(),) * len(queries)
+    data = TrainingSet(
+        documents, queries, lexicon.features(), nothing, np.zeros(0, np.float32), asked, nothing, ()
+    )
     counts = np.zeros(len(VOCABULARY))
     for text in texts:
         words = Lexicon(VOCABULARY)
