@@ -83,6 +83,12 @@ def _json_option(function: F) -> F:
     )
 
 
+def _wait_option(function: F) -> F:
+    return click.option(
+        "--wait", type=click.FloatRange(min=0), default=0, help="Seconds to wait for another writer."
+    )(function)
+
+
 def _print_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
@@ -247,8 +253,9 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Index folder to write.")
 @click.option("--resume", is_flag=True, help="Go on with a build that was cut short.")
+@_wait_option
 @_json_option
-def build(corpus: Path, model: Path, output: Path, resume: bool, as_json: bool) -> None:
+def build(corpus: Path, model: Path, output: Path, resume: bool, wait: float, as_json: bool) -> None:
     """Encode a corpus with a model's document tower and publish it as an index.
 
     CORPUS is a BEIR folder, a .jsonl, .tsv or .csv file (also .gz), a folder of text files, or - for JSONL on
@@ -260,9 +267,7 @@ def build(corpus: Path, model: Path, output: Path, resume: bool, as_json: bool) 
     from retrieval.build import build as build_index
 
     with _progress("building") as advance:
-        manifest = build_index(
-            str(corpus) if str(corpus) == "-" else corpus, model, output, resume=resume, report=advance
-        )
+        manifest = build_index(_source(corpus), model, output, resume=resume, wait=wait, report=advance)
     if as_json:
         _print_json(_describe(output, manifest))
     else:
@@ -270,6 +275,94 @@ def build(corpus: Path, model: Path, output: Path, resume: bool, as_json: bool) 
             f"{output}: {manifest.documents:,} documents, {manifest.dimension} dimensions, "
             f"{manifest.generation}"
         )
+
+
+def _source(path: Path) -> Path | str:
+    """Standard input is no path."""
+    return "-" if str(path) == "-" else path
+
+
+@verbs.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("corpus", type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--resume", is_flag=True, help="Go on with an addition that was cut short.")
+@_wait_option
+@_json_option
+def add(index: Path, corpus: Path, resume: bool, wait: float, as_json: bool) -> None:
+    """Add documents to an index; one with the _id of another takes its place.
+
+    CORPUS is what `build` reads, too. Searches see all of it or nothing.
+
+    Example: peephole add my.index new.jsonl
+    """
+    from retrieval.build import add as add_documents
+
+    with _progress("adding") as advance:
+        done = add_documents(_source(corpus), index, resume=resume, wait=wait, report=advance)
+    if as_json:
+        _print_json({"index": str(index), **asdict(done)})
+    else:
+        click.echo(
+            f"{index}: {done.added:,} added, {done.replaced:,} replaced, {done.documents:,} documents, "
+            f"{done.generation}"
+        )
+
+
+@verbs.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option(
+    "--ids",
+    "file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Ids from a file, one a line.",
+)
+@click.option("--missing-ok", is_flag=True, help="Pass over ids that no document has.")
+@_wait_option
+@_json_option
+def delete(
+    index: Path, ids: tuple[str, ...], file: Path | None, missing_ok: bool, wait: float, as_json: bool
+) -> None:
+    """Delete documents from an index by their _id: all of them, or none.
+
+    Their room on the disk is freed by `peephole compact`.
+
+    Example: peephole delete my.index faq/17 faq/18
+    """
+    from index.change import delete as delete_documents
+    from index.reader import Index
+    from retrieval.lines import numbered_lines
+
+    if bool(ids) == (file is not None):
+        raise click.UsageError("give ids, or --ids FILE")
+    wanted = list(ids) if file is None else [line for _, line in numbered_lines(_source(file))]
+    deleted = delete_documents(index, wanted, missing_ok=missing_ok, wait=wait)
+    with Index.open(index) as opened:
+        facts = {"index": str(index), "generation": opened.generation, "documents": opened.count}
+    if as_json:
+        _print_json(facts | {"deleted": deleted})
+    else:
+        click.echo(f"{index}: {deleted:,} deleted, {facts['documents']:,} documents, {facts['generation']}")
+
+
+@verbs.command()
+@click.argument("index", type=click.Path(path_type=Path))
+@_wait_option
+@_json_option
+def compact(index: Path, wait: float, as_json: bool) -> None:
+    """Make one segment of an index, without what was deleted or replaced.
+
+    Example: peephole compact my.index
+    """
+    from index.change import compact as compact_index
+
+    with _progress("compacting") as advance:
+        manifest = compact_index(index, progress=advance, wait=wait)
+    if as_json:
+        _print_json(_describe(index, manifest))
+    else:
+        size = f"{manifest.size_bytes():,} bytes"
+        click.echo(f"{index}: {manifest.documents:,} documents, {size}, {manifest.generation}")
 
 
 @verbs.command()
@@ -286,6 +379,11 @@ def build(corpus: Path, model: Path, output: Path, resume: bool, as_json: bool) 
     help="Queries from a file, one a line, or - .",
 )
 @click.option("--run", "run_path", type=click.Path(path_type=Path), help="Write the hits as a TREC run.")
+@click.option(
+    "--where",
+    multiple=True,
+    help="Only documents whose metadata meets it: lang=en, year>=2020 (repeatable).",
+)
 @_json_option
 def search(
     index: Path,
@@ -294,6 +392,7 @@ def search(
     mode: Any,
     file: Path | None,
     run_path: Path | None,
+    where: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Search an index. The words after INDEX are one query; --queries gives many.
@@ -301,6 +400,7 @@ def search(
     \b
     Example: peephole search my.index list files by size
     Example: peephole search my.index --queries questions.txt --run hits.trec
+    Example: peephole search my.index --where lang=en --where 'year>=2020' list files
     """  # noqa: D301
     import time
 
@@ -309,16 +409,12 @@ def search(
 
     if bool(query) == (file is not None):
         raise click.UsageError("give a query, or --queries FILE")
-    asked = (
-        [Query("1", " ".join(query))]
-        if file is None
-        else read_query_lines(str(file) if str(file) == "-" else file)
-    )
+    asked = [Query("1", " ".join(query))] if file is None else read_query_lines(_source(file))
     answers = []
     with Retriever.open(index) as retriever:
         for one in asked:
             start = time.perf_counter()
-            hits = retriever.search(one.text, k, mode)
+            hits = retriever.search(one.text, k, mode, where)
             answers.append((one, hits, (time.perf_counter() - start) * 1000))
     if run_path is not None:
         from retrieval.trec import write_trec_run

@@ -152,7 +152,6 @@ class IndexBuilder:
         if not self.count and not compact:
             raise InputError("the corpus has no documents; nothing was published")
         kept = self._gather(compact, report)
-        known = self._base.manifest.files if self._base else {}
         others = Lengths(
             sum(one.segment.entry.documents for one in kept), sum(one.segment.entry.words for one in kept)
         )
@@ -163,7 +162,9 @@ class IndexBuilder:
                 folder, staging.documents, staging.vectors, staging.plan.dimension, others, report
             )
 
-        manifest = publish(self._folder, self._origin, kept, write if self.count else None, known, report)
+        manifest = publish(
+            self._folder, self._origin, self._base, kept, write if self.count else None, report
+        )
         with suppress(PeepholeError):  # published all the same; the next writer clears it away
             self._staging.discard()
         return manifest

@@ -49,7 +49,7 @@ def delete(folder: Path, ids: Sequence[str], *, missing_ok: bool = False, wait: 
                 manifest.source,
                 manifest.goal,
             )
-            publish(folder, origin, kept, None, manifest.files, lambda stage, done, total: None)
+            publish(folder, origin, live, kept, None, lambda stage, done, total: None)
         return count
 
 
@@ -58,5 +58,8 @@ def compact(folder: Path, *, progress: Progress | None = None, wait: float = 0.0
 
     Raises BusyError, StorageError, CorruptError, InputError where no index is.
     """
+    with Index.open(folder) as live:
+        if len(live.segments) <= 1 and all(segment.live is None for segment in live.segments):
+            return live.manifest
     with IndexBuilder.begin_adding(folder, source="compact", wait=wait) as builder:
         return builder.publish(compact=True, progress=progress)

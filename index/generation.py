@@ -19,6 +19,7 @@ from index.filters import Scalar
 from index.folder import STAGING, Pointer, next_generation, remove, sweep, write_current
 from index.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
 from index.model import share_model
+from index.reader import Index
 from index.segment import DELETED, Rows, Segment, share_segment
 
 # Name of the stage, done, total.
@@ -54,15 +55,16 @@ class Origin:
 def publish(
     index: Path,
     origin: Origin,
+    live: Index | None,
     kept: Sequence[Kept],
     write: Callable[[Path], SegmentEntry] | None,
-    known: Mapping[str, FileEntry],
     report: Progress,
 ) -> Manifest:
     """Make the next generation of the kept segments and, if there is one, of a new one; sweep the old.
 
-    write: writes the new segment into the folder it is given. known: checksums of the live generation's
-    files, which are not read again. Raises StorageError; then the last published generation stays.
+    live: the generation that the kept segments are of, closed in the end; the checksums of its files are not
+    computed again. write: writes the new segment into the folder it is given.
+    Raises StorageError; then the last published generation stays.
     """
     draft = index / STAGING / _DRAFT
     try:
@@ -72,7 +74,8 @@ def publish(
         share_model(origin.model, draft / "model")
         entries = [_share(one, draft) for one in kept if one.live]
         if write is not None:
-            entries.append(write(draft / _next_segment(kept)))
+            entries.append(write(draft / _next_segment(live)))
+        known = live.manifest.files if live else {}
         manifest = _manifest(index, draft, origin, entries, known, report)
         pointer = _put_in_place(index, draft, manifest)
     except BaseException:
@@ -83,6 +86,8 @@ def publish(
     write_current(index, pointer)
     with suppress(OSError):  # unless a build waits there to be resumed
         (index / STAGING).rmdir()
+    if live is not None:
+        live.close()
     sweep(index, manifest.generation)
     return manifest
 
@@ -92,8 +97,10 @@ def _share(kept: Kept, draft: Path) -> SegmentEntry:
     return share_segment(kept.segment.folder, draft / entry.name, entry, kept.deleted)
 
 
-def _next_segment(kept: Sequence[Kept]) -> str:
-    numbers = (int(one.segment.entry.name.removeprefix("segment-")) for one in kept)
+def _next_segment(live: Index | None) -> str:
+    """A name that no segment of the live generation has, be it kept or not: its checksums are known by it."""
+    segments = live.segments if live else ()
+    numbers = (int(segment.entry.name.removeprefix("segment-")) for segment in segments)
     return f"segment-{max(numbers, default=0) + 1:06}"
 
 

@@ -35,7 +35,8 @@ __all__ = ["Index", "Ranking", "verify"]
 class Index:
     """One generation, kept whole until it is closed, whatever is published meanwhile; safe for threads.
 
-    manifest: what was published. count: documents that a search can find. model_folder: the model inside.
+    folder: of the index. manifest: what was published. count: documents that a search can find.
+    model_folder: the model inside. segments: the parts it consists of.
     Rows number the documents of all segments from 0, those of deleted ones included.
     """
 
@@ -43,6 +44,7 @@ class Index:
         self, generation: Path, manifest: Manifest, segments: Sequence[Segment], opened: ExitStack
     ) -> None:
         """Use `open`. opened: what to close in the end."""
+        self.folder = generation.parent
         self.manifest = manifest
         self.count = manifest.documents
         self.dimension = manifest.dimension

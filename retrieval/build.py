@@ -1,4 +1,5 @@
-"""From a corpus to an index folder: read, encode with the document tower, store; resumable at any point.
+"""From a corpus to an index folder, or into one that is there: read, encode with the document tower, store;
+resumable at any point.
 
 In: whatever `read_documents` reads, and a model folder. Out: a published index generation. Imports no torch.
 """
@@ -6,6 +7,7 @@ In: whatever `read_documents` reads, and a model folder. Out: a published index 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from index.documents import Document
 from index.errors import InputError
 from index.manifest import Manifest
 from retrieval.corpus import corpus_fingerprint, read_documents
-from retrieval.saved import read_model
+from retrieval.saved import SavedModel, read_model
 from retrieval.text import document_text
 
 # Documents between two checkpoints: a few seconds of work at most, and enough that syncing the disk costs
@@ -25,39 +27,89 @@ _SHARD = 4096
 Report = Callable[[str, int, int | None], None]
 
 
+@dataclass(frozen=True)
+class Added:
+    """What `add` did. added: documents that were new; replaced: those that took the place of one with the
+    same id; documents: how many the index holds now.
+    """
+
+    generation: str
+    documents: int
+    added: int
+    replaced: int
+
+
 def build(
-    corpus: Path | str, model: Path, output: Path, *, resume: bool = False, report: Report | None = None
+    corpus: Path | str,
+    model: Path,
+    output: Path,
+    *,
+    resume: bool = False,
+    wait: float = 0.0,
+    report: Report | None = None,
 ) -> Manifest:
-    """Encode a corpus and publish it as the index folder's next generation.
+    """Encode a corpus and publish it as the index folder's next generation, in place of what it held.
 
     With resume=True, documents that an interrupted build of the same corpus with the same model has stored
-    are not encoded again.
+    are not encoded again. wait: seconds to wait for another writer.
     Raises InputError, FormatVersionError, CorruptError, BusyError; whatever happens, the last published
     generation stays.
     """
     saved = read_model(model)
+    source = _fingerprint(corpus, resume)
+    documents = read_documents(corpus)
+    builder = IndexBuilder.begin(
+        output, model=model, dimension=saved.config.dimension, source=source, resume=resume, wait=wait
+    )
+    with builder:
+        _encode(builder, saved, documents, count_documents(corpus), report)
+        return builder.publish(progress=report)
+
+
+def add(
+    corpus: Path | str,
+    index: Path,
+    *,
+    resume: bool = False,
+    wait: float = 0.0,
+    report: Report | None = None,
+) -> Added:
+    """Encode a corpus with the model inside an index and add it, in one step for whoever searches.
+
+    A document takes the place of one with the same id. Otherwise as `build`; a resume starts over if the
+    index has changed since.
+    """
+    source = _fingerprint(corpus, resume)
+    documents = read_documents(corpus)
+    with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
+        _encode(builder, read_model(builder.model), documents, count_documents(corpus), report)
+        given, replaced = builder.count, builder.replaced()
+        manifest = builder.publish(progress=report)
+        return Added(manifest.generation, manifest.documents, given - replaced, replaced)
+
+
+def _fingerprint(corpus: Path | str, resume: bool) -> str:
     source = corpus_fingerprint(corpus)
     if source is None and resume:
         raise InputError(
-            "a build from standard input cannot be resumed; give a file, or build without --resume"
+            "what came from standard input cannot be resumed; give a file, or leave --resume out"
         )
-    encoder = saved.encoder("document")
-    documents = read_documents(corpus)
-    total = count_documents(corpus)
-    builder = IndexBuilder.begin(
-        output,
-        model=model,
-        dimension=saved.config.dimension,
-        source=source or "standard input",
-        resume=resume,
-    )
-    with builder:
-        for shard in _shards(islice(documents, builder.count, None)):
-            texts = [document_text(document.title, document.text) for document in shard]
-            builder.append(shard, encoder.encode(texts))
-            if report is not None:
-                report("encoding", builder.count, total)
-        return builder.publish(progress=report)
+    return source or "standard input"
+
+
+def _encode(
+    builder: IndexBuilder,
+    model: SavedModel,
+    documents: Iterable[Document],
+    total: int | None,
+    report: Report | None,
+) -> None:
+    encoder = model.encoder("document")
+    for shard in _shards(islice(documents, builder.count, None)):
+        texts = [document_text(document.title, document.text) for document in shard]
+        builder.append(shard, encoder.encode(texts))
+        if report is not None:
+            report("encoding", builder.count, total)
 
 
 def count_documents(corpus: Path | str) -> int | None:

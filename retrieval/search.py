@@ -6,7 +6,8 @@ Three modes: dense (cosine of the towers' embeddings), lexical (BM25), hybrid (b
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import InputError
+from index.filters import Condition, parse_condition
+from index.folder import read_current
 from index.reader import Index, Ranking
 from retrieval.fusion import fuse
 from retrieval.saved import read_model
@@ -43,18 +46,11 @@ class Retriever:
     """An open index and its query tower. Safe for use by several threads.
 
     >>> with Retriever.open("my.index") as retriever:                          # doctest: +SKIP
-    ...     hits = retriever.search("list files by size", k=10)
+    ...     hits = retriever.search("list files by size", k=10, where=["lang=en"])
     """
 
     def __init__(self, index: Index) -> None:
-        model = read_model(index.model_folder)
-        if model.config.dimension != index.dimension:
-            raise InputError(
-                "the model's dimension is not the index's; build the index again", path=index.model_folder
-            )
-        self.index = index
-        self._encoder = model.encoder("query")
-        self._dense_share = model.config.dense_share
+        self._opened = _Opened(index)
         self._lock = threading.Lock()
 
     @classmethod
@@ -74,51 +70,156 @@ class Retriever:
 
     def __contains__(self, name: object) -> bool:
         """Whether the index holds a document of this id."""
-        return isinstance(name, str) and self.index.row_of(name) is not None
+        with self._using() as opened:
+            return isinstance(name, str) and opened.index.row_of(name) is not None
+
+    @property
+    def index(self) -> Index:
+        """The generation that is searched now."""
+        return self._opened.index
+
+    def refresh(self) -> bool:
+        """Move on to the newest generation, if there is a newer one; tells whether there was.
+
+        Searches under way end in the generation they began with. Raises what `open` raises, and then goes on
+        with the old one.
+        """
+        old = self._opened
+        folder = old.index.folder
+        if read_current(folder).generation == old.index.generation:
+            return False
+        fresh = _Opened(Index.open(folder), old.tower)
+        with self._lock:
+            old, self._opened = self._opened, fresh
+        old.retire()
+        return True
 
     def close(self) -> None:
-        """Release the index."""
-        self.index.close()
+        """Release the index; again is harmless."""
+        self._opened.retire()
 
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings float32 (n, dimension)."""
-        with self._lock:
-            return self._encoder.encode(queries)
+        with self._using() as opened:
+            return opened.tower.encode(queries)
 
-    def search(self, query: str, k: int = 10, mode: Mode = "hybrid") -> list[Hit]:
+    def search(
+        self, query: str, k: int = 10, mode: Mode = "hybrid", where: Sequence[str | Condition] = ()
+    ) -> list[Hit]:
         """The k best documents for a query, best first; fewer if the corpus has fewer or, in lexical mode,
         fewer match.
 
-        Raises InputError for a query of white space only, a k below 1 or an unknown mode.
+        where: conditions such as "year>=2020" that a document's metadata must meet, all of them.
+        Raises InputError for a query of white space only, a k below 1, an unknown mode, a condition that is
+        none or names a field that no document has.
         """
-        return self.search_all([query], k, mode)[0]
+        return self.search_all([query], k, mode, where)[0]
 
-    def search_all(self, queries: Sequence[str], k: int = 10, mode: Mode = "hybrid") -> list[list[Hit]]:
+    def search_all(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        mode: Mode = "hybrid",
+        where: Sequence[str | Condition] = (),
+    ) -> list[list[Hit]]:
         """`search` for several queries at once."""
         for query in queries:
             if not query.strip():
                 raise InputError("the query is empty; give at least one word")
-        ranking = self.rank(queries, k, mode)
-        return [self._hits(scores, rows) for scores, rows in zip(ranking.scores, ranking.rows, strict=True)]
+        with self._using() as opened:
+            found = opened.rank(queries, k, mode, where)
+            return [_hits(opened.index, scores, rows) for scores, rows in zip(*found, strict=True)]
 
-    def rank(self, queries: Sequence[str], k: int, mode: Mode) -> Ranking:
+    def rank(
+        self, queries: Sequence[str], k: int, mode: Mode, where: Sequence[str | Condition] = ()
+    ) -> Ranking:
         """Scores and rows of the k best documents, float32 and int64 (n, k), row -1 where there are fewer."""
+        with self._using() as opened:
+            return opened.rank(queries, k, mode, where)
+
+    @contextmanager
+    def _using(self) -> Iterator[_Opened]:
+        with self._lock:
+            opened = self._opened
+            opened.hold()
+        try:
+            yield opened
+        finally:
+            opened.release()
+
+
+class _Tower:
+    """A query tower that threads may share: it encodes for one at a time."""
+
+    def __init__(self, index: Index) -> None:
+        model = read_model(index.model_folder)
+        if model.config.dimension != index.dimension:
+            raise InputError(
+                "the model's dimension is not the index's; build the index again", path=index.model_folder
+            )
+        self.fingerprint = index.manifest.model_fingerprint
+        self.dense_share = model.config.dense_share
+        self._encoder = model.encoder("query")
+        self._lock = threading.Lock()
+
+    def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        with self._lock:
+            return self._encoder.encode(queries)
+
+
+class _Opened:
+    """A generation and its query tower; the generation is closed once it is retired and no search uses it."""
+
+    def __init__(self, index: Index, before: _Tower | None = None) -> None:
+        """before: a tower to take over if it is of the same model, for it knows many words by now."""
+        self.index = index
+        try:
+            same = before is not None and before.fingerprint == index.manifest.model_fingerprint
+            self.tower = before if before is not None and same else _Tower(index)
+        except BaseException:
+            index.close()
+            raise
+        self._lock = threading.Lock()
+        self._searches = 0
+        self._retired = False
+
+    def hold(self) -> None:
+        with self._lock:
+            self._searches += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._searches -= 1
+            self._close_if_done()
+
+    def retire(self) -> None:
+        with self._lock:
+            self._retired = True
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._retired and not self._searches:
+            self.index.close()
+
+    def rank(self, queries: Sequence[str], k: int, mode: Mode, where: Sequence[str | Condition]) -> Ranking:
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
         if mode not in MODES:
             raise InputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        met = [parse_condition(one) if isinstance(one, str) else one for one in where]
         if mode == "lexical":
-            return self.index.search_lexical(queries, k)
+            return self.index.search_lexical(queries, k, met)
         if mode == "dense":
-            return self.index.search_dense(self.encode(queries), k)
+            return self.index.search_dense(self.tower.encode(queries), k, met)
         depth = max(k, _FUSION_DEPTH)
-        dense = self.index.search_dense(self.encode(queries), depth)
-        return fuse(dense, self.index.search_lexical(queries, depth), k, self._dense_share)
+        dense = self.index.search_dense(self.tower.encode(queries), depth, met)
+        lexical = self.index.search_lexical(queries, depth, met)
+        return fuse(dense, lexical, k, self.tower.dense_share)
 
-    def _hits(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> list[Hit]:
-        found = rows[rows >= 0].tolist()
-        documents = self.index.documents(found)
-        return [
-            Hit(rank, document.id, float(score), document.title, document.text)
-            for rank, (score, document) in enumerate(zip(scores.tolist(), documents, strict=False), 1)
-        ]
+
+def _hits(index: Index, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> list[Hit]:
+    documents = index.documents(rows[rows >= 0].tolist())
+    return [
+        Hit(rank, document.id, float(score), document.title, document.text)
+        for rank, (score, document) in enumerate(zip(scores.tolist(), documents, strict=False), 1)
+    ]

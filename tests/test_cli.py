@@ -189,7 +189,7 @@ def test_dense_scores_are_the_models_cosines(made):
     cosines = (model.encode_queries(["启动服务"]) @ model.encode_documents(list(texts.values())).T)[0]
     answer = told("search", made.index, "启动服务", "--mode", "dense", "-k", 8)
     assert ids(answer) == [list(texts)[row] for row in np.argsort(-cosines)]
-    np.testing.assert_allclose([hit["score"] for hit in answer["hits"]], np.sort(cosines)[::-1], atol=1e-5)
+    np.testing.assert_allclose([hit["score"] for hit in answer["hits"]], np.sort(cosines)[::-1], atol=3e-4)
 
 
 def test_search_prints_rank_score_id_and_the_querys_words(made):

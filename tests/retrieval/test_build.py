@@ -70,7 +70,7 @@ def test_vectors_are_those_of_the_document_tower_on_title_and_text(corpus, model
     stored, ids = vectors(tmp_path / "i")
     assert ids == [f"d{n}" for n in range(11)]
     expected = read_model(model).encoder("document").encode([f"T{n} {t}" for n, t in enumerate(TEXTS)])
-    np.testing.assert_allclose(stored, expected, atol=1e-5)
+    np.testing.assert_allclose(stored, expected, atol=3e-4)  # halves
 
 
 def test_progress_counts_documents(corpus, model, tmp_path, small_shards):
@@ -115,7 +115,7 @@ def test_resume_with_another_corpus_or_model_begins_anew(
     stored, _ = vectors(tmp_path / "i")
     texts = [json.loads(line) for line in corpus.read_text().splitlines()]
     expected = read_model(model).encoder("document").encode([f"{t['title']} {t['text']}" for t in texts])
-    np.testing.assert_allclose(stored, expected, atol=1e-5)
+    np.testing.assert_allclose(stored, expected, atol=3e-4)  # halves
 
 
 def test_a_broken_line_far_down_leaves_no_index(corpus, model, tmp_path, small_shards):

@@ -78,8 +78,8 @@ def test_names_of_the_contract_are_exported():
 def test_dense_hits_are_the_nearest_by_cosine(retriever, cosines):
     for hits, scores in zip(retriever.search_all(QUERIES, 10, "dense"), cosines, strict=True):
         best = np.sort(scores)[::-1][:10]
-        np.testing.assert_allclose([hit.score for hit in hits], best, atol=1e-5)
-        np.testing.assert_allclose([scores[int(hit.id[1:])] for hit in hits], best, atol=1e-5)
+        np.testing.assert_allclose([hit.score for hit in hits], best, atol=3e-4)  # of halves
+        np.testing.assert_allclose([scores[int(hit.id[1:])] for hit in hits], best, atol=3e-4)
         assert [hit.rank for hit in hits] == list(range(1, 11))
         assert all(hit.text == TEXTS[int(hit.id[1:])] and hit.title == f"t{hit.id[1:]}" for hit in hits)
 
