@@ -11,11 +11,12 @@ import pytest
 
 import retrieval
 from index.builder import IndexBuilder
+from index.change import delete
 from index.documents import Document
 from index.errors import CorruptError, InputError
 from index.ranking import Ranking
 from retrieval.assess import assess
-from retrieval.build import build
+from retrieval.build import add, build
 from retrieval.config import ModelConfig
 from retrieval.fusion import fuse
 from retrieval.model import TwoTower
@@ -160,6 +161,72 @@ def test_an_open_retriever_keeps_its_generation_while_another_is_published(folde
         assert len(before.search("cat", 1000, "dense")) == 150
         with Retriever.open(index) as after:
             assert [hit.id for hit in after.search("cat")] == ["new"]
+
+
+def test_a_refreshed_retriever_searches_the_newest_generation(folder, tmp_path):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    (tmp_path / "new.jsonl").write_text('{"_id": "new", "text": "zebra", "metadata": {"year": 2024}}\n')
+    with Retriever.open(index) as retriever:
+        assert retriever.refresh() is False
+        add(tmp_path / "new.jsonl", index)
+        assert retriever.search("zebra", mode="lexical") == []
+        assert retriever.refresh() is True
+        assert [hit.id for hit in retriever.search("zebra", mode="lexical")] == ["new"]
+        assert [hit.id for hit in retriever.search("cat", where=["year>2020"])] == ["new"]
+        assert "new" in retriever
+        delete(index, ["new"])
+        assert retriever.refresh() is True
+        assert "new" not in retriever
+    retriever.close()
+
+
+def test_a_refresh_takes_up_another_model(folder, tmp_path, random_model):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    random_model(CONFIG, 7, texts=WORDS).save(tmp_path / "model")
+    with Retriever.open(index) as retriever:
+        before = retriever.encode(["cat"])
+        build(folder / "corpus.jsonl", tmp_path / "model", index)
+        assert retriever.refresh()
+        assert not np.allclose(retriever.encode(["cat"]), before)
+        with Retriever.open(index) as fresh:
+            assert np.array_equal(retriever.encode(["cat"]), fresh.encode(["cat"]))
+
+
+def test_a_refresh_that_fails_leaves_the_old_generation_at_work(folder, tmp_path):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    with Retriever.open(index) as retriever:
+        hits = retriever.search("cat")
+        current = (index / "CURRENT").read_text().replace("000001", "000002")
+        (index / "CURRENT").write_text(current)
+        with pytest.raises(CorruptError):
+            retriever.refresh()
+        assert retriever.search("cat") == hits
+
+
+def test_searches_under_way_end_while_others_refresh(folder, tmp_path):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    wrong: list[object] = []
+    done = threading.Event()
+    with Retriever.open(index) as retriever:
+
+        def look() -> None:
+            while not done.is_set():
+                try:
+                    if len(retriever.search("cat dog", 5)) != 5:
+                        wrong.append("too few")
+                except Exception as error:
+                    wrong.append(error)
+
+        threads = [threading.Thread(target=look) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(15):
+            delete(index, [f"d{number}"])
+            assert retriever.refresh()
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
 
 
 def test_a_model_of_another_dimension_is_refused(folder, tmp_path):
