@@ -717,7 +717,7 @@ def _describe(index: Path, manifest: Manifest) -> dict[str, Any]:
 @click.argument("index", type=click.Path(path_type=Path))
 @_json_option
 def info(index: Path, as_json: bool) -> None:
-    """What an index holds and what made it.
+    """What an index holds and what made it: its segments, and what tuning tried for them and found.
 
     Example: peephole info my.index
     """
@@ -729,7 +729,24 @@ def info(index: Path, as_json: bool) -> None:
         _print_json(facts)
         return
     for name, value in facts.items():
-        click.echo(f"{name:18} {value}")
+        if name != "segments":
+            click.echo(f"{name:18} {_plain(value)}")
+    for segment in facts["segments"]:
+        click.echo(
+            f"{segment['name']:18} {segment['documents']:,} documents, {segment['deleted']:,} deleted, "
+            f"{segment['faiss']} {_plain(segment['parameters'])}".rstrip()
+        )
+        for tried in segment["tried"]:
+            click.echo(f"  tried {_plain(tried)}")
+
+
+def _plain(value: object) -> str:
+    """A value as a person reads it: mappings as "name value, name value"."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(item)}" for name, item in value.items()) or "-"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 @verbs.command()
