@@ -21,7 +21,7 @@ from index.files import WriterLock
 from index.filters import Scalar
 from index.folder import prepare
 from index.generation import Kept, Origin, Progress, publish
-from index.lexical import Lengths
+from index.inverted import Lengths
 from index.manifest import Manifest, SegmentEntry
 from index.model import fingerprint
 from index.reader import Index

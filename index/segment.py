@@ -19,7 +19,8 @@ from index.dense import StoredVectors, search_exact, write_vectors
 from index.documents import DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
 from index.files import list_files, share, storing, sync_file
-from index.lexical import BM25_SETTINGS, Bm25, Lengths, Term, write_bm25
+from index.inverted import BM25_SETTINGS, Lengths, write_bm25
+from index.lexical import Bm25, Term
 from index.manifest import SegmentEntry
 from index.ranking import Ranking
 

@@ -19,7 +19,6 @@ KILLER = """
 import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import bm25s
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 from index.builder import IndexBuilder
 from index.documents import DocumentWriter

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index import lexical as lexical_module
+from index import inverted
 from index.errors import CorruptError
-from index.lexical import K1, B, Bm25, Lengths, lexical_tokens, weigh, write_bm25
+from index.inverted import K1, B, Lengths, write_bm25
+from index.lexical import Bm25, weigh
 from index.ranking import Ranking
+from index.tokens import lexical_tokens
 
 TEXTS = ["apple pie apple", "banana split", "apple banana cherry cherry", "", "苹果馅饼 recipe"]
 
@@ -81,7 +83,7 @@ def random_queries(count: int, words: int = 200) -> list[str]:
 def test_scores_and_order_equal_those_of_bm25s(tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch):
     import bm25s
 
-    monkeypatch.setattr(lexical_module, "_TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(inverted, "_TOKENS_AT_ONCE", at_once)
     texts = random_texts(500)
     write_bm25(tmp_path / "lexical", texts)
     ours = Bm25(tmp_path / "lexical", len(texts))
