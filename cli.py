@@ -171,6 +171,11 @@ def pydoc(output: Path, packages: tuple[str, ...], limit: int, as_json: bool) ->
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the pairs.  [default: the recipe's]")
 @click.option("--seed", type=click.IntRange(min=0, max=2**31 - 1), default=0, show_default=True)
+@click.option(
+    "--teacher",
+    metavar="FILE|NAME",
+    help="Vectors in a .npz file, or a sentence-transformers model, to learn the language from.",
+)
 @click.option("--resume", is_flag=True, help="Go on with a training that was cut short.")
 @_json_option
 def train(
@@ -180,6 +185,7 @@ def train(
     paper: bool,
     epochs: int | None,
     seed: int,
+    teacher: str | None,
     resume: bool,
     as_json: bool,
 ) -> None:
@@ -189,8 +195,13 @@ def train(
     choose the epoch by. Interrupted (Ctrl-C, or worse), the same command with --resume goes on where it
     stood.
 
+    A teacher's .npz has document_ids, document_vectors and, for the training queries, query_ids and
+    query_vectors. It helps most where pairs are few.
+
+    \b
     Example: peephole train data -o my.model
-    """
+    Example: peephole train data -o my.model --teacher vectors.npz
+    """  # noqa: D301
     from dataclasses import replace
 
     from retrieval.config import preset
@@ -209,7 +220,15 @@ def train(
 
         try:
             trained = train_model(
-                data, output, preset(tower, paper), recipe, resume=resume, report=report, stop=stop
+                data,
+                output,
+                preset(tower, paper),
+                recipe,
+                teacher=teacher,
+                resume=resume,
+                report=report,
+                advance=advance,
+                stop=stop,
             )
         except KeyboardInterrupt as error:
             raise click.ClickException(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from index.errors import InputError
 from retrieval.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.curve import Point, add
-from retrieval.loss import hardness, softmax_loss
+from retrieval.loss import hardness, likeness_loss, softmax_loss
 from retrieval.model import TwoTower
 from retrieval.pairs import Rows, TrainingSet, batch, cut, draw, plan
 from retrieval.towers import text_batch
@@ -34,6 +34,8 @@ class Recipe:
 
     batch: pairs a step. learning_rate: Adam's, at its peak; it rises over `warmup` steps, or a tenth of
         the run if that is shorter, and falls linearly to `floor` of it.
+    body: the body's learning rate as a multiple of the word rows'. teaching: weight of the likeness to a
+        teacher in the loss, if there is one.
     dropout: share of word row entries dropped. clip: largest gradient norm. patience: epochs without a better
         dev before stopping.
     """
@@ -43,10 +45,19 @@ class Recipe:
     learning_rate: float = 3e-3
     warmup: int = 50
     floor: float = 0.02
+    body: float = 3.0
+    teaching: float = 100.0
     dropout: float = 0.2
     clip: float = 5.0
     patience: int = 3
     seed: int = 0
+
+
+class Taught(NamedTuple):
+    """A teacher's vectors of a training set's queries, spans included, and documents, rows of unit length."""
+
+    queries: Tensor
+    documents: Tensor
 
 
 @dataclass(frozen=True)
@@ -85,16 +96,21 @@ class Run:
     """One training run: model, optimiser, progress, best weights, and their checkpoint."""
 
     def __init__(
-        self, model: TwoTower, data: TrainingSet, recipe: Recipe, checkpoint: Path, fingerprint: str
+        self,
+        model: TwoTower,
+        data: TrainingSet,
+        recipe: Recipe,
+        checkpoint: Path,
+        fingerprint: str,
+        taught: Taught | None = None,
     ) -> None:
         self.model = model
         self.data = data
+        self.taught = taught
         self.recipe = recipe
         self.checkpoint = checkpoint
         self.fingerprint = fingerprint
-        self.optimiser = torch.optim.Adam(
-            model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True
-        )
+        self.optimiser = torch.optim.Adam(_groups(model, recipe), betas=(0.9, 0.98), fused=True)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
 
@@ -188,7 +204,7 @@ class Run:
         # Dropout draws from torch's generator: seeded by the step, it repeats after a resume.
         torch.manual_seed((self.recipe.seed << 32) + self.progress.total_steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         pairs = batch(self.data, chosen)
         data, dropout = self.data, self.recipe.dropout
         queries: Tensor = self.model.tower("query")(
@@ -199,6 +215,9 @@ class Run:
         )
         known, weights = torch.from_numpy(pairs.known), torch.from_numpy(pairs.weights)
         loss = softmax_loss(queries, documents, self.model.config.gamma, known, weights)
+        if self.taught is not None:
+            theirs = torch.cat((self.taught.queries[pairs.queries], self.taught.documents[pairs.documents]))
+            loss = loss + self._teaching() * likeness_loss(torch.cat((queries, documents)), theirs)
         if not torch.isfinite(loss):
             raise InputError("the loss is no longer finite; train again with a lower learning rate")
         self.optimiser.zero_grad()
@@ -207,6 +226,10 @@ class Run:
         self.optimiser.step()
         hard = hardness(queries, documents, self.model.config.gamma, known)
         return Point(1, float(loss.detach()), rate, *hard)
+
+    def _teaching(self) -> float:
+        """The weight of the teacher: it falls to nothing halfway."""
+        return self.recipe.teaching * max(0.0, 1 - 2 * self.progress.epoch / self.recipe.epochs)
 
     def _finish_epoch(self, score: Score | None) -> None:
         progress = self.progress
@@ -224,6 +247,17 @@ class Run:
         progress.epoch += 1
         progress.step = 0
         progress.losses = []
+
+
+def _groups(model: TwoTower, recipe: Recipe) -> list[dict[str, Any]]:
+    """The word rows, and the rest with a learning rate of its own."""
+    named = list(model.named_parameters())
+    rows = [parameter for name, parameter in named if name.endswith(".table")]
+    body = [parameter for name, parameter in named if not name.endswith(".table")]
+    rates = [(rows, 1.0), (body, recipe.body if model.config.pooling == "attention" else 1.0)]
+    return [
+        {"params": some, "share": share, "lr": recipe.learning_rate * share} for some, share in rates if some
+    ]
 
 
 class _Clock:

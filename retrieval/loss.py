@@ -5,7 +5,7 @@ In: unit embeddings of queries and documents. Out: a scalar. Huang et al. 2013, 
     P(D+ | Q) = exp(gamma cos(Q, D+)) / sum_D exp(gamma cos(Q, D)),     loss = -log P(D+ | Q)
 
 The sum runs over the documents of the batch and, where given, more of them: each other query's document is a
-negative for free.
+negative for free. A teacher adds how much it finds each two texts of the batch alike.
 """
 
 from __future__ import annotations
@@ -31,6 +31,15 @@ def softmax_loss(
     if weights is None:
         return losses.mean()
     return (losses * weights).sum() / weights.sum()
+
+
+def likeness_loss(pupil: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference between the cosines that two models give the pairs of some texts.
+
+    pupil: (n, d), teacher: (n, e), rows of unit length. What a text means is taken over as its likeness to
+    others, so that the models' spaces need not have the same axes, or as many.
+    """
+    return (pupil @ pupil.t() - teacher @ teacher.t()).square().mean()
 
 
 class Hardness(NamedTuple):

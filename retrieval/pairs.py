@@ -21,8 +21,9 @@ from retrieval.text import Lexicon, Ragged, Vocabulary, document_text, ragged
 
 Rows = NDArray[np.int64]
 
-# Spans learned from in an epoch: enough for any of the sets measured, and a large corpus takes no longer.
-_MOST_SPANS = 20_000
+# Spans are drawn to fill an epoch up to this many pairs, and in any case a quarter as many as there are given
+# pairs: where these are few the documents must teach, and where they are many they know better.
+_FULL_EPOCH = 10_000
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ def training_set(
 
 
 def draw(data: TrainingSet, rng: np.random.Generator) -> Rows:
-    """One span of each of at most `_MOST_SPANS` documents, as rows of `data.pairs`."""
+    """The spans of an epoch, each of another document, as rows of `data.pairs`."""
     owners, first, count = np.unique(data.pairs[data.given :, 1], return_index=True, return_counts=True)
-    some = rng.permutation(len(owners))[:_MOST_SPANS]
+    some = rng.permutation(len(owners))[: max(data.given // 4, _FULL_EPOCH - data.given)]
     return data.given + first[some] + rng.integers(count[some])
 
 

@@ -65,12 +65,10 @@ def read_lesson(
     if Path(teacher).suffix == ".npz":
         return _from_file(Path(teacher), list(documents), list(queries))
     model = _Model(teacher, cache)
-    lesson = Lesson(
-        _unit(model.encode("document", list(documents.values()), advance, stop)),
-        _unit(model.encode("query", list(queries.values()), advance, stop)),
-    )
+    known = _unit(model.encode("document", list(documents.values()), advance, stop))
+    asked = _unit(model.encode("query", list(queries.values()), advance, stop)) if queries else known[:0]
     model.forget_others()
-    return lesson
+    return Lesson(known, asked)
 
 
 def _unit(vectors: NDArray[Any]) -> Vectors:
@@ -90,15 +88,13 @@ def _from_file(path: Path, documents: Sequence[str], queries: Sequence[str]) -> 
         raise InputError(
             f"not readable as arrays of text and float32 ({error}); write it with numpy.savez", path=path
         ) from error
-    found = Lesson(
-        _rows_of("document", arrays, documents, path),
-        # Where there are no training queries, nobody asks for their vectors.
-        _rows_of("query", arrays, queries, path) if queries else np.zeros((0, 0), np.float32),
-    )
-    if queries and found.queries.shape[1] != found.documents.shape[1]:
-        widths = f"{found.queries.shape[1]} and {found.documents.shape[1]}"
+    known = _rows_of("document", arrays, documents, path)
+    # Where there are no training queries, their arrays may be missing.
+    asked = _rows_of("query", arrays, queries, path) if queries else known[:0]
+    if asked.shape[1] != known.shape[1]:
+        widths = f"{asked.shape[1]} and {known.shape[1]}"
         raise InputError(f"vectors of queries and documents are {widths} wide; use one model", path=path)
-    return found
+    return Lesson(known, asked)
 
 
 _ARRAYS = ("query_ids", "query_vectors", "document_ids", "document_vectors")
@@ -155,10 +151,8 @@ class _Model:
     def encode(
         self, kind: Kind, texts: Sequence[str], advance: Advance, stop: Callable[[], bool]
     ) -> NDArray[np.float16]:
-        """The vectors (n, d) of texts, each distinct one encoded once; d is 0 without texts."""
+        """The vectors (n, d) of texts, n > 0, each distinct one encoded once."""
         distinct = list(dict.fromkeys(texts))
-        if not distinct:
-            return np.zeros((0, 0), np.float16)
         shards = []
         for start in range(0, len(distinct), _SHARD):
             some = distinct[start : start + _SHARD]
@@ -229,6 +223,7 @@ def _load(name: str) -> Any:
         raise InputError(
             f"a teacher that is no .npz file needs {_LIBRARY}; pip install 'peephole[teacher]'"
         ) from error
+    _hush()
     try:
         # Weights in safetensors only: the other format runs whatever code its author put in.
         return SentenceTransformer(name, device="cpu", model_kwargs={"use_safetensors": True})
@@ -237,3 +232,11 @@ def _load(name: str) -> Any:
         raise InputError(
             f"teacher {name!r} cannot be loaded ({reason}); give a .npz file, or a model's name or folder"
         ) from error
+
+
+def _hush() -> None:
+    """No bars of the library's own while it loads: standard error belongs to the command."""
+    with suppress(ImportError, AttributeError):
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()

@@ -21,18 +21,22 @@ from index.files import WriterLock, storing
 from retrieval.config import ModelConfig
 from retrieval.dev import best_share, dev_measures
 from retrieval.evaluate import DEFAULT_MEASURES
-from retrieval.learn import Recipe, Report, Run
+from retrieval.learn import Recipe, Report, Run, Taught
 from retrieval.machine import train_fast
 from retrieval.model import TwoTower
 from retrieval.pairs import TrainingSet, feature_weights, training_set
 from retrieval.source import Source, read_source
+from retrieval.teacher import Advance, Lesson, read_lesson
 from retrieval.text import Vocabulary, document_text, learn_vocabulary
 from retrieval.training_report import Course, write_training_report
 
 # Rows of their own for this many of the most frequent words.
 WHOLE_WORDS = 20_000
+# How far attention's first weights are from all alike. From zero a few hundred steps do not get it far.
+ATTENTION = 0.3
 # Hidden: an index takes the visible files of a model folder into itself.
 CHECKPOINT = ".checkpoint.safetensors"
+TEACHER = ".teacher"
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,16 @@ def train(
     config: ModelConfig,
     recipe: Recipe,
     *,
+    teacher: str | None = None,
     resume: bool = False,
     small: bool = True,
     report: Report | None = None,
+    advance: Advance = lambda stage, done, total: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train on a BEIR folder and write the model folder `output`; a run that was cut short is taken up with
-    resume=True. small: feature tables in int8, see `retrieval.saved`.
+    resume=True. teacher: a file of vectors or a sentence-transformers model, see `retrieval.teacher`; advance
+    is told how many texts it has encoded. small: feature tables in int8, see `retrieval.saved`.
 
     Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, BusyError,
     KeyboardInterrupt.
@@ -72,10 +79,12 @@ def train(
         for abandoned in output.glob(".*.tmp"):  # by a run that was killed while it wrote
             abandoned.unlink()
         vocabulary, data = prepare(source, config)
+        lesson = _lesson(teacher, source, output, advance, stop) if teacher else None
         torch.manual_seed(recipe.seed)
         model = initial_model(config, vocabulary, data)
         checkpoint = output / CHECKPOINT
-        run = Run(model, data, recipe, checkpoint, _fingerprint(config, recipe, data, source))
+        fingerprint = _fingerprint(config, recipe, data, source, lesson)
+        run = Run(model, data, recipe, checkpoint, fingerprint, _taught(lesson, data) if lesson else None)
         if resume and checkpoint.exists():
             run.resume()
         run.learn(_dev_score(source) if source.dev else None, report, stop)
@@ -138,6 +147,8 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
         for name, parameter in model.named_parameters():
             if name.endswith(".table"):
                 parameter.mul_(weights[:, None])
+            elif name.endswith(".attention"):
+                parameter.normal_(std=ATTENTION)
     return model
 
 
@@ -147,10 +158,27 @@ def _training_texts(source: Source) -> Sequence[str]:
     ]
 
 
-def _fingerprint(config: ModelConfig, recipe: Recipe, data: TrainingSet, source: Source) -> str:
+def _lesson(teacher: str, source: Source, output: Path, advance: Advance, stop: Callable[[], bool]) -> Lesson:
+    documents = {document.id: document_text(document.title, document.text) for document in source.documents}
+    asked = [query for query, grades in source.train.items() if max(grades.values()) > 0]
+    queries = {query: source.queries[query] for query in asked}
+    return read_lesson(teacher, documents, queries, output / TEACHER, advance, stop)
+
+
+def _taught(lesson: Lesson, data: TrainingSet) -> Taught:
+    """The lesson by rows of the training set; a document's vector stands for its spans."""
+    owners = data.pairs[data.given :, 1]
+    queries = np.concatenate((lesson.queries, lesson.documents[owners]))
+    return Taught(torch.from_numpy(queries), torch.from_numpy(lesson.documents))
+
+
+def _fingerprint(
+    config: ModelConfig, recipe: Recipe, data: TrainingSet, source: Source, lesson: Lesson | None
+) -> str:
     dev = [source.dev, [source.queries[query] for query in source.dev]]
     digest = hashlib.sha256(json.dumps([asdict(config), asdict(recipe), dev], sort_keys=True).encode())
-    for array in (data.pairs, data.grades, data.cuts):
+    taught = () if lesson is None else (lesson.queries, lesson.documents)
+    for array in (data.pairs, data.grades, data.cuts, *taught):
         digest.update(np.ascontiguousarray(array).tobytes())
     for texts in (data.documents, data.queries, data.features):
         digest.update(texts.values.tobytes() + texts.offsets.tobytes())

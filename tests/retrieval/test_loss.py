@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from retrieval.loss import softmax_loss
+from retrieval.loss import likeness_loss, softmax_loss
 
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
 NONE_KNOWN = torch.zeros(2, 2, dtype=torch.bool)
@@ -67,3 +67,11 @@ def test_gradient_pulls_the_positive_and_pushes_the_negative():
     # d loss / d logit = P - 1 = -1/2 for the positive and 1/2 for the other, times gamma.
     assert documents.grad is not None
     assert documents.grad.tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+
+
+def test_likeness_is_the_mean_squared_difference_of_all_cosines():
+    pupil = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    teacher = torch.tensor([[0.6, 0.8, 0.0], [1.0, 0.0, 0.0]])
+    assert likeness_loss(pupil, teacher).item() == pytest.approx((0 + 0.36 + 0.36 + 0) / 4)
+    turned = teacher @ torch.linalg.qr(torch.randn(3, 3)).Q
+    assert likeness_loss(turned, teacher).item() == pytest.approx(0, abs=1e-10)

@@ -112,13 +112,23 @@ def test_spans_are_pairs_after_the_given_ones_and_cut_out_of_their_documents():
     assert data.queries.take(np.array([1])).values.tolist() == list_files.tolist()
 
 
-def test_an_epoch_draws_one_span_of_each_document(monkeypatch):
+def test_an_epoch_draws_one_span_of_each_document():
     data = training_set([PAGE, NOTE, DOCUMENTS[1]], {"q": "cat"}, {"q": {"n": 1}}, VOCABULARY, 8, 20)
     drawn = [draw(data, np.random.default_rng(seed)) for seed in range(40)]
     assert {tuple(sorted(data.pairs[rows, 1].tolist())) for rows in drawn} == {(0, 1)}
     assert {int(row) for rows in drawn for row in rows} == set(range(1, len(data.pairs)))
-    monkeypatch.setattr("retrieval.pairs._MOST_SPANS", 1)
-    assert {len(draw(data, np.random.default_rng(seed))) for seed in range(5)} == {1}
+
+
+def test_spans_fill_an_epoch_and_are_a_quarter_of_many_pairs(monkeypatch):
+    pages = [Document(f"d{n}", f"title {n}", "some text") for n in range(40)]
+
+    def drawn(given):
+        qrels = {f"q{n}": {f"d{n}": 1} for n in range(given)}
+        data = training_set(pages, {query: "x" for query in qrels}, qrels, VOCABULARY, 8, 8)
+        return len(draw(data, np.random.default_rng(0)))
+
+    monkeypatch.setattr("retrieval.pairs._FULL_EPOCH", 30)
+    assert [drawn(given) for given in (0, 1, 20, 29, 40)] == [30, 29, 10, 7, 10]
 
 
 def test_the_batch_of_a_span_knows_no_other_document_and_cuts_its_own():

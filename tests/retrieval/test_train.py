@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import zlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import torch
 from index.documents import Document
 from index.errors import BusyError, InputError, StorageError
 from index.files import WriterLock
+from index.model import fingerprint
 from index.ranking import Ranking
 from retrieval.config import ModelConfig
 from retrieval.dev import best_share, dev_measures
@@ -284,6 +288,88 @@ def test_without_resume_an_old_checkpoint_is_started_over(data, tmp_path):
     interrupt(data, tmp_path / "m", 3)
     train(data, tmp_path / "m", CONFIG, RECIPE)
     assert files(tmp_path / "m")[FILES.weights] == files(tmp_path / "whole")[FILES.weights]
+
+
+# Two groups that share no word.
+LIKE = {f"d{n}": [1.0, 0.1 * n] if n % 2 else [-1.0, 0.1 * n] for n in range(len(DOCUMENTS))}
+
+
+def vectors(path, width=2, **changed):
+    """A teacher's file for the documents and queries of the toy data."""
+    rows = LIKE | changed
+    known = np.array([rows[name] + [0.0] * (width - 2) for name in DOCUMENTS], np.float32)
+    np.savez(
+        path,
+        document_ids=np.array(list(DOCUMENTS)),
+        document_vectors=known,
+        query_ids=np.array(list(QUERIES)),
+        query_vectors=known,
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("width", [2, 40])
+def test_a_teacher_of_any_width_says_what_is_alike(data, tmp_path, width):
+    recipe = replace(RECIPE, epochs=20, batch=8, learning_rate=0.03)
+    odd = np.arange(len(DOCUMENTS)) % 2 == 1
+    same = odd[:, None] == odd
+    gaps = {}
+    for name, teacher in (("alone", None), ("taught", vectors(tmp_path / "t.npz", width))):
+        train(data, tmp_path / name, CONFIG, recipe, teacher=teacher)
+        texts = TwoTower.load(tmp_path / name).encode_documents(list(DOCUMENTS.values()))
+        cosines = texts @ texts.T
+        gaps[name] = cosines[same].mean() - cosines[~same].mean()
+    assert gaps["taught"] > gaps["alone"] + 0.3
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_a_taught_training_resumed_writes_the_same_model(data, tmp_path, after):
+    teacher = vectors(tmp_path / "t.npz")
+    train(data, tmp_path / "whole", CONFIG, RECIPE, teacher=teacher)
+    steps = []
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            data,
+            tmp_path / "m",
+            CONFIG,
+            RECIPE,
+            teacher=teacher,
+            report=steps.append,
+            stop=lambda: len(steps) == after,
+        )
+    train(data, tmp_path / "m", CONFIG, RECIPE, teacher=teacher, resume=True)
+    assert files(tmp_path / "m")[FILES.weights] == files(tmp_path / "whole")[FILES.weights]
+
+
+def test_resume_with_another_teacher_is_refused(data, tmp_path):
+    interrupt(data, tmp_path / "m", 3)
+    with pytest.raises(InputError, match="begun with other data or settings"):
+        train(data, tmp_path / "m", CONFIG, RECIPE, teacher=vectors(tmp_path / "t.npz"), resume=True)
+
+
+def test_a_teacher_without_a_document_is_told_before_anything_is_written(data, tmp_path):
+    np.savez(tmp_path / "t.npz", document_ids=np.array(["d0"]), document_vectors=np.ones((1, 2), np.float32))
+    with pytest.raises(InputError, match=r"t\.npz: no vector of document 'd1' and 6 more"):
+        train(data, tmp_path / "m", CONFIG, RECIPE, teacher=str(tmp_path / "t.npz"))
+    assert files(tmp_path / "m") == {}
+
+
+def test_what_a_teacher_encoded_is_no_part_of_the_model(data, tmp_path, monkeypatch):
+    class Fake:
+        def __init__(self, *args, **options):
+            pass
+
+        def encode(self, texts, **options):
+            return np.array([[len(text), 1.0] for text in texts])
+
+    monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Fake))
+    told = []
+    train(data, tmp_path / "m", CONFIG, RECIPE, teacher="some/model", advance=lambda *at: told.append(at))
+    assert told == [("documents by the teacher", 8, 8), ("queries by the teacher", 8, 8)]
+    assert len(list((tmp_path / "m" / ".teacher").iterdir())) == 2
+    before = fingerprint(tmp_path / "m")
+    shutil.rmtree(tmp_path / "m" / ".teacher")
+    assert fingerprint(tmp_path / "m") == before
 
 
 def moved(texts, name, other):
