@@ -21,8 +21,8 @@ from retrieval.text import Lexicon, Ragged, Vocabulary, document_text, ragged
 
 Rows = NDArray[np.int64]
 
-# Spans are drawn to fill an epoch up to this many pairs, and in any case a quarter as many as there are given
-# pairs: where these are few the documents must teach, and where they are many they know better.
+# Spans are drawn to fill an epoch up to this many pairs. Where pairs are few the documents must teach; where
+# they are many they know better, and spans only get in their way.
 _FULL_EPOCH = 10_000
 
 
@@ -111,7 +111,7 @@ def training_set(
 def draw(data: TrainingSet, rng: np.random.Generator) -> Rows:
     """The spans of an epoch, each of another document, as rows of `data.pairs`."""
     owners, first, count = np.unique(data.pairs[data.given :, 1], return_index=True, return_counts=True)
-    some = rng.permutation(len(owners))[: max(data.given // 4, _FULL_EPOCH - data.given)]
+    some = rng.permutation(len(owners))[: max(0, _FULL_EPOCH - data.given)]
     return data.given + first[some] + rng.integers(count[some])
 
 
