@@ -26,7 +26,7 @@ from retrieval.text import document_text
 # Dev is scored against every relevant document and at most this many others: enough to rank epochs, and the
 # time stays bounded.
 _DEV_DOCUMENTS = 20_000
-_SHARES = [round(0.4 + 0.05 * step, 2) for step in range(11)]
+_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]
 _BATCH = 1024
 # As deep as hybrid search looks.
 _FUSION_DEPTH = 100
@@ -41,7 +41,7 @@ def dev_measures(
 
 
 def best_share(model: TwoTower, source: Source) -> float:
-    """The weight of the dense ranking, from .4 to .9, that gives hybrid search the best nDCG@10."""
+    """The weight of the dense ranking, from .1 to .9, that gives hybrid search the best nDCG@10."""
     documents = _candidates(source)
     dense = _rank(model, source, documents, _FUSION_DEPTH)
     with tempfile.TemporaryDirectory() as folder:

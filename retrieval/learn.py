@@ -24,8 +24,11 @@ from retrieval.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.curve import Point, add
 from retrieval.loss import hardness, likeness_loss, softmax_loss
 from retrieval.model import TwoTower
-from retrieval.pairs import Rows, TrainingSet, batch, cut, draw, plan
+from retrieval.pairs import FULL_EPOCH, Rows, TrainingSet, batch, cut, draw, plan
 from retrieval.towers import text_batch
+
+# What a teacher has to say in any case, as a share of the recipe's `teaching`.
+LEAST_TAUGHT = 0.05
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Recipe:
 
     batch: pairs a step. learning_rate: Adam's, at its peak; it rises over `warmup` steps, or a tenth of
         the run if that is shorter, and falls linearly to `floor` of it.
-    body: the body's learning rate as a multiple of the word rows'. teaching: weight of the likeness to a
-        teacher in the loss, if there is one.
+    body: the body's learning rate as a multiple of the word rows', where it weighs them. teaching: weight of
+        the likeness to a teacher in the loss, if there is one; less with many pairs.
     dropout: share of word row entries dropped. clip: largest gradient norm. patience: epochs without a better
         dev before stopping.
     """
@@ -49,7 +52,7 @@ class Recipe:
     teaching: float = 100.0
     dropout: float = 0.2
     clip: float = 5.0
-    patience: int = 3
+    patience: int = 6
     seed: int = 0
 
 
@@ -228,8 +231,8 @@ class Run:
         return Point(1, float(loss.detach()), rate, *hard)
 
     def _teaching(self) -> float:
-        """The weight of the teacher: it falls to nothing halfway."""
-        return self.recipe.teaching * max(0.0, 1 - 2 * self.progress.epoch / self.recipe.epochs)
+        """The weight of the teacher: the more pairs are given, the less it has to say."""
+        return self.recipe.teaching * max(LEAST_TAUGHT, 1 - self.data.given / FULL_EPOCH)
 
     def _finish_epoch(self, score: Score | None) -> None:
         progress = self.progress

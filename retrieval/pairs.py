@@ -23,7 +23,7 @@ Rows = NDArray[np.int64]
 
 # Spans are drawn to fill an epoch up to this many pairs. Where pairs are few the documents must teach; where
 # they are many they know better, and spans only get in their way.
-_FULL_EPOCH = 10_000
+FULL_EPOCH = 8_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def training_set(
 def draw(data: TrainingSet, rng: np.random.Generator) -> Rows:
     """The spans of an epoch, each of another document, as rows of `data.pairs`."""
     owners, first, count = np.unique(data.pairs[data.given :, 1], return_index=True, return_counts=True)
-    some = rng.permutation(len(owners))[: max(0, _FULL_EPOCH - data.given)]
+    some = rng.permutation(len(owners))[: max(0, FULL_EPOCH - data.given)]
     return data.given + first[some] + rng.integers(count[some])
 
 

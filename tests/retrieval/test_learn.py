@@ -16,7 +16,7 @@ from index.documents import Document
 from index.errors import CorruptError, InputError
 from retrieval.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.config import ModelConfig
-from retrieval.learn import Recipe, Run
+from retrieval.learn import Recipe, Run, Taught
 from retrieval.pairs import training_set
 from retrieval.text import learn_vocabulary
 from retrieval.train import initial_model
@@ -96,6 +96,45 @@ def test_one_seed_gives_one_model_and_another_seed_another(tmp_path):
         run.learn(None)
     assert_equal_states(state(runs[0]), state(runs[1]))
     assert any((state(runs[0])[name] != state(runs[2])[name]).any() for name in state(runs[0]))
+
+
+def shift(run, name):
+    """How far the first step moved a parameter, at most."""
+    before = state(run)
+    with pytest.raises(KeyboardInterrupt):
+        run.learn(None, stop=lambda: True)
+    return np.abs(state(run)[name] - before[name]).max()
+
+
+@pytest.mark.parametrize(("pooling", "faster"), [("attention", 5.0), ("mean", 1.0)])
+def test_a_body_that_weighs_rows_learns_faster_than_they(tmp_path, pooling, faster):
+    recipe = replace(RECIPE, clip=1e9, warmup=1, dropout=0.0, body=5.0)
+    run = new_run(tmp_path, replace(CONFIG, pooling=pooling, tie="all"), recipe)
+    rate = recipe.learning_rate  # Adam's first step is as long as the rate, whatever the gradient
+    assert shift(run, "towers.both.body.layers.0.recurrent") == pytest.approx(rate * faster, rel=0.05)
+    run = new_run(tmp_path / "again", replace(CONFIG, pooling=pooling, tie="all"), recipe)
+    run.checkpoint.parent.mkdir()
+    assert shift(run, "towers.both.table") == pytest.approx(rate, rel=0.05)
+
+
+@pytest.mark.parametrize(("full", "weight"), [(16, 50.0), (8, 5.0), (2, 5.0)])
+def test_a_teacher_weighs_less_the_more_pairs_are_given(tmp_path, monkeypatch, full, weight):
+    monkeypatch.setattr("retrieval.learn.FULL_EPOCH", full)
+    alone, taught = new_run(tmp_path), new_run(tmp_path)
+    apart = torch.eye(8)
+    taught.taught = Taught(apart, apart)
+    losses = []
+    for run in (alone, taught):
+        with torch.no_grad():
+            for parameter in run.model.parameters():
+                parameter.fill_(0.1)  # all texts are one: every cosine is 1
+        steps = []
+        run.recipe = replace(run.recipe, dropout=0.0)
+        with pytest.raises(KeyboardInterrupt):
+            run.learn(None, steps.append, stop=lambda: True)
+        losses.append(steps[0].loss)
+    # Four queries and their documents: 1 - 1 for each with itself and its partner, 1 - 0 for all others.
+    assert losses[1] - losses[0] == pytest.approx(weight * 48 / 64, rel=1e-4)
 
 
 def scripted(run, values):

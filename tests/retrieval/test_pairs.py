@@ -127,7 +127,7 @@ def test_spans_fill_an_epoch_that_pairs_leave_room_in(monkeypatch):
         data = training_set(pages, {query: "x" for query in qrels}, qrels, VOCABULARY, 8, 8)
         return len(draw(data, np.random.default_rng(0)))
 
-    monkeypatch.setattr("retrieval.pairs._FULL_EPOCH", 30)
+    monkeypatch.setattr("retrieval.pairs.FULL_EPOCH", 30)
     assert [drawn(given) for given in (0, 1, 20, 29, 40)] == [30, 29, 10, 1, 0]
 
 

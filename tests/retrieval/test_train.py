@@ -25,7 +25,7 @@ from retrieval.model import TwoTower
 from retrieval.saved import FILES, read_model
 from retrieval.source import read_source
 from retrieval.text import Vocabulary, learn_vocabulary
-from retrieval.train import CHECKPOINT, initial_model, train, training_set
+from retrieval.train import CHECKPOINT, UNKNOWN_SHARE, initial_model, train, training_set
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", query_words=8, document_words=8)
 RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2)
@@ -179,6 +179,11 @@ def test_judgements_of_test_alone_are_not_learned_from(tmp_path, write_beir):
     assert (source.queries, source.train, source.dev) == ({}, {}, {})
 
 
+def test_without_dev_queries_hybrid_search_leans_on_bm25(tmp_path):
+    train(bare(tmp_path / "d", ("ls", "list all files")), tmp_path / "m", CONFIG, RECIPE)
+    assert read_model(tmp_path / "m").config.dense_share == UNKNOWN_SHARE < 0.5
+
+
 def test_a_bare_corpus_without_a_sentence_is_told(tmp_path):
     with pytest.raises(InputError, match=r"no document has a title or sentence .*; add pairs to qrels"):
         train(bare(tmp_path / "d", ("", "cat"), ("", "dog")), tmp_path / "m", CONFIG, RECIPE)
@@ -275,6 +280,18 @@ def test_an_interrupted_training_resumed_writes_the_same_model(data, tmp_path, a
     assert got.keys() == expected.keys()
     for name in (FILES.config, FILES.vocabulary, FILES.weights):
         assert got[name] == expected[name], name
+
+
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_an_interrupted_training_on_spans_resumed_writes_the_same_model(tmp_path, write_beir, after):
+    pages = {name: f"{text} here. {text} is told there." for name, text in DOCUMENTS.items()}
+    data = write_beir(tmp_path / "d", pages, QUERIES, {"train": {"q0": {"d0": 1}, "q1": {"d1": 1}}})
+    whole = []
+    train(data, tmp_path / "whole", CONFIG, RECIPE, report=whole.append)
+    assert len(whole) == 3 * (1 + 2)  # two pairs are one batch, eight spans two
+    interrupt(data, tmp_path / "m", after)
+    train(data, tmp_path / "m", CONFIG, RECIPE, resume=True)
+    assert files(tmp_path / "m")[FILES.weights] == files(tmp_path / "whole")[FILES.weights]
 
 
 def test_resume_without_a_checkpoint_begins(data, tmp_path):
@@ -437,6 +454,17 @@ def test_dev_measures_equal_ranking_by_hand(data, tmp_path, write_beir):
     got = dev_measures(model, source, ("RR@10", "Success@1"))
     assert got["RR@10"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
     assert got["Success@1"] == pytest.approx(np.mean([rank == 1 for rank in ranks]))
+
+
+@pytest.mark.parametrize("tower", ["lstm", "cnn"])
+def test_first_attention_tells_words_apart(tower):
+    documents = [Document("d", "", "one two three")]
+    vocabulary = learn_vocabulary(["one two three"], min_count=1)
+    data = training_set(documents, {"q": "one"}, {"q": {"d": 1}}, vocabulary, 8, 8)
+    torch.manual_seed(0)
+    model = initial_model(ModelConfig(tower, 16, 400, 16, "attention"), vocabulary, data)
+    attention = model.towers["both"].body.attention
+    assert attention.std().item() == pytest.approx(0.3, rel=0.1)
 
 
 def test_first_weights_make_cosines_like_those_of_tfidf():
