@@ -6,7 +6,7 @@ a later `begin` with resume=True goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from index.documents import Document
 from index.errors import InputError, PeepholeError
 from index.files import WriterLock
-from index.filters import Scalar
 from index.folder import prepare
 from index.generation import Kept, Origin, Progress, publish
 from index.inverted import Lengths
@@ -27,6 +26,7 @@ from index.model import fingerprint
 from index.reader import Index
 from index.segment import write_segment
 from index.staging import Plan, Staging
+from index.tuning import Goal
 
 # Rows copied at once from an old segment into a new one.
 _COPIED = 4096
@@ -53,17 +53,19 @@ class IndexBuilder:
         model: Path,
         dimension: int,
         source: str,
-        goal: Mapping[str, Scalar] | None = None,
+        goal: Goal | None = None,
         resume: bool = False,
         wait: float = 0.0,
     ) -> IndexBuilder:
         """Start a build, or go on with one that was killed.
 
-        model: folder to carry in the index. source: fingerprint of the corpus. resume: go on from what is
-        staged if model, source and dimension are the same; otherwise, and without it, that is thrown away.
-        wait: seconds to wait for another writer.
+        model: folder to carry in the index. source: fingerprint of the corpus. goal: what FAISS index to
+        choose, exact search without one; additions keep to it. resume: go on from what is staged if model,
+        source and dimension are the same; otherwise, and without it, that is thrown away. wait: seconds to
+        wait for another writer.
         Raises BusyError, InputError for a model or folder that will not do, StorageError.
         """
+        wanted = goal or Goal(recall=1)
         if dimension < 1:
             raise InputError(f"vectors need at least one dimension, not {dimension}")
         plan = Plan(fingerprint(model), source, dimension)
@@ -72,7 +74,13 @@ class IndexBuilder:
             staging = (Staging.resume(folder, plan) if resume else None) or Staging.create(
                 folder, model, plan
             )
-            origin = Origin(staging.model, plan.model_fingerprint, dimension, source, goal or {})
+            origin = Origin(
+                staging.model,
+                plan.model_fingerprint,
+                dimension,
+                source,
+                wanted.to_mapping(),
+            )
             return cls(folder, lock, staging, origin, None)
         except BaseException:
             lock.release()
@@ -140,13 +148,20 @@ class IndexBuilder:
         """How many of the staged documents take the place of one that the index has."""
         return sum(len(rows) for rows in self._replaced())
 
-    def publish(self, *, compact: bool = False, progress: Progress | None = None) -> Manifest:
+    def publish(
+        self,
+        *,
+        compact: bool = False,
+        queries: NDArray[np.float32] | None = None,
+        progress: Progress | None = None,
+    ) -> Manifest:
         """Make what was appended live, in one atomic step; call once, at the end.
 
         compact: make one segment of all that the index holds. Otherwise small segments join the new one, each
         that is no larger than twice what has been gathered by then, so that segments grow at least by halves
-        and stay few.
-        Raises InputError if there are no documents, StorageError; then the last published generation stays.
+        and stay few. queries: unit vectors of real queries to tune by, float32 (n, dimension).
+        Raises InputError if there are no documents or nothing meets the goal, StorageError; then the last
+        published generation stays.
         """
         report = progress or (lambda stage, done, total: None)
         if not self.count and not compact:
@@ -159,7 +174,14 @@ class IndexBuilder:
         def write(folder: Path) -> SegmentEntry:
             staging = self._staging
             return write_segment(
-                folder, staging.documents, staging.vectors, staging.plan.dimension, others, report
+                folder,
+                staging.documents,
+                staging.vectors,
+                staging.plan.dimension,
+                others,
+                Goal.of(self._origin.goal),
+                queries,
+                report,
             )
 
         manifest = publish(

@@ -129,8 +129,8 @@ class FastScan:
     ) -> Ranking:
         """The k best of `depth` candidates for each query, by the inner product of the stored vectors.
 
-        queries: float32 (n, d). live: bool (count,), the only rows that count: where some are missing, as many
-        more candidates are looked at. More than ten results need more candidates, too.
+        queries: float32 (n, d). live: bool (count,), the only rows that count: where some are missing, more
+        candidates are looked at, and for more than ten results too.
         """
         ranking = empty_ranking(len(queries), k)
         for query, rows in enumerate(self.candidates(queries, max(depth, _DEEPER * k), live)):
@@ -162,7 +162,9 @@ class FastScan:
             if self._faiss is None:
                 import faiss
 
-                index = faiss.IndexPQFastScan(self._dimension, self._parts, _BITS, faiss.METRIC_INNER_PRODUCT)
+                index: Any = faiss.IndexPQFastScan(
+                    self._dimension, self._parts, _BITS, faiss.METRIC_INNER_PRODUCT
+                )
                 centroids = np.frombuffer(self._centroids.tobytes(), "<f4")
                 faiss.copy_array_to_vector(centroids, index.pq.centroids)
                 index.codes.resize(len(self._codes))

@@ -81,12 +81,16 @@ class Index:
         """The nearest documents of unit vectors, float32 (n, dimension), by inner product, among those whose
         metadata meets all conditions.
 
-        (n, min(k, count)) results. Raises InputError for another shape, NaN, a k below 1, a field that no
+        (n, min(k, count)) results, by the FAISS index that was tuned for each segment; exact with a filter.
+        Raises InputError for another shape, NaN, a k below 1, a field that no
         document has, and for vectors of another model, if `model` tells the fingerprint of theirs.
         """
         if model is not None and model != self.manifest.model_fingerprint:
             raise InputError("the queries were encoded by another model than the index; build it again")
-        return self.search_exact(queries, k, where)
+        wanted = self._checked(queries)
+        return self._search(
+            k, len(wanted), where, lambda at, k, mask: self.segments[at].search_dense(wanted, k, mask)
+        )
 
     def search_exact(self, queries: NDArray[np.float32], k: int, where: Sequence[Condition] = ()) -> Ranking:
         """`search_dense` by comparing with every stored vector: the truth for the recall of other indexes."""

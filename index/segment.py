@@ -1,6 +1,6 @@
 """A segment: documents that were written at once, with their vectors and their words, and which are gone.
 
-    vectors.faiss  documents.sqlite  lexical/  deleted.i32
+    vectors.faiss  compressed.faiss  documents.sqlite  lexical/  deleted.i32
 
 Rows count from 0 within a segment. Once written, its files never change; a later generation shares them by
 hard links and has only its own deleted.i32, the rows that no search may find, ascending.
@@ -9,7 +9,7 @@ hard links and has only its own deleted.i32, the rows that no search may find, a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from index.dense import StoredVectors, search_exact, write_vectors
 from index.documents import DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
+from index.fastscan import FastScan
 from index.files import list_files, share, storing, sync_file
 from index.inverted import BM25_SETTINGS, Lengths, write_bm25
 from index.lexical import Bm25, Term
 from index.manifest import SegmentEntry
 from index.ranking import Ranking
-
-FLAT = "Flat"
+from index.tuning import FLAT, Goal, tune
 
 _VECTORS = "vectors.faiss"
+_COMPRESSED = "compressed.faiss"
 _DOCUMENTS = "documents.sqlite"
 _LEXICAL = "lexical"
 DELETED = "deleted.i32"
@@ -42,12 +43,15 @@ def write_segment(
     vectors: Path,
     dimension: int,
     others: Lengths,
+    goal: Goal,
+    queries: NDArray[np.float32] | None,
     report: Callable[[str, int, int], None],
 ) -> SegmentEntry:
     """Write a segment's files into a new folder; durable but for the folder's own entries.
 
     vectors: file of raw float16 rows, at least as many as there are documents. others: the lengths of the
-    documents in the index's other segments. Raises StorageError.
+    documents in the index's other segments. queries: unit vectors to tune by, float32 (n, dimension).
+    Raises StorageError, InputError for a goal that no FAISS index meets.
     """
     count = documents.count
     with storing(folder):
@@ -55,10 +59,22 @@ def write_segment(
     report("vectors", 0, count)
     write_vectors(folder / _VECTORS, vectors, count, dimension)
     report("vectors", count, count)
+    stored = StoredVectors(folder / _VECTORS, count, dimension)
+    tuning = tune(stored, queries, goal, folder / _COMPRESSED, report)
     documents.copy_to(folder / _DOCUMENTS)
     own = write_bm25(folder / _LEXICAL, _texts(documents, report), others)
     report("words", count, count)
-    return SegmentEntry(folder.name, count, 0, FLAT, {}, BM25_SETTINGS, own.tokens)
+    chosen = tuning.chosen
+    return SegmentEntry(
+        name=folder.name,
+        documents=count,
+        deleted=0,
+        faiss=chosen.name,
+        parameters=chosen.parameters(),
+        bm25=BM25_SETTINGS,
+        words=own.tokens,
+        tried=tuple(asdict(one) for one in tuning.tried),
+    )
 
 
 def _texts(documents: DocumentWriter, report: Callable[[str, int, int], None]) -> Iterator[str]:
@@ -90,7 +106,7 @@ class Segment:
 
     def __init__(self, folder: Path, entry: SegmentEntry, dimension: int) -> None:
         """Open every file now: what is open outlives its name. Raises CorruptError, FormatVersionError."""
-        if entry.bm25.get("tokens") != BM25_SETTINGS["tokens"] or entry.faiss != FLAT:
+        if entry.bm25.get("tokens") != BM25_SETTINGS["tokens"]:
             raise FormatVersionError(
                 f"{folder}: written by a version this program does not read; build again"
             )
@@ -99,6 +115,7 @@ class Segment:
         self.count = entry.documents
         self.live = _live(folder / DELETED, entry)
         self.vectors = StoredVectors(folder / _VECTORS, self.count, dimension)
+        self._scan, self._depth = _scan(folder, entry, dimension)
         self.lexical = Bm25(folder / _LEXICAL, self.count)
         self.documents = DocumentReader(folder / _DOCUMENTS)
         if self.documents.count != self.count:
@@ -106,6 +123,14 @@ class Segment:
             raise CorruptError(
                 f"{folder / _DOCUMENTS}: does not hold {self.count} documents; restore it or build again"
             )
+
+    def search_dense(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
+        """`search_exact`, by the index that was tuned; exact where there is none and among what a filter
+        leaves.
+        """
+        if self._scan is None or where is not None:
+            return self.search_exact(queries, k, where)
+        return self._scan.search(queries, k, self._depth, self.vectors, self.live)
 
     def search_exact(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
         """The k best by inner product, of the live rows where `where`, bool (count,), holds."""
@@ -133,6 +158,16 @@ class Segment:
     def close(self) -> None:
         """Close the files; maps go with their last use."""
         self.documents.close()
+
+
+def _scan(folder: Path, entry: SegmentEntry, dimension: int) -> tuple[FastScan | None, int]:
+    """The compressed vectors, if there are any, and how many candidates to take from them."""
+    if entry.faiss == FLAT:
+        return None, 0
+    parts, depth = entry.parameters.get("parts"), entry.parameters.get("depth")
+    if not (isinstance(parts, int) and isinstance(depth, int) and parts > 0 and depth > 0):
+        raise FormatVersionError(f"{folder}: written by a version this program does not read; build again")
+    return FastScan(folder / _COMPRESSED, entry.documents, dimension, parts), depth
 
 
 def _live(path: Path, entry: SegmentEntry) -> Mask | None:

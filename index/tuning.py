@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense import StoredVectors, search_exact
-from index.errors import InputError
+from index.errors import CorruptError, InputError
 from index.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
 from index.files import storing
 from index.filters import Scalar
@@ -70,9 +70,15 @@ class Goal:
 
     @classmethod
     def of(cls, mapping: Mapping[str, Scalar]) -> Goal:
-        """Back from the manifest; the default where it has none."""
-        given = {name: value for name, value in mapping.items() if name in cls.__slots__}
-        return cls(**given)  # type: ignore[arg-type]
+        """Back from the manifest; exact search where it has none. Raises CorruptError."""
+        recall, most_bytes, most_ms = (mapping.get(field.name) for field in fields(cls))
+        if (
+            not isinstance(recall := 1 if recall is None else recall, int | float)
+            or not isinstance(most_bytes, int | None)
+            or not isinstance(most_ms, int | float | None)
+        ):
+            raise CorruptError("the index's goal holds something other than numbers; build it again")
+        return cls(recall, most_bytes, most_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,12 @@ class Candidate:
     recall: float
     p50_ms: float
     bytes: int
+
+    def parameters(self) -> dict[str, Scalar]:
+        """What a search sets, and the recall it then has; nothing for Flat."""
+        if self.name == FLAT:
+            return {}
+        return {"parts": self.parts, "depth": self.depth, "recall@10": self.recall}
 
     def meets(self, goal: Goal) -> bool:
         """Whether it keeps to the goal."""

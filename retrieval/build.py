@@ -6,7 +6,7 @@ In: whatever `read_documents` reads, and a model folder. Out: a published index 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,13 +15,18 @@ from index.builder import IndexBuilder
 from index.documents import Document
 from index.errors import InputError
 from index.manifest import Manifest
+from index.tuning import Goal
 from retrieval.corpus import corpus_fingerprint, read_documents
+from retrieval.queries import read_qrels, read_queries
 from retrieval.saved import SavedModel, read_model
 from retrieval.text import document_text
 
 # Documents between two checkpoints: a few seconds of work at most, and enough that syncing the disk costs
 # little beside it.
 _SHARD = 4096
+
+# Enough for tuning to choose from, and encoded in a blink.
+_TUNING_QUERIES = 2000
 
 # Stage, done, total (None when it cannot be known).
 Report = Callable[[str, int, int | None], None]
@@ -44,12 +49,16 @@ def build(
     model: Path,
     output: Path,
     *,
+    goal: Goal | None = None,
+    queries: Sequence[str] | None = None,
     resume: bool = False,
     wait: float = 0.0,
     report: Report | None = None,
 ) -> Manifest:
     """Encode a corpus and publish it as the index folder's next generation, in place of what it held.
 
+    goal: what FAISS index to choose (recall .99 by default). queries: real ones to measure it by; without,
+    the training queries of a BEIR folder are taken, or else documents ask for their like.
     With resume=True, documents that an interrupted build of the same corpus with the same model has stored
     are not encoded again. wait: seconds to wait for another writer.
     Raises InputError, FormatVersionError, CorruptError, BusyError; whatever happens, the last published
@@ -59,11 +68,19 @@ def build(
     source = _fingerprint(corpus, resume)
     documents = read_documents(corpus)
     builder = IndexBuilder.begin(
-        output, model=model, dimension=saved.config.dimension, source=source, resume=resume, wait=wait
+        output,
+        model=model,
+        dimension=saved.config.dimension,
+        source=source,
+        goal=goal or Goal(),
+        resume=resume,
+        wait=wait,
     )
     with builder:
         _encode(builder, saved, documents, count_documents(corpus), report)
-        return builder.publish(progress=report)
+        asked = queries if queries is not None else _training_queries(corpus)
+        vectors = saved.encoder("query").encode(asked[:_TUNING_QUERIES]) if asked else None
+        return builder.publish(queries=vectors, progress=report)
 
 
 def add(
@@ -95,6 +112,14 @@ def _fingerprint(corpus: Path | str, resume: bool) -> str:
             "what came from standard input cannot be resumed; give a file, or leave --resume out"
         )
     return source or "standard input"
+
+
+def _training_queries(corpus: Path | str) -> list[str]:
+    """Queries of a BEIR folder's training split; none for other kinds, or if they cannot be read."""
+    if not (Path(corpus, "queries.jsonl").is_file() and Path(corpus, "qrels", "train.tsv").is_file()):
+        return []
+    texts = {query.id: query.text for query in read_queries(corpus)}
+    return [texts[name] for name in read_qrels(Path(corpus), "train") if name in texts]
 
 
 def _encode(

@@ -1,0 +1,36 @@
+import pytest
+
+from index.errors import InputError
+from index.units import parse_bytes, parse_milliseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2GB", 2 * 10**9),
+        ("1.5 gb", 15 * 10**8),
+        ("512KiB", 1 << 19),
+        ("7", 7),
+        ("3b", 3),
+        (" 1 TB ", 10**12),
+    ],
+)
+def test_sizes_are_read(text: str, value: int):
+    assert parse_bytes(text) == value
+
+
+@pytest.mark.parametrize(("text", "value"), [("2ms", 2.0), ("0.5s", 500.0), ("250us", 0.25), ("1.5 MS", 1.5)])
+def test_times_are_read(text: str, value: float):
+    assert parse_milliseconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "1e9", "2 bananas", "1,5GB", "2GBs"])
+def test_what_is_no_size_is_refused(text: str):
+    with pytest.raises(InputError, match="write 2GB or 500MB"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize("text", ["2", "ms", "0ms", "two ms", "1h"])
+def test_what_is_no_time_is_refused(text: str):
+    with pytest.raises(InputError, match=r"write 2ms or 0\.5s"):
+        parse_milliseconds(text)
