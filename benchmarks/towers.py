@@ -1,12 +1,13 @@
 """Do the towers earn their place? Each tower on each data set, several seeds, on the test split.
 
-    python benchmarks/towers.py DATA... [--seeds 3] [--towers lstm cnn dnn bag lstm-paper]
+    python benchmarks/towers.py DATA... [--seeds 3] [--towers lstm cnn dnn bag lstm-paper] [--teacher FOLDER]
 
 DATA are BEIR folders. Every tower is trained by the defaults of `peephole train`, which are the same for all
 sets and were chosen on dev; towers have the same table and differ in what follows it, within 5 % of each
 other's parameters (the paper's LSTM apart). Prints a table a set, dense and hybrid, mean and spread over
-seeds, with paired randomisation tests of the seeds' mean against the bag and BM25, and writes
-benchmarks/results/towers-SET.json.
+seeds (the paper's LSTM and the one with a teacher are trained once), with paired randomisation tests of the seeds' mean against the bag and BM25, and writes
+benchmarks/results/towers-SET.json. FOLDER has a teacher's vectors of each set, SET.npz, as `peephole train
+--teacher` takes them; with it comes a row lstm-teacher.
 """
 
 from __future__ import annotations
@@ -39,14 +40,20 @@ MEASURE = "nDCG@10"
 TOWERS = ("lstm", "cnn", "dnn", "bag", "lstm-paper")
 
 
-def run_tower(name: str, data: Path, seed: int) -> tuple[Trained, Mapping[str, Scores]]:
+def run_tower(name: str, data: Path, seed: int, teacher: Path | None) -> tuple[Trained, Mapping[str, Scores]]:
     """Train, build and score one tower: what training reached, and the test scores of each mode."""
-    tower, _, paper = name.partition("-")
+    tower, _, kind = name.partition("-")
     queries = {query.id: query.text for query in read_queries(data)}
     qrels = read_qrels(data, "test", query_ids=queries, document_ids=None)
     with tempfile.TemporaryDirectory() as folder:
         model, index = Path(folder) / "model", Path(folder) / "index"
-        trained = train(data, model, preset(tower, bool(paper)), Recipe(seed=seed))  # type: ignore[arg-type]
+        trained = train(
+            data,
+            model,
+            preset(tower, kind == "paper"),  # type: ignore[arg-type]
+            Recipe(seed=seed),
+            teacher=str(teacher / f"{data.name}.npz") if teacher and kind == "teacher" else None,
+        )
         build(data, model, index)
         with Retriever.open(index) as retriever:
             return trained, assess(retriever, queries, qrels, ["lexical", "dense", "hybrid"]).scores
@@ -58,16 +65,17 @@ def mean_scores(runs: Sequence[Scores]) -> Scores:
     return Scores(runs[0].query_ids, values)
 
 
-def table(data: Path, towers: Sequence[str], seeds: int) -> dict[str, Any]:
+def table(data: Path, towers: Sequence[str], seeds: int, teacher: Path | None) -> dict[str, Any]:
     """All towers on one set."""
     rows: dict[str, Any] = {}
     scores: dict[str, dict[str, Scores]] = {}
     for name in towers:
-        runs = [run_tower(name, data, seed) for seed in range(seeds)]
+        runs = [run_tower(name, data, seed, teacher) for seed in range(1 if "-" in name else seeds)]
         for mode in ("lexical", "dense", "hybrid"):
             scores.setdefault(name, {})[mode] = mean_scores([found[mode] for _, found in runs])
         rows[name] = {
             "parameters": runs[0][0].parameters,
+            "seeds": len(runs),
             "seconds": round(statistics.mean(trained.seconds for trained, _ in runs)),
             **{
                 mode: _spread([found[mode].mean(MEASURE) for _, found in runs])
@@ -101,16 +109,19 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--towers", nargs="+", choices=TOWERS, default=TOWERS)
+    parser.add_argument("--teacher", type=Path)
     options = parser.parse_args()
+    towers = [*options.towers, *(["lstm-teacher"] if options.teacher else [])]
     for data in options.data:
         print(data.name, flush=True)
         result = {
             "machine": f"{os.cpu_count()} cores, {platform.machine()}",
             "date": datetime.now(UTC).date().isoformat(),
-            "command": f"python benchmarks/towers.py {data.name} --seeds {options.seeds}",
+            "command": f"python benchmarks/towers.py {data.name} --seeds {options.seeds}"
+            + (" --teacher FOLDER" if options.teacher else ""),
             "measure": MEASURE,
             "split": "test",
-            **table(data, options.towers, options.seeds),
+            **table(data, towers, options.seeds, options.teacher),
         }
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"towers-{data.name}.json").write_text(json.dumps(result, indent=1) + "\n")
