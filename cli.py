@@ -210,7 +210,7 @@ def train(
     from retrieval.train import train as train_model
 
     recipe = replace(Recipe(seed=seed), **({"epochs": epochs} if epochs else {}))
-    if not as_json and "train" not in splits(data):
+    if not as_json and (data / "corpus.jsonl").is_file() and "train" not in splits(data):
         click.echo("no qrels/train.tsv: learning from titles and sentences of the documents alone")
     with _progress("training") as advance, _interruptible() as stop:
 

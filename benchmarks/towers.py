@@ -4,10 +4,11 @@
 
 DATA are BEIR folders. Every tower is trained by the defaults of `peephole train`, which are the same for all
 sets and were chosen on dev; towers have the same table and differ in what follows it, within 5 % of each
-other's parameters (the paper's LSTM apart). Prints a table a set, dense and hybrid, mean and spread over
-seeds (the paper's LSTM and the one with a teacher are trained once), with paired randomisation tests of the seeds' mean against the bag and BM25, and writes
-benchmarks/results/towers-SET.json. FOLDER has a teacher's vectors of each set, SET.npz, as `peephole train
---teacher` takes them; with it comes a row lstm-teacher.
+other's parameters (the paper's LSTM apart). FOLDER has a teacher's vectors of each set, SET.npz, as `peephole
+train --teacher` takes them; with it comes a row lstm-teacher. Prints a table a set, dense and hybrid, mean
+and spread over seeds (the paper's LSTM and the one with a teacher are trained once), with paired
+randomisation tests of the seeds' mean against the bag and BM25, and writes
+benchmarks/results/towers-SET.json.
 """
 
 from __future__ import annotations
