@@ -124,7 +124,7 @@ def test_spans_fill_an_epoch_that_pairs_leave_room_in(monkeypatch):
 
     def drawn(given):
         qrels = {f"q{n}": {f"d{n}": 1} for n in range(given)}
-        data = training_set(pages, {query: "x" for query in qrels}, qrels, VOCABULARY, 8, 8)
+        data = training_set(pages, dict.fromkeys(qrels, "x"), qrels, VOCABULARY, 8, 8)
         return len(draw(data, np.random.default_rng(0)))
 
     monkeypatch.setattr("retrieval.pairs.FULL_EPOCH", 30)
