@@ -160,6 +160,8 @@ def _kill(life: Life, verb: str) -> str:
         life.state = life.state if held is None else held
         life.failures += [f"killed build: {problem}" for problem in found]
     else:
+        if verb == "compact":
+            _make_holes(life)
         change = life.change(verb)
     before = life.state
     code, after_seconds = _killed(life, change, life.durations[verb])
@@ -204,6 +206,8 @@ def _start(life: Life, change: Change) -> subprocess.Popen[bytes]:
 
 def _measure(life: Life, verb: str) -> None:
     """How long a verb takes until it has the lock, and in all."""
+    if verb == "compact":
+        _make_holes(life)
     change = life.change("build" if verb == "resume" else verb)
     if verb == "resume":
         _killed(life, change, life.durations["build"])
@@ -224,6 +228,8 @@ def _measure(life: Life, verb: str) -> None:
 
 def _starve(life: Life, verb: str, room: int) -> bool:
     """Run a verb with so many bytes of room and check; whether it failed."""
+    if verb == "compact":
+        _make_holes(life)
     change = life.change(verb)
     with _little_room(life.index.parent, room) as options:
         done = run([change.verb, *change.arguments], **options)
@@ -234,6 +240,15 @@ def _starve(life: Life, verb: str, room: int) -> bool:
     life.failures += [f"{name}: {problem}" for problem in said_one_line(done)]
     _check(life, change, [life.state], name)
     return True
+
+
+def _make_holes(life: Life) -> None:
+    """Delete something: an index that is compact already gives `compact` nothing to write."""
+    change = life.change("delete")
+    done = run([change.verb, *change.arguments])
+    if done.returncode:
+        raise SystemExit(f"delete fails undisturbed: {done.stderr.strip()}")
+    life.state = change.after
 
 
 @contextmanager
