@@ -25,6 +25,8 @@ from index.manifest import MANIFEST, Manifest
 
 CURRENT = "CURRENT"
 STAGING = ".staging"
+# In the staging folder, when what is there can be resumed.
+PLAN = "staging.json"
 
 _GENERATION = re.compile(r"generation-([0-9]{6,})")
 _POINTER = re.compile(rb"(generation-[0-9]{6,}) ([0-9a-f]{64})\n")
@@ -139,6 +141,13 @@ def sweep(folder: Path, live: str) -> None:
                 remove(path)
             finally:
                 os.close(handle)
+
+
+def sweep_staging(folder: Path) -> None:
+    """Remove what a writer staged that was cut short, unless it can be resumed; as far as that goes."""
+    with suppress(OSError):
+        if not (folder / STAGING / PLAN).exists():
+            remove(folder / STAGING)
 
 
 def remove(path: Path) -> None:

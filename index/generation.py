@@ -16,7 +16,7 @@ from pathlib import Path
 
 from index.files import list_files, sha256_of, storing, sync_folder, write_atomically
 from index.filters import Scalar
-from index.folder import STAGING, Pointer, next_generation, remove, sweep, write_current
+from index.folder import STAGING, Pointer, next_generation, remove, sweep, sweep_staging, write_current
 from index.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
 from index.model import share_model
 from index.reader import Index
@@ -81,11 +81,10 @@ def publish(
     except BaseException:
         with suppress(OSError):  # its room may be what the next attempt needs
             remove(draft)
-            draft.parent.rmdir()
+        sweep_staging(index)
         raise
     write_current(index, pointer)
-    with suppress(OSError):  # unless a build waits there to be resumed
-        (index / STAGING).rmdir()
+    sweep_staging(index)
     if live is not None:
         live.close()
     sweep(index, manifest.generation)

@@ -163,7 +163,11 @@ def _new_array(folder: Path, name: str, size: int) -> NDArray[Any]:
     if not size:  # which cannot be mapped
         (folder / name).touch()
         return np.empty(0, ARRAYS[name])
-    return np.memmap(folder / name, ARRAYS[name], "w+", shape=(size,))
+    kind = np.dtype(ARRAYS[name])
+    with (folder / name).open("wb") as file:
+        # A map of a file with holes ends the process, without a word, where the disk has no room for one.
+        os.posix_fallocate(file.fileno(), 0, size * kind.itemsize)
+    return np.memmap(folder / name, kind, "r+", shape=(size,))
 
 
 def _write_array(folder: Path, name: str, values: NDArray[Any]) -> None:

@@ -22,11 +22,9 @@ from index.dense import to_halves
 from index.documents import Document, DocumentWriter
 from index.errors import CorruptError, InputError
 from index.files import storing, sync_folder, write_atomically
-from index.folder import STAGING, remove
+from index.folder import PLAN, STAGING, remove, sweep_staging
 from index.manifest import FORMAT_VERSION
 from index.model import copy_model, fingerprint
-
-_DESCRIPTION = "staging.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +62,21 @@ class Staging:
     def create(cls, index: Path, model: Path, plan: Plan) -> Staging:
         """Begin anew, throwing away what was staged before. Raises InputError, StorageError."""
         folder = index / STAGING
-        with storing(folder):
-            remove(folder)
-            folder.mkdir()
-        copy_model(model, folder / "model")
-        if fingerprint(folder / "model") != plan.model_fingerprint:
-            raise InputError("changed while it was copied; build again", path=model)
-        staging = cls(folder, plan)
-        with storing(folder):
-            sync_folder(folder)
-            sync_folder(index)
-        write_atomically(folder / _DESCRIPTION, json.dumps(asdict(plan)).encode())
+        try:
+            with storing(folder):
+                remove(folder)
+                folder.mkdir()
+            copy_model(model, folder / "model")
+            if fingerprint(folder / "model") != plan.model_fingerprint:
+                raise InputError("changed while it was copied; build again", path=model)
+            staging = cls(folder, plan)
+            with storing(folder):
+                sync_folder(folder)
+                sync_folder(index)
+            write_atomically(folder / PLAN, json.dumps(asdict(plan)).encode())
+        except BaseException:
+            sweep_staging(index)
+            raise
         return staging
 
     @classmethod
@@ -82,7 +84,7 @@ class Staging:
         """What a killed build left, or None if there is nothing, it is of another plan, or it is damaged."""
         folder = index / STAGING
         try:
-            if json.loads((folder / _DESCRIPTION).read_bytes()) != asdict(plan):
+            if json.loads((folder / PLAN).read_bytes()) != asdict(plan):
                 return None
             if fingerprint(folder / "model") != plan.model_fingerprint:
                 return None
@@ -114,7 +116,7 @@ class Staging:
 
     def seal(self) -> None:
         """From here on a resume would not find what it left: begin anew after a kill. Raises StorageError."""
-        path = self.folder / _DESCRIPTION
+        path = self.folder / PLAN
         with storing(path):
             path.unlink(missing_ok=True)
             sync_folder(self.folder)

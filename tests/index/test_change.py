@@ -343,3 +343,36 @@ def test_manifest_tells_what_was_deleted(folder: Path):
         30,
         1,
     )
+
+
+@pytest.mark.parametrize("left", [[], ["model/config.json"], ["generation/manifest.json"]])
+def test_what_cannot_be_resumed_goes_with_the_next_write(folder: Path, left: list[str]):
+    (folder / ".staging").mkdir()
+    for name in left:
+        (folder / ".staging" / name).parent.mkdir()
+        (folder / ".staging" / name).write_text("cut short")
+    delete(folder, ["d0"])
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "CURRENT", "generation-000002"]
+
+
+def test_addition_that_waits_to_be_resumed_survives_a_deletion(folder: Path):
+    with IndexBuilder.begin_adding(folder, source="more") as builder:
+        builder.append(numbered(2, 40), unit_vectors(2))
+    delete(folder, ["d0"])
+    assert (folder / ".staging" / "staging.json").exists()
+    add(folder, numbered(1, 50))
+    assert not (folder / ".staging").exists()
+
+
+def test_disk_that_fills_while_an_addition_begins_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import shutil
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(StorageError):
+        add(folder, numbered(1, 50))
+    assert not (folder / ".staging").exists()
