@@ -51,7 +51,7 @@ def killed(work: Path, model: Path, options: argparse.Namespace) -> Part:
 
 
 def stepped(work: Path, model: Path, options: argparse.Namespace) -> Part:
-    return crash_steps.steps(work, model, options.steps)
+    return crash_steps.steps(model, options.steps)
 
 
 def starved(work: Path, model: Path, options: argparse.Namespace) -> Part:

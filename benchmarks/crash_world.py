@@ -20,7 +20,7 @@ from typing import Any
 from index.check import verify
 from index.errors import PeepholeError
 from index.files import WriterLock, list_files
-from index.folder import CURRENT, read_current, read_manifest
+from index.folder import CURRENT, STAGING, read_current, read_manifest
 from index.manifest import MANIFEST
 from retrieval.search import Retriever
 
@@ -179,16 +179,22 @@ def verify_problems(index: Path) -> list[str]:
 
 
 def strays(index: Path) -> list[str]:
-    """What is in the folder of an index that nobody uses and neither its pointer nor its manifest names."""
+    """What is in the folder of an index that nobody uses and neither its pointer nor its manifest names.
+
+    A build or an addition that can be resumed is in use.
+    """
     pointer = read_current(index)
     manifest = read_manifest(index, pointer)
-    named = {f"{pointer.generation}/{name}" for name in (MANIFEST, *manifest.files)} | {
-        CURRENT,
-        WriterLock.NAME,
-    }
+    named = {f"{pointer.generation}/{name}" for name in (MANIFEST, *manifest.files)}
+    named |= {CURRENT, WriterLock.NAME}
     folders = {parent.as_posix() for name in named for parent in Path(name).parents}
     there = [path.relative_to(index).as_posix() for path in index.rglob("*") if path.is_dir()]
-    return [f"stray: {name}" for name in [*list_files(index), *there] if name not in named | folders]
+    resumable = (index / STAGING / "staging.json").exists()
+    return [
+        f"stray: {name}"
+        for name in [*list_files(index), *there]
+        if name not in named | folders and not (resumable and Path(name).parts[0] == STAGING)
+    ]
 
 
 def said_one_line(done: subprocess.CompletedProcess[str]) -> list[str]:

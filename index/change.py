@@ -12,7 +12,7 @@ import numpy as np
 
 from index.builder import IndexBuilder
 from index.errors import InputError
-from index.folder import prepare
+from index.folder import prepare, read_current, sweep, sweep_staging
 from index.generation import Kept, Origin, Progress, publish
 from index.manifest import Manifest
 from index.reader import Index
@@ -54,12 +54,16 @@ def delete(folder: Path, ids: Sequence[str], *, missing_ok: bool = False, wait: 
 
 
 def compact(folder: Path, *, progress: Progress | None = None, wait: float = 0.0) -> Manifest:
-    """Make one segment of an index, without the documents that were deleted or replaced.
+    """Make one segment of an index, without the documents that were deleted or replaced. Where that is done
+    already, what an interrupted write left behind is removed.
 
     Raises BusyError, StorageError, CorruptError, InputError where no index is.
     """
     with Index.open(folder) as live:
         if len(live.segments) <= 1 and all(segment.live is None for segment in live.segments):
+            with prepare(folder, wait):
+                sweep(folder, read_current(folder).generation)
+                sweep_staging(folder)
             return live.manifest
     with IndexBuilder.begin_adding(folder, source="compact", wait=wait) as builder:
         return builder.publish(compact=True, progress=progress)

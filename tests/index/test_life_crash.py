@@ -1,0 +1,66 @@
+"""Commands killed before a step that changes the disk: the index holds what was acknowledged, and goes on."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import crash_kills
+import crash_steps
+import crash_world
+
+if TYPE_CHECKING:
+    from retrieval.model import TwoTower
+
+
+@pytest.fixture(scope="module")
+def model(random_model: Callable[..., TwoTower], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from retrieval.config import preset
+
+    folder = tmp_path_factory.mktemp("life") / "model"
+    texts = [crash_world.record(f"d{number}", 1)["text"] for number in range(40)]
+    random_model(preset("bag"), texts=texts).save(folder)
+    return folder
+
+
+# Strides without a common factor, so that the verbs are not all killed at the same steps.
+@pytest.mark.parametrize(
+    ("verb", "stride"), [("build", 11), ("resume", 9), ("add", 9), ("delete", 5), ("compact", 7)]
+)
+def test_command_killed_before_a_step_leaves_all_or_nothing(model: Path, verb: str, stride: int):
+    (row,), failures = crash_steps.steps(model, stride, [verb])
+    assert failures == []
+    assert row["killed"] >= 5
+
+
+def test_command_killed_at_a_moment_leaves_all_or_nothing(tmp_path: Path, model: Path):
+    life = crash_kills.begin(tmp_path / "index", model, tmp_path, 50, random.Random(0))
+    rows = crash_kills.kills(life, len(crash_kills.VERBS), lambda line: None)
+    assert life.failures == []
+    assert sum(row["killed"] for row in rows) == len(crash_kills.VERBS)
+
+
+def test_command_without_room_says_one_line_and_changes_nothing(tmp_path: Path, model: Path):
+    life = crash_kills.begin(tmp_path / "index", model, tmp_path, 50, random.Random(0))
+    crash_kills.full_disks(life, 4, lambda line: None)
+    assert life.failures == []
+
+
+def test_a_lost_document_is_noticed(tmp_path: Path, model: Path):
+    change = crash_world.build(tmp_path / "index", model, tmp_path, {"d1": 0, "d2": 0}, 1)
+    crash_world.run([change.verb, *change.arguments], check=True)
+    assert crash_world.problems_of(tmp_path / "index", change.after) == (change.after, [])
+    for wrong in ({**change.after, "d3": 1}, {"d1": 1}, {"d1": 1, "d2": 2}):
+        assert crash_world.problems_of(tmp_path / "index", wrong)[0] is None
+    (tmp_path / "index" / "generation-000001" / "note").touch()
+    assert crash_world.strays(tmp_path / "index") == ["stray: generation-000001/note"]
+    shutil.rmtree(tmp_path / "index" / "generation-000001")
+    assert crash_world.problems_of(tmp_path / "index", change.after)[1] != []
