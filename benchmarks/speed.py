@@ -30,6 +30,7 @@ from torch import nn
 
 from retrieval.assess import assess
 from retrieval.build import build
+from retrieval.bulk import encode_shards
 from retrieval.config import preset
 from retrieval.corpus import read_documents, read_qrels, read_queries
 from retrieval.learn import Recipe, Run
@@ -184,6 +185,35 @@ def encoding(model: Path, data: Path, python: str | None) -> dict[str, Any]:
     )
 
 
+def bulk(model: Path, data: Path) -> dict[str, Any]:
+    """Documents a second of a large corpus, by one process and by all cores: the set's, several times over.
+
+    Each time with words that are new to it, as the documents of a larger corpus would have.
+    """
+    saved = read_model(model)
+    texts = [document_text(d.title, d.text) for d in read_documents(data)]
+    copies = [[f"{text} {copy}word{number}" for number, text in enumerate(texts)] for copy in range(6)]
+    many = [text for copy in copies for text in copy]
+    shards = [many[start : start + 4096] for start in range(0, len(many), 4096)]
+
+    def alone() -> None:
+        encoder = saved.encoder("document")
+        for shard in shards:
+            encoder.encode(shard)
+
+    def together() -> None:
+        for _ in encode_shards(saved, shards, lambda shard: shard):
+            pass
+
+    one_s, all_s = times(alone, together, repeats=5)
+    return {
+        "documents": len(many),
+        "one_process_documents_per_s": round(len(many) / statistics.median(one_s)),
+        "all_cores_documents_per_s": round(len(many) / statistics.median(all_s)),
+        "ratio": round(ratio(one_s, all_s), 2),
+    }
+
+
 def _seconds(function: Callable[[], object]) -> float:
     start = time.perf_counter()
     function()
@@ -300,7 +330,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--python")
-    parser.add_argument("--only", choices=("layer", "training", "encoding", "cold", "quantisation"))
+    parser.add_argument("--only", choices=("layer", "training", "encoding", "bulk", "cold", "quantisation"))
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results |= {
@@ -343,6 +373,7 @@ def _sections(data: Path, folder: Path, python: str | None) -> dict[str, Callabl
         "layer": layer,
         "training": lambda: training(data),
         "encoding": lambda: encoding(models()["int8"], data, python),
+        "bulk": lambda: bulk(models()["int8"], data),
         "cold": lambda: cold(index(), python),
         "quantisation": lambda: quantisation(models(), data),
     }

@@ -89,7 +89,7 @@ def _run(work: Path, name: str, threads: int, index: Path | None) -> dict[str, A
     arguments = [str(work), name, str(threads), *([str(index.resolve())] if index else [])]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "retrieval.ann_child", *arguments],
+            [sys.executable, "-P", "-m", "retrieval.ann_child", *arguments],
             env={**os.environ, **dict.fromkeys(limits, str(threads))},
             capture_output=True,
             text=True,

@@ -7,6 +7,7 @@ In: whatever `read_documents` reads, and a model folder. Out: a published index 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from index.documents import Document
 from index.errors import InputError
 from index.manifest import Manifest
 from index.tuning import Goal
+from retrieval.bulk import encode_shards
 from retrieval.corpus import corpus_fingerprint, read_documents
 from retrieval.queries import read_qrels, read_queries
 from retrieval.saved import SavedModel, read_model
@@ -77,7 +79,7 @@ def build(
         wait=wait,
     )
     with builder:
-        _encode(builder, saved, documents, count_documents(corpus), report)
+        _encode(builder, read_model(builder.model), documents, count_documents(corpus), report)
         asked = queries if queries is not None else _training_queries(corpus)
         vectors = saved.encoder("query").encode(asked[:_TUNING_QUERIES]) if asked else None
         return builder.publish(queries=vectors, progress=report)
@@ -129,12 +131,12 @@ def _encode(
     total: int | None,
     report: Report | None,
 ) -> None:
-    encoder = model.encoder("document")
-    for shard in _shards(islice(documents, builder.count, None)):
-        texts = [document_text(document.title, document.text) for document in shard]
-        builder.append(shard, encoder.encode(texts))
-        if report is not None:
-            report("encoding", builder.count, total)
+    shards = _shards(islice(documents, builder.count, None))
+    with closing(encode_shards(model, shards, _texts)) as encoded:
+        for shard, vectors in encoded:
+            builder.append(shard, vectors)
+            if report is not None:
+                report("encoding", builder.count, total)
 
 
 def count_documents(corpus: Path | str) -> int | None:
@@ -146,6 +148,10 @@ def count_documents(corpus: Path | str) -> int | None:
         return None
     with path.open("rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+def _texts(documents: Sequence[Document]) -> list[str]:
+    return [document_text(document.title, document.text) for document in documents]
 
 
 def _shards(documents: Iterable[Document]) -> Iterator[list[Document]]:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import crash_kills
 import crash_steps
 import crash_world
+import crash_writers
 
 if TYPE_CHECKING:
     from retrieval.model import TwoTower
@@ -52,6 +53,21 @@ def test_command_without_room_says_one_line_and_changes_nothing(tmp_path: Path, 
     life = crash_kills.begin(tmp_path / "index", model, tmp_path, 50, random.Random(0))
     crash_kills.full_disks(life, 4, lambda line: None)
     assert life.failures == []
+
+
+def test_writers_and_readers_do_not_meet(tmp_path: Path, model: Path):
+    base = {f"d{number}": 1 for number in range(100)}
+    change = crash_world.build(tmp_path / "index", model, tmp_path, base, 1)
+    crash_world.run([change.verb, *change.arguments], check=True)
+    found = crash_writers.write_and_read(tmp_path / "index", tmp_path, base, 2, 2, 2.0, 0, lambda line: None)
+    assert found.failures == []
+    assert all(int(str(row.get("changes") or row.get("reads"))) > 0 for row in found.rows)
+
+
+def test_a_second_writer_is_told_in_a_line(tmp_path: Path, model: Path):
+    change = crash_world.build(tmp_path / "index", model, tmp_path, {"d1": 0}, 1)
+    crash_world.run([change.verb, *change.arguments], check=True)
+    assert crash_writers.told_to_wait(tmp_path / "index", tmp_path) == []
 
 
 def test_a_lost_document_is_noticed(tmp_path: Path, model: Path):
