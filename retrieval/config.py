@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 Kind = Literal["lstm", "cnn", "dnn", "bag"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Forget = Literal["learned", "one"]
-Tie = Literal["none", "all"]
+Tie = Literal["none", "table", "all"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class ModelConfig:
     pooling: how LSTM outputs or CNN features become one vector; "attention" lets the body weigh the word rows
     instead. residual: add the average of the word rows to the body's output (the embedding is then a linear
     map of the body's output plus that average). bidirectional: a second LSTM reads from the right.
-    forget: "one" fixes the forget gate open. tie: "all" gives both towers the same weights.
+    forget: "one" fixes the forget gate open. tie: "all" gives both towers the same weights,
+    "table" the same feature rows, each with a body of its own.
     query_words, document_words: how many words of a text count. whole_words: frequent words have a row of
     their own beside their trigrams'. gamma: the smoothing factor of the softmax.
     dense_share: weight of the dense ranking in hybrid search, 0 to 1, chosen on dev.
@@ -89,7 +90,9 @@ def preset(tower: Kind, paper: bool = False) -> ModelConfig:
     if not paper:
         if tower == "dnn":
             return ModelConfig(tower, hidden=256, pooling="mean", residual=False)
-        return ModelConfig(tower, pooling="mean" if tower == "bag" else "attention")
+        if tower == "bag":  # has no body
+            return ModelConfig(tower)
+        return ModelConfig(tower, pooling="attention", tie="table")
     if tower == "bag":
         raise InputError("the bag is in no paper; leave --paper out")
     hidden, dimension = (128, 128) if tower == "lstm" else (300, 128)

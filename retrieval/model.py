@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from retrieval.config import ModelConfig
-from retrieval.saved import SavedModel, Side, read_model, write_model
+from retrieval.saved import SavedModel, Side, read_model, table_owner, write_model
 from retrieval.text import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.towers import Tower, text_batch
 
@@ -24,7 +24,8 @@ _BATCH = 512
 
 
 class TwoTower(nn.Module):
-    """The model. With tie="all" both sides are one tower, under the name `both`.
+    """The model. With tie="all" both sides are one tower, under the name `both`; with tie="table" the
+    document tower reads the query tower's table.
 
     >>> model = TwoTower.load(Path("my.model"))                                # doctest: +SKIP
     >>> model.encode_queries(["list files by size"]).shape                     # doctest: +SKIP
@@ -35,8 +36,13 @@ class TwoTower(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
-        names = ["both"] if config.tie == "all" else ["query", "document"]
-        self.towers = nn.ModuleDict({name: Tower(config, len(vocabulary)) for name in names})
+        first = Tower(config, len(vocabulary))
+        if config.tie == "all":
+            towers = {"both": first}
+        else:
+            lender = first if config.tie == "table" else None
+            towers = {"query": first, "document": Tower(config, len(vocabulary), lender)}
+        self.towers = nn.ModuleDict(towers)
 
     def tower(self, side: Side) -> Tower:
         """The tower of a side."""
@@ -94,7 +100,8 @@ class TwoTower(nn.Module):
                 f"body.{part}": torch.from_numpy(np.array(array)) for part, array in saved.body(side).items()
             }
             try:
-                state["table"] = torch.from_numpy(np.array(saved.table(side).rows(slice(None))))
+                if name == table_owner(saved.config.tie, side):
+                    state["table"] = torch.from_numpy(np.array(saved.table(side).rows(slice(None))))
                 tower.load_state_dict(state)
             except (RuntimeError, ValueError) as error:
                 raise saved.unfit(str(error)) from error

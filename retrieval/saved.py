@@ -2,8 +2,8 @@
 
 config.json            ModelConfig
 vocabulary.json        Vocabulary
-weights.safetensors    `query.*` and `document.*`, or `both.*` when the towers are tied; tables in int8 with
-                       row scales
+weights.safetensors    `query.*` and `document.*`, or `both.*` when the towers are one, and no
+                       `document.table` when they share it; tables in int8 with row scales
 training.json          how it was trained and what it reached on dev (for people; nothing reads it back to
                        serve)
 report/                the same as a page and a picture (`retrieval.training_report`); no index takes it in
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from index.errors import CorruptError, InputError
 from index.files import write_atomically
-from retrieval.config import ModelConfig, read_config, to_json
+from retrieval.config import ModelConfig, Tie, read_config, to_json
 from retrieval.encoder import Encoder
 from retrieval.text import Vocabulary
 from retrieval.weights import Table, quantise, read_weights, write_weights
@@ -53,13 +53,13 @@ class SavedModel:
     arrays: Mapping[str, NDArray[Any]]
 
     def table(self, side: Side) -> Table:
-        """The feature rows of a tower."""
-        prefix = self._prefix(side)
+        """The feature rows that a tower reads."""
+        prefix = table_owner(self.config.tie, side)
         return Table(self.arrays[f"{prefix}.table"], self.arrays.get(f"{prefix}.table_scales"))
 
     def body(self, side: Side) -> dict[str, NDArray[Any]]:
         """The other arrays of a tower, by their names within its body."""
-        start = f"{self._prefix(side)}.body."
+        start = f"{'both' if self.config.tie == 'all' else side}.body."
         return {
             name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)
         }
@@ -85,8 +85,10 @@ class SavedModel:
             f"{self.folder / FILES.weights}: does not fit {FILES.config} ({reason}); restore the model folder"
         )
 
-    def _prefix(self, side: Side) -> str:
-        return "both" if self.config.tie == "all" else side
+
+def table_owner(tie: Tie, side: Side) -> str:
+    """The name of the tower whose table a side reads."""
+    return {"all": "both", "table": "query", "none": side}[tie]
 
 
 def read_model(folder: Path) -> SavedModel:
@@ -97,7 +99,8 @@ def read_model(folder: Path) -> SavedModel:
     vocabulary = Vocabulary.load(folder / FILES.vocabulary)
     arrays = read_weights(folder / FILES.weights)
     model = SavedModel(folder, config, vocabulary, arrays)
-    for prefix in ("both",) if config.tie == "all" else ("query", "document"):
+    sides: tuple[Side, ...] = ("query", "document")
+    for prefix in dict.fromkeys(table_owner(config.tie, side) for side in sides):
         table = arrays.get(f"{prefix}.table")
         if table is None or table.ndim != 2 or len(table) != len(vocabulary):
             raise CorruptError(

@@ -257,19 +257,25 @@ _BODIES: dict[Kind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {
 
 
 class Tower(nn.Module):
-    """A table of feature rows and a body. `table` is float32 (features, row width)."""
+    """A table of feature rows and a body. `table` is float32 (features, row width).
 
-    def __init__(self, config: ModelConfig, features: int) -> None:
+    lender: the tower whose table this one reads; then it has none of its own.
+    """
+
+    def __init__(self, config: ModelConfig, features: int, lender: Tower | None = None) -> None:
         super().__init__()
         self.body = _BODIES[config.tower](config)
-        self.table = nn.Parameter(torch.empty(features, self.body.row_width))
-        nn.init.normal_(self.table, std=self.body.row_width**-0.5)
+        if lender is None:
+            self.table = nn.Parameter(torch.empty(features, self.body.row_width))
+            nn.init.normal_(self.table, std=self.body.row_width**-0.5)
+        # In a tuple, or torch would count the lender as a part of this tower.
+        self._owner = (lender or self,)
 
     def forward(self, batch: TextBatch, dropout: float = 0.0) -> Tensor:
         """Unit embeddings float32 (texts, dimension). dropout: share of the distinct words' row entries set
         to zero.
         """
-        rows = F.embedding_bag(batch.features, self.table, batch.feature_offsets, mode="sum")
+        rows = F.embedding_bag(batch.features, self._owner[0].table, batch.feature_offsets, mode="sum")
         rows = F.dropout(rows, dropout, training=dropout > 0)
         joined: Tensor = self.body.compose(self.body.project(rows), batch)
         return F.normalize(joined, dim=1)

@@ -136,3 +136,4 @@ def test_presets_of_the_papers():
 @pytest.mark.parametrize("tower", ["lstm", "cnn", "dnn", "bag"])
 def test_every_tower_has_a_preset(tower):
     assert preset(tower).tower == tower
+    assert preset(tower).tie == ("table" if tower in ("lstm", "cnn") else "all")

@@ -67,8 +67,14 @@ def assert_equal_states(first, second):
 
 @pytest.mark.parametrize(
     "config",
-    [CONFIG, ModelConfig("cnn", 8, 4, 8, "max"), ModelConfig("dnn", 0, 16, 8), ModelConfig("bag", 8, 4, 8)],
-    ids=lambda c: c.tower,
+    [
+        CONFIG,
+        ModelConfig("lstm", 8, 4, 8, "attention", tie="table"),
+        ModelConfig("cnn", 8, 4, 8, "max"),
+        ModelConfig("dnn", 0, 16, 8),
+        ModelConfig("bag", 8, 4, 8),
+    ],
+    ids=lambda c: f"{c.tower} {c.tie}",
 )
 def test_training_lowers_the_loss_and_finds_the_right_documents(tmp_path, config):
     run = new_run(tmp_path, config, replace(RECIPE, epochs=30, batch=8, learning_rate=0.03))
@@ -181,18 +187,21 @@ def test_without_a_score_the_last_epoch_is_kept(tmp_path):
     assert all("dev" not in entry for entry in run.progress.history)
 
 
-@pytest.mark.parametrize("stopped_after", [1, 2, 3, 5, 8])
-def test_a_stopped_run_resumed_equals_one_that_was_not(tmp_path, stopped_after):
-    whole = new_run(tmp_path / "whole")
+@pytest.mark.parametrize(
+    ("tie", "stopped_after"), [("none", 1), ("none", 2), ("none", 3), ("none", 8), ("table", 5), ("all", 5)]
+)
+def test_a_stopped_run_resumed_equals_one_that_was_not(tmp_path, tie, stopped_after):
+    config = replace(CONFIG, tie=tie)
+    whole = new_run(tmp_path / "whole", config)
     whole.checkpoint.parent.mkdir()
     whole.learn(found)
 
-    first = new_run(tmp_path)
+    first = new_run(tmp_path, config)
     steps = []
     with pytest.raises(KeyboardInterrupt):
         first.learn(found, steps.append, stop=lambda: len(steps) == stopped_after)
     assert len(steps) == stopped_after
-    second = new_run(tmp_path)
+    second = new_run(tmp_path, config)
     second.resume()
     more = []
     second.learn(found, more.append)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,18 @@ def test_each_side_reads_its_own_number_of_words(folder):
 def test_tied_towers_are_stored_once(tmp_path, random_model):
     random_model(ModelConfig("bag", 8, 4, 6, tie="all")).save(tmp_path)
     assert {name.split(".")[0] for name in read_weights(tmp_path / FILES.weights)} == {"both"}
+
+
+def test_a_shared_table_is_stored_once_and_read_by_both_sides(tmp_path, random_model):
+    model = random_model(replace(LSTM, tie="table"))
+    model.save(tmp_path, small=False)
+    stored = read_weights(tmp_path / FILES.weights)
+    assert [name for name in stored if name.endswith(".table")] == ["query.table"]
+    saved = read_model(tmp_path)
+    for side in ("query", "document"):
+        np.testing.assert_array_equal(saved.table(side).rows(slice(None)), stored["query.table"])
+    query, document = (saved.encoder(side).encode(["a b c"]) for side in ("query", "document"))
+    assert np.abs(query - document).max() > 1e-3
 
 
 def test_saving_again_replaces_the_model(folder, random_model):
