@@ -11,7 +11,8 @@ that parts run alone; the parts are build, search (recall, latency, rate, filter
 shell (the whole process of `peephole search`) and change (add and delete of 100 documents, on a copy).
 
 Prints a table and merges what was measured into benchmarks/results/scale.json. Memory is what a process
-had of its own (RssAnon) at most, sampled, and ru_maxrss, which also counts pages of files that it mapped.
+and the workers it started had of their own (RssAnon) at most, sampled, and the largest one's ru_maxrss, which
+also counts pages of files that it mapped.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -92,7 +94,7 @@ def watched(command: Sequence[str], threads: int) -> Cost:
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             if ended:
                 break
-            own = max(own, _own_mb(process.pid))
+            own = max(own, sum(map(_own_mb, _with_workers(process.pid))))
             time.sleep(_SAMPLE_SECONDS)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -101,6 +103,13 @@ def watched(command: Sequence[str], threads: int) -> Cost:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed ({process.returncode})")
     return Cost(round(seconds, 3), own, round(usage.ru_maxrss / 1024, 1), text)
+
+
+def _with_workers(process: int) -> list[int]:
+    """The process and those it started."""
+    with suppress(OSError):
+        return [process, *map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
+    return [process]
 
 
 def _own_mb(process: int) -> float:
