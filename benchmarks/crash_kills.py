@@ -169,12 +169,12 @@ def _kill(life: Life, verb: str) -> str:
     name = f"{verb} killed after {after_seconds:.3f} s"
     if code not in (0, -signal.SIGKILL):
         life.failures.append(f"{name}: exit code {code}")
-    _check(life, change, [change.after] if code == 0 else [before, change.after], name)
+    held = _check(life, change, [change.after] if code == 0 else [before, change.after], name)
     if code == 0:
         lock, whole = life.durations[verb]
         life.durations[verb] = lock, (whole + after_seconds) / 2
         return "finished first"
-    if life.state is change.after and change.after != before:
+    if held == change.after != before:
         return "after publishing"
     return "while writing" if writing else "before writing"
 
@@ -267,8 +267,10 @@ def _little_room(disk: Path, room: int) -> Iterator[dict[str, object]]:
         filler.unlink()
 
 
-def _check(life: Life, change: Change, allowed: list[State], name: str) -> None:
-    """The index holds one of the allowed states, and the next write succeeds and cleans up."""
+def _check(life: Life, change: Change, allowed: list[State], name: str) -> State | None:
+    """The index holds one of the allowed states, which is returned, and the next write succeeds and cleans
+    up.
+    """
     held, found = problems_of(life.index, *allowed)
     found += verify_problems(life.index)
     if held is not None:
@@ -282,6 +284,7 @@ def _check(life: Life, change: Change, allowed: list[State], name: str) -> None:
     life.failures += [f"{name}: {problem}" for problem in found]
     if found:
         _restart(life)
+    return held
 
 
 def _problems_after(life: Life, change: Change, said: dict[str, object]) -> list[str]:
