@@ -7,7 +7,7 @@ sets and were chosen on dev; towers have the same table and differ in what follo
 other's parameters (the paper's LSTM apart). FOLDER has a teacher's vectors of each set, SET.npz, as `peephole
 train --teacher` takes them; with it comes a row lstm-teacher. Prints a table a set, dense and hybrid, mean
 and spread over seeds (the paper's LSTM and the one with a teacher are trained once), with paired
-randomisation tests of the seeds' mean against the bag and BM25, and writes
+randomisation tests of the seeds' mean against the bag, dense and hybrid, and BM25, and writes
 benchmarks/results/towers-SET.json.
 """
 
@@ -87,11 +87,16 @@ def table(data: Path, towers: Sequence[str], seeds: int, teacher: Path | None) -
         }
         print(f"  {name:10} {rows[name]}", flush=True)
     bm25 = scores[towers[0]]["lexical"]
-    contests = [(name, "bag", scores["bag"]["dense"]) for name in towers if name != "bag" and "bag" in towers]
-    contests += [(name, "BM25", bm25) for name in towers]
-    found = [compare(scores[name]["dense"], other, MEASURE) for name, _, other in contests]
-    for (name, rival, _), one, p in zip(contests, found, holm([c.p_value for c in found]), strict=True):
-        rows[name][f"against {rival}"] = {"difference": round(one.difference, 4), "p_holm": round(p, 5)}
+    contests = [
+        (name, mode, f"{mode} against bag's", scores["bag"][mode])
+        for mode in ("dense", "hybrid")
+        for name in towers
+        if name != "bag" and "bag" in towers
+    ]
+    contests += [(name, "dense", "dense against BM25", bm25) for name in towers]
+    found = [compare(scores[name][mode], other, MEASURE) for name, mode, _, other in contests]
+    for (name, _, title, _), one, p in zip(contests, found, holm([c.p_value for c in found]), strict=True):
+        rows[name][title] = {"difference": round(one.difference, 4), "p_holm": round(p, 5)}
     return {"BM25": round(bm25.mean(MEASURE), 4), "towers": rows}
 
 
