@@ -11,8 +11,8 @@ that parts run alone; the parts are build, search (recall, latency, rate, filter
 shell (the whole process of `peephole search`) and change (add and delete of 100 documents, on a copy).
 
 Prints a table and merges what was measured into benchmarks/results/scale.json. Memory is what a process
-and the workers it started had of their own (RssAnon) at most, sampled, and the largest one's ru_maxrss, which
-also counts pages of files that it mapped.
+and the workers it started had of their own (RssAnon) at most, sampled, and the process' VmHWM, which also
+counts pages of files that it mapped.
 """
 
 from __future__ import annotations
@@ -51,11 +51,12 @@ _SAMPLE_SECONDS = 0.02
 
 
 class Cost(NamedTuple):
-    """Of a process: seconds, and MiB at its peak: memory of its own, and all it had in memory."""
+    """Of a process: seconds; MiB at its peak, memory of its own, and all it had in memory; MiB read."""
 
     seconds: float
     own_mb: float
     resident_mb: float
+    read_mb: float
     said: str
 
 
@@ -86,7 +87,7 @@ class Place(NamedTuple):
 def watched(command: Sequence[str], threads: int) -> Cost:
     """Run a command to its end and watch what it takes."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-    own = 0.0
+    own = resident = 0.0
     start = time.perf_counter()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, env=environment)
@@ -94,7 +95,8 @@ def watched(command: Sequence[str], threads: int) -> Cost:
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             if ended:
                 break
-            own = max(own, sum(map(_own_mb, _with_workers(process.pid))))
+            own = max(own, sum(_mb(one, "RssAnon") for one in _with_workers(process.pid)))
+            resident = max(resident, _mb(process.pid, "VmHWM"))
             time.sleep(_SAMPLE_SECONDS)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -102,7 +104,7 @@ def watched(command: Sequence[str], threads: int) -> Cost:
         text = said.read().decode()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed ({process.returncode})")
-    return Cost(round(seconds, 3), own, round(usage.ru_maxrss / 1024, 1), text)
+    return Cost(round(seconds, 3), round(own, 1), resident, round(usage.ru_inblock / 2048, 1), text)
 
 
 def _with_workers(process: int) -> list[int]:
@@ -112,12 +114,13 @@ def _with_workers(process: int) -> list[int]:
     return [process]
 
 
-def _own_mb(process: int) -> float:
+def _mb(process: int, what: str) -> float:
+    """A line of the process' status, for the kernel's ru_maxrss begins with the parent's."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return next((round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith("RssAnon")), 0.0)
+    return next((round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith(what)), 0.0)
 
 
 def prepare(corpus: Path, place: Place) -> None:
@@ -188,7 +191,10 @@ def search(place: Place, queries: Path, threads: int, exact: int, timed: int) ->
 
 
 def shell(place: Place, queries: Path, threads: int) -> dict[str, Any]:
-    """`peephole search` from start to end; the first run, which may find the disk cold, is left out."""
+    """`peephole search` from start to end; the first run is left out.
+
+    And once with none of the index in the system's memory: what it then reads is what a query needs.
+    """
     with queries.open(encoding="utf-8") as file:
         asked = [line.strip() for line in islice(file, SHELL_RUNS + 1)]
     found: dict[str, Any] = {}
@@ -201,7 +207,18 @@ def shell(place: Place, queries: Path, threads: int) -> dict[str, Any]:
             "resident_mb": max(cost.resident_mb for cost in costs),
             "own_mb": max(cost.own_mb for cost in costs),
         }
+        _evict(place.index)
+        cold = watched([*COMMAND, "search", str(place.index), asked[0], "--mode", mode], threads)
+        found[mode] |= {"cold_ms": round(1000 * cold.seconds), "cold_read_mb": cold.read_mb}
     return found
+
+
+def _evict(index: Path) -> None:
+    for path in index.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def change(place: Place, threads: int) -> dict[str, Any]:

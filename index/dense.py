@@ -14,6 +14,7 @@ bytes a row uint64, number of trained values uint64; number of bytes uint64, the
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -91,15 +92,25 @@ class StoredVectors:
                     raise CorruptError(
                         f"{path}: does not hold {count} vectors of {dimension}; restore it or build again"
                     )
-                mapped = np.memmap(file, np.uint8, "r", _HEADER.size, (count, 2 * dimension))
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise CorruptError(
                 f"{path}: cannot be read ({error.strerror}); restore it or build again"
             ) from error
-        self._bytes: NDArray[np.uint8] = np.asarray(mapped)
+        flat: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8, offset=_HEADER.size)
+        self._bytes = flat.reshape(count, 2 * dimension)
 
     def __len__(self) -> int:
         return self.count
+
+    def expect_few(self) -> None:
+        """Prepare for `take`s of a few rows here and there.
+
+        The system then reads no more of the file than these; otherwise it reads ahead around each, which for
+        some hundred rows of a large index is most of it.
+        """
+        if hasattr(mmap, "MADV_RANDOM"):
+            self._map.madvise(mmap.MADV_RANDOM)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of these rows, float32 (n, dimension); reads no others."""
@@ -121,8 +132,16 @@ class StoredVectors:
         copied = np.empty((min(_ROWS_AT_ONCE, self.count), 2 * self.dimension), np.uint8)
         for start in range(0, self.count, _ROWS_AT_ONCE):
             block = copied[: min(_ROWS_AT_ONCE, self.count - start)]
+            self._will_need(start, len(block))
             block[...] = self._bytes[start : start + len(block)]
             yield start, _small(block)
+
+    def _will_need(self, start: int, rows: int) -> None:
+        """Have the system read these rows at once, whatever `expect_few` said of the rest."""
+        if hasattr(mmap, "MADV_WILLNEED"):
+            first = _HEADER.size + start * 2 * self.dimension
+            begin = first - first % mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, begin, first + rows * 2 * self.dimension - begin)
 
 
 def _small(halves: NDArray[np.uint8]) -> NDArray[np.float32]:

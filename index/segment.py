@@ -116,6 +116,8 @@ class Segment:
         self.live = _live(folder / DELETED, entry)
         self.vectors = StoredVectors(folder / _VECTORS, self.count, dimension)
         self._scan, self._depth = _scan(folder, entry, dimension)
+        if self._scan is not None:
+            self.vectors.expect_few()
         self.lexical = Bm25(folder / _LEXICAL, self.count)
         self.documents = DocumentReader(folder / _DOCUMENTS)
         if self.documents.count != self.count:

@@ -40,8 +40,11 @@ def test_file_is_byte_for_byte_what_faiss_writes(stored: Path, vectors: np.ndarr
     assert faiss.read_index(str(stored)).ntotal == 300
 
 
-def test_vectors_come_back_as_halves(stored: Path, vectors: np.ndarray):
+@pytest.mark.parametrize("few", [False, True])
+def test_vectors_come_back_as_halves(stored: Path, vectors: np.ndarray, few: bool):
     read = StoredVectors(stored, 300, 12)
+    if few:
+        read.expect_few()
     halves = vectors.astype(np.float16).astype(np.float32)
     assert len(read) == 300
     assert np.array_equal(read.take(np.array([299, 0, 7, 7])), halves[[299, 0, 7, 7]])
