@@ -67,6 +67,7 @@ def build(
     generation stays.
     """
     saved = read_model(model)
+    saved.encoder("document")  # a model that will not do is refused here, by the name it was given
     source = _fingerprint(corpus, resume)
     documents = read_documents(corpus)
     builder = IndexBuilder.begin(
