@@ -36,7 +36,7 @@ K = 10
 # A corpus below this stays exact, unless memory or time forbid: it takes less than a millisecond.
 SMALL = 20_000
 
-_QUERIES = 400
+_QUERIES = 800
 _FEWEST = 50
 _TIMED = 100
 _TIMED_EXACT = 20
@@ -127,7 +127,7 @@ def tune(
 ) -> Tuning:
     """Choose the fastest candidate that meets the goal, and write its file to `path` if it needs one.
 
-    queries: real ones, float32 (n, d) of unit length, of which up to 400 are used; without, or with fewer
+    queries: real ones, float32 (n, d) of unit length, of which up to 800 are used; without, or with fewer
     than 50, vectors of the corpus are asked for, each without itself among the answers.
     Raises InputError that tells what each candidate costs, if none meets the goal; then there is no file.
     """
