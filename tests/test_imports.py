@@ -6,23 +6,10 @@ import ast
 from pathlib import Path
 
 import pytest
+from house import FLOORS, ROOT, files, imported, imports, module_of
 
-ROOT = Path(__file__).parent.parent
-FILES = sorted([*ROOT.glob("index/*.py"), *ROOT.glob("retrieval/*.py"), ROOT / "cli.py"])
+FILES = files()
 OURS = {"index", "retrieval", "cli", "benchmarks", "tests"}
-
-
-def imported(tree: ast.AST) -> set[str]:
-    """Names of every module imported anywhere in a file, inside functions and for type checking too."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "a relative import hides where it goes"
-            names.add(str(node.module))
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)  # it may be a module
-    return names
 
 
 def roots(path: Path) -> set[str]:
@@ -30,7 +17,7 @@ def roots(path: Path) -> set[str]:
 
 
 def in_package(name: str) -> list[Path]:
-    return [path for path in FILES if path.parent.name == name]
+    return [path for path in FILES if path.relative_to(ROOT).parts[0] == name]
 
 
 def by_name(path: Path) -> str:
@@ -113,13 +100,15 @@ def cycle(graph: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_module_imports_itself_in_the_end():
-    graph = {}
-    for path in FILES:
-        if path.stem != "__init__":  # these hand on what others define, on first use
-            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            graph[module] = imported(ast.parse(path.read_text("utf-8")))
+    doors = {module_of(path) for path in FILES if path.stem == "__init__"}  # they hand on, on first use
+    graph = {name: others - doors for name, others in imports().items() if name not in doors}
     assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert cycle(graph) == []
+
+
+def test_every_floor_is_named_once():
+    rooms = [room for floor in FLOORS for room in floor]
+    assert len(rooms) == len(set(rooms))
 
 
 def test_printing_is_left_to_the_command():
