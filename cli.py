@@ -18,7 +18,7 @@ import click
 from index.errors import PeepholeError
 
 if TYPE_CHECKING:
-    from index.manifest import Manifest
+    from index.disk.manifest import Manifest
     from retrieval.evaluate import Run
     from retrieval.explain import Explanation
     from retrieval.report import Evaluation

@@ -20,9 +20,9 @@ from typing import Any
 
 from crash_world import ENVIRONMENT, contents, mark
 
-from index.check import verify
+from index.disk.files import WriterLock, list_files
+from index.disk.verify import verify
 from index.errors import PeepholeError
-from index.files import WriterLock, list_files
 from retrieval.search import Hit, Retriever
 
 KINDS = ("flip", "truncate", "swap", "remove", "empty")

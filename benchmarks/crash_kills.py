@@ -36,8 +36,8 @@ from crash_world import (
     verify_problems,
 )
 
-from index.check import verify
-from index.files import WriterLock
+from index.disk.files import WriterLock
+from index.disk.verify import verify
 
 # "resume" is build --resume of a build that was killed before.
 VERBS = ("build", "resume", "add", "delete", "compact")

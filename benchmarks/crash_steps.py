@@ -37,7 +37,7 @@ from crash_world import (
     verify_problems,
 )
 
-from index.check import verify
+from index.disk.verify import verify
 
 VERBS = ("build", "resume", "add", "delete", "compact")
 _DOCUMENTS = 40

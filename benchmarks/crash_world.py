@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index.check import verify
+from index.disk.files import WriterLock, list_files
+from index.disk.folder import CURRENT, STAGING, read_current, read_manifest
+from index.disk.manifest import MANIFEST
+from index.disk.verify import verify
 from index.errors import PeepholeError
-from index.files import WriterLock, list_files
-from index.folder import CURRENT, STAGING, read_current, read_manifest
-from index.manifest import MANIFEST
 from retrieval.search import Retriever
 
 ROOT = Path(__file__).parents[1]

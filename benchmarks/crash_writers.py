@@ -34,9 +34,9 @@ from crash_world import (
     write_corpus,
 )
 
-from index.check import verify
+from index.disk.files import WriterLock
+from index.disk.verify import verify
 from index.errors import PeepholeError
-from index.files import WriterLock
 from retrieval.search import Retriever
 
 _GROUPS = 6

@@ -15,14 +15,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.carried_model import fingerprint
+from index.disk.files import WriterLock
+from index.disk.folder import prepare
+from index.disk.manifest import Manifest, SegmentEntry
 from index.documents import Document
 from index.errors import InputError, PeepholeError
-from index.files import WriterLock
-from index.folder import prepare
 from index.generation import Kept, Origin, Progress, publish
 from index.inverted import Lengths
-from index.manifest import Manifest, SegmentEntry
-from index.model import fingerprint
 from index.reader import Index
 from index.segment import write_segment
 from index.staging import Plan, Staging

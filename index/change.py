@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from index.builder import IndexBuilder
+from index.disk.folder import prepare, read_current, sweep, sweep_staging
+from index.disk.manifest import Manifest
 from index.errors import InputError
-from index.folder import prepare, read_current, sweep, sweep_staging
 from index.generation import Kept, Origin, Progress, publish
-from index.manifest import Manifest
 from index.reader import Index
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.files import sync_file
 from index.errors import CorruptError, InputError, StorageError
-from index.files import sync_file
 from index.filters import Condition, Scalar, attributes
 
 _DOCUMENTS = """

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense import StoredVectors, exact_scores
+from index.disk.files import storing
 from index.errors import CorruptError
-from index.files import storing
 from index.ranking import Ranking, best, empty_ranking
 
 _HEADER = struct.Struct("<4siqqqBiQQQQ")

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from index.files import list_files, sha256_of, storing, sync_folder, write_atomically
+from index.disk.carried_model import share_model
+from index.disk.files import list_files, sha256_of, storing, sync_folder, write_atomically
+from index.disk.folder import STAGING, Pointer, next_generation, remove, sweep, sweep_staging, write_current
+from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
 from index.filters import Scalar
-from index.folder import STAGING, Pointer, next_generation, remove, sweep, sweep_staging, write_current
-from index.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
-from index.model import share_model
 from index.reader import Index
 from index.segment import DELETED, Rows, Segment, share_segment
 

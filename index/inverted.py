@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.files import storing, sync_file
+from index.disk.files import storing, sync_file
+from index.disk.folder import remove
 from index.filters import Scalar
-from index.folder import remove
 from index.tokens import TOKENS_VERSION, lexical_tokens
 
 # How soon repetition of a term stops counting, and how much long documents are held back: the best of six

@@ -16,13 +16,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.check import file_problems, verify
+from index.disk.folder import Pointer, hold, read_current, read_manifest
+from index.disk.manifest import Manifest
+from index.disk.verify import file_problems, verify
 from index.documents import Document
 from index.errors import CorruptError, InputError
 from index.filters import Condition
-from index.folder import Pointer, hold, read_current, read_manifest
 from index.lexical import weigh
-from index.manifest import Manifest
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Mask, Segment
 

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense import to_halves
+from index.disk.carried_model import copy_model, fingerprint
+from index.disk.files import storing, sync_folder, write_atomically
+from index.disk.folder import PLAN, STAGING, remove, sweep_staging
+from index.disk.manifest import FORMAT_VERSION
 from index.documents import Document, DocumentWriter
 from index.errors import CorruptError, InputError
-from index.files import storing, sync_folder, write_atomically
-from index.folder import PLAN, STAGING, remove, sweep_staging
-from index.manifest import FORMAT_VERSION
-from index.model import copy_model, fingerprint
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 
 from index.builder import IndexBuilder
+from index.disk.manifest import Manifest
 from index.documents import Document
 from index.errors import InputError
-from index.manifest import Manifest
 from index.tuning import Goal
 from retrieval.bulk import encode_shards
 from retrieval.corpus import corpus_fingerprint, read_documents

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
+from index.disk.files import write_atomically
 from index.errors import CorruptError
-from index.files import write_atomically
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

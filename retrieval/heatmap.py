@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.files import write_atomically
+from index.disk.files import write_atomically
 from retrieval.explain import Explained, Explanation
 from retrieval.reading import Cells
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from index.disk.files import write_atomically
 from index.errors import PeepholeError
-from index.files import write_atomically
 from retrieval.breakdown import Group, losses, worst_queries
 from retrieval.charts import Bar, bar_chart, difference_chart, key_colour
 from retrieval.evaluate import Run, Scores, ranking

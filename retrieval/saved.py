@@ -20,8 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.files import write_atomically
 from index.errors import CorruptError, InputError
-from index.files import write_atomically
 from retrieval.config import ModelConfig, Tie, read_config, to_json
 from retrieval.encoder import Encoder
 from retrieval.text import Vocabulary

@@ -16,9 +16,9 @@ from typing import Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.folder import read_current
 from index.errors import InputError
 from index.filters import Condition, parse_condition
-from index.folder import read_current
 from index.reader import Index, Ranking
 from retrieval.fusion import fuse
 from retrieval.saved import read_model

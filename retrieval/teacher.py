@@ -24,8 +24,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.files import list_files, storing, write_atomically
 from index.errors import InputError
-from index.files import list_files, storing, write_atomically
 
 Vectors = NDArray[np.float32]
 Advance = Callable[[str, int, int | None], None]

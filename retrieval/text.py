@@ -33,8 +33,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.files import write_atomically
 from index.errors import CorruptError
-from index.files import write_atomically
 
 # Han, kana, Hangul and their extensions; half-width forms are folded into these by NFKC.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"

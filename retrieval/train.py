@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from index.files import WriterLock, storing
+from index.disk.files import WriterLock, storing
 from retrieval.config import ModelConfig
 from retrieval.dev import best_share, dev_measures
 from retrieval.evaluate import DEFAULT_MEASURES

@@ -15,7 +15,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from index.files import storing, write_atomically
+from index.disk.files import storing, write_atomically
 from retrieval.charts import Bar, Line, bar_chart, key_colour, line_chart
 from retrieval.curve import Point
 from retrieval.page import page, section, table

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from index.disk.files import write_atomically
 from index.errors import InputError, PeepholeError
-from index.files import write_atomically
 from retrieval.evaluate import Run, ranking
 from retrieval.lines import numbered_lines, place
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.files import write_atomically
 from index.errors import CorruptError
-from index.files import write_atomically
 
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1")}
 _LONGEST_HEADER = 1 << 20

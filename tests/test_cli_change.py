@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import verbs
-from index.files import WriterLock
+from index.disk.files import WriterLock
 
 
 def peephole(*args: object, typed: str | None = None) -> Result:

@@ -11,8 +11,8 @@ from fruit_corpus import unit_vectors
 from numpy.typing import NDArray
 
 from index.builder import IndexBuilder
+from index.disk.manifest import Manifest
 from index.documents import Document
-from index.manifest import Manifest
 
 Build = Callable[..., Manifest]
 

@@ -13,10 +13,10 @@ from conftest import Build
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 
 from index.builder import IndexBuilder
+from index.disk.carried_model import fingerprint
+from index.disk.files import list_files
 from index.documents import Document
 from index.errors import BusyError, InputError, PeepholeError, StorageError
-from index.files import list_files
-from index.model import fingerprint
 from index.reader import Index, verify
 
 Begin = Callable[..., IndexBuilder]

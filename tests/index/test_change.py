@@ -16,11 +16,11 @@ from fruit_corpus import DIMENSION, numbered, unit_vectors
 
 from index.builder import IndexBuilder
 from index.change import compact, delete
+from index.disk.files import WriterLock
+from index.disk.manifest import Manifest
 from index.documents import Document
 from index.errors import BusyError, InputError, StorageError
-from index.files import WriterLock
 from index.filters import Condition, parse_condition
-from index.manifest import Manifest
 from index.reader import Index, verify
 
 Corpus = dict[str, tuple[Document, np.ndarray]]

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from index.disk.carried_model import fingerprint
+from index.disk.files import WriterLock
 from index.documents import Document
 from index.errors import BusyError, InputError, StorageError
-from index.files import WriterLock
-from index.model import fingerprint
 from index.ranking import Ranking
 from retrieval.config import ModelConfig
 from retrieval.dev import best_share, dev_measures

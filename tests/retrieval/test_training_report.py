@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from index.disk.carried_model import copy_model, fingerprint
 from index.errors import StorageError
-from index.model import copy_model, fingerprint
 from retrieval.build import build
 from retrieval.charts import Line, line_chart, ticks
 from retrieval.config import ModelConfig

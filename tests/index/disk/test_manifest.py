@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from index.disk.manifest import FORMAT_VERSION, FileEntry, Manifest, SegmentEntry
 from index.errors import CorruptError, FormatVersionError
-from index.manifest import FORMAT_VERSION, FileEntry, Manifest, SegmentEntry
 
 MANIFEST = Manifest(
     format_version=FORMAT_VERSION,

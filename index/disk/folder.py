@@ -19,9 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from index.disk.files import WriterLock, storing, write_atomically
+from index.disk.manifest import MANIFEST, Manifest
 from index.errors import CorruptError, InputError, StorageError
-from index.files import WriterLock, storing, write_atomically
-from index.manifest import MANIFEST, Manifest
 
 CURRENT = "CURRENT"
 STAGING = ".staging"

@@ -9,8 +9,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
+from index.disk.files import is_regular, list_files, share, storing, sync_file, sync_folder
 from index.errors import InputError
-from index.files import is_regular, list_files, share, storing, sync_file, sync_folder
 
 # What lies in a model folder and is no part of the model.
 _APART = (".", "report/")

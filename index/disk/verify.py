@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from index.disk.files import is_regular, list_files, sha256_of
+from index.disk.folder import Pointer, foreign, hold, read_current, read_manifest, stray
+from index.disk.manifest import MANIFEST, FileEntry, Manifest
 from index.errors import CorruptError, InputError, PeepholeError
-from index.files import is_regular, list_files, sha256_of
-from index.folder import Pointer, foreign, hold, read_current, read_manifest, stray
-from index.manifest import MANIFEST, FileEntry, Manifest
 
 _RESTORE = "restore the file or build the index again"
 

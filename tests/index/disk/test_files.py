@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from index.disk.files import WriterLock, is_regular, list_files, sha256_of, storing, write_atomically
 from index.errors import BusyError, StorageError
-from index.files import WriterLock, is_regular, list_files, sha256_of, storing, write_atomically
 
 
 def test_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path):
@@ -64,7 +64,7 @@ def test_second_lock_in_the_same_process_is_busy_until_the_first_is_released(tmp
 
 def test_lock_keeps_other_processes_out_and_dies_with_its_own(tmp_path: Path):
     script = (
-        "import sys, time; from pathlib import Path; from index.files import WriterLock;"
+        "import sys, time; from pathlib import Path; from index.disk.files import WriterLock;"
         "lock = WriterLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as other:

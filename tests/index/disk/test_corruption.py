@@ -11,8 +11,8 @@ import pytest
 from conftest import Build
 from fruit_corpus import DIMENSION, numbered
 
+from index.disk.files import list_files
 from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError
-from index.files import list_files
 from index.reader import Index, verify
 
 FILES = [
@@ -108,7 +108,7 @@ def test_file_that_nothing_names_is_reported(folder: Path, name: str):
 
 
 def test_unknown_format_version_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("index.manifest.FORMAT_VERSION", 3)
+    monkeypatch.setattr("index.disk.manifest.FORMAT_VERSION", 3)
     assert "format version 2, this program reads 3" in verify(folder)[0]
     with pytest.raises(FormatVersionError):
         Index.open(folder)
