@@ -311,7 +311,7 @@ def build(
 
     Example: peephole build data -m my.model -o my.index
     """
-    from index.tuning import Goal
+    from index.dense.tuning import Goal
     from index.units import parse_bytes, parse_milliseconds
     from retrieval.build import build as build_index
     from retrieval.queries import read_query_lines

@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from index.dense.tuning import Goal
 from index.disk.carried_model import fingerprint
 from index.disk.files import WriterLock
 from index.disk.folder import prepare
@@ -26,7 +27,6 @@ from index.inverted import Lengths
 from index.reader import Index
 from index.segment import write_segment
 from index.staging import Plan, Staging
-from index.tuning import Goal
 
 # Rows copied at once from an old segment into a new one.
 _COPIED = 4096

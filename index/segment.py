@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense import StoredVectors, search_exact, write_vectors
+from index.dense.fastscan import FastScan
+from index.dense.tuning import FLAT, Goal, tune
+from index.dense.vectors import StoredVectors, search_exact, write_vectors
 from index.disk.files import list_files, share, storing, sync_file
 from index.disk.manifest import SegmentEntry
 from index.documents import DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
-from index.fastscan import FastScan
 from index.inverted import BM25_SETTINGS, Lengths, write_bm25
 from index.lexical import Bm25, Term
 from index.ranking import Ranking
-from index.tuning import FLAT, Goal, tune
 
 _VECTORS = "vectors.faiss"
 _COMPRESSED = "compressed.faiss"

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense import to_halves
+from index.dense.vectors import to_halves
 from index.disk.carried_model import copy_model, fingerprint
 from index.disk.files import storing, sync_folder, write_atomically
 from index.disk.folder import PLAN, STAGING, remove, sweep_staging

@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense import StoredVectors, search_exact
+from index.dense.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
+from index.dense.vectors import StoredVectors, search_exact
 from index.disk.files import storing
 from index.errors import CorruptError, InputError
-from index.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
 from index.filters import Scalar
 from index.ranking import Ranking
 

@@ -7,14 +7,13 @@ import pytest
 from conftest import Build
 from fruit_corpus import numbered
 
-from index import tuning
 from index.builder import IndexBuilder
 from index.change import compact, delete
-from index.dense import StoredVectors, search_exact, to_halves, write_vectors
+from index.dense.fastscan import FastScan
+from index.dense.tuning import Candidate, Goal, part_counts, tune
+from index.dense.vectors import StoredVectors, search_exact, to_halves, tuning, write_vectors
 from index.errors import CorruptError, InputError
-from index.fastscan import FastScan
 from index.reader import Index, verify
-from index.tuning import Candidate, Goal, part_counts, tune
 
 COUNT, DIMENSION = 4000, 32
 

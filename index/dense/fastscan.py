@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense import StoredVectors, exact_scores
+from index.dense.vectors import StoredVectors, exact_scores
 from index.disk.files import storing
 from index.errors import CorruptError
 from index.ranking import Ranking, best, empty_ranking

@@ -7,9 +7,9 @@ import faiss
 import numpy as np
 import pytest
 
-from index.dense import StoredVectors, search_exact, to_halves, write_vectors
+from index.dense.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
+from index.dense.vectors import StoredVectors, search_exact, to_halves, write_vectors
 from index.errors import CorruptError
-from index.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
 
 COUNT, DIMENSION, PARTS = 3003, 16, 4
 
