@@ -23,7 +23,7 @@ from index.disk.manifest import Manifest, SegmentEntry
 from index.documents import Document
 from index.errors import InputError, PeepholeError
 from index.generation import Kept, Origin, Progress, publish
-from index.inverted import Lengths
+from index.lexical.postings import Lengths
 from index.reader import Index
 from index.segment import write_segment
 from index.staging import Plan, Staging

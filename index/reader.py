@@ -22,7 +22,7 @@ from index.disk.verify import file_problems, verify
 from index.documents import Document
 from index.errors import CorruptError, InputError
 from index.filters import Condition
-from index.lexical import weigh
+from index.lexical.bm25 import weigh
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Mask, Segment
 

@@ -22,8 +22,8 @@ from index.disk.files import list_files, share, storing, sync_file
 from index.disk.manifest import SegmentEntry
 from index.documents import DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
-from index.inverted import BM25_SETTINGS, Lengths, write_bm25
-from index.lexical import Bm25, Term
+from index.lexical.bm25 import Bm25, Term
+from index.lexical.postings import BM25_SETTINGS, Lengths, write_bm25
 from index.ranking import Ranking
 
 _VECTORS = "vectors.faiss"

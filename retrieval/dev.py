@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from index.documents import Document
-from index.inverted import write_bm25
-from index.lexical import Bm25, weigh
+from index.lexical.bm25 import Bm25, weigh
+from index.lexical.postings import write_bm25
 from index.ranking import Ranking
 from retrieval.evaluate import evaluate_run
 from retrieval.fusion import fuse

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index import inverted
 from index.errors import CorruptError
-from index.inverted import K1, B, Lengths, write_bm25
-from index.lexical import Bm25, weigh
+from index.lexical.bm25 import Bm25, weigh
+from index.lexical.bm25 import postings as inverted
+from index.lexical.postings import K1, B, Lengths, write_bm25
+from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking
-from index.tokens import lexical_tokens
 
 TEXTS = ["apple pie apple", "banana split", "apple banana cherry cherry", "", "苹果馅饼 recipe"]
 
@@ -220,7 +220,7 @@ def test_row_beyond_the_corpus_is_corruption(tmp_path: Path):
 def test_reading_imports_neither_bm25s_nor_scipy_nor_faiss(tmp_path: Path):
     write_bm25(tmp_path / "lexical", TEXTS)
     script = (
-        "import sys; from pathlib import Path; import index.reader; from index.lexical import Bm25, weigh;"
+        "import sys; from pathlib import Path; import index.reader; from index.lexical.bm25 import Bm25, weigh;"
         f"bm25 = Bm25(Path({str(tmp_path / 'lexical')!r}), {len(TEXTS)});"
         "bm25.search(weigh([bm25], 'apple'), 2);"
         "print(sorted({'bm25s', 'scipy', 'faiss', 'torch', 'retrieval'} & sys.modules.keys()))"

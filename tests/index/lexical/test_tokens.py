@@ -1,6 +1,6 @@
 import pytest
 
-from index.tokens import lexical_tokens
+from index.lexical.tokens import lexical_tokens
 
 
 @pytest.mark.parametrize(

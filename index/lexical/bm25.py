@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import CorruptError
-from index.inverted import ARRAYS
+from index.lexical.postings import ARRAYS
+from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking, best, empty_ranking
-from index.tokens import lexical_tokens
 
 Allowed = NDArray[np.bool_] | None
 
