@@ -20,7 +20,7 @@ from index.disk.carried_model import fingerprint
 from index.disk.files import WriterLock
 from index.disk.folder import prepare
 from index.disk.manifest import Manifest, SegmentEntry
-from index.documents import Document
+from index.documents.store import Document
 from index.errors import InputError, PeepholeError
 from index.generation import Kept, Origin, Progress, publish
 from index.lexical.postings import Lengths

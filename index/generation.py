@@ -18,7 +18,7 @@ from index.disk.carried_model import share_model
 from index.disk.files import list_files, sha256_of, storing, sync_folder, write_atomically
 from index.disk.folder import STAGING, Pointer, next_generation, remove, sweep, sweep_staging, write_current
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
-from index.filters import Scalar
+from index.documents.filters import Scalar
 from index.reader import Index
 from index.segment import DELETED, Rows, Segment, share_segment
 

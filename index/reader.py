@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems, verify
-from index.documents import Document
+from index.documents.filters import Condition
+from index.documents.store import Document
 from index.errors import CorruptError, InputError
-from index.filters import Condition
 from index.lexical.bm25 import weigh
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Mask, Segment

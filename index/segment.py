@@ -20,7 +20,7 @@ from index.dense.tuning import FLAT, Goal, tune
 from index.dense.vectors import StoredVectors, search_exact, write_vectors
 from index.disk.files import list_files, share, storing, sync_file
 from index.disk.manifest import SegmentEntry
-from index.documents import DocumentReader, DocumentWriter
+from index.documents.store import DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
 from index.lexical.bm25 import Bm25, Term
 from index.lexical.postings import BM25_SETTINGS, Lengths, write_bm25

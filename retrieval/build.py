@@ -15,7 +15,7 @@ from pathlib import Path
 from index.builder import IndexBuilder
 from index.dense.tuning import Goal
 from index.disk.manifest import Manifest
-from index.documents import Document
+from index.documents.store import Document
 from index.errors import InputError
 from retrieval.bulk import encode_shards
 from retrieval.corpus import corpus_fingerprint, read_documents

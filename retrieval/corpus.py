@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from index.disk.files import sha256_of
-from index.documents import Document
+from index.documents.filters import Scalar
+from index.documents.store import Document
 from index.errors import InputError
-from index.filters import Scalar
 from retrieval.lines import STANDARD_INPUT, place, read_text
 from retrieval.queries import Qrels, Query, read_qrels, read_queries, read_query_lines, splits
 from retrieval.records import (

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from index.documents import Document
+from index.documents.store import Document
 from index.lexical.bm25 import Bm25, weigh
 from index.lexical.postings import write_bm25
 from index.ranking import Ranking

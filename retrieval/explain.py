@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from index.documents import Document
+from index.documents.store import Document
 from index.errors import InputError
 from index.reader import Index
 from retrieval.keywords import CELLS, ActiveCell, active_cells, counts, is_keyword

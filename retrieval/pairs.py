@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index.documents import Document
+from index.documents.store import Document
 from index.errors import InputError
 from retrieval.corpus import Qrels
 from retrieval.spans import document_spans

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.folder import read_current
+from index.documents.filters import Condition, parse_condition
 from index.errors import InputError
-from index.filters import Condition, parse_condition
 from index.reader import Index, Ranking
 from retrieval.fusion import fuse
 from retrieval.saved import read_model

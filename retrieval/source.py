@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.documents import Document
+from index.documents.store import Document
 from retrieval.corpus import Qrels, read_documents, read_qrels, read_queries, splits
 
 # Below this many training queries a held-out tenth would say nothing, and learning needs them all.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from index.documents import Document
+from index.documents.store import Document
 from retrieval.text import Lexicon
 
 # Sentences, clauses of a list and lines; Chinese ends a sentence without a space.

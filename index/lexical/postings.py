@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from index.disk.files import storing, sync_file
 from index.disk.folder import remove
-from index.filters import Scalar
+from index.documents.filters import Scalar
 from index.lexical.tokens import TOKENS_VERSION, lexical_tokens
 
 # How soon repetition of a term stops counting, and how much long documents are held back: the best of six

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index.builder import IndexBuilder
 from index.disk.manifest import Manifest
-from index.documents import Document
+from index.documents.store import Document
 
 Build = Callable[..., Manifest]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from index.documents import Document
+from index.documents.store import Document
 
 DIMENSION = 8
 WORDS = ("apple", "banana", "cherry", "damson", "elder", "fig", "grape")

@@ -15,7 +15,7 @@ from fruit_corpus import DIMENSION, numbered, unit_vectors
 from index.builder import IndexBuilder
 from index.disk.carried_model import fingerprint
 from index.disk.files import list_files
-from index.documents import Document
+from index.documents.store import Document
 from index.errors import BusyError, InputError, PeepholeError, StorageError
 from index.reader import Index, verify
 

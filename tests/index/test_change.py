@@ -18,9 +18,9 @@ from index.builder import IndexBuilder
 from index.change import compact, delete
 from index.disk.files import WriterLock
 from index.disk.manifest import Manifest
-from index.documents import Document
+from index.documents.filters import Condition, parse_condition
+from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
-from index.filters import Condition, parse_condition
 from index.reader import Index, verify
 
 Corpus = dict[str, tuple[Document, np.ndarray]]

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 from index.builder import IndexBuilder
-from index.documents import DocumentWriter
+from index.documents.store import DocumentWriter
 
 root, model = Path(sys.argv[2]), Path(sys.argv[3])
 left = 0

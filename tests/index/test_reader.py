@@ -12,7 +12,7 @@ from fruit_corpus import DIMENSION, numbered, unit_vectors
 from index import reader
 from index.disk.folder import Pointer, read_current, write_current
 from index.disk.manifest import MANIFEST
-from index.documents import DocumentWriter
+from index.documents.store import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index, verify
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from index.documents import Document
+from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from retrieval.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.config import ModelConfig

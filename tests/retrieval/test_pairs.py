@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index.documents import Document
+from index.documents.store import Document
 from index.errors import InputError
 from retrieval.pairs import TrainingSet, batch, cut, draw, feature_weights, plan, training_set
 from retrieval.text import Lexicon, Vocabulary, ragged

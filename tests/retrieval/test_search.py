@@ -12,7 +12,7 @@ import pytest
 import retrieval
 from index.builder import IndexBuilder
 from index.change import delete
-from index.documents import Document
+from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from index.ranking import Ranking
 from retrieval.assess import assess

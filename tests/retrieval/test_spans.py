@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from index.documents import Document
+from index.documents.store import Document
 from retrieval.spans import MOST, document_spans
 from retrieval.text import Lexicon, Vocabulary, document_text
 

@@ -15,7 +15,7 @@ import torch
 
 from index.disk.carried_model import fingerprint
 from index.disk.files import WriterLock
-from index.documents import Document
+from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.ranking import Ranking
 from retrieval.config import ModelConfig

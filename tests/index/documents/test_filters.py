@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.documents import Document, DocumentReader, DocumentWriter
+from index.documents.filters import Condition, Scalar, parse_condition
+from index.documents.store import Document, DocumentReader, DocumentWriter
 from index.errors import CorruptError, InputError
-from index.filters import Condition, Scalar, parse_condition
 
 METADATA: list[Mapping[str, Scalar]] = [
     {"lang": "en", "year": 2019, "free": True},

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import sync_file
+from index.documents.filters import Condition, Scalar, attributes
 from index.errors import CorruptError, InputError, StorageError
-from index.filters import Condition, Scalar, attributes
 
 _DOCUMENTS = """
 CREATE TABLE documents (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fruit_corpus import numbered
 
-from index.documents import Document, DocumentReader, DocumentWriter
+from index.documents.store import Document, DocumentReader, DocumentWriter
 from index.errors import CorruptError, InputError, StorageError
 
 
