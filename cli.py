@@ -387,8 +387,8 @@ def delete(
 
     Example: peephole delete my.index faq/17 faq/18
     """
-    from index.change import delete as delete_documents
     from index.reader import Index
+    from index.writing.change import delete as delete_documents
     from retrieval.lines import numbered_lines
 
     if bool(ids) == (file is not None):
@@ -412,7 +412,7 @@ def compact(index: Path, wait: float, as_json: bool) -> None:
 
     Example: peephole compact my.index
     """
-    from index.change import compact as compact_index
+    from index.writing.change import compact as compact_index
 
     with _progress("compacting") as advance:
         manifest = compact_index(index, progress=advance, wait=wait)

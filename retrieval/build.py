@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from index.builder import IndexBuilder
 from index.dense.tuning import Goal
 from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.errors import InputError
+from index.writing.builder import IndexBuilder
 from retrieval.bulk import encode_shards
 from retrieval.corpus import corpus_fingerprint, read_documents
 from retrieval.queries import read_qrels, read_queries

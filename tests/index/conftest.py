@@ -10,9 +10,9 @@ import pytest
 from fruit_corpus import unit_vectors
 from numpy.typing import NDArray
 
-from index.builder import IndexBuilder
 from index.disk.manifest import Manifest
 from index.documents.store import Document
+from index.writing.builder import IndexBuilder
 
 Build = Callable[..., Manifest]
 

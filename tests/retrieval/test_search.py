@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import retrieval
-from index.builder import IndexBuilder
-from index.change import delete
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from index.ranking import Ranking
+from index.writing.builder import IndexBuilder
+from index.writing.change import delete
 from retrieval.assess import assess
 from retrieval.build import add, build
 from retrieval.config import ModelConfig

@@ -7,13 +7,13 @@ import pytest
 from conftest import Build
 from fruit_corpus import numbered
 
-from index.builder import IndexBuilder
-from index.change import compact, delete
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Candidate, Goal, part_counts, tune
 from index.dense.vectors import StoredVectors, search_exact, to_halves, tuning, write_vectors
 from index.errors import CorruptError, InputError
 from index.reader import Index, verify
+from index.writing.builder import IndexBuilder
+from index.writing.change import compact, delete
 
 COUNT, DIMENSION = 4000, 32
 

@@ -12,12 +12,12 @@ import pytest
 from conftest import Build
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 
-from index.builder import IndexBuilder
 from index.disk.carried_model import fingerprint
 from index.disk.files import list_files
 from index.documents.store import Document
 from index.errors import BusyError, InputError, PeepholeError, StorageError
 from index.reader import Index, verify
+from index.writing.builder import IndexBuilder
 
 Begin = Callable[..., IndexBuilder]
 
@@ -186,7 +186,7 @@ def test_damaged_staging_is_thrown_away(begin: Begin, tmp_path: Path, kind: str)
 
 def test_second_builder_is_told_that_the_first_is_at_work(begin: Begin, tmp_path: Path, model: Path):
     script = (
-        "import sys; from pathlib import Path; from index.builder import IndexBuilder\n"
+        "import sys; from pathlib import Path; from index.writing.builder import IndexBuilder\n"
         "try: IndexBuilder.begin(Path(sys.argv[1]), model=Path(sys.argv[2]), dimension=8, source='corpus')\n"
         "except Exception as error: print(type(error).__name__, error)"
     )

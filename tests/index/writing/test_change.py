@@ -14,14 +14,14 @@ import pytest
 from conftest import Build
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 
-from index.builder import IndexBuilder
-from index.change import compact, delete
 from index.disk.files import WriterLock
 from index.disk.manifest import Manifest
 from index.documents.filters import Condition, parse_condition
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.reader import Index, verify
+from index.writing.builder import IndexBuilder
+from index.writing.change import compact, delete
 
 Corpus = dict[str, tuple[Document, np.ndarray]]
 

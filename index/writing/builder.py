@@ -22,11 +22,11 @@ from index.disk.folder import prepare
 from index.disk.manifest import Manifest, SegmentEntry
 from index.documents.store import Document
 from index.errors import InputError, PeepholeError
-from index.generation import Kept, Origin, Progress, publish
 from index.lexical.postings import Lengths
 from index.reader import Index
 from index.segment import write_segment
-from index.staging import Plan, Staging
+from index.writing.publish import Kept, Origin, Progress, publish
+from index.writing.staging import Plan, Staging
 
 # Rows copied at once from an old segment into a new one.
 _COPIED = 4096

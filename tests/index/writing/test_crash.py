@@ -9,9 +9,9 @@ import pytest
 from conftest import Build
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 
-from index.builder import IndexBuilder
 from index.errors import InputError
 from index.reader import Index, verify
+from index.writing.builder import IndexBuilder
 
 # Forks a build for every n, each on a copy of an older index, and kills it at its nth step that changes what
 # the disk holds for good; prints how many were killed. SQLite syncs by itself: its commits count as one step.
@@ -20,7 +20,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fruit_corpus import DIMENSION, numbered, unit_vectors
-from index.builder import IndexBuilder
+from index.writing.builder import IndexBuilder
 from index.documents.store import DocumentWriter
 
 root, model = Path(sys.argv[2]), Path(sys.argv[3])
@@ -104,7 +104,7 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fruit_corpus import DIMENSION, numbered, unit_vectors
-from index.builder import IndexBuilder
+from index.writing.builder import IndexBuilder
 builder = IndexBuilder.begin(Path(sys.argv[2]), model=Path(sys.argv[3]), dimension=DIMENSION, source="corpus")
 stored = int(sys.argv[4])
 builder.append(numbered(stored), unit_vectors(stored))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from index.builder import IndexBuilder
 from index.disk.folder import prepare, read_current, sweep, sweep_staging
 from index.disk.manifest import Manifest
 from index.errors import InputError
-from index.generation import Kept, Origin, Progress, publish
 from index.reader import Index
+from index.writing.builder import IndexBuilder
+from index.writing.publish import Kept, Origin, Progress, publish
 
 
 def delete(folder: Path, ids: Sequence[str], *, missing_ok: bool = False, wait: float = 0.0) -> int:
