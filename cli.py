@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retrieval.explain import Explanation
     from retrieval.report import Evaluation
     from retrieval.search import Hit
-    from retrieval.snippet import Piece
+    from retrieval.text.snippet import Piece
 
 F = TypeVar("F", bound=Callable[..., Any])
 Advance = Callable[[str, int, int | None], None]
@@ -495,7 +495,7 @@ def search(
 
 
 def _print_hits(query: str, hits: list[Hit], took_ms: float) -> None:
-    from retrieval.snippet import snippet
+    from retrieval.text.snippet import snippet
 
     click.echo(f"{click.style(query, bold=True)}  ({len(hits)} hits, {took_ms:.1f} ms)")
     for hit in hits:

@@ -30,7 +30,7 @@ from retrieval.corpus import read_documents, read_qrels, read_queries
 from retrieval.provenance import provenance
 from retrieval.saved import read_model
 from retrieval.search import Retriever
-from retrieval.text import document_text
+from retrieval.text.words import document_text
 
 COMMITTED = Path(__file__).parent / "results" / "guard.json"
 # The standard library's packages, and the one dependency whose version is pinned.

@@ -24,7 +24,7 @@ import numpy as np
 from retrieval.evaluate import latency_percentiles
 from retrieval.saved import read_model
 from retrieval.search import Retriever
-from retrieval.text import document_text
+from retrieval.text.words import document_text
 
 DEPTH = 10
 MODES: tuple[Literal["dense", "hybrid"], ...] = ("dense", "hybrid")

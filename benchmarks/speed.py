@@ -41,7 +41,7 @@ from retrieval.peephole import PeepholeLSTM, pack
 from retrieval.saved import FILES, read_model
 from retrieval.search import Retriever
 from retrieval.source import read_source
-from retrieval.text import Lexicon, document_text
+from retrieval.text.words import Lexicon, document_text
 from retrieval.train import initial_model, prepare, train
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
@@ -271,12 +271,10 @@ def cold(index: Path, python: str | None) -> dict[str, Any]:
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
         return lambda: subprocess.run(arguments, capture_output=True, check=True, env=environment)
 
-    opening = (
-        "import cli, retrieval.snippet; from retrieval.search import Retriever; r = Retriever.open({0!r})"
-    )
+    opening = "import cli, retrieval.text.snippet; from retrieval.search import Retriever; r = Retriever.open({0!r})"
     steps = {
         "interpreter": "pass",
-        "imports": "import cli, retrieval.search, retrieval.snippet",
+        "imports": "import cli, retrieval.search, retrieval.text.snippet",
         "open": opening,
         "encode": opening + "; r.encode(['list files by size'])",
         "search": opening + "; r.search('list files by size')",

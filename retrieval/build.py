@@ -21,7 +21,7 @@ from retrieval.bulk import encode_shards
 from retrieval.corpus import corpus_fingerprint, read_documents
 from retrieval.queries import read_qrels, read_queries
 from retrieval.saved import SavedModel, read_model
-from retrieval.text import document_text
+from retrieval.text.words import document_text
 
 # Documents between two checkpoints: a few seconds of work at most, and enough that syncing the disk costs
 # little beside it.

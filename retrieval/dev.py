@@ -21,7 +21,7 @@ from retrieval.evaluate import evaluate_run
 from retrieval.fusion import fuse
 from retrieval.model import TwoTower
 from retrieval.source import Source
-from retrieval.text import document_text
+from retrieval.text.words import document_text
 
 # Dev is scored against every relevant document and at most this many others: enough to rank epochs, and the
 # time stays bounded.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.config import ModelConfig
-from retrieval.text import Lexicon, Ragged, Vocabulary, ragged
+from retrieval.text.words import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.weights import Table
 
 Array = NDArray[np.float32]

@@ -29,7 +29,7 @@ from index.reader import Index
 from retrieval.keywords import CELLS, ActiveCell, active_cells, counts, is_keyword
 from retrieval.reading import Array, Cells, Reader, Reading
 from retrieval.saved import FILES, SavedModel, read_model
-from retrieval.text import document_text
+from retrieval.text.words import document_text
 
 _PAIRS = 10
 

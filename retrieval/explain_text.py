@@ -12,8 +12,8 @@ from typing import Any
 from unicodedata import east_asian_width
 
 from retrieval.explain import Explained, Explanation, Word
-from retrieval.snippet import Piece
-from retrieval.text import normalise
+from retrieval.text.snippet import Piece
+from retrieval.text.words import normalise
 
 _BAR = 24
 _ROWS = 16

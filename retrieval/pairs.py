@@ -17,7 +17,7 @@ from index.documents.store import Document
 from index.errors import InputError
 from retrieval.corpus import Qrels
 from retrieval.spans import document_spans
-from retrieval.text import Lexicon, Ragged, Vocabulary, document_text, ragged
+from retrieval.text.words import Lexicon, Ragged, Vocabulary, document_text, ragged
 
 Rows = NDArray[np.int64]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval.config import ModelConfig
 from retrieval.saved import SavedModel, Side
-from retrieval.text import ragged, words
+from retrieval.text.words import ragged, words
 
 Array = NDArray[np.float64]
 

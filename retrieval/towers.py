@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from retrieval.config import Kind, ModelConfig
 from retrieval.peephole import PeepholeLSTM, pack
-from retrieval.text import Ragged
+from retrieval.text.words import Ragged
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from retrieval.model import TwoTower
 from retrieval.pairs import TrainingSet, feature_weights, training_set
 from retrieval.source import Source, read_source
 from retrieval.teacher import Advance, Lesson, read_lesson
-from retrieval.text import Vocabulary, document_text, learn_vocabulary
+from retrieval.text.words import Vocabulary, document_text, learn_vocabulary
 from retrieval.training_report import Course, write_training_report
 
 # Rows of their own for this many of the most frequent words.

@@ -22,7 +22,7 @@ from retrieval.report import Evaluation
 from retrieval.saved import FILES
 from retrieval.search import Mode, Retriever
 from retrieval.significance import Contest, compare, compare_all, holm
-from retrieval.text import Vocabulary, words
+from retrieval.text.words import Vocabulary, words
 from retrieval.trec import read_trec_run
 
 _LOSSES = 10

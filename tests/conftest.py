@@ -72,7 +72,7 @@ def random_model() -> Callable[..., TwoTower]:
         import torch
 
         from retrieval.model import TwoTower
-        from retrieval.text import learn_vocabulary
+        from retrieval.text.words import learn_vocabulary
 
         torch.manual_seed(seed)
         model = TwoTower(config, learn_vocabulary(texts, buckets=11, min_count=1))

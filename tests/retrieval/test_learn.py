@@ -18,7 +18,7 @@ from retrieval.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.config import ModelConfig
 from retrieval.learn import Recipe, Run, Taught
 from retrieval.pairs import training_set
-from retrieval.text import learn_vocabulary
+from retrieval.text.words import learn_vocabulary
 from retrieval.train import initial_model
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.pairs import TrainingSet, batch, cut, draw, feature_weights, plan, training_set
-from retrieval.text import Lexicon, Vocabulary, ragged
+from retrieval.text.words import Lexicon, Vocabulary, ragged
 
 VOCABULARY = Vocabulary(("#ca", "cat"), 5)
 DOCUMENTS = [Document("d1", "cat", "sat"), Document("d2", "", "dog"), Document("d3", "", "a b c d")]

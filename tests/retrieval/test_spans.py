@@ -6,7 +6,7 @@ import pytest
 
 from index.documents.store import Document
 from retrieval.spans import MOST, document_spans
-from retrieval.text import Lexicon, Vocabulary, document_text
+from retrieval.text.words import Lexicon, Vocabulary, document_text
 
 
 def spans(title, text, limit=50):

@@ -10,7 +10,7 @@ import torch
 
 from retrieval.config import ModelConfig
 from retrieval.model import TwoTower
-from retrieval.text import Vocabulary, ragged
+from retrieval.text.words import Vocabulary, ragged
 from retrieval.towers import Tower, mean_of, text_batch
 
 # Four words; the first has two features, the last one feature twice.

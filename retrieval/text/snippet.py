@@ -9,7 +9,7 @@ import re
 from bisect import bisect_right
 from typing import NamedTuple
 
-from retrieval.text import words
+from retrieval.text.words import words
 
 
 class Piece(NamedTuple):

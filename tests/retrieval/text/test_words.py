@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.errors import CorruptError
-from retrieval.text import (
+from retrieval.text.words import (
     Lexicon,
     Vocabulary,
     document_text,

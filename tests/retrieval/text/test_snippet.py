@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.snippet import Piece, snippet
+from retrieval.text.snippet import Piece, snippet
 
 
 def marked(query, text, width=200):
