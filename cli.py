@@ -205,8 +205,8 @@ def train(
     from dataclasses import replace
 
     from retrieval.config import preset
+    from retrieval.data.queries import splits
     from retrieval.learn import Recipe, Step
-    from retrieval.queries import splits
     from retrieval.train import train as train_model
 
     recipe = replace(Recipe(seed=seed), **({"epochs": epochs} if epochs else {}))
@@ -314,7 +314,7 @@ def build(
     from index.dense.tuning import Goal
     from index.units import parse_bytes, parse_milliseconds
     from retrieval.build import build as build_index
-    from retrieval.queries import read_query_lines
+    from retrieval.data.queries import read_query_lines
 
     goal = Goal(
         target_recall,
@@ -389,7 +389,7 @@ def delete(
     """
     from index.reader import Index
     from index.writing.change import delete as delete_documents
-    from retrieval.lines import numbered_lines
+    from retrieval.data.lines import numbered_lines
 
     if bool(ids) == (file is not None):
         raise click.UsageError("give ids, or --ids FILE")
@@ -462,7 +462,7 @@ def search(
     """  # noqa: D301
     import time
 
-    from retrieval.queries import Query, read_query_lines
+    from retrieval.data.queries import Query, read_query_lines
     from retrieval.search import Retriever
 
     if bool(query) == (file is not None):
@@ -602,8 +602,8 @@ def evaluate(
     Example: peephole evaluate my.index data --measure nDCG@10 --measure AP --against theirs.trec
     """  # noqa: D301
     from retrieval.assess import assess
+    from retrieval.data.queries import read_qrels, read_queries
     from retrieval.evaluate import DEFAULT_MEASURES, evaluation_json, parse_measure
-    from retrieval.queries import read_qrels, read_queries
     from retrieval.search import MODES, Retriever
     from retrieval.verdict import judge, read_rival, verdict_json
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.assess import assess
-from retrieval.corpus import read_documents, read_qrels, read_queries
+from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.provenance import provenance
 from retrieval.saved import read_model
 from retrieval.search import Retriever

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.assess import rank_all
-from retrieval.corpus import read_qrels, read_queries
+from retrieval.data.documents import read_qrels, read_queries
 from retrieval.evaluate import Scores, evaluate_run
 from retrieval.provenance import provenance
 from retrieval.search import Mode, Retriever

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.corpus import read_documents, read_qrels, read_queries
+from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.evaluate import Scores, evaluate_run, latency_percentiles
 from retrieval.provenance import provenance
 from retrieval.significance import compare, holm

@@ -32,7 +32,7 @@ from retrieval.assess import assess
 from retrieval.build import build
 from retrieval.bulk import encode_shards
 from retrieval.config import preset
-from retrieval.corpus import read_documents, read_qrels, read_queries
+from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.learn import Recipe, Run
 from retrieval.machine import train_fast
 from retrieval.model import TwoTower

@@ -29,7 +29,7 @@ import numpy as np
 from retrieval.assess import assess
 from retrieval.build import build
 from retrieval.config import preset
-from retrieval.corpus import read_qrels, read_queries
+from retrieval.data.documents import read_qrels, read_queries
 from retrieval.evaluate import Scores
 from retrieval.learn import Recipe
 from retrieval.search import Retriever

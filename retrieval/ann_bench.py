@@ -164,7 +164,7 @@ def _queries(place: Path, vectors: Vectors, queries: Path | None) -> tuple[Vecto
 
 
 def _encoded(index: Path, queries: Path) -> Vectors:
-    from retrieval.queries import read_qrels, read_queries, read_query_lines
+    from retrieval.data.queries import read_qrels, read_queries, read_query_lines
     from retrieval.search import Retriever
 
     if queries.is_dir():

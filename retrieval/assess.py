@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.reader import Ranking
+from retrieval.data.queries import Qrels
 from retrieval.evaluate import DEFAULT_MEASURES, Run, Scores, ann_recall, evaluate_run, latency_percentiles
-from retrieval.queries import Qrels
 from retrieval.search import Mode, Retriever
 
 _DEPTH = 100

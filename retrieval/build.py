@@ -18,8 +18,8 @@ from index.documents.store import Document
 from index.errors import InputError
 from index.writing.builder import IndexBuilder
 from retrieval.bulk import encode_shards
-from retrieval.corpus import corpus_fingerprint, read_documents
-from retrieval.queries import read_qrels, read_queries
+from retrieval.data.documents import corpus_fingerprint, read_documents
+from retrieval.data.queries import read_qrels, read_queries
 from retrieval.saved import SavedModel, read_model
 from retrieval.text.words import document_text
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from index.errors import InputError
-from retrieval.queries import Qrels
+from retrieval.data.queries import Qrels
 
 if TYPE_CHECKING:  # imported where it is used, or every search would pay for it
     from ir_measures import Measure

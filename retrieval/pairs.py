@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from index.documents.store import Document
 from index.errors import InputError
-from retrieval.corpus import Qrels
+from retrieval.data.documents import Qrels
 from retrieval.spans import document_spans
 from retrieval.text.words import Lexicon, Ragged, Vocabulary, document_text, ragged
 

@@ -16,9 +16,9 @@ from index.disk.files import write_atomically
 from index.errors import PeepholeError
 from retrieval.breakdown import Group, losses, worst_queries
 from retrieval.charts import Bar, bar_chart, difference_chart, key_colour
+from retrieval.data.queries import Qrels
 from retrieval.evaluate import Run, Scores, ranking
 from retrieval.page import page, section, table
-from retrieval.queries import Qrels
 from retrieval.significance import Contest
 
 REPORT_FILE = "report.html"

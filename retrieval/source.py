@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.documents.store import Document
-from retrieval.corpus import Qrels, read_documents, read_qrels, read_queries, splits
+from retrieval.data.documents import Qrels, read_documents, read_qrels, read_queries, splits
 
 # Below this many training queries a held-out tenth would say nothing, and learning needs them all.
 _FEWEST_TO_HOLD_OUT = 50

@@ -16,8 +16,8 @@ from pathlib import Path
 from index.errors import InputError
 from retrieval.assess import Assessment, Report, rank_all
 from retrieval.breakdown import breakdown, by_length, by_unseen_share, losses
+from retrieval.data.queries import Qrels
 from retrieval.evaluate import Run, Scores, evaluate_run
-from retrieval.queries import Qrels
 from retrieval.report import Evaluation
 from retrieval.saved import FILES
 from retrieval.search import Mode, Retriever

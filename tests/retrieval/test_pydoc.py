@@ -6,8 +6,8 @@ import pytest
 from index.errors import InputError, PeepholeError
 from retrieval import packages as sources_of
 from retrieval import pydoc
+from retrieval.data.queries import read_qrels, read_queries
 from retrieval.pydoc import PydocCounts, write_pydoc_corpus
-from retrieval.queries import read_qrels, read_queries
 
 BODY = "It takes some number of {} and gives them back to whoever asked for them."
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from index.errors import InputError
-from retrieval import lines
-from retrieval.corpus import Document, corpus_fingerprint, read_documents
+from retrieval.data import lines
+from retrieval.data.documents import Document, corpus_fingerprint, read_documents
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -16,9 +16,9 @@ from index.disk.files import sha256_of
 from index.documents.filters import Scalar
 from index.documents.store import Document
 from index.errors import InputError
-from retrieval.lines import STANDARD_INPUT, place, read_text
-from retrieval.queries import Qrels, Query, read_qrels, read_queries, read_query_lines, splits
-from retrieval.records import (
+from retrieval.data.lines import STANDARD_INPUT, place, read_text
+from retrieval.data.queries import Qrels, Query, read_qrels, read_queries, read_query_lines, splits
+from retrieval.data.records import (
     csv_rows,
     id_field,
     json_records,

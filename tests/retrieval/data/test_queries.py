@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from index.errors import InputError
-from retrieval.queries import Query, read_qrels, read_queries, read_query_lines, splits
+from retrieval.data.queries import Query, read_qrels, read_queries, read_query_lines, splits
 
 
 def folder_with(tmp_path: Path, **files: str) -> Path:

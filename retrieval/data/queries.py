@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from index.errors import InputError
-from retrieval.lines import numbered_lines, place
-from retrieval.records import id_field, json_record, json_records, text_field
+from retrieval.data.lines import numbered_lines, place
+from retrieval.data.records import id_field, json_record, json_records, text_field
 
 # Query id -> document id -> grade; a grade above 0 means relevant, a higher one more so.
 Qrels: TypeAlias = dict[str, dict[str, int]]

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from index.documents.filters import Scalar
 from index.errors import InputError
-from retrieval.lines import LONGEST_LINE_BYTES, numbered_lines, place, read_lines
+from retrieval.data.lines import LONGEST_LINE_BYTES, numbered_lines, place, read_lines
 
 
 def _refuse_constant(name: str) -> NoReturn:
