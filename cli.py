@@ -147,7 +147,7 @@ def pydoc(output: Path, packages: tuple[str, ...], limit: int, as_json: bool) ->
 
     Example: peephole corpus pydoc -o data
     """
-    from retrieval.pydoc import write_pydoc_corpus
+    from retrieval.data.pydoc.corpus import write_pydoc_corpus
 
     with _progress("docstrings") as advance:
         counts = write_pydoc_corpus(

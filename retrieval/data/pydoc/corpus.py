@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from index.errors import InputError, PeepholeError
-from retrieval.docstrings import Docstring, builtin_docstrings, describe, source_docstrings
-from retrieval.packages import STANDARD_LIBRARY, package_roots, sources
+from retrieval.data.pydoc.docstrings import Docstring, builtin_docstrings, describe, source_docstrings
+from retrieval.data.pydoc.packages import STANDARD_LIBRARY, package_roots, sources
 
 DEFAULT_LIMIT = 12_000
 _MARK = "pydoc.json"

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from index.errors import InputError, PeepholeError
-from retrieval import packages as sources_of
-from retrieval import pydoc
+from retrieval.data.pydoc import corpus as pydoc
+from retrieval.data.pydoc import packages as sources_of
+from retrieval.data.pydoc.corpus import PydocCounts, write_pydoc_corpus
 from retrieval.data.queries import read_qrels, read_queries
-from retrieval.pydoc import PydocCounts, write_pydoc_corpus
 
 BODY = "It takes some number of {} and gives them back to whoever asked for them."
 

@@ -2,7 +2,7 @@ import textwrap
 
 import pytest
 
-from retrieval.docstrings import Description, builtin_docstrings, describe, source_docstrings
+from retrieval.data.pydoc.docstrings import Description, builtin_docstrings, describe, source_docstrings
 
 
 def found(source: str, module: str = "pack._core.tool") -> dict[str, tuple[str, str]]:
