@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from index.disk.files import storing, write_atomically
-from retrieval.charts import Bar, Line, bar_chart, key_colour, line_chart
 from retrieval.curve import Point
-from retrieval.page import page, section, table
+from retrieval.html.charts import Bar, Line, bar_chart, key_colour, line_chart
+from retrieval.html.page import page, section, table
 
 # In a folder of its own, which an index leaves out when it takes a model in.
 FOLDER = "report"

@@ -8,8 +8,8 @@ import pytest
 
 from index.errors import PeepholeError
 from retrieval.breakdown import breakdown, by_length
-from retrieval.charts import Bar, bar_chart, difference_chart
 from retrieval.evaluate import evaluate_run
+from retrieval.html.charts import Bar, bar_chart, difference_chart
 from retrieval.report import Evaluation, per_query_table, render, write_report
 from retrieval.significance import compare_all
 
