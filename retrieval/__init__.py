@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval.model import TwoTower
     from retrieval.search import Hit, Retriever
+    from retrieval.towers.two_tower import TwoTower
 
 __all__ = ["Hit", "Retriever", "TwoTower"]
 
@@ -17,7 +17,7 @@ __all__ = ["Hit", "Retriever", "TwoTower"]
 def __getattr__(name: str) -> Any:
     """Import on first use: a program that searches must not wait for torch, which TwoTower needs."""
     if name == "TwoTower":
-        from retrieval.model import TwoTower
+        from retrieval.towers.two_tower import TwoTower
 
         return TwoTower
     if name in ("Hit", "Retriever"):

@@ -19,9 +19,9 @@ from index.lexical.postings import write_bm25
 from index.ranking import Ranking
 from retrieval.evaluate import evaluate_run
 from retrieval.fusion import fuse
-from retrieval.model import TwoTower
 from retrieval.source import Source
 from retrieval.text.words import document_text
+from retrieval.towers.two_tower import TwoTower
 
 # Dev is scored against every relevant document and at most this many others: enough to rank epochs, and the
 # time stays bounded.

@@ -1,6 +1,6 @@
 """The towers at inference, in numpy, from saved weights: no torch.
 
-In: texts. Out: unit embeddings float32 (n, dimension), equal to those of `retrieval.towers` to rounding.
+In: texts. Out: unit embeddings float32 (n, dimension), equal to those of `retrieval.towers.bodies` to rounding.
     Follows its two
 strides: a word's projection is computed when the word is first met and kept; a text joins the projections of
     its words.
@@ -33,7 +33,7 @@ _BATCH_WORDS = 8192
 class Encoder:
     """One tower, ready to encode. Not safe for use by two threads at once: it learns words as it meets them.
 
-    weights: the tower's arrays by their names in `retrieval.towers.Tower`; `table` as a `Table`. limit: words
+    weights: the tower's arrays by their names in `retrieval.towers.bodies.Tower`; `table` as a `Table`. limit: words
         of a text that count.
     """
 

@@ -23,9 +23,9 @@ from index.errors import InputError
 from retrieval.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.curve import Point, add
 from retrieval.loss import hardness, likeness_loss, softmax_loss
-from retrieval.model import TwoTower
 from retrieval.pairs import FULL_EPOCH, Rows, TrainingSet, batch, cut, draw, plan
-from retrieval.towers import text_batch
+from retrieval.towers.bodies import text_batch
+from retrieval.towers.two_tower import TwoTower
 
 # What a teacher has to say in any case, as a share of the recipe's `teaching`.
 LEAST_TAUGHT = 0.05

@@ -1,7 +1,7 @@
 """One text through one tower with everything kept that an explanation needs: gates, states, each word's part.
 
 In: a saved model and a text. Out: a `Reading`. Slow and plain where `retrieval.encoder` is fast: one text,
-word by word, in float64, after the equations in `retrieval.towers`; it imports no torch. Knows nothing of
+word by word, in float64, after the equations in `retrieval.towers.bodies`; it imports no torch. Knows nothing of
 queries meeting documents.
 """
 

@@ -23,11 +23,11 @@ from retrieval.dev import best_share, dev_measures
 from retrieval.evaluate import DEFAULT_MEASURES
 from retrieval.learn import Recipe, Report, Run, Taught
 from retrieval.machine import train_fast
-from retrieval.model import TwoTower
 from retrieval.pairs import TrainingSet, feature_weights, training_set
 from retrieval.source import Source, read_source
 from retrieval.teacher import Advance, Lesson, read_lesson
 from retrieval.text.words import Vocabulary, document_text, learn_vocabulary
+from retrieval.towers.two_tower import TwoTower
 from retrieval.training_report import Course, write_training_report
 
 # Rows of their own for this many of the most frequent words.

@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:  # the tests of the index need no torch
     from retrieval.config import ModelConfig
-    from retrieval.model import TwoTower
+    from retrieval.towers.two_tower import TwoTower
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -71,8 +71,8 @@ def random_model() -> Callable[..., TwoTower]:
     ) -> TwoTower:
         import torch
 
-        from retrieval.model import TwoTower
         from retrieval.text.words import learn_vocabulary
+        from retrieval.towers.two_tower import TwoTower
 
         torch.manual_seed(seed)
         model = TwoTower(config, learn_vocabulary(texts, buckets=11, min_count=1))

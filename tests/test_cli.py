@@ -20,8 +20,8 @@ from click.testing import CliRunner, Result
 
 from cli import verbs
 from index.reader import Index
-from retrieval.model import TwoTower
 from retrieval.search import Retriever
+from retrieval.towers.two_tower import TwoTower
 
 ROOT = Path(__file__).parent.parent
 MEASURES = ["nDCG@10", "R@1", "R@10", "R@100", "RR@10"]

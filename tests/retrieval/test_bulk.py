@@ -19,7 +19,7 @@ from retrieval.config import preset
 from retrieval.saved import SavedModel, read_model
 
 if TYPE_CHECKING:
-    from retrieval.model import TwoTower
+    from retrieval.towers.two_tower import TwoTower
 
 SHARDS = [
     [f"list files {number} {extra}" for extra in ("by size", "\ud800", "", "显示文件")] for number in range(9)

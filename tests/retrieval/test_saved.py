@@ -10,8 +10,8 @@ import pytest
 
 from index.errors import CorruptError, FormatVersionError, InputError
 from retrieval.config import ModelConfig
-from retrieval.model import TwoTower
 from retrieval.saved import FILES, read_model
+from retrieval.towers.two_tower import TwoTower
 from retrieval.weights import read_weights, write_weights
 
 LSTM = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", query_words=3, document_words=5)

@@ -19,8 +19,8 @@ from retrieval.assess import assess
 from retrieval.build import add, build
 from retrieval.config import ModelConfig
 from retrieval.fusion import fuse
-from retrieval.model import TwoTower
 from retrieval.search import MODES, Retriever
+from retrieval.towers.two_tower import TwoTower
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", dense_share=0.3)
 RNG = np.random.default_rng(0)

@@ -21,10 +21,10 @@ from index.ranking import Ranking
 from retrieval.config import ModelConfig
 from retrieval.dev import best_share, dev_measures
 from retrieval.learn import Recipe
-from retrieval.model import TwoTower
 from retrieval.saved import FILES, read_model
 from retrieval.source import read_source
 from retrieval.text.words import Vocabulary, learn_vocabulary
+from retrieval.towers.two_tower import TwoTower
 from retrieval.train import CHECKPOINT, UNKNOWN_SHARE, initial_model, train, training_set
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", query_words=8, document_words=8)

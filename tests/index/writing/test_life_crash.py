@@ -19,7 +19,7 @@ import crash_world
 import crash_writers
 
 if TYPE_CHECKING:
-    from retrieval.model import TwoTower
+    from retrieval.towers.two_tower import TwoTower
 
 
 @pytest.fixture(scope="module")

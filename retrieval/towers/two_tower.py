@@ -18,7 +18,7 @@ from torch import nn
 from retrieval.config import ModelConfig
 from retrieval.saved import SavedModel, Side, read_model, table_owner, write_model
 from retrieval.text.words import Lexicon, Ragged, Vocabulary, ragged
-from retrieval.towers import Tower, text_batch
+from retrieval.towers.bodies import Tower, text_batch
 
 _BATCH = 512
 

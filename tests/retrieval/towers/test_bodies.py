@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from retrieval.config import ModelConfig
-from retrieval.model import TwoTower
 from retrieval.text.words import Vocabulary, ragged
-from retrieval.towers import Tower, mean_of, text_batch
+from retrieval.towers.bodies import Tower, mean_of, text_batch
+from retrieval.towers.two_tower import TwoTower
 
 # Four words; the first has two features, the last one feature twice.
 FEATURES = ragged([[0, 1], [2], [3], [4, 4]])
