@@ -36,11 +36,11 @@ from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.learn import Recipe, Run
 from retrieval.machine import train_fast
 from retrieval.pairs import plan
-from retrieval.peephole import PeepholeLSTM, pack
 from retrieval.saved import FILES, read_model
 from retrieval.search import Retriever
 from retrieval.source import read_source
 from retrieval.text.words import Lexicon, document_text
+from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 from retrieval.towers.two_tower import TwoTower
 from retrieval.train import initial_model, prepare, train
 

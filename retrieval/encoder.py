@@ -210,7 +210,7 @@ _BODIES = {"bag": _bag, "dnn": _dnn, "cnn": _cnn, "lstm": _lstm}
 
 def pack(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[int]]:
     """Places of the texts' words step by step, longest text first, and the texts active at each step (see
-    `retrieval.peephole`).
+    `retrieval.towers.peephole.layer`).
     """
     order = np.argsort(-lengths, kind="stable")
     falling = lengths[order]
@@ -231,7 +231,7 @@ def _sigm(x: Array, out: Array | None = None) -> Array:
 
 def peephole_outputs(x: Array, recurrent: Array, peepholes: Array, counts: Sequence[int]) -> Array:
     """Outputs y(t) float32 (words, H) of packed gate inputs (words, 4H or 3H); `x` is overwritten. See
-    `retrieval.peephole`.
+    `retrieval.towers.peephole.layer`.
     """
     size = recurrent.shape[1]
     learned = len(recurrent) == 4 * size

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.config import Kind, ModelConfig
-from retrieval.peephole import PeepholeLSTM, pack
 from retrieval.text.words import Ragged
+from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class CnnBody(Body):
 
 
 class LstmBody(Body):
-    """LSTM-DSSM (Palangi et al. 2014): a peephole LSTM reads the words; see `retrieval.peephole` for the
+    """LSTM-DSSM (Palangi et al. 2014): a peephole LSTM reads the words; see `retrieval.towers.peephole.layer` for the
     cell.
 
     pooling="last" without residual is the paper's model: the embedding is y(T). With pooling="attention" the

@@ -1,7 +1,7 @@
 """One part of a batch through the peephole recurrence, forward and backward, in plain torch.
 
-In: gate inputs, weights, how many texts each step has. Out: states, gradients. `retrieval.peephole` gives the
-equations and the layout; `retrieval.compiled` does the same faster where numba is installed.
+In: gate inputs, weights, how many texts each step has. Out: states, gradients. `retrieval.towers.peephole.layer` gives the
+equations and the layout; `retrieval.towers.peephole.compiled` does the same faster where numba is installed.
 
 Going back, everything that does not depend on the incoming gradients is folded into five factors for a block
 of steps at a time, while they fit the cache:

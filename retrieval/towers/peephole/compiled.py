@@ -1,6 +1,6 @@
 """One part of a batch through the peephole recurrence in compiled loops.
 
-In and out as in `retrieval.recurrence`, for float32 and a learned forget gate. Importing this module needs
+In and out as in `retrieval.towers.peephole.plain`, for float32 and a learned forget gate. Importing this module needs
 numba. Wide layers leave the matrix products to torch, step by step; in narrow ones a step is so short that
 calling torch costs more than its better product saves, and one call runs all steps.
 """
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retrieval import kernels
-from retrieval.recurrence import States, previous
+from retrieval.towers.peephole import kernels
+from retrieval.towers.peephole.plain import States, previous
 
 # Measured, see benchmarks/NOTES.md.
 _WIDEST_NARROW = 96

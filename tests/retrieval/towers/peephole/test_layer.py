@@ -10,8 +10,10 @@ import onnxruntime
 import pytest
 import torch
 
-from retrieval import compiled, kernels, peephole, recurrence
-from retrieval.peephole import PeepholeLSTM, pack, peephole_lstm
+from retrieval.towers.peephole import compiled, kernels
+from retrieval.towers.peephole import layer as peephole
+from retrieval.towers.peephole import plain as recurrence
+from retrieval.towers.peephole.layer import PeepholeLSTM, pack, peephole_lstm
 
 
 def sigm(x):
@@ -117,7 +119,7 @@ def test_outputs_equal_the_onnx_operator_with_peepholes():
 @pytest.mark.parametrize("lengths", [[1], [2, 5, 1, 5]])
 @pytest.mark.parametrize("block", [1, 1 << 17])
 def test_gradients_equal_numeric_ones(forget, lengths, block, monkeypatch):
-    monkeypatch.setattr("retrieval.recurrence._BLOCK_ELEMENTS", block)
+    monkeypatch.setattr("retrieval.towers.peephole.plain._BLOCK_ELEMENTS", block)
     layer = random_layer(3, forget).double()
     x = torch.randn(sum(lengths), layer.recurrent.shape[0], dtype=torch.float64, requires_grad=True)
     counts = pack(torch.tensor(lengths)).counts
@@ -153,7 +155,7 @@ def test_compiled_steps_equal_plain_ones(size, lengths):
     found = []
     for steps in (compiled, recurrence):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("retrieval.peephole._compiled", lambda steps=steps: steps)
+            patch.setattr("retrieval.towers.peephole.layer._compiled", lambda steps=steps: steps)
             y = layer(x, counts)
             found.append((y, *torch.autograd.grad(y, (x, layer.recurrent, layer.peepholes), given)))
     for fast, plain in zip(*found, strict=True):

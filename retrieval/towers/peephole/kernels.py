@@ -1,7 +1,7 @@
 """The peephole recurrence in compiled loops: one pass over the cache instead of a dozen calls.
 
-In and out: float32 numpy arrays of one part of a batch, gates in order i, f, g, o; see `retrieval.peephole`,
-whose equations these loops spell out. Importing this module needs numba; `retrieval.peephole` does without it
+In and out: float32 numpy arrays of one part of a batch, gates in order i, f, g, o; see `retrieval.towers.peephole.layer`,
+whose equations these loops spell out. Importing this module needs numba; `retrieval.towers.peephole.layer` does without it
 where it is not installed. The loops hold no lock, so that parts run side by side, and are compiled once a
 machine (numba keeps the result on disk).
 

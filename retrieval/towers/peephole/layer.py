@@ -29,8 +29,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from retrieval import recurrence
-from retrieval.recurrence import States
+from retrieval.towers.peephole import plain as recurrence
+from retrieval.towers.peephole.plain import States
 
 Forget = Literal["learned", "one"]
 T = TypeVar("T")
@@ -143,7 +143,7 @@ def _steps(x: Tensor, recurrent: Tensor) -> ModuleType:
 @lru_cache(maxsize=1)
 def _compiled() -> ModuleType | None:
     try:
-        from retrieval import compiled
+        from retrieval.towers.peephole import compiled
     except (ImportError, RuntimeError):  # numba is an extra, and wants a place to keep what it compiles
         return None
     return compiled
