@@ -204,9 +204,9 @@ def train(
     """  # noqa: D301
     from dataclasses import replace
 
-    from retrieval.config import preset
     from retrieval.data.queries import splits
     from retrieval.learn import Recipe, Step
+    from retrieval.model.config import preset
     from retrieval.train import train as train_model
 
     recipe = replace(Recipe(seed=seed), **({"epochs": epochs} if epochs else {}))

@@ -27,8 +27,8 @@ import numpy as np
 
 from retrieval.assess import assess
 from retrieval.data.documents import read_documents, read_qrels, read_queries
+from retrieval.model.folder import read_model
 from retrieval.provenance import provenance
-from retrieval.saved import read_model
 from retrieval.search import Retriever
 from retrieval.text.words import document_text
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is ins
 import numpy as np
 
 from retrieval.evaluate import latency_percentiles
-from retrieval.saved import read_model
+from retrieval.model.folder import read_model
 from retrieval.search import Retriever
 from retrieval.text.words import document_text
 

@@ -31,12 +31,12 @@ from torch import nn
 from retrieval.assess import assess
 from retrieval.build import build
 from retrieval.bulk import encode_shards
-from retrieval.config import preset
 from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.learn import Recipe, Run
 from retrieval.machine import train_fast
+from retrieval.model.config import preset
+from retrieval.model.folder import FILES, read_model
 from retrieval.pairs import plan
-from retrieval.saved import FILES, read_model
 from retrieval.search import Retriever
 from retrieval.source import read_source
 from retrieval.text.words import Lexicon, document_text

@@ -28,10 +28,10 @@ import numpy as np
 
 from retrieval.assess import assess
 from retrieval.build import build
-from retrieval.config import preset
 from retrieval.data.documents import read_qrels, read_queries
 from retrieval.evaluate import Scores
 from retrieval.learn import Recipe
+from retrieval.model.config import preset
 from retrieval.search import Retriever
 from retrieval.significance import compare, holm
 from retrieval.train import Trained, train

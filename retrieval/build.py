@@ -20,7 +20,7 @@ from index.writing.builder import IndexBuilder
 from retrieval.bulk import encode_shards
 from retrieval.data.documents import corpus_fingerprint, read_documents
 from retrieval.data.queries import read_qrels, read_queries
-from retrieval.saved import SavedModel, read_model
+from retrieval.model.folder import SavedModel, read_model
 from retrieval.text.words import document_text
 
 # Documents between two checkpoints: a few seconds of work at most, and enough that syncing the disk costs

@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.saved import SavedModel
+from retrieval.model.folder import SavedModel
 
 T = TypeVar("T")
 Array = NDArray[np.float32]

@@ -12,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from retrieval.saved import read_model
+from retrieval.model.folder import read_model
 
 
 def main() -> None:

@@ -27,8 +27,8 @@ from index.documents.store import Document
 from index.errors import InputError
 from index.reader import Index
 from retrieval.keywords import CELLS, ActiveCell, active_cells, counts, is_keyword
+from retrieval.model.folder import FILES, SavedModel, read_model
 from retrieval.reading import Array, Cells, Reader, Reading
-from retrieval.saved import FILES, SavedModel, read_model
 from retrieval.text.words import document_text
 
 _PAIRS = 10

@@ -1,6 +1,6 @@
 """One text through one tower with everything kept that an explanation needs: gates, states, each word's part.
 
-In: a saved model and a text. Out: a `Reading`. Slow and plain where `retrieval.encoder` is fast: one text,
+In: a saved model and a text. Out: a `Reading`. Slow and plain where `retrieval.model.encoder` is fast: one text,
 word by word, in float64, after the equations in `retrieval.towers.bodies`; it imports no torch. Knows nothing of
 queries meeting documents.
 """
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.config import ModelConfig
-from retrieval.saved import SavedModel, Side
+from retrieval.model.config import ModelConfig
+from retrieval.model.folder import SavedModel, Side
 from retrieval.text.words import ragged, words
 
 Array = NDArray[np.float64]

@@ -21,7 +21,7 @@ from index.documents.filters import Condition, parse_condition
 from index.errors import InputError
 from index.reader import Index, Ranking
 from retrieval.fusion import fuse
-from retrieval.saved import read_model
+from retrieval.model.folder import read_model
 
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from index.disk.files import WriterLock, storing
-from retrieval.config import ModelConfig
 from retrieval.dev import best_share, dev_measures
 from retrieval.evaluate import DEFAULT_MEASURES
 from retrieval.learn import Recipe, Report, Run, Taught
 from retrieval.machine import train_fast
+from retrieval.model.config import ModelConfig
 from retrieval.pairs import TrainingSet, feature_weights, training_set
 from retrieval.source import Source, read_source
 from retrieval.teacher import Advance, Lesson, read_lesson
@@ -70,7 +70,7 @@ def train(
 ) -> Trained:
     """Train on a BEIR folder and write the model folder `output`; a run that was cut short is taken up with
     resume=True. teacher: a file of vectors or a sentence-transformers model, see `retrieval.teacher`; advance
-    is told how many texts it has encoded. small: feature tables in int8, see `retrieval.saved`.
+    is told how many texts it has encoded. small: feature tables in int8, see `retrieval.model.folder`.
 
     Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, BusyError,
     KeyboardInterrupt.

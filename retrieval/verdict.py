@@ -18,8 +18,8 @@ from retrieval.assess import Assessment, Report, rank_all
 from retrieval.breakdown import breakdown, by_length, by_unseen_share, losses
 from retrieval.data.queries import Qrels
 from retrieval.evaluate import Run, Scores, evaluate_run
+from retrieval.model.folder import FILES
 from retrieval.report import Evaluation
-from retrieval.saved import FILES
 from retrieval.search import Mode, Retriever
 from retrieval.significance import Contest, compare, compare_all, holm
 from retrieval.text.words import Vocabulary, words

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:  # the tests of the index need no torch
-    from retrieval.config import ModelConfig
+    from retrieval.model.config import ModelConfig
     from retrieval.towers.two_tower import TwoTower
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -4,7 +4,7 @@ In: a `TextBatch`, word features and where each word stands. Out: embeddings flo
 unit length. Knows nothing of strings, losses or the other tower.
 
 Every tower works in two strides, so that what depends on the word alone is done once a distinct word (and, at
-inference, once in a process' life, see `retrieval.encoder`):
+inference, once in a process' life, see `retrieval.model.encoder`):
 
     rows     a word's row is the sum of its features' rows; `project` turns it into what the body reads
     texts    `compose` joins the projected words of each text, in order, into the embedding
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retrieval.config import Kind, ModelConfig
+from retrieval.model.config import Kind, ModelConfig
 from retrieval.text.words import Ragged
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 

@@ -1,7 +1,7 @@
 """TwoTower: a query tower and a document tower with one vocabulary, as torch modules.
 
 In: texts. Out: unit embeddings. Training, saving and loading go through here; serving uses
-    `retrieval.encoder` instead.
+    `retrieval.model.encoder` instead.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from retrieval.config import ModelConfig
-from retrieval.saved import SavedModel, Side, read_model, table_owner, write_model
+from retrieval.model.config import ModelConfig
+from retrieval.model.folder import SavedModel, Side, read_model, table_owner, write_model
 from retrieval.text.words import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.towers.bodies import Tower, text_batch
 
@@ -79,7 +79,7 @@ class TwoTower(nn.Module):
         return embeddings
 
     def save(self, folder: Path, training: Mapping[str, Any] | None = None, *, small: bool = True) -> None:
-        """Write the model folder; small: feature tables in int8 (see `retrieval.saved`)."""
+        """Write the model folder; small: feature tables in int8 (see `retrieval.model.folder`)."""
         arrays = {name: tensor.detach().numpy() for name, tensor in self.towers.state_dict().items()}
         write_model(folder, self.config, self.vocabulary, arrays, training or {}, small=small)
 

@@ -12,9 +12,9 @@ from index.errors import InputError
 from index.reader import Index
 from retrieval import build as build_module
 from retrieval.build import build, count_documents
-from retrieval.config import ModelConfig
-from retrieval.encoder import Encoder
-from retrieval.saved import read_model
+from retrieval.model.config import ModelConfig
+from retrieval.model.encoder import Encoder
+from retrieval.model.folder import read_model
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none")
 TEXTS = [f"document number {n} about {['cats', 'dogs', 'boats'][n % 3]}" for n in range(11)]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from retrieval import bulk
-from retrieval.config import preset
-from retrieval.saved import SavedModel, read_model
+from retrieval.model.config import preset
+from retrieval.model.folder import SavedModel, read_model
 
 if TYPE_CHECKING:
     from retrieval.towers.two_tower import TwoTower

@@ -10,11 +10,11 @@ import pytest
 
 from index.errors import InputError
 from retrieval.build import build
-from retrieval.config import ModelConfig
 from retrieval.explain import Explained, Word, explain
 from retrieval.explain_text import highlighted, strongest, table, to_json
 from retrieval.keywords import counts
-from retrieval.saved import read_model
+from retrieval.model.config import ModelConfig
+from retrieval.model.folder import read_model
 from retrieval.search import Retriever
 
 DOCUMENTS = {"d0": "list the files of a folder, files by size", "d1": "copy a folder", "d2": "启动服务"}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from index.errors import StorageError
-from retrieval.config import ModelConfig
 from retrieval.explain import explain
 from retrieval.heatmap import panels, png, write_heatmap
+from retrieval.model.config import ModelConfig
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import torch
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from retrieval.checkpoint import read_checkpoint, write_checkpoint
-from retrieval.config import ModelConfig
 from retrieval.learn import Recipe, Run, Taught
+from retrieval.model.config import ModelConfig
 from retrieval.pairs import training_set
 from retrieval.text.words import learn_vocabulary
 from retrieval.train import initial_model

@@ -17,8 +17,8 @@ from index.writing.builder import IndexBuilder
 from index.writing.change import delete
 from retrieval.assess import assess
 from retrieval.build import add, build
-from retrieval.config import ModelConfig
 from retrieval.fusion import fuse
+from retrieval.model.config import ModelConfig
 from retrieval.search import MODES, Retriever
 from retrieval.towers.two_tower import TwoTower
 

@@ -18,10 +18,10 @@ from index.disk.files import WriterLock
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.ranking import Ranking
-from retrieval.config import ModelConfig
 from retrieval.dev import best_share, dev_measures
 from retrieval.learn import Recipe
-from retrieval.saved import FILES, read_model
+from retrieval.model.config import ModelConfig
+from retrieval.model.folder import FILES, read_model
 from retrieval.source import read_source
 from retrieval.text.words import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower

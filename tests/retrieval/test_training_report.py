@@ -12,10 +12,10 @@ import pytest
 from index.disk.carried_model import copy_model, fingerprint
 from index.errors import StorageError
 from retrieval.build import build
-from retrieval.config import ModelConfig
 from retrieval.curve import Point
 from retrieval.html.charts import Line, line_chart, ticks
 from retrieval.learn import Recipe
+from retrieval.model.config import ModelConfig
 from retrieval.train import train
 from retrieval.training_report import FOLDER, PAGE, PICTURE, Course, html, png, write_training_report
 

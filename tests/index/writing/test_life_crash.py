@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def model(random_model: Callable[..., TwoTower], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from retrieval.config import preset
+    from retrieval.model.config import preset
 
     folder = tmp_path_factory.mktemp("life") / "model"
     texts = [crash_world.record(f"d{number}", 1)["text"] for number in range(40)]

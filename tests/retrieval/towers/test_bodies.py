@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval.config import ModelConfig
+from retrieval.model.config import ModelConfig
 from retrieval.text.words import Vocabulary, ragged
 from retrieval.towers.bodies import Tower, mean_of, text_batch
 from retrieval.towers.two_tower import TwoTower

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
 from index.errors import CorruptError, InputError
-from retrieval.config import ModelConfig, Tie, read_config, to_json
-from retrieval.encoder import Encoder
+from retrieval.model.config import ModelConfig, Tie, read_config, to_json
+from retrieval.model.encoder import Encoder
+from retrieval.model.weights import Table, quantise, read_weights, write_weights
 from retrieval.text.words import Vocabulary
-from retrieval.weights import Table, quantise, read_weights, write_weights
 
 Side = Literal["query", "document"]
 

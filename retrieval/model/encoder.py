@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.config import ModelConfig
+from retrieval.model.config import ModelConfig
+from retrieval.model.weights import Table
 from retrieval.text.words import Lexicon, Ragged, Vocabulary, ragged
-from retrieval.weights import Table
 
 Array = NDArray[np.float32]
 # What a body does with new words' rows, and with the projections of all words and the texts' word ids.

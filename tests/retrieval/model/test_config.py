@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 import pytest
 
 from index.errors import FormatVersionError, InputError
-from retrieval.config import ModelConfig, preset, read_config, to_json
+from retrieval.model.config import ModelConfig, preset, read_config, to_json
 
 SMALL = ModelConfig("lstm", word_dim=8, hidden=4, dimension=8)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from index.errors import CorruptError
-from retrieval.weights import Table, quantise, read_weights, write_weights
+from retrieval.model.weights import Table, quantise, read_weights, write_weights
 
 
 def arrays():

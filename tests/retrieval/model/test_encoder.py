@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from index.errors import InputError
-from retrieval import encoder as encoder_module
-from retrieval.config import ModelConfig
-from retrieval.saved import read_model
+from retrieval.model import encoder as encoder_module
+from retrieval.model.config import ModelConfig
+from retrieval.model.folder import read_model
 
 SEEN = ["list all files by size", "启动服务 now", "tar -xzf archive.tar.gz", "复制 文件夹"]
 
@@ -164,7 +164,9 @@ def test_word_order_matters_to_the_lstm_and_not_to_the_bag(tmp_path, random_mode
         assert (np.abs(first - second).max() > 1e-3) == differs
 
 
-@pytest.mark.parametrize("module", ["retrieval.encoder", "retrieval.saved", "retrieval.search", "cli"])
+@pytest.mark.parametrize(
+    "module", ["retrieval.model.encoder", "retrieval.model.folder", "retrieval.search", "cli"]
+)
 def test_query_path_loads_no_heavy_library(module):
     heavy = (
         "torch",

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from index.errors import CorruptError, FormatVersionError, InputError
-from retrieval.config import ModelConfig
-from retrieval.saved import FILES, read_model
+from retrieval.model.config import ModelConfig
+from retrieval.model.folder import FILES, read_model
+from retrieval.model.weights import read_weights, write_weights
 from retrieval.towers.two_tower import TwoTower
-from retrieval.weights import read_weights, write_weights
 
 LSTM = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", query_words=3, document_words=5)
 EVERY_TOWER = [
