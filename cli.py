@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from retrieval.evaluate import Run
     from retrieval.explain import Explanation
     from retrieval.report import Evaluation
-    from retrieval.search import Hit
+    from retrieval.search.retriever import Hit
     from retrieval.text.snippet import Piece
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -463,7 +463,7 @@ def search(
     import time
 
     from retrieval.data.queries import Query, read_query_lines
-    from retrieval.search import Retriever
+    from retrieval.search.retriever import Retriever
 
     if bool(query) == (file is not None):
         raise click.UsageError("give a query, or --queries FILE")
@@ -604,7 +604,7 @@ def evaluate(
     from retrieval.assess import assess
     from retrieval.data.queries import read_qrels, read_queries
     from retrieval.evaluate import DEFAULT_MEASURES, evaluation_json, parse_measure
-    from retrieval.search import MODES, Retriever
+    from retrieval.search.retriever import MODES, Retriever
     from retrieval.verdict import judge, read_rival, verdict_json
 
     wanted, chosen = tuple(dict.fromkeys(measures)) or DEFAULT_MEASURES, tuple(dict.fromkeys(modes)) or MODES

@@ -23,7 +23,7 @@ from crash_world import ENVIRONMENT, contents, mark
 from index.disk.files import WriterLock, list_files
 from index.disk.verify import verify
 from index.errors import PeepholeError
-from retrieval.search import Hit, Retriever
+from retrieval.search.retriever import Hit, Retriever
 
 KINDS = ("flip", "truncate", "swap", "remove", "empty")
 # A case that takes longer hangs.

@@ -22,7 +22,7 @@ from index.disk.folder import CURRENT, STAGING, read_current, read_manifest
 from index.disk.manifest import MANIFEST
 from index.disk.verify import verify
 from index.errors import PeepholeError
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, str(ROOT / "cli.py"))

@@ -37,7 +37,7 @@ from crash_world import (
 from index.disk.files import WriterLock
 from index.disk.verify import verify
 from index.errors import PeepholeError
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 
 _GROUPS = 6
 _GROUP = 5

@@ -29,7 +29,7 @@ from retrieval.assess import assess
 from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.model.folder import read_model
 from retrieval.provenance import provenance
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 from retrieval.text.words import document_text
 
 COMMITTED = Path(__file__).parent / "results" / "guard.json"

@@ -29,7 +29,7 @@ from retrieval.assess import rank_all
 from retrieval.data.documents import read_qrels, read_queries
 from retrieval.evaluate import Scores, evaluate_run
 from retrieval.provenance import provenance
-from retrieval.search import Mode, Retriever
+from retrieval.search.retriever import Mode, Retriever
 from retrieval.significance import compare, holm
 
 RESULTS = Path(__file__).parent / "results"

@@ -75,7 +75,7 @@ def ours(mode: str, model: Path, index: Path, data: Path, work: Path) -> dict[st
 
 def child(mode: Any, index: Path, work: Path) -> None:
     """Answer every query of WORK/data.json, in one batch and one by one, by text to ids and scores."""
-    from retrieval.search import Retriever
+    from retrieval.search.retriever import Retriever
 
     queries = json.loads((work / "data.json").read_text())["queries"]
     texts = list(queries.values())

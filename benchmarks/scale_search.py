@@ -23,7 +23,7 @@ import numpy as np
 
 from retrieval.evaluate import latency_percentiles
 from retrieval.model.folder import read_model
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 from retrieval.text.words import document_text
 
 DEPTH = 10

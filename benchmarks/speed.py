@@ -37,7 +37,7 @@ from retrieval.machine import train_fast
 from retrieval.model.config import preset
 from retrieval.model.folder import FILES, read_model
 from retrieval.pairs import plan
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 from retrieval.source import read_source
 from retrieval.text.words import Lexicon, document_text
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack
@@ -271,10 +271,10 @@ def cold(index: Path, python: str | None) -> dict[str, Any]:
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
         return lambda: subprocess.run(arguments, capture_output=True, check=True, env=environment)
 
-    opening = "import cli, retrieval.text.snippet; from retrieval.search import Retriever; r = Retriever.open({0!r})"
+    opening = "import cli, retrieval.text.snippet; from retrieval.search.retriever import Retriever; r = Retriever.open({0!r})"
     steps = {
         "interpreter": "pass",
-        "imports": "import cli, retrieval.search, retrieval.text.snippet",
+        "imports": "import cli, retrieval.search.retriever, retrieval.text.snippet",
         "open": opening,
         "encode": opening + "; r.encode(['list files by size'])",
         "search": opening + "; r.search('list files by size')",

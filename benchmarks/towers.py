@@ -32,7 +32,7 @@ from retrieval.data.documents import read_qrels, read_queries
 from retrieval.evaluate import Scores
 from retrieval.learn import Recipe
 from retrieval.model.config import preset
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 from retrieval.significance import compare, holm
 from retrieval.train import Trained, train
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval.search import Hit, Retriever
+    from retrieval.search.retriever import Hit, Retriever
     from retrieval.towers.two_tower import TwoTower
 
 __all__ = ["Hit", "Retriever", "TwoTower"]
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
         return TwoTower
     if name in ("Hit", "Retriever"):
-        from retrieval import search
+        from retrieval.search.retriever import retriever as search
 
         return getattr(search, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -165,7 +165,7 @@ def _queries(place: Path, vectors: Vectors, queries: Path | None) -> tuple[Vecto
 
 def _encoded(index: Path, queries: Path) -> Vectors:
     from retrieval.data.queries import read_qrels, read_queries, read_query_lines
-    from retrieval.search import Retriever
+    from retrieval.search.retriever import Retriever
 
     if queries.is_dir():
         judged = read_qrels(queries, "test")

@@ -20,7 +20,7 @@ from retrieval.data.queries import Qrels
 from retrieval.evaluate import Run, Scores, evaluate_run
 from retrieval.model.folder import FILES
 from retrieval.report import Evaluation
-from retrieval.search import Mode, Retriever
+from retrieval.search.retriever import Mode, Retriever
 from retrieval.significance import Contest, compare, compare_all, holm
 from retrieval.text.words import Vocabulary, words
 from retrieval.trec import read_trec_run

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from cli import verbs
 from index.reader import Index
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 from retrieval.towers.two_tower import TwoTower
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ from index.errors import InputError
 from retrieval import ann_systems
 from retrieval.ann_bench import OURS, bench_ann, index_vectors, read_vectors, write_curves
 from retrieval.ann_child import measure
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from retrieval.explain_text import highlighted, strongest, table, to_json
 from retrieval.keywords import counts
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 
 DOCUMENTS = {"d0": "list the files of a folder, files by size", "d1": "copy a folder", "d2": "启动服务"}
 QUERY = "show files by size"

@@ -5,7 +5,7 @@ import pytest
 from index.errors import InputError
 from retrieval.assess import assess, rank_all
 from retrieval.data.queries import read_qrels, read_queries
-from retrieval.search import Retriever
+from retrieval.search.retriever import Retriever
 from retrieval.trec import write_trec_run
 from retrieval.verdict import judge, read_rival, verdict_json
 

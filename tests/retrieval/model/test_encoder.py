@@ -165,7 +165,7 @@ def test_word_order_matters_to_the_lstm_and_not_to_the_bag(tmp_path, random_mode
 
 
 @pytest.mark.parametrize(
-    "module", ["retrieval.model.encoder", "retrieval.model.folder", "retrieval.search", "cli"]
+    "module", ["retrieval.model.encoder", "retrieval.model.folder", "retrieval.search.retriever", "cli"]
 )
 def test_query_path_loads_no_heavy_library(module):
     heavy = (

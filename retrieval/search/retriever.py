@@ -20,8 +20,8 @@ from index.disk.folder import read_current
 from index.documents.filters import Condition, parse_condition
 from index.errors import InputError
 from index.reader import Index, Ranking
-from retrieval.fusion import fuse
 from retrieval.model.folder import read_model
+from retrieval.search.fusion import fuse
 
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -17,9 +17,9 @@ from index.writing.builder import IndexBuilder
 from index.writing.change import delete
 from retrieval.assess import assess
 from retrieval.build import add, build
-from retrieval.fusion import fuse
 from retrieval.model.config import ModelConfig
-from retrieval.search import MODES, Retriever
+from retrieval.search.fusion import fuse
+from retrieval.search.retriever import MODES, Retriever
 from retrieval.towers.two_tower import TwoTower
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", dense_share=0.3)
@@ -71,7 +71,7 @@ def cosines(folder):
 def test_names_of_the_contract_are_exported():
     assert retrieval.Retriever is Retriever
     assert retrieval.TwoTower is TwoTower
-    assert retrieval.Hit.__module__ == "retrieval.search"
+    assert retrieval.Hit.__module__ == "retrieval.search.retriever"
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = retrieval.Nothing
 

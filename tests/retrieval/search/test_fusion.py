@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.ranking import Ranking
-from retrieval.fusion import fuse
+from retrieval.search.fusion import fuse
 
 NOTHING = -np.inf
 
