@@ -313,8 +313,8 @@ def build(
     """
     from index.dense.tuning import Goal
     from index.units import parse_bytes, parse_milliseconds
-    from retrieval.build import build as build_index
     from retrieval.data.queries import read_query_lines
+    from retrieval.indexing.build import build as build_index
 
     goal = Goal(
         target_recall,
@@ -353,7 +353,7 @@ def add(index: Path, corpus: Path, resume: bool, wait: float, as_json: bool) -> 
 
     Example: peephole add my.index new.jsonl
     """
-    from retrieval.build import add as add_documents
+    from retrieval.indexing.build import add as add_documents
 
     with _progress("adding") as advance:
         done = add_documents(_source(corpus), index, resume=resume, wait=wait, report=advance)

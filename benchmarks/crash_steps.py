@@ -62,9 +62,9 @@ def steps(
 
 def child(work: Path, model: Path, stride: int, verbs: Sequence[str]) -> dict[str, Any]:
     """Kill every verb; the first run of each, undisturbed, loads whatever is loaded late."""
-    import retrieval.build
+    import retrieval.indexing.build
 
-    retrieval.build._SHARD = _SHARD  # several checkpoints in a build of few documents
+    retrieval.indexing.build._SHARD = _SHARD  # several checkpoints in a build of few documents
     os.fsync = lambda handle: None
     old, state = _lived_in(work, model)
     rows, failures = [], []

@@ -29,9 +29,9 @@ import torch
 from torch import nn
 
 from retrieval.assess import assess
-from retrieval.build import build
-from retrieval.bulk import encode_shards
 from retrieval.data.documents import read_documents, read_qrels, read_queries
+from retrieval.indexing.build import build
+from retrieval.indexing.parallel import encode_shards
 from retrieval.learn import Recipe, Run
 from retrieval.machine import train_fast
 from retrieval.model.config import preset

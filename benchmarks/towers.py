@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from retrieval.assess import assess
-from retrieval.build import build
 from retrieval.data.documents import read_qrels, read_queries
 from retrieval.evaluate import Scores
+from retrieval.indexing.build import build
 from retrieval.learn import Recipe
 from retrieval.model.config import preset
 from retrieval.search.retriever import Retriever

@@ -11,9 +11,9 @@ import pytest
 
 from index.disk.carried_model import copy_model, fingerprint
 from index.errors import StorageError
-from retrieval.build import build
 from retrieval.curve import Point
 from retrieval.html.charts import Line, line_chart, ticks
+from retrieval.indexing.build import build
 from retrieval.learn import Recipe
 from retrieval.model.config import ModelConfig
 from retrieval.train import train

@@ -16,7 +16,7 @@ from index.ranking import Ranking
 from index.writing.builder import IndexBuilder
 from index.writing.change import delete
 from retrieval.assess import assess
-from retrieval.build import add, build
+from retrieval.indexing.build import add, build
 from retrieval.model.config import ModelConfig
 from retrieval.search.fusion import fuse
 from retrieval.search.retriever import MODES, Retriever

@@ -1,6 +1,6 @@
 """Many documents encoded on all cores: texts out to worker processes, vectors back in order.
 
-In: a model folder, shards of texts. Out: their vectors. The workers (`retrieval.bulk_child`) hold the model
+In: a model folder, shards of texts. Out: their vectors. The workers (`retrieval.indexing.worker`) hold the model
 and nothing else; reading and storing stay with the caller, and go on meanwhile. Knows nothing of indexes.
 """
 
@@ -84,7 +84,7 @@ class _Workers:
 
     def __init__(self, model: Path, dimension: int, count: int) -> None:
         self._dimension = dimension
-        command = [sys.executable, "-P", "-m", "retrieval.bulk_child", str(model)]
+        command = [sys.executable, "-P", "-m", "retrieval.indexing.worker", str(model)]
         self._processes = [
             subprocess.Popen(
                 command,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from retrieval import bulk
+from retrieval.indexing import parallel as bulk
 from retrieval.model.config import preset
 from retrieval.model.folder import SavedModel, read_model
 
@@ -105,7 +105,7 @@ def test_a_caller_that_stops_leaves_no_process(model: SavedModel, two_cores: lis
 def test_a_worker_ends_with_its_input(model: SavedModel, tmp_path: Path):
     script = tmp_path / "parent.py"
     script.write_text(
-        "import os, sys\nfrom pathlib import Path\nfrom retrieval import bulk\n"
+        "import os, sys\nfrom pathlib import Path\nfrom retrieval.indexing import parallel as bulk\n"
         "workers = bulk._Workers(Path(sys.argv[1]), 1, 1)\n"
         "print(workers._processes[0].pid, flush=True)\nos.kill(os.getpid(), 9)\n"
     )

@@ -17,9 +17,9 @@ from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.errors import InputError
 from index.writing.builder import IndexBuilder
-from retrieval.bulk import encode_shards
 from retrieval.data.documents import corpus_fingerprint, read_documents
 from retrieval.data.queries import read_qrels, read_queries
+from retrieval.indexing.parallel import encode_shards
 from retrieval.model.folder import SavedModel, read_model
 from retrieval.text.words import document_text
 

@@ -1,4 +1,4 @@
-"""A process that encodes documents for `retrieval.bulk`: python -m retrieval.bulk_child MODEL.
+"""A process that encodes documents for `retrieval.indexing.parallel`: python -m retrieval.indexing.worker MODEL.
 
 In, until the end of standard input: eight bytes with the length of a JSON list of texts, and the list. Out,
 for each: the embeddings, float32. The end of its input, which comes even where the parent was killed, ends
