@@ -20,7 +20,7 @@ from index.errors import PeepholeError
 if TYPE_CHECKING:
     from index.disk.manifest import Manifest
     from retrieval.evaluate import Run
-    from retrieval.explain import Explanation
+    from retrieval.explain.shares import Explanation
     from retrieval.report import Evaluation
     from retrieval.search.retriever import Hit
     from retrieval.text.snippet import Piece
@@ -525,12 +525,12 @@ def explain(folder: Path, query: str, document_id: str | None, plot: Path | None
 
     Example: peephole explain my.index decompress common/unzip --plot gates.png
     """
-    from retrieval.explain import explain as explain_match
-    from retrieval.explain_text import to_json
+    from retrieval.explain.shares import explain as explain_match
+    from retrieval.explain.text import to_json
 
     found = explain_match(folder, query, document_id)
     if plot is not None:
-        from retrieval.heatmap import write_heatmap
+        from retrieval.explain.heatmap import write_heatmap
 
         write_heatmap(plot, found)
     if as_json:
@@ -540,7 +540,7 @@ def explain(folder: Path, query: str, document_id: str | None, plot: Path | None
 
 
 def _print_explanation(found: Explanation) -> None:
-    from retrieval.explain_text import highlighted, table
+    from retrieval.explain.text import highlighted, table
 
     method = "shares sum to the cosine" if found.exact else "shares are what is lost without the word"
     cosine = "" if found.cosine is None else f"cosine {found.cosine:.4f}, "

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import verbs
-from retrieval.explain import explain
+from retrieval.explain.shares import explain
 
 
 def peephole(*args, **more):

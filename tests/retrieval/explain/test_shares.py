@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from index.errors import InputError
-from retrieval.explain import Explained, Word, explain
-from retrieval.explain_text import highlighted, strongest, table, to_json
+from retrieval.explain.keywords import counts
+from retrieval.explain.shares import Explained, Word, explain
+from retrieval.explain.text import highlighted, strongest, table, to_json
 from retrieval.indexing.build import build
-from retrieval.keywords import counts
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
 from retrieval.search.retriever import Retriever

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from index.errors import StorageError
-from retrieval.explain import explain
-from retrieval.heatmap import panels, png, write_heatmap
+from retrieval.explain.heatmap import panels, png, write_heatmap
+from retrieval.explain.shares import explain
 from retrieval.model.config import ModelConfig
 
 
@@ -73,7 +73,7 @@ def test_a_picture_that_cannot_be_written_is_told(found, tmp_path):
 
 def test_explaining_loads_no_heavy_library():
     program = (
-        "import sys, retrieval.explain, retrieval.explain_text, retrieval.heatmap;"
+        "import sys, retrieval.explain.shares, retrieval.explain.text, retrieval.explain.heatmap;"
         "print(*{'torch', 'matplotlib', 'ir_measures'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

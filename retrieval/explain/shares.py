@@ -26,9 +26,9 @@ import numpy as np
 from index.documents.store import Document
 from index.errors import InputError
 from index.reader import Index
-from retrieval.keywords import CELLS, ActiveCell, active_cells, counts, is_keyword
+from retrieval.explain.keywords import CELLS, ActiveCell, active_cells, counts, is_keyword
+from retrieval.explain.trace import Array, Cells, Reader, Reading
 from retrieval.model.folder import FILES, SavedModel, read_model
-from retrieval.reading import Array, Cells, Reader, Reading
 from retrieval.text.words import document_text
 
 _PAIRS = 10
@@ -42,7 +42,7 @@ class Word:
     without attention. left_to_right, right_to_left: how many of the ten most active cells detected it in each
     direction; None where that direction read it first, or without an LSTM. pooled: how many of the ten
     strongest max-pooled features of a CNN it won as a window's centre; None for other towers. keyword: see
-    `retrieval.keywords`. known: whether training saw it.
+    `retrieval.explain.keywords`. known: whether training saw it.
     """
 
     word: str

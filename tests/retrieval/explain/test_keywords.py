@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from retrieval.keywords import active_cells, counts, is_keyword
+from retrieval.explain.keywords import active_cells, counts, is_keyword
 
 # y(t) of three cells over four words. Jumps from word to word: cell 0 .1 .7 .1; cell 1 .3 .0 -.6;
 # cell 2 .0 .0 .02.

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
-from retrieval.explain import Explained, Explanation
-from retrieval.reading import Cells
+from retrieval.explain.shares import Explained, Explanation
+from retrieval.explain.trace import Cells
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from retrieval.explain.trace import Reader, peephole_cells
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
-from retrieval.reading import Reader, peephole_cells
 
 SEEN = ["list all files by size", "启动服务 now", "copy a folder"]
 TEXTS = [*SEEN, "files", "unheard of words", "?!", ""]
