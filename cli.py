@@ -19,9 +19,9 @@ from index.errors import PeepholeError
 
 if TYPE_CHECKING:
     from index.disk.manifest import Manifest
-    from retrieval.evaluate import Run
+    from retrieval.evaluation.measures import Run
+    from retrieval.evaluation.report import Evaluation
     from retrieval.explain.shares import Explanation
-    from retrieval.report import Evaluation
     from retrieval.search.retriever import Hit
     from retrieval.text.snippet import Piece
 
@@ -475,7 +475,7 @@ def search(
             hits = retriever.search(one.text, k, mode, where)
             answers.append((one, hits, (time.perf_counter() - start) * 1000))
     if run_path is not None:
-        from retrieval.trec import write_trec_run
+        from retrieval.evaluation.runs import write_trec_run
 
         write_trec_run(run_path, {one.id: {hit.id: hit.score for hit in hits} for one, hits, _ in answers})
     if as_json:
@@ -601,11 +601,11 @@ def evaluate(
     Example: peephole evaluate my.index data --split test --report report
     Example: peephole evaluate my.index data --measure nDCG@10 --measure AP --against theirs.trec
     """  # noqa: D301
-    from retrieval.assess import assess
     from retrieval.data.queries import read_qrels, read_queries
-    from retrieval.evaluate import DEFAULT_MEASURES, evaluation_json, parse_measure
+    from retrieval.evaluation.assess import assess
+    from retrieval.evaluation.compare import judge, read_rival, verdict_json
+    from retrieval.evaluation.measures import DEFAULT_MEASURES, evaluation_json, parse_measure
     from retrieval.search.retriever import MODES, Retriever
-    from retrieval.verdict import judge, read_rival, verdict_json
 
     wanted, chosen = tuple(dict.fromkeys(measures)) or DEFAULT_MEASURES, tuple(dict.fromkeys(modes)) or MODES
     for measure in wanted:
@@ -618,13 +618,13 @@ def evaluate(
         title = f"{index.name} on {data.name}"
         told = judge(retriever, found, queries, qrels, title=title, split=split, rival=rival)
         if report is not None:
-            from retrieval.report import write_report
+            from retrieval.evaluation.report import write_report
 
             page = write_report(report, told)
     if run_path is not None:
         _write_runs(run_path, found.runs)
     if per_query is not None:
-        from retrieval.report import per_query_table
+        from retrieval.evaluation.report import per_query_table
 
         per_query.write_text(per_query_table(told.modes, queries), encoding="utf-8")
     if as_json:
@@ -640,7 +640,7 @@ def evaluate(
 
 
 def _write_runs(path: Path, runs: Mapping[str, Run]) -> None:
-    from retrieval.trec import write_trec_run
+    from retrieval.evaluation.runs import write_trec_run
 
     for mode, run in runs.items():
         write_trec_run(path if len(runs) == 1 else path.with_suffix(f".{mode}{path.suffix}"), run, mode)
@@ -680,7 +680,7 @@ def _print_row(name: str, cells: Sequence[str], width: int, columns: Sequence[in
 
 
 def _print_losses(told: Evaluation) -> None:
-    from retrieval.breakdown import losses
+    from retrieval.evaluation.breakdown import losses
 
     if told.against is None:
         return

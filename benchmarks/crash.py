@@ -31,7 +31,7 @@ import crash_steps
 import crash_world
 import crash_writers
 
-from retrieval.provenance import provenance
+from retrieval.evaluation.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "crash.json"
 # Two shards of a build, so that one can resume after the first.

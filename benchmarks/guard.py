@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.assess import assess
 from retrieval.data.documents import read_documents, read_qrels, read_queries
+from retrieval.evaluation.assess import assess
+from retrieval.evaluation.provenance import provenance
 from retrieval.model.folder import read_model
-from retrieval.provenance import provenance
 from retrieval.search.retriever import Retriever
 from retrieval.text.words import document_text
 

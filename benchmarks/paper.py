@@ -25,12 +25,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from retrieval.assess import rank_all
 from retrieval.data.documents import read_qrels, read_queries
-from retrieval.evaluate import Scores, evaluate_run
-from retrieval.provenance import provenance
+from retrieval.evaluation.assess import rank_all
+from retrieval.evaluation.measures import Scores, evaluate_run
+from retrieval.evaluation.provenance import provenance
+from retrieval.evaluation.significance import compare, holm
 from retrieval.search.retriever import Mode, Retriever
-from retrieval.significance import compare, holm
 
 RESULTS = Path(__file__).parent / "results"
 MEASURES = ("nDCG@1", "nDCG@3", "nDCG@10")

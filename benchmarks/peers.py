@@ -33,10 +33,10 @@ from typing import Any
 import numpy as np
 
 from retrieval.data.documents import read_documents, read_qrels, read_queries
-from retrieval.evaluate import Scores, evaluate_run, latency_percentiles
-from retrieval.provenance import provenance
-from retrieval.significance import compare, holm
-from retrieval.trec import read_trec_run
+from retrieval.evaluation.measures import Scores, evaluate_run, latency_percentiles
+from retrieval.evaluation.provenance import provenance
+from retrieval.evaluation.runs import read_trec_run
+from retrieval.evaluation.significance import compare, holm
 
 RESULTS = Path(__file__).parent / "results"
 CHILD = Path(__file__).with_name("peer_systems.py")

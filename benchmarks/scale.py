@@ -36,7 +36,7 @@ from typing import IO, Any, NamedTuple, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
 
-from retrieval.provenance import provenance
+from retrieval.evaluation.provenance import provenance
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "scale.json"

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is ins
 
 import numpy as np
 
-from retrieval.evaluate import latency_percentiles
+from retrieval.evaluation.measures import latency_percentiles
 from retrieval.model.folder import read_model
 from retrieval.search.retriever import Retriever
 from retrieval.text.words import document_text

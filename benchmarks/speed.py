@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from retrieval.assess import assess
 from retrieval.data.documents import read_documents, read_qrels, read_queries
+from retrieval.evaluation.assess import assess
 from retrieval.indexing.build import build
 from retrieval.indexing.parallel import encode_shards
 from retrieval.learn import Recipe, Run

@@ -26,14 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.assess import assess
 from retrieval.data.documents import read_qrels, read_queries
-from retrieval.evaluate import Scores
+from retrieval.evaluation.assess import assess
+from retrieval.evaluation.measures import Scores
+from retrieval.evaluation.significance import compare, holm
 from retrieval.indexing.build import build
 from retrieval.learn import Recipe
 from retrieval.model.config import preset
 from retrieval.search.retriever import Retriever
-from retrieval.significance import compare, holm
 from retrieval.train import Trained, train
 
 RESULTS = Path(__file__).parent / "results"

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from index.errors import InputError
 from retrieval.ann_child import K
 from retrieval.ann_systems import SYSTEMS
-from retrieval.provenance import provenance
+from retrieval.evaluation.provenance import provenance
 
 Vectors = NDArray[np.float32]
 OURS = "this index"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.ann_systems import SYSTEMS, Built, Vectors
-from retrieval.evaluate import ann_recall, latency_percentiles
+from retrieval.evaluation.measures import ann_recall, latency_percentiles
 
 K = 10
 _SECONDS = 0.3

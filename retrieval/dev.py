@@ -17,7 +17,7 @@ from index.documents.store import Document
 from index.lexical.bm25 import Bm25, weigh
 from index.lexical.postings import write_bm25
 from index.ranking import Ranking
-from retrieval.evaluate import evaluate_run
+from retrieval.evaluation.measures import evaluate_run
 from retrieval.search.fusion import fuse
 from retrieval.source import Source
 from retrieval.text.words import document_text

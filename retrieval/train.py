@@ -19,7 +19,7 @@ import torch
 
 from index.disk.files import WriterLock, storing
 from retrieval.dev import best_share, dev_measures
-from retrieval.evaluate import DEFAULT_MEASURES
+from retrieval.evaluation.measures import DEFAULT_MEASURES
 from retrieval.learn import Recipe, Report, Run, Taught
 from retrieval.machine import train_fast
 from retrieval.model.config import ModelConfig

@@ -15,7 +15,7 @@ import paper  # noqa: E402
 import peer_systems  # noqa: E402
 import peers  # noqa: E402
 
-from retrieval.evaluate import Scores  # noqa: E402
+from retrieval.evaluation.measures import Scores  # noqa: E402
 
 BEFORE = {
     "speed_ratios": {"encode": 3.0, "train": 1.0},

@@ -15,7 +15,7 @@ from index.errors import CorruptError, InputError
 from index.ranking import Ranking
 from index.writing.builder import IndexBuilder
 from index.writing.change import delete
-from retrieval.assess import assess
+from retrieval.evaluation.assess import assess
 from retrieval.indexing.build import add, build
 from retrieval.model.config import ModelConfig
 from retrieval.search.fusion import fuse

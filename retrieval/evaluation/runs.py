@@ -13,7 +13,7 @@ import numpy as np
 from index.disk.files import write_atomically
 from index.errors import InputError, PeepholeError
 from retrieval.data.lines import numbered_lines, place
-from retrieval.evaluate import Run, ranking
+from retrieval.evaluation.measures import Run, ranking
 
 
 def write_trec_run(path: Path | str, run: Run, tag: str = "peephole") -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import InputError
-from retrieval.evaluate import Scores
+from retrieval.evaluation.measures import Scores
 
 _SEED = 20140828
 _CHUNK_CELLS = 2_000_000

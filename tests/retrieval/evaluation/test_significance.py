@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from index.errors import InputError
-from retrieval.evaluate import Scores
-from retrieval.significance import compare, compare_all, holm
+from retrieval.evaluation.measures import Scores
+from retrieval.evaluation.significance import compare, compare_all, holm
 
 
 def scores(values: list[float], order: list[int] | None = None) -> Scores:

@@ -9,7 +9,7 @@ import pytest
 import pytrec_eval
 
 from index.errors import InputError
-from retrieval.evaluate import (
+from retrieval.evaluation.measures import (
     DEFAULT_MEASURES,
     Scores,
     ann_recall,
@@ -221,7 +221,7 @@ def test_json_holds_the_documented_keys() -> None:
 
 def test_importing_evaluation_does_not_import_its_measures() -> None:
     code = (
-        "import sys; import retrieval.evaluate, retrieval.significance, retrieval.trec;"
+        "import sys; import retrieval.evaluation.measures, retrieval.evaluation.significance, retrieval.evaluation.runs;"
         "print([m for m in ('ir_measures', 'pytrec_eval', 'torch', 'matplotlib') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

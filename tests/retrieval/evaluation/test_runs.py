@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from index.errors import InputError, PeepholeError
-from retrieval.trec import read_trec_run, write_trec_run
+from retrieval.evaluation.runs import read_trec_run, write_trec_run
 
 
 def test_run_is_written_as_trec_eval_reads_it(tmp_path: Path) -> None:

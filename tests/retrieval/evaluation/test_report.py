@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from index.errors import PeepholeError
-from retrieval.breakdown import breakdown, by_length
-from retrieval.evaluate import evaluate_run
+from retrieval.evaluation.breakdown import breakdown, by_length
+from retrieval.evaluation.measures import evaluate_run
+from retrieval.evaluation.report import Evaluation, per_query_table, render, write_report
+from retrieval.evaluation.significance import compare_all
 from retrieval.html.charts import Bar, bar_chart, difference_chart
-from retrieval.report import Evaluation, per_query_table, render, write_report
-from retrieval.significance import compare_all
 
 EVIL = "<script>alert('&\"')</script>"
 VOID = {"meta"}

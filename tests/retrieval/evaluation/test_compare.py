@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from index.errors import InputError
-from retrieval.assess import assess, rank_all
 from retrieval.data.queries import read_qrels, read_queries
+from retrieval.evaluation.assess import assess, rank_all
+from retrieval.evaluation.compare import judge, read_rival, verdict_json
+from retrieval.evaluation.runs import write_trec_run
 from retrieval.search.retriever import Retriever
-from retrieval.trec import write_trec_run
-from retrieval.verdict import judge, read_rival, verdict_json
 
 MEASURES = ("nDCG@10", "AP")
 

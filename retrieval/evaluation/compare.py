@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index.errors import InputError
-from retrieval.assess import Assessment, Report, rank_all
-from retrieval.breakdown import breakdown, by_length, by_unseen_share, losses
 from retrieval.data.queries import Qrels
-from retrieval.evaluate import Run, Scores, evaluate_run
+from retrieval.evaluation.assess import Assessment, Report, rank_all
+from retrieval.evaluation.breakdown import breakdown, by_length, by_unseen_share, losses
+from retrieval.evaluation.measures import Run, Scores, evaluate_run
+from retrieval.evaluation.report import Evaluation
+from retrieval.evaluation.runs import read_trec_run
+from retrieval.evaluation.significance import Contest, compare, compare_all, holm
 from retrieval.model.folder import FILES
-from retrieval.report import Evaluation
 from retrieval.search.retriever import Mode, Retriever
-from retrieval.significance import Contest, compare, compare_all, holm
 from retrieval.text.words import Vocabulary, words
-from retrieval.trec import read_trec_run
 
 _LOSSES = 10
 

@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
 
-from retrieval.breakdown import Group, Loss, breakdown, by_length, by_unseen_share, losses, worst_queries
-from retrieval.evaluate import Scores
+from retrieval.evaluation.breakdown import (
+    Group,
+    Loss,
+    breakdown,
+    by_length,
+    by_unseen_share,
+    losses,
+    worst_queries,
+)
+from retrieval.evaluation.measures import Scores
 
 
 def scores(**values: float) -> Scores:

@@ -13,7 +13,14 @@ import numpy as np
 
 from index.reader import Ranking
 from retrieval.data.queries import Qrels
-from retrieval.evaluate import DEFAULT_MEASURES, Run, Scores, ann_recall, evaluate_run, latency_percentiles
+from retrieval.evaluation.measures import (
+    DEFAULT_MEASURES,
+    Run,
+    Scores,
+    ann_recall,
+    evaluate_run,
+    latency_percentiles,
+)
 from retrieval.search.retriever import Mode, Retriever
 
 _DEPTH = 100

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retrieval.evaluate import Scores
+from retrieval.evaluation.measures import Scores
 
 # Most words of a query in each group of `by_length`, and most of unseen words in `by_unseen_share`.
 _LENGTHS = {"1-2 words": 2, "3-5 words": 5, "6-9 words": 9, "10 words or more": float("inf")}

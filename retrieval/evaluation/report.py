@@ -14,12 +14,12 @@ from pathlib import Path
 
 from index.disk.files import write_atomically
 from index.errors import PeepholeError
-from retrieval.breakdown import Group, losses, worst_queries
 from retrieval.data.queries import Qrels
-from retrieval.evaluate import Run, Scores, ranking
+from retrieval.evaluation.breakdown import Group, losses, worst_queries
+from retrieval.evaluation.measures import Run, Scores, ranking
+from retrieval.evaluation.significance import Contest
 from retrieval.html.charts import Bar, bar_chart, difference_chart, key_colour
 from retrieval.html.page import page, section, table
-from retrieval.significance import Contest
 
 REPORT_FILE = "report.html"
 PER_QUERY_FILE = "queries.tsv"
