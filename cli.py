@@ -720,8 +720,8 @@ def ann(
 
     Example: peephole bench ann my.index --queries data -o curves
     """
-    from retrieval.ann_bench import bench_ann, write_curves
-    from retrieval.ann_systems import SYSTEMS
+    from retrieval.evaluation.ann.curves import bench_ann, write_curves
+    from retrieval.evaluation.ann.systems import SYSTEMS
 
     unknown = set(systems) - set(SYSTEMS)
     if unknown:

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import InputError
-from retrieval.ann_child import K
-from retrieval.ann_systems import SYSTEMS
+from retrieval.evaluation.ann.child import K
+from retrieval.evaluation.ann.systems import SYSTEMS
 from retrieval.evaluation.provenance import provenance
 
 Vectors = NDArray[np.float32]
@@ -89,7 +89,7 @@ def _run(work: Path, name: str, threads: int, index: Path | None) -> dict[str, A
     arguments = [str(work), name, str(threads), *([str(index.resolve())] if index else [])]
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "retrieval.ann_child", *arguments],
+            [sys.executable, "-P", "-m", "retrieval.evaluation.ann.child", *arguments],
             env={**os.environ, **dict.fromkeys(limits, str(threads))},
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""One system of the nearest-neighbour benchmark in a process of its own: python -m retrieval.ann_child.
+"""One system of the nearest-neighbour benchmark in a process of its own: python -m retrieval.evaluation.ann.child.
 
 In: a folder with vectors.npy, queries.npy, exact_rows.npy and exact_scores.npy, the system's name, threads,
 and perhaps an index folder. Out: result.json in that folder. The process is held to as many cores as it has
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.ann_systems import SYSTEMS, Built, Vectors
+from retrieval.evaluation.ann.systems import SYSTEMS, Built, Vectors
 from retrieval.evaluation.measures import ann_recall, latency_percentiles
 
 K = 10

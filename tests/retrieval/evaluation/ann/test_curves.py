@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from cli import verbs
 from index.errors import InputError
-from retrieval import ann_systems
-from retrieval.ann_bench import OURS, bench_ann, index_vectors, read_vectors, write_curves
-from retrieval.ann_child import measure
+from retrieval.evaluation.ann import systems as ann_systems
+from retrieval.evaluation.ann.child import measure
+from retrieval.evaluation.ann.curves import OURS, bench_ann, index_vectors, read_vectors, write_curves
 from retrieval.search.retriever import Retriever
 
 
