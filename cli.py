@@ -205,9 +205,9 @@ def train(
     from dataclasses import replace
 
     from retrieval.data.queries import splits
-    from retrieval.learn import Recipe, Step
     from retrieval.model.config import preset
-    from retrieval.train import train as train_model
+    from retrieval.training.loop import Recipe, Step
+    from retrieval.training.train import train as train_model
 
     recipe = replace(Recipe(seed=seed), **({"epochs": epochs} if epochs else {}))
     if not as_json and (data / "corpus.jsonl").is_file() and "train" not in splits(data):

@@ -32,17 +32,17 @@ from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.evaluation.assess import assess
 from retrieval.indexing.build import build
 from retrieval.indexing.parallel import encode_shards
-from retrieval.learn import Recipe, Run
-from retrieval.machine import train_fast
 from retrieval.model.config import preset
 from retrieval.model.folder import FILES, read_model
-from retrieval.pairs import plan
 from retrieval.search.retriever import Retriever
-from retrieval.source import read_source
 from retrieval.text.words import Lexicon, document_text
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 from retrieval.towers.two_tower import TwoTower
-from retrieval.train import initial_model, prepare, train
+from retrieval.training.batches import plan
+from retrieval.training.dataset import read_source
+from retrieval.training.loop import Recipe, Run
+from retrieval.training.machine import train_fast
+from retrieval.training.train import initial_model, prepare, train
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 REPEATS = 9

@@ -31,10 +31,10 @@ from retrieval.evaluation.assess import assess
 from retrieval.evaluation.measures import Scores
 from retrieval.evaluation.significance import compare, holm
 from retrieval.indexing.build import build
-from retrieval.learn import Recipe
 from retrieval.model.config import preset
 from retrieval.search.retriever import Retriever
-from retrieval.train import Trained, train
+from retrieval.training.loop import Recipe
+from retrieval.training.train import Trained, train
 
 RESULTS = Path(__file__).parent / "results"
 MEASURE = "nDCG@10"

@@ -1,7 +1,7 @@
 """What a model learns from: numbered queries and documents and which belong together, in batches.
 
 In: documents, queries, qrels. Out: batches of row numbers. Beside the pairs that are given, each document has
-spans of its own (`retrieval.spans`) that it is paired with while they are left out of it. Knows nothing of
+spans of its own (`retrieval.training.pseudo_queries`) that it is paired with while they are left out of it. Knows nothing of
 towers or losses.
 """
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.documents import Qrels
-from retrieval.spans import document_spans
 from retrieval.text.words import Lexicon, Ragged, Vocabulary, document_text, ragged
+from retrieval.training.pseudo_queries import document_spans
 
 Rows = NDArray[np.int64]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval.curve import MOST, Point, add
-from retrieval.loss import Hardness, hardness
+from retrieval.training.curve import MOST, Point, add
+from retrieval.training.loss import Hardness, hardness
 
 
 def step(loss):

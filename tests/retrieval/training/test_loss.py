@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from retrieval.loss import likeness_loss, softmax_loss
+from retrieval.training.loss import likeness_loss, softmax_loss
 
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
 NONE_KNOWN = torch.zeros(2, 2, dtype=torch.bool)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from index.documents.store import Document
 from index.errors import InputError
-from retrieval.pairs import TrainingSet, batch, cut, draw, feature_weights, plan, training_set
 from retrieval.text.words import Lexicon, Vocabulary, ragged
+from retrieval.training.batches import TrainingSet, batch, cut, draw, feature_weights, plan, training_set
 
 VOCABULARY = Vocabulary(("#ca", "cat"), 5)
 DOCUMENTS = [Document("d1", "cat", "sat"), Document("d2", "", "dog"), Document("d3", "", "a b c d")]
@@ -127,7 +127,7 @@ def test_spans_fill_an_epoch_that_pairs_leave_room_in(monkeypatch):
         data = training_set(pages, dict.fromkeys(qrels, "x"), qrels, VOCABULARY, 8, 8)
         return len(draw(data, np.random.default_rng(0)))
 
-    monkeypatch.setattr("retrieval.pairs.FULL_EPOCH", 30)
+    monkeypatch.setattr("retrieval.training.batches.FULL_EPOCH", 30)
     assert [drawn(given) for given in (0, 1, 20, 29, 40)] == [30, 29, 10, 1, 0]
 
 

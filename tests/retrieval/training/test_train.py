@@ -18,14 +18,14 @@ from index.disk.files import WriterLock
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.ranking import Ranking
-from retrieval.dev import best_share, dev_measures
-from retrieval.learn import Recipe
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
-from retrieval.source import read_source
 from retrieval.text.words import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
-from retrieval.train import CHECKPOINT, UNKNOWN_SHARE, initial_model, train, training_set
+from retrieval.training.dataset import read_source
+from retrieval.training.dev import best_share, dev_measures
+from retrieval.training.loop import Recipe
+from retrieval.training.train import CHECKPOINT, UNKNOWN_SHARE, initial_model, train, training_set
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", query_words=8, document_words=8)
 RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2)
@@ -482,7 +482,7 @@ def test_first_weights_make_cosines_like_those_of_tfidf():
 
 
 def test_dev_on_a_large_corpus_ranks_the_relevant_among_a_sample(tmp_path, write_beir, monkeypatch):
-    monkeypatch.setattr("retrieval.dev._DEV_DOCUMENTS", 20)
+    monkeypatch.setattr("retrieval.training.dev._DEV_DOCUMENTS", 20)
     documents = {f"d{n}": f"text {n}" for n in range(200)}
     dev = {"q0": {f"d{n}": 1 for n in range(100, 130)}}
     folder = write_beir(tmp_path / "d", documents, {"q0": "text"}, {"train": dev, "dev": dev})
@@ -510,6 +510,6 @@ def test_share_leans_to_the_side_that_is_right_on_dev(
     source = read_source(write_beir(tmp_path / "d", documents, {"q": "quince"}, pairs))
     rows = [[0, 1]] if first == "wanted" else [[1, 0]]
     dense = Ranking(np.array([[0.9, 0.1]], np.float32), np.array(rows))
-    monkeypatch.setattr("retrieval.dev._rank", lambda *_: dense)
+    monkeypatch.setattr("retrieval.training.dev._rank", lambda *_: dense)
     share = best_share(TwoTower(CONFIG, Vocabulary(("tex",), 50)), source)
     assert (share > 0.5) == dense_is_right

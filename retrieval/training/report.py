@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from index.disk.files import storing, write_atomically
-from retrieval.curve import Point
 from retrieval.html.charts import Bar, Line, bar_chart, key_colour, line_chart
 from retrieval.html.page import page, section, table
+from retrieval.training.curve import Point
 
 # In a folder of its own, which an index leaves out when it takes a model in.
 FOLDER = "report"

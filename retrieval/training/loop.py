@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from index.errors import InputError
-from retrieval.checkpoint import read_checkpoint, write_checkpoint
-from retrieval.curve import Point, add
-from retrieval.loss import hardness, likeness_loss, softmax_loss
-from retrieval.pairs import FULL_EPOCH, Rows, TrainingSet, batch, cut, draw, plan
 from retrieval.towers.bodies import text_batch
 from retrieval.towers.two_tower import TwoTower
+from retrieval.training.batches import FULL_EPOCH, Rows, TrainingSet, batch, cut, draw, plan
+from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
+from retrieval.training.curve import Point, add
+from retrieval.training.loss import hardness, likeness_loss, softmax_loss
 
 # What a teacher has to say in any case, as a share of the recipe's `teaching`.
 LEAST_TAUGHT = 0.05

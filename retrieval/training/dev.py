@@ -19,9 +19,9 @@ from index.lexical.postings import write_bm25
 from index.ranking import Ranking
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.search.fusion import fuse
-from retrieval.source import Source
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
+from retrieval.training.dataset import Source
 
 # Dev is scored against every relevant document and at most this many others: enough to rank epochs, and the
 # time stays bounded.

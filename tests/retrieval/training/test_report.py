@@ -11,13 +11,13 @@ import pytest
 
 from index.disk.carried_model import copy_model, fingerprint
 from index.errors import StorageError
-from retrieval.curve import Point
 from retrieval.html.charts import Line, line_chart, ticks
 from retrieval.indexing.build import build
-from retrieval.learn import Recipe
 from retrieval.model.config import ModelConfig
-from retrieval.train import train
-from retrieval.training_report import FOLDER, PAGE, PICTURE, Course, html, png, write_training_report
+from retrieval.training.curve import Point
+from retrieval.training.loop import Recipe
+from retrieval.training.report import FOLDER, PAGE, PICTURE, Course, html, png, write_training_report
+from retrieval.training.train import train
 
 COURSE = Course(
     facts={"tower": "lstm", "parameters": 1234567, "seconds": 2.5},

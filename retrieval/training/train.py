@@ -18,17 +18,17 @@ import numpy as np
 import torch
 
 from index.disk.files import WriterLock, storing
-from retrieval.dev import best_share, dev_measures
 from retrieval.evaluation.measures import DEFAULT_MEASURES
-from retrieval.learn import Recipe, Report, Run, Taught
-from retrieval.machine import train_fast
 from retrieval.model.config import ModelConfig
-from retrieval.pairs import TrainingSet, feature_weights, training_set
-from retrieval.source import Source, read_source
-from retrieval.teacher import Advance, Lesson, read_lesson
 from retrieval.text.words import Vocabulary, document_text, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training_report import Course, write_training_report
+from retrieval.training.batches import TrainingSet, feature_weights, training_set
+from retrieval.training.dataset import Source, read_source
+from retrieval.training.dev import best_share, dev_measures
+from retrieval.training.distillation import Advance, Lesson, read_lesson
+from retrieval.training.loop import Recipe, Report, Run, Taught
+from retrieval.training.machine import train_fast
+from retrieval.training.report import Course, write_training_report
 
 # Rows of their own for this many of the most frequent words.
 WHOLE_WORDS = 20_000
@@ -69,7 +69,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train on a BEIR folder and write the model folder `output`; a run that was cut short is taken up with
-    resume=True. teacher: a file of vectors or a sentence-transformers model, see `retrieval.teacher`; advance
+    resume=True. teacher: a file of vectors or a sentence-transformers model, see `retrieval.training.distillation`; advance
     is told how many texts it has encoded. small: feature tables in int8, see `retrieval.model.folder`.
 
     Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, BusyError,

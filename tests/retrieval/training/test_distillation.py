@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from index.errors import InputError
-from retrieval.teacher import read_lesson
+from retrieval.training.distillation import read_lesson
 
 DOCUMENTS = {"d1": "cat", "d2": "dog"}
 QUERIES = {"q1": "feline"}
@@ -112,7 +112,7 @@ class Fake:
 def library(monkeypatch):
     Fake.asked, Fake.prompts = [], {}
     monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Fake))
-    monkeypatch.setattr("retrieval.teacher._SHARD", 2)
+    monkeypatch.setattr("retrieval.training.distillation._SHARD", 2)
     return Fake
 
 

@@ -14,12 +14,12 @@ import torch
 
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
-from retrieval.checkpoint import read_checkpoint, write_checkpoint
-from retrieval.learn import Recipe, Run, Taught
 from retrieval.model.config import ModelConfig
-from retrieval.pairs import training_set
 from retrieval.text.words import learn_vocabulary
-from retrieval.train import initial_model
+from retrieval.training.batches import training_set
+from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
+from retrieval.training.loop import Recipe, Run, Taught
+from retrieval.training.train import initial_model
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none")
 RECIPE = Recipe(epochs=4, batch=4, learning_rate=0.02, warmup=2, dropout=0.1, patience=9)
@@ -125,7 +125,7 @@ def test_a_body_that_weighs_rows_learns_faster_than_they(tmp_path, pooling, fast
 
 @pytest.mark.parametrize(("full", "weight"), [(16, 50.0), (8, 5.0), (2, 5.0)])
 def test_a_teacher_weighs_less_the_more_pairs_are_given(tmp_path, monkeypatch, full, weight):
-    monkeypatch.setattr("retrieval.learn.FULL_EPOCH", full)
+    monkeypatch.setattr("retrieval.training.loop.FULL_EPOCH", full)
     alone, taught = new_run(tmp_path), new_run(tmp_path)
     apart = torch.eye(8)
     taught.taught = Taught(apart, apart)

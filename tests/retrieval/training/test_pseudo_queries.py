@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from index.documents.store import Document
-from retrieval.spans import MOST, document_spans
 from retrieval.text.words import Lexicon, Vocabulary, document_text
+from retrieval.training.pseudo_queries import MOST, document_spans
 
 
 def spans(title, text, limit=50):
