@@ -1,5 +1,5 @@
 """The towers as torch modules: LSTM-DSSM, CNN-DSSM, DSSM and a bag of trigrams.
 
 Knows tensors; knows nothing of training data, losses or indexes. Serving uses
-`retrieval.towers.two_tower.encoder` instead.
+`retrieval.model.encoder` instead.
 """
