@@ -19,8 +19,8 @@ from index.errors import PeepholeError
 
 if TYPE_CHECKING:
     from index.disk.manifest import Manifest
-    from retrieval.evaluation.measures import Run
-    from retrieval.evaluation.report import Evaluation
+    from retrieval.evaluation.compare import Evaluation
+    from retrieval.evaluation.runs import Run
     from retrieval.explain.shares import Explanation
     from retrieval.search.retriever import Hit
     from retrieval.text.snippet import Piece
@@ -312,7 +312,7 @@ def build(
     Example: peephole build data -m my.model -o my.index
     """
     from index.dense.tuning import Goal
-    from index.units import parse_bytes, parse_milliseconds
+    from retrieval.commands.units import parse_bytes, parse_milliseconds
     from retrieval.data.queries import read_query_lines
     from retrieval.indexing.build import build as build_index
 

@@ -35,7 +35,8 @@ from retrieval.indexing.parallel import encode_shards
 from retrieval.model.config import preset
 from retrieval.model.folder import FILES, read_model
 from retrieval.search.retriever import Retriever
-from retrieval.text.words import Lexicon, document_text
+from retrieval.text.vocabulary import Lexicon
+from retrieval.text.words import document_text
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import plan

@@ -71,7 +71,7 @@ def random_model() -> Callable[..., TwoTower]:
     ) -> TwoTower:
         import torch
 
-        from retrieval.text.words import learn_vocabulary
+        from retrieval.text.vocabulary import learn_vocabulary
         from retrieval.towers.two_tower import TwoTower
 
         torch.manual_seed(seed)

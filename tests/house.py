@@ -1,7 +1,7 @@
 """The packages of the product and the imports between them, read from the source and never run.
 
-`python tests/house.py` prints the tree with its lines, the arrows between packages, and how long the functions
-are; tests/test_imports.py holds the rules.
+`python tests/house.py` prints the tree with its lines, the arrows between packages, and how long the
+functions are; tests/test_imports.py holds the rules.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# From top to bottom. A package imports only from packages further down; those on one floor do not know each other.
+# From top to bottom. A package imports only from packages on lower floors.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("retrieval.commands",),
@@ -125,8 +125,9 @@ def _report() -> Iterator[str]:
             yield from (f"    {line}" for line in shown if not line.split()[0].endswith("__init__.py"))
     lengths = function_lengths()
     highest = lengths[int(0.95 * len(lengths))]
-    yield f"{len(files())} files, {total:,} lines; lines of a function: median {statistics.median(lengths):g}, "
-    yield f"95th percentile {highest}, longest {lengths[-1]}, of {len(lengths):,} functions"
+    median = statistics.median(lengths)
+    yield f"{len(files())} files, {total:,} lines, {len(lengths):,} functions"
+    yield f"lines of a function: median {median:g}, 95th percentile {highest}, longest {lengths[-1]}"
     yield from (f"not downward: {arrow}" for arrow in upward(found))
 
 

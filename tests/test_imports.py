@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from house import FLOORS, ROOT, files, imported, imports, module_of
+from house import FLOORS, ROOT, arrows, files, imported, imports, module_of, upward
 
 FILES = files()
 OURS = {"index", "retrieval", "cli", "benchmarks", "tests"}
@@ -104,6 +104,13 @@ def test_no_module_imports_itself_in_the_end():
     graph = {name: others - doors for name, others in imports().items() if name not in doors}
     assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert cycle(graph) == []
+
+
+def test_packages_import_only_from_floors_below():
+    assert upward({"index.reader": {"index.writing"}}) == ["index.reader -> index.writing"]
+    assert upward({"retrieval.text": {"retrieval.data"}}) == ["retrieval.text -> retrieval.data"]
+    assert upward({"index.reader": {"index.disk"}}) == []
+    assert upward(arrows(imports())) == []
 
 
 def test_every_floor_is_named_once():

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from index.dense.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
 from index.dense.vectors import StoredVectors, search_exact
 from index.disk.files import storing
-from index.documents.filters import Scalar
 from index.errors import CorruptError, InputError
 from index.ranking import Ranking
+from index.values import Scalar
 
 FLAT = "Flat"
 

@@ -108,6 +108,14 @@ def share(source: Path, target: Path, names: Sequence[str]) -> None:
                 sync_file(target / name)
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; nothing there is as well. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def is_regular(path: Path) -> bool:
     """Whether this is a file with bytes of its own: no link, no device; raises OSError if there is none."""
     return stat.S_ISREG(path.lstat().st_mode)

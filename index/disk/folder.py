@@ -14,12 +14,11 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from index.disk.files import WriterLock, storing, write_atomically
+from index.disk.files import WriterLock, remove, storing, write_atomically
 from index.disk.manifest import MANIFEST, Manifest
 from index.errors import CorruptError, InputError, StorageError
 
@@ -148,14 +147,6 @@ def sweep_staging(folder: Path) -> None:
     with suppress(OSError):
         if not (folder / STAGING / PLAN).exists():
             remove(folder / STAGING)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; nothing there is as well. Raises OSError."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _names(folder: Path) -> list[str]:

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any
 
-from index.documents.filters import Scalar
 from index.errors import CorruptError, FormatVersionError
+from index.values import Scalar
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"

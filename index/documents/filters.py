@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from index.errors import InputError
+from index.values import Scalar
 
 Operator = Literal["!=", ">=", "<=", "=", ">", "<"]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
-# A value of a document's metadata, and the form of it that is compared.
-Scalar = str | int | float | bool | None
+# The form of a metadata value that is compared.
 Attribute = str | int | float
 
 _CONDITION = re.compile(rf"\s*([^<>=!]*[^<>=!\s])\s*({'|'.join(OPERATORS)})(.*)", re.DOTALL)

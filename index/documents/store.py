@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import sync_file
-from index.documents.filters import Condition, Scalar, attributes
+from index.documents.filters import Condition, attributes
 from index.errors import CorruptError, InputError, StorageError
+from index.values import Scalar
 
 _DOCUMENTS = """
 CREATE TABLE documents (

@@ -23,10 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.files import storing, sync_file
-from index.disk.folder import remove
-from index.documents.filters import Scalar
+from index.disk.files import remove, storing, sync_file
 from index.lexical.tokens import TOKENS_VERSION, lexical_tokens
+from index.values import Scalar
 
 # How soon repetition of a term stops counting, and how much long documents are held back: the best of six
 # pairs on the dev splits of tldr, tldr-zh and medquad (nDCG@10 .547, .501, .567; 1.2 and .75 give .537, .487,

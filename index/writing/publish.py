@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index.disk.carried_model import share_model
-from index.disk.files import list_files, sha256_of, storing, sync_folder, write_atomically
-from index.disk.folder import STAGING, Pointer, next_generation, remove, sweep, sweep_staging, write_current
+from index.disk.files import list_files, remove, sha256_of, storing, sync_folder, write_atomically
+from index.disk.folder import STAGING, Pointer, next_generation, sweep, sweep_staging, write_current
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
-from index.documents.filters import Scalar
 from index.reader import Index
 from index.segment import DELETED, Rows, Segment, share_segment
+from index.values import Scalar
 
 # Name of the stage, done, total.
 Progress = Callable[[str, int, int], None]

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from index.dense.vectors import to_halves
 from index.disk.carried_model import copy_model, fingerprint
-from index.disk.files import storing, sync_folder, write_atomically
-from index.disk.folder import PLAN, STAGING, remove, sweep_staging
+from index.disk.files import remove, storing, sync_folder, write_atomically
+from index.disk.folder import PLAN, STAGING, sweep_staging
 from index.disk.manifest import FORMAT_VERSION
 from index.documents.store import Document, DocumentWriter
 from index.errors import CorruptError, InputError

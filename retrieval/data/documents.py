@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from index.disk.files import sha256_of
-from index.documents.filters import Scalar
 from index.documents.store import Document
 from index.errors import InputError
+from index.values import Scalar
 from retrieval.data.lines import STANDARD_INPUT, place, read_text
 from retrieval.data.queries import Qrels, Query, read_qrels, read_queries, read_query_lines, splits
 from retrieval.data.records import (

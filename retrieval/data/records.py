@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from index.documents.filters import Scalar
 from index.errors import InputError
+from index.values import Scalar
 from retrieval.data.lines import LONGEST_LINE_BYTES, numbered_lines, place, read_lines
 
 

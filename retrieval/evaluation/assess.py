@@ -15,12 +15,12 @@ from index.reader import Ranking
 from retrieval.data.queries import Qrels
 from retrieval.evaluation.measures import (
     DEFAULT_MEASURES,
-    Run,
     Scores,
     ann_recall,
     evaluate_run,
     latency_percentiles,
 )
+from retrieval.evaluation.runs import Run
 from retrieval.search.retriever import Mode, Retriever
 
 _DEPTH = 100

@@ -8,24 +8,45 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from index.errors import InputError
 from retrieval.data.queries import Qrels
 from retrieval.evaluation.assess import Assessment, Report, rank_all
-from retrieval.evaluation.breakdown import breakdown, by_length, by_unseen_share, losses
-from retrieval.evaluation.measures import Run, Scores, evaluate_run
-from retrieval.evaluation.report import Evaluation
-from retrieval.evaluation.runs import read_trec_run
+from retrieval.evaluation.breakdown import Group, breakdown, by_length, by_unseen_share, losses
+from retrieval.evaluation.measures import Scores, evaluate_run
+from retrieval.evaluation.runs import Run, read_trec_run
 from retrieval.evaluation.significance import Contest, compare, compare_all, holm
 from retrieval.model.folder import FILES
 from retrieval.search.retriever import Mode, Retriever
-from retrieval.text.words import Vocabulary, words
+from retrieval.text.vocabulary import Vocabulary
+from retrieval.text.words import words
 
 _LOSSES = 10
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a report tells. All scores are over the same queries and measures."""
+
+    title: str
+    split: str
+    modes: Mapping[str, Scores]
+    runs: Mapping[str, Run]  # the modes' rankings, from which the hits of single queries are shown
+    qrels: Qrels
+    queries: Mapping[str, str]  # query id to text
+    describe: Callable[[str], str]  # document id to its title, or the start of its text
+    measure: str  # the one that comparisons, groups and single queries go by
+    focus: str  # the mode whose failures are shown
+    against: str | None = None  # the mode that it is compared with query by query
+    contests: Sequence[Contest] = ()
+    groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)  # heading to breakdown
+    ann: Mapping[str, float] = field(default_factory=dict)
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)  # model, index, machine, date, ...
 
 
 @dataclass(frozen=True)

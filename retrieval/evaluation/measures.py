@@ -10,19 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from index.errors import InputError
 from retrieval.data.queries import Qrels
+from retrieval.evaluation.runs import Run, ranking
 
 if TYPE_CHECKING:  # imported where it is used, or every search would pay for it
     from ir_measures import Measure
-
-# Query id -> document id -> score, higher is better.
-Run: TypeAlias = Mapping[str, Mapping[str, float]]
 
 DEFAULT_MEASURES = ("nDCG@10", "R@1", "R@10", "R@100", "RR@10")
 
@@ -102,12 +100,6 @@ def _in_range(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
     return 1 <= value <= _DEEPEST_CUTOFF if isinstance(value, int) else 0 <= value <= 1
-
-
-def ranking(scores: Mapping[str, float]) -> list[str]:
-    """Document ids, best first, as trec_eval ranks them: by score in float32, then by id from high to low."""
-    values = np.fromiter(scores.values(), np.float32, len(scores)).tolist()
-    return [document for _, document in sorted(zip(values, scores, strict=True), reverse=True)]
 
 
 def _by_rank(query: str, scores: Mapping[str, float]) -> dict[str, float]:

@@ -7,17 +7,16 @@ nothing of models or indexes; every text in it comes from strangers and is escap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from index.disk.files import write_atomically
 from index.errors import PeepholeError
-from retrieval.data.queries import Qrels
 from retrieval.evaluation.breakdown import Group, losses, worst_queries
-from retrieval.evaluation.measures import Run, Scores, ranking
-from retrieval.evaluation.significance import Contest
+from retrieval.evaluation.compare import Evaluation
+from retrieval.evaluation.measures import Scores
+from retrieval.evaluation.runs import ranking
 from retrieval.html.charts import Bar, bar_chart, difference_chart, key_colour
 from retrieval.html.page import page, section, table
 
@@ -27,27 +26,6 @@ PER_QUERY_FILE = "queries.tsv"
 _HITS_SHOWN = 5
 _QUERIES_SHOWN = 12
 _LONGEST_TEXT = 300
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a report tells. All scores are over the same queries and measures."""
-
-    title: str
-    split: str
-    modes: Mapping[str, Scores]
-    runs: Mapping[str, Run]  # the modes' rankings, from which the hits of single queries are shown
-    qrels: Qrels
-    queries: Mapping[str, str]  # query id to text
-    describe: Callable[[str], str]  # document id to its title, or the start of its text
-    measure: str  # the one that comparisons, groups and single queries go by
-    focus: str  # the mode whose failures are shown
-    against: str | None = None  # the mode that it is compared with query by query
-    contests: Sequence[Contest] = ()
-    groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)  # heading to breakdown
-    ann: Mapping[str, float] = field(default_factory=dict)
-    latency_ms: Mapping[str, float] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)  # model, index, machine, date, ...
 
 
 def write_report(folder: Path | str, evaluation: Evaluation) -> Path:

@@ -6,14 +6,24 @@ In: a `Run` or a path. Out: the file, or the `Run`. Knows nothing of judgements.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from index.disk.files import write_atomically
 from index.errors import InputError, PeepholeError
 from retrieval.data.lines import numbered_lines, place
-from retrieval.evaluation.measures import Run, ranking
+
+# Query id -> document id -> score, higher is better.
+Run: TypeAlias = Mapping[str, Mapping[str, float]]
+
+
+def ranking(scores: Mapping[str, float]) -> list[str]:
+    """Document ids, best first, as trec_eval ranks them: by score in float32, then by id from high to low."""
+    values = np.fromiter(scores.values(), np.float32, len(scores)).tolist()
+    return [document for _, document in sorted(zip(values, scores, strict=True), reverse=True)]
 
 
 def write_trec_run(path: Path | str, run: Run, tag: str = "peephole") -> None:

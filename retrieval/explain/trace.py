@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import SavedModel, Side
-from retrieval.text.words import ragged, words
+from retrieval.text.vocabulary import ragged
+from retrieval.text.words import words
 
 Array = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from retrieval.model.config import ModelConfig
 from retrieval.model.weights import Table
-from retrieval.text.words import Lexicon, Ragged, Vocabulary, ragged
+from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 
 Array = NDArray[np.float32]
 # What a body does with new words' rows, and with the projections of all words and the texts' word ids.

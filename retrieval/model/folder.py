@@ -25,7 +25,7 @@ from index.errors import CorruptError, InputError
 from retrieval.model.config import ModelConfig, Tie, read_config, to_json
 from retrieval.model.encoder import Encoder
 from retrieval.model.weights import Table, quantise, read_weights, write_weights
-from retrieval.text.words import Vocabulary
+from retrieval.text.vocabulary import Vocabulary
 
 Side = Literal["query", "document"]
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retrieval.model.config import Kind, ModelConfig
-from retrieval.text.words import Ragged
+from retrieval.text.vocabulary import Ragged
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import SavedModel, Side, read_model, table_owner, write_model
-from retrieval.text.words import Lexicon, Ragged, Vocabulary, ragged
+from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.towers.bodies import Tower, text_batch
 
 _BATCH = 512

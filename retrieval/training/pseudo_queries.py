@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from index.documents.store import Document
-from retrieval.text.words import Lexicon
+from retrieval.text.vocabulary import Lexicon
 
 # Sentences, clauses of a list and lines; Chinese ends a sentence without a space.
 _END = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])\s*|\n+")

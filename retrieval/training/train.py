@@ -20,7 +20,8 @@ import torch
 from index.disk.files import WriterLock, storing
 from retrieval.evaluation.measures import DEFAULT_MEASURES
 from retrieval.model.config import ModelConfig
-from retrieval.text.words import Vocabulary, document_text, learn_vocabulary
+from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
+from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set
 from retrieval.training.dataset import Source, read_source

@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.documents.filters import Condition, Scalar, parse_condition
+from index.documents.filters import Condition, parse_condition
 from index.documents.store import Document, DocumentReader, DocumentWriter
 from index.errors import CorruptError, InputError
+from index.values import Scalar
 
 METADATA: list[Mapping[str, Scalar]] = [
     {"lang": "en", "year": 2019, "free": True},

@@ -17,8 +17,8 @@ from retrieval.evaluation.measures import (
     evaluation_json,
     latency_percentiles,
     parse_measure,
-    ranking,
 )
+from retrieval.evaluation.runs import ranking
 
 Judged = dict[str, dict[str, int]]
 Ranked = dict[str, dict[str, float]]

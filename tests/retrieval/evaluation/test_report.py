@@ -8,8 +8,9 @@ import pytest
 
 from index.errors import PeepholeError
 from retrieval.evaluation.breakdown import breakdown, by_length
+from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.measures import evaluate_run
-from retrieval.evaluation.report import Evaluation, per_query_table, render, write_report
+from retrieval.evaluation.report import per_query_table, render, write_report
 from retrieval.evaluation.significance import compare_all
 from retrieval.html.charts import Bar, bar_chart, difference_chart
 

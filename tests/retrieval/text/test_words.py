@@ -11,16 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.errors import CorruptError
-from retrieval.text.words import (
-    Lexicon,
-    Vocabulary,
-    document_text,
-    learn_vocabulary,
-    normalise,
-    ragged,
-    trigrams,
-    words,
-)
+from retrieval.text.vocabulary import Lexicon, Vocabulary, learn_vocabulary, ragged
+from retrieval.text.words import document_text, normalise, trigrams, words
 
 # Every code point, halves of surrogate pairs included: a shell hands over bytes that are not UTF-8 as such.
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from retrieval.model.config import ModelConfig
-from retrieval.text.words import Vocabulary, ragged
+from retrieval.text.vocabulary import Vocabulary, ragged
 from retrieval.towers.bodies import Tower, mean_of, text_batch
 from retrieval.towers.two_tower import TwoTower
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from index.documents.store import Document
 from index.errors import InputError
-from retrieval.text.words import Lexicon, Vocabulary, ragged
+from retrieval.text.vocabulary import Lexicon, Vocabulary, ragged
 from retrieval.training.batches import TrainingSet, batch, cut, draw, feature_weights, plan, training_set
 
 VOCABULARY = Vocabulary(("#ca", "cat"), 5)

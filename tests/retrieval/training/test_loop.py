@@ -15,7 +15,7 @@ import torch
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from retrieval.model.config import ModelConfig
-from retrieval.text.words import learn_vocabulary
+from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.training.batches import training_set
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.loop import Recipe, Run, Taught

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from index.documents.store import Document
-from retrieval.text.words import Lexicon, Vocabulary, document_text
+from retrieval.text.vocabulary import Lexicon, Vocabulary
+from retrieval.text.words import document_text
 from retrieval.training.pseudo_queries import MOST, document_spans
 
 

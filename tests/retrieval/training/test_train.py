@@ -20,7 +20,7 @@ from index.errors import BusyError, InputError, StorageError
 from index.ranking import Ranking
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
-from retrieval.text.words import Vocabulary, learn_vocabulary
+from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import read_source
 from retrieval.training.dev import best_share, dev_measures

@@ -1,7 +1,7 @@
 import pytest
 
 from index.errors import InputError
-from index.units import parse_bytes, parse_milliseconds
+from retrieval.commands.units import parse_bytes, parse_milliseconds
 
 
 @pytest.mark.parametrize(
