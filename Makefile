@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench house clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -38,7 +38,11 @@ format: $(INSTALLED)
 
 # Minutes: fails if speed or quality fell against benchmarks/results/guard.json.
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/guard.py
+	$(BIN)/python -m benchmarks.guard
+
+# The packages, the arrows between them, and how long functions are.
+house: $(INSTALLED)
+	$(BIN)/python tests/house.py
 
 clean:
 	rm -rf .venv demo build *.egg-info

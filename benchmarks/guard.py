@@ -1,6 +1,6 @@
 """Has anything become slower or worse? A subset of minutes, as ratios to a baseline of the same run.
 
-    python benchmarks/guard.py [--write]
+    python -m benchmarks.guard [--write]
 
 Data: docstrings of the standard library and torch, generated here. Speeds are divided by the machine's rate
 of matrix products, measured between the others, so that results of one machine can be held against another's.
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import RESULTS, write_result
 from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.provenance import provenance
@@ -32,7 +33,7 @@ from retrieval.model.folder import read_model
 from retrieval.search.retriever import Retriever
 from retrieval.text.words import document_text
 
-COMMITTED = Path(__file__).parent / "results" / "guard.json"
+COMMITTED = RESULTS / "guard.json"
 # The standard library's packages, and the one dependency whose version is pinned.
 PACKAGES = ("asyncio", "collections", "concurrent", "ctypes", "email", "html", "http", "importlib", "json",
             "logging", "multiprocessing", "sqlite3", "tkinter", "unittest", "urllib", "wsgiref", "xml",
@@ -137,13 +138,13 @@ def main() -> None:
     os.environ.setdefault("PYTHONHASHSEED", "0")
     with tempfile.TemporaryDirectory() as folder:
         now: dict[str, Any] = {
-            **provenance("python benchmarks/guard.py --write"),
+            **provenance("python -m benchmarks.guard --write"),
             "python": ".".join(platform.python_version_tuple()[:2]),
             **measured(Path(folder)),
         }
     print(json.dumps(now, indent=1))
     if options.write:
-        COMMITTED.write_text(json.dumps(now, indent=1) + "\n")
+        write_result(COMMITTED, now)
         return
     if not COMMITTED.is_file():
         raise SystemExit(f"{COMMITTED.name} is not there; write it with --write")

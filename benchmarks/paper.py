@@ -1,6 +1,6 @@
 """Palangi 2014's table beside ours: the same rows, their order and their relative gains.
 
-    python benchmarks/paper.py DATA... [--rows DSSM CNN-DSSM LSTM-DSSM] [--seed 0] [--threads 1]
+    python -m benchmarks.paper DATA... [--rows DSSM CNN-DSSM LSTM-DSSM] [--seed 0] [--threads 1]
 
 DATA are BEIR folders. Each row is trained by `peephole train --tower ... --paper`: the shapes of the papers
 with our recipe. Prints both tables and writes benchmarks/results/paper-SET.json.
@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import RESULTS, write_result
 from retrieval.data.documents import read_qrels, read_queries
 from retrieval.evaluation.assess import rank_all
 from retrieval.evaluation.measures import Scores, evaluate_run
@@ -32,7 +33,6 @@ from retrieval.evaluation.provenance import provenance
 from retrieval.evaluation.significance import compare, holm
 from retrieval.search.retriever import Mode, Retriever
 
-RESULTS = Path(__file__).parent / "results"
 MEASURES = ("nDCG@1", "nDCG@3", "nDCG@10")
 
 # NDCG@1, @3, @10 of table 1 (arXiv 1412.6629), in percent.
@@ -119,7 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     for data in options.data:
-        command = f"python benchmarks/paper.py {data.name} --seed {options.seed} --threads {options.threads}"
+        command = f"python -m benchmarks.paper {data.name} --seed {options.seed} --threads {options.threads}"
         origin = provenance(command)
         facts, scores = trained_rows(data, options.rows, options.seed)
         ours = {name: [100 * one.mean(measure) for measure in MEASURES] for name, one in scores.items()}
@@ -133,8 +133,7 @@ def main() -> None:
             "training": facts,
             "tests": tests(scores),
         }
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"paper-{data.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        write_result(RESULTS / f"paper-{data.name}.json", result)
 
 
 if __name__ == "__main__":

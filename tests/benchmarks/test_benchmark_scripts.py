@@ -2,20 +2,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(FOLDER))
-
-import guard  # noqa: E402
-import paper  # noqa: E402
-import peer_systems  # noqa: E402
-import peers  # noqa: E402
-
-from retrieval.evaluation.measures import Scores  # noqa: E402
+import benchmarks.peers.__main__ as peers
+from benchmarks import guard, paper
+from benchmarks.peers import systems as peer_systems
+from retrieval.evaluation.measures import Scores
 
 BEFORE = {
     "speed_ratios": {"encode": 3.0, "train": 1.0},

@@ -1,6 +1,6 @@
 """Is it better than what they use today? Every system end to end on one data set, in one run.
 
-    python benchmarks/peers.py DATA [--model MODEL] [--python INTERPRETER] [--tuned-run FILE | --fine-tune]
+    python -m benchmarks.peers DATA [--model MODEL] [--python INTERPRETER] [--tuned-run FILE | --fine-tune]
                                     [--vectors FILE.npy] [--threads 1] [--only SYSTEM...]
 
 DATA is a BEIR folder. MODEL: trained by `peephole train DATA -o MODEL`; without, it is trained here.
@@ -32,14 +32,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common import RESULTS, ROOT, write_result
 from retrieval.data.documents import read_documents, read_qrels, read_queries
 from retrieval.evaluation.measures import Scores, evaluate_run, latency_percentiles
 from retrieval.evaluation.provenance import provenance
 from retrieval.evaluation.runs import read_trec_run
 from retrieval.evaluation.significance import compare, holm
 
-RESULTS = Path(__file__).parent / "results"
-CHILD = Path(__file__).with_name("peer_systems.py")
+CHILD = Path(__file__).with_name("systems.py")
 PEERS = ("bm25", "minilm", "bm25+minilm", "minilm-tuned", "model2vec")
 OURS = ("peephole dense", "peephole hybrid")
 COLD_STARTS = 5
@@ -63,8 +63,8 @@ def peer(name: str, work: Path, python: str, environment: Mapping[str, str]) -> 
 
 def ours(mode: str, model: Path, index: Path, data: Path, work: Path) -> dict[str, Any]:
     """Peephole in one mode, measured in a process of its own like the others: see `child`."""
-    environment = {**os.environ}
-    script = [sys.executable, str(Path(__file__)), str(data), "--child", mode, str(index), str(work)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = [sys.executable, "-m", "benchmarks.peers", str(data), "--child", mode, str(index), str(work)]
     subprocess.run(script, env=environment, check=True)
     found: dict[str, Any] = json.loads((work / "ours.json").read_text())
     command = [str(Path(sys.executable).with_name("peephole")), "search", str(index), "list files by size"]
@@ -267,7 +267,7 @@ def main() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(options.threads)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
-    facts = provenance(f"python benchmarks/peers.py {options.data.name} --threads {options.threads}")
+    facts = provenance(f"python -m benchmarks.peers {options.data.name} --threads {options.threads}")
     with tempfile.TemporaryDirectory() as folder:
         found, scores = measure(options, Path(folder))
         shutil.rmtree(Path(folder) / "index", ignore_errors=True)
@@ -283,8 +283,7 @@ def main() -> None:
         "systems": found,
         "significance": contests,
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"peers-{options.data.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_result(RESULTS / f"peers-{options.data.name}.json", result)
 
 
 if __name__ == "__main__":

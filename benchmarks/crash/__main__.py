@@ -1,6 +1,6 @@
 """Can an index lose a document? Kills, full disks, damaged files, several writers; all must come to nothing.
 
-    python benchmarks/crash.py [--kills 200] [--steps 1] [--full-disks 50] [--corruptions 1000]
+    python -m benchmarks.crash [--kills 200] [--steps 1] [--full-disks 50] [--corruptions 1000]
                                [--seconds 120] [--seed 0]
 
 Makes its own corpus and model. Kills build, build --resume, add, delete and compact at random moments, and
@@ -23,17 +23,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
-
-import crash_damage
-import crash_kills
-import crash_steps
-import crash_world
-import crash_writers
-
+from benchmarks.common import RESULTS, write_result
+from benchmarks.crash import damage, kills, steps, world, writers
 from retrieval.evaluation.provenance import provenance
 
-RESULTS = Path(__file__).parent / "results" / "crash.json"
 # Two shards of a build, so that one can resume after the first.
 DOCUMENTS = 4200
 # An index whose every byte is read a thousand times.
@@ -45,53 +38,51 @@ Part = tuple[list[dict[str, object]], list[str]]
 
 
 def killed(work: Path, model: Path, options: argparse.Namespace) -> Part:
-    life = crash_kills.begin(work / "index", model, work, options.documents, random.Random(options.seed))
-    rows = crash_kills.kills(life, options.kills, note)
+    life = kills.begin(work / "index", model, work, options.documents, random.Random(options.seed))
+    rows = kills.kills(life, options.kills, note)
     return rows, life.failures
 
 
 def stepped(work: Path, model: Path, options: argparse.Namespace) -> Part:
-    return crash_steps.steps(model, options.steps)
+    return steps.steps(model, options.steps)
 
 
 def starved(work: Path, model: Path, options: argparse.Namespace) -> Part:
-    with crash_kills.small_disk(work / "disk") as mounted:
+    with kills.small_disk(work / "disk") as mounted:
         note("a mounted disk" if mounted else "mounting is not allowed: a limit on file size instead")
         generator = random.Random(options.seed)
-        life = crash_kills.begin(work / "disk" / "index", model, work, options.documents, generator)
-        rows = crash_kills.full_disks(life, options.full_disks, note)
+        life = kills.begin(work / "disk" / "index", model, work, options.documents, generator)
+        rows = kills.full_disks(life, options.full_disks, note)
     return [{**row, "by": "full disk" if mounted else "file size limit"} for row in rows], life.failures
 
 
 def damaged(work: Path, model: Path, options: argparse.Namespace) -> Part:
     index, state = lived_in(work, model, options.seed)
     copy = work / "damaged"
-    return crash_damage.damages(index, copy, state, options.corruptions, options.seed, note)
+    return damage.damages(index, copy, state, options.corruptions, options.seed, note)
 
 
-def lived_in(work: Path, model: Path, seed: int) -> tuple[Path, crash_world.State]:
+def lived_in(work: Path, model: Path, seed: int) -> tuple[Path, world.State]:
     """An index of several segments, with documents replaced and deleted; and what it holds."""
     index, generator = work / "index", random.Random(seed)
-    change = crash_world.build(index, model, work, {f"d{n}": 0 for n in range(FEW)}, 1)
-    crash_world.run([change.verb, *change.arguments], check=True)
+    change = world.build(index, model, work, {f"d{n}": 0 for n in range(FEW)}, 1)
+    world.run([change.verb, *change.arguments], check=True)
     for verb in ("add", "delete"):
         if verb == "add":
-            change = crash_world.add(index, work, change.after, 2, generator)
+            change = world.add(index, work, change.after, 2, generator)
         else:
-            change = crash_world.delete(index, change.after, generator)
-        crash_world.run([change.verb, *change.arguments], check=True)
+            change = world.delete(index, change.after, generator)
+        world.run([change.verb, *change.arguments], check=True)
     return index, change.after
 
 
 def written(work: Path, model: Path, options: argparse.Namespace) -> Part:
     index = work / "index"
     base = dict.fromkeys((f"d{n}" for n in range(FEW)), 1)
-    change = crash_world.build(index, model, work, base, 1)
-    crash_world.run([change.verb, *change.arguments], check=True)
-    told = crash_writers.told_to_wait(index, work)
-    found = crash_writers.write_and_read(
-        index, work, base, WRITERS, READERS, options.seconds, options.seed, note
-    )
+    change = world.build(index, model, work, base, 1)
+    world.run([change.verb, *change.arguments], check=True)
+    told = writers.told_to_wait(index, work)
+    found = writers.write_and_read(index, work, base, WRITERS, READERS, options.seconds, options.seed, note)
     return found.rows, told + found.failures
 
 
@@ -132,7 +123,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             continue
         with tempfile.TemporaryDirectory(prefix="crash-") as folder:
             start = time.perf_counter()
-            rows, failures = part(Path(folder), crash_world.make_model(Path(folder) / "made"), options)
+            rows, failures = part(Path(folder), world.make_model(Path(folder) / "made"), options)
         found[name] = {
             "amount": amount,
             "seed": options.seed,
@@ -157,13 +148,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--documents", type=int, default=DOCUMENTS, help="In the index that is cut short.")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "crash.json")
     options = parser.parse_args()
     found = measured(options)
     before = json.loads(options.output.read_text())["parts"] if options.output.is_file() else {}
     command = " ".join(["python", "benchmarks/crash.py", *sys.argv[1:]])
     result = {**provenance(command), "parts": {**before, **found}}
-    options.output.write_text(json.dumps(result, indent=1) + "\n")
+    write_result(options.output, result)
     raise SystemExit(1 if any(part["failures"] for part in found.values()) else 0)
 
 

@@ -1,6 +1,6 @@
 """What an index costs as it grows, from ten thousand documents to all there are: time, memory, recall, speed.
 
-    python benchmarks/scale.py --corpus CORPUS.jsonl.gz (--model MODEL | --data DATA) [--work FOLDER]
+    python -m benchmarks.scale --corpus CORPUS.jsonl.gz (--model MODEL | --data DATA) [--work FOLDER]
                                [--sizes 10000 60000 0] [--targets .9 .95 .99] [--queries FILE]
                                [--part build search shell change] [--threads N]
 
@@ -34,14 +34,10 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
-
+from benchmarks.common import RESULTS, ROOT, write_result
 from retrieval.evaluation.provenance import provenance
 
-ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results" / "scale.json"
 COMMAND = (sys.executable, str(ROOT / "cli.py"))
-SEARCH = Path(__file__).with_name("scale_search.py")
 PARTS = ("build", "search", "shell", "change")
 CHANGED = 100
 SHELL_RUNS = 15
@@ -183,7 +179,15 @@ def build(place: Place, model: Path, threads: int) -> dict[str, Any]:
 
 def search(place: Place, queries: Path, threads: int, exact: int, timed: int) -> dict[str, Any]:
     """What a process of its own measures."""
-    command = [sys.executable, str(SEARCH), str(place.index), str(queries), "--rare", str(place.rare)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.scale.search",
+        str(place.index),
+        str(queries),
+        "--rare",
+        str(place.rare),
+    ]
     found: dict[str, Any] = json.loads(
         watched([*command, "--exact", str(exact), "--timed", str(timed)], threads).said
     )
@@ -329,7 +333,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--exact", type=int, default=300, help="Queries that recall is measured on.")
     parser.add_argument("--timed", type=int, default=1000, help="Queries that are timed.")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "scale.json")
     options = parser.parse_args()
     written = json.loads(options.output.read_text()) if options.output.is_file() else {}
     indexes: dict[str, dict[str, Any]] = written.get("indexes", {})
@@ -337,14 +341,14 @@ def main() -> None:
     given = " ".join(Path(word).name for word in sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         for name, part, figures in measured(options, options.work or Path(folder)):
-            source = provenance(f"python benchmarks/scale.py {given}")
+            source = provenance(f"python -m benchmarks.scale {given}")
             indexes.setdefault(name, {})[part] = {
                 **figures,
                 "commit": source["commit"],
                 "date": source["date"],
             }
             result = {**source, "indexes": indexes}
-            options.output.write_text(json.dumps(result, indent=1) + "\n")
+            write_result(options.output, result)
     print(table(indexes))
 
 

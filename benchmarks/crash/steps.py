@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from crash_world import (
+from benchmarks.crash.world import (
     ENVIRONMENT,
     Change,
     State,
@@ -36,7 +36,6 @@ from crash_world import (
     strays,
     verify_problems,
 )
-
 from index.disk.verify import verify
 
 VERBS = ("build", "resume", "add", "delete", "compact")
@@ -54,7 +53,7 @@ def steps(
     """Kill the verbs at every `stride`th step: a row for each verb, and what went wrong."""
     memory = "/dev/shm"  # SQLite syncs by itself; where the disk is memory, that costs nothing
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as work:
-        command = [sys.executable, __file__, work, str(model), str(stride), *verbs]
+        command = [sys.executable, "-m", "benchmarks.crash.steps", work, str(model), str(stride), *verbs]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, check=True)
     found = json.loads(done.stdout)
     return found["rows"], found["failures"]

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from crash_world import (
+from benchmarks.crash.world import (
     ENVIRONMENT,
     State,
     identity,
@@ -33,7 +33,6 @@ from crash_world import (
     verify_problems,
     write_corpus,
 )
-
 from index.disk.files import WriterLock
 from index.disk.verify import verify
 from index.errors import PeepholeError
@@ -75,7 +74,7 @@ def write_and_read(
     for role, number in roles:
         arguments = [role, str(index), str(work), str(number), str(seconds), str(seed), str(writers)]
         processes[role, number] = subprocess.Popen(
-            [sys.executable, __file__, *arguments],
+            [sys.executable, "-m", "benchmarks.crash.writers", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crash_world import (
+from benchmarks.crash.world import (
     COMMAND,
     ENVIRONMENT,
     Change,
@@ -35,7 +35,6 @@ from crash_world import (
     strays,
     verify_problems,
 )
-
 from index.disk.files import WriterLock
 from index.disk.verify import verify
 

@@ -1,6 +1,6 @@
 """What one process sees of an index: recall, latency, rate, memory. Run by scale.py in a process of its own.
 
-    python benchmarks/scale_search.py INDEX QUERIES [--rare FILE] [--exact N] [--timed N]
+    python -m benchmarks.scale.search INDEX QUERIES [--rare FILE] [--exact N] [--timed N]
 
 QUERIES: a query a line. Prints a JSON object.
 """
@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
 
 import numpy as np
 

@@ -18,8 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crash_world import ENVIRONMENT, contents, mark
-
+from benchmarks.crash.world import ENVIRONMENT, contents, mark
 from index.disk.files import WriterLock, list_files
 from index.disk.verify import verify
 from index.errors import PeepholeError
@@ -62,7 +61,7 @@ def _child(
     copy: Path, state: Mapping[str, int], first: int, count: int, seed: int
 ) -> Iterator[dict[str, Any]]:
     """The lines of a child, and a last one with how it ended."""
-    command = [sys.executable, __file__, str(copy), str(first), str(count), str(seed)]
+    command = [sys.executable, "-m", "benchmarks.crash.damage", str(copy), str(first), str(count), str(seed)]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

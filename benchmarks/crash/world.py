@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import ROOT
 from index.disk.files import WriterLock, list_files
 from index.disk.folder import CURRENT, STAGING, read_current, read_manifest
 from index.disk.manifest import MANIFEST
@@ -24,7 +25,6 @@ from index.disk.verify import verify
 from index.errors import PeepholeError
 from retrieval.search.retriever import Retriever
 
-ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, str(ROOT / "cli.py"))
 # One thread each: the indexes are small, and the machine has other work.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

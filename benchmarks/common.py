@@ -1,0 +1,17 @@
+"""What the benchmarks share: where the repository is, and how a result file is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result as indented JSON, making the folder if there is none."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Can an index lose a document?"""

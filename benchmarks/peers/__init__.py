@@ -1,0 +1,1 @@
+"""Peephole beside what a user would write with the usual libraries."""
