@@ -4,11 +4,15 @@ PeepholeError               any failure a user can act on; str() is one line: wh
 ├── InputError              a file or value from the user is wrong (carries path and line when known)
 ├── FormatVersionError      a model or index written by another version of the format
 ├── CorruptError            a stored file does not match its manifest
-└── BusyError               another process is writing to the same folder
+├── BusyError               another process is writing to the same folder
+├── StorageError            the operating system refused to read or write
+└── MissingExtraError       a library that an extra of the package brings is not installed
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -40,3 +44,23 @@ class BusyError(PeepholeError):
 
 class StorageError(PeepholeError):
     """The operating system refused to read or write: full disk, no permission, failing hardware."""
+
+
+class MissingExtraError(PeepholeError):
+    """A library is not installed that an extra of the package brings."""
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Turn a library that is missing inside the block into the command that installs it.
+
+    extra: as pyproject.toml names it. Raises MissingExtraError.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("retrieval", "index"):
+            raise
+        raise MissingExtraError(
+            f"needs {error.name}, which is not installed; run: pip install 'peephole[{extra}]'"
+        ) from error

@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
         return TwoTower
     if name in ("Hit", "Retriever"):
-        from retrieval.search.retriever import retriever as search
+        from retrieval.search import retriever
 
-        return getattr(search, name)
+        return getattr(retriever, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

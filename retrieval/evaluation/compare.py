@@ -1,6 +1,6 @@
 """What an assessment says: which differences are real, which queries are hard, where we lose.
 
-In: an `Assessment` of an open Retriever, and perhaps a rival: another index, or a TREC run of any system.
+In: an `Assessment` of an open Retriever, and perhaps a baseline: another index, or a TREC run of any system.
 Out: an `Evaluation`, ready for a report, or as plain JSON. Knows nothing of printing.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from index.errors import InputError
 from retrieval.data.queries import Qrels
 from retrieval.evaluation.assess import Assessment, Report, rank_all
-from retrieval.evaluation.breakdown import Group, breakdown, by_length, by_unseen_share, losses
+from retrieval.evaluation.breakdown import Group, breakdown, by_length, by_unseen_share
 from retrieval.evaluation.measures import Scores, evaluate_run
 from retrieval.evaluation.runs import Run, read_trec_run
 from retrieval.evaluation.significance import Contest, compare, compare_all, holm
@@ -25,16 +25,19 @@ from retrieval.search.retriever import Mode, Retriever
 from retrieval.text.vocabulary import Vocabulary
 from retrieval.text.words import words
 
-_LOSSES = 10
-
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a report tells. All scores are over the same queries and measures."""
+    """An index on a data set, and what it was compared with. All scores are over the same queries and measures.
+
+    `describe` reads the index, so it works while the retriever is open.
+    """
 
     title: str
     split: str
-    modes: Mapping[str, Scores]
+    modes: Mapping[str, Scores]  # ours, then those of the baseline
+    ours: Sequence[str]  # the names among `modes` that are the index's own
+    documents: int  # that a search can find
     runs: Mapping[str, Run]  # the modes' rankings, from which the hits of single queries are shown
     qrels: Qrels
     queries: Mapping[str, str]  # query id to text
@@ -48,9 +51,13 @@ class Evaluation:
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)  # model, index, machine, date, ...
 
+    def our_runs(self) -> dict[str, Run]:
+        """The index's own runs, by mode."""
+        return {mode: self.runs[mode] for mode in self.ours}
+
 
 @dataclass(frozen=True)
-class Rival:
+class Baseline:
     """Other rankings of the same queries. pairs: which of our modes meets which of its runs."""
 
     name: str
@@ -59,14 +66,14 @@ class Rival:
     pairs: Sequence[tuple[str, str]]
 
 
-def read_rival(
+def read_baseline(
     place: Path,
     queries: Mapping[str, str],
     qrels: Qrels,
     modes: Sequence[Mode],
     measures: Sequence[str],
     report: Report = lambda stage, done, total: None,
-) -> Rival:
+) -> Baseline:
     """Another index folder, searched in the same modes, or a TREC run file, met by every mode.
 
     Raises InputError for a run that holds none of the judged queries, and what opening either raises.
@@ -86,10 +93,10 @@ def read_rival(
         name = place.stem if place.stem not in modes else place.name
         found, pairs = {name: run}, [(mode, name) for mode in modes]
     scores = {name: evaluate_run(qrels, run, measures) for name, run in found.items()}
-    return Rival(str(place), scores, found, pairs)
+    return Baseline(str(place), scores, found, pairs)
 
 
-def judge(
+def compare_runs(
     retriever: Retriever,
     assessment: Assessment,
     queries: Mapping[str, str],
@@ -97,18 +104,18 @@ def judge(
     *,
     title: str,
     split: str,
-    rival: Rival | None = None,
+    baseline: Baseline | None = None,
 ) -> Evaluation:
-    """Compare by the first measure: our modes with the rival's runs, or with each other where there is none.
+    """Compare by the first measure: our modes with the baseline's runs, or with each other where there is none.
 
     P values are corrected for all comparisons made. The mode in focus is the last one.
     """
     measure = next(iter(next(iter(assessment.scores.values())).values))
-    modes = {**assessment.scores, **(rival.scores if rival else {})}
+    modes = {**assessment.scores, **(baseline.scores if baseline else {})}
     focus = list(assessment.scores)[-1]
-    if rival:
-        against: str | None = dict(rival.pairs)[focus]
-        contests = _contests(modes, rival.pairs, measure)
+    if baseline:
+        against: str | None = dict(baseline.pairs)[focus]
+        contests = _contests(modes, baseline.pairs, measure)
     else:
         against = next((mode for mode in assessment.scores if mode == "lexical" != focus), None)
         contests = compare_all(assessment.scores, measure)
@@ -122,7 +129,9 @@ def judge(
         title=title,
         split=split,
         modes=modes,
-        runs={**assessment.runs, **(rival.runs if rival else {})},
+        ours=tuple(assessment.scores),
+        documents=retriever.index.count,
+        runs={**assessment.runs, **(baseline.runs if baseline else {})},
         qrels=qrels,
         queries=queries,
         describe=lambda name: _describe(retriever, name),
@@ -133,7 +142,7 @@ def judge(
         groups={heading: breakdown(modes, measure, members) for heading, members in groups.items()},
         ann=assessment.ann,
         latency_ms=assessment.latency_ms,
-        facts=_facts(retriever, rival),
+        facts=_facts(retriever, baseline),
     )
 
 
@@ -151,26 +160,11 @@ def _describe(retriever: Retriever, name: str) -> str:
     return document.title if document.title not in ("", name) else document.text
 
 
-def _facts(retriever: Retriever, rival: Rival | None) -> dict[str, str]:
+def _facts(retriever: Retriever, baseline: Baseline | None) -> dict[str, str]:
     facts = {
         "Documents": f"{retriever.index.count:,}",
         "Generation": retriever.index.generation,
         "Machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "Date": datetime.now(UTC).date().isoformat(),
     }
-    return facts | ({"Against": rival.name} if rival else {})
-
-
-def verdict_json(evaluation: Evaluation) -> dict[str, object]:
-    """What `evaluate --json` adds when asked to compare: significance, breakdowns, largest losses."""
-    lost = []
-    if evaluation.against is not None:
-        ours, theirs = evaluation.modes[evaluation.focus], evaluation.modes[evaluation.against]
-        lost = losses(ours, theirs, evaluation.measure, _LOSSES)
-    return {
-        "significance": [contest.as_json() for contest in evaluation.contests],
-        "breakdown": {
-            heading: [group._asdict() for group in groups] for heading, groups in evaluation.groups.items()
-        },
-        "losses": [{**loss._asdict(), "text": evaluation.queries[loss.query_id]} for loss in lost],
-    }
+    return facts | ({"Against": baseline.name} if baseline else {})

@@ -145,25 +145,3 @@ def latency_percentiles(seconds: Iterable[float]) -> dict[str, float]:
     if not len(taken):
         raise InputError("no query was timed; give at least one")
     return {f"p{percent}": float(np.percentile(taken, percent) * 1000) for percent in (50, 95, 99)}
-
-
-def evaluation_json(
-    split: str,
-    modes: Mapping[str, Scores],
-    *,
-    ann: Mapping[str, float] | None = None,
-    latency_ms: Mapping[str, float] | None = None,
-) -> dict[str, object]:
-    """What `evaluate --json` prints: split, number of queries, mean measures of each mode, ANN recall,
-    latency.
-
-    ann: {"recall@10": ..., "recall@100": ...}, and latency_ms as `latency_percentiles` gives it; {} if not
-        measured.
-    """
-    return {
-        "split": split,
-        "queries": max((len(scores.query_ids) for scores in modes.values()), default=0),
-        "modes": {mode: scores.means() for mode, scores in modes.items()},
-        "ann": dict(ann or {}),
-        "latency_ms": dict(latency_ms or {}),
-    }

@@ -36,14 +36,18 @@ def write_report(folder: Path | str, evaluation: Evaluation) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        table_of_queries = per_query_table(evaluation.modes, evaluation.queries)
-        write_atomically(folder / PER_QUERY_FILE, table_of_queries.encode())
+        write_per_query(folder / PER_QUERY_FILE, evaluation)
         write_atomically(folder / REPORT_FILE, render(evaluation).encode())
     except OSError as error:
         raise PeepholeError(
             f"{folder}: cannot be written ({error.strerror}); choose another folder"
         ) from error
     return folder / REPORT_FILE
+
+
+def write_per_query(path: Path, evaluation: Evaluation) -> None:
+    """Write `per_query_table` of an evaluation. Raises StorageError."""
+    write_atomically(path, per_query_table(evaluation.modes, evaluation.queries).encode())
 
 
 def per_query_table(modes: Mapping[str, Scores], queries: Mapping[str, str]) -> str:

@@ -42,6 +42,15 @@ def write_trec_run(path: Path | str, run: Run, tag: str = "peephole") -> None:
         raise PeepholeError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
+def write_mode_runs(path: Path, runs: Mapping[str, Run]) -> None:
+    """Write the run of each mode with the mode as tag; of several, each into a file with the mode in its name.
+
+    Raises what `write_trec_run` raises.
+    """
+    for mode, run in runs.items():
+        write_trec_run(path if len(runs) == 1 else path.with_suffix(f".{mode}{path.suffix}"), run, mode)
+
+
 def _lines(query: str, run: Run, tag: str) -> list[str]:
     _check(query, "query id")
     lines = []

@@ -17,7 +17,7 @@ from index.errors import FormatVersionError, InputError
 
 FORMAT_VERSION = 1
 
-Kind = Literal["lstm", "cnn", "dnn", "bag"]
+TowerKind = Literal["lstm", "cnn", "dnn", "bag"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Forget = Literal["learned", "one"]
 Tie = Literal["none", "table", "all"]
@@ -40,7 +40,7 @@ class ModelConfig:
     dense_share: weight of the dense ranking in hybrid search, 0 to 1, chosen on dev.
     """
 
-    tower: Kind = "lstm"
+    tower: TowerKind = "lstm"
     word_dim: int = 256
     hidden: int = 64
     dimension: int = 256
@@ -81,7 +81,7 @@ class ModelConfig:
             )
 
 
-def preset(tower: Kind, paper: bool = False) -> ModelConfig:
+def preset(tower: TowerKind, paper: bool = False) -> ModelConfig:
     """The measured best shape of a tower, or the one its paper describes.
 
     paper: separate towers, trigrams only feeding the body directly, the LSTM's embedding its last output, 300

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retrieval.model.config import Kind, ModelConfig
+from retrieval.model.config import ModelConfig, TowerKind
 from retrieval.text.vocabulary import Ragged
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 
@@ -248,7 +248,7 @@ class LstmBody(Body):
         return F.embedding_bag(where, y, offsets, mode=self.pooling)
 
 
-_BODIES: dict[Kind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {
+_BODIES: dict[TowerKind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {
     "bag": BagBody,
     "dnn": DnnBody,
     "cnn": CnnBody,

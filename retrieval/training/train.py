@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from index.disk.files import WriterLock, storing
+from index.values import Progress, no_progress
 from retrieval.evaluation.measures import DEFAULT_MEASURES
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
@@ -26,8 +27,8 @@ from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set
 from retrieval.training.dataset import Source, read_source
 from retrieval.training.dev import best_share, dev_measures
-from retrieval.training.distillation import Advance, Lesson, read_lesson
-from retrieval.training.loop import Recipe, Report, Run, Taught
+from retrieval.training.distillation import Lesson, read_lesson
+from retrieval.training.loop import Recipe, Run, Step, Taught
 from retrieval.training.machine import train_fast
 from retrieval.training.report import Course, write_training_report
 
@@ -65,13 +66,14 @@ def train(
     teacher: str | None = None,
     resume: bool = False,
     small: bool = True,
-    report: Report | None = None,
-    advance: Advance = lambda stage, done, total: None,
+    on_step: Callable[[Step], None] | None = None,
+    progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train on a BEIR folder and write the model folder `output`; a run that was cut short is taken up with
-    resume=True. teacher: a file of vectors or a sentence-transformers model, see `retrieval.training.distillation`; advance
-    is told how many texts it has encoded. small: feature tables in int8, see `retrieval.model.folder`.
+    resume=True. teacher: a file of vectors or a sentence-transformers model, see `retrieval.training.distillation`;
+    on_step: called after each training step; by default steps are shown by `progress`.
+    small: feature tables in int8, see `retrieval.model.folder`.
 
     Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, BusyError,
     KeyboardInterrupt.
@@ -83,7 +85,7 @@ def train(
         for abandoned in output.glob(".*.tmp"):  # by a run that was killed while it wrote
             abandoned.unlink()
         vocabulary, data = prepare(source, config)
-        lesson = _lesson(teacher, source, output, advance, stop) if teacher else None
+        lesson = _lesson(teacher, source, output, progress, stop) if teacher else None
         torch.manual_seed(recipe.seed)
         model = initial_model(config, vocabulary, data)
         checkpoint = output / CHECKPOINT
@@ -91,7 +93,7 @@ def train(
         run = Run(model, data, recipe, checkpoint, fingerprint, _taught(lesson, data) if lesson else None)
         if resume and checkpoint.exists():
             run.resume()
-        run.learn(_dev_score(source) if source.dev else None, report, stop)
+        run.learn(_dev_score(source) if source.dev else None, on_step or _shown_by(progress), stop)
         share = best_share(model, source) if source.dev else UNKNOWN_SHARE
         model.config = replace(model.config, dense_share=share)
         trained = Trained(
@@ -162,11 +164,13 @@ def _training_texts(source: Source) -> Sequence[str]:
     ]
 
 
-def _lesson(teacher: str, source: Source, output: Path, advance: Advance, stop: Callable[[], bool]) -> Lesson:
+def _lesson(
+    teacher: str, source: Source, output: Path, progress: Progress, stop: Callable[[], bool]
+) -> Lesson:
     documents = {document.id: document_text(document.title, document.text) for document in source.documents}
     asked = [query for query, grades in source.train.items() if max(grades.values()) > 0]
     queries = {query: source.queries[query] for query in asked}
-    return read_lesson(teacher, documents, queries, output / TEACHER, advance, stop)
+    return read_lesson(teacher, documents, queries, output / TEACHER, progress, stop)
 
 
 def _taught(lesson: Lesson, data: TrainingSet) -> Taught:
@@ -191,3 +195,13 @@ def _fingerprint(
 
 def _dev_score(source: Source) -> Callable[[TwoTower], float]:
     return lambda model: dev_measures(model, source, ("nDCG@10",), depth=10)["nDCG@10"]
+
+
+def _shown_by(progress: Progress) -> Callable[[Step], None]:
+    """Steps as the progress of an epoch."""
+
+    def show(step: Step) -> None:
+        dev = "" if step.dev is None else f", dev nDCG@10 {step.dev:.3f}"
+        progress(f"epoch {step.epoch + 1} of {step.epochs}{dev}", step.step, step.steps)
+
+    return show

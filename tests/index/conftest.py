@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fruit_corpus import unit_vectors
+from fruit_corpus import Build, unit_vectors
 from numpy.typing import NDArray
 
 from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.writing.builder import IndexBuilder
-
-Build = Callable[..., Manifest]
 
 
 @pytest.fixture

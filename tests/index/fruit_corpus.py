@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.manifest import Manifest
 from index.documents.store import Document
+
+Build = Callable[..., Manifest]
 
 DIMENSION = 8
 WORDS = ("apple", "banana", "cherry", "damson", "elder", "fig", "grape")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Build
-from fruit_corpus import DIMENSION, numbered, unit_vectors
+from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
 from index import reader
 from index.disk.folder import Pointer, read_current, write_current

@@ -176,6 +176,12 @@ def _encoded(index: Path, queries: Path) -> Vectors:
         return retriever.encode(texts)
 
 
+def write_result(output: Path, result: Mapping[str, Any]) -> None:
+    """Write OUTPUT.json with the result and OUTPUT.png with its curves."""
+    output.with_name(output.name + ".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_curves(output.with_name(output.name + ".png"), result)
+
+
 def write_curves(path: Path, result: Mapping[str, Any]) -> None:
     """Draw recall@10 against queries/s, in a batch and one by one, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

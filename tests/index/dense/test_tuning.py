@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Build
-from fruit_corpus import numbered
+from fruit_corpus import Build, numbered
 
+from index.dense import tuning
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Candidate, Goal, part_counts, tune
-from index.dense.vectors import StoredVectors, search_exact, to_halves, tuning, write_vectors
+from index.dense.vectors import StoredVectors, search_exact, to_halves, write_vectors
 from index.errors import CorruptError, InputError
 from index.reader import Index, verify
 from index.writing.builder import IndexBuilder

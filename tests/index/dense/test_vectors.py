@@ -4,8 +4,8 @@ import faiss
 import numpy as np
 import pytest
 
+from index.dense import vectors as dense
 from index.dense.vectors import StoredVectors, all_scores, search_exact, to_halves, write_vectors
-from index.dense.vectors import vectors as dense
 from index.errors import CorruptError
 from index.ranking import best
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Build
-from fruit_corpus import DIMENSION, numbered
+from fruit_corpus import DIMENSION, Build, numbered
 
 from index.disk.files import list_files
 from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError

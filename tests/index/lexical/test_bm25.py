@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from index.errors import CorruptError
+from index.lexical import postings
 from index.lexical.bm25 import Bm25, weigh
-from index.lexical.bm25 import postings as inverted
 from index.lexical.postings import K1, B, Lengths, write_bm25
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking
@@ -83,7 +83,7 @@ def random_queries(count: int, words: int = 200) -> list[str]:
 def test_scores_and_order_equal_those_of_bm25s(tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch):
     import bm25s
 
-    monkeypatch.setattr(inverted, "_TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(postings, "_TOKENS_AT_ONCE", at_once)
     texts = random_texts(500)
     write_bm25(tmp_path / "lexical", texts)
     ours = Bm25(tmp_path / "lexical", len(texts))

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Build
-from fruit_corpus import DIMENSION, numbered, unit_vectors
+from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
 from index.disk.carried_model import fingerprint
 from index.disk.files import list_files

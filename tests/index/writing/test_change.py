@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Build
-from fruit_corpus import DIMENSION, numbered, unit_vectors
+from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
 from index.disk.files import WriterLock
 from index.disk.manifest import Manifest

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Build
-from fruit_corpus import DIMENSION, numbered, unit_vectors
+from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
 from index.errors import InputError
 from index.reader import Index, verify
@@ -68,7 +67,7 @@ def test_build_killed_anywhere_loses_nothing_and_resumes_to_the_same_index(
         sys.executable,
         "-c",
         KILLER,
-        str(Path(__file__).parent),
+        str(Path(__file__).parents[1]),
         str(tmp_path / "killed"),
         str(model),
     ]
@@ -115,7 +114,7 @@ os.kill(os.getpid(), 9)
 @pytest.mark.parametrize("stored", [0, 10, 20])
 def test_first_build_killed_leaves_no_index_but_resumes(model: Path, tmp_path: Path, stored: int):
     target = tmp_path / "index"
-    arguments = [str(Path(__file__).parent), str(target), str(model), str(stored)]
+    arguments = [str(Path(__file__).parents[1]), str(target), str(model), str(stored)]
     assert subprocess.run([sys.executable, "-c", FIRST_BUILD, *arguments], check=False).returncode == -9
     with pytest.raises(InputError, match="not an index"):
         Index.open(target)

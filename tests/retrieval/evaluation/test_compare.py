@@ -5,7 +5,8 @@ import pytest
 from index.errors import InputError
 from retrieval.data.queries import read_qrels, read_queries
 from retrieval.evaluation.assess import assess, rank_all
-from retrieval.evaluation.compare import judge, read_rival, verdict_json
+from retrieval.evaluation.compare import compare_runs, read_baseline
+from retrieval.evaluation.evaluate import evaluation_json
 from retrieval.evaluation.runs import write_trec_run
 from retrieval.search.retriever import Retriever
 
@@ -26,46 +27,46 @@ def test_a_run_meets_every_mode_and_empty_rankings_lose(asked, tmp_path):
     write_trec_run(tmp_path / "perfect.trec", perfect)
     modes = ("lexical", "dense")
     found = assess(retriever, queries, qrels, modes, measures=MEASURES)
-    rival = read_rival(tmp_path / "perfect.trec", queries, qrels, modes, MEASURES)
-    told = judge(retriever, found, queries, qrels, title="t", split="test", rival=rival)
-    assert rival.scores["perfect"].means() == {"nDCG@10": 1.0, "AP": 1.0}
-    assert [(c.a, c.b) for c in told.contests] == [("lexical", "perfect"), ("dense", "perfect")]
-    for contest in told.contests:
+    baseline = read_baseline(tmp_path / "perfect.trec", queries, qrels, modes, MEASURES)
+    evaluation = compare_runs(retriever, found, queries, qrels, title="t", split="test", baseline=baseline)
+    assert baseline.scores["perfect"].means() == {"nDCG@10": 1.0, "AP": 1.0}
+    assert [(c.a, c.b) for c in evaluation.contests] == [("lexical", "perfect"), ("dense", "perfect")]
+    for contest in evaluation.contests:
         expected = found.scores[contest.a].mean("nDCG@10") - 1
         assert contest.comparison.difference == pytest.approx(expected)
         assert contest.corrected_p >= contest.comparison.p_value
-    lost = verdict_json(told)["losses"]
+    lost = evaluation_json(evaluation, detailed=True)["losses"]
     below = sum(value < 1 for value in found.scores["dense"].of("nDCG@10"))
-    assert (told.focus, told.against, len(lost)) == ("dense", "perfect", below)
+    assert (evaluation.focus, evaluation.against, len(lost)) == ("dense", "perfect", below)
 
 
 def test_an_index_against_itself_ties_on_every_query(asked, made):
     retriever, queries, qrels = asked
     found = assess(retriever, queries, qrels, ["dense", "hybrid"], measures=MEASURES)
-    rival = read_rival(made.index, queries, qrels, ["dense", "hybrid"], MEASURES)
-    told = judge(retriever, found, queries, qrels, title="t", split="test", rival=rival)
-    assert [contest.comparison.ties for contest in told.contests] == [len(qrels)] * 2
-    assert [contest.corrected_p for contest in told.contests] == [1.0, 1.0]
-    assert list(told.modes) == ["dense", "hybrid", "dense of index", "hybrid of index"]
-    assert verdict_json(told)["losses"] == []
+    baseline = read_baseline(made.index, queries, qrels, ["dense", "hybrid"], MEASURES)
+    evaluation = compare_runs(retriever, found, queries, qrels, title="t", split="test", baseline=baseline)
+    assert [contest.comparison.ties for contest in evaluation.contests] == [len(qrels)] * 2
+    assert [contest.corrected_p for contest in evaluation.contests] == [1.0, 1.0]
+    assert list(evaluation.modes) == ["dense", "hybrid", "dense of index", "hybrid of index"]
+    assert evaluation_json(evaluation, detailed=True)["losses"] == []
 
 
 def test_groups_cover_every_query_once(asked):
     retriever, queries, qrels = asked
     found = assess(retriever, queries, qrels, ["lexical", "hybrid"])
-    told = judge(retriever, found, queries, qrels, title="t", split="test")
-    assert told.against == "lexical" and len(told.contests) == 1
-    for groups in told.groups.values():
+    evaluation = compare_runs(retriever, found, queries, qrels, title="t", split="test")
+    assert evaluation.against == "lexical" and len(evaluation.contests) == 1
+    for groups in evaluation.groups.values():
         assert sum(group.queries for group in groups) == len(qrels)
-    assert told.describe("d1") == "copy a whole folder to another disk"
-    assert told.describe("gone") == "(not in the index)"
+    assert evaluation.describe("d1") == "copy a whole folder to another disk"
+    assert evaluation.describe("gone") == "(not in the index)"
 
 
 def test_a_run_of_other_queries_is_refused(asked, tmp_path):
     _, queries, qrels = asked
     write_trec_run(tmp_path / "other.trec", {"zz": {"d1": 1.0}})
     with pytest.raises(InputError, match="none of the judged queries"):
-        read_rival(tmp_path / "other.trec", queries, qrels, ["dense"], MEASURES)
+        read_baseline(tmp_path / "other.trec", queries, qrels, ["dense"], MEASURES)
 
 
 def test_a_run_holds_every_judged_query(asked):

@@ -324,7 +324,7 @@ def test_a_run_killed_again_and_again_equals_one_that_was_not(tmp_path):
     # A process of its own, so that forking meets no threads; torch is imported once for all the children.
     program = f"""
 import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]
-import test_learn as t
+import test_loop as t
 run = t.new_run({str(tmp_path / "whole")!r}, recipe=t.replace(t.RECIPE, epochs=15))
 kills, killed = t.survive_kills({str(tmp_path)!r}, seed=1)
 run.learn(t.found)

@@ -132,7 +132,7 @@ def data(tmp_path, write_beir):
 
 def test_training_leaves_a_report_that_agrees_with_its_record(data, tmp_path):
     seen = []
-    trained = train(data, tmp_path / "m", CONFIG, RECIPE, report=seen.append)
+    trained = train(data, tmp_path / "m", CONFIG, RECIPE, on_step=seen.append)
     told = words((tmp_path / "m" / FOLDER / PAGE).read_text())
     record = json.loads((tmp_path / "m" / "training.json").read_text())
     for entry in record["history"]:
@@ -151,7 +151,7 @@ def test_an_interrupted_training_reports_all_its_steps(data, tmp_path):
     train(data, tmp_path / "whole", CONFIG, RECIPE)
     steps = []
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "m", CONFIG, RECIPE, report=steps.append, stop=lambda: len(steps) == 3)
+        train(data, tmp_path / "m", CONFIG, RECIPE, on_step=steps.append, stop=lambda: len(steps) == 3)
     train(data, tmp_path / "m", CONFIG, RECIPE, resume=True)
     assert page("m") == page("whole")
 

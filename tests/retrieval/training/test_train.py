@@ -248,7 +248,7 @@ def test_the_old_model_stays_until_the_new_one_is_done(data, tmp_path):
     train(data, output, CONFIG, RECIPE)
     old = files(output)
     seen = []
-    train(data, output, ModelConfig("bag", 8, 4, 8), RECIPE, report=lambda step: seen.append(files(output)))
+    train(data, output, ModelConfig("bag", 8, 4, 8), RECIPE, on_step=lambda step: seen.append(files(output)))
     assert len(seen) == 6
     assert all({name: now[name] for name in old} == old for now in seen)
     assert read_model(output).config.tower == "bag"
@@ -266,7 +266,7 @@ def test_a_failed_training_leaves_the_old_model(data, tmp_path, write_beir):
 def interrupt(data, output, after, config=CONFIG, recipe=RECIPE):
     steps = []
     with pytest.raises(KeyboardInterrupt):
-        train(data, output, config, recipe, report=steps.append, stop=lambda: len(steps) == after)
+        train(data, output, config, recipe, on_step=steps.append, stop=lambda: len(steps) == after)
 
 
 @pytest.mark.parametrize("after", [1, 2, 5])
@@ -287,7 +287,7 @@ def test_an_interrupted_training_on_spans_resumed_writes_the_same_model(tmp_path
     pages = {name: f"{text} here. {text} is told there." for name, text in DOCUMENTS.items()}
     data = write_beir(tmp_path / "d", pages, QUERIES, {"train": {"q0": {"d0": 1}, "q1": {"d1": 1}}})
     whole = []
-    train(data, tmp_path / "whole", CONFIG, RECIPE, report=whole.append)
+    train(data, tmp_path / "whole", CONFIG, RECIPE, on_step=whole.append)
     assert len(whole) == 3 * (1 + 2)  # two pairs are one batch, eight spans two
     interrupt(data, tmp_path / "m", after)
     train(data, tmp_path / "m", CONFIG, RECIPE, resume=True)
@@ -351,7 +351,7 @@ def test_a_taught_training_resumed_writes_the_same_model(data, tmp_path, after):
             CONFIG,
             RECIPE,
             teacher=teacher,
-            report=steps.append,
+            on_step=steps.append,
             stop=lambda: len(steps) == after,
         )
     train(data, tmp_path / "m", CONFIG, RECIPE, teacher=teacher, resume=True)

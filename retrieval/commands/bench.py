@@ -1,0 +1,91 @@
+"""The verb bench ann."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from index.errors import needing
+from retrieval.commands.options import PATH, json_option
+from retrieval.commands.printing import print_json
+from retrieval.commands.progress import progress_bars
+from retrieval.evaluation.ann.curves import bench_ann, write_result
+from retrieval.evaluation.ann.systems import SYSTEMS
+
+
+@click.group()
+def bench() -> None:
+    """Measure on your own data what you would use instead."""
+
+
+@bench.command()
+@click.argument("vectors", metavar="INDEX|FILE", type=PATH)
+@click.option("--queries", type=PATH, help="Vectors, or for an index a BEIR folder or texts.")
+@click.option("--system", "systems", multiple=True, help="Only this one (repeatable).")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads that each system may use.",
+)
+@click.option("-o", "--output", type=PATH, help="Write OUTPUT.json and OUTPUT.png.")
+@json_option
+def ann(
+    vectors: Path,
+    queries: Path | None,
+    systems: tuple[str, ...],
+    threads: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Recall@10 against queries/s: this index beside FAISS's and other libraries', each in its own process.
+
+    INDEX is an index folder, FILE a .npy or .fvecs file of vectors. Libraries that are missing are named
+    and skipped; pip install 'peephole[bench]' brings them.
+
+    Example: peephole bench ann my.index --queries data -o curves
+    """
+    unknown = set(systems) - set(SYSTEMS)
+    if unknown:
+        raise click.UsageError(f"unknown system {sorted(unknown)[0]!r}; choose from {', '.join(SYSTEMS)}")
+    command = f"peephole bench ann {vectors.name}" + (f" --queries {queries.name}" if queries else "")
+    with progress_bars("measuring") as progress:
+        result = bench_ann(
+            vectors,
+            queries,
+            systems=systems or tuple(SYSTEMS),
+            threads=threads,
+            command=f"{command} --threads {threads}",
+            report=progress,
+        )
+    if output is not None:
+        with needing("plot"):
+            write_result(output, result)
+    if as_json:
+        print_json(result)
+    else:
+        _print_curves(result)
+
+
+def _print_curves(result: Mapping[str, Any]) -> None:
+    click.echo(
+        f"{result['vectors']:,} vectors, {result['dimension']} dimensions, {result['queries']:,} queries "
+        f"({result['queries_from']}), {result['threads']} thread(s)"
+    )
+    click.echo(
+        f"{'system':12} {'setting':22} {'recall@10':>9} {'batch q/s':>10} {'single q/s':>10} {'p99 ms':>8}"
+    )
+    for name, found in result["systems"].items():
+        if "skipped" in found:
+            click.echo(f"{name:12} skipped: {found['skipped']}")
+            continue
+        for point in found["points"]:
+            click.echo(
+                f"{name:12} {point['setting']:22} {point['recall@10']:9.4f} {point['batch_qps']:10,.0f} "
+                f"{point['single_qps']:10,.0f} {point['p99_ms']:8.3f}"
+            )
+        click.echo(f"{name:12} built in {found['build_seconds']:.2f} s, {found['bytes']:,} bytes")

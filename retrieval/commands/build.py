@@ -1,0 +1,168 @@
+"""Verbs that write an index: build, add, delete, compact."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from index.dense.tuning import Goal
+from index.reader import Index
+from index.writing.change import compact as compact_index
+from index.writing.change import delete as delete_documents
+from retrieval.commands.options import (
+    PATH,
+    PATH_OR_STANDARD_INPUT,
+    index_argument,
+    json_option,
+    source,
+    wait_option,
+)
+from retrieval.commands.printing import manifest_json, print_json
+from retrieval.commands.progress import progress_bars
+from retrieval.commands.units import parse_bytes, parse_milliseconds
+from retrieval.data.lines import numbered_lines
+from retrieval.data.queries import read_query_lines
+from retrieval.indexing.build import add as add_documents
+from retrieval.indexing.build import build as build_index
+
+
+@click.command()
+@click.argument("corpus", type=PATH_OR_STANDARD_INPUT)
+@click.option("-m", "--model", type=PATH, required=True, help="Model folder of `peephole train`.")
+@click.option("-o", "--output", type=PATH, required=True, help="Index folder to write.")
+@click.option(
+    "--target-recall",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.99,
+    show_default=True,
+    help="Least recall@10 against exact search; 1 keeps search exact.",
+)
+@click.option("--max-memory", metavar="SIZE", help="Most bytes that a dense search may read: 500MB, 2GB.")
+@click.option("--max-latency", metavar="TIME", help="Longest median of a dense search: 2ms.")
+@click.option(
+    "--queries",
+    type=PATH_OR_STANDARD_INPUT,
+    help="Real queries to tune by, one a line.  [default: the training queries of a BEIR folder]",
+)
+@click.option("--resume", is_flag=True, help="Go on with a build that was cut short.")
+@wait_option
+@json_option
+def build(
+    corpus: Path,
+    model: Path,
+    output: Path,
+    target_recall: float,
+    max_memory: str | None,
+    max_latency: str | None,
+    queries: Path | None,
+    resume: bool,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Encode a corpus with a model's document tower and publish it as an index.
+
+    CORPUS is a BEIR folder, a .jsonl, .tsv or .csv file (also .gz), a folder of text files, or - for JSONL on
+    standard input. An index
+    already in OUTPUT serves until the new one is whole.
+
+    A corpus of 20,000 documents or more gets the fastest FAISS index that keeps the target recall, chosen
+    by measuring; `peephole info` shows what was tried.
+
+    Example: peephole build data -m my.model -o my.index
+    """
+    goal = Goal(
+        target_recall,
+        parse_bytes(max_memory) if max_memory else None,
+        parse_milliseconds(max_latency) if max_latency else None,
+    )
+    texts = [query.text for query in read_query_lines(source(queries))] if queries else None
+    with progress_bars("building") as progress:
+        manifest = build_index(
+            source(corpus),
+            model,
+            output,
+            goal=goal,
+            queries=texts,
+            resume=resume,
+            wait=wait,
+            report=progress,
+        )
+    if as_json:
+        print_json(manifest_json(output, manifest))
+    else:
+        click.echo(
+            f"{output}: {manifest.documents:,} documents, {manifest.dimension} dimensions, "
+            f"{manifest.generation}"
+        )
+
+
+@click.command()
+@index_argument
+@click.argument("corpus", type=PATH_OR_STANDARD_INPUT)
+@click.option("--resume", is_flag=True, help="Go on with an addition that was cut short.")
+@wait_option
+@json_option
+def add(index: Path, corpus: Path, resume: bool, wait: float, as_json: bool) -> None:
+    """Add documents to an index; one with the _id of another takes its place.
+
+    CORPUS is what `build` reads, too. Searches see all of it or nothing.
+
+    Example: peephole add my.index new.jsonl
+    """
+    with progress_bars("adding") as progress:
+        done = add_documents(source(corpus), index, resume=resume, wait=wait, report=progress)
+    if as_json:
+        print_json({"index": str(index), **asdict(done)})
+    else:
+        click.echo(
+            f"{index}: {done.added:,} added, {done.replaced:,} replaced, {done.documents:,} documents, "
+            f"{done.generation}"
+        )
+
+
+@click.command()
+@index_argument
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--ids", "file", type=PATH_OR_STANDARD_INPUT, help="Ids from a file, one a line.")
+@click.option("--missing-ok", is_flag=True, help="Pass over ids that no document has.")
+@wait_option
+@json_option
+def delete(
+    index: Path, ids: tuple[str, ...], file: Path | None, missing_ok: bool, wait: float, as_json: bool
+) -> None:
+    """Delete documents from an index by their _id: all of them, or none.
+
+    Their room on the disk is freed by `peephole compact`.
+
+    Example: peephole delete my.index faq/17 faq/18
+    """
+    if bool(ids) == (file is not None):
+        raise click.UsageError("give ids, or --ids FILE")
+    names = list(ids) if file is None else [line for _, line in numbered_lines(source(file))]
+    deleted = delete_documents(index, names, missing_ok=missing_ok, wait=wait)
+    with Index.open(index) as opened:
+        facts = {"index": str(index), "generation": opened.generation, "documents": opened.count}
+    if as_json:
+        print_json(facts | {"deleted": deleted})
+    else:
+        click.echo(f"{index}: {deleted:,} deleted, {facts['documents']:,} documents, {facts['generation']}")
+
+
+@click.command()
+@index_argument
+@wait_option
+@json_option
+def compact(index: Path, wait: float, as_json: bool) -> None:
+    """Make one segment of an index, without what was deleted or replaced.
+
+    Example: peephole compact my.index
+    """
+    with progress_bars("compacting") as progress:
+        manifest = compact_index(index, progress=progress, wait=wait)
+    if as_json:
+        print_json(manifest_json(index, manifest))
+    else:
+        size = f"{manifest.size_bytes():,} bytes"
+        click.echo(f"{index}: {manifest.documents:,} documents, {size}, {manifest.generation}")

@@ -1,0 +1,122 @@
+"""The verb evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from index.errors import needing
+from retrieval.commands.options import PATH, index_argument, json_option
+from retrieval.commands.printing import print_json
+from retrieval.commands.progress import progress_bars
+from retrieval.evaluation.breakdown import losses
+from retrieval.evaluation.compare import Evaluation
+from retrieval.evaluation.evaluate import evaluate_index, evaluation_json
+from retrieval.evaluation.measures import DEFAULT_MEASURES
+from retrieval.evaluation.runs import write_mode_runs
+from retrieval.search.retriever import MODES, Mode
+
+_LOSSES_SHOWN = 5
+
+
+@click.command()
+@index_argument
+@click.argument("data", type=PATH)
+@click.option("--split", default="test", show_default=True, help="Which qrels/SPLIT.tsv to score.")
+@click.option("--mode", "modes", type=click.Choice(MODES), multiple=True, help="Only this mode (repeatable).")
+@click.option(
+    "--measure", "measures", multiple=True, help="As ir-measures names it (repeatable): AP, R@5 ..."
+)
+@click.option("--against", type=PATH, help="Another index, or a TREC run file.")
+@click.option("--run", "run_path", type=PATH, help="Write TREC runs; one file a mode.")
+@click.option("--report", type=PATH, help="Folder for a page of tables and plots.")
+@click.option("--per-query", type=PATH, help="Write every query's values as TSV.")
+@json_option
+def evaluate(
+    index: Path,
+    data: Path,
+    split: str,
+    modes: tuple[Mode, ...],
+    measures: tuple[str, ...],
+    against: Path | None,
+    run_path: Path | None,
+    report: Path | None,
+    per_query: Path | None,
+    as_json: bool,
+) -> None:
+    """Score an index on a BEIR folder's judged queries, the whole index as candidates, 100 deep.
+
+    Differences are tested by a paired randomisation test on the first measure, corrected for their number
+    (Holm). With several modes, --run hits.trec writes hits.dense.trec and so on.
+
+    \b
+    Example: peephole evaluate my.index data --split test --report report
+    Example: peephole evaluate my.index data --measure nDCG@10 --measure AP --against theirs.trec
+    """  # noqa: D301
+    with needing("evaluate"), progress_bars("searching") as progress:
+        evaluation = evaluate_index(
+            index,
+            data,
+            split=split,
+            modes=tuple(dict.fromkeys(modes)) or MODES,
+            measures=tuple(dict.fromkeys(measures)) or DEFAULT_MEASURES,
+            against=against,
+            report=report,
+            progress=progress,
+        )
+    if run_path is not None:
+        write_mode_runs(run_path, evaluation.our_runs())
+    if per_query is not None:
+        from retrieval.evaluation.report import write_per_query
+
+        write_per_query(per_query, evaluation)
+    if as_json:
+        print_json(evaluation_json(evaluation, detailed=against is not None or report is not None))
+        return
+    click.echo(f"{index}: {len(evaluation.qrels):,} {split} queries, {evaluation.documents:,} documents")
+    _print_evaluation(evaluation)
+    if report is not None:
+        click.echo(f"report: {report / 'report.html'}")
+
+
+def _print_evaluation(evaluation: Evaluation) -> None:
+    measures = list(next(iter(evaluation.modes.values())).values)
+    width = max(8, *map(len, evaluation.modes))
+    columns = [max(8, len(measure)) for measure in measures]
+    _print_row("mode", measures, width, columns)
+    for mode, scores in evaluation.modes.items():
+        _print_row(mode, [f"{scores.mean(measure):.4f}" for measure in measures], width, columns)
+    for contest in evaluation.contests:
+        test = contest.comparison
+        click.echo(
+            f"{contest.a} over {contest.b}: {test.measure} {test.difference:+.4f} "
+            f"({test.low:+.4f} to {test.high:+.4f}), p {contest.corrected_p:.4f}"
+        )
+    for heading, groups in evaluation.groups.items():
+        click.echo(f"{evaluation.measure} {heading}")
+        for group in groups:
+            means = ", ".join(f"{mode} {mean:.4f}" for mode, mean in group.means.items())
+            click.echo(f"  {group.label}: {group.queries:,} queries, {means}")
+    _print_losses(evaluation)
+    recalls = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.ann.items())
+    click.echo(f"dense index against exact search: {recalls}")
+    latencies = ", ".join(f"{name} {value:.2f} ms" for name, value in evaluation.latency_ms.items())
+    click.echo(f"one query, text to hits: {latencies}")
+
+
+def _print_row(name: str, cells: Sequence[str], width: int, columns: Sequence[int]) -> None:
+    click.echo(f"{name:{width}}" + "".join(f" {cell:>{n}}" for cell, n in zip(cells, columns, strict=True)))
+
+
+def _print_losses(evaluation: Evaluation) -> None:
+    if evaluation.against is None:
+        return
+    ours, theirs = evaluation.modes[evaluation.focus], evaluation.modes[evaluation.against]
+    lost = losses(ours, theirs, evaluation.measure, _LOSSES_SHOWN)
+    if lost:
+        click.echo(f"where {evaluation.focus} loses most to {evaluation.against}, {evaluation.measure}")
+    for loss in lost:
+        text = evaluation.queries[loss.query_id]
+        click.echo(f"  {loss.ours:.3f} for {loss.theirs:.3f}  {loss.query_id}  {text}")

@@ -1,0 +1,58 @@
+"""The verb explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from index.errors import needing
+from retrieval.commands.options import PATH, json_option
+from retrieval.commands.printing import print_json, styled
+from retrieval.explain.shares import Explanation
+from retrieval.explain.shares import explain as explain_match
+from retrieval.explain.text import highlighted, table, to_json
+
+
+@click.command()
+@click.argument("folder", metavar="MODEL_OR_INDEX", type=PATH)
+@click.argument("query")
+@click.argument("document_id", metavar="[DOC_ID]", required=False)
+@click.option("--plot", type=PATH, help="Draw gates over words into this PNG file.")
+@json_option
+def explain(folder: Path, query: str, document_id: str | None, plot: Path | None, as_json: bool) -> None:
+    """Show which words of a query, and of a document of an index, carry the match.
+
+    share: a word's part of the cosine (of the query with itself, without a document). weight: how much
+    attention lets the word count. cells: how many of the ten most active cells detected it, reading from
+    the left and from the right; words that more than four detected both ways are keywords.
+
+    Example: peephole explain my.index decompress common/unzip --plot gates.png
+    """
+    explanation = explain_match(folder, query, document_id)
+    if plot is not None:
+        with needing("plot"):
+            from retrieval.explain.heatmap import write_heatmap
+
+            write_heatmap(plot, explanation)
+    if as_json:
+        print_json(to_json(explanation))
+    else:
+        _print_explanation(explanation)
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    method = "shares sum to the cosine" if explanation.exact else "shares are what is lost without the word"
+    cosine = "" if explanation.cosine is None else f"cosine {explanation.cosine:.4f}, "
+    click.echo(f"{explanation.tower} tower, {cosine}{method}")
+    texts = (("query", explanation.query), (f"document {explanation.document_id}", explanation.document))
+    for name, text in texts:
+        if text is None:
+            continue
+        click.echo(f"\n{click.style(name, bold=True)}")
+        for line in (highlighted(text), *table(text)):
+            click.echo("  " + styled(line))
+    if explanation.pairs:
+        click.echo(f"\n{click.style('word by word', bold=True)}")
+        for pair in explanation.pairs:
+            click.echo(f"  {pair.share:+.3f}  {pair.query} ~ {pair.document}")

@@ -1,0 +1,57 @@
+"""Verbs that look at an index folder: info, verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from index.disk.verify import verify as verify_index
+from index.reader import Index
+from retrieval.commands.options import index_argument, json_option
+from retrieval.commands.printing import manifest_json, plain, print_json
+
+
+@click.command()
+@index_argument
+@json_option
+def info(index: Path, as_json: bool) -> None:
+    """What an index holds and what made it: its segments, and what tuning tried for them and found.
+
+    Example: peephole info my.index
+    """
+    with Index.open(index) as opened:
+        facts = manifest_json(index, opened.manifest)
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if name != "segments":
+            click.echo(f"{name:18} {plain(value)}")
+    for segment in facts["segments"]:
+        click.echo(
+            f"{segment['name']:18} {segment['documents']:,} documents, {segment['deleted']:,} deleted, "
+            f"{segment['faiss']} {plain(segment['parameters'])}".rstrip()
+        )
+        for tried in segment["tried"]:
+            click.echo(f"  tried {plain(tried)}")
+
+
+@click.command()
+@index_argument
+@json_option
+def verify(index: Path, as_json: bool) -> None:
+    """Read every byte of an index and compare it with the checksums; fails if anything differs.
+
+    Example: peephole verify my.index
+    """
+    problems = verify_index(index)
+    if as_json:
+        print_json({"index": str(index), "sound": not problems, "problems": problems})
+    elif not problems:
+        click.echo(f"{index}: sound")
+    if problems:
+        if not as_json:
+            for problem in problems:
+                click.echo(problem, err=True)
+        raise SystemExit(1)

@@ -1,0 +1,38 @@
+"""Arguments and options that several verbs have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+PATH_OR_STANDARD_INPUT = click.Path(path_type=Path, allow_dash=True)
+
+
+def index_argument(function: F) -> F:
+    """INDEX, an index folder."""
+    return click.argument("index", type=PATH)(function)
+
+
+def json_option(function: F) -> F:
+    """--json, as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")(
+        function
+    )
+
+
+def wait_option(function: F) -> F:
+    """--wait SECONDS, as `wait`."""
+    return click.option(
+        "--wait", type=click.FloatRange(min=0), default=0, help="Seconds to wait for another writer."
+    )(function)
+
+
+def source(path: Path) -> Path | str:
+    """The path as readers take it: "-" is standard input and no path."""
+    return "-" if str(path) == "-" else path

@@ -1,0 +1,131 @@
+"""Verbs that make a data set and a model: corpus, train."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from index.errors import needing
+from retrieval.commands.options import PATH, json_option
+from retrieval.commands.printing import print_json
+from retrieval.commands.progress import interrupt_requests, progress_bars
+from retrieval.data.pydoc.corpus import write_pydoc_corpus
+from retrieval.data.queries import splits
+from retrieval.model.config import TowerKind, preset
+
+if TYPE_CHECKING:
+    from retrieval.training.train import Trained
+
+
+@click.group()
+def corpus() -> None:
+    """Make a data set to train and search."""
+
+
+@corpus.command()
+@click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")
+@click.option("--package", "packages", multiple=True, help="Only this package (repeatable).")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=12_000, show_default=True, help="Most documents."
+)
+@json_option
+def pydoc(output: Path, packages: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """Docstrings of the standard library and of the packages installed here, as a BEIR folder.
+
+    A document is a docstring's body, its query the summary line; split by hash into train, dev and test.
+
+    Example: peephole corpus pydoc -o data
+    """
+    with progress_bars("docstrings") as progress:
+        counts = write_pydoc_corpus(output, packages=packages or None, limit=limit, progress=progress)
+    if as_json:
+        print_json(asdict(counts))
+    else:
+        click.echo(f"{output}: " + ", ".join(f"{value:,} {name}" for name, value in asdict(counts).items()))
+
+
+@click.command()
+@click.argument("data", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Model folder to write.")
+@click.option(
+    "--tower",
+    type=click.Choice(["lstm", "cnn", "dnn", "bag"]),
+    default="lstm",
+    show_default=True,
+    help="LSTM-DSSM, CNN-DSSM, DSSM, or a bag of trigrams.",
+)
+@click.option(
+    "--paper", is_flag=True, help="The tower exactly as its paper has it, instead of the measured best."
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the pairs.  [default: the recipe's]")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Of everything random: the same seed and data give the same model.",
+)
+@click.option(
+    "--teacher",
+    metavar="FILE|NAME",
+    help="Vectors in a .npz file, or a sentence-transformers model, to learn the language from.",
+)
+@click.option("--resume", is_flag=True, help="Go on with a training that was cut short.")
+@json_option
+def train(
+    data: Path,
+    output: Path,
+    tower: TowerKind,
+    paper: bool,
+    epochs: int | None,
+    seed: int,
+    teacher: str | None,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Train a two-tower model on the pairs of a BEIR folder, and on titles and sentences of its documents.
+
+    DATA has corpus.jsonl and, for more than a start, queries.jsonl, qrels/train.tsv and qrels/dev.tsv to
+    choose the epoch by. Interrupted (Ctrl-C, or worse), the same command with --resume goes on where it
+    stood.
+
+    A teacher's .npz has document_ids, document_vectors and, for the training queries, query_ids and
+    query_vectors. It helps most where pairs are few.
+
+    \b
+    Example: peephole train data -o my.model
+    Example: peephole train data -o my.model --teacher vectors.npz
+    """  # noqa: D301
+    with needing("train"):
+        from retrieval.training.loop import Recipe
+        from retrieval.training.train import train as train_model
+    config = preset(tower, paper)
+    if not as_json and (data / "corpus.jsonl").is_file() and "train" not in splits(data):
+        click.echo("no qrels/train.tsv: learning from titles and sentences of the documents alone")
+    recipe = Recipe(seed=seed) if epochs is None else Recipe(seed=seed, epochs=epochs)
+    with progress_bars("training") as progress, interrupt_requests() as stop:
+        try:
+            trained = train_model(
+                data, output, config, recipe, teacher=teacher, resume=resume, progress=progress, stop=stop
+            )
+        except KeyboardInterrupt as error:
+            raise click.ClickException(
+                "interrupted; the same command with --resume goes on from here"
+            ) from error
+    if as_json:
+        print_json(asdict(trained))
+    else:
+        _print_trained(output, trained)
+
+
+def _print_trained(output: Path, trained: Trained) -> None:
+    click.echo(
+        f"{output}: {trained.tower}, {trained.parameters:,} parameters, {trained.seconds:.0f} s, "
+        f"best epoch {trained.best_epoch}"
+    )
+    for measure, value in trained.dev.items():
+        click.echo(f"  dev {measure:8} {value:.4f}")
+    click.echo(f"  report: {output / 'report' / 'training.html'}")
