@@ -24,17 +24,33 @@ class Verb(NamedTuple):
 
 VERBS = {
     "corpus": Verb("retrieval.commands.train:corpus", "Make a data set to train and search."),
-    "train": Verb("retrieval.commands.train:train", "Train a two-tower model on your pairs."),
-    "build": Verb("retrieval.commands.build:build", "Encode a corpus and publish it as an index."),
-    "add": Verb("retrieval.commands.build:add", "Add documents to an index, or replace them."),
+    "train": Verb("retrieval.commands.train:train", "Train a two-tower model on the pairs of a BEIR folder."),
+    "build": Verb(
+        "retrieval.commands.build:build",
+        "Encode a corpus with a model's document tower and publish it as an index.",
+    ),
+    "add": Verb(
+        "retrieval.commands.build:add",
+        "Add documents to an index; one with the _id of another takes its place.",
+    ),
     "delete": Verb("retrieval.commands.build:delete", "Delete documents from an index by their _id."),
-    "compact": Verb("retrieval.commands.build:compact", "Make one segment, without deleted documents."),
+    "compact": Verb(
+        "retrieval.commands.build:compact",
+        "Make one segment of an index, without what was deleted or replaced.",
+    ),
     "search": Verb("retrieval.commands.search:search", "Search an index."),
-    "explain": Verb("retrieval.commands.explain:explain", "Show which words carry a match."),
-    "evaluate": Verb("retrieval.commands.evaluate:evaluate", "Score an index on judged queries."),
-    "bench": Verb("retrieval.commands.bench:bench", "Measure what you would use instead."),
+    "explain": Verb(
+        "retrieval.commands.explain:explain",
+        "Show which words of a query, and of a document of an index, carry the match.",
+    ),
+    "evaluate": Verb(
+        "retrieval.commands.evaluate:evaluate", "Score an index on a BEIR folder's judged queries."
+    ),
+    "bench": Verb("retrieval.commands.bench:bench", "Measure on your own data what you would use instead."),
     "info": Verb("retrieval.commands.inspect:info", "What an index holds and what made it."),
-    "verify": Verb("retrieval.commands.inspect:verify", "Compare every byte of an index with its checksums."),
+    "verify": Verb(
+        "retrieval.commands.inspect:verify", "Read every byte of an index and compare it with the checksums."
+    ),
 }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import verbs
+from cli import VERBS, verbs
 from index.reader import Index
 from retrieval.search.retriever import Retriever
 from retrieval.towers.two_tower import TwoTower
@@ -44,14 +44,24 @@ def process(*args: object, **more: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, **more)
 
 
-def every_verb(group: click.Group = verbs, name: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    found = []
-    for verb, command in group.commands.items():
-        if isinstance(command, click.Group):
-            found += every_verb(command, (*name, verb))
-        else:
-            found.append((*name, verb))
-    return found
+def command_of(*names: str) -> click.Command:
+    """The command that these words call."""
+    command: click.Command = verbs
+    for name in names:
+        assert isinstance(command, click.Group)
+        inner = command.get_command(click.Context(command), name)
+        assert inner is not None, names
+        command = inner
+    return command
+
+
+def every_verb(*names: str) -> list[tuple[str, ...]]:
+    """The words of each verb, those of groups included."""
+    command = command_of(*names)
+    if not isinstance(command, click.Group):
+        return [names]
+    inner = command.list_commands(click.Context(command))
+    return [verb for name in inner for verb in every_verb(*names, name)]
 
 
 @pytest.mark.parametrize("verb", every_verb(), ids=" ".join)
@@ -65,10 +75,20 @@ def test_help_of_every_verb_holds_an_example_that_parses(verb):
     for program, *args in examples:
         assert program == "peephole"
         assert tuple(args[: len(verb)]) == verb
-        command = verbs
-        for part in verb:
-            command = command.commands[part]
-        command.make_context(" ".join(verb), args[len(verb) :])  # raises what a wrong option would
+        # Raises what a wrong option would.
+        command_of(*verb).make_context(" ".join(verb), args[len(verb) :])
+
+
+@pytest.mark.parametrize("verb", every_verb(), ids=" ".join)
+def test_every_option_of_a_verb_has_help(verb):
+    options = [option for option in command_of(*verb).params if isinstance(option, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+def test_the_table_of_verbs_agrees_with_their_help():
+    for name, verb in VERBS.items():
+        told = (command_of(name).help or "").strip().partition("\n")[0]
+        assert told.startswith(verb.summary.rstrip(".")), name
 
 
 def test_verbs_of_the_contract_are_there():
