@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RESULTS, write_result
-from retrieval.data.documents import read_documents, read_qrels, read_queries
+from retrieval.data.dataset import Dataset
+from retrieval.data.documents import read_documents
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.folder import read_model
@@ -80,9 +81,10 @@ def measured(work: Path) -> dict[str, dict[str, float]]:
     baseline = (before + matrix_rate()) / 2
     data = work / "data"
     texts = [document_text(one.title, one.text) for one in read_documents(data)]
-    queries = {query.id: query.text for query in read_queries(data)}
-    qrels = read_qrels(data, "test", query_ids=queries)
-    train = sum(map(len, read_qrels(data, "train").values()))
+    dataset = Dataset(data)
+    queries = dataset.queries
+    qrels = dataset.qrels("test")
+    train = sum(map(len, dataset.qrels("train").values()))
     encoder = read_model(work / "model").encoder("document")
     encoded = statistics.median(_seconds(lambda: encoder.encode(texts)) for _ in range(3))
     with Retriever.open(work / "index") as retriever:

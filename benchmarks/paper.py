@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, write_result
-from retrieval.data.documents import read_qrels, read_queries
+from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import rank_all
 from retrieval.evaluation.measures import Scores, evaluate_run
 from retrieval.evaluation.provenance import provenance
@@ -48,8 +48,9 @@ TOWERS = {"DSSM": "dnn", "CNN-DSSM": "cnn", "LSTM-DSSM": "lstm"}
 
 def trained_rows(data: Path, rows: Sequence[str], seed: int) -> tuple[dict[str, Any], dict[str, Scores]]:
     """Facts of each training and test scores of each row, BM25 first."""
-    queries = {query.id: query.text for query in read_queries(data)}
-    qrels = read_qrels(data, "test", query_ids=queries)
+    dataset = Dataset(data)
+    queries = dataset.queries
+    qrels = dataset.qrels("test")
     facts: dict[str, Any] = {}
     scores: dict[str, Scores] = {}
     peephole = str(Path(sys.executable).with_name("peephole"))

@@ -29,7 +29,8 @@ import torch
 from torch import nn
 
 from benchmarks.common import RESULTS, write_result
-from retrieval.data.documents import read_documents, read_qrels, read_queries
+from retrieval.data.dataset import Dataset
+from retrieval.data.documents import read_documents
 from retrieval.evaluation.assess import assess
 from retrieval.indexing.build import build
 from retrieval.indexing.parallel import encode_shards
@@ -41,7 +42,7 @@ from retrieval.text.words import document_text
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import plan
-from retrieval.training.dataset import read_source
+from retrieval.training.dataset import read_training_data
 from retrieval.training.loop import Recipe, Run
 from retrieval.training.machine import train_fast
 from retrieval.training.train import initial_model, prepare, train
@@ -128,11 +129,11 @@ def _layer_row(width: int, lengths: torch.Tensor, ragged: bool, training: bool) 
 
 def training(data: Path) -> dict[str, Any]:
     """Pairs a second of one training step of the default LSTM tower and of the bag."""
-    source = read_source(data)
+    dataset = read_training_data(data)
     steps = []
     for tower in ("lstm", "bag"):
         config = preset(tower)  # type: ignore[arg-type]
-        vocabulary, pairs = prepare(source, config)
+        vocabulary, pairs = prepare(dataset, config)
         run = Run(initial_model(config, vocabulary, pairs), pairs, Recipe(), Path(os.devnull), "")
         planned = iter(plan(pairs, Recipe().batch, np.random.default_rng(0)) * 3)
         steps.append(lambda run=run, planned=planned: run._step(next(planned), 1e-3))
@@ -148,7 +149,7 @@ def training(data: Path) -> dict[str, Any]:
 def encoding(model: Path, data: Path, python: str | None) -> dict[str, Any]:
     """Documents a second and milliseconds a query, ours and MiniLM's, over the same texts."""
     documents = [document_text(d.title, d.text) for d in read_documents(data)]
-    queries = [query.text for query in read_queries(data)][:500]
+    queries = list(Dataset(data).queries.values())[:500]
     saved = read_model(model)
 
     def hash_words() -> None:
@@ -308,8 +309,9 @@ def cold(index: Path, python: str | None) -> dict[str, Any]:
 
 def quantisation(models: dict[str, Path], data: Path) -> dict[str, Any]:
     """Dev nDCG@10 and size of the model folder, by how its tables are stored."""
-    queries = {query.id: query.text for query in read_queries(data)}
-    qrels = read_qrels(data, "dev", query_ids=queries, document_ids=None)
+    dataset = Dataset(data)
+    queries = dataset.queries
+    qrels = dataset.qrels("dev")
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, path in models.items():

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RESULTS, write_result
-from retrieval.data.documents import read_qrels, read_queries
+from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.measures import Scores
 from retrieval.evaluation.significance import compare, holm
@@ -43,8 +43,9 @@ TOWERS = ("lstm", "cnn", "dnn", "bag", "lstm-paper")
 def run_tower(name: str, data: Path, seed: int, teacher: Path | None) -> tuple[Trained, Mapping[str, Scores]]:
     """Train, build and score one tower: what training reached, and the test scores of each mode."""
     tower, _, kind = name.partition("-")
-    queries = {query.id: query.text for query in read_queries(data)}
-    qrels = read_qrels(data, "test", query_ids=queries, document_ids=None)
+    dataset = Dataset(data)
+    queries = dataset.queries
+    qrels = dataset.qrels("test")
     with tempfile.TemporaryDirectory() as folder:
         model, index = Path(folder) / "model", Path(folder) / "index"
         trained = train(

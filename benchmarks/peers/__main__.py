@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RESULTS, ROOT, write_result
-from retrieval.data.documents import read_documents, read_qrels, read_queries
+from retrieval.data.dataset import Dataset
+from retrieval.data.documents import read_documents
 from retrieval.evaluation.measures import Scores, evaluate_run, latency_percentiles
 from retrieval.evaluation.provenance import provenance
 from retrieval.evaluation.runs import read_trec_run
@@ -143,12 +144,13 @@ def folder_bytes(folder: Path) -> int:
 def prepare(data: Path, split: str, vectors: Path | None, work: Path) -> dict[str, dict[str, int]]:
     """Write what the systems read, MiniLM's vectors in the order of the corpus included; the judgements."""
     documents = {one.id: f"{one.title} {one.text}".strip() for one in read_documents(data)}
-    queries = {query.id: query.text for query in read_queries(data)}
-    qrels = read_qrels(data, split, query_ids=queries)
+    dataset = Dataset(data)
+    queries = dataset.queries
+    qrels = dataset.qrels(split)
     asked = {name: queries[name] for name in qrels}
     content = {"ids": list(documents), "texts": list(documents.values()), "queries": asked}
     (work / "data.json").write_text(json.dumps(content))
-    train = read_qrels(data, "train", query_ids=queries)
+    train = dataset.qrels("train")
     pairs = [
         (queries[q], documents[d]) for q, judged in train.items() for d, grade in judged.items() if grade > 0
     ]

@@ -102,6 +102,17 @@ def corpus_fingerprint(path: Path | str) -> str | None:
     return digest.hexdigest()
 
 
+def count_documents(corpus: Path | str) -> int | None:
+    """How many lines a JSONL corpus has, for showing progress; None for other kinds."""
+    path = Path(corpus)
+    if path.is_dir():
+        path = path / "corpus.jsonl"
+    if path.suffix != ".jsonl" or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
 def _corpus_file(folder: Path) -> Path | None:
     return next((folder / name for name in _CORPUS_FILES if (folder / name).is_file()), None)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from index.values import Progress, no_progress
-from retrieval.data.queries import read_qrels, read_queries
+from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.breakdown import losses
 from retrieval.evaluation.compare import Evaluation, compare_runs, read_baseline
@@ -43,9 +43,10 @@ def evaluate_index(
     """
     for measure in measures:
         parse_measure(measure)  # before the work, not after it
-    queries = {query.id: query.text for query in read_queries(data)}
+    dataset = Dataset(data)
+    queries = dataset.queries
     with Retriever.open(index) as retriever:
-        qrels = read_qrels(data, split, query_ids=queries, document_ids=retriever)
+        qrels = dataset.qrels(split, document_ids=retriever)
         ours = assess(retriever, queries, qrels, modes, measures=measures, report=progress)
         baseline = read_baseline(against, queries, qrels, modes, measures, progress) if against else None
         title = f"{index.name} on {data.name}"

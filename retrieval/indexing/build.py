@@ -17,8 +17,9 @@ from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.errors import InputError
 from index.writing.builder import IndexBuilder
-from retrieval.data.documents import corpus_fingerprint, read_documents
-from retrieval.data.queries import read_qrels, read_queries
+from retrieval.data.dataset import Dataset
+from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
+from retrieval.data.queries import read_qrels
 from retrieval.indexing.parallel import encode_shards
 from retrieval.model.folder import SavedModel, read_model
 from retrieval.text.words import document_text
@@ -121,8 +122,8 @@ def _training_queries(corpus: Path | str) -> list[str]:
     """Queries of a BEIR folder's training split; none for other kinds, or if they cannot be read."""
     if not (Path(corpus, "queries.jsonl").is_file() and Path(corpus, "qrels", "train.tsv").is_file()):
         return []
-    texts = {query.id: query.text for query in read_queries(corpus)}
-    return [texts[name] for name in read_qrels(Path(corpus), "train") if name in texts]
+    queries = Dataset(Path(corpus)).queries
+    return [queries[query] for query in read_qrels(corpus, "train") if query in queries]
 
 
 def _encode(
@@ -138,17 +139,6 @@ def _encode(
             builder.append(shard, vectors)
             if report is not None:
                 report("encoding", builder.count, total)
-
-
-def count_documents(corpus: Path | str) -> int | None:
-    """How many lines a JSONL corpus has, for showing progress; None for other kinds."""
-    path = Path(corpus)
-    if path.is_dir():
-        path = path / "corpus.jsonl"
-    if path.suffix != ".jsonl" or not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:

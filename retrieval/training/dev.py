@@ -1,6 +1,6 @@
 """A model on the dev queries: its measures by exact search, and its weight beside BM25 in hybrid search.
 
-In: a TwoTower and a `Source`. Out: means of measures, a share. Knows nothing of how the model is trained.
+In: a TwoTower and a `TrainingData`. Out: means of measures, a share. Knows nothing of how the model is trained.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from retrieval.evaluation.measures import evaluate_run
 from retrieval.search.fusion import fuse
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.dataset import Source
+from retrieval.training.dataset import TrainingData
 
 # Dev is scored against every relevant document and at most this many others: enough to rank epochs, and the
 # time stays bounded.
@@ -33,34 +33,34 @@ _FUSION_DEPTH = 100
 
 
 def dev_measures(
-    model: TwoTower, source: Source, measures: Sequence[str], depth: int = 100
+    model: TwoTower, dataset: TrainingData, measures: Sequence[str], depth: int = 100
 ) -> dict[str, float]:
     """Means over the dev queries, with the relevant documents and a sample of the others as candidates."""
-    documents = _candidates(source)
-    return _measure(source, documents, _rank(model, source, documents, depth), measures)
+    documents = _candidates(dataset)
+    return _measure(dataset, documents, _rank(model, dataset, documents, depth), measures)
 
 
-def best_share(model: TwoTower, source: Source) -> float:
+def best_share(model: TwoTower, dataset: TrainingData) -> float:
     """The weight of the dense ranking, from .1 to .9, that gives hybrid search the best nDCG@10."""
-    documents = _candidates(source)
-    dense = _rank(model, source, documents, _FUSION_DEPTH)
+    documents = _candidates(dataset)
+    dense = _rank(model, dataset, documents, _FUSION_DEPTH)
     with tempfile.TemporaryDirectory() as folder:
         write_bm25(Path(folder) / "bm25", (f"{document.title} {document.text}" for document in documents))
-        queries = [source.queries[name] for name in source.dev]
+        queries = [dataset.queries[name] for name in dataset.dev]
         bm25 = Bm25(Path(folder) / "bm25", len(documents))
         weighed = [weigh([bm25], query)[0] for query in queries]
         lexical = bm25.search(weighed, min(_FUSION_DEPTH, len(documents)))
     measure = "nDCG@10"
     fused = [fuse(dense, lexical, 10, share) for share in _SHARES]
-    reached = [_measure(source, documents, ranking, [measure])[measure] for ranking in fused]
+    reached = [_measure(dataset, documents, ranking, [measure])[measure] for ranking in fused]
     # Of equals the middle one: a flat top says that the exact share does not matter.
     best = [share for share, value in zip(_SHARES, reached, strict=True) if value >= max(reached) - 1e-9]
     return best[len(best) // 2]
 
 
-def _rank(model: TwoTower, source: Source, documents: Sequence[Document], depth: int) -> Ranking:
+def _rank(model: TwoTower, dataset: TrainingData, documents: Sequence[Document], depth: int) -> Ranking:
     vectors = torch.from_numpy(model.encode_documents([document_text(d.title, d.text) for d in documents]))
-    queries = torch.from_numpy(model.encode_queries([source.queries[name] for name in source.dev]))
+    queries = torch.from_numpy(model.encode_queries([dataset.queries[name] for name in dataset.dev]))
     top = [
         torch.topk(some @ vectors.t(), min(depth, len(documents))) for some in torch.split(queries, _BATCH)
     ]
@@ -71,18 +71,20 @@ def _rank(model: TwoTower, source: Source, documents: Sequence[Document], depth:
 
 
 def _measure(
-    source: Source, documents: Sequence[Document], ranking: Ranking, measures: Sequence[str]
+    dataset: TrainingData, documents: Sequence[Document], ranking: Ranking, measures: Sequence[str]
 ) -> dict[str, float]:
     run = {
         name: {documents[row].id: score for row, score in zip(rows, scores, strict=True) if row >= 0}
-        for name, rows, scores in zip(source.dev, ranking.rows.tolist(), ranking.scores.tolist(), strict=True)
+        for name, rows, scores in zip(
+            dataset.dev, ranking.rows.tolist(), ranking.scores.tolist(), strict=True
+        )
     }
-    return evaluate_run(source.dev, run, measures).means()
+    return evaluate_run(dataset.dev, run, measures).means()
 
 
-def _candidates(source: Source) -> list[Document]:
-    if len(source.documents) <= _DEV_DOCUMENTS:
-        return source.documents
-    wanted = {document for grades in source.dev.values() for document in grades}
-    share = _DEV_DOCUMENTS / len(source.documents) * 2**32
-    return [d for d in source.documents if d.id in wanted or zlib.crc32(d.id.encode()) < share]
+def _candidates(dataset: TrainingData) -> list[Document]:
+    if len(dataset.documents) <= _DEV_DOCUMENTS:
+        return dataset.documents
+    wanted = {document for grades in dataset.dev.values() for document in grades}
+    share = _DEV_DOCUMENTS / len(dataset.documents) * 2**32
+    return [d for d in dataset.documents if d.id in wanted or zlib.crc32(d.id.encode()) < share]

@@ -25,7 +25,7 @@ from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set
-from retrieval.training.dataset import Source, read_source
+from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import best_share, dev_measures
 from retrieval.training.distillation import Lesson, read_lesson
 from retrieval.training.loop import Recipe, Run, Step, Taught
@@ -78,47 +78,47 @@ def train(
     Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, BusyError,
     KeyboardInterrupt.
     """
-    source = read_source(folder)
+    dataset = read_training_data(folder)
     with storing(output):
         output.mkdir(parents=True, exist_ok=True)
     with train_fast(), WriterLock(output):
         for abandoned in output.glob(".*.tmp"):  # by a run that was killed while it wrote
             abandoned.unlink()
-        vocabulary, data = prepare(source, config)
-        lesson = _lesson(teacher, source, output, progress, stop) if teacher else None
+        vocabulary, data = prepare(dataset, config)
+        lesson = _lesson(teacher, dataset, output, progress, stop) if teacher else None
         torch.manual_seed(recipe.seed)
         model = initial_model(config, vocabulary, data)
         checkpoint = output / CHECKPOINT
-        fingerprint = _fingerprint(config, recipe, data, source, lesson)
+        fingerprint = _fingerprint(config, recipe, data, dataset, lesson)
         run = Run(model, data, recipe, checkpoint, fingerprint, _taught(lesson, data) if lesson else None)
         if resume and checkpoint.exists():
             run.resume()
-        run.learn(_dev_score(source) if source.dev else None, on_step or _shown_by(progress), stop)
-        share = best_share(model, source) if source.dev else UNKNOWN_SHARE
+        run.learn(_dev_score(dataset) if dataset.dev else None, on_step or _shown_by(progress), stop)
+        share = best_share(model, dataset) if dataset.dev else UNKNOWN_SHARE
         model.config = replace(model.config, dense_share=share)
         trained = Trained(
             config.tower,
             sum(parameter.numel() for parameter in model.parameters()),
             round(run.progress.seconds, 1),
             run.progress.best_epoch + 1,
-            dev_measures(model, source, DEFAULT_MEASURES) if source.dev else {},
+            dev_measures(model, dataset, DEFAULT_MEASURES) if dataset.dev else {},
         )
         training = asdict(trained) | {"recipe": asdict(recipe), "history": run.progress.history}
         model.save(output, training, small=small)
-        write_training_report(output, _course(trained, recipe, source, data, run))
+        write_training_report(output, _course(trained, recipe, dataset, data, run))
         checkpoint.unlink(missing_ok=True)
     return trained
 
 
-def _course(trained: Trained, recipe: Recipe, source: Source, data: TrainingSet, run: Run) -> Course:
+def _course(trained: Trained, recipe: Recipe, dataset: TrainingData, data: TrainingSet, run: Run) -> Course:
     """What the training report tells."""
     facts = {name: value for name, value in asdict(trained).items() if name != "dev"}
     counts = {
-        "documents": len(source.documents),
-        "training_queries": len(source.train),
+        "documents": len(dataset.documents),
+        "training_queries": len(dataset.train),
         "training_pairs": data.given,
         "document_spans": len(data.span_texts),
-        "dev_queries": len(source.dev),
+        "dev_queries": len(dataset.dev),
         "features": len(run.model.vocabulary),
     }
     settings = asdict(run.model.config) | asdict(recipe)
@@ -127,15 +127,15 @@ def _course(trained: Trained, recipe: Recipe, source: Source, data: TrainingSet,
     return Course(facts, counts, settings, progress.curve, progress.history, progress.best_epoch, trained.dev)
 
 
-def prepare(source: Source, config: ModelConfig) -> tuple[Vocabulary, TrainingSet]:
+def prepare(dataset: TrainingData, config: ModelConfig) -> tuple[Vocabulary, TrainingSet]:
     """The vocabulary of the training texts, and the training pairs numbered by it."""
     vocabulary = learn_vocabulary(
-        _training_texts(source),
+        _training_texts(dataset),
         max_words=WHOLE_WORDS if config.whole_words else 0,
         limit=config.document_words,
     )
     words = (config.query_words, config.document_words)
-    return vocabulary, training_set(source.documents, source.queries, source.train, vocabulary, *words)
+    return vocabulary, training_set(dataset.documents, dataset.queries, dataset.train, vocabulary, *words)
 
 
 def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet) -> TwoTower:
@@ -158,18 +158,18 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
     return model
 
 
-def _training_texts(source: Source) -> Sequence[str]:
-    return [document_text(document.title, document.text) for document in source.documents] + [
-        source.queries[query] for query in source.train
+def _training_texts(dataset: TrainingData) -> Sequence[str]:
+    return [document_text(document.title, document.text) for document in dataset.documents] + [
+        dataset.queries[query] for query in dataset.train
     ]
 
 
 def _lesson(
-    teacher: str, source: Source, output: Path, progress: Progress, stop: Callable[[], bool]
+    teacher: str, dataset: TrainingData, output: Path, progress: Progress, stop: Callable[[], bool]
 ) -> Lesson:
-    documents = {document.id: document_text(document.title, document.text) for document in source.documents}
-    asked = [query for query, grades in source.train.items() if max(grades.values()) > 0]
-    queries = {query: source.queries[query] for query in asked}
+    documents = {document.id: document_text(document.title, document.text) for document in dataset.documents}
+    asked = [query for query, grades in dataset.train.items() if max(grades.values()) > 0]
+    queries = {query: dataset.queries[query] for query in asked}
     return read_lesson(teacher, documents, queries, output / TEACHER, progress, stop)
 
 
@@ -181,9 +181,9 @@ def _taught(lesson: Lesson, data: TrainingSet) -> Taught:
 
 
 def _fingerprint(
-    config: ModelConfig, recipe: Recipe, data: TrainingSet, source: Source, lesson: Lesson | None
+    config: ModelConfig, recipe: Recipe, data: TrainingSet, dataset: TrainingData, lesson: Lesson | None
 ) -> str:
-    dev = [source.dev, [source.queries[query] for query in source.dev]]
+    dev = [dataset.dev, [dataset.queries[query] for query in dataset.dev]]
     digest = hashlib.sha256(json.dumps([asdict(config), asdict(recipe), dev], sort_keys=True).encode())
     taught = () if lesson is None else (lesson.queries, lesson.documents)
     for array in (data.pairs, data.grades, data.cuts, *taught):
@@ -193,8 +193,8 @@ def _fingerprint(
     return digest.hexdigest()
 
 
-def _dev_score(source: Source) -> Callable[[TwoTower], float]:
-    return lambda model: dev_measures(model, source, ("nDCG@10",), depth=10)["nDCG@10"]
+def _dev_score(dataset: TrainingData) -> Callable[[TwoTower], float]:
+    return lambda model: dev_measures(model, dataset, ("nDCG@10",), depth=10)["nDCG@10"]
 
 
 def _shown_by(progress: Progress) -> Callable[[Step], None]:

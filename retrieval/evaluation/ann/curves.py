@@ -164,12 +164,13 @@ def _queries(place: Path, vectors: Vectors, queries: Path | None) -> tuple[Vecto
 
 
 def _encoded(index: Path, queries: Path) -> Vectors:
-    from retrieval.data.queries import read_qrels, read_queries, read_query_lines
+    from retrieval.data.dataset import Dataset
+    from retrieval.data.queries import read_query_lines
     from retrieval.search.retriever import Retriever
 
     if queries.is_dir():
-        judged = read_qrels(queries, "test")
-        texts = [query.text for query in read_queries(queries) if query.id in judged]
+        dataset = Dataset(queries)
+        texts = [dataset.queries[query] for query in dataset.qrels("test")]
     else:
         texts = [query.text for query in read_query_lines(queries)]
     with Retriever.open(index) as retriever:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from index.errors import InputError
-from retrieval.data.queries import read_qrels, read_queries
+from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import assess, rank_all
 from retrieval.evaluation.compare import compare_runs, read_baseline
 from retrieval.evaluation.evaluate import evaluation_json
@@ -15,10 +15,9 @@ MEASURES = ("nDCG@10", "AP")
 
 @pytest.fixture
 def asked(made):
-    queries = {query.id: query.text for query in read_queries(made.data)}
-    qrels = read_qrels(made.data, "test", query_ids=queries, document_ids=None)
+    dataset = Dataset(made.data)
     with Retriever.open(made.index) as retriever:
-        yield retriever, queries, qrels
+        yield retriever, dataset.queries, dataset.qrels("test")
 
 
 def test_a_run_meets_every_mode_and_empty_rankings_lose(asked, tmp_path):

@@ -10,8 +10,9 @@ import pytest
 
 from index.errors import InputError
 from index.reader import Index
+from retrieval.data.documents import count_documents
 from retrieval.indexing import build as build_module
-from retrieval.indexing.build import build, count_documents
+from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder import Encoder
 from retrieval.model.folder import read_model

@@ -22,7 +22,7 @@ from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.dataset import read_source
+from retrieval.training.dataset import read_training_data
 from retrieval.training.dev import best_share, dev_measures
 from retrieval.training.loop import Recipe
 from retrieval.training.train import CHECKPOINT, UNKNOWN_SHARE, initial_model, train, training_set
@@ -106,8 +106,8 @@ def test_the_same_training_gives_the_same_weights(data, tmp_path):
 
 def test_few_queries_without_a_dev_split_are_all_learned_from(tmp_path, write_beir):
     folder = write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"train": PAIRS})
-    source = read_source(folder)
-    assert (source.train, source.dev) == (PAIRS, {})
+    dataset = read_training_data(folder)
+    assert (dataset.train, dataset.dev) == (PAIRS, {})
     trained = train(folder, tmp_path / "m", CONFIG, RECIPE)
     assert trained.dev == {}
     assert trained.best_epoch == 3
@@ -117,18 +117,18 @@ def test_few_queries_without_a_dev_split_are_all_learned_from(tmp_path, write_be
 def test_many_queries_without_a_dev_split_lend_a_tenth_by_hash(tmp_path, write_beir):
     queries = {f"q{n}": f"word{n}" for n in range(200)}
     pairs = {query: {"d1": 1} for query in queries}
-    source = read_source(write_beir(tmp_path / "d", DOCUMENTS, queries, {"train": pairs}))
+    dataset = read_training_data(write_beir(tmp_path / "d", DOCUMENTS, queries, {"train": pairs}))
     expected = {query for query in queries if zlib.crc32(query.encode()) % 10 == 0}
     assert 10 <= len(expected) <= 30
-    assert set(source.dev) == expected
-    assert set(source.train) == set(queries) - expected
+    assert set(dataset.dev) == expected
+    assert set(dataset.train) == set(queries) - expected
 
 
 def test_held_out_queries_are_not_in_the_vocabulary(tmp_path, write_beir):
     queries = {f"q{n}": f"onlyhere{n} onlyhere{n}" for n in range(60)}
     pairs = {query: {"d1": 1, "d2": 1} for query in queries}
     folder = write_beir(tmp_path / "d", DOCUMENTS, queries, {"train": pairs})
-    held = read_source(folder).dev
+    held = read_training_data(folder).dev
     train(folder, tmp_path / "m", CONFIG, replace(RECIPE, epochs=1))
     names = read_model(tmp_path / "m").vocabulary.names
     assert held
@@ -175,8 +175,8 @@ def test_a_dev_split_without_a_train_split_chooses_the_epoch(tmp_path, write_bei
 
 
 def test_judgements_of_test_alone_are_not_learned_from(tmp_path, write_beir):
-    source = read_source(write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"test": PAIRS}))
-    assert (source.queries, source.train, source.dev) == ({}, {}, {})
+    dataset = read_training_data(write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"test": PAIRS}))
+    assert (dataset.queries, dataset.train, dataset.dev) == ({}, {}, {})
 
 
 def test_without_dev_queries_hybrid_search_leans_on_bm25(tmp_path):
@@ -444,7 +444,7 @@ def test_an_output_that_cannot_be_a_folder_is_told(data, tmp_path):
 
 def test_dev_measures_equal_ranking_by_hand(data, tmp_path, write_beir):
     dev = {"q0": {"d0": 1, "d4": 1}, "q1": {"d6": 1}, "q2": {"d7": 3}}
-    source = read_source(write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"train": PAIRS, "dev": dev}))
+    dataset = read_training_data(write_beir(tmp_path / "d", DOCUMENTS, QUERIES, {"train": PAIRS, "dev": dev}))
     torch.manual_seed(3)
     model = TwoTower(CONFIG, Vocabulary(("cat",), 50))
     scores = (
@@ -454,7 +454,7 @@ def test_dev_measures_equal_ranking_by_hand(data, tmp_path, write_beir):
     for row, (_, grades) in enumerate(dev.items()):
         order = [f"d{n}" for n in np.argsort(-scores[row])]
         ranks.append(min(order.index(document) for document in grades) + 1)
-    got = dev_measures(model, source, ("RR@10", "Success@1"))
+    got = dev_measures(model, dataset, ("RR@10", "Success@1"))
     assert got["RR@10"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
     assert got["Success@1"] == pytest.approx(np.mean([rank == 1 for rank in ranks]))
 
@@ -496,7 +496,7 @@ def test_dev_on_a_large_corpus_ranks_the_relevant_among_a_sample(tmp_path, write
     monkeypatch.setattr(
         TwoTower, "encode_documents", lambda self, texts: encoded.extend(texts) or encode(self, texts)
     )
-    recall = dev_measures(model, read_source(folder), ("R@100",))["R@100"]
+    recall = dev_measures(model, read_training_data(folder), ("R@100",))["R@100"]
     assert {f"text {n}" for n in range(100, 130)} <= set(encoded)
     assert 30 < len(encoded) < 30 + 2 * 20
     assert recall == 1
@@ -510,9 +510,9 @@ def test_share_leans_to_the_side_that_is_right_on_dev(
     twice = "other" if dense_is_right else "wanted"
     documents = {name: "quince quince" if name == twice else "quince tart" for name in ("wanted", "other")}
     pairs = {"train": {"q": {"wanted": 1}}, "dev": {"q": {"wanted": 1}}}
-    source = read_source(write_beir(tmp_path / "d", documents, {"q": "quince"}, pairs))
+    dataset = read_training_data(write_beir(tmp_path / "d", documents, {"q": "quince"}, pairs))
     rows = [[0, 1]] if first == "wanted" else [[1, 0]]
     dense = Ranking(np.array([[0.9, 0.1]], np.float32), np.array(rows))
     monkeypatch.setattr("retrieval.training.dev._rank", lambda *_: dense)
-    share = best_share(TwoTower(CONFIG, Vocabulary(("tex",), 50)), source)
+    share = best_share(TwoTower(CONFIG, Vocabulary(("tex",), 50)), dataset)
     assert (share > 0.5) == dense_is_right
