@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test lint format bench house clean
+.PHONY: demo test lint format bench house serving-environment clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,fast]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
 # The main job on real text: the docstrings of the Python packages installed right here.
@@ -35,6 +35,18 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What a machine that serves installs: no torch, at most 200 MB, and a search that works.
+serving-environment: $(INSTALLED)
+	rm -rf build/serving
+	$(BIN)/python -m venv build/serving
+	build/serving/bin/python -m pip install --quiet -c constraints.txt .
+	build/serving/bin/python -c 'import importlib.util as u; assert u.find_spec("torch") is None'
+	cp -r tests/golden/index-2 build/serving/index
+	cd build/serving && bin/peephole search index how to copy a directory | grep -q faq/1
+	cd build/serving && bin/peephole verify index
+	du -sm build/serving | tee /dev/stderr | awk '$$1 > 200 { exit 1 }'
+	rm -rf build
 
 # Minutes: fails if speed or quality fell against benchmarks/results/guard.json.
 bench: $(INSTALLED)
