@@ -1,4 +1,4 @@
-"""BM25 beside tantivy: how fast and how good is each, and where does our time go?
+"""BM25 beside tantivy: speed, relevance, and the parts of our time.
 
     python -m benchmarks.lexical DATA... [--queries 300] [--depth 100] [--rounds 5]
 

@@ -1,1 +1,1 @@
-"""Can an index lose a document?"""
+"""Kills, full disks, damage and several writers: can an index lose a document."""
