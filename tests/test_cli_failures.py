@@ -193,7 +193,8 @@ def test_judgements_of_what_is_not_there_are_not_evaluated(data, made, row, name
         ({"hidden": "64"}, "hidden must be"),
         ({"format_version": 2}, "format version 2, this program reads 1"),
         ({"pooling": "sum"}, "pooling must be"),
-        ({"tower": "dnn", "pooling": "max"}, "does not fit"),
+        ({"bidirectional": True}, "as a setting it was removed"),
+        ({"tower": "dnn", "residual": False}, "does not fit"),
     ],
     ids=str,
 )

@@ -95,8 +95,6 @@ def _gates(traces: Cells, cells: list[int]) -> list[Panel]:
     """The gates and outputs of these cells, most active first."""
     rows = [str(cell) for cell in cells]
     gates = {"input gate": traces.input, "forget gate": traces.forget, "output gate": traces.output_gate}
-    if (traces.forget == 1).all():
-        del gates["forget gate"]
     found = [Panel(name, gate[:, cells].T, "viridis", 0, 1, rows) for name, gate in gates.items()]
     outputs = traces.output[:, cells].T
     top = max(float(np.abs(outputs).max()), 1e-9)

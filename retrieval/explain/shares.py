@@ -7,10 +7,10 @@ A tower whose embedding is a sum over words, e = sum_t p(t), splits the cosine w
     cos(Q, D) = sum_t sum_u p_Q(t) . p_D(u) / (|e_Q| |e_D|)
 
 A query word's share is its sum over u, a document word's its sum over t, and a pair's its terms wherever the
-two words stand. The bag, attention over word rows, and every mean or max pooling under a linear output are
-such sums; a part belongs to the place that brings it, which for an LSTM has read its neighbours. For the
-other towers (DSSM, CNN-DSSM and an LSTM's last state) a share is the cosine lost when the word is left out,
-and shares do not sum to anything. Beside a query alone stands the query itself, and the cosine to split is 1.
+two words stand. The bag and attention over word rows are such sums; a part belongs to the place that brings
+it, which for an LSTM has read its neighbours. For the other towers (DSSM, and the papers' CNN and LSTM) a
+share is the cosine lost when the word is left out, and shares do not sum to anything. Beside a query alone
+stands the query itself, and the cosine to split is 1.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def _explained(text: str, reading: Reading, shares: Array, reader: Reader) -> Ex
         cells[way] = active_cells(traces.output, way == "right_to_left")
         votes[way] = list(counts(cells[way], length))
         votes[way][first] = None
-    pooled = _pooled_wins(reading) if reader.config.tower == "cnn" else None
+    pooled = _pooled_wins(reading)
     weights = reading.joined.weights
     found = []
     for place, word in enumerate(reading.words):

@@ -8,7 +8,7 @@ queries meeting documents.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 class Cells:
     """What a peephole LSTM's cells did at each word, in the text's order; each float64 (words, cells).
 
-    forget is all ones where the config fixes that gate open. state is c(t), output is y(t).
+    state is c(t), output is y(t).
     """
 
     input: Array
@@ -33,6 +33,10 @@ class Cells:
     output_gate: Array
     state: Array
     output: Array
+
+    def reversed(self) -> Cells:
+        """The same, in reverse order."""
+        return Cells(*(getattr(self, field.name)[::-1] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class Joined:
 class Reading:
     """A text as one tower read it. rows: the words' rows, float64 (words, row width).
 
-    left_to_right, right_to_left: the LSTM's cells in both directions, None for other towers. A model that
-    reads one way only is given the words in reverse for the second.
+    left_to_right, right_to_left: the LSTM's cells in both directions, None for other towers. The model reads
+    from the left; for the second it is given the words in reverse.
     """
 
     words: list[str]
@@ -88,8 +92,9 @@ class Reader:
         joined = self.join(rows)
         if self.config.tower != "lstm":
             return Reading(found, rows, joined)
-        ways = [_lstm_way(self.config, self._body, rows, backwards) for backwards in (False, True)]
-        return Reading(found, rows, joined, *ways)
+        cells = _lstm_cells(self._body, rows)
+        mirrored = _lstm_cells(self._body, rows[::-1])
+        return Reading(found, rows, joined, cells, mirrored.reversed())
 
     def join(self, rows: Array) -> Joined:
         """The embedding of word rows float64 (words, row width), at least one."""
@@ -97,21 +102,20 @@ class Reader:
 
 
 def peephole_cells(x: Array, recurrent: Array, peepholes: Array) -> Cells:
-    """Run the cell over gate inputs float64 (T, 4H), order i f g o, or (T, 3H), order i g o.
+    """Run the cell over gate inputs float64 (T, 4H), order i f g o.
 
     Palangi et al. 2014, eq. 2, with diagonal peepholes: input and forget gate see the old cell, the output
     gate the new one.
     """
     size = recurrent.shape[1]
-    learned = len(recurrent) == 4 * size
     y = c = np.zeros(size)
     steps = []
     for inputs in x:
         z = (inputs + recurrent @ y).reshape(-1, size)
         i = _sigm(z[0] + peepholes[0] * c)
-        f = _sigm(z[1] + peepholes[1] * c) if learned else np.ones(size)
-        c = f * c + i * np.tanh(z[-2])
-        o = _sigm(z[-1] + peepholes[-1] * c)
+        f = _sigm(z[1] + peepholes[1] * c)
+        c = f * c + i * np.tanh(z[2])
+        o = _sigm(z[3] + peepholes[2] * c)
         y = o * np.tanh(c)
         steps.append((i, f, o, c, y))
     return Cells(*(np.stack(kept) for kept in zip(*steps, strict=True)))
@@ -122,46 +126,22 @@ def _sigm(x: Array) -> Array:
     return found
 
 
-def _lstm_way(config: ModelConfig, body: Mapping[str, Array], rows: Array, backwards: bool) -> Cells:
-    """The cells of one direction, in the text's order."""
-    way = int(backwards and config.bidirectional)
-    layer = {name: body[f"layers.{way}.{name}"] for name in ("recurrent", "peepholes", "bias")}
-    weights = body.get(f"layers.{way}.input")
-    gates = len(layer["recurrent"])
-    inputs = rows[:, way * gates : (way + 1) * gates] if weights is None else rows @ weights.T
-    step = -1 if backwards else 1
-    cells = peephole_cells((inputs + layer["bias"])[::step], layer["recurrent"], layer["peepholes"])
-    return Cells(*(getattr(cells, name)[::step] for name in Cells.__dataclass_fields__))
+def _lstm_cells(body: Mapping[str, Array], rows: Array) -> Cells:
+    recurrent, peepholes, bias = (body[f"layers.0.{name}"] for name in ("recurrent", "peepholes", "bias"))
+    matrix = body.get("layers.0.input")
+    inputs = rows if matrix is None else rows @ matrix.T
+    return peephole_cells(inputs + bias, recurrent, peepholes)
 
 
 def _lstm(config: ModelConfig, body: Mapping[str, Array], rows: Array) -> Joined:
-    directions = (False, True) if config.bidirectional else (False,)
-    outputs = [_lstm_way(config, body, rows, backwards).output for backwards in directions]
-    states = np.concatenate(outputs, 1)
-    if config.pooling == "attention":
-        return _attend(states, body["attention"], rows)
-    if config.pooling == "last":
-        final = np.concatenate([y[0] if back else y[-1] for y, back in zip(outputs, directions, strict=True)])
-        return Joined(body["output"] @ final + rows.mean(0) if config.residual else final)
-    parts, winners = _pool(states, config.pooling == "max")
-    pooled = None if winners is None else parts.sum(0)
-    if config.residual:
-        parts = parts @ body["output"].T + rows / len(rows)
-    return Joined(parts.sum(0), parts, None, winners, pooled)
+    states = _lstm_cells(body, rows).output
+    return _attend(states, body["attention"], rows) if config.pooling == "attention" else Joined(states[-1])
 
 
 def _attend(states: Array, attention: Array, rows: Array) -> Joined:
     weights = _sigm(states @ attention)
     parts = weights[:, None] * rows
     return Joined(parts.sum(0), parts, weights)
-
-
-def _pool(states: Array, by_max: bool) -> tuple[Array, NDArray[np.int64] | None]:
-    """Each word's part of the pooled states, (words, width), and for max pooling who won each of them."""
-    if not by_max:
-        return states / len(states), None
-    winners = states.argmax(0)
-    return np.where(np.arange(len(states))[:, None] == winners, states, 0.0), winners
 
 
 def _cnn(config: ModelConfig, body: Mapping[str, Array], rows: Array) -> Joined:
@@ -173,12 +153,8 @@ def _cnn(config: ModelConfig, body: Mapping[str, Array], rows: Array) -> Joined:
     features = np.tanh(features)
     if config.pooling == "attention":
         return _attend(features, body["attention"], rows)
-    parts, winners = _pool(features, config.pooling == "max")
-    pooled = parts.sum(0)
-    if not config.residual:
-        return Joined(np.tanh(body["output"] @ pooled), None, None, winners, pooled)
-    parts = parts @ body["output"].T + rows / len(rows)
-    return Joined(parts.sum(0), parts, None, winners, pooled)
+    winners, pooled = features.argmax(0), features.max(0)
+    return Joined(np.tanh(body["output"] @ pooled), None, None, winners, pooled)
 
 
 def _dnn(config: ModelConfig, body: Mapping[str, Array], rows: Array) -> Joined:

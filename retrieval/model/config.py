@@ -18,9 +18,16 @@ from index.errors import FormatVersionError, InputError
 FORMAT_VERSION = 1
 
 TowerKind = Literal["lstm", "cnn", "dnn", "bag"]
-Pooling = Literal["last", "mean", "max", "attention"]
-Forget = Literal["learned", "one"]
+Pooling = Literal["attention", "last", "max", "mean"]
 Tie = Literal["none", "table", "all"]
+
+# What each tower can do with its words; DSSM and the bag have no choice.
+_POOLINGS: dict[Kind, tuple[Pooling, ...]] = {
+    "lstm": ("attention", "last"),
+    "cnn": ("attention", "max"),
+    "dnn": ("mean",),
+    "bag": ("mean",),
+}
 
 
 @dataclass(frozen=True)
@@ -29,12 +36,11 @@ class ModelConfig:
 
     tower: lstm, cnn, dnn (DSSM) or bag. word_dim: width of a word's row; 0 lets the trigrams feed the body
         directly, as in the papers.
-    hidden: LSTM cells (each way), CNN feature maps or DSSM layer width. dimension: width of the embedding.
-    pooling: how LSTM outputs or CNN features become one vector; "attention" lets the body weigh the word rows
-    instead. residual: add the average of the word rows to the body's output (the embedding is then a linear
-    map of the body's output plus that average). bidirectional: a second LSTM reads from the right.
-    forget: "one" fixes the forget gate open. tie: "all" gives both towers the same weights,
-    "table" the same feature rows, each with a body of its own.
+    hidden: LSTM cells, CNN feature maps or DSSM layer width. dimension: width of the embedding.
+    pooling: how the words become one vector. With "attention" an LSTM or CNN weighs the word rows, and the
+        embedding is their weighted sum. The papers' towers make the embedding themselves: of the LSTM's
+        "last" output, or of the "max" of each CNN feature. A dnn or bag has "mean", whatever is given.
+    tie: "all" gives both towers the same weights, "table" the same feature rows, each with a body of its own.
     query_words, document_words: how many words of a text count. whole_words: frequent words have a row of
     their own beside their trigrams'. gamma: the smoothing factor of the softmax.
     dense_share: weight of the dense ranking in hybrid search, 0 to 1, chosen on dev.
@@ -44,10 +50,7 @@ class ModelConfig:
     word_dim: int = 256
     hidden: int = 64
     dimension: int = 256
-    pooling: Pooling = "mean"
-    residual: bool = True
-    bidirectional: bool = False
-    forget: Forget = "learned"
+    pooling: Pooling = "attention"
     tie: Tie = "all"
     query_words: int = 64
     document_words: int = 128
@@ -68,16 +71,23 @@ class ModelConfig:
             raise InputError(f"gamma must be a positive number, not {self.gamma}")
         if not 0 <= self.dense_share <= 1:
             raise InputError(f"dense_share must be from 0 to 1, not {self.dense_share}")
-        if self.tower in ("lstm", "cnn") and self.residual and self.word_dim != self.dimension:
-            raise InputError("a residual path needs word_dim equal to dimension")
-        if self.pooling == "attention" and not (self.tower in ("lstm", "cnn") and self.residual):
+        self._settle_pooling()
+
+    def _settle_pooling(self) -> None:
+        """Check pooling, and the widths that it asks for; put it right for a tower without a choice."""
+        possible = _POOLINGS[self.tower]
+        if len(possible) == 1:
+            object.__setattr__(self, "pooling", possible[0])
+        if self.pooling not in possible:
             raise InputError(
-                "attention weighs the word rows of an LSTM or CNN tower; it needs the residual path"
+                f"pooling must be {' or '.join(possible)} for the tower {self.tower}, not {self.pooling!r}; "
+                "other ways were removed, train again"
             )
-        states = self.hidden * (2 if self.bidirectional else 1)
-        if self.tower == "lstm" and not self.residual and self.dimension != states:
+        if self.pooling == "attention" and self.word_dim != self.dimension:
+            raise InputError("with attention the embedding is a sum of word rows: word_dim must be dimension")
+        if self.pooling == "last" and self.dimension != self.hidden:
             raise InputError(
-                f"without a residual path the embedding is the LSTM's output: dimension must be {states}"
+                f"with pooling last the embedding is the LSTM's output: dimension must be {self.hidden}"
             )
 
 
@@ -89,15 +99,15 @@ def preset(tower: TowerKind, paper: bool = False) -> ModelConfig:
     """
     if not paper:
         if tower == "dnn":
-            return ModelConfig(tower, hidden=256, pooling="mean", residual=False)
+            return ModelConfig(tower, hidden=256)
         if tower == "bag":  # has no body
             return ModelConfig(tower)
-        return ModelConfig(tower, pooling="attention", tie="table")
+        return ModelConfig(tower, tie="table")
     if tower == "bag":
         raise InputError("the bag is in no paper; leave --paper out")
     hidden, dimension = (128, 128) if tower == "lstm" else (300, 128)
     pooling: Pooling = "last" if tower == "lstm" else "max"
-    return ModelConfig(tower, 0, hidden, dimension, pooling, False, tie="none", whole_words=False)
+    return ModelConfig(tower, 0, hidden, dimension, pooling, tie="none", whole_words=False)
 
 
 def _check(name: str, value: Any, kind: Any) -> None:
@@ -114,7 +124,29 @@ def _check(name: str, value: Any, kind: Any) -> None:
 
 def to_json(config: ModelConfig) -> str:
     """The config as a JSON document."""
-    return json.dumps(asdict(config), indent=2) + "\n"
+    return json.dumps(stored(config), indent=2) + "\n"
+
+
+def stored(config: ModelConfig) -> dict[str, Any]:
+    """The config as a file holds it: its settings, and the former ones."""
+    return asdict(config) | _former_settings(config)
+
+
+def _former_settings(config: ModelConfig) -> dict[str, Any]:
+    """Settings of format 1 that have one value left. Files keep them: the programs that have them as settings
+    can then read what is written now.
+    """
+    residual = config.pooling == "attention" or config.tower == "bag"
+    return {"residual": residual, "bidirectional": False, "forget": "learned"}
+
+
+def _check_former_settings(config: ModelConfig, content: dict[str, Any]) -> None:
+    for name, value in _former_settings(config).items():
+        if json.dumps(content[name]) != json.dumps(value):
+            raise InputError(
+                f"{name} must be {json.dumps(value)}, not {json.dumps(content[name])[:40]}; "
+                "as a setting it was removed, train again"
+            )
 
 
 def read_config(path: Path) -> ModelConfig:
@@ -133,11 +165,14 @@ def read_config(path: Path) -> ModelConfig:
             f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}; "
             "train again or use the program that wrote it"
         )
-    names = {field.name for field in fields(ModelConfig)}
+    settings = {field.name for field in fields(ModelConfig)}
+    names = settings | _former_settings(ModelConfig()).keys()
     for problem, keys in (("unknown", content.keys() - names), ("missing", names - content.keys())):
         if keys:
             raise InputError(f"{problem} key {', '.join(sorted(keys))}; restore the model folder", path=path)
     try:
-        return ModelConfig(**content)
+        config = ModelConfig(**{name: content[name] for name in settings})
+        _check_former_settings(config, content)
     except InputError as error:
         raise InputError(str(error), path=path) from error
+    return config

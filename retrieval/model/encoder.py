@@ -111,6 +111,11 @@ def _means(rows: Array, texts: Ragged) -> Array:
     return means
 
 
+def _weighted(rows: Array, logits: Array, texts: Ragged) -> Array:
+    """Sum of the rows of each text, each weighed by the logistic function of its logit, (total words,)."""
+    return _sums(rows * _sigm(logits)[:, None], texts)
+
+
 def _bag(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
     return lambda rows: rows, lambda projected, texts: _means(projected[texts.values], texts)
 
@@ -130,7 +135,7 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Co
 
     def project(rows: Array) -> Array:
         placed = rows @ weights["window"].T if "window" in weights else rows
-        return np.concatenate((placed, rows), 1) if config.residual else placed
+        return np.concatenate((placed, rows), 1) if config.pooling == "attention" else placed
 
     def compose(projected: Array, texts: Ragged) -> Array:
         places = projected[texts.values]
@@ -143,64 +148,31 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Co
         features[:-1] += after
         np.tanh(features, out=features)
         if config.pooling == "attention":
-            return _sums(
-                places[:, 3 * size :] * _sigm(np.dot(features, weights["attention"]))[:, None], texts
-            )
-        pooled = np.maximum.reduceat(features, starts) if config.pooling == "max" else _means(features, texts)
-        if not config.residual:
-            return np.tanh(pooled @ weights["output"].T)
-        return pooled @ weights["output"].T + _means(places[:, 3 * size :], texts)
+            return _weighted(places[:, 3 * size :], np.dot(features, weights["attention"]), texts)
+        pooled: Array = np.tanh(np.maximum.reduceat(features, starts) @ weights["output"].T)
+        return pooled
 
     return project, compose
 
 
 def _lstm(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
-    ways = 2 if config.bidirectional else 1
-    layers = [
-        {
-            name: weights[f"layers.{way}.{name}"]
-            for name in ("recurrent", "peepholes", "bias", "input")
-            if f"layers.{way}.{name}" in weights
-        }
-        for way in range(ways)
-    ]
-    gates = len(layers[0]["recurrent"])
+    recurrent, peepholes, bias = (weights[f"layers.0.{name}"] for name in ("recurrent", "peepholes", "bias"))
+    matrix = weights.get("layers.0.input")
+    gates = len(recurrent)
 
     def project(rows: Array) -> Array:
-        if "input" in layers[0]:
-            parts = [rows @ layer["input"].T + layer["bias"] for layer in layers]
-        else:
-            parts = [
-                part + layer["bias"] for part, layer in zip(np.split(rows, ways, 1), layers, strict=True)
-            ]
-        return np.concatenate([*parts, rows] if config.residual else parts, 1)
+        inputs = (rows if matrix is None else rows @ matrix.T) + bias
+        return np.concatenate((inputs, rows), 1) if config.pooling == "attention" else inputs
 
     def compose(projected: Array, texts: Ragged) -> Array:
-        starts, lengths = texts.offsets[:-1], texts.lengths()
-        last = starts + lengths - 1
-        places = np.arange(len(texts.values))
-        outputs, finals = [], []
-        gather, counts = pack(lengths)
-        for way, layer in enumerate(layers):
-            order = places if way == 0 else np.repeat(starts + last, lengths) - places
-            seen = order[gather]
-            x = projected[texts.values[seen], way * gates : (way + 1) * gates]
-            y = peephole_outputs(x, layer["recurrent"], layer["peepholes"], counts)
-            states = np.empty_like(y)
-            states[seen] = y
-            outputs.append(states)
-            finals.append(states[last if way == 0 else starts])
-        states = outputs[0] if ways == 1 else np.concatenate(outputs, 1)
-        rows = projected[texts.values, ways * gates :]
+        gather, counts = pack(texts.lengths())
+        y = peephole_outputs(projected[texts.values[gather], :gates], recurrent, peepholes, counts)
+        states = np.empty_like(y)
+        states[gather] = y
         if config.pooling == "attention":
-            return _sums(rows * _sigm(states @ weights["attention"])[:, None], texts)
-        if config.pooling == "last":
-            pooled = np.concatenate(finals, 1)
-        elif config.pooling == "max":
-            pooled = np.maximum.reduceat(states, starts)
-        else:
-            pooled = _means(states, texts)
-        return pooled @ weights["output"].T + _means(rows, texts) if config.residual else pooled
+            return _weighted(projected[texts.values, gates:], states @ weights["attention"], texts)
+        last: Array = states[texts.offsets[1:] - 1]
+        return last
 
     return project, compose
 
@@ -230,12 +202,10 @@ def _sigm(x: Array, out: Array | None = None) -> Array:
 
 
 def peephole_outputs(x: Array, recurrent: Array, peepholes: Array, counts: Sequence[int]) -> Array:
-    """Outputs y(t) float32 (words, H) of packed gate inputs (words, 4H or 3H); `x` is overwritten. See
+    """Outputs y(t) float32 (words, H) of packed gate inputs (words, 4H); `x` is overwritten. See
     `retrieval.towers.peephole.layer`.
     """
     size = recurrent.shape[1]
-    learned = len(recurrent) == 4 * size
-    inner = 2 if learned else 1
     transposed = recurrent.T
     outputs = np.empty((len(x), size), np.float32)
     y = c = outputs[:0]
@@ -245,15 +215,15 @@ def peephole_outputs(x: Array, recurrent: Array, peepholes: Array, counts: Seque
         if step:
             c = c[:count]
             z += y[:count] @ transposed
-            z.reshape(count, -1, size)[:, :inner] += c[:, None] * peepholes[:inner]
-        sigmoids = _sigm(z[:, : inner * size], out=z[:, : inner * size])
-        fresh = np.tanh(z[:, inner * size : (inner + 1) * size])
+            z.reshape(count, 4, size)[:, :2] += c[:, None] * peepholes[:2]
+        sigmoids = _sigm(z[:, : 2 * size], out=z[:, : 2 * size])
+        fresh = np.tanh(z[:, 2 * size : 3 * size])
         fresh *= sigmoids[:, :size]
         if step:
-            fresh += c * sigmoids[:, size:] if learned else c
+            fresh += c * sigmoids[:, size:]
         c = fresh
         y = outputs[start : start + count]
         np.tanh(c, out=y)
-        y *= _sigm(z[:, (inner + 1) * size :] + c * peepholes[inner])
+        y *= _sigm(z[:, 3 * size :] + c * peepholes[2])
         start += count
     return outputs

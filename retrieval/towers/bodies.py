@@ -72,6 +72,14 @@ def mean_of(rows: Tensor, batch: TextBatch) -> Tensor:
     return F.embedding_bag(batch.words, rows, batch.offsets, mode="mean")
 
 
+def weighted(rows: Tensor, logits: Tensor, batch: TextBatch) -> Tensor:
+    """Sum of `rows` (distinct words, width) over each text's words, each weighed by the logistic function of
+    its logit, (total words,); (texts, width).
+    """
+    weights = torch.sigmoid(logits)
+    return F.embedding_bag(batch.words, rows, batch.offsets, mode="sum", per_sample_weights=weights)
+
+
 class Body(nn.Module):
     """What a tower does with word rows `row_width` wide."""
 
@@ -122,8 +130,10 @@ class DnnBody(Body):
 
 
 class CnnBody(Body):
-    """CNN-DSSM, or CLSM (Shen et al. 2014): tanh convolution over windows of three words, pooled over the
-    text.
+    """CNN-DSSM, or CLSM (Shen et al. 2014): tanh convolution over windows of three words.
+
+    With pooling="max", as in the paper, the embedding is a layer of tanh over the largest value of each
+    feature. With pooling="attention" the features say how much each word row counts in it, as in `LstmBody`.
 
     A window's product is a sum of three, one a place in it, so each word is projected for all three places
     once and the places are added: h(t) = tanh(L w(t-1) + M w(t) + N w(t+1) + b), with rows of zeros beyond
@@ -133,8 +143,6 @@ class CnnBody(Body):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.hidden = config.hidden
-        self.residual = config.residual
-        self.max_pool = config.pooling == "max"
         self.row_width = config.word_dim or 3 * config.hidden
         self.window = (
             nn.Parameter(torch.empty(3 * config.hidden, config.word_dim)) if config.word_dim else None
@@ -149,7 +157,7 @@ class CnnBody(Body):
 
     def project(self, rows: Tensor) -> Tensor:
         placed = rows if self.window is None else rows @ self.window.t()
-        return torch.cat((placed, rows), 1) if self.residual else placed
+        return placed if self.attention is None else torch.cat((placed, rows), 1)
 
     def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
         size = self.hidden
@@ -160,92 +168,51 @@ class CnnBody(Body):
         inner[offsets] = 0
         features[1:] += placed[:-1, :size] * inner[1:]
         features[:-1] += placed[1:, 2 * size :] * inner[1:]
-        places = torch.arange(len(features))
-        rows = projected[:, 3 * size :]
         if self.attention is not None:
-            weights = torch.sigmoid(torch.tanh(features) @ self.attention)
-            return F.embedding_bag(batch.words, rows, offsets, mode="sum", per_sample_weights=weights)
-        mode = "max" if self.max_pool else "mean"
-        pooled = F.embedding_bag(places, torch.tanh(features), offsets, mode=mode)
+            return weighted(projected[:, 3 * size :], torch.tanh(features) @ self.attention, batch)
+        places = torch.arange(len(features))
+        pooled = F.embedding_bag(places, torch.tanh(features), offsets, mode="max")
         assert self.output is not None
-        if not self.residual:
-            return torch.tanh(pooled @ self.output.t())
-        return pooled @ self.output.t() + mean_of(rows, batch)
+        return torch.tanh(pooled @ self.output.t())
 
 
 class LstmBody(Body):
     """LSTM-DSSM (Palangi et al. 2014): a peephole LSTM reads the words; see `retrieval.towers.peephole.layer` for the
     cell.
 
-    pooling="last" without residual is the paper's model: the embedding is y(T). With pooling="attention" the
-    LSTM does not make the embedding but says, from the words read so far, how much each word row w(t) counts
-    in it:
+    pooling="last" is the paper's model: the embedding is y(T). With pooling="attention" the LSTM does not
+    make the embedding but says, from the words read so far, how much each word row w(t) counts in it:
 
         embedding = sum_t sigm(v . y(t)) w(t)
-
-    Otherwise the outputs are pooled over the text and, with residual, added to the average of the word rows:
-
-        embedding = U pool(y(1..T)) + mean(w(1..T))
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.pooling = config.pooling
-        self.residual = config.residual
-        gates = (4 if config.forget == "learned" else 3) * config.hidden
-        ways = 2 if config.bidirectional else 1
-        self.row_width = config.word_dim or gates * ways
-        self.layers = nn.ModuleList(
-            PeepholeLSTM(config.word_dim or None, config.hidden, config.forget) for _ in range(ways)
-        )
-        width = config.hidden * ways
-        self.attention = nn.Parameter(torch.zeros(width)) if config.pooling == "attention" else None
-        mixes = config.residual and config.pooling != "attention"
-        self.output = nn.Parameter(torch.empty(config.dimension, width)) if mixes else None
-        if self.output is not None:
-            glorot(self.output)
+        self.row_width = config.word_dim or 4 * config.hidden
+        # In a list, for the weights' names in files of format 1.
+        self.layers = nn.ModuleList([PeepholeLSTM(config.word_dim or None, config.hidden)])
+        attends = config.pooling == "attention"
+        self.attention = nn.Parameter(torch.zeros(config.hidden)) if attends else None
 
-    def _lstms(self) -> list[PeepholeLSTM]:
-        return [layer for layer in self.layers if isinstance(layer, PeepholeLSTM)]
+    def _lstm(self) -> PeepholeLSTM:
+        (layer,) = self.layers
+        assert isinstance(layer, PeepholeLSTM)
+        return layer
 
     def project(self, rows: Tensor) -> Tensor:
-        lstms = self._lstms()
-        seen = rows.chunk(len(lstms), 1) if lstms[0].input is None else [rows] * len(lstms)
-        parts = [layer.gate_inputs(part) for layer, part in zip(lstms, seen, strict=True)]
-        return torch.cat([*parts, rows] if self.residual else parts, 1)
+        inputs = self._lstm().gate_inputs(rows)
+        return inputs if self.attention is None else torch.cat((inputs, rows), 1)
 
     def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
-        lstms = self._lstms()
-        gates = lstms[0].recurrent.shape[0]
+        lstm = self._lstm()
+        gates = 4 * lstm.size
         packing = pack(batch.lengths)
-        offsets, last = batch.offsets, batch.offsets + batch.lengths - 1
+        y = lstm(F.embedding(batch.words[packing.gather], projected[:, :gates]), packing.counts)
         places = torch.arange(len(batch.words))
-        pooled: list[Tensor] = []
-        for way, layer in enumerate(lstms):
-            # The second LSTM reads each text from its right end.
-            order = places if way == 0 else torch.repeat_interleave(offsets + last, batch.lengths) - places
-            gather = order[packing.gather]
-            inputs = projected[:, way * gates : (way + 1) * gates]
-            y = layer(F.embedding(batch.words[gather], inputs), packing.counts)
-            where = torch.empty_like(gather).index_copy_(0, gather, places)
-            pooled.append(self._pool(y, where, way, offsets, last))
-        rows = projected[:, gates * len(lstms) :]
-        if self.attention is not None:
-            weights = torch.sigmoid(torch.stack(pooled).sum(0))
-            return F.embedding_bag(batch.words, rows, offsets, mode="sum", per_sample_weights=weights)
-        states = torch.cat(pooled, 1)
-        return states if self.output is None else states @ self.output.t() + mean_of(rows, batch)
-
-    def _pool(self, y: Tensor, where: Tensor, way: int, offsets: Tensor, last: Tensor) -> Tensor:
-        """One LSTM's share: of each text's pooled output, or, for attention, of each place's logit.
-
-        y: outputs as packed; where: the packed position of each place.
-        """
-        if self.attention is not None:
-            return (y @ self.attention.chunk(len(self.layers))[way])[where]
-        if self.pooling == "last":
-            return F.embedding(where[last if way == 0 else offsets], y)
-        return F.embedding_bag(where, y, offsets, mode=self.pooling)
+        packed = torch.empty_like(places).index_copy_(0, packing.gather, places)  # where each word is in y
+        if self.attention is None:
+            return F.embedding(packed[batch.offsets + batch.lengths - 1], y)
+        return weighted(projected[:, gates:], (y @ self.attention)[packed], batch)
 
 
 _BODIES: dict[TowerKind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {

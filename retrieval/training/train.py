@@ -20,7 +20,7 @@ import torch
 from index.disk.files import WriterLock, storing
 from index.values import Progress, no_progress
 from retrieval.evaluation.measures import DEFAULT_MEASURES
-from retrieval.model.config import ModelConfig
+from retrieval.model.config import ModelConfig, stored
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
@@ -184,7 +184,7 @@ def _fingerprint(
     config: ModelConfig, recipe: Recipe, data: TrainingSet, dataset: TrainingData, lesson: Lesson | None
 ) -> str:
     dev = [dataset.dev, [dataset.queries[query] for query in dataset.dev]]
-    digest = hashlib.sha256(json.dumps([asdict(config), asdict(recipe), dev], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([stored(config), asdict(recipe), dev], sort_keys=True).encode())
     taught = () if lesson is None else (lesson.queries, lesson.documents)
     for array in (data.pairs, data.grades, data.cuts, *taught):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -1,6 +1,6 @@
 """One part of a batch through the peephole recurrence in compiled loops.
 
-In and out as in `retrieval.towers.peephole.plain`, for float32 and a learned forget gate. Importing this module needs
+In and out as in `retrieval.towers.peephole.plain`, for float32. Importing this module needs
 numba. Wide layers leave the matrix products to torch, step by step; in narrow ones a step is so short that
 calling torch costs more than its better product saves, and one call runs all steps.
 """

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,6 @@ from torch import Tensor, nn
 from retrieval.towers.peephole import plain as recurrence
 from retrieval.towers.peephole.plain import States
 
-Forget = Literal["learned", "one"]
 T = TypeVar("T")
 
 # A part with fewer texts than this would spend its time on calls, not on arithmetic.
@@ -76,7 +75,7 @@ class _Cell(torch.autograd.Function):
         ctx: Any, x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]]
     ) -> Tensor:
         size = recurrent.shape[1]
-        steps = _steps(x, recurrent)
+        steps = _steps(x)
         states = States(torch.empty_like(x), *(x.new_empty(len(x), size) for _ in range(3)))
 
         def run(part: int, rows: slice) -> None:
@@ -93,7 +92,7 @@ class _Cell(torch.autograd.Function):
     def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         recurrent, peepholes, *saved = ctx.saved_tensors
         states = States(*saved)
-        steps = _steps(states.gates, recurrent)
+        steps = _steps(states.gates)
         grad_x = torch.empty_like(states.gates)
 
         def run(part: int, rows: slice) -> Any:
@@ -133,11 +132,10 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return pool
 
 
-def _steps(x: Tensor, recurrent: Tensor) -> ModuleType:
+def _steps(x: Tensor) -> ModuleType:
     """The module that runs the steps: the compiled one if it is there and can."""
     compiled = _compiled()
-    learned = len(recurrent) == 4 * recurrent.shape[1]
-    return compiled if compiled is not None and learned and x.dtype == torch.float32 else recurrence
+    return compiled if compiled is not None and x.dtype == torch.float32 else recurrence
 
 
 @lru_cache(maxsize=1)
@@ -152,10 +150,11 @@ def _compiled() -> ModuleType | None:
 def peephole_lstm(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:
     """Outputs y(t) of the peephole cell at every packed position, (words, H), started from zero states.
 
-    x: gate inputs W l(t) + b, (words, 4H) in gate order i, f, g, o, or (words, 3H) in order i, g, o, which
-        fixes the forget gate at 1.
-    recurrent: (4H or 3H, H), same order. peepholes: (3, H) rows i, f, o, or (2, H) rows i, o. counts: texts
-    at each step, never rising, summing to `words`. Differentiable in the three tensors; float32 or float64.
+    x: gate inputs W l(t) + b, (words, 4H) in gate order i, f, g, o.
+    recurrent: (4H, H), same order. peepholes: (3, H), rows i, f, o.
+    counts: texts at each step, never rising, summing to `words`.
+
+    Differentiable in the three tensors; float32 or float64.
     """
     return _Cell.apply(x, recurrent, peepholes, counts)  # type: ignore[no-any-return,no-untyped-call]
 
@@ -164,28 +163,23 @@ class PeepholeLSTM(nn.Module):
     """A peephole LSTM layer over packed gate inputs, see `peephole_lstm`.
 
     input_size: width of l(t); None when the caller's word vectors are gate inputs already (word hashing
-    straight into the gates, as in the papers). forget: "learned", or "one" for the fixed gate that the 2016
-    experiments of Palangi et al. suggest.
+    straight into the gates, as in the papers).
     """
 
-    def __init__(self, input_size: int | None, size: int, forget: Forget = "learned") -> None:
+    def __init__(self, input_size: int | None, size: int) -> None:
         super().__init__()
         self.size = size
-        self.forget = forget
-        gates = 4 if forget == "learned" else 3
-        self.recurrent = nn.Parameter(torch.empty(gates * size, size))
-        self.peepholes = nn.Parameter(torch.zeros(gates - 1, size))
-        self.bias = nn.Parameter(torch.zeros(gates * size))
-        self.input = None if input_size is None else nn.Parameter(torch.empty(gates * size, input_size))
+        self.recurrent = nn.Parameter(torch.empty(4 * size, size))
+        self.peepholes = nn.Parameter(torch.zeros(3, size))
+        self.bias = nn.Parameter(torch.zeros(4 * size))
+        self.input = None if input_size is None else nn.Parameter(torch.empty(4 * size, input_size))
         for weight in (self.recurrent, self.input):
             if weight is not None:
                 nn.init.uniform_(
                     weight, -((6 / (size + weight.shape[1])) ** 0.5), (6 / (size + weight.shape[1])) ** 0.5
                 )
-        if forget == "learned":
-            # An open forget gate at the start lets the error reach the first words of a text (Gers et al.
-            # 2000).
-            nn.init.ones_(self.bias[size : 2 * size])
+        # An open forget gate at the start lets the error reach the first words of a text (Gers et al. 2000).
+        nn.init.ones_(self.bias[size : 2 * size])
 
     def gate_inputs(self, words: Tensor) -> Tensor:
         """W l + b for word vectors (words, input_size): once a distinct word, whatever the number of its
@@ -194,5 +188,5 @@ class PeepholeLSTM(nn.Module):
         return words + self.bias if self.input is None else torch.addmm(self.bias, words, self.input.t())
 
     def forward(self, x: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:
-        """Outputs (words, H) of gate inputs (words, gates * H)."""
+        """Outputs (words, H) of gate inputs (words, 4H)."""
         return peephole_lstm(x, self.recurrent, self.peepholes, counts)

@@ -46,37 +46,33 @@ class States:
 
 @torch.no_grad()  # a thread's own setting, which a new thread has not inherited
 def forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], states: States) -> None:
-    """Fill `states` step by step from the gate inputs x (words, 4H or 3H) of one part.
+    """Fill `states` step by step from the gate inputs x (words, 4H) of one part.
 
     tanh(a) is taken as 2 sigm(2a) - 1: torch's tanh is nine times slower than its sigmoid.
     """
     size = recurrent.shape[1]
-    learned = x.shape[1] == 4 * size
-    inner = 2 if learned else 1  # gates that see the old cell
     transposed = recurrent.t()
     minus_one = x.new_full((), -1)
     start, before = 0, 0
     for step, count in enumerate(counts):
         here = states.part(slice(start, start + count))
         z, c, squashed = here.gates, here.cells, here.squashed
-        i, s, o = z[:, :size], z[:, inner * size : (inner + 1) * size], z[:, (inner + 1) * size :]
+        i, f, s, o = torch.split(z, size, 1)
         if step == 0:
             z.copy_(x[:count])
         else:
             old_c = states.cells[before : before + count]
             torch.addmm(x[start : start + count], states.outputs[before : before + count], transposed, out=z)
-            z.view(count, -1, size)[:, :inner].addcmul_(old_c[:, None], peepholes[:inner])
+            z.view(count, 4, size)[:, :2].addcmul_(old_c[:, None], peepholes[:2])
         s.mul_(2)
-        z[:, : (inner + 1) * size].sigmoid_()
+        z[:, : 3 * size].sigmoid_()
         # c = f c(t-1) + i g with g = 2 s - 1.
         if step == 0:
             torch.neg(i, out=c)
-        elif learned:
-            torch.mul(z[:, size : 2 * size], old_c, out=c).sub_(i)
         else:
-            torch.sub(old_c, i, out=c)
+            torch.mul(f, old_c, out=c).sub_(i)
         c.addcmul_(i, s, value=2)
-        o.addcmul_(c, peepholes[inner]).sigmoid_()
+        o.addcmul_(c, peepholes[2]).sigmoid_()
         torch.mul(c, 2, out=squashed).sigmoid_()
         torch.add(minus_one, squashed, alpha=2, out=squashed)
         torch.mul(o, squashed, out=here.outputs)
@@ -92,7 +88,7 @@ def backward(
     states: States,
     grad_x: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Fill `grad_x` (words, 4H or 3H) of one part; its gradients of recurrent weights and peepholes."""
+    """Fill `grad_x` (words, 4H) of one part; its gradients of recurrent weights and peepholes."""
     size = recurrent.shape[1]
     starts = [0, *accumulate(counts)]
     grad_peepholes = torch.zeros_like(peepholes)
@@ -115,13 +111,13 @@ def backward(
             dc_t[later:] = 0
             dc_t.addcmul_(dy_t, factors.cell[here])
             dz = grad_x[start:stop]
-            torch.mul(dc_t[:, None], factors.inner[here], out=dz.view(stop - start, -1, size)[:, :-1])
-            torch.mul(dy_t, factors.output[here], out=dz[:, -size:])
+            torch.mul(dc_t[:, None], factors.inner[here], out=dz.view(stop - start, 4, size)[:, :3])
+            torch.mul(dy_t, factors.output[here], out=dz[:, 3 * size :])
             dc_t.mul_(factors.carry[here])
             later_dz = dz
-        block_dz = grad_x[rows].view(len(old_c), -1, size)
-        grad_peepholes[:-1] += (block_dz[:, :-2] * old_c[:, None]).sum(0)
-        grad_peepholes[-1] += (block_dz[:, -1] * states.cells[rows]).sum(0)
+        block_dz = grad_x[rows].view(len(old_c), 4, size)
+        grad_peepholes[:2] += (block_dz[:, :2] * old_c[:, None]).sum(0)
+        grad_peepholes[2] += (block_dz[:, 3] * states.cells[rows]).sum(0)
     old_y = previous(states.outputs, starts, range(1, len(counts)))
     return grad_x[counts[0] :].t() @ old_y, grad_peepholes
 
@@ -130,27 +126,22 @@ def backward(
 class _Factors:
     output: Tensor  # A, (rows, H)
     cell: Tensor  # K, (rows, H)
-    inner: Tensor  # B, (rows, gates - 1, H)
+    inner: Tensor  # B, (rows, 3, H)
     carry: Tensor  # L, (rows, H)
 
 
 def _factors(states: States, old_c: Tensor, peepholes: Tensor) -> _Factors:
     gates, squashed = states.gates, states.squashed
     rows, size = states.cells.shape
-    learned = gates.shape[1] == 4 * size
-    each = gates.view(rows, -1, size)
-    i, g, o = each[:, 0], 2 * each[:, -2] - 1, each[:, -1]
+    each = gates.view(rows, 4, size)
+    i, f, g, o = each[:, 0], each[:, 1], 2 * each[:, 2] - 1, each[:, 3]
     output = squashed * torch.addcmul(o, o, o, value=-1)
-    cell = torch.addcmul(o, o * squashed, squashed, value=-1).addcmul_(peepholes[-1], output)
-    inner = torch.empty_like(each[:, :-1], memory_format=torch.contiguous_format)
+    cell = torch.addcmul(o, o * squashed, squashed, value=-1).addcmul_(peepholes[2], output)
+    inner = torch.empty_like(each[:, :3], memory_format=torch.contiguous_format)
     torch.mul(g, torch.addcmul(i, i, i, value=-1), out=inner[:, 0])
-    torch.addcmul(i, i * g, g, value=-1, out=inner[:, -1])
-    if learned:
-        f = each[:, 1]
-        torch.mul(old_c, torch.addcmul(f, f, f, value=-1), out=inner[:, 1])
-        carry = torch.addcmul(f, inner[:, 0], peepholes[0]).addcmul_(inner[:, 1], peepholes[1])
-    else:
-        carry = 1 + inner[:, 0] * peepholes[0]
+    torch.mul(old_c, torch.addcmul(f, f, f, value=-1), out=inner[:, 1])
+    torch.addcmul(i, i * g, g, value=-1, out=inner[:, 2])
+    carry = torch.addcmul(f, inner[:, 0], peepholes[0]).addcmul_(inner[:, 1], peepholes[1])
     return _Factors(output, cell, inner, carry)
 
 

@@ -39,9 +39,9 @@ def test_panels_are_the_shares_weights_and_gates_of_the_active_cells(found):
 
 
 def test_panels_leave_out_what_a_tower_lacks(found):
-    open_gate = found(ModelConfig("lstm", 8, 4, 8, "mean", forget="one")).query
-    assert [panel.name for panel in panels(open_gate)] == [
-        "share", "input gate", "output gate", "output y(t)",
+    unweighed = found(ModelConfig("lstm", 0, 4, 4, "last")).query
+    assert [panel.name for panel in panels(unweighed)] == [
+        "share", "input gate", "forget gate", "output gate", "output y(t)",
     ]  # fmt: skip
     assert [panel.name for panel in panels(found(ModelConfig("bag", 8, 4, 6)).query)] == ["share"]
 

@@ -17,7 +17,7 @@ from retrieval.model.config import ModelConfig
 from retrieval.model.encoder import Encoder
 from retrieval.model.folder import read_model
 
-CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none")
+CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none")
 TEXTS = [f"document number {n} about {['cats', 'dogs', 'boats'][n % 3]}" for n in range(11)]
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+import re
 
 import pytest
 
 from index.errors import FormatVersionError, InputError
-from retrieval.model.config import ModelConfig, preset, read_config, to_json
+from retrieval.model.config import ModelConfig, preset, read_config, stored, to_json
 
 SMALL = ModelConfig("lstm", word_dim=8, hidden=4, dimension=8)
 
 
 def write(path, changes, drop=()):
-    content = {key: value for key, value in (asdict(SMALL) | changes).items() if key not in drop}
+    content = {key: value for key, value in (stored(SMALL) | changes).items() if key not in drop}
     path.write_text(json.dumps(content))
     return path
 
@@ -70,9 +70,7 @@ def test_a_value_out_of_place_is_named(tmp_path, key, value):
     assert caught.value.path == path
 
 
-@pytest.mark.parametrize(
-    "name", [field.name for field in fields(ModelConfig) if field.name != "format_version"]
-)
+@pytest.mark.parametrize("name", [name for name in stored(SMALL) if name != "format_version"])
 def test_a_missing_key_is_named(tmp_path, name):
     path = write(tmp_path / "config.json", {}, drop=(name,))
     with pytest.raises(InputError, match=rf"missing key {name}\b"):
@@ -110,11 +108,10 @@ def test_a_missing_file_is_refused(tmp_path):
     ("settings", "named"),
     [
         ({"word_dim": 8, "dimension": 4}, ["word_dim", "dimension"]),
-        ({"tower": "cnn", "word_dim": 0, "dimension": 8, "pooling": "max"}, ["word_dim", "dimension"]),
-        ({"word_dim": 8, "dimension": 8, "pooling": "attention", "residual": False}, ["attention"]),
-        ({"tower": "dnn", "word_dim": 8, "dimension": 8, "pooling": "attention"}, ["attention"]),
-        ({"residual": False, "hidden": 4, "dimension": 5}, ["dimension must be 4"]),
-        ({"residual": False, "hidden": 4, "dimension": 4, "bidirectional": True}, ["dimension must be 8"]),
+        ({"tower": "cnn", "word_dim": 0, "dimension": 8}, ["word_dim", "dimension"]),
+        ({"pooling": "last", "hidden": 4, "dimension": 5}, ["dimension must be 4"]),
+        ({"pooling": "max"}, ["attention or last", "lstm"]),
+        ({"tower": "cnn", "pooling": "last"}, ["attention or max", "cnn"]),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, named):
@@ -125,7 +122,7 @@ def test_settings_that_contradict_each_other_are_refused(settings, named):
 
 def test_presets_of_the_papers():
     lstm, cnn, dnn = (preset(tower, paper=True) for tower in ("lstm", "cnn", "dnn"))
-    assert (lstm.word_dim, lstm.pooling, lstm.residual, lstm.tie) == (0, "last", False, "none")
+    assert (lstm.word_dim, lstm.pooling, lstm.tie) == (0, "last", "none")
     assert lstm.dimension == lstm.hidden
     assert (cnn.hidden, cnn.dimension, cnn.pooling, cnn.word_dim) == (300, 128, "max", 0)
     assert (dnn.hidden, dnn.dimension) == (300, 128)
@@ -137,3 +134,56 @@ def test_presets_of_the_papers():
 def test_every_tower_has_a_preset(tower):
     assert preset(tower).tower == tower
     assert preset(tower).tie == ("table" if tower in ("lstm", "cnn") else "all")
+
+
+# What format 1 has held of every preset since its first release: pooling, residual, bidirectional, forget.
+@pytest.mark.parametrize(
+    ("tower", "paper", "pooling", "residual"),
+    [
+        ("lstm", False, "attention", True),
+        ("cnn", False, "attention", True),
+        ("dnn", False, "mean", False),
+        ("bag", False, "mean", True),
+        ("lstm", True, "last", False),
+        ("cnn", True, "max", False),
+        ("dnn", True, "max", False),
+    ],
+)
+def test_the_first_releases_files_of_every_preset_open(tmp_path, tower, paper, pooling, residual):
+    shape = {"pooling": pooling, "residual": residual, "bidirectional": False, "forget": "learned"}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(to_json(preset(tower, paper))) | shape))
+    assert read_config(path) == preset(tower, paper)
+
+
+@pytest.mark.parametrize(("paper", "residual"), [(False, True), (True, False)])
+def test_files_keep_the_keys_that_earlier_programs_want(paper, residual):
+    for tower in ("lstm", "cnn"):
+        written = json.loads(to_json(preset(tower, paper)))
+        former = {name: written[name] for name in ("residual", "bidirectional", "forget")}
+        assert former == {"residual": residual, "bidirectional": False, "forget": "learned"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"bidirectional": True}, "bidirectional must be false, not true"),
+        ({"forget": "one"}, 'forget must be "learned", not "one"'),
+        ({"residual": False}, "residual must be true, not false"),
+        ({"pooling": "mean"}, "pooling must be attention or last for the tower lstm, not 'mean'"),
+        ({"tower": "cnn", "pooling": "last"}, "pooling must be attention or max for the tower cnn"),
+        ({"tower": "cnn", "pooling": "max"}, "residual must be false, not true"),
+    ],
+)
+def test_a_setting_that_was_removed_is_named(tmp_path, changes, named):
+    path = write(tmp_path / "config.json", changes)
+    with pytest.raises(InputError) as caught:
+        read_config(path)
+    assert str(caught.value).startswith(f"{path}: {named}")
+    assert re.search("removed, train again$", str(caught.value))
+
+
+@pytest.mark.parametrize("given", ["attention", "last", "max", "mean"])
+@pytest.mark.parametrize("tower", ["dnn", "bag"])
+def test_a_tower_without_a_choice_has_one_pooling(tower, given):
+    assert ModelConfig(tower, pooling=given) == ModelConfig(tower)

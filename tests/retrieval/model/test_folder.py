@@ -14,13 +14,13 @@ from retrieval.model.folder import FILES, read_model
 from retrieval.model.weights import read_weights, write_weights
 from retrieval.towers.two_tower import TwoTower
 
-LSTM = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", query_words=3, document_words=5)
+LSTM = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", query_words=3, document_words=5)
 EVERY_TOWER = [
     LSTM,
-    ModelConfig("lstm", 0, 4, 4, "last", residual=False, tie="none"),
+    ModelConfig("lstm", 0, 4, 4, "last", tie="none"),
     ModelConfig("cnn", 8, 4, 8, "max"),
-    ModelConfig("dnn", 8, 4, 6, "max"),
-    ModelConfig("bag", 8, 4, 6, "max"),
+    ModelConfig("dnn", 8, 4, 6),
+    ModelConfig("bag", 8, 4, 6),
 ]
 
 
@@ -151,9 +151,9 @@ def test_another_models_vocabulary_is_refused(folder, random_model):
         {"query__body__layers__0__recurrent": np.ones((16, 5), np.float32)},
         {"query__body__layers__0__input": np.ones((16, 9), np.float32)},
         {"query__body__layers__0__input": None},
-        {"query__body__output": np.ones((9, 4), np.float32)},
-        {"query__body__output": None},
-        {"query__body__output": np.full((8, 4), np.nan, np.float32)},
+        {"query__body__attention": np.ones(5, np.float32)},
+        {"query__body__attention": None},
+        {"query__body__attention": np.full(4, np.nan, np.float32)},
         {"query__table_scales": np.ones((2, 1), np.float32)},
         {"query__table_scales": np.full((1, 1), np.inf, np.float32)},
     ],

@@ -22,7 +22,7 @@ from retrieval.search.fusion import fuse
 from retrieval.search.retriever import MODES, Retriever
 from retrieval.towers.two_tower import TwoTower
 
-CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", dense_share=0.3)
+CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", dense_share=0.3)
 RNG = np.random.default_rng(0)
 WORDS = [
     "cat",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -87,11 +85,9 @@ def test_dssm_is_three_layers_of_tanh_over_trigram_counts():
     np.testing.assert_allclose(embed(made), unit(expected), atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["max", "mean"])
-@pytest.mark.parametrize(("word_dim", "residual"), [(0, False), (6, False), (6, True)])
-def test_cnn_convolves_windows_of_three_with_zeros_beyond_both_ends(pooling, word_dim, residual):
-    hidden, dimension = 4, 6
-    made = tower(ModelConfig("cnn", word_dim, hidden, dimension, pooling, residual))
+@pytest.mark.parametrize(("pooling", "word_dim"), [("max", 0), ("max", 6), ("attention", 6)])
+def test_cnn_convolves_windows_of_three_with_zeros_beyond_both_ends(pooling, word_dim):
+    made = tower(ModelConfig("cnn", word_dim, 4, 6, pooling))
     w = numbers(made)
     rows = word_rows(w)
     placed = rows @ w["window"].T if word_dim else rows
@@ -106,82 +102,51 @@ def test_cnn_convolves_windows_of_three_with_zeros_beyond_both_ends(pooling, wor
             if t + 1 < len(text):
                 sum_ = sum_ + right[text[t + 1]]
             features.append(np.tanh(sum_))
-        pooled = np.max(features, 0) if pooling == "max" else np.mean(features, 0)
-        output = w["output"] @ pooled
-        expected.append(output + rows[text].mean(0) if residual else np.tanh(output))
+        if pooling == "attention":
+            expected.append((sigm(features @ w["attention"])[:, None] * rows[text]).sum(0))
+        else:
+            expected.append(np.tanh(w["output"] @ np.max(features, 0)))
     np.testing.assert_allclose(embed(made), unit(expected), atol=1e-6)
 
 
-def lstm_outputs(w, way, rows, text, forget):
+def lstm_outputs(w, rows, text):
     """y(1), ..., y(T) of one text by the equations, the words in the order of `text`."""
-    H = w[f"layers.{way}.recurrent"].shape[1]
-    R, P, b = (w[f"layers.{way}.{part}"] for part in ("recurrent", "peepholes", "bias"))
+    R, P, b = (w[f"layers.0.{part}"] for part in ("recurrent", "peepholes", "bias"))
+    H = R.shape[1]
     y, c = np.zeros(H), np.zeros(H)
     outputs = []
     for word in text:
-        z = rows[word] + b + R @ y
-        if forget == "learned":
-            i, f, g, o = np.split(z, 4)
-            kept = sigm(f + P[1] * c)
-        else:
-            (i, g, o), kept = np.split(z, 3), 1.0
-        c = kept * c + sigm(i + P[0] * c) * np.tanh(g)
-        y = sigm(o + P[-1] * c) * np.tanh(c)
+        i, f, g, o = np.split(rows[word] + b + R @ y, 4)
+        c = sigm(f + P[1] * c) * c + sigm(i + P[0] * c) * np.tanh(g)
+        y = sigm(o + P[2] * c) * np.tanh(c)
         outputs.append(y)
     return np.array(outputs)
 
 
-def lstm_states(w, config, rows, text):
-    """Outputs (T, H) or (T, 2H) and the last outputs of each way, for one text."""
-    ways = 1 + config.bidirectional
-    gate_rows = [
-        rows @ w[f"layers.{way}.input"].T if config.word_dim else np.split(rows, ways, 1)[way]
-        for way in range(ways)
-    ]
-    forward = lstm_outputs(w, 0, gate_rows[0], text, config.forget)
-    if not config.bidirectional:
-        return forward, forward[-1]
-    backward = lstm_outputs(w, 1, gate_rows[1], text[::-1], config.forget)
-    return np.concatenate([forward, backward[::-1]], 1), np.concatenate([forward[-1], backward[-1]])
-
-
-@pytest.mark.parametrize(
-    ("pooling", "residual", "bidirectional", "forget", "word_dim"),
-    [
-        case
-        for case in itertools.product(
-            ("last", "mean", "max", "attention"), (False, True), (False, True), ("learned", "one"), (0, 5)
-        )
-        if not (case[1] and not case[4]) and not (case[0] == "attention" and not case[1])
-    ],
-)
-def test_lstm_follows_the_equations_then_pools(pooling, residual, bidirectional, forget, word_dim):
-    hidden = 3
-    dimension = word_dim if residual else hidden * (1 + bidirectional)
-    config = ModelConfig("lstm", word_dim, hidden, dimension, pooling, residual, bidirectional, forget)
-    made = tower(config)
+@pytest.mark.parametrize(("pooling", "word_dim"), [("attention", 5), ("last", 0), ("last", 5)])
+def test_lstm_follows_the_equations_then_weighs_rows_or_gives_its_last_output(pooling, word_dim):
+    made = tower(ModelConfig("lstm", word_dim, 3, 5 if pooling == "attention" else 3, pooling))
     w = numbers(made)
     rows = word_rows(w)
+    gate_rows = rows @ w["layers.0.input"].T if word_dim else rows
     expected = []
     for text in TEXTS:
-        states, last = lstm_states(w, config, rows, text)
+        states = lstm_outputs(w, gate_rows, text)
         if pooling == "attention":
             expected.append((sigm(states @ w["attention"])[:, None] * rows[text]).sum(0))
-            continue
-        pooled = {"last": last, "mean": states.mean(0), "max": states.max(0)}[pooling]
-        expected.append(w["output"] @ pooled + rows[text].mean(0) if residual else pooled)
+        else:
+            expected.append(states[-1])
     np.testing.assert_allclose(embed(made), unit(expected), atol=2e-6)
 
 
 SHAPES = [
     ModelConfig("bag", 4, 3, 4),
     ModelConfig("dnn", 0, 3, 4),
-    ModelConfig("cnn", 4, 3, 4, "max"),
-    ModelConfig("cnn", 0, 3, 4, "mean", residual=False),
-    ModelConfig("lstm", 4, 3, 4, "mean"),
-    ModelConfig("lstm", 4, 3, 4, "attention", bidirectional=True),
-    ModelConfig("lstm", 0, 3, 3, "last", residual=False),
-    ModelConfig("lstm", 4, 3, 6, "max", residual=False, bidirectional=True, forget="one"),
+    ModelConfig("cnn", 4, 3, 4, "attention"),
+    ModelConfig("cnn", 0, 3, 4, "max"),
+    ModelConfig("lstm", 4, 3, 4, "attention"),
+    ModelConfig("lstm", 0, 3, 3, "last"),
+    ModelConfig("lstm", 4, 3, 3, "last"),
 ]
 
 
@@ -237,7 +202,7 @@ def test_tied_towers_are_one_and_others_two():
 
 
 def test_encoding_many_texts_keeps_their_order(random_model):
-    model = random_model(ModelConfig("lstm", 4, 3, 4, "mean"))
+    model = random_model(ModelConfig("lstm", 4, 3, 4, "attention"))
     texts = ["list files " * (n % 7) + str(n) for n in range(700)]
     together = model.encode_queries(texts)
     for row in (0, 13, 511, 512, 699):

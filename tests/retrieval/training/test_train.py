@@ -27,7 +27,7 @@ from retrieval.training.dev import best_share, dev_measures
 from retrieval.training.loop import Recipe
 from retrieval.training.train import CHECKPOINT, UNKNOWN_SHARE, initial_model, train, training_set
 
-CONFIG = ModelConfig("lstm", 8, 4, 8, "mean", tie="none", query_words=8, document_words=8)
+CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", query_words=8, document_words=8)
 RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2)
 
 # Queries share no word with their documents.
@@ -145,7 +145,7 @@ def test_five_pairs_are_enough(tmp_path, write_beir):
 @pytest.mark.parametrize("tower", ["lstm", "cnn", "dnn", "bag"])
 def test_one_document_makes_a_model_that_serves(tmp_path, write_beir, tower):
     folder = write_beir(tmp_path / "d", {"d": "cat"}, {"q": "feline"}, {"train": {"q": {"d": 1}}})
-    train(folder, tmp_path / "m", ModelConfig(tower, 8, 4, 8, "max"), RECIPE)
+    train(folder, tmp_path / "m", ModelConfig(tower, 8, 4, 8), RECIPE)
     assert_serves(tmp_path / "m")
 
 

@@ -33,21 +33,17 @@ def step_by_step(texts, layer):
         states = []
         for x_t in x.astype(np.float64):
             z = x_t + R @ y
-            i = sigm(z[:H] + P[0] * c)
-            if layer.forget == "learned":
-                f, g_input, o_input = sigm(z[H : 2 * H] + P[1] * c), z[2 * H : 3 * H], z[3 * H :]
-            else:
-                f, g_input, o_input = 1.0, z[H : 2 * H], z[2 * H :]
-            c = f * c + i * np.tanh(g_input)
-            y = sigm(o_input + P[-1] * c) * np.tanh(c)
+            i, f = sigm(z[:H] + P[0] * c), sigm(z[H : 2 * H] + P[1] * c)
+            c = f * c + i * np.tanh(z[2 * H : 3 * H])
+            y = sigm(z[3 * H :] + P[2] * c) * np.tanh(c)
             states.append(y)
         outputs.append(np.array(states))
     return outputs
 
 
-def random_layer(size, forget="learned", seed=0):
+def random_layer(size, seed=0):
     torch.manual_seed(seed)
-    layer = PeepholeLSTM(None, size, forget)
+    layer = PeepholeLSTM(None, size)
     with torch.no_grad():
         layer.peepholes.normal_()
     return layer
@@ -68,10 +64,9 @@ def run_layer(layer, texts):
     return np.split(unpacked.numpy(), np.cumsum([len(text) for text in texts])[:-1])
 
 
-@pytest.mark.parametrize("forget", ["learned", "one"])
 @pytest.mark.parametrize("lengths", [[1], [3, 7, 1, 7, 2], [64] * 5])
-def test_outputs_equal_the_equations_step_by_step(forget, lengths):
-    layer = random_layer(6, forget)
+def test_outputs_equal_the_equations_step_by_step(lengths):
+    layer = random_layer(6)
     texts = random_texts(lengths, layer.recurrent.shape[0])
     for got, expected in zip(run_layer(layer, texts), step_by_step(texts, layer), strict=True):
         np.testing.assert_allclose(got, expected, atol=2e-6)
@@ -115,12 +110,11 @@ def test_outputs_equal_the_onnx_operator_with_peepholes():
         np.testing.assert_allclose(got, expected[: len(got), 0, column], atol=2e-6)
 
 
-@pytest.mark.parametrize("forget", ["learned", "one"])
 @pytest.mark.parametrize("lengths", [[1], [2, 5, 1, 5]])
 @pytest.mark.parametrize("block", [1, 1 << 17])
-def test_gradients_equal_numeric_ones(forget, lengths, block, monkeypatch):
+def test_gradients_equal_numeric_ones(lengths, block, monkeypatch):
     monkeypatch.setattr("retrieval.towers.peephole.plain._BLOCK_ELEMENTS", block)
-    layer = random_layer(3, forget).double()
+    layer = random_layer(3).double()
     x = torch.randn(sum(lengths), layer.recurrent.shape[0], dtype=torch.float64, requires_grad=True)
     counts = pack(torch.tensor(lengths)).counts
     assert torch.autograd.gradcheck(
