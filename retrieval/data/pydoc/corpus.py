@@ -66,7 +66,6 @@ def write_pydoc_corpus(
     *,
     packages: Sequence[str] | None = None,
     limit: int = DEFAULT_LIMIT,
-    force: bool = False,
     progress: Progress | None = None,
 ) -> PydocCounts:
     """Write the task as a BEIR folder, whole or not at all; the same environment gives the same bytes.
@@ -74,8 +73,7 @@ def write_pydoc_corpus(
     packages: import names, "stdlib" for the standard library; by default that and everything installed.
     limit: most documents; the standard library comes first, then a file of each package in turn, in an order
         that mixes its folders.
-    force: replace a folder that this function did not write. progress: called with documents found so far and
-        `limit`.
+    progress: called with documents found so far and `limit`.
 
     Raises InputError for an unknown package, a limit below 1, an output folder with something else in it, or
     if no docstring was found, and PeepholeError if the folder cannot be written.
@@ -83,7 +81,7 @@ def write_pydoc_corpus(
     if limit < 1:
         raise InputError(f"limit {limit} is below 1; ask for at least one document")
     output = Path(output)
-    if output.exists() and not force and not _may_replace(output):
+    if output.exists() and not _may_replace(output):
         raise InputError("exists and was not written by this command; choose another folder", path=output)
     roots = package_roots(packages)
     entries = _collect(_docstrings(roots), limit, progress)
@@ -193,8 +191,6 @@ def _replace(output: Path, draft: Path) -> None:
         draft.rename(output)
         shutil.rmtree(aside)
     else:
-        if output.is_file():
-            output.unlink()
         draft.replace(output)
 
 
