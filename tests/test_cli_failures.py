@@ -370,9 +370,16 @@ def test_a_folder_that_the_system_refuses_is_told(made):
         assert "/proc/nothing" in failure(*verb)
 
 
-def test_an_unwritable_run_file_is_told(made, tmp_path):
-    line = failure("search", made.index, "copy", "--run", tmp_path / "none" / "r.trec")
-    assert str(tmp_path / "none" / "r.trec") in line
+def test_an_unwritable_output_file_is_told_in_one_way(made, tmp_path):
+    for verb in (
+        ("search", made.index, "copy", "--run"),
+        ("evaluate", made.index, made.data, "--mode", "lexical", "--run"),
+        ("evaluate", made.index, made.data, "--mode", "lexical", "--per-query"),
+        ("explain", made.index, "copy", "--plot"),
+    ):
+        line = failure(*verb, tmp_path / "none" / "file")
+        assert f"{tmp_path}/none/file" in line
+        assert "cannot be written (No such file or directory); check the disk" in line
 
 
 def test_two_builds_at_once_in_one_index(made, index):

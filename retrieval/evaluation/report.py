@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from index.disk.files import write_atomically
-from index.errors import PeepholeError
+from index.disk.files import storing, write_atomically
 from retrieval.evaluation.breakdown import Group, losses, worst_queries
 from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.measures import Scores
@@ -31,17 +30,13 @@ _LONGEST_TEXT = 300
 def write_report(folder: Path | str, evaluation: Evaluation) -> Path:
     """Write `report.html`, and `queries.tsv` with every value of every query; returns the path of the page.
 
-    Raises PeepholeError if the folder cannot be written.
+    Raises StorageError if the folder cannot be written.
     """
     folder = Path(folder)
-    try:
+    with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_per_query(folder / PER_QUERY_FILE, evaluation)
-        write_atomically(folder / REPORT_FILE, render(evaluation).encode())
-    except OSError as error:
-        raise PeepholeError(
-            f"{folder}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
+    write_per_query(folder / PER_QUERY_FILE, evaluation)
+    write_atomically(folder / REPORT_FILE, render(evaluation).encode())
     return folder / REPORT_FILE
 
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from index.disk.files import write_atomically
-from index.errors import InputError, PeepholeError
+from index.errors import InputError
 from retrieval.data.lines import numbered_lines, place
 
 # Query id -> document id -> score, higher is better.
@@ -31,15 +31,12 @@ def write_trec_run(path: Path | str, run: Run, tag: str = "peephole") -> None:
 
     Scores are written so that they read back as the same float32. Raises InputError for an id or a tag that
     is empty or holds white space, which the format cannot carry, or a score that is not finite, and
-    PeepholeError if the file cannot be written.
+    StorageError if the file cannot be written.
     """
     path = Path(path)
     _check(tag, "the tag")
     content = "".join(line for query in run for line in _lines(query, run, tag)).encode()
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise PeepholeError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    write_atomically(path, content)
 
 
 def write_mode_runs(path: Path, runs: Mapping[str, Run]) -> None:

@@ -28,7 +28,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from index.errors import InputError, PeepholeError
+from index.disk.files import storing
+from index.errors import InputError
 from retrieval.data.pydoc.docstrings import Docstring, builtin_docstrings, describe, source_docstrings
 from retrieval.data.pydoc.packages import STANDARD_LIBRARY, package_roots, sources
 
@@ -76,7 +77,7 @@ def write_pydoc_corpus(
     progress: called with documents found so far and `limit`.
 
     Raises InputError for an unknown package, a limit below 1, an output folder with something else in it, or
-    if no docstring was found, and PeepholeError if the folder cannot be written.
+    if no docstring was found, and StorageError if the folder cannot be written.
     """
     if limit < 1:
         raise InputError(f"limit {limit} is below 1; ask for at least one document")
@@ -171,14 +172,11 @@ def _publish(
     """Write into a folder beside the output, then put it in its place."""
     draft = output.with_name(f".{output.name}.{os.getpid()}.draft")
     try:
-        shutil.rmtree(draft, ignore_errors=True)
-        (draft / "qrels").mkdir(parents=True)
-        _write_folder(draft, entries, queries, counts)
-        _replace(output, draft)
-    except OSError as error:
-        raise PeepholeError(
-            f"{output}: cannot be written ({error.strerror or error}); choose another folder or free space"
-        ) from error
+        with storing(output):
+            shutil.rmtree(draft, ignore_errors=True)
+            (draft / "qrels").mkdir(parents=True)
+            _write_folder(draft, entries, queries, counts)
+            _replace(output, draft)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -6,6 +6,7 @@ process of its own, one after another; one that is missing, fails or takes too l
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.files import write_atomically
 from index.errors import InputError
 from retrieval.evaluation.ann.child import K
 from retrieval.evaluation.ann.systems import SYSTEMS
@@ -178,13 +180,14 @@ def _encoded(index: Path, queries: Path) -> Vectors:
 
 
 def write_result(output: Path, result: Mapping[str, Any]) -> None:
-    """Write OUTPUT.json with the result and OUTPUT.png with its curves."""
-    output.with_name(output.name + ".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    """Write OUTPUT.json with the result and OUTPUT.png with its curves. Raises StorageError."""
+    content = json.dumps(result, indent=1) + "\n"
+    write_atomically(output.with_name(output.name + ".json"), content.encode())
     write_curves(output.with_name(output.name + ".png"), result)
 
 
 def write_curves(path: Path, result: Mapping[str, Any]) -> None:
-    """Draw recall@10 against queries/s, in a batch and one by one, as PNG."""
+    """Draw recall@10 against queries/s, in a batch and one by one, as PNG. Raises StorageError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -202,4 +205,6 @@ def write_curves(path: Path, result: Mapping[str, Any]) -> None:
     figure.suptitle(
         f"{result['vectors']:,} vectors of {result['dimension']} dimensions, {result['threads']} thread(s)"
     )
-    figure.savefig(path, dpi=120)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=120)
+    write_atomically(path, buffer.getvalue())

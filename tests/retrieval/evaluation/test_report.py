@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.errors import PeepholeError
+from index.errors import StorageError
 from retrieval.evaluation.breakdown import breakdown, by_length
 from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.measures import evaluate_run
@@ -152,7 +152,7 @@ def test_folder_gets_page_and_table(tmp_path: Path, evaluation: Evaluation) -> N
     assert path.read_text(encoding="utf-8") == render(evaluation)
     assert sorted(file.name for file in path.parent.iterdir()) == ["queries.tsv", "report.html"]
     (tmp_path / "file").touch()
-    with pytest.raises(PeepholeError, match="cannot be written"):
+    with pytest.raises(StorageError, match=r"file: cannot be written \(File exists\); choose a path"):
         write_report(tmp_path / "file", evaluation)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.errors import InputError, PeepholeError
+from index.errors import InputError, StorageError
 from retrieval.evaluation.runs import read_trec_run, write_trec_run
 
 
@@ -43,7 +43,7 @@ def test_what_the_format_cannot_carry_is_refused_and_leaves_nothing(
 
 
 def test_unwritable_place_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PeepholeError, match="cannot be written"):
+    with pytest.raises(StorageError, match="none/run: cannot be written"):
         write_trec_run(tmp_path / "none" / "run", {"q": {"a": 1.0}})
 
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import verbs
-from index.errors import InputError
+from index.errors import InputError, StorageError
 from retrieval.evaluation.ann import systems as ann_systems
 from retrieval.evaluation.ann.child import measure
 from retrieval.evaluation.ann.curves import OURS, bench_ann, index_vectors, read_vectors, write_curves
@@ -65,6 +65,8 @@ def test_a_run_holds_out_its_queries_and_exact_search_finds_all(tmp_path, vector
     assert {"machine", "date", "commit", "command"} <= found.keys()
     write_curves(tmp_path / "c.png", found)
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(StorageError, match=r"none/c\.png: cannot be written"):
+        write_curves(tmp_path / "none" / "c.png", found)
 
 
 def test_a_missing_library_is_named_with_the_reason(tmp_path, vectors, monkeypatch):
