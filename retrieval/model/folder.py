@@ -6,7 +6,7 @@ weights.safetensors    `query.*` and `document.*`, or `both.*` when the towers a
                        `document.table` when they share it; tables in int8 with row scales
 training.json          how it was trained and what it reached on dev (for people; nothing reads it back to
                        serve)
-report/                the same as a page and a picture (`retrieval.training.report`); no index takes it in
+report/                the same as a page (`retrieval.training.report`); no index takes it in
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""A training as one HTML page and one picture: what it learned from, how it went, and what it reached.
+"""A training as one HTML page: what it learned from, how it went, and what it reached.
 
-In: a `Course`. Out: `training.html`, which needs nothing beside itself, and `training.png`. Two trainings
-that took the same steps give the same files but for the seconds. matplotlib is imported when a picture is
-drawn.
+In: a `Course`. Out: `training.html`, which needs nothing beside itself. Two trainings that took the same
+steps give the same page but for the seconds.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -23,7 +21,6 @@ from retrieval.training.curve import Point
 # In a folder of its own, which an index leaves out when it takes a model in.
 FOLDER = "report"
 PAGE = "training.html"
-PICTURE = "training.png"
 
 _NEGATIVES = {
     "positive": "cosine with the right document",
@@ -51,14 +48,13 @@ class Course:
 
 
 def write_training_report(model: Path, course: Course) -> Path:
-    """Write page and picture into the folder `report` of a model folder; returns the page's path.
+    """Write the page into the folder `report` of a model folder; returns its path.
 
     Raises StorageError.
     """
     folder = model / FOLDER
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / PICTURE, png(course))
     write_atomically(folder / PAGE, html(course).encode())
     return folder / PAGE
 
@@ -146,36 +142,3 @@ def _epochs(course: Course) -> str:
         best = entry["epoch"] == course.best_epoch
         rows.append([f"<b>{cell}</b>" for cell in cells] if best else cells)
     return table(["Epoch", "Steps", "Loss", "Dev nDCG@10"], rows)
-
-
-def png(course: Course) -> bytes:
-    """The picture's bytes: loss, dev, negatives and learning rate."""
-    from matplotlib.figure import Figure
-
-    figure = Figure((11, 7), dpi=100, layout="constrained")
-    ((loss, dev), (negatives, rate)) = figure.subplots(2, 2)
-    steps = _steps(course)
-    dotted = "o" if len(steps) == 1 else ""
-    loss.plot(steps, [point.loss for point in course.curve], marker=dotted)
-    best = _best_step(course)
-    if best is not None:
-        loss.axvline(best[0], color="black", linestyle=":", label=best[1])
-        loss.legend()
-    dev.plot(*zip(*_dev_points(course), strict=True) if _dev_points(course) else ([], []), "o-C2")
-    if best is not None and _dev_points(course):
-        dev.axvline(course.best_epoch + 1, color="black", linestyle=":", label=best[1])
-        dev.legend()
-    for series, (name, words) in enumerate(_NEGATIVES.items()):
-        values = [getattr(point, name) for point in course.curve]
-        negatives.plot(steps, values, f"C{series}", marker=dotted, label=words)
-    negatives.margins(y=0.3)  # room for the legend
-    negatives.legend(fontsize="small", loc="upper left")
-    rate.plot(steps, [point.rate for point in course.curve], "C3", marker=dotted)
-    titles = ("loss, by step", "dev nDCG@10, by epoch", "negatives, by step", "learning rate, by step")
-    for axes, title in zip((loss, dev, negatives, rate), titles, strict=True):
-        axes.set_title(title, fontsize="medium")
-        axes.grid(alpha=0.3)
-    dev.xaxis.get_major_locator().set_params(integer=True)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
