@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
-from index.disk.verify import file_problems, verify
+from index.disk.verify import file_problems
 from index.documents.filters import Condition
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
@@ -28,8 +28,6 @@ from index.segment import Mask, Segment
 
 # Filters whose rows are remembered, one byte a document each.
 _FILTERS_KEPT = 8
-
-__all__ = ["Index", "Ranking", "verify"]
 
 
 class Index:

@@ -118,6 +118,33 @@ def test_every_floor_is_named_once():
     assert len(rooms) == len(set(rooms))
 
 
+def defined(path: Path) -> set[str]:
+    """Names that a module has of its own, not by an import."""
+    names = set()
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*FILES, *sorted(ROOT.glob("benchmarks/**/*.py")), *sorted(ROOT.glob("tests/**/*.py"))],
+    ids=by_name,
+)
+def test_every_name_is_imported_from_where_it_is_defined(path):
+    elsewhere = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        source = ROOT / f"{str(getattr(node, 'module', '')).replace('.', '/')}.py"
+        if isinstance(node, ast.ImportFrom) and source.is_file():
+            names = {alias.name for alias in node.names} - defined(source)
+            elsewhere += [f"{name} from {node.module}" for name in sorted(names)]
+    assert elsewhere == []
+
+
 def test_printing_is_left_to_the_command():
     for path in in_package("index") + in_package("retrieval"):
         calls = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call)]

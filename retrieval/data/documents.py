@@ -1,8 +1,8 @@
-"""Readers of documents, and of the queries and judgements that go with them.
+"""Readers of documents; queries and judgements are read by `retrieval.data.queries`.
 
 In: a BEIR folder, a JSONL, TSV or CSV file, a folder of text files, or standard input. Out: a stream of
-`Document`, and the `Query` list and `Qrels` of a BEIR folder. A file that is wrong is an InputError with
-file, line and remedy; nothing is guessed or dropped. Knows nothing of words, vectors or where documents go.
+`Document`. A file that is wrong is an InputError with file, line and remedy; nothing is guessed or dropped.
+Knows nothing of words, vectors or where documents go.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from index.documents.store import Document
 from index.errors import InputError
 from index.values import Scalar
 from retrieval.data.lines import STANDARD_INPUT, place, read_text
-from retrieval.data.queries import Qrels, Query, read_qrels, read_queries, read_query_lines, splits
 from retrieval.data.records import (
     csv_rows,
     id_field,
@@ -27,18 +26,6 @@ from retrieval.data.records import (
     text_field,
     tsv_rows,
 )
-
-__all__ = [
-    "Document",
-    "Qrels",
-    "Query",
-    "corpus_fingerprint",
-    "read_documents",
-    "read_qrels",
-    "read_queries",
-    "read_query_lines",
-    "splits",
-]
 
 _CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _TEXT_SUFFIXES = frozenset({".md", ".rst", ".txt"})

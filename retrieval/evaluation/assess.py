@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index.reader import Ranking
+from index.ranking import Ranking
 from retrieval.data.queries import Qrels
 from retrieval.evaluation.measures import (
     DEFAULT_MEASURES,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from index.reader import Ranking
+from index.ranking import Ranking
 
 
 def fuse(dense: Ranking, lexical: Ranking, k: int, dense_share: float) -> Ranking:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from index.disk.folder import read_current
 from index.documents.filters import Condition, parse_condition
 from index.errors import InputError
-from index.reader import Index, Ranking
+from index.ranking import Ranking
+from index.reader import Index
 from retrieval.model.folder import read_model
 from retrieval.search.fusion import fuse
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from index.documents.store import Document
 from index.errors import InputError
-from retrieval.data.documents import Qrels
+from retrieval.data.queries import Qrels
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.text.words import document_text
 from retrieval.training.pseudo_queries import document_spans

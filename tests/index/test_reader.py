@@ -11,9 +11,10 @@ from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 from index import reader
 from index.disk.folder import Pointer, read_current, write_current
 from index.disk.manifest import MANIFEST
+from index.disk.verify import verify
 from index.documents.store import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
-from index.reader import Index, verify
+from index.reader import Index
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from index.dense import tuning
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Candidate, Goal, part_counts, tune
 from index.dense.vectors import StoredVectors, search_exact, to_halves, write_vectors
+from index.disk.verify import verify
 from index.errors import CorruptError, InputError
-from index.reader import Index, verify
+from index.reader import Index
 from index.writing.builder import IndexBuilder
 from index.writing.change import compact, delete
 

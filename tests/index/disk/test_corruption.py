@@ -11,8 +11,9 @@ import pytest
 from fruit_corpus import DIMENSION, Build, numbered
 
 from index.disk.files import list_files
+from index.disk.verify import verify
 from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError
-from index.reader import Index, verify
+from index.reader import Index
 
 FILES = [
     "CURRENT",

@@ -13,9 +13,10 @@ from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
 from index.disk.carried_model import fingerprint
 from index.disk.files import list_files
+from index.disk.verify import verify
 from index.documents.store import Document
 from index.errors import BusyError, InputError, PeepholeError, StorageError
-from index.reader import Index, verify
+from index.reader import Index
 from index.writing.builder import IndexBuilder
 
 Begin = Callable[..., IndexBuilder]

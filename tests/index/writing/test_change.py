@@ -15,10 +15,11 @@ from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
 from index.disk.files import WriterLock
 from index.disk.manifest import Manifest
+from index.disk.verify import verify
 from index.documents.filters import Condition, parse_condition
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
-from index.reader import Index, verify
+from index.reader import Index
 from index.writing.builder import IndexBuilder
 from index.writing.change import compact, delete
 

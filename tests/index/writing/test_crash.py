@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
+from index.disk.verify import verify
 from index.errors import InputError
-from index.reader import Index, verify
+from index.reader import Index
 from index.writing.builder import IndexBuilder
 
 # Forks a build for every n, each on a copy of an older index, and kills it at its nth step that changes what

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data import lines
-from retrieval.data.documents import Document, corpus_fingerprint, read_documents
+from retrieval.data.documents import corpus_fingerprint, read_documents
 
 
 def write(path: Path, content: str | bytes) -> Path:

@@ -22,10 +22,11 @@ from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
+from retrieval.training.batches import training_set
 from retrieval.training.dataset import read_training_data
 from retrieval.training.dev import best_share, dev_measures
 from retrieval.training.loop import Recipe
-from retrieval.training.train import CHECKPOINT, UNKNOWN_SHARE, initial_model, train, training_set
+from retrieval.training.train import CHECKPOINT, UNKNOWN_SHARE, initial_model, train
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", query_words=8, document_words=8)
 RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2)
