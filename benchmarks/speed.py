@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from benchmarks.common import RESULTS, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
 from retrieval.evaluation.assess import assess
+from retrieval.evaluation.provenance import cores, cpu_model
 from retrieval.indexing.build import build
 from retrieval.indexing.parallel import encode_shards
 from retrieval.model.config import preset
@@ -336,7 +336,7 @@ def main() -> None:
     options = parser.parse_args()
     results = json.loads(SPEED.read_text()) if SPEED.exists() else {}
     results |= {
-        "machine": f"{os.cpu_count()} cores, {_processor()}",
+        "machine": f"{cores()} cores, {cpu_model()}",
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(
@@ -378,13 +378,6 @@ def _sections(data: Path, folder: Path, python: str | None) -> dict[str, Callabl
         "cold": lambda: cold(index(), python),
         "quantisation": lambda: quantisation(models(), data),
     }
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

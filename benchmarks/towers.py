@@ -14,8 +14,6 @@ benchmarks/results/towers-SET.json.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,6 +27,7 @@ from benchmarks.common import RESULTS, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.measures import Scores
+from retrieval.evaluation.provenance import cores, cpu_model
 from retrieval.evaluation.significance import compare, holm
 from retrieval.indexing.build import build
 from retrieval.model.config import preset
@@ -121,7 +120,7 @@ def main() -> None:
     for data in options.data:
         print(data.name, flush=True)
         result = {
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "machine": f"{cores()} cores, {cpu_model()}",
             "date": datetime.now(UTC).date().isoformat(),
             "command": f"python -m benchmarks.towers {data.name} --seeds {options.seeds}"
             + (" --teacher FOLDER" if options.teacher else ""),

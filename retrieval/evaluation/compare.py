@@ -6,8 +6,6 @@ Out: an `Evaluation`, ready for a report, or as plain JSON. Knows nothing of pri
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from retrieval.data.queries import Qrels
 from retrieval.evaluation.assess import Assessment, Report, rank_all
 from retrieval.evaluation.breakdown import Group, breakdown, by_length, by_unseen_share
 from retrieval.evaluation.measures import Scores, evaluate_run
+from retrieval.evaluation.provenance import cores, cpu_model
 from retrieval.evaluation.runs import Run, read_trec_run
 from retrieval.evaluation.significance import Contest, compare, compare_all, holm
 from retrieval.model.folder import FILES
@@ -164,7 +163,7 @@ def _facts(retriever: Retriever, baseline: Baseline | None) -> dict[str, str]:
     facts = {
         "Documents": f"{retriever.index.count:,}",
         "Generation": retriever.index.generation,
-        "Machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "Machine": f"{cores()} cores, {cpu_model()}",
         "Date": datetime.now(UTC).date().isoformat(),
     }
     return facts | ({"Against": baseline.name} if baseline else {})

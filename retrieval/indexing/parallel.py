@@ -22,6 +22,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.evaluation.provenance import cores
 from retrieval.model.folder import SavedModel
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ def encode_shards(
     first: list[Sequence[T]] = []
     while sum(map(len, first)) < _FEWEST_DOCUMENTS and (shard := next(stream, None)) is not None:
         first.append(shard)
-    count = min(_cores(), _MOST_WORKERS)
+    count = min(cores(), _MOST_WORKERS)
     if sum(map(len, first)) < _FEWEST_DOCUMENTS or count < 2:
         for shard in chain(first, stream):
             yield shard, encoder.encode(texts(shard))
@@ -72,11 +73,6 @@ def _answer(
 ) -> tuple[Sequence[T], Array]:
     found = vectors.result()
     return shard, encode(texts(shard)) if found is None else found
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Workers:

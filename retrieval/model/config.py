@@ -22,7 +22,7 @@ Pooling = Literal["attention", "last", "max", "mean"]
 Tie = Literal["none", "table", "all"]
 
 # What each tower can do with its words; DSSM and the bag have no choice.
-_POOLINGS: dict[Kind, tuple[Pooling, ...]] = {
+_POOLINGS: dict[TowerKind, tuple[Pooling, ...]] = {
     "lstm": ("attention", "last"),
     "cnn": ("attention", "max"),
     "dnn": ("mean",),

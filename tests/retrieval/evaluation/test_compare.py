@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from index.errors import InputError
@@ -7,6 +9,7 @@ from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import assess, rank_all
 from retrieval.evaluation.compare import compare_runs, read_baseline
 from retrieval.evaluation.evaluate import evaluation_json
+from retrieval.evaluation.provenance import cpu_model
 from retrieval.evaluation.runs import write_trec_run
 from retrieval.search.retriever import Retriever
 
@@ -71,3 +74,11 @@ def test_a_run_of_other_queries_is_refused(asked, tmp_path):
 def test_a_run_holds_every_judged_query(asked):
     retriever, queries, qrels = asked
     assert list(rank_all(retriever, queries, qrels, "dense")) == list(qrels)
+
+
+def test_machine_is_told_by_the_cores_that_this_process_may_use(asked, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 999)  # of the whole machine, whoever may use them
+    retriever, queries, qrels = asked
+    found = assess(retriever, queries, qrels, ["lexical"], measures=MEASURES)
+    told = judge(retriever, found, queries, qrels, title="t", split="test", rival=None)
+    assert told.facts["Machine"] == f"{len(os.sched_getaffinity(0))} cores, {cpu_model()}"

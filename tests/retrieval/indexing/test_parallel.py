@@ -36,7 +36,7 @@ def model(random_model: Callable[..., TwoTower], tmp_path_factory: pytest.TempPa
 @pytest.fixture
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """Two cores, whatever the machine has; the processes started."""
-    monkeypatch.setattr(bulk, "_cores", lambda: 2)
+    monkeypatch.setattr(bulk, "cores", lambda: 2)
     monkeypatch.setattr(bulk, "_FEWEST_DOCUMENTS", 16)
     started: list[subprocess.Popen[bytes]] = []
     start = subprocess.Popen
@@ -80,7 +80,7 @@ def test_few_documents_start_no_process(model: SavedModel, two_cores: list[subpr
 def test_one_core_starts_no_process(
     model: SavedModel, two_cores: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bulk, "_cores", lambda: 1)
+    monkeypatch.setattr(bulk, "cores", lambda: 1)
     check(model, list(bulk.encode_shards(model, iter(SHARDS), texts)), SHARDS)
     assert two_cores == []
 
