@@ -31,9 +31,9 @@ from benchmarks.common import RESULTS, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
 from retrieval.evaluation.assess import assess
-from retrieval.evaluation.provenance import cores, cpu_model
+from retrieval.evaluation.provenance import cpu_model
 from retrieval.indexing.build import build
-from retrieval.indexing.parallel import encode_shards
+from retrieval.indexing.parallel import cores, encode_shards
 from retrieval.model.config import preset
 from retrieval.model.folder import FILES, read_model
 from retrieval.search.retriever import Retriever

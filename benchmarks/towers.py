@@ -27,9 +27,10 @@ from benchmarks.common import RESULTS, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.measures import Scores
-from retrieval.evaluation.provenance import cores, cpu_model
+from retrieval.evaluation.provenance import cpu_model
 from retrieval.evaluation.significance import compare, holm
 from retrieval.indexing.build import build
+from retrieval.indexing.parallel import cores
 from retrieval.model.config import preset
 from retrieval.search.retriever import Retriever
 from retrieval.training.loop import Recipe

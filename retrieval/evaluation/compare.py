@@ -16,9 +16,10 @@ from retrieval.data.queries import Qrels
 from retrieval.evaluation.assess import Assessment, Report, rank_all
 from retrieval.evaluation.breakdown import Group, breakdown, by_length, by_unseen_share
 from retrieval.evaluation.measures import Scores, evaluate_run
-from retrieval.evaluation.provenance import cores, cpu_model
+from retrieval.evaluation.provenance import cpu_model
 from retrieval.evaluation.runs import Run, read_trec_run
 from retrieval.evaluation.significance import Contest, compare, compare_all, holm
+from retrieval.indexing.parallel import cores
 from retrieval.model.folder import FILES
 from retrieval.search.retriever import Mode, Retriever
 from retrieval.text.vocabulary import Vocabulary

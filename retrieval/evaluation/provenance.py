@@ -5,12 +5,13 @@ Knows nothing of what was measured.
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+
+from retrieval.indexing.parallel import cores
 
 
 def provenance(command: str) -> dict[str, str]:
@@ -23,11 +24,6 @@ def provenance(command: str) -> dict[str, str]:
         "commit": _commit(),
         "command": command,
     }
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_model() -> str:

@@ -22,7 +22,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.evaluation.provenance import cores
 from retrieval.model.folder import SavedModel
 
 T = TypeVar("T")
@@ -73,6 +72,11 @@ def _answer(
 ) -> tuple[Sequence[T], Array]:
     found = vectors.result()
     return shard, encode(texts(shard)) if found is None else found
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Workers:

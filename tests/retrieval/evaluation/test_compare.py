@@ -80,5 +80,5 @@ def test_machine_is_told_by_the_cores_that_this_process_may_use(asked, monkeypat
     monkeypatch.setattr("os.cpu_count", lambda: 999)  # of the whole machine, whoever may use them
     retriever, queries, qrels = asked
     found = assess(retriever, queries, qrels, ["lexical"], measures=MEASURES)
-    told = judge(retriever, found, queries, qrels, title="t", split="test", rival=None)
+    told = compare_runs(retriever, found, queries, qrels, title="t", split="test")
     assert told.facts["Machine"] == f"{len(os.sched_getaffinity(0))} cores, {cpu_model()}"
