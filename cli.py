@@ -5,14 +5,17 @@ A verb's module is imported when the verb runs, so that a search does not wait f
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import click
 
 from index.errors import PeepholeError
+from retrieval.text.terminal import visible
 
 
 class Verb(NamedTuple):
@@ -73,13 +76,28 @@ class _LazyVerbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _visible_errors():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             if ctx.params.get("debug") and not isinstance(error, PeepholeError):
                 raise
-            raise click.ClickException(_one_line(error)) from error
+            raise click.ClickException(visible(_one_line(error))) from error
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _visible_errors():
+            return super().make_context(*args, **options)
+
+
+@contextmanager
+def _visible_errors() -> Iterator[None]:
+    """Make visible what strangers wrote into the message of an error that click prints."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = visible(error.message)  # type: ignore[misc]  (click never sets it again)
+        raise
 
 
 def _one_line(error: Exception) -> str:
@@ -111,11 +129,23 @@ def verbs(debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `peephole` command; arguments are those of the process by default."""
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A title in a language that the terminal's encoding lacks must not end a search.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     verbs(args=arguments, prog_name="peephole")
+
+
+def _replace_closed_streams() -> None:
+    """Open the null device for each standard stream that was closed when the process started.
+
+    Otherwise the next file that is opened would take its number, and be written to by mistake.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # in this order, so that each gets the number that is its own
+            handle = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(handle, mode, closefd=False))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import click
 
 from index.errors import needing
 from retrieval.commands.options import PATH, json_option
-from retrieval.commands.printing import print_json
+from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.evaluation.ann.curves import bench_ann, write_result
 from retrieval.evaluation.ann.systems import SYSTEMS
@@ -72,20 +72,20 @@ def ann(
 
 
 def _print_curves(result: Mapping[str, Any]) -> None:
-    click.echo(
+    print_line(
         f"{result['vectors']:,} vectors, {result['dimension']} dimensions, {result['queries']:,} queries "
         f"({result['queries_from']}), {result['threads']} thread(s)"
     )
-    click.echo(
+    print_line(
         f"{'system':12} {'setting':22} {'recall@10':>9} {'batch q/s':>10} {'single q/s':>10} {'p99 ms':>8}"
     )
     for name, found in result["systems"].items():
         if "skipped" in found:
-            click.echo(f"{name:12} skipped: {found['skipped']}")
+            print_line(f"{name:12} skipped: {found['skipped']}")
             continue
         for point in found["points"]:
-            click.echo(
+            print_line(
                 f"{name:12} {point['setting']:22} {point['recall@10']:9.4f} {point['batch_qps']:10,.0f} "
                 f"{point['single_qps']:10,.0f} {point['p99_ms']:8.3f}"
             )
-        click.echo(f"{name:12} built in {found['build_seconds']:.2f} s, {found['bytes']:,} bytes")
+        print_line(f"{name:12} built in {found['build_seconds']:.2f} s, {found['bytes']:,} bytes")

@@ -19,7 +19,7 @@ from retrieval.commands.options import (
     source,
     wait_option,
 )
-from retrieval.commands.printing import manifest_json, print_json
+from retrieval.commands.printing import manifest_json, print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.commands.units import parse_bytes, parse_milliseconds
 from retrieval.data.lines import numbered_lines
@@ -92,7 +92,7 @@ def build(
     if as_json:
         print_json(manifest_json(output, manifest))
     else:
-        click.echo(
+        print_line(
             f"{output}: {manifest.documents:,} documents, {manifest.dimension} dimensions, "
             f"{manifest.generation}"
         )
@@ -116,7 +116,7 @@ def add(index: Path, corpus: Path, resume: bool, wait: float, as_json: bool) -> 
     if as_json:
         print_json({"index": str(index), **asdict(done)})
     else:
-        click.echo(
+        print_line(
             f"{index}: {done.added:,} added, {done.replaced:,} replaced, {done.documents:,} documents, "
             f"{done.generation}"
         )
@@ -147,7 +147,7 @@ def delete(
     if as_json:
         print_json(facts | {"deleted": deleted})
     else:
-        click.echo(f"{index}: {deleted:,} deleted, {facts['documents']:,} documents, {facts['generation']}")
+        print_line(f"{index}: {deleted:,} deleted, {facts['documents']:,} documents, {facts['generation']}")
 
 
 @click.command()
@@ -165,4 +165,4 @@ def compact(index: Path, wait: float, as_json: bool) -> None:
         print_json(manifest_json(index, manifest))
     else:
         size = f"{manifest.size_bytes():,} bytes"
-        click.echo(f"{index}: {manifest.documents:,} documents, {size}, {manifest.generation}")
+        print_line(f"{index}: {manifest.documents:,} documents, {size}, {manifest.generation}")

@@ -9,7 +9,7 @@ import click
 
 from index.errors import needing
 from retrieval.commands.options import PATH, index_argument, json_option
-from retrieval.commands.printing import print_json
+from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.evaluation.breakdown import losses
 from retrieval.evaluation.compare import Evaluation
@@ -75,10 +75,10 @@ def evaluate(
     if as_json:
         print_json(evaluation_json(evaluation, detailed=against is not None or report is not None))
         return
-    click.echo(f"{index}: {len(evaluation.qrels):,} {split} queries, {evaluation.documents:,} documents")
+    print_line(f"{index}: {len(evaluation.qrels):,} {split} queries, {evaluation.documents:,} documents")
     _print_evaluation(evaluation)
     if report is not None:
-        click.echo(f"report: {report / 'report.html'}")
+        print_line(f"report: {report / 'report.html'}")
 
 
 def _print_evaluation(evaluation: Evaluation) -> None:
@@ -90,24 +90,24 @@ def _print_evaluation(evaluation: Evaluation) -> None:
         _print_row(mode, [f"{scores.mean(measure):.4f}" for measure in measures], width, columns)
     for contest in evaluation.contests:
         test = contest.comparison
-        click.echo(
+        print_line(
             f"{contest.a} over {contest.b}: {test.measure} {test.difference:+.4f} "
             f"({test.low:+.4f} to {test.high:+.4f}), p {contest.corrected_p:.4f}"
         )
     for heading, groups in evaluation.groups.items():
-        click.echo(f"{evaluation.measure} {heading}")
+        print_line(f"{evaluation.measure} {heading}")
         for group in groups:
             means = ", ".join(f"{mode} {mean:.4f}" for mode, mean in group.means.items())
-            click.echo(f"  {group.label}: {group.queries:,} queries, {means}")
+            print_line(f"  {group.label}: {group.queries:,} queries, {means}")
     _print_losses(evaluation)
     recalls = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.ann.items())
-    click.echo(f"dense index against exact search: {recalls}")
+    print_line(f"dense index against exact search: {recalls}")
     latencies = ", ".join(f"{name} {value:.2f} ms" for name, value in evaluation.latency_ms.items())
-    click.echo(f"one query, text to hits: {latencies}")
+    print_line(f"one query, text to hits: {latencies}")
 
 
 def _print_row(name: str, cells: Sequence[str], width: int, columns: Sequence[int]) -> None:
-    click.echo(f"{name:{width}}" + "".join(f" {cell:>{n}}" for cell, n in zip(cells, columns, strict=True)))
+    print_line(f"{name:{width}}" + "".join(f" {cell:>{n}}" for cell, n in zip(cells, columns, strict=True)))
 
 
 def _print_losses(evaluation: Evaluation) -> None:
@@ -116,7 +116,7 @@ def _print_losses(evaluation: Evaluation) -> None:
     ours, theirs = evaluation.modes[evaluation.focus], evaluation.modes[evaluation.against]
     lost = losses(ours, theirs, evaluation.measure, _LOSSES_SHOWN)
     if lost:
-        click.echo(f"where {evaluation.focus} loses most to {evaluation.against}, {evaluation.measure}")
+        print_line(f"where {evaluation.focus} loses most to {evaluation.against}, {evaluation.measure}")
     for loss in lost:
         text = evaluation.queries[loss.query_id]
-        click.echo(f"  {loss.ours:.3f} for {loss.theirs:.3f}  {loss.query_id}  {text}")
+        print_line(f"  {loss.ours:.3f} for {loss.theirs:.3f}  {loss.query_id}  {text}")

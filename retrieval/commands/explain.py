@@ -8,7 +8,7 @@ import click
 
 from index.errors import needing
 from retrieval.commands.options import PATH, json_option
-from retrieval.commands.printing import print_json, styled
+from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
 from retrieval.explain.shares import Explanation
 from retrieval.explain.shares import explain as explain_match
 from retrieval.explain.text import highlighted, table, to_json
@@ -44,15 +44,17 @@ def explain(folder: Path, query: str, document_id: str | None, plot: Path | None
 def _print_explanation(explanation: Explanation) -> None:
     method = "shares sum to the cosine" if explanation.exact else "shares are what is lost without the word"
     cosine = "" if explanation.cosine is None else f"cosine {explanation.cosine:.4f}, "
-    click.echo(f"{explanation.tower} tower, {cosine}{method}")
+    print_line(f"{explanation.tower} tower, {cosine}{method}")
     texts = (("query", explanation.query), (f"document {explanation.document_id}", explanation.document))
     for name, text in texts:
         if text is None:
             continue
-        click.echo(f"\n{click.style(name, bold=True)}")
+        print_line("")
+        print_line(Styled(name, bold=True))
         for line in (highlighted(text), *table(text)):
-            click.echo("  " + styled(line))
+            print_line("  ", *pieces_of(line))
     if explanation.pairs:
-        click.echo(f"\n{click.style('word by word', bold=True)}")
+        print_line("")
+        print_line(Styled("word by word", bold=True))
         for pair in explanation.pairs:
-            click.echo(f"  {pair.share:+.3f}  {pair.query} ~ {pair.document}")
+            print_line(f"  {pair.share:+.3f}  {pair.query} ~ {pair.document}")

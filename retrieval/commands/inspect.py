@@ -9,7 +9,7 @@ import click
 from index.disk.verify import verify as verify_index
 from index.reader import Index
 from retrieval.commands.options import index_argument, json_option
-from retrieval.commands.printing import manifest_json, plain, print_json
+from retrieval.commands.printing import manifest_json, plain, print_json, print_line
 
 
 @click.command()
@@ -27,14 +27,14 @@ def info(index: Path, as_json: bool) -> None:
         return
     for name, value in facts.items():
         if name != "segments":
-            click.echo(f"{name:18} {plain(value)}")
+            print_line(f"{name:18} {plain(value)}")
     for segment in facts["segments"]:
-        click.echo(
+        print_line(
             f"{segment['name']:18} {segment['documents']:,} documents, {segment['deleted']:,} deleted, "
-            f"{segment['faiss']} {plain(segment['parameters'])}".rstrip()
+            f"{segment['faiss']} {plain(segment['parameters'])}"
         )
         for tried in segment["tried"]:
-            click.echo(f"  tried {plain(tried)}")
+            print_line(f"  tried {plain(tried)}")
 
 
 @click.command()
@@ -49,9 +49,9 @@ def verify(index: Path, as_json: bool) -> None:
     if as_json:
         print_json({"index": str(index), "sound": not problems, "problems": problems})
     elif not problems:
-        click.echo(f"{index}: sound")
+        print_line(f"{index}: sound")
     if problems:
         if not as_json:
             for problem in problems:
-                click.echo(problem, err=True)
+                print_line(problem, err=True)
         raise SystemExit(1)

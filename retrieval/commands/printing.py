@@ -1,28 +1,55 @@
-"""Results as text for a terminal, or as one JSON document."""
+"""Results as text for a terminal, or as one JSON document.
+
+Everything a verb prints passes here, so that no text of a document, query or path acts on the terminal.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+from retrieval.text.terminal import json_visible, visible
 
 if TYPE_CHECKING:
     from index.disk.manifest import Manifest
     from retrieval.text.snippet import Piece
 
 
+class Styled(NamedTuple):
+    """Text with a style of the terminal. colour: a name that click knows."""
+
+    text: str
+    bold: bool = False
+    colour: str | None = None
+
+
+def print_line(*parts: str | Styled, err: bool = False) -> None:
+    """Print a line made of parts, each with its own style, every active character made visible.
+
+    err: on standard error instead of standard output.
+    """
+    click.echo("".join(_shown(part) for part in parts).rstrip(), err=err)
+
+
+def _shown(part: str | Styled) -> str:
+    if isinstance(part, str):
+        return visible(part)
+    return click.style(visible(part.text), fg=part.colour, bold=part.bold or None)
+
+
+def pieces_of(pieces: list[Piece]) -> list[str | Styled]:
+    """Parts of a line, the marked pieces in bold yellow."""
+    return [Styled(p.text, bold=True, colour="yellow") if p.marked else p.text for p in pieces]
+
+
 def print_json(value: object) -> None:
     """Print a value as indented JSON on standard output."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def styled(pieces: Iterable[Piece]) -> str:
-    """Pieces of text as one string, the marked ones in bold yellow."""
-    return "".join(click.style(p.text, fg="yellow", bold=True) if p.marked else p.text for p in pieces)
+    click.echo(json_visible(json.dumps(value, ensure_ascii=False, indent=2)))
 
 
 def plain(value: object) -> str:

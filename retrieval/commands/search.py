@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import click
 
 from retrieval.commands.options import PATH, PATH_OR_STANDARD_INPUT, index_argument, json_option, source
-from retrieval.commands.printing import print_json, styled
+from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
 from retrieval.data.queries import Query, read_query_lines
 from retrieval.search.retriever import MODES, Hit, Mode, Retriever
 from retrieval.text.snippet import snippet
@@ -97,11 +97,11 @@ def _answer_json(answer: Answer, mode: Mode) -> dict[str, Any]:
 
 def _print_answer(answer: Answer) -> None:
     query = answer.query.text
-    click.echo(f"{click.style(query, bold=True)}  ({len(answer.hits)} hits, {answer.took_ms:.1f} ms)")
+    print_line(Styled(query, bold=True), f"  ({len(answer.hits)} hits, {answer.took_ms:.1f} ms)")
     for hit in answer.hits:
         title = hit.title if hit.title and hit.title != hit.id else ""
-        click.echo(f"{hit.rank:3}  {hit.score:.3f}  {click.style(hit.id, fg='green')}  {title}".rstrip())
+        print_line(f"{hit.rank:3}  {hit.score:.3f}  ", Styled(hit.id, colour="green"), f"  {title}")
         pieces = snippet(query, hit.text)
         if pieces:
-            click.echo("            " + styled(pieces))
-    click.echo()
+            print_line("            ", *pieces_of(pieces))
+    print_line("")

@@ -10,7 +10,7 @@ import click
 
 from index.errors import needing
 from retrieval.commands.options import PATH, json_option
-from retrieval.commands.printing import print_json
+from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
 from retrieval.data.pydoc.corpus import write_pydoc_corpus
 from retrieval.data.queries import splits
@@ -44,7 +44,7 @@ def pydoc(output: Path, packages: tuple[str, ...], limit: int, as_json: bool) ->
     if as_json:
         print_json(asdict(counts))
     else:
-        click.echo(f"{output}: " + ", ".join(f"{value:,} {name}" for name, value in asdict(counts).items()))
+        print_line(f"{output}: " + ", ".join(f"{value:,} {name}" for name, value in asdict(counts).items()))
 
 
 @click.command()
@@ -104,7 +104,7 @@ def train(
         from retrieval.training.train import train as train_model
     config = preset(tower, paper)
     if not as_json and (data / "corpus.jsonl").is_file() and "train" not in splits(data):
-        click.echo("no qrels/train.tsv: learning from titles and sentences of the documents alone")
+        print_line("no qrels/train.tsv: learning from titles and sentences of the documents alone")
     recipe = Recipe(seed=seed) if epochs is None else Recipe(seed=seed, epochs=epochs)
     with progress_bars("training") as progress, interrupt_requests() as stop:
         try:
@@ -122,10 +122,10 @@ def train(
 
 
 def _print_trained(output: Path, trained: Trained) -> None:
-    click.echo(
+    print_line(
         f"{output}: {trained.tower}, {trained.parameters:,} parameters, {trained.seconds:.0f} s, "
         f"best epoch {trained.best_epoch}"
     )
     for measure, value in trained.dev.items():
-        click.echo(f"  dev {measure:8} {value:.4f}")
-    click.echo(f"  report: {output / 'report' / 'training.html'}")
+        print_line(f"  dev {measure:8} {value:.4f}")
+    print_line(f"  report: {output / 'report' / 'training.html'}")
