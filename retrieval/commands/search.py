@@ -17,6 +17,10 @@ from retrieval.search.retriever import MODES, Hit, Mode, Retriever
 from retrieval.text.snippet import snippet
 
 
+# More than a person or a re-ranker reads; a typing mistake must not fill the memory.
+MOST_HITS = 100_000
+
+
 class Answer(NamedTuple):
     """The hits of a query, and the milliseconds from text to hits."""
 
@@ -28,7 +32,13 @@ class Answer(NamedTuple):
 @click.command()
 @index_argument
 @click.argument("query", nargs=-1)
-@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Most hits a query.")
+@click.option(
+    "-k",
+    type=click.IntRange(1, MOST_HITS),
+    default=10,
+    show_default=True,
+    help=f"Most hits a query, at most {MOST_HITS:,}.",
+)
 @click.option(
     "--mode",
     type=click.Choice(MODES),

@@ -207,6 +207,7 @@ class _Opened:
             raise InputError(f"k must be at least 1, not {k}")
         if mode not in MODES:
             raise InputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        k = min(k, max(1, self.index.count))  # memory must not grow with a k that no index can fill
         met = [parse_condition(one) if isinstance(one, str) else one for one in where]
         if mode == "lexical":
             return self.index.search_lexical(queries, k, met)

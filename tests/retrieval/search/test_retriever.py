@@ -271,3 +271,13 @@ def test_assessment_scores_every_judged_query_in_every_mode(retriever, cosines):
     assert all(len(run) == 100 for run in found.runs["dense"].values())
     assert found.ann == {"recall@10": 1.0, "recall@100": 1.0}
     assert set(found.latency_ms) == {"p50", "p95", "p99"}
+
+
+def test_a_k_beyond_the_index_costs_what_the_index_has(made, monkeypatch):
+    widths = []
+    monkeypatch.setattr(
+        "retrieval.search.retriever.fuse", lambda *given: widths.append(given[2]) or fuse(*given)
+    )
+    with Retriever.open(made.index) as retriever:
+        assert len(retriever.search("copy folder", 10**9)) == retriever.index.count == 8
+    assert widths == [8]
