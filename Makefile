@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test lint format bench house serving-environment clean
+.PHONY: demo test audit advisories fuzz lint format bench house serving-environment clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,6 +35,20 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Nothing loads pickles, and the security rules of ruff hold; part of .ci/run.
+audit: $(INSTALLED)
+	$(BIN)/ruff check --select S index retrieval cli.py
+	$(BIN)/python -m pytest tests/test_imports.py -k pickles
+
+# Known vulnerabilities of the pinned packages; needs the advisory service of the package index.
+advisories: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip_audit --strict --no-deps --disable-pip -r constraints.txt
+
+# A minute of random and mutated input against everything that reads what strangers wrote.
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz.py --seconds 60
 
 # What a machine that serves installs: no torch, at most 200 MB, and a search that works.
 serving-environment: $(INSTALLED)

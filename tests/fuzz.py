@@ -1,0 +1,177 @@
+"""Random and mutated input against everything that reads what strangers wrote, for a given time.
+
+    python tests/fuzz.py [--seconds 60] [--seed N]
+
+Each target may refuse its input with a PeepholeError and nothing else, and may not return what it forbids.
+Prints how many inputs each target took; a failure prints the smallest input found, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
+
+from index.disk.manifest import Manifest
+from index.documents.filters import parse_condition
+from index.errors import PeepholeError
+from index.lexical.tokens import lexical_tokens
+from retrieval.data.documents import read_documents
+from retrieval.data.queries import read_query_lines
+from retrieval.model.config import read_config
+from retrieval.model.weights import read_weights
+from retrieval.text.snippet import snippet
+from retrieval.text.terminal import visible
+from retrieval.text.vocabulary import Vocabulary
+from retrieval.text.words import trigrams, words
+
+EXAMPLES = 100
+GOLDEN = Path(__file__).parent / "golden"
+
+# Characters of every kind that a tokeniser treats apart, beside any others.
+_TEXTS = st.text(
+    st.one_of(
+        st.characters(), st.sampled_from("aZ9 -_'\u2019.#+&|<>=!\n\t\u0301\u0316\u4e2d\u30a2\x1b\u202e")
+    )
+)
+_MANIFEST = next((GOLDEN / "index-2").glob("generation-*/manifest.json")).read_bytes()
+_CONFIG = (GOLDEN / "model-1-lstm" / "config.json").read_bytes()
+_VOCABULARY = (GOLDEN / "model-1-lstm" / "vocabulary.json").read_bytes()
+_WEIGHTS = (GOLDEN / "model-1-lstm" / "weights.safetensors").read_bytes()
+
+
+def mutated(data: bytes, head: int) -> SearchStrategy[bytes]:
+    """The data with some bytes of its first `head` replaced, removed or repeated."""
+    change = st.tuples(st.integers(0, min(head, len(data)) - 1), st.integers(0, 8), st.binary(max_size=12))
+
+    def apply(changes: list[tuple[int, int, bytes]]) -> bytes:
+        changed = data
+        for start, length, new in changes:
+            changed = changed[:start] + new + changed[start + length :]
+        return changed
+
+    return st.lists(change, min_size=1, max_size=4).map(apply)
+
+
+def tokenise(text: str) -> None:
+    """Both tokenisers, trigrams, snippet and what a terminal shows."""
+    found = words(text, 32)
+    assert 1 <= len(found) <= 32
+    assert all(trigrams(word) for word in found)
+    assert all(lexical_tokens(text)) or not lexical_tokens(text)
+    assert "".join(piece.text for piece in snippet(text[:20], text)) is not None
+    assert "\x1b" not in visible(text)
+
+
+def filter_documents(text: str) -> None:
+    """A condition, and its SQL on the table that it is made for."""
+    condition = parse_condition(text)
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE attributes (name TEXT NOT NULL, value NOT NULL, row INTEGER NOT NULL)")
+    database.executemany(
+        "INSERT INTO attributes VALUES (?, ?, ?)", [("a", "1", 0), ("a", 1, 0), ("b", 2.5, 1)]
+    )
+    with suppress(UnicodeEncodeError):  # a lone surrogate, which no stored text has
+        rows = database.execute(*condition.sql()).fetchall()
+        assert {row for (row,) in rows} <= {0, 1}
+    database.close()
+
+
+def in_file(name: str, read: Callable[[Path], Any]) -> Callable[[bytes], None]:
+    """A target that reads bytes from a file of this name."""
+
+    def target(data: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(data)
+            read(path)
+
+    return target
+
+
+def open_weights(path: Path) -> None:
+    """Map the arrays and touch each: nothing may lie outside the file."""
+    for array in read_weights(path).values():
+        assert array.size == 0 or np.asarray(array).reshape(-1)[-1] is not None
+
+
+TARGETS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
+    "text": (_TEXTS, tokenise),
+    "filters": (_TEXTS, filter_documents),
+    "manifest": (mutated(_MANIFEST, len(_MANIFEST)), Manifest.from_json),
+    "weights": (mutated(_WEIGHTS, 2000), in_file("weights.safetensors", open_weights)),
+    "config": (mutated(_CONFIG, len(_CONFIG)), in_file("config.json", read_config)),
+    "vocabulary": (mutated(_VOCABULARY, 4000), in_file("vocabulary.json", Vocabulary.load)),
+    "jsonl": (
+        mutated(b'{"_id": "1", "title": "a", "text": "b", "year": 2021}\n{"_id": "2", "text": "c"}\n', 90),
+        in_file("corpus.jsonl", lambda path: list(read_documents(path))),
+    ),
+    "csv": (
+        mutated(b'_id,title,text\n1,a,"b\n""c"""\n2,d,e\n', 60),
+        in_file("corpus.csv", lambda path: list(read_documents(path))),
+    ),
+    "queries": (mutated(b'{"_id": "q", "text": "a"}\nq2\tb\n', 40), in_file("queries.txt", read_query_lines)),
+}
+
+
+def batch(number: int, inputs: SearchStrategy[Any], target: Callable[[Any], object]) -> int:
+    """Give a target `EXAMPLES` inputs drawn from a seed; how many it took."""
+    taken = 0
+
+    @seed(number)
+    @settings(
+        max_examples=EXAMPLES,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(inputs)
+    def run(data: Any) -> None:
+        nonlocal taken
+        taken += 1
+        with suppress(PeepholeError):
+            target(data)
+
+    run()
+    return taken
+
+
+def fuzz(seconds: float, number: int) -> dict[str, int]:
+    """Run the targets in turn until the time is over, from seed `number` on; inputs taken by each."""
+    counts = dict.fromkeys(TARGETS, 0)
+    stop = time.monotonic() + seconds
+    while time.monotonic() < stop:
+        for name, (inputs, target) in TARGETS.items():
+            counts[name] += batch(number, inputs, target)
+        number += 1
+    return counts
+
+
+def main() -> None:
+    """Fuzz for as long as the arguments say."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    print(json.dumps(fuzz(options.seconds, options.seed), indent=1))
+
+
+if __name__ == "__main__":
+    main()
