@@ -96,7 +96,7 @@ def _visible_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = visible(error.message)  # type: ignore[misc]  (click never sets it again)
+        error.message = visible(error.message)  # type: ignore[misc]
         raise
 
 

@@ -8,7 +8,7 @@ hard links and has only its own deleted.i32, the rows that no search may find, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from index.errors import CorruptError, FormatVersionError
 from index.lexical.bm25 import Bm25, Term
 from index.lexical.postings import BM25_SETTINGS, Lengths, write_bm25
 from index.ranking import Ranking
+from index.values import Progress
 
 _VECTORS = "vectors.faiss"
 _COMPRESSED = "compressed.faiss"
@@ -45,7 +46,7 @@ def write_segment(
     others: Lengths,
     goal: Goal,
     queries: NDArray[np.float32] | None,
-    report: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> SegmentEntry:
     """Write a segment's files into a new folder; durable but for the folder's own entries.
 
@@ -56,14 +57,14 @@ def write_segment(
     count = documents.count
     with storing(folder):
         folder.mkdir()
-    report("vectors", 0, count)
+    progress("vectors", 0, count)
     write_vectors(folder / _VECTORS, vectors, count, dimension)
-    report("vectors", count, count)
+    progress("vectors", count, count)
     stored = StoredVectors(folder / _VECTORS, count, dimension)
-    tuning = tune(stored, queries, goal, folder / _COMPRESSED, report)
+    tuning = tune(stored, queries, goal, folder / _COMPRESSED, progress)
     documents.copy_to(folder / _DOCUMENTS)
-    own = write_bm25(folder / _LEXICAL, _texts(documents, report), others)
-    report("words", count, count)
+    own = write_bm25(folder / _LEXICAL, _texts(documents, progress), others)
+    progress("words", count, count)
     chosen = tuning.chosen
     return SegmentEntry(
         name=folder.name,
@@ -77,10 +78,10 @@ def write_segment(
     )
 
 
-def _texts(documents: DocumentWriter, report: Callable[[str, int, int], None]) -> Iterator[str]:
+def _texts(documents: DocumentWriter, progress: Progress) -> Iterator[str]:
     for row, document in enumerate(documents):
         if row % _REPORT_EVERY == 0:
-            report("words", row, documents.count)
+            progress("words", row, documents.count)
         yield f"{document.title} {document.text}"
 
 

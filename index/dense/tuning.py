@@ -27,7 +27,7 @@ from index.dense.vectors import StoredVectors, search_exact
 from index.disk.files import storing
 from index.errors import CorruptError, InputError
 from index.ranking import Ranking
-from index.values import Scalar
+from index.values import Progress, Scalar, no_progress
 
 FLAT = "Flat"
 
@@ -123,7 +123,7 @@ def tune(
     queries: Vectors | None,
     goal: Goal,
     path: Path,
-    report: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> Tuning:
     """Choose the fastest candidate that meets the goal, and write its file to `path` if it needs one.
 
@@ -140,7 +140,7 @@ def tune(
     sizes = part_counts(vectors)
     least = _least_scores(vectors, asked, own) if sizes else np.empty(0, np.float32)
     for done, parts in enumerate(sizes):
-        report("tuning", done, len(sizes))
+        progress("tuning", done, len(sizes))
         file = _file(path, parts)
         write_fastscan(file, vectors, parts)
         scan = FastScan(file, vectors.count, vectors.dimension, parts)
@@ -148,7 +148,7 @@ def tune(
         p50 = _p50_ms(partial(_search, scan, vectors, depth), asked)
         name = f"PQ{parts}x4fs,Refine"
         tried.append(Candidate(name, parts, depth, recall, p50, code_bytes(vectors.count, parts)))
-    report("tuning", len(sizes), len(sizes))
+    progress("tuning", len(sizes), len(sizes))
     fit = [one for one in tried if one.meets(goal)]
     chosen = min(fit, key=lambda one: one.p50_ms) if fit else None
     with storing(path):

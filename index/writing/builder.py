@@ -25,7 +25,8 @@ from index.errors import InputError, PeepholeError
 from index.lexical.postings import Lengths
 from index.reader import Index
 from index.segment import write_segment
-from index.writing.publish import Kept, Origin, Progress, publish
+from index.values import Progress, no_progress
+from index.writing.publish import Kept, Origin, publish
 from index.writing.staging import Plan, Staging
 
 # Rows copied at once from an old segment into a new one.
@@ -106,8 +107,7 @@ class IndexBuilder:
             plan = Plan(live.model_fingerprint, source, live.dimension, live.generation)
             staging = Staging.resume(folder, plan) if resume else None
             staging = staging or Staging.create(folder, base.model_folder, plan)
-            origin = Origin(base.model_folder, live.model_fingerprint, live.dimension, live.source, live.goal)
-            return cls(folder, lock, staging, origin, base)
+            return cls(folder, lock, staging, Origin.of(base), base)
         except BaseException:
             base.close()
             lock.release()
@@ -153,7 +153,7 @@ class IndexBuilder:
         *,
         compact: bool = False,
         queries: NDArray[np.float32] | None = None,
-        progress: Progress | None = None,
+        progress: Progress = no_progress,
     ) -> Manifest:
         """Make what was appended live, in one atomic step; call once, at the end.
 
@@ -163,10 +163,9 @@ class IndexBuilder:
         Raises InputError if there are no documents or nothing meets the goal, StorageError; then the last
         published generation stays.
         """
-        report = progress or (lambda stage, done, total: None)
         if not self.count and not compact:
             raise InputError("the corpus has no documents; nothing was published")
-        kept = self._gather(compact, report)
+        kept = self._gather(compact, progress)
         others = Lengths(
             sum(one.segment.entry.documents for one in kept), sum(one.segment.entry.words for one in kept)
         )
@@ -181,11 +180,11 @@ class IndexBuilder:
                 others,
                 Goal.of(self._origin.goal),
                 queries,
-                report,
+                progress,
             )
 
         manifest = publish(
-            self._folder, self._origin, self._base, kept, write if self.count else None, report
+            self._folder, self._origin, self._base, kept, write if self.count else None, progress
         )
         with suppress(PeepholeError):  # published all the same; the next writer clears it away
             self._staging.discard()
@@ -219,7 +218,7 @@ class IndexBuilder:
                 rows += segment.rows_of(ids).values()
         return [np.array(rows, np.int64) for rows in found]
 
-    def _gather(self, compact: bool, report: Progress) -> list[Kept]:
+    def _gather(self, compact: bool, progress: Progress) -> list[Kept]:
         """Stage once more what small segments hold, and tell which segments stay."""
         segments = self._base.segments if self._base else ()
         parts = [
@@ -237,7 +236,7 @@ class IndexBuilder:
                 documents = part.segment.documents.documents(some.tolist())
                 self._staging.append(documents, part.segment.vectors.take(some))
                 done += len(some)
-                report("gathering", done, total)
+                progress("gathering", done, total)
         return [part for part in parts if part not in chosen]
 
 

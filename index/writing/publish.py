@@ -20,10 +20,7 @@ from index.disk.folder import STAGING, Pointer, next_generation, sweep, sweep_st
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
 from index.reader import Index
 from index.segment import DELETED, Rows, Segment, share_segment
-from index.values import Scalar
-
-# Name of the stage, done, total.
-Progress = Callable[[str, int, int], None]
+from index.values import Progress, Scalar
 
 _DRAFT = "generation"
 
@@ -51,6 +48,18 @@ class Origin:
     source: str
     goal: Mapping[str, Scalar]
 
+    @classmethod
+    def of(cls, live: Index) -> Origin:
+        """That of a generation which is changed."""
+        manifest = live.manifest
+        return cls(
+            live.model_folder,
+            manifest.model_fingerprint,
+            manifest.dimension,
+            manifest.source,
+            manifest.goal,
+        )
+
 
 def publish(
     index: Path,
@@ -58,7 +67,7 @@ def publish(
     live: Index | None,
     kept: Sequence[Kept],
     write: Callable[[Path], SegmentEntry] | None,
-    report: Progress,
+    progress: Progress,
 ) -> Manifest:
     """Make the next generation of the kept segments and, if there is one, of a new one; sweep the old.
 
@@ -76,7 +85,7 @@ def publish(
         if write is not None:
             entries.append(write(draft / _next_segment(live)))
         known = live.manifest.files if live else {}
-        manifest = _manifest(index, draft, origin, entries, known, report)
+        manifest = _manifest(index, draft, origin, entries, known, progress)
         pointer = _put_in_place(index, draft, manifest)
     except BaseException:
         with suppress(OSError):  # its room may be what the next attempt needs
@@ -109,7 +118,7 @@ def _manifest(
     origin: Origin,
     entries: Sequence[SegmentEntry],
     known: Mapping[str, FileEntry],
-    report: Progress,
+    progress: Progress,
 ) -> Manifest:
     recalls = [
         float(entry.parameters["recall@10"] or 0) for entry in entries if "recall@10" in entry.parameters
@@ -125,11 +134,11 @@ def _manifest(
         segments=tuple(entries),
         goal=origin.goal,
         recall={"recall@10": min(recalls)} if recalls else {},
-        files=_files(draft, known, report),
+        files=_files(draft, known, progress),
     )
 
 
-def _files(draft: Path, known: Mapping[str, FileEntry], report: Progress) -> dict[str, FileEntry]:
+def _files(draft: Path, known: Mapping[str, FileEntry], progress: Progress) -> dict[str, FileEntry]:
     with storing(draft):
         names = list_files(draft)
         entries = {}
@@ -139,7 +148,7 @@ def _files(draft: Path, known: Mapping[str, FileEntry], report: Progress) -> dic
                 entries[name] = known[name]
             else:
                 entries[name] = FileEntry(sha256_of(path), path.stat().st_size)
-            report("checksums", done, len(names))
+            progress("checksums", done, len(names))
     return entries
 
 

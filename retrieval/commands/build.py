@@ -9,8 +9,8 @@ import click
 
 from index.dense.tuning import Goal
 from index.reader import Index
-from index.writing.change import compact as compact_index
-from index.writing.change import delete as delete_documents
+from index.writing.compact import compact as compact_index
+from index.writing.delete import delete as delete_documents
 from retrieval.commands.options import (
     PATH,
     PATH_OR_STANDARD_INPUT,

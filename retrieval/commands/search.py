@@ -16,7 +16,6 @@ from retrieval.data.queries import Query, read_query_lines
 from retrieval.search.retriever import MODES, Hit, Mode, Retriever
 from retrieval.text.snippet import snippet
 
-
 # More than a person or a re-ranker reads; a typing mistake must not fill the memory.
 MOST_HITS = 100_000
 

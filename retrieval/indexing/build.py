@@ -6,7 +6,7 @@ In: whatever `read_documents` reads, and a model folder. Out: a published index 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ from index.dense.tuning import Goal
 from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.errors import InputError
+from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
@@ -30,9 +31,6 @@ _SHARD = 4096
 
 # Enough for tuning to choose from, and encoded in a blink.
 _TUNING_QUERIES = 2000
-
-# Stage, done, total (None when it cannot be known).
-Report = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def build(
     queries: Sequence[str] | None = None,
     resume: bool = False,
     wait: float = 0.0,
-    report: Report | None = None,
+    report: Progress = no_progress,
 ) -> Manifest:
     """Encode a corpus and publish it as the index folder's next generation, in place of what it held.
 
@@ -93,7 +91,7 @@ def add(
     *,
     resume: bool = False,
     wait: float = 0.0,
-    report: Report | None = None,
+    report: Progress = no_progress,
 ) -> Added:
     """Encode a corpus with the model inside an index and add it, in one step for whoever searches.
 
@@ -131,14 +129,13 @@ def _encode(
     model: SavedModel,
     documents: Iterable[Document],
     total: int | None,
-    report: Report | None,
+    report: Progress,
 ) -> None:
     shards = _shards(islice(documents, builder.count, None))
     with closing(encode_shards(model, shards, _texts)) as encoded:
         for shard, vectors in encoded:
             builder.append(shard, vectors)
-            if report is not None:
-                report("encoding", builder.count, total)
+            report("encoding", builder.count, total)
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:

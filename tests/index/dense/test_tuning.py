@@ -14,7 +14,8 @@ from index.disk.verify import verify
 from index.errors import CorruptError, InputError
 from index.reader import Index
 from index.writing.builder import IndexBuilder
-from index.writing.change import compact, delete
+from index.writing.compact import compact
+from index.writing.delete import delete
 
 COUNT, DIMENSION = 4000, 32
 

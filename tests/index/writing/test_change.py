@@ -21,7 +21,8 @@ from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.reader import Index
 from index.writing.builder import IndexBuilder
-from index.writing.change import compact, delete
+from index.writing.compact import compact
+from index.writing.delete import delete
 
 Corpus = dict[str, tuple[Document, np.ndarray]]
 

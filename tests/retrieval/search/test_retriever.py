@@ -14,7 +14,7 @@ from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from index.ranking import Ranking
 from index.writing.builder import IndexBuilder
-from index.writing.change import delete
+from index.writing.delete import delete
 from retrieval.evaluation.assess import assess
 from retrieval.indexing.build import add, build
 from retrieval.model.config import ModelConfig
