@@ -11,11 +11,13 @@ import threading
 import unicodedata
 from typing import Any
 
+from index.cjk import CJK, MARKS
+
 # Raised with any change to what lexical_tokens returns.
 TOKENS_VERSION = 1
 
-# Han, kana, Hangul and their extensions; NFKC folds half-width forms into these.
-_CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003ffff"
+# Marks of repetition belong to the run that they stand in; the towers leave them out.
+_CJK = CJK + MARKS
 _TOKEN = re.compile(
     rf"(?P<cjk>[{_CJK}]+)"
     r"|(?<![\w-])-[^\W_](?![\w-])"  # an option of one letter means something only with its dash: -a

@@ -13,7 +13,7 @@ from unicodedata import east_asian_width
 
 from retrieval.explain.shares import Explained, Explanation, Word
 from retrieval.text.snippet import Piece
-from retrieval.text.words import normalise
+from retrieval.text.words import is_cjk, normalise
 
 _BAR = 24
 _ROWS = 16
@@ -72,7 +72,7 @@ def highlighted(explained: Explained) -> list[Piece]:
         if place in strong:
             marked[begin:end] = [True] * (end - begin)
         # A pair of CJK characters shares its second with the next word.
-        at = begin + 1 if len(word.word) == 2 and word.word[0] >= "\u3040" else end
+        at = begin + 1 if len(word.word) == 2 and is_cjk(word.word) else end
     cut = any(letter.isalnum() for letter in text[at + 1 :])
     runs = groupby(zip(text[: at if cut else None], marked, strict=False), key=lambda item: item[1])
     pieces = [Piece("".join(letter for letter, _ in run), mark) for mark, run in runs]

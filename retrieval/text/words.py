@@ -24,8 +24,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Han, kana, Hangul and their extensions; half-width forms are folded into these by NFKC.
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+from index.cjk import CJK, COMPATIBILITY
+
+# The twelve of older standards that NFKC leaves as they are count too; to BM25 they are letters.
+_CJK = CJK + COMPATIBILITY
 # Scripts whose vowel signs are marks, which \w leaves out: Devanagari to Sinhala (not the danda), Thai to
 # Khmer.
 _MARKED = (
@@ -34,7 +36,7 @@ _MARKED = (
 )
 _LETTERS = rf"[^\W_{_CJK}]+(?:[{_MARKED}][^\W_{_CJK}]*)*"
 _WORD = re.compile(
-    rf"[{_CJK}]+"
+    rf"(?P<cjk>[{_CJK}]+)"
     r"|(?<![\w-])-[^\W_]{1,4}(?![\w-])"  # short options: -x, -xzf
     r"|\d+(?:\.\d+)+"  # versions and decimals: 2.13.0
     rf"|{_LETTERS}(?:'{_LETTERS}|\+\+|\#(?!\w))?"  # letters and digits of any script; don't, c++, c#
@@ -79,7 +81,7 @@ def words(text: str, limit: int | None = None) -> list[str]:
     found: list[str] = []
     for match in _WORD.finditer(text):
         word = match.group()
-        if word[0] >= "\u3040" and _IS_CJK.match(word):
+        if match.lastgroup == "cjk":
             found.extend(word[i : i + 2] for i in range(len(word)))
         else:
             found.append(word[:_LONGEST_WORD])
@@ -90,13 +92,18 @@ def words(text: str, limit: int | None = None) -> list[str]:
     return found or [""]
 
 
+def is_cjk(word: str) -> bool:
+    """Whether a word is a Chinese, Japanese or Korean character, or a pair of them."""
+    return _IS_CJK.match(word) is not None
+
+
 def trigrams(word: str) -> list[str]:
     """Letter trigrams of `#word#` with repeats; for a CJK word the character and, if there is one, the pair.
 
     >>> trigrams("cat"), trigrams("启动"), trigrams("")
     (['#ca', 'cat', 'at#'], ['#启#', '#启动#'], ['##'])
     """
-    if word and word[0] >= "\u3040" and len(word) <= 2 and _IS_CJK.match(word):
+    if len(word) <= 2 and is_cjk(word):
         return [f"#{word[0]}#"] if len(word) == 1 else [f"#{word[0]}#", f"#{word}#"]
     marked = f"#{word}#"
     return [marked[i : i + 3] for i in range(max(1, len(marked) - 2))]

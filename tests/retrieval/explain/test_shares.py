@@ -196,6 +196,10 @@ def test_highlights_stand_where_the_words_stand():
     assert marked("İx size", [("i̇x", 0), ("size", 1)]) == "i̇x <size>"  # folding made a letter longer
 
 
+def test_only_words_of_cjk_share_a_letter_with_the_next():
+    assert marked("ꀀꀁ ꀁ", [("ꀀꀁ", 0), ("ꀁ", 1)]) == "ꀀꀁ <ꀁ>"  # Yi is written with blanks
+
+
 def test_highlights_end_where_the_tower_stopped_reading():
     assert marked("one two three four", [("one", 1), ("two", 0)]) == "<one> two … (read no further)"
     assert marked("one two.", [("one", 1), ("two", 0)]) == "<one> two."

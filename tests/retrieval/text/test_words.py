@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.errors import CorruptError
+from index.lexical.tokens import lexical_tokens
 from retrieval.text.vocabulary import Lexicon, Vocabulary, learn_vocabulary, ragged
 from retrieval.text.words import document_text, normalise, trigrams, words
 
@@ -290,3 +291,17 @@ def test_taking_rows_equals_taking_the_lists(drawn):
 def test_vowel_signs_stay_within_their_word():
     assert words("हिन्दी में खोज।") == ["हिन्दी", "में", "खोज"]
     assert words("İstanbul") == ["i̇stanbul"]
+
+
+@pytest.mark.parametrize(
+    ("text", "of_the_towers", "of_bm25"),
+    [
+        ("人人山", ["人人", "人山", "山"], ["人人", "人山"]),
+        ("人々山", ["人", "々", "山"], ["人々", "々山"]),  # a mark of repetition
+        ("﨎山", ["﨎山", "山"], ["﨎", "山"]),  # one of the twelve that NFKC keeps
+        ("豈山", ["豈山", "山"], ["豈山"]),  # one that it folds
+    ],
+)
+def test_towers_and_bm25_differ_in_what_stands_in_a_run_of_cjk(text, of_the_towers, of_bm25):
+    assert words(text) == of_the_towers
+    assert lexical_tokens(text) == of_bm25
