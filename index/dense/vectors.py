@@ -118,16 +118,20 @@ class StoredVectors:
         small *= _SCALE
         return small
 
-    def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """All vectors in order, some rows at a time: the first one's row, float32 (n, dimension)."""
-        for start, small in self.small_blocks():
-            yield start, small * _SCALE
+    def scores(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of all vectors with queries, float32 (n, dimension): float32 (n, count)."""
+        scaled = queries * _SCALE  # instead of the vectors, which are more
+        scores = np.empty((len(queries), self.count), np.float32)
+        for start, small in self._small_blocks():
+            _multiply(scaled, small, scores[:, start : start + len(small)])
+        return scores
 
-    def small_blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """`blocks`, every number 2^112 times too small, in memory that the next block overwrites.
+    def _small_blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """All vectors in order, every number 2^112 times too small, some rows at a time: the first one's row,
+        and float32 (n, dimension) in memory that the next block overwrites.
 
-        A search scales its queries instead, which are fewer. The header leaves the mapped halves unaligned,
-        so they are copied, a block at a time, which stays in the cache.
+        The header leaves the mapped halves unaligned, so they are copied, a block at a time, which stays in
+        the cache.
         """
         copied = np.empty((min(_ROWS_AT_ONCE, self.count), 2 * self.dimension), np.uint8)
         for start in range(0, self.count, _ROWS_AT_ONCE):
@@ -145,6 +149,7 @@ class StoredVectors:
 
 
 def _small(halves: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The numbers, 2^112 times too small."""
     bits = halves.view("<i2").astype(np.int32)
     bits <<= _SHIFT
     bits &= _BITS
@@ -174,7 +179,7 @@ def search_exact(
     ranking = empty_ranking(len(queries), k)
     at_once = max(1, min(_QUERIES_AT_ONCE, _SCORES_AT_ONCE // vectors.count))
     for start in range(0, len(queries), at_once):
-        for query, scores in enumerate(all_scores(vectors, queries[start : start + at_once]), start):
+        for query, scores in enumerate(vectors.scores(queries[start : start + at_once]), start):
             if allowed is not None:
                 scores[~allowed] = -np.inf
             _fill(ranking, query, scores, best(scores, k))
@@ -213,15 +218,6 @@ def _fill(ranking: Ranking, query: int, scores: NDArray[np.float32], rows: NDArr
     found = rows[scores[rows] > -np.inf]
     ranking.scores[query, : len(found)] = scores[found]
     ranking.rows[query, : len(found)] = found
-
-
-def all_scores(vectors: StoredVectors, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Inner products, float32 (n, count)."""
-    scaled = queries * _SCALE
-    scores = np.empty((len(queries), vectors.count), np.float32)
-    for start, small in vectors.small_blocks():
-        _multiply(scaled, small, scores[:, start : start + len(small)])
-    return scores
 
 
 def _multiply(queries: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from index.dense import vectors as dense
-from index.dense.vectors import StoredVectors, all_scores, search_exact, to_halves, write_vectors
+from index.dense.vectors import StoredVectors, search_exact, to_halves, write_vectors
 from index.errors import CorruptError
 from index.ranking import best
 
@@ -48,9 +48,17 @@ def test_vectors_come_back_as_halves(stored: Path, vectors: np.ndarray, few: boo
     halves = vectors.astype(np.float16).astype(np.float32)
     assert len(read) == 300
     assert np.array_equal(read.take(np.array([299, 0, 7, 7])), halves[[299, 0, 7, 7]])
-    blocks = list(read.blocks())
-    assert [start for start, _ in blocks] == list(range(0, 300, len(blocks[0][1])))
-    assert np.array_equal(np.concatenate([block for _, block in blocks]), halves)
+    assert np.array_equal(read.take(np.arange(300)), halves)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 7, 300, 1024])
+def test_scores_along_the_axes_are_the_numbers_themselves(
+    stored: Path, vectors: np.ndarray, rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dense, "_ROWS_AT_ONCE", rows_at_once)
+    scores = StoredVectors(stored, 300, 12).scores(np.eye(12, dtype=np.float32))
+    assert scores.dtype == np.float32
+    assert np.array_equal(scores.T, vectors.astype(np.float16).astype(np.float32))
 
 
 def test_every_finite_half_is_read_as_the_number_it_is(tmp_path: Path):
@@ -92,7 +100,7 @@ def test_only_allowed_rows_are_found_and_all_of_the_best(
     found = search_exact(read, vectors[:queries], 10, allowed)
     rows = np.flatnonzero(allowed)
     for query in range(queries):
-        expected = rows[best(all_scores(read, vectors[:queries])[query][rows], 10)]
+        expected = rows[best(read.scores(vectors[:queries])[query][rows], 10)]
         assert found.rows[query].tolist() == expected.tolist() + [-1] * (10 - len(expected))
         assert np.all(np.isfinite(found.scores[query]) == (found.rows[query] >= 0))
 
@@ -104,7 +112,7 @@ def test_equal_vectors_come_in_the_order_of_rows(tmp_path: Path):
 
 def test_scores_of_one_query_and_of_many_agree(stored: Path, vectors: np.ndarray):
     read = StoredVectors(stored, 300, 12)
-    assert all_scores(read, vectors[:5])[3] == pytest.approx(all_scores(read, vectors[3:4])[0], abs=1e-5)
+    assert read.scores(vectors[:5])[3] == pytest.approx(read.scores(vectors[3:4])[0], abs=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 299, 301])
