@@ -20,7 +20,6 @@ opening takes the same time for a hundred terms as for a million.
 from __future__ import annotations
 
 import math
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from index.errors import CorruptError
 from index.lexical.postings import ARRAYS
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking, best, empty_ranking
+from index.sums import Sums
 
 Allowed = NDArray[np.bool_] | None
 
@@ -57,7 +57,7 @@ class Bm25:
     def __init__(self, folder: Path, count: int) -> None:
         self._folder = folder
         self.count = count
-        self._kept = threading.local()
+        self._sums = Sums(count)
         arrays = [_read(folder / name, kind) for name, kind in ARRAYS.items()]
         self._weights, self._rows, self._starts, self._terms, self._term_starts = arrays
         if not (
@@ -94,9 +94,7 @@ class Bm25:
         """
         ordered = sorted(terms, key=lambda term: -term.weight)
         bounds = [*np.cumsum([term.weight * _ROUNDING for term in reversed(ordered)])[::-1].tolist(), 0.0]
-        # All zero, kept from the last search of this thread; lost if this one fails half way.
-        sums = self._kept.__dict__.pop("sums", None)
-        sums = np.zeros(self.count, np.float32) if sums is None else sums
+        sums = self._sums.take()  # and not given back if this search fails half way
         found = np.empty(0, np.int32)
         least, done = -math.inf, 0
         for pairs, weight in ordered:
@@ -114,7 +112,7 @@ class Bm25:
         hopeful.sort()
         scores = sums[hopeful]
         sums[found] = 0
-        self._kept.sums = sums
+        self._sums.give_back(sums)
         for pairs, weight in ordered[done:]:
             rows = self._rows[pairs]
             at = np.minimum(np.searchsorted(rows, hopeful), len(rows) - 1)

@@ -192,6 +192,22 @@ def test_threads_search_alike(lexical: Bm25):
     assert found == [True] * 200
 
 
+def test_threads_that_search_in_turn_share_one_array_of_sums(lexical: Bm25, monkeypatch: pytest.MonkeyPatch):
+    made: list[object] = []
+    zeros = np.zeros
+
+    def counted(shape: object, *rest: object) -> object:
+        made.extend([shape] if shape == lexical.count else [])
+        return zeros(shape, *rest)
+
+    monkeypatch.setattr(np, "zeros", counted)
+    for _ in range(5):
+        thread = threading.Thread(target=search, args=(lexical, ["apple"], 3))
+        thread.start()
+        thread.join()
+    assert len(made) == 1
+
+
 @pytest.mark.parametrize("name", ["weights.f32", "rows.i32", "starts.i64", "terms.utf8", "term_starts.i64"])
 @pytest.mark.parametrize("more", [b"", b"12345678", b"1"])
 def test_file_that_does_not_fit_the_others_is_refused(tmp_path: Path, name: str, more: bytes):
