@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 from index.errors import CorruptError
 from index.lexical.postings import ARRAYS
+from index.lexical.sums import Sums
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking, best, empty_ranking
-from index.sums import Sums
 
 Allowed = NDArray[np.bool_] | None
 

@@ -11,7 +11,7 @@ import threading
 import unicodedata
 from typing import Any
 
-from index.cjk import CJK, MARKS
+from index.lexical.cjk import CJK, MARKS
 
 # Raised with any change to what lexical_tokens returns.
 TOKENS_VERSION = 1

@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from index.cjk import CJK, COMPATIBILITY
+from index.lexical.cjk import CJK, COMPATIBILITY
 
 # The twelve of older standards that NFKC leaves as they are count too; to BM25 they are letters.
 _CJK = CJK + COMPATIBILITY

@@ -1,6 +1,6 @@
 import numpy as np
 
-from index.sums import Sums
+from index.lexical.sums import Sums
 
 
 def test_an_array_given_back_is_taken_again():
