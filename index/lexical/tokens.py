@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import threading
-import unicodedata
 from typing import Any
 
 from index.lexical.cjk import CJK, MARKS
+from index.unicode_text import normalise
 
 # Raised with any change to what lexical_tokens returns.
 TOKENS_VERSION = 1
@@ -54,9 +54,8 @@ def lexical_tokens(text: str) -> list[str]:
     """
     tokens: list[str] = []
     common: list[str] = []
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
     stem = _stemmer().stemWord
-    for match in _TOKEN.finditer(folded):
+    for match in _TOKEN.finditer(normalise(text)):
         token = match[0]
         if match.lastgroup == "cjk":
             tokens += [token[at : at + 2] for at in range(max(1, len(token) - 1))]

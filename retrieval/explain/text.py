@@ -11,9 +11,10 @@ from itertools import groupby
 from typing import Any
 from unicodedata import east_asian_width
 
+from index.unicode_text import normalise
 from retrieval.explain.shares import Explained, Explanation, Word
 from retrieval.text.snippet import Piece
-from retrieval.text.words import is_cjk, normalise
+from retrieval.text.words import is_cjk
 
 _BAR = 24
 _ROWS = 16

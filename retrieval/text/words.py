@@ -22,7 +22,8 @@ are not shortened and numbers are kept: in a parts catalogue they are the conten
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from index.unicode_text import normalise
 
 from index.lexical.cjk import CJK, COMPATIBILITY
 
@@ -34,11 +35,12 @@ _MARKED = (
     "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0df3"
     "\u0e31-\u0e3a\u0e47-\u0e4e\u0eb1-\u0ecd\u0f71-\u0f84\u102b-\u103e\u17b6-\u17d3"
 )
-_LETTERS = rf"[^\W_{_CJK}]+(?:[{_MARKED}][^\W_{_CJK}]*)*"
+# Possessive ("*+"), for the matcher would remember every turn of the loop to come back to.
+_LETTERS = rf"[^\W_{_CJK}]+(?:[{_MARKED}][^\W_{_CJK}]*+)*+"
 _WORD = re.compile(
     rf"(?P<cjk>[{_CJK}]+)"
     r"|(?<![\w-])-[^\W_]{1,4}(?![\w-])"  # short options: -x, -xzf
-    r"|\d+(?:\.\d+)+"  # versions and decimals: 2.13.0
+    r"|\d++(?:\.\d++)++"  # versions and decimals: 2.13.0
     rf"|{_LETTERS}(?:'{_LETTERS}|\+\+|\#(?!\w))?"  # letters and digits of any script; don't, c++, c#
     r"|&&|\|\||>>|<<|[=-]>|::|[=!<>]="
 )
@@ -48,13 +50,6 @@ _NOT_SPACE = re.compile(r"\S+")
 # A word longer than this is no word (base64, a URL's tail): its first trigrams say enough, and the cost stays
 # bounded.
 _LONGEST_WORD = 64
-
-
-def normalise(text: str) -> str:
-    """NFKC, case folding, and the typographic apostrophe made plain."""
-    if text.isascii():
-        return text.lower()
-    return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
 
 
 def document_text(title: str, text: str) -> str:

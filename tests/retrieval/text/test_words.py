@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from index.errors import CorruptError
 from index.lexical.tokens import lexical_tokens
+from index.unicode_text import normalise
 from retrieval.text.vocabulary import Lexicon, Vocabulary, learn_vocabulary, ragged
-from retrieval.text.words import document_text, normalise, trigrams, words
+from retrieval.text.words import document_text, trigrams, words
 
 # Every code point, halves of surrogate pairs included: a shell hands over bytes that are not UTF-8 as such.
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
