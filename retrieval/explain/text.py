@@ -18,6 +18,8 @@ from retrieval.text.words import is_cjk
 
 _BAR = 24
 _ROWS = 16
+# Characters of a text that are shown at most; towers read far fewer.
+_SHOWN = 1 << 18
 _EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"
 
 
@@ -59,7 +61,7 @@ def strongest(explained: Explained, at_least: float = 0.5) -> set[int]:
 def highlighted(explained: Explained) -> list[Piece]:
     """The text as far as the tower read it, its strongest words marked, white space as single blanks."""
     strong = strongest(explained)
-    text = " ".join(explained.text.split())
+    text = " ".join(explained.text[:_SHOWN].split())
     lowered = normalise(text)
     if len(lowered) != len(text):  # a letter became two, or two one: show what the tower reads
         text = lowered
@@ -74,7 +76,7 @@ def highlighted(explained: Explained) -> list[Piece]:
             marked[begin:end] = [True] * (end - begin)
         # A pair of CJK characters shares its second with the next word.
         at = begin + 1 if len(word.word) == 2 and is_cjk(word.word) else end
-    cut = any(letter.isalnum() for letter in text[at + 1 :])
+    cut = len(explained.text) > _SHOWN or any(letter.isalnum() for letter in text[at + 1 :])
     runs = groupby(zip(text[: at if cut else None], marked, strict=False), key=lambda item: item[1])
     pieces = [Piece("".join(letter for letter, _ in run), mark) for mark, run in runs]
     return [*pieces, Piece(" … (read no further)", False)] if cut else pieces

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from retrieval.text.words import words
 
+# Characters of a document that are looked at, some 40,000 words: a longer one must not cost more.
+_LOOKED_AT = 1 << 18
+
 
 class Piece(NamedTuple):
     """A stretch of text; marked if it is one of the query's words."""
@@ -22,13 +25,14 @@ class Piece(NamedTuple):
 def snippet(query: str, text: str, width: int = 200) -> list[Piece]:
     """The stretch of about `width` characters with the most of the query's words in it, cut at white space.
 
-    Runs of white space become one space; an ellipsis stands where text was left out.
+    Runs of white space become one space; an ellipsis stands where text was left out. Of a very long text only
+    the first 262,144 characters are looked at.
 
     >>> snippet("list files", "ls - list directory contents")
     [Piece(text='ls - ', marked=False), Piece(text='list', marked=True), Piece(text=' directory contents',
     marked=False)]
     """
-    text = " ".join(text.split())
+    text, cut = _beginning(text)
     spans = [match.span() for match in _pattern(query).finditer(text)]
     start, stop = _window(text, spans, width)
     pieces = [Piece("… ", False)] if start else []
@@ -41,7 +45,15 @@ def snippet(query: str, text: str, width: int = 200) -> list[Piece]:
             at = right
     if at < stop:
         pieces.append(Piece(text[at:stop], False))
-    return [*pieces, Piece(" …", False)] if stop < len(text) else pieces
+    return [*pieces, Piece(" …", False)] if cut or stop < len(text) else pieces
+
+
+def _beginning(text: str) -> tuple[str, bool]:
+    """What is looked at, white space as single blanks, and whether that is not the whole text."""
+    if len(text) <= _LOOKED_AT:
+        return " ".join(text.split()), False
+    seen = text.lstrip()[:_LOOKED_AT].split()
+    return " ".join(seen[:-1] or seen), True  # the last word may be half a word
 
 
 def _pattern(query: str) -> re.Pattern[str]:

@@ -205,6 +205,16 @@ def test_highlights_end_where_the_tower_stopped_reading():
     assert marked("one two.", [("one", 1), ("two", 0)]) == "<one> two."
 
 
+def test_of_a_very_long_text_no_more_is_read_than_shown(monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "retrieval.explain.text.normalise", lambda text: read.append(len(text)) or text.lower()
+    )
+    found = marked("One two three " * 100_000, [("one", 1), ("two", 0), ("three", 0)])
+    assert found == "<One> two three … (read no further)"
+    assert read[0] <= 1 << 18
+
+
 def lines(text):
     return ["".join(piece.text for piece in line) for line in table(text)]
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import retrieval.text.snippet as snippets
 from retrieval.text.snippet import Piece, snippet
 
 
@@ -90,6 +91,28 @@ def test_a_match_at_the_end_is_shown():
 def test_a_very_long_word_does_not_break_it():
     assert shown("x" * 500, "x" * 5000, 100)
     assert shown("a" * 100_000, "some text")
+
+
+def test_only_the_beginning_of_a_very_long_text_is_looked_at(monkeypatch):
+    looked = []
+
+    class Watched:
+        def finditer(self, text):
+            looked.append(len(text))
+            return iter(())
+
+    monkeypatch.setattr(snippets, "_pattern", lambda query: Watched())
+    shown("word", " " * 500_000 + "some words " * 1_000_000)
+    assert 100_000 < looked[0] <= 1 << 18
+
+
+def test_a_very_long_text_is_shown_like_its_beginning():
+    beginning = "filler words here. " * 5_000 + "the needle of the haystack. " + "more filler. " * 500
+    assert snippet("needle haystack", beginning + "more filler. " * 50_000) == snippet(
+        "needle haystack", beginning
+    )
+    assert shown("x", "one" + " " * 300_000 + "two") == "one …"
+    assert marked("two", "one " + "x" * 262_137 + " twofold") == []  # half a word is none
 
 
 @given(st.text(max_size=40), st.text(max_size=300), st.integers(1, 120))
