@@ -13,6 +13,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterator
+from itertools import dropwhile
 from typing import NamedTuple, TypeAlias
 
 
@@ -164,6 +165,7 @@ def _from_c(name: str, value: object) -> Iterator[Docstring]:
         yield Docstring(name, name.removeprefix("builtins.") + signature[: _LONGEST_SIGNATURE + 2], text)
 
 
+_LEADING_LINES = re.compile(r"\A\s*\n")
 _CALL = re.compile(r"[\w.]+\s*\(.*\)\s*(->.*|=.*|--)?")
 _SENTENCE_END = re.compile(r"(?<!e\.g\.)(?<!i\.e\.)(?<!cf\.)(?<=[.!?])\s+(?=[\"'`(]?[A-Z])")
 _DOCTEST = re.compile(r"^[ \t]*>>>.*(?:\n[ \t]*\S.*)*", re.MULTILINE)
@@ -183,11 +185,11 @@ def describe(text: str, longest_body: int) -> Description | None:
     >>> describe("f(x) -> y\n\nCopy a :class:`Tree` whole. Links too.\n\n>>> f(1)\n1\n", 100)
     Description(summary='Copy a Tree whole', body='Links too.')
     """
+    text = _LEADING_LINES.sub("\n", text)  # cleandoc takes them off one by one, moving all the others
     text = _DIRECTIVE.sub("", _RULE.sub("", _DOCTEST.sub("", inspect.cleandoc(text))))
     text = _ROLE.sub(r"\1", text).replace("`", "")
     paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text.strip())]
-    while paragraphs and (not paragraphs[0] or _CALL.fullmatch(paragraphs[0])):
-        del paragraphs[0]
+    paragraphs = list(dropwhile(lambda one: not one or _CALL.fullmatch(one), paragraphs))
     if not paragraphs:
         return None
     summary, *more = _SENTENCE_END.split(paragraphs[0], maxsplit=1)

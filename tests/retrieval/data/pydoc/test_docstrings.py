@@ -1,3 +1,4 @@
+import inspect
 import textwrap
 
 import pytest
@@ -145,3 +146,17 @@ def test_body_is_cut_at_a_word() -> None:
     whole = describe("Copy the tree.\n\naaaa bbbb cc", 12)
     assert whole is not None
     assert whole.body == "aaaa bbbb cc"
+
+
+def test_leading_blank_lines_are_not_taken_off_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaned = []
+    real = inspect.cleandoc
+    monkeypatch.setattr(inspect, "cleandoc", lambda text: cleaned.append(text) or real(text))
+    described = describe(" \n" * 10_000 + "  Copy the whole tree.\n\n  Links too.\n    deep", 100)
+    assert described == Description("Copy the whole tree", "Links too. deep")
+    assert [text.count("\n") for text in cleaned] == [4]
+
+
+def test_any_number_of_signatures_is_left_out() -> None:
+    described = describe("f(x)\n\n" * 50_000 + "Copy the whole tree.\n\nLinks too.", 100)
+    assert described == Description("Copy the whole tree", "Links too.")
