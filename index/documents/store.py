@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import sync_file
-from index.documents.filters import Condition, attributes
+from index.documents.filters import Condition, attributes, is_finite, is_valid
 from index.errors import CorruptError, InputError, StorageError
 from index.values import Scalar
 
@@ -47,6 +47,9 @@ WITH RECURSIVE names(name) AS (
     SELECT (SELECT min(name) FROM attributes WHERE name > names.name) FROM names WHERE names.name IS NOT NULL
 )
 SELECT name FROM names WHERE name IS NOT NULL
+"""
+_STORED_AS = """
+SELECT row, metadata FROM documents WHERE row IN (SELECT row FROM attributes WHERE name = ? AND value = ?)
 """
 _COLUMNS = "id, title, text, metadata"
 
@@ -148,7 +151,7 @@ class DocumentWriter:
                 raise InputError(f"two documents have the id {name!r}; ids must be unique")
             seen.add(name)
         for start in range(0, len(ids), _ROWS_A_STATEMENT):
-            part = [name for name in ids[start : start + _ROWS_A_STATEMENT] if _is_valid(name)]
+            part = [name for name in ids[start : start + _ROWS_A_STATEMENT] if is_valid(name)]
             marks = ",".join("?" * len(part))
             found = self._database.execute(f"SELECT id FROM documents WHERE id IN ({marks})", part).fetchone()
             if found:
@@ -194,7 +197,7 @@ class DocumentReader:
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """The rows of the documents with these ids; ids that are not there are left out."""
-        known = [name for name in ids if _is_valid(name)]
+        known = [name for name in ids if is_valid(name)]
         found: dict[str, int] = {}
         with self._lock, self._reading():
             for start in range(0, len(known), _ROWS_A_STATEMENT):
@@ -213,6 +216,10 @@ class DocumentReader:
                 mask[rows] = True
             except IndexError as error:
                 raise ValueError("an attribute of no document") from error
+            rounded = condition.rounded()
+            if rounded is not None:
+                for row, metadata in self._database.execute(_STORED_AS, (condition.name, rounded)):
+                    mask[row] = condition.meets(_metadata(metadata).get(condition.name))
         return ~mask if condition.operator == "!=" else mask
 
     def fields(self) -> set[str]:
@@ -230,7 +237,7 @@ class DocumentReader:
             yield
         except sqlite3.ProgrammingError:
             raise  # used after close(): the caller's mistake, not the file's
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        except (sqlite3.DatabaseError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             raise CorruptError(
                 f"{self._path}: damaged ({error}); restore the file or build the index again"
             ) from error
@@ -275,27 +282,26 @@ def _metadata_json(document: Document) -> str:
             raise InputError(
                 f"document {document.id!r}: metadata {name!r} is not text, number, true, false or null"
             )
-    try:
-        return json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError as error:
-        raise InputError(f"document {document.id!r}: metadata holds NaN or infinity; leave it out") from error
+        if not is_finite(value):
+            raise InputError(
+                f"document {document.id!r}: metadata {name!r} is NaN or past float64; write it as text"
+            )
+    return json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _document(record: tuple[str, str, str, str]) -> Document:
     name, title, text, metadata = record
-    return Document(name, title, text, json.loads(metadata))
+    return Document(name, title, text, _metadata(metadata))
+
+
+def _metadata(text: str) -> dict[str, Scalar]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("metadata that is no JSON object")
+    return found
 
 
 def _is_encodable(document: Document) -> bool:
     return all(
-        _is_valid(part) for part in (document.id, document.title, document.text, _metadata_json(document))
+        is_valid(part) for part in (document.id, document.title, document.text, _metadata_json(document))
     )
-
-
-def _is_valid(text: str) -> bool:
-    """Whether a text has a UTF-8 form: a lone surrogate, as JSON can spell one, has not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

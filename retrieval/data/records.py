@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from index.documents.filters import is_finite
 from index.errors import InputError
 from index.values import Scalar
 from retrieval.data.lines import LONGEST_LINE_BYTES, numbered_lines, place, read_lines
@@ -21,7 +22,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _whole(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:  # Python's own message names a setting of its interpreter
+        raise ValueError(f"a number of {len(digits)} digits, write it as text") from None
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_whole)
 
 
 def json_record(line: str, path: Path | str, number: int) -> dict[str, object]:
@@ -124,13 +132,18 @@ def id_field(record: Mapping[str, object], path: Path | str, number: int) -> str
 
 
 def scalar(value: object, name: str, path: Path | str, number: int) -> Scalar:
-    """A metadata value, lists and objects as their JSON text. Raises InputError for a number past float64."""
-    if value is None or isinstance(value, str | int):
-        return value
+    """A metadata value, lists and objects as their JSON text.
+
+    Raises InputError for a number past float64, above 1.8e308: such a one can only be text.
+    """
+    problem = "holds too large a number; write it as text"
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
-        raise InputError(
-            f'"{name}" holds too large a number; write it as text', path=place(path), line=number
-        ) from error
-    return value if isinstance(value, float) else text
+        if value is None or (isinstance(value, str | int | float) and is_finite(value)):
+            return value
+        if not isinstance(value, int | float):
+            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        problem = "is nested too deeply; write it as text"
+    except ValueError:
+        pass  # a number in a list
+    raise InputError(f'"{name}" {problem}', path=place(path), line=number)

@@ -1,4 +1,6 @@
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Callable, Mapping
+from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,41 @@ def test_condition_selects_the_rows_it_names(reader: DocumentReader, condition: 
     assert np.flatnonzero(reader.matching(parse_condition(condition))).tolist() == rows
 
 
+# Neighbours that float64 rounds to one number: past 2^53 those of a text, past 2^63 those that SQLite keeps.
+@pytest.mark.parametrize(
+    ("first", "step"),
+    [(2**53, 1), (-(2**53) - 3, 1), (2**63 - 3, 1), (-(2**63) - 3, 1), (2**64, 1), (10**30, 1), (10**308, 7)],
+)
+@pytest.mark.parametrize("kind", [int, str, "{}.0".format])
+def test_whole_numbers_compare_exactly(tmp_path: Path, first: int, step: int, kind: Callable[[int], Scalar]):
+    numbers = [first + step * place for place in range(6)]
+    writer = DocumentWriter(tmp_path / "documents.sqlite")
+    writer.append([Document(f"d{n}", metadata={"n": kind(n)}) for n in numbers] + [Document("without")])
+    writer.close()
+    reader = DocumentReader(tmp_path / "documents.sqlite")
+    comparisons = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+    for sign, compare in comparisons.items():
+        for wanted in numbers:
+            expected = [compare(number, wanted) for number in numbers] + [sign == "!="]
+            for spelled in (f"{wanted}", f"{wanted}.0", f"{wanted}000e-3"):
+                assert reader.matching(parse_condition(f"n{sign}{spelled}")).tolist() == expected
+
+
+def test_numbers_that_float64_has_no_room_for_are_texts_or_refused(tmp_path: Path):
+    huge = "9" * 400
+    writer = DocumentWriter(tmp_path / "documents.sqlite")
+    for number in (int(huge), -int(huge), float("inf"), 10**5000):
+        with pytest.raises(InputError, match="metadata 'n' is NaN or past float64; write it as text"):
+            writer.append([Document("a", metadata={"n": number})])
+    writer.append([Document("a", metadata={"n": huge}), Document("b", metadata={"n": "1e400"})])
+    writer.close()
+    reader = DocumentReader(tmp_path / "documents.sqlite")
+    assert reader.matching(parse_condition(f"n={huge}")).tolist() == [True, False]
+    assert reader.matching(parse_condition("n=1e400")).tolist() == [False, True]
+    for small in ("0e99999999999999999999", "1e-99999999999999999999", "0" * 5000 + "1"):
+        assert not reader.matching(parse_condition(f"n<{small}")).any()
+
+
 def test_fields_are_the_names_in_use(reader: DocumentReader):
     assert reader.fields() == {"lang", "year", "free", "day", "big", "no te"}
 
@@ -82,14 +119,54 @@ def test_what_is_no_condition_is_refused_with_an_example(text: str):
         parse_condition(text)
 
 
+@pytest.mark.parametrize("text", ["lang=\udcff", "\udcff=en", "lang>\ud800"])
+def test_condition_that_is_not_unicode_is_the_callers_mistake(text: str):
+    with pytest.raises(InputError, match="not valid UTF-8"):
+        parse_condition(text)
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        (("a", "= 1 OR 1 --", "x"), "is no operator"),
+        (("a", "=", 5), "made of texts"),
+        ((5, "=", "x"), "texts"),
+    ],
+)
+def test_condition_of_other_things_is_refused(parts: tuple, problem: str):
+    with pytest.raises(InputError, match=problem):
+        Condition(*parts)
+
+
+def test_blanks_in_a_condition_are_passed_over_once():
+    """Every way to part them between name and margin was tried: this did not end."""
+    with pytest.raises(InputError, match="is no condition"):
+        parse_condition(" " * 1_000_000)
+    with pytest.raises(InputError, match="is no condition"):
+        parse_condition("a" + " " * 1_000_000 + "b")
+    assert parse_condition(" " * 1_000_000 + "a = b") == Condition("a", "=", "b")
+
+
+@pytest.mark.parametrize(
+    "metadata", ['{"n": "text"}', "{}", '{"n": [1]}', "[]", '{"n": null}', '{"n": NaN}', "[" * 100_000]
+)
+def test_number_that_the_metadata_does_not_hold_is_corruption(tmp_path: Path, metadata: str):
+    writer = DocumentWriter(tmp_path / "documents.sqlite")
+    writer.append([Document("a", metadata={"n": 2**64})])
+    writer.close()
+    database = sqlite3.connect(tmp_path / "documents.sqlite", isolation_level=None)
+    database.execute("UPDATE documents SET metadata = ?", (metadata,))
+    database.close()
+    with pytest.raises(CorruptError, match="damaged"):
+        DocumentReader(tmp_path / "documents.sqlite").matching(parse_condition(f"n>{2**64}"))
+
+
 def test_value_is_never_read_as_sql(reader: DocumentReader):
     assert not reader.matching(Condition("lang", "=", "x' OR '1'='1")).any()
     assert not reader.matching(Condition("lang' --", "=", "en")).any()
 
 
 def test_attribute_of_a_row_beyond_the_documents_is_corruption(tmp_path: Path):
-    import sqlite3
-
     writer = DocumentWriter(tmp_path / "staged.sqlite")
     writer.append([Document("a", metadata={"lang": "en"})])
     writer.copy_to(tmp_path / "documents.sqlite")

@@ -123,6 +123,17 @@ def test_folder_of_texts_takes_paths_as_ids_and_headings_as_titles(tmp_path: Pat
         ('{"_id": "a", "text": "x", "m": NaN}', ":1: broken JSON (NaN is not a JSON number)"),
         ('{"_id": "a", "text": "x", "m": 1e999}', ':1: "m" holds too large a number'),
         ('{"_id": "a", "text": "x", "m": [1e999]}', ':1: "m" holds too large a number'),
+        ('{"_id": "a", "text": "x", "m": -Infinity}', ":1: broken JSON (-Infinity is not a JSON number)"),
+        (
+            f'{{"_id": "a", "text": "x", "m": {"9" * 400}}}',
+            ':1: "m" holds too large a number; write it as text',
+        ),
+        (f'{{"_id": "a", "text": "x", "m": -{"9" * 400}}}', ':1: "m" holds too large a number; write it as'),
+        (
+            f'{{"_id": "a", "text": "x", "m": {"9" * 5000}}}',
+            ":1: broken JSON (a number of 5000 digits, write",
+        ),
+        ('{"_id": "a", "text": 1e400}', ':1: "text" is not text but float'),
         ('{"_id": "a", "text": "\\ud800"}', ":1: broken JSON"),
         ("[" * 200_000, ":1: broken JSON"),
         (b'{"_id": "a", "text": "x"}\n{"_id": "\xe9"}', ":2: not UTF-8: byte 9 of the line is 0xe9"),
@@ -133,6 +144,24 @@ def test_folder_of_texts_takes_paths_as_ids_and_headings_as_titles(tmp_path: Pat
 def test_broken_jsonl_is_one_line_with_its_place(tmp_path: Path, content: str | bytes, expected: str) -> None:
     path = write(tmp_path / "c.jsonl", content)
     assert error_of(path).startswith(f"{path}{expected}")
+
+
+def test_any_depth_of_nesting_is_text_or_one_line(tmp_path: Path) -> None:
+    for depth in range(900, 1010):
+        nested = "[" * depth + "]" * depth
+        path = write(tmp_path / "c.jsonl", f'{{"_id": "a", "text": "\\\\ud", "m": {nested}}}')
+        try:
+            (document,) = read_documents(path)
+            assert document.metadata["m"] == nested
+        except InputError as error:
+            assert str(error).startswith(f"{path}:1: ")
+
+
+def test_whole_numbers_of_any_size_are_kept_exactly(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.jsonl", f'{{"_id": "a", "text": "x", "zero": -0, "big": {2**64 + 1}}}')
+    assert dict(next(read_documents(path)).metadata) == {"zero": 0, "big": 2**64 + 1}
+    path = write(tmp_path / "c.csv", f"_id,text,m,n,o\na,x,1e400,-0,{'9' * 5000}\n")
+    assert dict(next(read_documents(path)).metadata) == {"m": "1e400", "n": "-0", "o": "9" * 5000}
 
 
 @pytest.mark.parametrize(
