@@ -6,6 +6,7 @@ Opening checks the pointer, the manifest and the size of every file, and on requ
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from itertools import accumulate
@@ -52,6 +53,7 @@ class Index:
         self._offsets = [0, *accumulate(segment.count for segment in segments)][:-1]
         self._opened = opened
         self._filters: dict[tuple[Condition, ...], list[Mask]] = {}
+        self._filters_lock = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path, *, checksums: bool = False) -> Index:
@@ -188,17 +190,20 @@ class Index:
 
     def _masks(self, where: tuple[Condition, ...]) -> list[Mask]:
         """Which rows of each segment meet all conditions; the last few filters are remembered."""
-        masks = self._filters.pop(where, None)
-        if masks is None:
+        with self._filters_lock:
+            masks = self._filters.get(where)
+        if masks is None:  # two threads may compute the same; neither waits for the other's disk
             for condition in where:
                 self._check_field(condition.name)
             masks = [
                 np.logical_and.reduce([segment.documents.matching(condition) for condition in where])
                 for segment in self.segments
             ]
-        self._filters[where] = masks
-        while len(self._filters) > _FILTERS_KEPT:
-            self._filters.pop(next(iter(self._filters)), None)
+        with self._filters_lock:
+            self._filters.pop(where, None)
+            self._filters[where] = masks
+            while len(self._filters) > _FILTERS_KEPT:
+                del self._filters[next(iter(self._filters))]
         return masks
 
     def _check_field(self, name: str) -> None:

@@ -12,6 +12,7 @@ from index import reader
 from index.disk.folder import Pointer, read_current, write_current
 from index.disk.manifest import MANIFEST
 from index.disk.verify import verify
+from index.documents.filters import Condition
 from index.documents.store import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index
@@ -160,6 +161,39 @@ def test_readers_never_fail_while_a_writer_publishes(folder: Path, build: Build)
         thread.join()
     assert failures == []
     assert len(counts) > 3
+
+
+def test_filters_of_another_thread_do_not_disturb_those_being_forgotten(folder: Path):
+    """Another thread searches just when this one looks for the filter to forget."""
+    others: list[threading.Thread] = []
+
+    class Interrupted(dict):
+        def __iter__(self):
+            found = super().__iter__()
+            if not others:
+                others.append(threading.Thread(target=search, args=(99,)))
+                others[0].start()
+                others[0].join(0.5)  # if it can go on at all, it does so in this time
+            return found
+
+    def search(number: int) -> list[int]:
+        return index.search_lexical(["title"], 30, [Condition("number", ">=", str(number))]).rows[0].tolist()
+
+    with Index.open(folder) as index:
+        index._filters = Interrupted()
+        for number in range(20):
+            assert sorted(row for row in search(number) if row >= 0) == list(range(number, 30))
+        others[0].join()
+        assert len(index._filters) == reader._FILTERS_KEPT
+
+
+def test_filter_in_use_is_not_forgotten(folder: Path):
+    used = (Condition("number", "=", "0"),)
+    with Index.open(folder) as index:
+        for number in range(20):
+            assert index.search_lexical(["title"], 1, used).rows.tolist() == [[0]]
+            index.search_lexical(["title"], 1, [Condition("number", ">", str(number))])
+            assert used in index._filters
 
 
 def test_index_can_be_moved_while_nobody_looks(folder: Path, tmp_path: Path):
