@@ -21,6 +21,10 @@ from index.errors import InputError
 # unpacks to terabytes, from filling the memory.
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
 
+# Limits of a file whose every line stays in memory, as queries, judgements and ids do, for the same reason.
+MOST_LINES = 20_000_000
+MOST_CHARACTERS = 1 << 31
+
 STANDARD_INPUT = "-"
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -99,22 +103,37 @@ def _decoded(raw: bytes, path: Path | str, number: int) -> str:
         ) from error
 
 
-def numbered_lines(path: Path | str) -> Iterator[tuple[int, str]]:
-    """The lines that hold more than white space, with their numbers from 1. Raises as `read_lines` does."""
+def numbered_lines(path: Path | str, *, kept: bool = False) -> Iterator[tuple[int, str]]:
+    """The lines that hold more than white space, with their numbers from 1. Raises as `read_lines` does.
+
+    kept: whether what they hold stays in memory; then InputError is raised past `MOST_LINES` lines or
+        `MOST_CHARACTERS` characters.
+    """
+    lines = characters = 0
     for number, line in enumerate(read_lines(path), 1):
         if line and not line.isspace():
+            lines, characters = lines + 1, characters + len(line)
+            if kept and (lines > MOST_LINES or characters > MOST_CHARACTERS):
+                raise InputError(
+                    f"more than {MOST_LINES} lines or {MOST_CHARACTERS} characters; split the file",
+                    path=place(path),
+                    line=number,
+                )
             yield number, line
 
 
 def read_text(path: Path) -> str:
-    """The whole of a text file, which is one document, under the same limits as a line of `read_lines`."""
-    lines = []
+    """The whole of a text file, which is one document, under the same limits as a line of `read_lines`.
+
+    Line ends count, too. Lines are not kept apart: each takes many times its length.
+    """
+    text = io.StringIO()
     size = 0
     for number, line in enumerate(read_lines(path), 1):
-        size += len(line)
+        size += len(line) + 1
         if size > LONGEST_LINE_BYTES:
             raise InputError(
                 f"the file is longer than {LONGEST_LINE_BYTES} bytes; split it", path=path, line=number
             )
-        lines.append(line)
-    return "\n".join(lines)
+        text.write(line if number == 1 else f"\n{line}")
+    return text.getvalue()

@@ -41,7 +41,7 @@ def read_queries(folder: Path | str) -> list[Query]:
     path = next((folder / name for name in _QUERY_FILES if (folder / name).is_file()), None)
     if path is None:
         raise InputError("holds no queries.jsonl; give a BEIR folder", path=folder)
-    return _unique(((n, _query(record, path, n)) for n, record in json_records(path)), path)
+    return _unique(((n, _query(record, path, n)) for n, record in json_records(path, kept=True)), path)
 
 
 def read_query_lines(path: Path | str) -> list[Query]:
@@ -52,7 +52,7 @@ def read_query_lines(path: Path | str) -> list[Query]:
     Queries without an id of their own are known by the number of their line. Raises InputError as
     `read_queries` does.
     """
-    lines = numbered_lines(path)
+    lines = numbered_lines(path, kept=True)
     first = next(lines, None)
     if first is None:
         raise InputError("holds no queries; give one a line", path=place(path))
@@ -133,7 +133,7 @@ def read_qrels(
         known = ", ".join(splits(folder)) or "none"
         raise InputError(f"no such split; choose one of those there: {known}", path=path)
     qrels: Qrels = {}
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(path, kept=True):
         cells = line.split("\t")
         if len(cells) != 3:
             raise InputError(

@@ -49,9 +49,9 @@ def json_record(line: str, path: Path | str, number: int) -> dict[str, object]:
     return record
 
 
-def json_records(path: Path | str) -> Iterator[tuple[int, dict[str, object]]]:
-    """The objects of a JSONL file, streamed."""
-    for number, line in numbered_lines(path):
+def json_records(path: Path | str, *, kept: bool = False) -> Iterator[tuple[int, dict[str, object]]]:
+    """The objects of a JSONL file, streamed. kept: as for `numbered_lines`."""
+    for number, line in numbered_lines(path, kept=kept):
         yield number, json_record(line, path, number)
 
 

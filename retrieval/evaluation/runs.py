@@ -74,7 +74,7 @@ def read_trec_run(path: Path | str) -> dict[str, dict[str, float]]:
     that is no finite number, or a document that its query has already.
     """
     run: dict[str, dict[str, float]] = {}
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(path, kept=True):
         columns = line.split()
         if len(columns) != 6:
             raise InputError(

@@ -107,6 +107,14 @@ def test_ids_come_from_one_place(index, args):
     assert peephole("delete", index, *args).exit_code == 2
 
 
+def test_ids_of_a_file_are_bounded(index, monkeypatch):
+    monkeypatch.setattr("retrieval.data.lines.MOST_LINES", 2)
+    assert "standard input:3: more than 2 lines" in failure(
+        "delete", index, "--ids", "-", typed="d0\nd1\nd2\n"
+    )
+    assert told("delete", index, "--ids", "-", typed="d0\nd1\n")["deleted"] == 2
+
+
 def test_filter_keeps_what_matches_in_every_mode(index, more):
     told("add", index, more)
     for mode in ("dense", "lexical", "hybrid"):
@@ -120,7 +128,12 @@ def test_filter_keeps_what_matches_in_every_mode(index, more):
 
 
 @pytest.mark.parametrize(
-    ("condition", "named"), [("colour=red", "no document has a field 'colour'"), ("year", "is no condition")]
+    ("condition", "named"),
+    [
+        ("colour=red", "no document has a field 'colour'"),
+        ("year", "is no condition"),
+        ("lang=\udcff", "not valid UTF-8"),
+    ],
 )
 def test_filter_that_makes_no_sense_is_told(index, more, condition, named):
     told("add", index, more)

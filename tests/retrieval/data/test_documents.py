@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -221,8 +222,32 @@ def test_line_without_end_stops_at_the_limit(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(lines, "LONGEST_LINE_BYTES", 1000)
     bomb = write(tmp_path / "c.jsonl", gzip.compress(b'{"_id": "a", "text": "' + b"x" * 1_000_000))
     assert ":1: the line is longer than 1000 bytes" in error_of(bomb)
-    write(tmp_path / "texts" / "a.txt", "short\n" * 400)
-    assert "the file is longer than 1000 bytes" in error_of(tmp_path / "texts")
+    for content in ("short\n" * 400, "\n" * 100_000, "ab\n" * 1000):
+        write(tmp_path / "texts" / "a.txt", gzip.compress(content.encode()))
+        assert "the file is longer than 1000 bytes" in error_of(tmp_path / "texts")
+
+
+def test_text_file_is_not_read_past_the_limit_to_find_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE_BYTES", 1000)
+    read = []
+
+    def endless(path: Path) -> Iterator[str]:
+        while True:
+            read.append(path)
+            assert len(read) <= 1001
+            yield ""
+
+    monkeypatch.setattr(lines, "read_lines", endless)
+    with pytest.raises(InputError, match="longer than 1000 bytes"):
+        lines.read_text(tmp_path / "a.txt")
+
+
+def test_text_file_keeps_its_lines(tmp_path: Path) -> None:
+    for content in ("", "\n", "one", "one\n", "\n\none\r\n two\n\n"):
+        kept = content.replace("\r", "").removesuffix("\n")
+        assert lines.read_text(write(tmp_path / "a.txt", content)) == kept
 
 
 def test_fingerprint_follows_content_and_names(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 import gzip
 import io
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from index.errors import InputError
+from retrieval.data import lines
 from retrieval.data.queries import Query, read_qrels, read_queries, read_query_lines, splits
+from retrieval.evaluation.runs import read_trec_run
 
 
 def folder_with(tmp_path: Path, **files: str) -> Path:
@@ -127,3 +130,27 @@ def test_queries_of_a_megabyte_come_from_standard_input(monkeypatch: pytest.Monk
     query = "word " * 200_000
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(query.encode())))
     assert read_query_lines("-") == [Query("1", query.strip())]
+
+
+@pytest.mark.parametrize(("most", "value"), [("MOST_LINES", 5), ("MOST_CHARACTERS", 10)])
+def test_files_that_are_kept_in_memory_end_at_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: str, value: int
+) -> None:
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "queries.txt").write_text("".join(f"\n\nquery number {n} of a few\n" for n in range(6)))
+    (tmp_path / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": f"q{n}", "text": "x"}) + "\n" for n in range(6))
+    )
+    (tmp_path / "qrels" / "dev.tsv").write_text("".join(f"query-id-{n}\tdocument\t1\n" for n in range(6)))
+    (tmp_path / "run.txt").write_text("".join(f"query-id Q0 d{n} 1 1.5 tag\n" for n in range(6)))
+    readers = [
+        lambda: read_query_lines(tmp_path / "queries.txt"),
+        lambda: read_queries(tmp_path),
+        lambda: [document for query in read_qrels(tmp_path, "dev").values() for document in query],
+        lambda: read_trec_run(tmp_path / "run.txt")["query-id"],
+    ]
+    assert [len(read()) for read in readers] == [6, 6, 6, 6]
+    monkeypatch.setattr(lines, most, value)
+    for read in readers:
+        with pytest.raises(InputError, match=r":(1|3|6|18): more than .*; split the file"):
+            read()
