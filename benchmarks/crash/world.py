@@ -109,7 +109,7 @@ def add(index: Path, work: Path, state: State, version: int, generator: random.R
 
 def delete(index: Path, state: State, generator: random.Random) -> Change:
     """Delete some documents."""
-    gone = generator.sample(sorted(state), _CHANGED)
+    gone = generator.sample(sorted(state), min(_CHANGED, len(state) - 1))
     return Change("delete", (str(index), *gone), {name: v for name, v in state.items() if name not in gone})
 
 

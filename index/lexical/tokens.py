@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 from index.lexical.cjk import CJK, MARKS
-from index.unicode_text import normalise
+from index.lexical.normalisation import normalise
 
 # Raised with any change to what lexical_tokens returns.
 TOKENS_VERSION = 1

@@ -140,7 +140,7 @@ def delete(
     """
     if bool(ids) == (file is not None):
         raise click.UsageError("give ids, or --ids FILE")
-    names = list(ids) if file is None else [line for _, line in numbered_lines(source(file))]
+    names = list(ids) if file is None else [line for _, line in numbered_lines(source(file), kept=True)]
     deleted = delete_documents(index, names, missing_ok=missing_ok, wait=wait)
     with Index.open(index) as opened:
         facts = {"index": str(index), "generation": opened.generation, "documents": opened.count}

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 from unicodedata import east_asian_width
 
-from index.unicode_text import normalise
+from index.lexical.normalisation import normalise
 from retrieval.explain.shares import Explained, Explanation, Word
 from retrieval.text.snippet import Piece
 from retrieval.text.words import is_cjk

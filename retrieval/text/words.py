@@ -23,9 +23,8 @@ from __future__ import annotations
 
 import re
 
-from index.unicode_text import normalise
-
 from index.lexical.cjk import CJK, COMPATIBILITY
+from index.lexical.normalisation import normalise
 
 # The twelve of older standards that NFKC leaves as they are count too; to BM25 they are letters.
 _CJK = CJK + COMPATIBILITY

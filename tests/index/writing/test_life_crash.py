@@ -37,7 +37,7 @@ def test_command_killed_before_a_step_leaves_all_or_nothing(model: Path, verb: s
 
 
 def test_command_killed_at_a_moment_leaves_all_or_nothing(tmp_path: Path, model: Path):
-    life = kills.begin(tmp_path / "index", model, tmp_path, 50, random.Random(0))
+    life = kills.begin(tmp_path / "index", model, tmp_path, 120, random.Random(0))
     rows = kills.kills(life, len(kills.VERBS), lambda line: None)
     assert life.failures == []
     assert sum(row["killed"] for row in rows) == len(kills.VERBS)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.errors import CorruptError
+from index.lexical.normalisation import normalise
 from index.lexical.tokens import lexical_tokens
-from index.unicode_text import normalise
 from retrieval.text.vocabulary import Lexicon, Vocabulary, learn_vocabulary, ragged
 from retrieval.text.words import document_text, trigrams, words
 

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index import unicode_text
-from index.lexical.bm25 import tokens
-from index.unicode_text import normalise, stream_safe
+from index.lexical import normalisation, tokens
+from index.lexical.normalisation import normalise, stream_safe
 from retrieval.text.words import words as tower_text
 
 REAL_NORMALIZE = unicodedata.normalize
@@ -79,7 +78,7 @@ def test_every_mark_of_this_unicode_version_is_recognised():
         classes = [unicodedata.combining(part) for part in unicodedata.normalize("NFKD", character)]
         if all(classes):
             assert len(classes) <= 2
-            assert unicode_text._SUSPECT.fullmatch(character * unicode_text._FEWEST)
+            assert normalisation._SUSPECT.fullmatch(character * normalisation._FEWEST)
         elif any(classes):
             assert not classes[0]
             assert longest_run(character) <= 3
