@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from index.lexical import normalisation, tokens
 from index.lexical.normalisation import normalise, stream_safe
-from retrieval.text.words import words as tower_text
+from retrieval.text import words as tower_text
 
 REAL_NORMALIZE = unicodedata.normalize
 JOINER = "\u034f"
