@@ -28,7 +28,7 @@ from index.errors import InputError
 from index.reader import Index
 from retrieval.explain.keywords import CELLS, ActiveCell, active_cells, counts, is_keyword
 from retrieval.explain.trace import Array, Cells, Reader, Reading
-from retrieval.model.folder import FILES, SavedModel, read_model
+from retrieval.model.folder import FILES, TrainedModel, read_model
 from retrieval.text.words import document_text
 
 _PAIRS = 10
@@ -123,7 +123,7 @@ def _explanation(reader: Reader, exact: bool, query: Explained) -> Explanation:
 
 
 @contextmanager
-def _opened(folder: Path, document_id: str | None) -> Iterator[tuple[SavedModel, Document | None]]:
+def _opened(folder: Path, document_id: str | None) -> Iterator[tuple[TrainedModel, Document | None]]:
     if (folder / FILES.config).is_file():
         if document_id is not None:
             raise InputError("a model holds no documents; give an index to explain one", path=folder)

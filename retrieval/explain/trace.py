@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.model.config import ModelConfig
-from retrieval.model.folder import SavedModel, Side
+from retrieval.model.config import ModelConfig, Side
+from retrieval.model.folder import TrainedModel
 from retrieval.text.vocabulary import ragged
 from retrieval.text.words import words
 
@@ -76,11 +76,11 @@ class Reader:
     config.
     """
 
-    def __init__(self, model: SavedModel, side: Side) -> None:
+    def __init__(self, model: TrainedModel, side: Side) -> None:
         model.encoder(side)  # refuses what does not fit
         self.config = model.config
         self.vocabulary = model.vocabulary
-        self._limit = model.config.query_words if side == "query" else model.config.document_words
+        self._limit = model.config.word_limit(side)
         self._table = model.table(side)
         self._body = {name: np.asarray(array, np.float64) for name, array in model.body(side).items()}
 

@@ -22,7 +22,7 @@ from retrieval.data.dataset import Dataset
 from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
 from retrieval.data.queries import read_qrels
 from retrieval.indexing.parallel import encode_shards
-from retrieval.model.folder import SavedModel, read_model
+from retrieval.model.folder import TrainedModel, read_model
 from retrieval.text.words import document_text
 
 # Documents between two checkpoints: a few seconds of work at most, and enough that syncing the disk costs
@@ -126,7 +126,7 @@ def _training_queries(corpus: Path | str) -> list[str]:
 
 def _encode(
     builder: IndexBuilder,
-    model: SavedModel,
+    model: TrainedModel,
     documents: Iterable[Document],
     total: int | None,
     report: Progress,

@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.model.folder import SavedModel
+from retrieval.model.folder import TrainedModel
 
 T = TypeVar("T")
 Array = NDArray[np.float32]
@@ -36,7 +36,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 
 def encode_shards(
-    model: SavedModel, shards: Iterable[Sequence[T]], texts: Callable[[Sequence[T]], Sequence[str]]
+    model: TrainedModel, shards: Iterable[Sequence[T]], texts: Callable[[Sequence[T]], Sequence[str]]
 ) -> Generator[tuple[Sequence[T], Array], None, None]:
     """Each shard with the unit embeddings of its documents, float32 (n, dimension), in order.
 

@@ -1,4 +1,4 @@
-"""A trained model on disk and its encoder in numpy: config, weights, folder.
+"""A trained model on disk and its encoder in numpy: config, weights and model folder.
 
-Knows model folders and how to encode with them; imports no torch and knows nothing of training.
+Imports no torch and knows nothing of training.
 """

@@ -1,7 +1,7 @@
-"""What a model is made of, as data: saved as JSON beside the weights, read without torch.
+"""The settings of a model, stored as JSON beside its weights.
 
-In: JSON text. Out: a frozen dataclass. Unknown keys, NaN and values out of range are errors that name the
-    key.
+In: a JSON file. Out: a `ModelConfig`. An unknown key, NaN or a value out of range is an error that names the
+key. Knows nothing of weights; needs no torch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from index.errors import FormatVersionError, InputError
 
 FORMAT_VERSION = 1
 
-TowerKind = Literal["lstm", "cnn", "dnn", "bag"]
+Side = Literal["query", "document"]  # which of the two towers
+TowerKind = Literal["lstm", "cnn", "dnn", "bag"]  # dnn: DSSM; bag: average of the word rows
 Pooling = Literal["attention", "last", "max", "mean"]
 Tie = Literal["none", "table", "all"]
 
-# What each tower can do with its words; DSSM and the bag have no choice.
+# The poolings of each kind of tower; DSSM and the bag have one only.
 _POOLINGS: dict[TowerKind, tuple[Pooling, ...]] = {
     "lstm": ("attention", "last"),
     "cnn": ("attention", "max"),
@@ -32,55 +33,54 @@ _POOLINGS: dict[TowerKind, tuple[Pooling, ...]] = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a two-tower model; both towers have it.
+    """The settings of a two-tower model; both towers have the same.
 
-    tower: lstm, cnn, dnn (DSSM) or bag. word_dim: width of a word's row; 0 lets the trigrams feed the body
-        directly, as in the papers.
-    hidden: LSTM cells, CNN feature maps or DSSM layer width. dimension: width of the embedding.
-    pooling: how the words become one vector. With "attention" an LSTM or CNN weighs the word rows, and the
-        embedding is their weighted sum. The papers' towers make the embedding themselves: of the LSTM's
-        "last" output, or of the "max" of each CNN feature. A dnn or bag has "mean", whatever is given.
-    tie: "all" gives both towers the same weights, "table" the same feature rows, each with a body of its own.
-    query_words, document_words: how many words of a text count. whole_words: frequent words have a row of
-    their own beside their trigrams'. gamma: the smoothing factor of the softmax.
-    dense_share: weight of the dense ranking in hybrid search, 0 to 1, chosen on dev.
+    Poolings:
+    attention: the embedding is the sum of the word rows, each weighted by the LSTM or CNN.
+    last: the embedding is the last output of the LSTM, as in its paper.
+    max: the embedding is a layer over the maximum of each CNN feature, as in its paper.
+    mean: the only pooling of dnn and bag; set for them whatever is given.
     """
 
     tower: TowerKind = "lstm"
-    word_dim: int = 256
-    hidden: int = 64
-    dimension: int = 256
-    pooling: Pooling = "attention"
-    tie: Tie = "all"
-    query_words: int = 64
-    document_words: int = 128
-    whole_words: bool = True
-    gamma: float = 20.0
-    dense_share: float = 0.65
+    word_dim: int = 256  # width of a word row; 0: trigrams feed the body directly, as in the papers
+    hidden: int = 64  # LSTM cells, CNN feature maps or DSSM layer width
+    dimension: int = 256  # width of the embedding
+    pooling: Pooling = "attention"  # how the words become one vector
+    tie: Tie = "all"  # what the towers share: all weights, the table of feature rows, or none
+    query_words: int = 64  # words of a query that are read
+    document_words: int = 128  # words of a document that are read
+    whole_words: bool = True  # frequent words have a feature row of their own beside their trigrams
+    gamma: float = 20.0  # smoothing factor of the softmax
+    dense_share: float = 0.65  # weight of the dense ranking in hybrid search, 0 to 1, tuned on dev
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in fields(self):
             _check(field.name, getattr(self, field.name), hints[field.name])
-        lowest = {"word_dim": 0, "hidden": 1, "dimension": 1, "query_words": 1, "document_words": 1}
-        for name, least in lowest.items():
-            if not least <= getattr(self, name) <= 65_536:
-                raise InputError(f"{name} must be from {least} to 65536, not {getattr(self, name)}")
+        minima = {"word_dim": 0, "hidden": 1, "dimension": 1, "query_words": 1, "document_words": 1}
+        for name, minimum in minima.items():
+            if not minimum <= getattr(self, name) <= 65_536:
+                raise InputError(f"{name} must be from {minimum} to 65536, not {getattr(self, name)}")
         if not (math.isfinite(self.gamma) and self.gamma > 0):
             raise InputError(f"gamma must be a positive number, not {self.gamma}")
         if not 0 <= self.dense_share <= 1:
             raise InputError(f"dense_share must be from 0 to 1, not {self.dense_share}")
         self._settle_pooling()
 
+    def word_limit(self, side: Side) -> int:
+        """How many words of a text the tower of a side reads."""
+        return self.query_words if side == "query" else self.document_words
+
     def _settle_pooling(self) -> None:
-        """Check pooling, and the widths that it asks for; put it right for a tower without a choice."""
-        possible = _POOLINGS[self.tower]
-        if len(possible) == 1:
-            object.__setattr__(self, "pooling", possible[0])
-        if self.pooling not in possible:
+        """Set the pooling of a tower that has one only; check the pooling and the widths that it needs."""
+        poolings = _POOLINGS[self.tower]
+        if len(poolings) == 1:
+            object.__setattr__(self, "pooling", poolings[0])
+        if self.pooling not in poolings:
             raise InputError(
-                f"pooling must be {' or '.join(possible)} for the tower {self.tower}, not {self.pooling!r}; "
+                f"pooling must be {' or '.join(poolings)} for the tower {self.tower}, not {self.pooling!r}; "
                 "other ways were removed, train again"
             )
         if self.pooling == "attention" and self.word_dim != self.dimension:
@@ -92,10 +92,12 @@ class ModelConfig:
 
 
 def preset(tower: TowerKind, paper: bool = False) -> ModelConfig:
-    """The measured best shape of a tower, or the one its paper describes.
+    """The settings that measured best for a kind of tower, or those of its paper.
 
-    paper: separate towers, trigrams only feeding the body directly, the LSTM's embedding its last output, 300
-    wide layers and a 128 wide output for DSSM and CNN-DSSM.
+    The papers have separate towers, no whole words and trigrams that feed the body directly. The embedding
+    of the LSTM is its last output; DSSM and CNN-DSSM have layers 300 wide and an output 128 wide.
+
+    Raises InputError for the bag with paper=True, because it is in no paper.
     """
     if not paper:
         if tower == "dnn":
@@ -110,16 +112,16 @@ def preset(tower: TowerKind, paper: bool = False) -> ModelConfig:
     return ModelConfig(tower, 0, hidden, dimension, pooling, tie="none", whole_words=False)
 
 
-def _check(name: str, value: Any, kind: Any) -> None:
-    choices = get_args(kind)
+def _check(name: str, value: Any, annotation: Any) -> None:
+    choices = get_args(annotation)
     if choices:
         if value not in choices:
             raise InputError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-    elif kind is float:
+    elif annotation is float:
         if type(value) not in (int, float) or abs(value) > sys.float_info.max:
             raise InputError(f"{name} must be a number, not {value!r}")
-    elif type(value) is not kind:
-        raise InputError(f"{name} must be of type {kind.__name__}, not {value!r}")
+    elif type(value) is not annotation:
+        raise InputError(f"{name} must be of type {annotation.__name__}, not {value!r}")
 
 
 def to_json(config: ModelConfig) -> str:
@@ -128,13 +130,14 @@ def to_json(config: ModelConfig) -> str:
 
 
 def stored(config: ModelConfig) -> dict[str, Any]:
-    """The config as a file holds it: its settings, and the former ones."""
+    """The config as a file stores it: its settings and the former settings."""
     return asdict(config) | _former_settings(config)
 
 
 def _former_settings(config: ModelConfig) -> dict[str, Any]:
-    """Settings of format 1 that have one value left. Files keep them: the programs that have them as settings
-    can then read what is written now.
+    """Settings of format 1 that have only one value left.
+
+    Files keep them, so that earlier programs, which have these settings, can read new files.
     """
     residual = config.pooling == "attention" or config.tower == "bag"
     return {"residual": residual, "bidirectional": False, "forget": "learned"}
@@ -150,8 +153,9 @@ def _check_former_settings(config: ModelConfig, content: dict[str, Any]) -> None
 
 
 def read_config(path: Path) -> ModelConfig:
-    """Read a config. Raises InputError for anything but a complete, valid one, FormatVersionError for
-    another version's.
+    """Read a config file.
+
+    Raises InputError if it is not complete and valid, FormatVersionError if it has another format version.
     """
     try:
         content = json.loads(path.read_text("utf-8"))

@@ -1,15 +1,16 @@
-"""The towers at inference, in numpy, from saved weights: no torch.
+"""The towers at inference, in numpy without torch.
 
-In: texts. Out: unit embeddings float32 (n, dimension), equal to those of `retrieval.towers.bodies` to rounding.
-    Follows its two
-strides: a word's projection is computed when the word is first met and kept; a text joins the projections of
-    its words.
+In: texts and the stored weights of a tower. Out: unit embeddings float32 (n, dimension), equal to those of
+`retrieval.towers.bodies` up to rounding. Knows nothing of files or of the other tower.
+
+Works in the two stages of `retrieval.towers.bodies`. `project` runs once for each distinct word, and its
+result is cached; `compose` runs once for each text, over the projections of its words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,23 +19,27 @@ from retrieval.model.config import ModelConfig
 from retrieval.model.weights import Table
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 
-Array = NDArray[np.float32]
-# What a body does with new words' rows, and with the projections of all words and the texts' word ids.
-Project = Callable[[Array], Array]
-Compose = Callable[[Array, Ragged], Array]
+Float32Array: TypeAlias = NDArray[np.float32]
+# Word rows (n, row width) to projections (n, any width).
+Project: TypeAlias = Callable[[Float32Array], Float32Array]
+# Projections of all words, and the word ids of each text, to embeddings (texts, dimension), not normalised.
+Compose: TypeAlias = Callable[[Float32Array, Ragged], Float32Array]
 
-# Words whose projections are kept; past it, all are forgotten and met anew (a corpus has more words than
-# memory should hold).
-_KEPT_BYTES = 96 << 20
-# Texts encoded together: enough to fill matrix products, few enough to stay in cache.
+# Size of the cache of word projections. When it is larger, it is emptied: a corpus can have more distinct
+# words than memory should hold.
+_CACHE_BYTES = 96 << 20
+# Words encoded together: enough for efficient matrix products, few enough for the processor's cache.
 _BATCH_WORDS = 8192
 
 
 class Encoder:
-    """One tower, ready to encode. Not safe for use by two threads at once: it learns words as it meets them.
+    """One tower, ready to encode. It caches words, so two threads must not use it at the same time.
 
-    weights: the tower's arrays by their names in `retrieval.towers.bodies.Tower`; `table` as a `Table`. limit: words
-        of a text that count.
+    config: the settings of the model.
+    vocabulary: the features.
+    table: the feature rows, (features, row width).
+    weights: the arrays of the body, by their names within `retrieval.towers.bodies.Tower.body`.
+    word_limit: how many words of a text are read.
     """
 
     def __init__(
@@ -43,57 +48,56 @@ class Encoder:
         vocabulary: Vocabulary,
         table: Table,
         weights: Mapping[str, Any],
-        limit: int,
+        word_limit: int,
     ) -> None:
         self.dimension = config.dimension
         self._vocabulary = vocabulary
         self._table = table
-        self._limit = limit
+        self._word_limit = word_limit
         body = {name: np.asarray(array, np.float32) for name, array in weights.items()}
         self._project, self._compose = _BODIES[config.tower](config, body)
-        self._forget_words()
+        self._clear_words()
 
-    def encode(self, texts: Sequence[str]) -> Array:
+    def encode(self, texts: Sequence[str]) -> Float32Array:
         """Unit embeddings float32 (n, dimension) of n texts."""
         embeddings = np.empty((len(texts), self.dimension), np.float32)
-        if self._lexicon.words and self._projected.nbytes > _KEPT_BYTES:
-            self._forget_words()
-        numbered = [self._lexicon.word_ids(text, self._limit) for text in texts]
-        self._learn_words()
-        for rows in _batches(numbered):
-            places = ragged([numbered[row] for row in rows])
-            joined = self._compose(self._projected, places)
-            joined /= np.maximum(np.sqrt(np.einsum("ij,ij->i", joined, joined)), 1e-12)[:, None]
-            embeddings[rows] = joined
+        if self._lexicon.words and self._projected.nbytes > _CACHE_BYTES:
+            self._clear_words()
+        word_ids = [self._lexicon.word_ids(text, self._word_limit) for text in texts]
+        self._project_new_words()
+        for rows in _batches(word_ids):
+            batch = self._compose(self._projected, ragged([word_ids[row] for row in rows]))
+            batch /= np.maximum(np.sqrt(np.einsum("ij,ij->i", batch, batch)), 1e-12)[:, None]
+            embeddings[rows] = batch
         return embeddings
 
-    def _forget_words(self) -> None:
+    def _clear_words(self) -> None:
         self._lexicon = Lexicon(self._vocabulary)
-        self._projected: Array = np.empty((0, 0), np.float32)
-        self._known = 0
+        self._projected: Float32Array = np.empty((0, 0), np.float32)
+        self._projected_count = 0
 
-    def _learn_words(self) -> None:
-        known, total = self._known, len(self._lexicon)
-        if known == total:
+    def _project_new_words(self) -> None:
+        done, total = self._projected_count, len(self._lexicon)
+        if done == total:
             return
-        features = self._lexicon.features(known)
+        features = self._lexicon.features(done)
         projected = self._project(np.add.reduceat(self._table.rows(features.values), features.offsets[:-1]))
         if total > len(self._projected):
-            grown = np.empty((max(total, 2 * known, 256), projected.shape[1]), np.float32)
-            if known:
-                grown[:known] = self._projected[:known]
+            grown = np.empty((max(total, 2 * done, 256), projected.shape[1]), np.float32)
+            if done:
+                grown[:done] = self._projected[:done]
             self._projected = grown
-        self._projected[known:total] = projected
-        self._known = total
+        self._projected[done:total] = projected
+        self._projected_count = total
 
 
-def _batches(numbered: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Texts of similar length together, about `_BATCH_WORDS` words at a time."""
+def _batches(word_ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Row numbers of texts of similar length, about `_BATCH_WORDS` words in a batch."""
     batch: list[int] = []
     size = 0
-    for row in sorted(range(len(numbered)), key=lambda row: len(numbered[row])):
+    for row in sorted(range(len(word_ids)), key=lambda row: len(word_ids[row])):
         batch.append(row)
-        size += len(numbered[row])
+        size += len(word_ids[row])
         if size >= _BATCH_WORDS:
             yield batch
             batch, size = [], 0
@@ -101,77 +105,77 @@ def _batches(numbered: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         yield batch
 
 
-def _sums(rows: Array, texts: Ragged) -> Array:
-    """Sum of the rows (total words, width) of each text, (texts, width)."""
+def _sums(rows: Float32Array, texts: Ragged) -> Float32Array:
+    """Sums (texts, width) of the rows (total words, width) of each text."""
     return np.add.reduceat(rows, texts.offsets[:-1], axis=0)
 
 
-def _means(rows: Array, texts: Ragged) -> Array:
-    means: Array = np.divide(_sums(rows, texts), texts.lengths()[:, None], dtype=np.float32)
+def _means(rows: Float32Array, texts: Ragged) -> Float32Array:
+    means: Float32Array = np.divide(_sums(rows, texts), texts.lengths()[:, None], dtype=np.float32)
     return means
 
 
-def _weighted(rows: Array, logits: Array, texts: Ragged) -> Array:
-    """Sum of the rows of each text, each weighed by the logistic function of its logit, (total words,)."""
+def _weighted_sums(rows: Float32Array, logits: Float32Array, texts: Ragged) -> Float32Array:
+    """Sums of the rows of each text, each row weighted by the logistic function of its logit."""
     return _sums(rows * _sigm(logits)[:, None], texts)
 
 
-def _bag(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
+def _bag(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
     return lambda rows: rows, lambda projected, texts: _means(projected[texts.values], texts)
 
 
-def _dnn(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
-    def compose(projected: Array, texts: Ragged) -> Array:
+def _dnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
+    def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
         first = np.tanh(_sums(projected[texts.values], texts) + weights["first_bias"])
         second = np.tanh(first @ weights["second"].T + weights["second_bias"])
-        third: Array = np.tanh(second @ weights["third"].T + weights["third_bias"])
+        third: Float32Array = np.tanh(second @ weights["third"].T + weights["third_bias"])
         return third
 
     return lambda rows: rows, compose
 
 
-def _cnn(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
+def _cnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
     size = config.hidden
 
-    def project(rows: Array) -> Array:
-        placed = rows @ weights["window"].T if "window" in weights else rows
-        return np.concatenate((placed, rows), 1) if config.pooling == "attention" else placed
+    def project(rows: Float32Array) -> Float32Array:
+        windows = rows @ weights["window"].T if "window" in weights else rows
+        return np.concatenate((windows, rows), 1) if config.pooling == "attention" else windows
 
-    def compose(projected: Array, texts: Ragged) -> Array:
-        places = projected[texts.values]
+    def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
+        words = projected[texts.values]
         starts = texts.offsets[:-1]
-        features: Array = places[:, size : 2 * size] + weights["window_bias"]
-        before, after = places[:-1, :size].copy(), places[1:, 2 * size : 3 * size].copy()
+        features: Float32Array = words[:, size : 2 * size] + weights["window_bias"]
+        before, after = words[:-1, :size].copy(), words[1:, 2 * size : 3 * size].copy()
         before[starts[1:] - 1] = 0
         after[starts[1:] - 1] = 0
         features[1:] += before
         features[:-1] += after
         np.tanh(features, out=features)
         if config.pooling == "attention":
-            return _weighted(places[:, 3 * size :], np.dot(features, weights["attention"]), texts)
-        pooled: Array = np.tanh(np.maximum.reduceat(features, starts) @ weights["output"].T)
+            return _weighted_sums(words[:, 3 * size :], np.dot(features, weights["attention"]), texts)
+        pooled: Float32Array = np.tanh(np.maximum.reduceat(features, starts) @ weights["output"].T)
         return pooled
 
     return project, compose
 
 
-def _lstm(config: ModelConfig, weights: Mapping[str, Array]) -> tuple[Project, Compose]:
+def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
     recurrent, peepholes, bias = (weights[f"layers.0.{name}"] for name in ("recurrent", "peepholes", "bias"))
     matrix = weights.get("layers.0.input")
     gates = len(recurrent)
 
-    def project(rows: Array) -> Array:
+    def project(rows: Float32Array) -> Float32Array:
         inputs = (rows if matrix is None else rows @ matrix.T) + bias
         return np.concatenate((inputs, rows), 1) if config.pooling == "attention" else inputs
 
-    def compose(projected: Array, texts: Ragged) -> Array:
+    def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
         gather, counts = pack(texts.lengths())
         y = peephole_outputs(projected[texts.values[gather], :gates], recurrent, peepholes, counts)
         states = np.empty_like(y)
         states[gather] = y
         if config.pooling == "attention":
-            return _weighted(projected[texts.values, gates:], states @ weights["attention"], texts)
-        last: Array = states[texts.offsets[1:] - 1]
+            return _weighted_sums(projected[texts.values, gates:], states @ weights["attention"], texts)
+        last: Float32Array = states[texts.offsets[1:] - 1]
         return last
 
     return project, compose
@@ -181,8 +185,12 @@ _BODIES = {"bag": _bag, "dnn": _dnn, "cnn": _cnn, "lstm": _lstm}
 
 
 def pack(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[int]]:
-    """Places of the texts' words step by step, longest text first, and the texts active at each step (see
-    `retrieval.towers.peephole.layer`).
+    """Pack texts for `peephole_outputs`; see `retrieval.towers.peephole.layer` for the packed order.
+
+    lengths: int64 (texts,), words of each text, at least 1.
+
+    Returns, for each packed position, the place of its word in the concatenated texts, int64 (total words,),
+    and the number of texts at each step.
     """
     order = np.argsort(-lengths, kind="stable")
     falling = lengths[order]
@@ -192,8 +200,8 @@ def pack(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[int]]:
     return (first + steps[:, None])[active], active.sum(1).tolist()
 
 
-def _sigm(x: Array, out: Array | None = None) -> Array:
-    """The logistic function, through tanh, which numpy computes in vector registers."""
+def _sigm(x: Float32Array, out: Float32Array | None = None) -> Float32Array:
+    """The logistic function by tanh, which numpy computes with vector instructions."""
     out = np.multiply(x, np.float32(0.5), out=out)
     np.tanh(out, out=out)
     out *= np.float32(0.5)
@@ -201,9 +209,15 @@ def _sigm(x: Array, out: Array | None = None) -> Array:
     return out
 
 
-def peephole_outputs(x: Array, recurrent: Array, peepholes: Array, counts: Sequence[int]) -> Array:
-    """Outputs y(t) float32 (words, H) of packed gate inputs (words, 4H); `x` is overwritten. See
-    `retrieval.towers.peephole.layer`.
+def peephole_outputs(
+    x: Float32Array, recurrent: Float32Array, peepholes: Float32Array, counts: Sequence[int]
+) -> Float32Array:
+    """Outputs y(t) of the peephole LSTM, see `retrieval.towers.peephole.layer`, float32 (words, H).
+
+    x: float32 (words, 4H), packed gate inputs W l(t) + b, in gate order i, f, g, o; overwritten.
+    recurrent: float32 (4H, H), recurrent weights in the same gate order.
+    peepholes: float32 (3, H), peephole weights of the gates i, f, o.
+    counts: the number of texts at each step, as `pack` returns it.
     """
     size = recurrent.shape[1]
     transposed = recurrent.T

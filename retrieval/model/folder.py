@@ -1,12 +1,14 @@
-"""The model folder: what a trained model is on disk, read without torch.
+"""The model folder: a trained model on disk.
 
-config.json            ModelConfig
-vocabulary.json        Vocabulary
-weights.safetensors    `query.*` and `document.*`, or `both.*` when the towers are one, and no
-                       `document.table` when they share it; tables in int8 with row scales
-training.json          how it was trained and what it reached on dev (for people; nothing reads it back to
-                       serve)
-report/                the same as a page (`retrieval.training.report`); no index takes it in
+In: arrays, config and vocabulary, or a folder. Out: a folder, or a `TrainedModel`. Needs no torch; knows
+nothing of training.
+
+config.json            `ModelConfig`
+vocabulary.json        `Vocabulary`
+weights.safetensors    `query.*` and `document.*`, or `both.*` if the towers are one; no `document.table` if
+                       they share the table; tables in int8 with one scale for each row
+training.json          how the model was trained and its dev scores; for people, not needed to encode
+report/                the same as a web page (`retrieval.training.report`); not copied into an index
 """
 
 from __future__ import annotations
@@ -15,24 +17,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
 from index.errors import CorruptError, InputError
-from retrieval.model.config import ModelConfig, Tie, read_config, to_json
+from retrieval.model.config import ModelConfig, Side, Tie, read_config, to_json
 from retrieval.model.encoder import Encoder
 from retrieval.model.weights import Table, quantise, read_weights, write_weights
 from retrieval.text.vocabulary import Vocabulary
 
-Side = Literal["query", "document"]
-
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The names in a model folder."""
+    """The names of the files in a model folder."""
 
     config: str = "config.json"
     vocabulary: str = "vocabulary.json"
@@ -44,42 +44,43 @@ FILES = ModelFiles()
 
 
 @dataclass(frozen=True)
-class SavedModel:
-    """A model read from disk: its arrays are memory maps."""
+class TrainedModel:
+    """A model read from its folder."""
 
     folder: Path
     config: ModelConfig
     vocabulary: Vocabulary
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, NDArray[Any]]  # memory maps, by their names in the weights file
 
     def table(self, side: Side) -> Table:
-        """The feature rows that a tower reads."""
+        """The table of feature rows that the tower of a side reads."""
         prefix = table_owner(self.config.tie, side)
         return Table(self.arrays[f"{prefix}.table"], self.arrays.get(f"{prefix}.table_scales"))
 
     def body(self, side: Side) -> dict[str, NDArray[Any]]:
-        """The other arrays of a tower, by their names within its body."""
+        """The other arrays of the tower of a side, by their names within its body."""
         start = f"{'both' if self.config.tie == 'all' else side}.body."
         return {
             name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)
         }
 
     def encoder(self, side: Side) -> Encoder:
-        """A tower ready to encode. Raises CorruptError if its arrays are not those of the config, or not
-        finite.
+        """The tower of a side, ready to encode.
+
+        Raises CorruptError if its arrays are not those of the config or are not finite.
         """
-        limit = self.config.query_words if side == "query" else self.config.document_words
+        limit = self.config.word_limit(side)
         try:
             encoder = Encoder(self.config, self.vocabulary, self.table(side), self.body(side), limit)
-            sound = np.isfinite(encoder.encode(["two words"])).all()
+            finite = np.isfinite(encoder.encode(["two words"])).all()
         except (KeyError, ValueError, IndexError, TypeError) as error:
-            raise self.unfit(f"{type(error).__name__}: {error}") from error
-        if not sound:
-            raise self.unfit("not finite")
+            raise self.mismatch_error(f"{type(error).__name__}: {error}") from error
+        if not finite:
+            raise self.mismatch_error("not finite")
         return encoder
 
-    def unfit(self, problem: str) -> CorruptError:
-        """The error of weights that are not those of the config."""
+    def mismatch_error(self, problem: str) -> CorruptError:
+        """The error to raise for weights that are not those of the config."""
         reason = " ".join(problem.split())
         return CorruptError(
             f"{self.folder / FILES.weights}: does not fit {FILES.config} ({reason}); restore the model folder"
@@ -87,20 +88,19 @@ class SavedModel:
 
 
 def table_owner(tie: Tie, side: Side) -> str:
-    """The name of the tower whose table a side reads."""
+    """The name in the weights file of the tower whose table a side reads."""
     return {"all": "both", "table": "query", "none": side}[tie]
 
 
-def read_model(folder: Path) -> SavedModel:
+def read_model(folder: Path) -> TrainedModel:
     """Read a model folder. Raises InputError, FormatVersionError or CorruptError, each naming the file."""
     if not (folder / FILES.config).is_file():
         raise InputError(f"not a model folder (no {FILES.config}); `peephole train` makes one", path=folder)
     config = read_config(folder / FILES.config)
     vocabulary = Vocabulary.load(folder / FILES.vocabulary)
     arrays = read_weights(folder / FILES.weights)
-    model = SavedModel(folder, config, vocabulary, arrays)
-    sides: tuple[Side, ...] = ("query", "document")
-    for prefix in dict.fromkeys(table_owner(config.tie, side) for side in sides):
+    model = TrainedModel(folder, config, vocabulary, arrays)
+    for prefix in dict.fromkeys(table_owner(config.tie, side) for side in get_args(Side)):
         table = arrays.get(f"{prefix}.table")
         if table is None or table.ndim != 2 or len(table) != len(vocabulary):
             raise CorruptError(
@@ -119,8 +119,16 @@ def write_model(
     *,
     small: bool = True,
 ) -> None:
-    """Write a model folder, config last, so that a folder with a config is complete. small: tables in
-    int8.
+    """Write a model folder.
+
+    The config is written last, so that a folder with a config is complete.
+
+    folder: where to write; made if it is not there.
+    config: the settings.
+    vocabulary: the features.
+    arrays: float32 weights, by their names in the weights file.
+    training: what goes into training.json.
+    small: whether tables are stored in int8.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stored: dict[str, NDArray[Any]] = {}
@@ -131,7 +139,7 @@ def write_model(
             stored |= {name: table.values, f"{name}_scales": table.scales}
         else:
             stored[name] = array
-    # From here until the new config is there the folder is no model: never an old config with new weights.
+    # Without a config the folder is not a model: an old config never stands beside new weights.
     (folder / FILES.config).unlink(missing_ok=True)
     vocabulary.save(folder / FILES.vocabulary)
     write_weights(folder / FILES.weights, stored)

@@ -1,7 +1,7 @@
-"""Named arrays in a safetensors file, read by memory map; large tables in eight bits.
+"""Named arrays in a safetensors file, read by memory map, and tables in int8.
 
-In and out: numpy arrays. Knows nothing of towers. A table of rows can be stored as int8 with one float32
-scale a row, which a reader turns back for the rows it touches only: `Table.rows`.
+In and out: numpy arrays. Knows nothing of towers. A table can be stored as int8 with one float32 scale for
+each row; `Table.rows` turns only the rows that are asked for back into float32.
 """
 
 from __future__ import annotations
@@ -25,18 +25,13 @@ _LONGEST_HEADER = 1 << 20
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a matrix, float32 or int8 (n, width) with a float32 scale (n, 1) for each row."""
+    """A matrix of feature rows, stored as floats or as int8 with one scale for each row."""
 
-    values: NDArray[Any]
-    scales: NDArray[np.float32] | None = None
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return int(self.values.shape[1])
+    values: NDArray[Any]  # (n, width), int8 if there are scales
+    scales: NDArray[np.float32] | None = None  # (n, 1)
 
     def rows(self, ids: NDArray[np.integer[Any]] | slice) -> NDArray[np.float32]:
-        """The named rows as float32 (m, width)."""
+        """The rows of the given ids as float32 (m, width)."""
         rows = np.asarray(self.values[ids], np.float32)
         if self.scales is not None:
             rows *= self.scales[ids]
@@ -44,7 +39,7 @@ class Table:
 
 
 def quantise(table: NDArray[np.float32]) -> Table:
-    """The table in int8, each row scaled so that its largest entry is 127; an all-zero row stays so."""
+    """The table in int8, each row scaled so that its largest entry is 127; a row of zeros stays zero."""
     scales = np.abs(table).max(axis=1, keepdims=True) / np.float32(127)
     safe = np.where(scales > 0, scales, np.float32(1))
     return Table(np.rint(table / safe).astype(np.int8), scales.astype(np.float32))
@@ -58,10 +53,10 @@ def write_weights(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_weights(path: Path) -> dict[str, NDArray[Any]]:
-    """Map the arrays of a safetensors file; no page is read before it is used.
+    """Map the arrays of a safetensors file into memory; a page is read when it is first used.
 
-    The header is checked against the file's size, so that no later access can leave the file. Raises
-    CorruptError.
+    The header is checked against the size of the file, so that no later access can leave the file.
+    Raises CorruptError if the file is missing or damaged.
     """
     try:
         return _map(path)
@@ -77,7 +72,7 @@ def _map(path: Path) -> dict[str, NDArray[Any]]:
             raise ValueError("the header's length is out of range")
         header = json.loads(file.read(length))
     if not isinstance(header, dict):
-        raise ValueError("the header is no JSON object")
+        raise ValueError("the header is not a JSON object")
     content = np.asarray(np.memmap(path, np.uint8, "r"))[8 + length :]
     arrays = {}
     for name, entry in header.items():

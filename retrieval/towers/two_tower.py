@@ -1,7 +1,7 @@
-"""TwoTower: a query tower and a document tower with one vocabulary, as torch modules.
+"""The two-tower model as a torch module: a query tower and a document tower with one vocabulary.
 
-In: texts. Out: unit embeddings. Training, saving and loading go through here; serving uses
-    `retrieval.model.encoder` instead.
+In: texts. Out: unit embeddings. Knows nothing of losses or indexes. Training uses this module; search uses
+`retrieval.model.encoder`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from retrieval.model.config import ModelConfig
-from retrieval.model.folder import SavedModel, Side, read_model, table_owner, write_model
-from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
+from retrieval.model.config import ModelConfig, Side
+from retrieval.model.folder import read_model, table_owner, write_model
+from retrieval.text.vocabulary import Lexicon, Vocabulary, ragged
 from retrieval.towers.bodies import Tower, text_batch
 
-_BATCH = 512
+_BATCH_TEXTS = 512
 
 
 class TwoTower(nn.Module):
-    """The model. With tie="all" both sides are one tower, under the name `both`; with tie="table" the
-    document tower reads the query tower's table.
+    """The two-tower model.
+
+    With tie="all" both sides are one tower, named `both`. With tie="table" the document tower reads the table
+    of the query tower.
 
     >>> model = TwoTower.load(Path("my.model"))                                # doctest: +SKIP
     >>> model.encode_queries(["list files by size"]).shape                     # doctest: +SKIP
@@ -40,8 +42,8 @@ class TwoTower(nn.Module):
         if config.tie == "all":
             towers = {"both": first}
         else:
-            lender = first if config.tie == "table" else None
-            towers = {"query": first, "document": Tower(config, len(vocabulary), lender)}
+            owner = first if config.tie == "table" else None
+            towers = {"query": first, "document": Tower(config, len(vocabulary), owner)}
         self.towers = nn.ModuleDict(towers)
 
     def tower(self, side: Side) -> Tower:
@@ -49,10 +51,6 @@ class TwoTower(nn.Module):
         tower = self.towers["both" if "both" in self.towers else side]
         assert isinstance(tower, Tower)
         return tower
-
-    def limit(self, side: Side) -> int:
-        """Words of a text that count on a side."""
-        return self.config.query_words if side == "query" else self.config.document_words
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings float32 (n, dimension) of n queries."""
@@ -62,37 +60,36 @@ class TwoTower(nn.Module):
         """Unit embeddings float32 (n, dimension) of n documents."""
         return self._encode("document", texts)
 
+    @torch.no_grad()
     def _encode(self, side: Side, texts: Sequence[str]) -> NDArray[np.float32]:
         lexicon = Lexicon(self.vocabulary)
-        numbered = ragged([lexicon.word_ids(text, self.limit(side)) for text in texts])
-        return self.embed(side, numbered, lexicon.features()).numpy()
-
-    @torch.no_grad()
-    def embed(self, side: Side, texts: Ragged, features: Ragged) -> torch.Tensor:
-        """Unit embeddings (n, dimension) of texts given as word ids into `features`, without gradients."""
+        word_ids = ragged([lexicon.word_ids(text, self.config.word_limit(side)) for text in texts])
+        features = lexicon.features()
         embeddings = torch.empty(len(texts), self.config.dimension)
-        # Texts of one length together: the LSTM's steps are then full to the end.
-        order = np.argsort(-texts.lengths(), kind="stable")
-        for start in range(0, len(order), _BATCH):
-            rows = order[start : start + _BATCH]
-            embeddings[torch.from_numpy(rows)] = self.tower(side)(text_batch(texts.take(rows), features))
-        return embeddings
+        # Texts of similar length are encoded together, so that most steps of the LSTM have all texts.
+        order = np.argsort(-word_ids.lengths(), kind="stable")
+        for start in range(0, len(order), _BATCH_TEXTS):
+            rows = order[start : start + _BATCH_TEXTS]
+            embeddings[torch.from_numpy(rows)] = self.tower(side)(text_batch(word_ids.take(rows), features))
+        return embeddings.numpy()
 
     def save(self, folder: Path, training: Mapping[str, Any] | None = None, *, small: bool = True) -> None:
-        """Write the model folder; small: feature tables in int8 (see `retrieval.model.folder`)."""
+        """Write the model folder, see `retrieval.model.folder`.
+
+        folder: where to write; made if it is not there.
+        training: what goes into training.json.
+        small: whether feature tables are stored in int8.
+        """
         arrays = {name: tensor.detach().numpy() for name, tensor in self.towers.state_dict().items()}
         write_model(folder, self.config, self.vocabulary, arrays, training or {}, small=small)
 
     @classmethod
     def load(cls, folder: Path | str) -> TwoTower:
-        """Read a model folder; its weights are those the encoder would use. Raises what `read_model`
-        raises.
-        """
-        return cls.from_saved(read_model(Path(folder)))
+        """Read a model folder, with tables in int8 turned into float32.
 
-    @classmethod
-    def from_saved(cls, saved: SavedModel) -> TwoTower:
-        """The torch form of a saved model."""
+        Raises what `read_model` raises, and CorruptError if the weights are not those of the config.
+        """
+        saved = read_model(Path(folder))
         model = cls(saved.config, saved.vocabulary)
         for name, tower in model.towers.items():
             side: Side = "document" if name == "document" else "query"
@@ -104,5 +101,5 @@ class TwoTower(nn.Module):
                     state["table"] = torch.from_numpy(np.array(saved.table(side).rows(slice(None))))
                 tower.load_state_dict(state)
             except (RuntimeError, ValueError) as error:
-                raise saved.unfit(str(error)) from error
+                raise saved.mismatch_error(str(error)) from error
         return model

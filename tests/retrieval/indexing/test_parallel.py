@@ -16,7 +16,7 @@ import pytest
 
 from retrieval.indexing import parallel as bulk
 from retrieval.model.config import preset
-from retrieval.model.folder import SavedModel, read_model
+from retrieval.model.folder import TrainedModel, read_model
 
 if TYPE_CHECKING:
     from retrieval.towers.two_tower import TwoTower
@@ -27,7 +27,7 @@ SHARDS = [
 
 
 @pytest.fixture(scope="module")
-def model(random_model: Callable[..., TwoTower], tmp_path_factory: pytest.TempPathFactory) -> SavedModel:
+def model(random_model: Callable[..., TwoTower], tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     folder = tmp_path_factory.mktemp("bulk") / "model"
     random_model(preset("lstm"), texts=["list files by size", "显示文件"]).save(folder)
     return read_model(folder)
@@ -53,32 +53,32 @@ def texts(shard: Sequence[str]) -> list[str]:
     return list(shard)
 
 
-def expected(model: SavedModel, shards: Sequence[Sequence[str]]) -> list[Any]:
+def expected(model: TrainedModel, shards: Sequence[Sequence[str]]) -> list[Any]:
     encoder = model.encoder("document")
     return [encoder.encode(shard) for shard in shards]
 
 
-def check(model: SavedModel, got: Sequence[tuple[Sequence[str], Any]], shards: Sequence[Sequence[str]]):
+def check(model: TrainedModel, got: Sequence[tuple[Sequence[str], Any]], shards: Sequence[Sequence[str]]):
     assert [shard for shard, _ in got] == list(shards)
     for (_, vectors), wanted in zip(got, expected(model, shards), strict=True):
         np.testing.assert_allclose(vectors, wanted, atol=1e-6)
 
 
 def test_workers_give_the_vectors_of_one_process_in_order(
-    model: SavedModel, two_cores: list[subprocess.Popen[bytes]]
+    model: TrainedModel, two_cores: list[subprocess.Popen[bytes]]
 ):
     check(model, list(bulk.encode_shards(model, iter(SHARDS), texts)), SHARDS)
     assert len(two_cores) == 2
     assert all(process.returncode is not None for process in two_cores)
 
 
-def test_few_documents_start_no_process(model: SavedModel, two_cores: list[subprocess.Popen[bytes]]):
+def test_few_documents_start_no_process(model: TrainedModel, two_cores: list[subprocess.Popen[bytes]]):
     check(model, list(bulk.encode_shards(model, iter(SHARDS[:3]), texts)), SHARDS[:3])
     assert two_cores == []
 
 
 def test_one_core_starts_no_process(
-    model: SavedModel, two_cores: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+    model: TrainedModel, two_cores: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bulk, "cores", lambda: 1)
     check(model, list(bulk.encode_shards(model, iter(SHARDS), texts)), SHARDS)
@@ -86,7 +86,7 @@ def test_one_core_starts_no_process(
 
 
 def test_shards_of_a_dead_worker_are_encoded_here(
-    model: SavedModel, two_cores: list[subprocess.Popen[bytes]]
+    model: TrainedModel, two_cores: list[subprocess.Popen[bytes]]
 ):
     encoded = bulk.encode_shards(model, iter(SHARDS), texts)
     got = [next(encoded)]
@@ -94,7 +94,7 @@ def test_shards_of_a_dead_worker_are_encoded_here(
     check(model, [*got, *encoded], SHARDS)
 
 
-def test_a_caller_that_stops_leaves_no_process(model: SavedModel, two_cores: list[subprocess.Popen[bytes]]):
+def test_a_caller_that_stops_leaves_no_process(model: TrainedModel, two_cores: list[subprocess.Popen[bytes]]):
     encoded = bulk.encode_shards(model, iter(SHARDS), texts)
     next(encoded)
     encoded.close()
@@ -102,7 +102,7 @@ def test_a_caller_that_stops_leaves_no_process(model: SavedModel, two_cores: lis
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
-def test_a_worker_ends_with_its_input(model: SavedModel, tmp_path: Path):
+def test_a_worker_ends_with_its_input(model: TrainedModel, tmp_path: Path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, sys\nfrom pathlib import Path\nfrom retrieval.indexing import parallel as bulk\n"

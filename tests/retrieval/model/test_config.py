@@ -1,4 +1,4 @@
-"""The config file: what is refused, and that the refusal names the key."""
+"""The config file: values that are refused, and errors that name the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The torch-free encoder against the torch towers, for every shape of model and every kind of text."""
+"""The numpy encoder against the torch towers, for every kind of model and every kind of text."""
 
 from __future__ import annotations
 
@@ -126,14 +126,14 @@ def test_order_of_texts_does_not_matter(tmp_path, random_model, config):
     np.testing.assert_allclose(shuffled, forward[order], atol=1e-5)
 
 
-def test_forgetting_words_changes_nothing(tmp_path, random_model, monkeypatch):
+def test_emptying_the_word_cache_changes_nothing(tmp_path, random_model, monkeypatch):
     model = random_model(FEW[0], texts=SEEN)
     batches = [random_texts(seed, 10) for seed in range(4)] + [random_texts(0, 10)]
-    keeping = [served(model, tmp_path).encode(texts) for texts in batches]
-    monkeypatch.setattr(encoder_module, "_KEPT_BYTES", 0)
-    forgetful = served(model, tmp_path)
-    for texts, expected in zip(batches, keeping, strict=True):
-        np.testing.assert_allclose(forgetful.encode(texts), expected, atol=1e-5)
+    expected = [served(model, tmp_path).encode(texts) for texts in batches]
+    monkeypatch.setattr(encoder_module, "_CACHE_BYTES", 0)
+    uncached = served(model, tmp_path)
+    for texts, vectors in zip(batches, expected, strict=True):
+        np.testing.assert_allclose(uncached.encode(texts), vectors, atol=1e-5)
 
 
 def test_small_batches_change_nothing(tmp_path, random_model, monkeypatch):

@@ -1,4 +1,4 @@
-"""The model folder: what was saved is what is served, and a folder that is not whole is told."""
+"""The model folder: it keeps the model, and a damaged folder is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folder(tmp_path, random_model):
     return tmp_path / "m"
 
 
-def test_saved_model_keeps_config_vocabulary_and_story(folder, random_model):
+def test_saved_model_keeps_config_vocabulary_and_training(folder, random_model):
     saved = read_model(folder)
     assert saved.config == LSTM
     assert saved.vocabulary == random_model(LSTM).vocabulary
