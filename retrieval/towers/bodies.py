@@ -1,13 +1,14 @@
 """The towers: DSSM, CNN-DSSM, LSTM-DSSM and, as a control, a bag of trigrams.
 
-In: a `TextBatch`, word features and where each word stands. Out: embeddings float32 (texts, dimension), of
-unit length. Knows nothing of strings, losses or the other tower.
+In: a `TextBatch`, the features of each word and the words of each text. Out: unit embeddings float32
+(texts, dimension). Knows nothing of strings, losses or the other tower.
 
-Every tower works in two strides, so that what depends on the word alone is done once a distinct word (and, at
-inference, once in a process' life, see `retrieval.model.encoder`):
+The row of a word is the sum of the rows of its features. Every body then works in two stages:
 
-    rows     a word's row is the sum of its features' rows; `project` turns it into what the body reads
-    texts    `compose` joins the projected words of each text, in order, into the embedding
+    project    once for each distinct word: word rows to whatever the body reads
+    compose    once for each text: the projections of its words, in order, to the embedding
+
+`retrieval.model.encoder` caches the projections at inference.
 """
 
 from __future__ import annotations
@@ -26,18 +27,12 @@ from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Texts as words and words as features, each distinct word once.
+    """Texts as words and words as features, each distinct word once."""
 
-    features, feature_offsets: int64, feature ids of the distinct words end to end, and where each word's
-        begin.
-    words: int64 (total words,), for each place in the texts end to end the number of its distinct word.
-    lengths: int64 (texts,), words a text, at least 1.
-    """
-
-    features: Tensor
-    feature_offsets: Tensor
-    words: Tensor
-    lengths: Tensor
+    features: Tensor  # int64 (total features,), feature ids of the distinct words, concatenated
+    feature_offsets: Tensor  # int64 (distinct words,), where the features of each word begin
+    words: Tensor  # int64 (total words,), the distinct word at each place of the concatenated texts
+    lengths: Tensor  # int64 (texts,), words of each text, at least 1
 
     @property
     def offsets(self) -> Tensor:
@@ -46,9 +41,7 @@ class TextBatch:
 
 
 def text_batch(texts: Ragged, features: Ragged) -> TextBatch:
-    """The batch of texts given as word ids, where `features` holds the feature ids of every word (see
-    `Lexicon`).
-    """
+    """The batch of texts given as word ids; `features` has the feature ids of every word (see `Lexicon`)."""
     distinct, places = np.unique(texts.values, return_inverse=True)
     used = features.take(distinct.astype(np.int64))
     return TextBatch(
@@ -60,55 +53,58 @@ def text_batch(texts: Ragged, features: Ragged) -> TextBatch:
 
 
 def glorot(weight: Tensor) -> None:
-    """Uniform within +-sqrt(6 / (fan in + fan out)), the papers' initialisation (Huang et al. 2013, section
-    3.4).
-    """
+    """Fill uniformly within +-sqrt(6 / (fan in + fan out)), as in Huang et al. 2013, section 3.4."""
     bound = (6 / sum(weight.shape)) ** 0.5
     nn.init.uniform_(weight, -bound, bound)
 
 
-def mean_of(rows: Tensor, batch: TextBatch) -> Tensor:
-    """Average of `rows` (distinct words, width) over each text's words, (texts, width)."""
+def mean_rows(rows: Tensor, batch: TextBatch) -> Tensor:
+    """Mean (texts, width) of `rows` (distinct words, width) over the words of each text."""
     return F.embedding_bag(batch.words, rows, batch.offsets, mode="mean")
 
 
-def weighted(rows: Tensor, logits: Tensor, batch: TextBatch) -> Tensor:
-    """Sum of `rows` (distinct words, width) over each text's words, each weighed by the logistic function of
-    its logit, (total words,); (texts, width).
+def weighted_sum(rows: Tensor, logits: Tensor, batch: TextBatch) -> Tensor:
+    """Sum of word rows over the words of each text, each weighted by the logistic function of its logit.
+
+    rows: float32 (distinct words, width).
+    logits: float32 (total words,), one for each place in the texts.
+    batch: the texts.
+
+    Returns float32 (texts, width).
     """
     weights = torch.sigmoid(logits)
     return F.embedding_bag(batch.words, rows, batch.offsets, mode="sum", per_sample_weights=weights)
 
 
 class Body(nn.Module):
-    """What a tower does with word rows `row_width` wide."""
+    """The layers of a tower above its word rows."""
 
-    row_width: int
+    row_width: int  # width of the word rows that it reads
 
     def project(self, rows: Tensor) -> Tensor:
-        """What `compose` reads of each distinct word, (distinct words, any width), from its row."""
+        """Word rows (distinct words, row width) to what `compose` reads, (distinct words, any width)."""
         return rows
 
     def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
-        """Embeddings (texts, dimension), not yet of unit length."""
+        """Projections (distinct words, any width) to embeddings (texts, dimension), not normalised."""
         raise NotImplementedError
 
 
 class BagBody(Body):
-    """The average of the word rows: no order, no layers. The honest control for the sequence models."""
+    """The mean of the word rows: no order and no layers. The control for the sequence models."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.row_width = config.dimension
 
     def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
-        return mean_of(projected, batch)
+        return mean_rows(projected, batch)
 
 
 class DnnBody(Body):
     """DSSM (Huang et al. 2013): trigram counts of the whole text -> tanh -> tanh -> tanh.
 
-    The rows are the first layer: summed over the text they are W1 x, and `hidden` wide.
+    The table of feature rows is the first layer: the rows of a text sum to W1 x, `hidden` wide.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -123,8 +119,8 @@ class DnnBody(Body):
         glorot(self.third)
 
     def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
-        counts = F.embedding_bag(batch.words, projected, batch.offsets, mode="sum")
-        first = torch.tanh(counts + self.first_bias)
+        products = F.embedding_bag(batch.words, projected, batch.offsets, mode="sum")
+        first = torch.tanh(products + self.first_bias)
         second = torch.tanh(first @ self.second.t() + self.second_bias)
         return torch.tanh(second @ self.third.t() + self.third_bias)
 
@@ -132,12 +128,13 @@ class DnnBody(Body):
 class CnnBody(Body):
     """CNN-DSSM, or CLSM (Shen et al. 2014): tanh convolution over windows of three words.
 
-    With pooling="max", as in the paper, the embedding is a layer of tanh over the largest value of each
-    feature. With pooling="attention" the features say how much each word row counts in it, as in `LstmBody`.
+    pooling="max" is the model of the paper: the embedding is a tanh layer over the maximum of each feature.
+    With pooling="attention" the features weigh the word rows, as in `LstmBody`.
 
-    A window's product is a sum of three, one a place in it, so each word is projected for all three places
-    once and the places are added: h(t) = tanh(L w(t-1) + M w(t) + N w(t+1) + b), with rows of zeros beyond
-    both ends.
+    w(t) is the row of word t, zero beyond both ends of the text. A window is a sum over its three places, so
+    each distinct word is projected once for all three (L w, M w and N w), and then they are added:
+
+        h(t) = tanh(L w(t-1) + M w(t) + N w(t+1) + b)
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -156,20 +153,20 @@ class CnnBody(Body):
                 glorot(weight)
 
     def project(self, rows: Tensor) -> Tensor:
-        placed = rows if self.window is None else rows @ self.window.t()
-        return placed if self.attention is None else torch.cat((placed, rows), 1)
+        windows = rows if self.window is None else rows @ self.window.t()
+        return windows if self.attention is None else torch.cat((windows, rows), 1)
 
     def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
         size = self.hidden
         offsets = batch.offsets
-        placed = F.embedding(batch.words, projected[:, : 3 * size])
-        features = placed[:, size : 2 * size] + self.window_bias
-        inner = torch.ones(len(features), 1)
-        inner[offsets] = 0
-        features[1:] += placed[:-1, :size] * inner[1:]
-        features[:-1] += placed[1:, 2 * size :] * inner[1:]
+        windows = F.embedding(batch.words, projected[:, : 3 * size])
+        features = windows[:, size : 2 * size] + self.window_bias
+        inside = torch.ones(len(features), 1)
+        inside[offsets] = 0  # no window reaches from one text into the next
+        features[1:] += windows[:-1, :size] * inside[1:]
+        features[:-1] += windows[1:, 2 * size :] * inside[1:]
         if self.attention is not None:
-            return weighted(projected[:, 3 * size :], torch.tanh(features) @ self.attention, batch)
+            return weighted_sum(projected[:, 3 * size :], torch.tanh(features) @ self.attention, batch)
         places = torch.arange(len(features))
         pooled = F.embedding_bag(places, torch.tanh(features), offsets, mode="max")
         assert self.output is not None
@@ -177,11 +174,10 @@ class CnnBody(Body):
 
 
 class LstmBody(Body):
-    """LSTM-DSSM (Palangi et al. 2014): a peephole LSTM reads the words; see `retrieval.towers.peephole.layer` for the
-    cell.
+    """LSTM-DSSM (Palangi et al. 2014): a peephole LSTM, see `retrieval.towers.peephole.layer`.
 
-    pooling="last" is the paper's model: the embedding is y(T). With pooling="attention" the LSTM does not
-    make the embedding but says, from the words read so far, how much each word row w(t) counts in it:
+    pooling="last" is the model of the paper: the embedding is y(T). With pooling="attention" the LSTM gives
+    each word row w(t) a weight that depends on the words up to t:
 
         embedding = sum_t sigm(v . y(t)) w(t)
     """
@@ -189,7 +185,7 @@ class LstmBody(Body):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.row_width = config.word_dim or 4 * config.hidden
-        # In a list, for the weights' names in files of format 1.
+        # A list of one, because format 1 names the weights `layers.0.*`.
         self.layers = nn.ModuleList([PeepholeLSTM(config.word_dim or None, config.hidden)])
         attends = config.pooling == "attention"
         self.attention = nn.Parameter(torch.zeros(config.hidden)) if attends else None
@@ -209,10 +205,10 @@ class LstmBody(Body):
         packing = pack(batch.lengths)
         y = lstm(F.embedding(batch.words[packing.gather], projected[:, :gates]), packing.counts)
         places = torch.arange(len(batch.words))
-        packed = torch.empty_like(places).index_copy_(0, packing.gather, places)  # where each word is in y
+        packed = torch.empty_like(places).index_copy_(0, packing.gather, places)  # row of y of each place
         if self.attention is None:
             return F.embedding(packed[batch.offsets + batch.lengths - 1], y)
-        return weighted(projected[:, gates:], (y @ self.attention)[packed], batch)
+        return weighted_sum(projected[:, gates:], (y @ self.attention)[packed], batch)
 
 
 _BODIES: dict[TowerKind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {
@@ -224,25 +220,28 @@ _BODIES: dict[TowerKind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {
 
 
 class Tower(nn.Module):
-    """A table of feature rows and a body. `table` is float32 (features, row width).
+    """A table of feature rows, float32 (features, row width), and a body.
 
-    lender: the tower whose table this one reads; then it has none of its own.
+    config: the settings of the model.
+    features: number of features of the vocabulary.
+    table_owner: the tower whose table this one reads; None if it has a table of its own.
     """
 
-    def __init__(self, config: ModelConfig, features: int, lender: Tower | None = None) -> None:
+    def __init__(self, config: ModelConfig, features: int, table_owner: Tower | None = None) -> None:
         super().__init__()
         self.body = _BODIES[config.tower](config)
-        if lender is None:
+        if table_owner is None:
             self.table = nn.Parameter(torch.empty(features, self.body.row_width))
             nn.init.normal_(self.table, std=self.body.row_width**-0.5)
-        # In a tuple, or torch would count the lender as a part of this tower.
-        self._owner = (lender or self,)
+        # In a tuple, because torch would register the owner as a part of this tower.
+        self._table_owner = (table_owner or self,)
 
     def forward(self, batch: TextBatch, dropout: float = 0.0) -> Tensor:
-        """Unit embeddings float32 (texts, dimension). dropout: share of the distinct words' row entries set
-        to zero.
+        """Unit embeddings float32 (texts, dimension) of a batch.
+
+        dropout: share of the entries of the distinct word rows that are set to zero.
         """
-        rows = F.embedding_bag(batch.features, self._owner[0].table, batch.feature_offsets, mode="sum")
+        rows = F.embedding_bag(batch.features, self._table_owner[0].table, batch.feature_offsets, mode="sum")
         rows = F.dropout(rows, dropout, training=dropout > 0)
-        joined: Tensor = self.body.compose(self.body.project(rows), batch)
-        return F.normalize(joined, dim=1)
+        embeddings: Tensor = self.body.compose(self.body.project(rows), batch)
+        return F.normalize(embeddings, dim=1)

@@ -1,12 +1,23 @@
-"""The peephole recurrence in compiled loops: one pass over the cache instead of a dozen calls.
+"""The peephole recurrence in compiled loops: one pass over the data instead of a dozen torch calls.
 
-In and out: float32 numpy arrays of one part of a batch, gates in order i, f, g, o; see `retrieval.towers.peephole.layer`,
-whose equations these loops spell out. Importing this module needs numba; `retrieval.towers.peephole.layer` does without it
-where it is not installed. The loops hold no lock, so that parts run side by side, and are compiled once a
-machine (numba keeps the result on disk).
+In and out: float32 numpy arrays of one part of a batch, gates in order i, f, g, o. The equations and the
+packed order are those of `retrieval.towers.peephole.layer`. Knows nothing of torch.
 
-Each loop reads and writes few arrays, for only then does the compiler see that they are apart and use vector
-instructions.
+Importing this module needs numba. The loops release the interpreter lock, so that parts run in parallel.
+numba compiles them once and keeps the result on disk.
+
+Each loop reads and writes few arrays. Only then does the compiler see that the arrays do not overlap, and
+uses vector instructions.
+
+Arrays that several functions share, where a row is a word in packed order:
+gates: (words, 4H), gate inputs that become gates.
+cells: (words, H), c(t).
+squashed: (words, H), tanh(c(t)).
+outputs: (words, H), y(t).
+peepholes: (3, H), peephole weights of the gates i, f, o.
+grad_x: (words, 4H), gradient of the gate inputs, which is filled.
+grad_peepholes: (3, H), gradient of the peepholes, which is added to.
+counts: int64 (steps,), the number of texts at each step.
 """
 
 from __future__ import annotations
@@ -14,13 +25,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-# Texts that advance together in `sweep`: a row of weights is used for all of them once it is loaded.
+# Texts that `forward_all` and `backward_all` handle together, so that each row of weights is loaded once for
+# all of them.
 _ROWS = 16
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
 def _tanh(x):
-    """The hyperbolic tangent by a rational function, 1 beyond +-7.9; within 3e-7 (checked in the tests)."""
+    """The hyperbolic tangent by a rational function, with an absolute error below 3e-7.
+
+    Constants: Eigen, `generic_fast_tanh_float` in Eigen/src/Core/MathFunctionsImpl.h, Copyright (C) 2014
+    Pedro Gonnet and 2016 Gael Guennebaud, Mozilla Public License 2.0. The input is clamped to the value
+    where the function reaches 1.
+    """
     x = min(max(x, np.float32(-7.90531110763549805)), np.float32(7.90531110763549805))
     x2 = x * x
     p = np.float32(-2.76076847742355e-16)
@@ -44,8 +61,8 @@ def _sigm(x):
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
-def _advance(gates, old_cell, peepholes, cell, squashed, output):
-    """One text, one step. In short loops over few arrays: those the compiler turns into vector instructions."""
+def _cell_forward(gates, old_cell, peepholes, cell, squashed, output):
+    """One text, one step forward: gate inputs, in `gates`, into gates, c(t), tanh(c(t)) and y(t)."""
     size = len(cell)
     i, f, g, o = gates[:size], gates[size : 2 * size], gates[2 * size : 3 * size], gates[3 * size :]
     for j in range(size):
@@ -65,24 +82,27 @@ def _advance(gates, old_cell, peepholes, cell, squashed, output):
 
 
 @njit(inline="always", fastmath=True, error_model="numpy")
-def _retreat(d, carried, z, cell, squashed, old_cell, peepholes, dz, grad_peepholes):
-    """One text, one step back: from dy and what the step after left in `carried`, dz and the new `carried`."""
+def _cell_backward(dy, dc, z, cell, squashed, old_cell, peepholes, dz, grad_peepholes):
+    """One text, one step backward.
+
+    dc comes in as the error carried from step t + 1, and goes out as the error carried to step t - 1.
+    """
     size = len(cell)
     one = np.float32(1)
     i, f, g, o = z[:size], z[size : 2 * size], z[2 * size : 3 * size], z[3 * size :]
     di, df, dg, do = dz[:size], dz[size : 2 * size], dz[2 * size : 3 * size], dz[3 * size :]
     for j in range(size):
-        do[j] = d[j] * squashed[j] * o[j] * (one - o[j])
+        do[j] = dy[j] * squashed[j] * o[j] * (one - o[j])
     for j in range(size):
-        carried[j] += d[j] * o[j] * (one - squashed[j] * squashed[j]) + peepholes[2, j] * do[j]
+        dc[j] += dy[j] * o[j] * (one - squashed[j] * squashed[j]) + peepholes[2, j] * do[j]
     for j in range(size):
-        di[j] = carried[j] * g[j] * i[j] * (one - i[j])
+        di[j] = dc[j] * g[j] * i[j] * (one - i[j])
     for j in range(size):
-        df[j] = carried[j] * old_cell[j] * f[j] * (one - f[j])
+        df[j] = dc[j] * old_cell[j] * f[j] * (one - f[j])
     for j in range(size):
-        dg[j] = carried[j] * i[j] * (one - g[j] * g[j])
+        dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
     for j in range(size):
-        carried[j] = carried[j] * f[j] + peepholes[0, j] * di[j] + peepholes[1, j] * df[j]
+        dc[j] = dc[j] * f[j] + peepholes[0, j] * di[j] + peepholes[1, j] * df[j]
     for j in range(size):
         grad_peepholes[0, j] += di[j] * old_cell[j]
     for j in range(size):
@@ -93,10 +113,14 @@ def _retreat(d, carried, z, cell, squashed, old_cell, peepholes, dz, grad_peepho
 
 @njit(inline="always", fastmath=True, error_model="numpy")
 def _add_product(z, y, weights):
-    """Add y (rows, m) @ weights (m, n) to z (rows, n); m a multiple of four.
+    """Add a matrix product to z.
 
-    Four rows of weights at a time, so that z is loaded and stored once for four products. Several rows of z at
-    a time would save loads too, but then the compiler no longer sees that they are apart.
+    Takes four rows of weights at a time, so that z is loaded and stored once for four products. Several rows
+    of z at a time would save loads too, but then the compiler no longer sees that they do not overlap.
+
+    z: (rows, n), added to.
+    y: (rows, m), m a multiple of four.
+    weights: (m, n).
     """
     for k in range(0, y.shape[1], 4):
         w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
@@ -108,27 +132,31 @@ def _add_product(z, y, weights):
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def advance(gates, cells, squashed, outputs, peepholes, start, stop, before):
-    """Turn the gate inputs of the packed rows start..stop, which stand in `gates`, into gates, c, tanh(c), y.
+def forward_step(gates, cells, squashed, outputs, peepholes, start, stop, old_start):
+    """One step forward for the packed rows from start to stop.
 
-    before: where the rows of the step before begin, or -1 at the first step.
+    gates: holds the gate inputs of these rows, recurrent part included.
+    old_start: the first row of the step before, or -1 at the first step.
     """
-    nothing = np.zeros(cells.shape[1], np.float32)
+    zeros = np.zeros(cells.shape[1], np.float32)
     for row in range(start, stop):
-        old_cell = nothing if before < 0 else cells[before + row - start]
-        _advance(gates[row], old_cell, peepholes, cells[row], squashed[row], outputs[row])
+        old_cell = zeros if old_start < 0 else cells[old_start + row - start]
+        _cell_forward(gates[row], old_cell, peepholes, cells[row], squashed[row], outputs[row])
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def retreat(dy, dc, gates, cells, squashed, peepholes, grad_x, grad_peepholes, start, stop, before):
-    """From dy (rows, H), and dc (rows, H) as the step after left it, fill rows start..stop of grad_x and leave
-    dc for the step before; grad_peepholes (3, H) is added to. before as in `advance`.
+def backward_step(dy, dc, gates, cells, squashed, peepholes, grad_x, grad_peepholes, start, stop, old_start):
+    """One step backward for the packed rows from start to stop.
+
+    dy: (texts, H), gradient of y(t).
+    dc: (texts, H), error carried from step t + 1; replaced by the error carried to step t - 1.
+    old_start: the first row of the step before, or -1 at the first step.
     """
-    nothing = np.zeros(cells.shape[1], np.float32)
+    zeros = np.zeros(cells.shape[1], np.float32)
     for row in range(start, stop):
-        old_cell = nothing if before < 0 else cells[before + row - start]
+        old_cell = zeros if old_start < 0 else cells[old_start + row - start]
         place = row - start
-        _retreat(
+        _cell_backward(
             dy[place],
             dc[place],
             gates[row],
@@ -142,10 +170,14 @@ def retreat(dy, dc, gates, cells, squashed, peepholes, grad_x, grad_peepholes, s
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def sweep(x, transposed, gates, cells, squashed, outputs, peepholes, counts):
-    """All steps forward from the gate inputs x (words, 4H), matrix products included; transposed (H, 4H)."""
-    nothing = np.zeros(cells.shape[1], np.float32)
-    start, before = 0, 0
+def forward_all(x, transposed, gates, cells, squashed, outputs, peepholes, counts):
+    """All steps forward, matrix products included.
+
+    x: (words, 4H), gate inputs W l(t) + b.
+    transposed: (H, 4H), recurrent weights, transposed.
+    """
+    zeros = np.zeros(cells.shape[1], np.float32)
+    start, old_start = 0, 0
     for step in range(len(counts)):
         count = counts[step]
         for first in range(0, count, _ROWS):
@@ -153,38 +185,48 @@ def sweep(x, transposed, gates, cells, squashed, outputs, peepholes, counts):
             gates[start + first : start + stop] = x[start + first : start + stop]
             if step:
                 _add_product(
-                    gates[start + first : start + stop], outputs[before + first : before + stop], transposed
+                    gates[start + first : start + stop],
+                    outputs[old_start + first : old_start + stop],
+                    transposed,
                 )
             for place in range(first, stop):
                 row = start + place
-                old_cell = cells[before + place] if step else nothing
-                _advance(gates[row], old_cell, peepholes, cells[row], squashed[row], outputs[row])
-        before = start
+                old_cell = cells[old_start + place] if step else zeros
+                _cell_forward(gates[row], old_cell, peepholes, cells[row], squashed[row], outputs[row])
+        old_start = start
         start += count
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def sweep_back(
+def backward_all(
     dy, dc, gates, cells, squashed, peepholes, grad_x, grad_peepholes, grad_outputs, recurrent, counts
 ):
-    """All steps back, matrix products included; dy and dc (texts, H), dc zero; recurrent (4H, H)."""
-    nothing = np.zeros(cells.shape[1], np.float32)
+    """All steps backward, matrix products included.
+
+    dy: (texts, H), scratch space.
+    dc: (texts, H), zeros; scratch space.
+    grad_outputs: (words, H), gradient of the outputs from the loss.
+    recurrent: (4H, H), recurrent weights.
+    """
+    zeros = np.zeros(cells.shape[1], np.float32)
     start = len(grad_x)
-    after, later = start, 0
+    later_start, later_count = start, 0
     for step in range(len(counts) - 1, -1, -1):
         count = counts[step]
         start -= count
-        before = start - counts[step - 1] if step else 0
+        old_start = start - counts[step - 1] if step else 0
         for first in range(0, count, _ROWS):
             stop = min(first + _ROWS, count)
             dy[first:stop] = grad_outputs[start + first : start + stop]
-            heard = min(stop, later)
-            if heard > first:
-                _add_product(dy[first:heard], grad_x[after + first : after + heard], recurrent)
+            continued = min(stop, later_count)
+            if continued > first:
+                _add_product(
+                    dy[first:continued], grad_x[later_start + first : later_start + continued], recurrent
+                )
             for place in range(first, stop):
                 row = start + place
-                old_cell = cells[before + place] if step else nothing
-                _retreat(
+                old_cell = cells[old_start + place] if step else zeros
+                _cell_backward(
                     dy[place],
                     dc[place],
                     gates[row],
@@ -195,4 +237,4 @@ def sweep_back(
                     grad_x[row],
                     grad_peepholes,
                 )
-        after, later = start, count
+        later_start, later_count = start, count

@@ -1,18 +1,21 @@
-"""The peephole LSTM layer: forward and hand-written backward over a ragged batch.
+"""The peephole LSTM layer over a ragged batch, forward and hand-written backward.
 
-In: gate inputs W l(t) + b of every word of a batch, packed. Out: the output y(t) at every word, packed the
-same way. Knows nothing of words, pooling or towers.
+In: gate inputs W l(t) + b of every word of a batch, in packed order. Out: the output y(t) at every word, in
+the same order. Knows nothing of strings, pooling or towers.
 
-The cell is that of Gers et al. 2002 as Palangi et al. 2014 use it (arXiv 1412.6629, eq. 2), peepholes
-diagonal:
+The cell is that of Gers et al. 2002 with diagonal peepholes, as in Palangi et al. 2014 (arXiv 1412.6629,
+eq. 2). x is the gate inputs, R the recurrent weights, p the peepholes, and * the element-wise product:
 
-    i(t) = sigm(x_i + R_i y(t-1) + p_i * c(t-1))        f(t) = sigm(x_f + R_f y(t-1) + p_f * c(t-1))
-    g(t) = tanh(x_g + R_g y(t-1))                       c(t) = f(t) * c(t-1) + i(t) * g(t)
-    o(t) = sigm(x_o + R_o y(t-1) + p_o * c(t))          y(t) = o(t) * tanh(c(t))
+    i(t) = sigm(x_i + R_i y(t-1) + p_i * c(t-1))
+    f(t) = sigm(x_f + R_f y(t-1) + p_f * c(t-1))
+    g(t) = tanh(x_g + R_g y(t-1))
+    c(t) = f(t) * c(t-1) + i(t) * g(t)
+    o(t) = sigm(x_o + R_o y(t-1) + p_o * c(t))
+    y(t) = o(t) * tanh(c(t))
 
-Packed means: texts sorted by falling length, then all their first words, all their second words, and so on;
-step t holds only the `counts[t]` texts that still have a word there, so no work is spent on padding, and each
-step is one slice.
+Packed order: the texts are sorted by length, longest first; then come the first words of all texts, then all
+second words, and so on. Step t has only the `counts[t]` texts that still have a word, so there is no padding
+and each step is one slice.
 """
 
 from __future__ import annotations
@@ -29,35 +32,34 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from retrieval.towers.peephole import plain as recurrence
+from retrieval.towers.peephole import plain
 from retrieval.towers.peephole.plain import States
 
 T = TypeVar("T")
 
-# A part with fewer texts than this would spend its time on calls, not on arithmetic.
-_FEWEST_TEXTS = 32
+# Texts in the smallest part of a batch: with fewer, calls cost more than arithmetic.
+_MIN_PART_TEXTS = 32
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How a batch of texts is laid out: in parts, each step by step.
+    """The packed order of a batch: one part after the other, each in packed order."""
 
-    counts: for each part, the texts active at each of its steps.
-    gather: int64 (total words,), for each packed position where its word stands in the concatenated texts.
-    """
-
-    counts: tuple[tuple[int, ...], ...]
-    gather: Tensor
+    counts: tuple[tuple[int, ...], ...]  # for each part, the number of texts at each of its steps
+    gather: Tensor  # int64 (total words,), for each packed position, the place in the concatenated texts
 
 
 def pack(lengths: Tensor) -> Packing:
-    """Packing of texts of the given lengths, int64 (n,), each at least 1, concatenated in their own order.
+    """Pack texts that are concatenated in their own order.
 
-    As many parts as torch has threads, if there are texts enough; they share the lengths out evenly.
+    There are as many parts as torch has threads, if there are enough texts. Long and short texts are spread
+    evenly over the parts.
+
+    lengths: int64 (texts,), words of each text, at least 1.
     """
     order = torch.argsort(lengths, descending=True, stable=True)
     first = torch.cumsum(lengths, 0) - lengths
-    parts = max(1, min(torch.get_num_threads(), len(lengths) // _FEWEST_TEXTS))
+    parts = max(1, min(torch.get_num_threads(), len(lengths) // _MIN_PART_TEXTS))
     counts, gather = [], []
     for part in range(parts):
         rows = order[part::parts]
@@ -96,21 +98,19 @@ class _Cell(torch.autograd.Function):
         grad_x = torch.empty_like(states.gates)
 
         def run(part: int, rows: slice) -> Any:
-            given = grad_outputs[rows]
-            return steps.backward(
-                given, recurrent, peepholes, ctx.counts[part], states.part(rows), grad_x[rows]
-            )
+            grad_y, counts = grad_outputs[rows], ctx.counts[part]
+            return steps.backward(grad_y, recurrent, peepholes, counts, states.part(rows), grad_x[rows])
 
-        weights = _each_part(ctx.counts, run)
-        recurrent_grads, peephole_grads = (torch.stack(grads).sum(0) for grads in zip(*weights, strict=True))
-        return grad_x, recurrent_grads, peephole_grads, None
+        grads = _each_part(ctx.counts, run)
+        grad_recurrent, grad_peepholes = (torch.stack(parts).sum(0) for parts in zip(*grads, strict=True))
+        return grad_x, grad_recurrent, grad_peepholes, None
 
 
 def _each_part(counts: Sequence[Sequence[int]], run: Callable[[int, slice], T]) -> list[T]:
-    """Run every part, each in a thread of its own, whose torch operations use that thread alone.
+    """Run every part in a thread of its own, in which torch uses no further threads.
 
-    A step's operations are short: sharing each of them out among threads costs more in waiting than it saves,
-    while parts of the batch never wait for each other.
+    The operations of a step are short. Splitting each of them over threads costs more waiting time than it
+    saves; parts of a batch never wait for each other.
     """
     stops = list(accumulate(sum(part) for part in counts))
     rows = [slice(stop - sum(part), stop) for stop, part in zip(stops, counts, strict=True)]
@@ -124,37 +124,39 @@ def _threads(count: int) -> ThreadPoolExecutor:
     """Threads in which torch uses no further ones."""
     pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
     before = torch.get_num_threads()
-    # The setting is a thread's own once it has it, but also what later threads start from: start all, then
-    # restore.
-    together = threading.Barrier(count)
-    list(pool.map(lambda _: together.wait(), range(count)))
+    # Setting the number in a thread also changes it for threads that start later. So start all, then restore.
+    barrier = threading.Barrier(count)
+    list(pool.map(lambda _: barrier.wait(), range(count)))
     torch.set_num_threads(before)
     return pool
 
 
 def _steps(x: Tensor) -> ModuleType:
-    """The module that runs the steps: the compiled one if it is there and can."""
+    """The module that runs the steps: the compiled one for float32 if it can be imported."""
     compiled = _compiled()
-    return compiled if compiled is not None and x.dtype == torch.float32 else recurrence
+    return compiled if compiled is not None and x.dtype == torch.float32 else plain
 
 
 @lru_cache(maxsize=1)
 def _compiled() -> ModuleType | None:
     try:
         from retrieval.towers.peephole import compiled
-    except (ImportError, RuntimeError):  # numba is an extra, and wants a place to keep what it compiles
+    except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
         return None
     return compiled
 
 
 def peephole_lstm(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:
-    """Outputs y(t) of the peephole cell at every packed position, (words, H), started from zero states.
+    """Outputs y(t) of the peephole cell at every packed position, started from zero states.
 
-    x: gate inputs W l(t) + b, (words, 4H) in gate order i, f, g, o.
-    recurrent: (4H, H), same order. peepholes: (3, H), rows i, f, o.
-    counts: texts at each step, never rising, summing to `words`.
+    Differentiable in the three tensors, which are all float32 or all float64.
 
-    Differentiable in the three tensors; float32 or float64.
+    x: (words, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
+    recurrent: (4H, H), recurrent weights in the same gate order.
+    peepholes: (3, H), peephole weights of the gates i, f, o.
+    counts: for each part, the number of texts at each step, never increasing; all sum to `words`.
+
+    Returns (words, H), of the dtype of x.
     """
     return _Cell.apply(x, recurrent, peepholes, counts)  # type: ignore[no-any-return,no-untyped-call]
 
@@ -162,8 +164,9 @@ def peephole_lstm(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Seque
 class PeepholeLSTM(nn.Module):
     """A peephole LSTM layer over packed gate inputs, see `peephole_lstm`.
 
-    input_size: width of l(t); None when the caller's word vectors are gate inputs already (word hashing
-    straight into the gates, as in the papers).
+    input_size: width of a word vector l(t); None if word vectors are gate inputs already, as in the papers,
+        where the trigrams feed the gates directly.
+    size: number of cells H.
     """
 
     def __init__(self, input_size: int | None, size: int) -> None:
@@ -175,18 +178,15 @@ class PeepholeLSTM(nn.Module):
         self.input = None if input_size is None else nn.Parameter(torch.empty(4 * size, input_size))
         for weight in (self.recurrent, self.input):
             if weight is not None:
-                nn.init.uniform_(
-                    weight, -((6 / (size + weight.shape[1])) ** 0.5), (6 / (size + weight.shape[1])) ** 0.5
-                )
-        # An open forget gate at the start lets the error reach the first words of a text (Gers et al. 2000).
+                bound = (6 / (size + weight.shape[1])) ** 0.5
+                nn.init.uniform_(weight, -bound, bound)
+        # A forget gate that starts open lets the gradient reach the first words of a text (Gers et al. 2000).
         nn.init.ones_(self.bias[size : 2 * size])
 
     def gate_inputs(self, words: Tensor) -> Tensor:
-        """W l + b for word vectors (words, input_size): once a distinct word, whatever the number of its
-        places.
-        """
+        """Gate inputs W l + b (words, 4H) of the vectors of distinct words (words, input_size)."""
         return words + self.bias if self.input is None else torch.addmm(self.bias, words, self.input.t())
 
     def forward(self, x: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:
-        """Outputs (words, H) of gate inputs (words, 4H)."""
+        """Outputs (words, H) of packed gate inputs (words, 4H); counts as in `peephole_lstm`."""
         return peephole_lstm(x, self.recurrent, self.peepholes, counts)

@@ -1,16 +1,30 @@
-"""One part of a batch through the peephole recurrence, forward and backward, in plain torch.
+"""The peephole recurrence over one part of a batch, forward and backward, in plain torch.
 
-In: gate inputs, weights, how many texts each step has. Out: states, gradients. `retrieval.towers.peephole.layer` gives the
-equations and the layout; `retrieval.towers.peephole.compiled` does the same faster where numba is installed.
+In: gate inputs, weights and the number of texts at each step. Out: states and gradients. The equations and
+the packed order are those of `retrieval.towers.peephole.layer`. Knows nothing of parts or threads;
+`retrieval.towers.peephole.compiled` does the same faster, and needs numba.
 
-Going back, everything that does not depend on the incoming gradients is folded into five factors for a block
-of steps at a time, while they fit the cache:
+Backward: the factors that do not depend on the incoming gradients are computed for a block of steps at once,
+as many as fit the processor's cache. All products are element-wise:
 
-    do = dy * A     with A = tanh(c) o (1 - o)             dc = dy * K + dc(t+1)    with K = o (1 - tanh(c)^2)
-    + p_o A d[i, f, g] = dc * B  with B = [g i (1 - i), c(t-1) f (1 - f), i (1 - g^2)]      dc(t) = dc * L
-    with L = f + p_i B_i + p_f B_f
+    A   = tanh(c(t)) o (1 - o)
+    K   = o (1 - tanh(c(t))^2) + p_o A
+    B_i = g i (1 - i)
+    B_f = c(t-1) f (1 - f)
+    B_g = i (1 - g^2)
+    L   = f + p_i B_i + p_f B_f
 
-which leaves one matrix product and four element-wise operations a step.
+Each step then needs one matrix product, with the recurrent weights R, and four element-wise operations. dy is
+the gradient of y(t), e the gradient of c that is carried from step to step, and dz = [di, df, dg, do] the
+gradient of the gate inputs:
+
+    dy(t) = grad_outputs(t) + R^T dz(t+1)
+    do(t) = A dy(t)
+    dc(t) = K dy(t) + e(t+1)
+    di(t) = B_i dc(t)
+    df(t) = B_f dc(t)
+    dg(t) = B_g dc(t)
+    e(t)  = L dc(t)
 """
 
 from __future__ import annotations
@@ -22,38 +36,41 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-# Elements of a block in the backward sweep: large enough that calls cost little, small enough that a block's
-# factors stay in cache.
+# States in a block of the backward pass: enough that calls cost little, few enough that the factors stay in
+# the processor's cache.
 _BLOCK_ELEMENTS = 1 << 17
 
 
 @dataclass(frozen=True)
 class States:
-    """What one part keeps of its forward pass, each (words, width): gates, c, tanh(c), y.
+    """What one part keeps of its forward pass, one row for each word in packed order."""
 
-    The gates are sigmoids, the place of g holding sigm(2 x), of which g is twice less one.
-    """
-
-    gates: Tensor
-    cells: Tensor
-    squashed: Tensor
-    outputs: Tensor
+    gates: Tensor  # (words, 4H), i, f, g, o after their activation; here g is stored as s = (g + 1) / 2
+    cells: Tensor  # (words, H), c(t)
+    squashed: Tensor  # (words, H), tanh(c(t))
+    outputs: Tensor  # (words, H), y(t)
 
     def part(self, rows: slice) -> States:
-        """The states of some of the rows."""
+        """The states of the given rows."""
         return States(self.gates[rows], self.cells[rows], self.squashed[rows], self.outputs[rows])
 
 
-@torch.no_grad()  # a thread's own setting, which a new thread has not inherited
+@torch.no_grad()  # set here because each thread has this setting for itself
 def forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], states: States) -> None:
-    """Fill `states` step by step from the gate inputs x (words, 4H) of one part.
+    """Fill the states of one part from its gate inputs.
 
-    tanh(a) is taken as 2 sigm(2a) - 1: torch's tanh is nine times slower than its sigmoid.
+    tanh(a) is computed as 2 sigm(2a) - 1, because torch's tanh is nine times slower than its sigmoid.
+
+    x: (words, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
+    recurrent: (4H, H), recurrent weights in the same gate order.
+    peepholes: (3, H), peephole weights of the gates i, f, o.
+    counts: the number of texts at each step.
+    states: filled.
     """
     size = recurrent.shape[1]
     transposed = recurrent.t()
     minus_one = x.new_full((), -1)
-    start, before = 0, 0
+    start, old_start = 0, 0
     for step, count in enumerate(counts):
         here = states.part(slice(start, start + count))
         z, c, squashed = here.gates, here.cells, here.squashed
@@ -61,8 +78,9 @@ def forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[in
         if step == 0:
             z.copy_(x[:count])
         else:
-            old_c = states.cells[before : before + count]
-            torch.addmm(x[start : start + count], states.outputs[before : before + count], transposed, out=z)
+            previous = slice(old_start, old_start + count)
+            old_c = states.cells[previous]
+            torch.addmm(x[start : start + count], states.outputs[previous], transposed, out=z)
             z.view(count, 4, size)[:, :2].addcmul_(old_c[:, None], peepholes[:2])
         s.mul_(2)
         z[:, : 3 * size].sigmoid_()
@@ -76,7 +94,7 @@ def forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[in
         torch.mul(c, 2, out=squashed).sigmoid_()
         torch.add(minus_one, squashed, alpha=2, out=squashed)
         torch.mul(o, squashed, out=here.outputs)
-        start, before = start + count, start
+        start, old_start = start + count, start
 
 
 @torch.no_grad()
@@ -88,7 +106,17 @@ def backward(
     states: States,
     grad_x: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Fill `grad_x` (words, 4H) of one part; its gradients of recurrent weights and peepholes."""
+    """Compute the gradients of one part.
+
+    grad_outputs: (words, H), gradient of the outputs y(t).
+    recurrent: (4H, H), recurrent weights.
+    peepholes: (3, H), peephole weights.
+    counts: the number of texts at each step.
+    states: as `forward` filled them.
+    grad_x: (words, 4H), filled with the gradient of the gate inputs.
+
+    Returns the gradients of the recurrent weights and of the peepholes.
+    """
     size = recurrent.shape[1]
     starts = [0, *accumulate(counts)]
     grad_peepholes = torch.zeros_like(peepholes)
@@ -98,16 +126,16 @@ def backward(
     for block in _blocks(starts, size):
         first = starts[block.start]
         rows = slice(first, starts[block.stop])
-        old_c = previous(states.cells, starts, block)
+        old_c = previous_states(states.cells, starts, block)
         factors = _factors(states.part(rows), old_c, peepholes)
         for step in reversed(block):
             start, stop, later = starts[step], starts[step + 1], len(later_dz)
             here = slice(start - first, stop - first)
-            given = grad_outputs[start:stop]
+            grad_y = grad_outputs[start:stop]
             dy_t, dc_t = dy[: stop - start], dc[: stop - start]
-            # Texts that end here have no later step to hear from.
-            torch.addmm(given[:later], later_dz, recurrent, out=dy_t[:later])
-            dy_t[later:] = given[later:]
+            # Texts that end at this step get no gradient from a later step.
+            torch.addmm(grad_y[:later], later_dz, recurrent, out=dy_t[:later])
+            dy_t[later:] = grad_y[later:]
             dc_t[later:] = 0
             dc_t.addcmul_(dy_t, factors.cell[here])
             dz = grad_x[start:stop]
@@ -118,7 +146,7 @@ def backward(
         block_dz = grad_x[rows].view(len(old_c), 4, size)
         grad_peepholes[:2] += (block_dz[:, :2] * old_c[:, None]).sum(0)
         grad_peepholes[2] += (block_dz[:, 3] * states.cells[rows]).sum(0)
-    old_y = previous(states.outputs, starts, range(1, len(counts)))
+    old_y = previous_states(states.outputs, starts, range(1, len(counts)))
     return grad_x[counts[0] :].t() @ old_y, grad_peepholes
 
 
@@ -126,7 +154,7 @@ def backward(
 class _Factors:
     output: Tensor  # A, (rows, H)
     cell: Tensor  # K, (rows, H)
-    inner: Tensor  # B, (rows, 3, H)
+    inner: Tensor  # B_i, B_f, B_g, (rows, 3, H)
     carry: Tensor  # L, (rows, H)
 
 
@@ -146,7 +174,7 @@ def _factors(states: States, old_c: Tensor, peepholes: Tensor) -> _Factors:
 
 
 def _blocks(starts: Sequence[int], size: int) -> list[range]:
-    """Runs of steps, last first, of about `_BLOCK_ELEMENTS` states each."""
+    """Blocks of consecutive steps, the last block first, of about `_BLOCK_ELEMENTS` states each."""
     blocks = []
     stop = len(starts) - 1
     while stop:
@@ -158,9 +186,12 @@ def _blocks(starts: Sequence[int], size: int) -> list[range]:
     return blocks
 
 
-def previous(states: Tensor, starts: Sequence[int], steps: range) -> Tensor:
-    """State before each packed row of the given steps: the matching rows of the step before, zeros before
-    the first.
+def previous_states(states: Tensor, starts: Sequence[int], steps: range) -> Tensor:
+    """The states one step before each packed row of the given steps; zeros before the first step.
+
+    states: (words, H), states in packed order.
+    starts: the first row of each step, and the number of rows at the end.
+    steps: the steps to look at.
     """
     parts = []
     for step in steps:

@@ -1,4 +1,4 @@
-"""The towers on cases small enough to compute by hand, one text and one word at a time."""
+"""The towers on small cases, computed by hand one text and one word at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Vocabulary, ragged
-from retrieval.towers.bodies import Tower, mean_of, text_batch
+from retrieval.towers.bodies import Tower, mean_rows, text_batch
 from retrieval.towers.two_tower import TwoTower
 
 # Four words; the first has two features, the last one feature twice.
@@ -61,7 +61,7 @@ def test_batch_holds_each_distinct_word_once():
 def test_mean_counts_a_repeated_word_each_time():
     batch = text_batch(ragged([[0, 0, 1], [1]]), FEATURES)
     rows = torch.tensor([[3.0, 0.0], [0.0, 6.0]])
-    assert mean_of(rows, batch).tolist() == [[2.0, 2.0], [0.0, 6.0]]
+    assert mean_rows(rows, batch).tolist() == [[2.0, 2.0], [0.0, 6.0]]
 
 
 def test_bag_is_the_average_of_its_words():

@@ -1,4 +1,4 @@
-"""The layer against a step-by-step float64 version, the ONNX operator and numeric gradients."""
+"""The peephole LSTM layer against a float64 version, the ONNX operator and numeric gradients."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import onnxruntime
 import pytest
 import torch
 
-from retrieval.towers.peephole import compiled, kernels
+from retrieval.towers.peephole import compiled, kernels, plain
 from retrieval.towers.peephole import layer as peephole
-from retrieval.towers.peephole import plain as recurrence
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack, peephole_lstm
 
 
@@ -21,9 +20,7 @@ def sigm(x):
 
 
 def step_by_step(texts, layer):
-    """The equations of Gers et al. as printed, one text and one word at a time, in float64. Returns y (T, H)
-    of each text.
-    """
+    """The equations of Gers et al. one text and one word at a time, in float64; y (T, H) of each text."""
     H = layer.size
     R = layer.recurrent.detach().double().numpy()
     P = layer.peepholes.detach().double().numpy()
@@ -145,15 +142,15 @@ def test_compiled_steps_equal_plain_ones(size, lengths):
     counts = pack(torch.tensor(lengths)).counts
     x = torch.randn(sum(lengths), 4 * size, requires_grad=True)
     layer = random_layer(size)
-    given = torch.randn(sum(lengths), size)
-    found = []
-    for steps in (compiled, recurrence):
+    grad_y = torch.randn(sum(lengths), size)
+    results = []
+    for steps in (compiled, plain):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("retrieval.towers.peephole.layer._compiled", lambda steps=steps: steps)
             y = layer(x, counts)
-            found.append((y, *torch.autograd.grad(y, (x, layer.recurrent, layer.peepholes), given)))
-    for fast, plain in zip(*found, strict=True):
-        torch.testing.assert_close(fast, plain, atol=2e-5, rtol=2e-4)
+            results.append((y, *torch.autograd.grad(y, (x, layer.recurrent, layer.peepholes), grad_y)))
+    for fast, slow in zip(*results, strict=True):
+        torch.testing.assert_close(fast, slow, atol=2e-5, rtol=2e-4)
 
 
 def test_parts_in_threads_equal_one_part(monkeypatch):
@@ -171,12 +168,12 @@ def test_tanh_of_compiled_steps_is_within_three_in_ten_million():
     gates = np.zeros((len(x), 4), np.float32)
     gates[:, 0], gates[:, 2], gates[:, 3] = 100, x, 100
     cells, squashed, outputs = (np.zeros((len(x), 1), np.float32) for _ in range(3))
-    kernels.advance(gates, cells, squashed, outputs, np.zeros((3, 1), np.float32), 0, len(x), -1)
+    kernels.forward_step(gates, cells, squashed, outputs, np.zeros((3, 1), np.float32), 0, len(x), -1)
     np.testing.assert_allclose(cells[:, 0], np.tanh(x.astype(np.float64)), atol=3e-7)
 
 
 @pytest.mark.parametrize("error", [ImportError("no numba"), RuntimeError("no locator available")])
-def test_without_compiled_steps_the_plain_ones_serve(error, monkeypatch):
+def test_without_numba_the_plain_steps_run(error, monkeypatch):
     def fail(name, *args, **kwargs):
         if "compiled" in (args[2] or ()):
             raise error
