@@ -9,9 +9,9 @@ import click
 from index.errors import needing
 from retrieval.commands.options import PATH, json_option
 from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
-from retrieval.explain.shares import Explanation
+from retrieval.explain.shares import MatchExplanation
 from retrieval.explain.shares import explain as explain_match
-from retrieval.explain.text import highlighted, table, to_json
+from retrieval.explain.text import highlighted, to_json, word_table
 
 
 @click.command()
@@ -41,7 +41,7 @@ def explain(folder: Path, query: str, document_id: str | None, plot: Path | None
         _print_explanation(explanation)
 
 
-def _print_explanation(explanation: Explanation) -> None:
+def _print_explanation(explanation: MatchExplanation) -> None:
     method = "shares sum to the cosine" if explanation.exact else "shares are what is lost without the word"
     cosine = "" if explanation.cosine is None else f"cosine {explanation.cosine:.4f}, "
     print_line(f"{explanation.tower} tower, {cosine}{method}")
@@ -51,7 +51,7 @@ def _print_explanation(explanation: Explanation) -> None:
             continue
         print_line("")
         print_line(Styled(name, bold=True))
-        for line in (highlighted(text), *table(text)):
+        for line in (highlighted(text), *word_table(text)):
             print_line("  ", *pieces_of(line))
     if explanation.pairs:
         print_line("")

@@ -1,4 +1,4 @@
-"""Why a document matched: each word's share of the cosine, LSTM states, keywords, heat maps.
+"""Explanations of a match: the share of each word in the cosine, LSTM states, keywords and heat maps.
 
-Knows one query and one document at a time; knows nothing of ranking.
+Knows one query and at most one document at a time; knows nothing of ranking.
 """

@@ -1,12 +1,17 @@
-"""Which words the cells of an LSTM picked (Palangi et al. 2016, section on automatic keyword detection).
+"""Keyword detection by the cells of an LSTM (Palangi et al. 2016, automatic keyword detection).
 
-Take the ten cells whose output at the end of the text is largest, and follow each back over the words: where
-its output jumped, it detected the word. Do so from left to right and from right to left. A word that more
-than four of the ten detected both ways is a keyword. The first word of a direction is left out there, because
-every cell leaves zero at it: the text's first word is judged from the right alone, its last from the left.
+In: the outputs y(t). Out: the most active cells and the words that each of them detected.
 
-In: the outputs y(t). Out: the cells and their words. The paper does not say how large a jump must be; here it
-is half of the cell's largest, which needs no scale, and lets a cell pick several words.
+1. Take the ten cells whose output is largest at the end of the text.
+2. A cell detects a word where its output jumps.
+3. Do this from left to right and from right to left.
+4. A word is a keyword if more than four of the ten cells detect it in both directions.
+
+Every cell starts from zero, so the first word of a direction is not judged in that direction. The first word
+of the text is judged from the right only, and its last word from the left only.
+
+The paper does not say how large a jump must be. Here it is half of the largest jump of the cell: this needs
+no scale, and a cell can detect several words.
 """
 
 from __future__ import annotations
@@ -19,23 +24,22 @@ from numpy.typing import NDArray
 
 CELLS = 10
 KEYWORD_CELLS = 5  # more than 4
-_JUMP = 0.5
+_LARGE_JUMP = 0.5  # of the cell's largest jump
 
 
 class ActiveCell(NamedTuple):
-    """A cell among the most active: its number, its output at the end, and the places of the words it
-    detected.
-    """
+    """One of the most active cells."""
 
-    cell: int
-    output: float
-    words: list[int]
+    cell: int  # its number
+    output: float  # y at the end of the text
+    words: list[int]  # the places of the words that it detected
 
 
 def active_cells(output: NDArray[np.float64], backwards: bool = False) -> list[ActiveCell]:
     """The most active cells and what they detected, most active first.
 
-    output: y(t), float64 (words, cells), in the text's order. backwards: it was read from the right.
+    output: float64 (words, cells), y(t) in the order of the text.
+    backwards: whether the LSTM read the text from the right.
     """
     if backwards:
         mirrored = active_cells(output[::-1])
@@ -44,23 +48,26 @@ def active_cells(output: NDArray[np.float64], backwards: bool = False) -> list[A
         ]
     jumps = np.abs(np.diff(output, axis=0))  # (words - 1, cells); row t is the jump at word t + 1
     order = np.argsort(-np.abs(output[-1]), kind="stable")[:CELLS]
-    found = []
+    cells = []
     for cell in order.tolist():
         jump = jumps[:, cell]
-        large = np.flatnonzero((jump > 0) & (jump >= _JUMP * jump.max(initial=0.0))) + 1
-        found.append(ActiveCell(cell, float(output[-1, cell]), large.tolist()))
-    return found
+        large = np.flatnonzero((jump > 0) & (jump >= _LARGE_JUMP * jump.max(initial=0.0))) + 1
+        cells.append(ActiveCell(cell, float(output[-1, cell]), large.tolist()))
+    return cells
 
 
-def counts(cells: Sequence[ActiveCell], length: int) -> list[int]:
-    """How many of the cells detected each of the text's `length` words."""
-    found = np.zeros(length, int)
+def detection_counts(cells: Sequence[ActiveCell], length: int) -> list[int]:
+    """For each word of a text of `length` words, how many of the cells detected it."""
+    counts = np.zeros(length, int)
     for cell in cells:
-        found[cell.words] += 1
-    return [int(count) for count in found]
+        counts[cell.words] += 1
+    return [int(count) for count in counts]
 
 
-def is_keyword(votes: Sequence[int | None]) -> bool:
-    """Whether enough cells picked a word in each direction that judged it; None: that one did not."""
-    judged = [vote for vote in votes if vote is not None]
+def is_keyword(counts: Sequence[int | None]) -> bool:
+    """Whether enough cells detected a word in every direction that judges it.
+
+    counts: the detections of the word in each direction; None where the direction does not judge it.
+    """
+    judged = [count for count in counts if count is not None]
     return bool(judged) and min(judged) >= KEYWORD_CELLS

@@ -1,16 +1,22 @@
-"""Why a query found a document: each word's share of the cosine, and what the cells picked.
+"""Why a query found a document: the share of each word in the cosine, and the words that the cells detected.
 
-In: a model folder or an index, a query and, given an index, a document's id. Out: an `Explanation`.
+In: a model folder or an index, a query and, with an index, a document id. Out: a `MatchExplanation`.
+Knows nothing of ranking, printing or pictures.
 
-A tower whose embedding is a sum over words, e = sum_t p(t), splits the cosine without a rest:
+Additive towers (the bag, and attention over word rows): the embedding is a sum over the words,
+e = sum_t p(t), so the cosine is a sum over pairs of words, and the shares are exact:
 
     cos(Q, D) = sum_t sum_u p_Q(t) . p_D(u) / (|e_Q| |e_D|)
+    share of query word t = the terms of t, summed over u
+    share of document word u = the terms of u, summed over t
+    share of a pair of words = the terms of all places where the two words stand
 
-A query word's share is its sum over u, a document word's its sum over t, and a pair's its terms wherever the
-two words stand. The bag and attention over word rows are such sums; a part belongs to the place that brings
-it, which for an LSTM has read its neighbours. For the other towers (DSSM, and the papers' CNN and LSTM) a
-share is the cosine lost when the word is left out, and shares do not sum to anything. Beside a query alone
-stands the query itself, and the cosine to split is 1.
+An LSTM has read other words before it weighs the row of a word. The share still belongs to that word.
+
+Other towers (DSSM, and the CNN and LSTM of the papers): leave-one-out. The share of a word is the cosine lost
+when the word is left out. These shares do not sum to the cosine.
+
+A query without a document is compared with itself, and the cosine is 1.
 """
 
 from __future__ import annotations
@@ -26,8 +32,8 @@ import numpy as np
 from index.documents.store import Document
 from index.errors import InputError
 from index.reader import Index
-from retrieval.explain.keywords import CELLS, ActiveCell, active_cells, counts, is_keyword
-from retrieval.explain.trace import Array, Cells, Reader, Reading
+from retrieval.explain.keywords import CELLS, ActiveCell, active_cells, detection_counts, is_keyword
+from retrieval.explain.trace import CellStates, Float64Array, Trace, Tracer
 from retrieval.model.folder import FILES, TrainedModel, read_model
 from retrieval.text.words import document_text
 
@@ -35,38 +41,34 @@ _PAIRS = 10
 
 
 @dataclass(frozen=True)
-class Word:
-    """A word at its place.
+class WordExplanation:
+    """One word at its place in a text.
 
-    share: its part of the cosine. weight: what attention multiplies its row by, 0 to 1; None
-    without attention. left_to_right, right_to_left: how many of the ten most active cells detected it in each
-    direction; None where that direction read it first, or without an LSTM. pooled: how many of the ten
-    strongest max-pooled features of a CNN it won as a window's centre; None for other towers. keyword: see
-    `retrieval.explain.keywords`. known: whether training saw it.
+    A direction does not judge the word that it reads first: then its count is None.
     """
 
     word: str
-    known: bool
-    share: float
-    weight: float | None = None
-    left_to_right: int | None = None
-    right_to_left: int | None = None
-    pooled: int | None = None
-    keyword: bool = False
+    known: bool  # whether the word was seen in training
+    share: float  # its share of the cosine
+    weight: float | None = None  # its attention weight, 0 to 1; None without attention
+    left_to_right: int | None = None  # how many of the ten most active cells detected it; None without LSTM
+    right_to_left: int | None = None  # the same in the other direction
+    pooled: int | None = None  # of the ten strongest max-pooled CNN features, how many its window won
+    keyword: bool = False  # see `retrieval.explain.keywords`
 
 
 @dataclass(frozen=True)
-class Explained:
-    """One text. cells: the most active ones of each direction; reading: all there is to plot."""
+class TextExplanation:
+    """One text, explained word by word."""
 
     text: str
-    words: list[Word]
-    cells: dict[str, list[ActiveCell]]
-    reading: Reading
+    words: list[WordExplanation]
+    cells: dict[str, list[ActiveCell]]  # the most active cells of each direction; empty without LSTM
+    trace: Trace  # the values for a plot
 
 
-class Pair(NamedTuple):
-    """A query word, a document word and their part of the cosine."""
+class WordPair(NamedTuple):
+    """A query word, a document word and their share of the cosine."""
 
     query: str
     document: str
@@ -74,52 +76,54 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """What `explain` found. cosine: None without a document. exact: whether shares sum to the cosine.
-
-    pairs: the ten with the largest parts of the cosine; empty where it is no sum, or without a document.
-    """
+class MatchExplanation:
+    """A query explained, alone or against a document."""
 
     tower: str
     pooling: str
-    exact: bool
-    cosine: float | None
-    query: Explained
+    exact: bool  # whether the shares sum to the cosine
+    cosine: float | None  # None without a document
+    query: TextExplanation
     document_id: str | None = None
-    document: Explained | None = None
-    pairs: tuple[Pair, ...] = ()
+    document: TextExplanation | None = None
+    pairs: tuple[WordPair, ...] = ()  # the ten largest; empty without a document or if not exact
 
 
-def explain(folder: Path, query: str, document_id: str | None = None) -> Explanation:
-    """Explain a query to the model in `folder`, which is a model folder or an index.
+def explain(folder: Path, query: str, document_id: str | None = None) -> MatchExplanation:
+    """Explain a query, alone or against a document of an index.
 
-    Raises InputError for an empty query, a document that is not there or a document without an index, and
-    what reading a model or an index raises.
+    folder: a model folder or an index.
+    query: the text of the query.
+    document_id: id of a document of the index; None explains the query alone.
+
+    Raises InputError for an empty query, an unknown document id, or a document id with a model folder; and
+    what `read_model` and `Index.open` raise.
     """
     if not query.strip():
         raise InputError("the query is empty; give at least one word")
     with _opened(folder, document_id) as (model, document):
-        reader = Reader(model, "query")
-        asked = reader.read(query)
+        tracer = Tracer(model, "query")
+        trace = tracer.trace(query)
         if document is None:
-            exact, shares = shares_of(reader, asked, _unit(asked.joined.embedding))
-            return _explanation(reader, exact, _explained(query, asked, shares, reader))
-        other = Reader(model, "document")
+            return _query_explanation(tracer, query, trace, _unit(trace.composition.embedding))
+        document_tracer = Tracer(model, "document")
         text = document_text(document.title, document.text)
-        found = other.read(text)
-    ends = _unit(asked.joined.embedding), _unit(found.joined.embedding)
-    exact, shares = shares_of(reader, asked, ends[1])
+        document_trace = document_tracer.trace(text)
+    embedding, document_embedding = (_unit(t.composition.embedding) for t in (trace, document_trace))
+    _, document_shares = shares_of(document_tracer, document_trace, embedding)
     return replace(
-        _explanation(reader, exact, _explained(query, asked, shares, reader)),
-        cosine=float(ends[0] @ ends[1]),
+        _query_explanation(tracer, query, trace, document_embedding),
+        cosine=float(embedding @ document_embedding),
         document_id=document.id,
-        document=_explained(text, found, shares_of(other, found, ends[0])[1], other),
-        pairs=pairs_of(asked, found),
+        document=_text_explanation(document_tracer, text, document_trace, document_shares),
+        pairs=pairs_of(trace, document_trace),
     )
 
 
-def _explanation(reader: Reader, exact: bool, query: Explained) -> Explanation:
-    return Explanation(reader.config.tower, reader.config.pooling, exact, None, query)
+def _query_explanation(tracer: Tracer, query: str, trace: Trace, target: Float64Array) -> MatchExplanation:
+    exact, shares = shares_of(tracer, trace, target)
+    explained = _text_explanation(tracer, query, trace, shares)
+    return MatchExplanation(tracer.config.tower, tracer.config.pooling, exact, None, explained)
 
 
 @contextmanager
@@ -139,93 +143,96 @@ def _opened(folder: Path, document_id: str | None) -> Iterator[tuple[TrainedMode
         yield read_model(index.model_folder), document
 
 
-def _unit(embedding: Array) -> Array:
+def _unit(embedding: Float64Array) -> Float64Array:
     return embedding / _length(embedding)
 
 
-def _length(embedding: Array) -> float:
+def _length(embedding: Float64Array) -> float:
     return max(float(np.linalg.norm(embedding)), 1e-12)
 
 
-def shares_of(reader: Reader, reading: Reading, other: Array) -> tuple[bool, Array]:
-    """Whether the shares are an exact sum, and each word's share of the cosine with `other`, of unit length.
+def shares_of(tracer: Tracer, trace: Trace, target: Float64Array) -> tuple[bool, Float64Array]:
+    """The share of each word of a text in its cosine with another embedding.
 
-    float64 (words,).
+    tracer: the tower that made the trace.
+    trace: the trace of the text.
+    target: float64 (dimension,), the other embedding, of unit length.
+
+    Returns whether the shares sum to the cosine, and the shares, float64 (words,).
     """
-    joined = reading.joined
-    if joined.parts is not None:
-        return True, joined.parts @ other / _length(joined.embedding)
-    whole = _unit(joined.embedding) @ other
-    rest = [
-        # Nothing has no direction: of a single word, the whole cosine is lost.
-        _unit(reader.join(np.delete(reading.rows, place, 0)).embedding) @ other
-        if len(reading.rows) > 1
+    composition = trace.composition
+    if composition.contributions is not None:
+        return True, composition.contributions @ target / _length(composition.embedding)
+    cosine = _unit(composition.embedding) @ target
+    without = [
+        # A text of a single word loses the whole cosine with it.
+        _unit(tracer.compose(np.delete(trace.rows, place, 0)).embedding) @ target
+        if len(trace.rows) > 1
         else 0
-        for place in range(len(reading.rows))
+        for place in range(len(trace.rows))
     ]
-    return False, whole - np.array(rest)
+    return False, cosine - np.array(without)
 
 
-def pairs_of(query: Reading, document: Reading) -> tuple[Pair, ...]:
-    """The pairs of words with the largest parts of the cosine, largest first; none where it is no sum."""
-    if query.joined.parts is None or document.joined.parts is None:
+def pairs_of(query: Trace, document: Trace) -> tuple[WordPair, ...]:
+    """The pairs of words with the largest shares, largest first; none if the cosine is not a sum of pairs."""
+    if query.composition.contributions is None or document.composition.contributions is None:
         return ()
-    ours, our_parts = _by_word(query.words, query.joined.parts)
-    theirs, their_parts = _by_word(document.words, document.joined.parts)
-    terms = our_parts @ their_parts.T
-    terms /= _length(query.joined.embedding) * _length(document.joined.embedding)
+    query_words, query_sums = _by_word(query.words, query.composition.contributions)
+    document_words, document_sums = _by_word(document.words, document.composition.contributions)
+    terms = query_sums @ document_sums.T
+    terms /= _length(query.composition.embedding) * _length(document.composition.embedding)
     best = np.argsort(-terms, axis=None, kind="stable")[:_PAIRS]
     places = zip(*np.unravel_index(best, terms.shape), strict=True)
-    return tuple(Pair(ours[t], theirs[u], float(terms[t, u])) for t, u in places)
+    return tuple(WordPair(query_words[t], document_words[u], float(terms[t, u])) for t, u in places)
 
 
-def _by_word(words: list[str], parts: Array) -> tuple[list[str], Array]:
-    """The distinct words in order, and the sum of the parts of each."""
+def _by_word(words: list[str], contributions: Float64Array) -> tuple[list[str], Float64Array]:
+    """The distinct words in order, and the sum of the contributions of each."""
     numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
-    sums = np.zeros((len(numbers), parts.shape[1]))
-    np.add.at(sums, [numbers[word] for word in words], parts)
+    sums = np.zeros((len(numbers), contributions.shape[1]))
+    np.add.at(sums, [numbers[word] for word in words], contributions)
     return list(numbers), sums
 
 
-def _explained(text: str, reading: Reading, shares: Array, reader: Reader) -> Explained:
-    length = len(reading.words)
+def _text_explanation(tracer: Tracer, text: str, trace: Trace, shares: Float64Array) -> TextExplanation:
     cells: dict[str, list[ActiveCell]] = {}
-    votes: dict[str, list[int | None]] = {}
-    for way, (traces, first) in _directions(reading).items():
-        cells[way] = active_cells(traces.output, way == "right_to_left")
-        votes[way] = list(counts(cells[way], length))
-        votes[way][first] = None
-    pooled = _pooled_wins(reading)
-    weights = reading.joined.weights
-    found = []
-    for place, word in enumerate(reading.words):
-        picked = {way: vote[place] for way, vote in votes.items()}
-        found.append(
-            Word(
+    detections: dict[str, list[int | None]] = {}
+    for direction, (states, first) in _directions(trace).items():
+        cells[direction] = active_cells(states.output, direction == "right_to_left")
+        detections[direction] = list(detection_counts(cells[direction], len(trace.words)))
+        detections[direction][first] = None
+    wins = _pooled_wins(trace)
+    weights = trace.composition.weights
+    words = []
+    for place, word in enumerate(trace.words):
+        counts = {direction: by_place[place] for direction, by_place in detections.items()}
+        words.append(
+            WordExplanation(
                 word,
-                reader.vocabulary.knows(word),
+                tracer.vocabulary.knows(word),
                 float(shares[place]),
                 None if weights is None else float(weights[place]),
-                pooled=None if pooled is None else pooled[place],
-                keyword=is_keyword(list(picked.values())),
-                **picked,
+                pooled=None if wins is None else wins[place],
+                keyword=is_keyword(list(counts.values())),
+                **counts,
             )
         )
-    return Explained(text, found, cells, reading)
+    return TextExplanation(text, words, cells, trace)
 
 
-def _directions(reading: Reading) -> dict[str, tuple[Cells, int]]:
-    """Each direction's cells, and the place that it reads first."""
-    if reading.left_to_right is None or reading.right_to_left is None:
+def _directions(trace: Trace) -> dict[str, tuple[CellStates, int]]:
+    """The cell states of each direction, and the place that it reads first."""
+    if trace.left_to_right is None or trace.right_to_left is None:
         return {}
-    last = len(reading.words) - 1
-    return {"left_to_right": (reading.left_to_right, 0), "right_to_left": (reading.right_to_left, last)}
+    last = len(trace.words) - 1
+    return {"left_to_right": (trace.left_to_right, 0), "right_to_left": (trace.right_to_left, last)}
 
 
-def _pooled_wins(reading: Reading) -> list[int] | None:
+def _pooled_wins(trace: Trace) -> list[int] | None:
     """How many of the strongest max-pooled features each word won; None without max pooling."""
-    winners, pooled = reading.joined.winners, reading.joined.pooled
+    winners, pooled = trace.composition.winners, trace.composition.pooled
     if winners is None or pooled is None:
         return None
     strongest = np.argsort(-pooled, kind="stable")[:CELLS]
-    return [int(wins) for wins in np.bincount(winners[strongest], minlength=len(reading.words))]
+    return [int(wins) for wins in np.bincount(winners[strongest], minlength=len(trace.words))]

@@ -1,7 +1,7 @@
 """An explanation as JSON values, and as text for a terminal.
 
-In: an `Explanation`. Out: JSON values; lines of pieces, marked or not. Knows nothing of models, printing or
-colours.
+In: a `MatchExplanation`. Out: JSON values; lines of pieces, marked or not.
+Knows nothing of models, printing or colours.
 """
 
 from __future__ import annotations
@@ -12,28 +12,26 @@ from typing import Any
 from unicodedata import east_asian_width
 
 from index.lexical.normalisation import normalise
-from retrieval.explain.shares import Explained, Explanation, Word
+from retrieval.explain.shares import MatchExplanation, TextExplanation, WordExplanation
 from retrieval.text.snippet import Piece
 from retrieval.text.words import is_cjk
 
-_BAR = 24
-_ROWS = 16
-# Characters of a text that are shown at most; towers read far fewer.
-_SHOWN = 1 << 18
+_BAR = 24  # columns of the longest bar
+_ROWS = 16  # words of a table at most
+_SHOWN = 1 << 18  # characters of a text that are shown at most; towers read far fewer
 _EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"
 
 
-def to_json(explanation: Explanation) -> dict[str, Any]:
+def to_json(explanation: MatchExplanation) -> dict[str, Any]:
     """The explanation as JSON values.
 
-    tower, pooling, exact, cosine   as in `Explanation`
-    query, document                 text, words (the fields of `Word`) and cells; document also has id, or is
-                                    null
-    cells                           left_to_right, right_to_left: the ten most active cells, each with its
-                                    number `cell`, its `output` at the end and the places of the `words` it
-                                    detected; empty without an LSTM
-    pairs                           the pairs of words with the largest parts of the cosine: `query` and
-                                    `document`, a word each, and `share`
+    tower, pooling, exact, cosine: as in `MatchExplanation`.
+    query: `text`, `words` (the fields of `WordExplanation`) and `cells`.
+    query.cells: `left_to_right` and `right_to_left`, the ten most active cells, each with its number `cell`,
+        its `output` at the end and the places of the `words` that it detected; empty without an LSTM.
+    document: as query, and `id`; null without a document.
+    pairs: the pairs of words with the largest shares of the cosine: a word each of `query` and `document`,
+        and `share`.
     """
     query, document = explanation.query, explanation.document
     return {
@@ -47,23 +45,26 @@ def to_json(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _text_json(explained: Explained) -> dict[str, Any]:
-    cells = {way: [cell._asdict() for cell in cells] for way, cells in explained.cells.items()}
+def _text_json(explained: TextExplanation) -> dict[str, Any]:
+    cells = {name: [cell._asdict() for cell in active] for name, active in explained.cells.items()}
     return {"text": explained.text, "words": [asdict(word) for word in explained.words], "cells": cells}
 
 
-def strongest(explained: Explained, at_least: float = 0.5) -> set[int]:
-    """Places of the words whose share is at least this part of the largest; none where none is positive."""
+def strongest(explained: TextExplanation, at_least: float = 0.5) -> set[int]:
+    """Places of the words with at least this part of the largest share; none if no share is positive."""
     top = max(word.share for word in explained.words)
     return {place for place, word in enumerate(explained.words) if word.share >= max(at_least * top, 1e-9)}
 
 
-def highlighted(explained: Explained) -> list[Piece]:
-    """The text as far as the tower read it, its strongest words marked, white space as single blanks."""
+def highlighted(explained: TextExplanation) -> list[Piece]:
+    """The text up to where the tower stopped reading, with its strongest words marked.
+
+    White space is shown as single blanks.
+    """
     strong = strongest(explained)
     text = " ".join(explained.text[:_SHOWN].split())
     lowered = normalise(text)
-    if len(lowered) != len(text):  # a letter became two, or two one: show what the tower reads
+    if len(lowered) != len(text):  # normalising changed its length: show what the tower reads
         text = lowered
     marked = [False] * len(text)
     at = 0
@@ -74,7 +75,7 @@ def highlighted(explained: Explained) -> list[Piece]:
         end = begin + len(word.word)
         if place in strong:
             marked[begin:end] = [True] * (end - begin)
-        # A pair of CJK characters shares its second with the next word.
+        # CJK words are overlapping pairs of characters: the next word starts within this one.
         at = begin + 1 if len(word.word) == 2 and is_cjk(word.word) else end
     cut = len(explained.text) > _SHOWN or any(letter.isalnum() for letter in text[at + 1 :])
     runs = groupby(zip(text[: at if cut else None], marked, strict=False), key=lambda item: item[1])
@@ -82,10 +83,10 @@ def highlighted(explained: Explained) -> list[Piece]:
     return [*pieces, Piece(" … (read no further)", False)] if cut else pieces
 
 
-def table(explained: Explained) -> list[list[Piece]]:
-    """A line a word, with what applies to the tower; of a long text the words with the largest shares.
+def word_table(explained: TextExplanation) -> list[list[Piece]]:
+    """A table with one line for each word and the columns that apply to the tower.
 
-    The strongest words are marked.
+    A long text is cut to the words with the largest shares. The strongest words are marked.
     """
     words = explained.words
     ranked = sorted(range(len(words)), key=lambda place: -abs(words[place].share))[:_ROWS]
@@ -102,7 +103,7 @@ def table(explained: Explained) -> list[list[Piece]]:
     return lines
 
 
-def _head(words: list[Word]) -> str:
+def _head(words: list[WordExplanation]) -> str:
     head = f"{'share':>9}  {'':{_BAR}}"
     if words[0].weight is not None:
         head += f"{'weight':>8}"
@@ -113,7 +114,7 @@ def _head(words: list[Word]) -> str:
     return head.rstrip()
 
 
-def _row(word: Word, top: float) -> str:
+def _row(word: WordExplanation, top: float) -> str:
     row = f"{word.share:>+9.3f}  {_bar(word.share / top):{_BAR}}"
     if word.weight is not None:
         row += f"{word.weight:>8.2f}"
@@ -129,12 +130,12 @@ def _count(cells: int | None) -> str:
     return "-" if cells is None else str(cells)
 
 
-def _has_cells(words: list[Word]) -> bool:
+def _has_cells(words: list[WordExplanation]) -> bool:
     return any(word.left_to_right is not None or word.right_to_left is not None for word in words)
 
 
 def _bar(part: float) -> str:
-    """A bar of eighths of a column, -1 to 1; shares against the match are hollow."""
+    """A bar for a part of the largest share, -1 to 1, in eighths of a column; shaded if negative."""
     eighths = round(abs(part) * _BAR * 8)
     if part < 0:
         return "\u2591" * max(1, eighths // 8) if eighths else ""
@@ -142,5 +143,5 @@ def _bar(part: float) -> str:
 
 
 def _columns(text: str) -> int:
-    """Columns of a terminal that a word takes."""
+    """The width of a text on a terminal, in columns."""
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)

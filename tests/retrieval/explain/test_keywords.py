@@ -1,10 +1,10 @@
-"""Reading keywords off the cells, worked by hand."""
+"""Keyword detection by the cells of an LSTM, worked by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from retrieval.explain.keywords import active_cells, counts, is_keyword
+from retrieval.explain.keywords import active_cells, detection_counts, is_keyword
 
 # y(t) of three cells over four words. Jumps from word to word: cell 0 .1 .7 .1; cell 1 .3 .0 -.6;
 # cell 2 .0 .0 .02.
@@ -16,7 +16,7 @@ def test_a_cell_detects_the_words_at_its_large_jumps():
     assert [cell.cell for cell in cells] == [0, 1, 2]
     assert [cell.output for cell in cells] == [0.9, -0.2, 0.03]
     assert [cell.words for cell in cells] == [[2], [1, 3], [3]]
-    assert counts(cells, 4) == [0, 1, 1, 2]
+    assert detection_counts(cells, 4) == [0, 1, 1, 2]
 
 
 def test_from_the_right_places_are_the_texts():
@@ -32,7 +32,7 @@ def test_the_ten_most_active_cells_are_taken_by_size():
 
 def test_the_first_word_is_never_detected():
     steep = np.array([[0.9] * 10, [0.9] * 10, [0.91] * 10])
-    assert counts(active_cells(steep), 3) == [0, 0, 10]
+    assert detection_counts(active_cells(steep), 3) == [0, 0, 10]
 
 
 def test_a_cell_that_does_not_move_detects_nothing():

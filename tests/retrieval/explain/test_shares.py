@@ -1,4 +1,4 @@
-"""Explanations: shares against the encoder's cosine, counts against the cells, and what is shown of them."""
+"""Explanations: shares against the cosine of the search, counts against the cells, text and JSON."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from index.errors import InputError
-from retrieval.explain.keywords import counts
-from retrieval.explain.shares import Explained, Word, explain
-from retrieval.explain.text import highlighted, strongest, table, to_json
+from retrieval.explain.keywords import detection_counts
+from retrieval.explain.shares import TextExplanation, WordExplanation, explain
+from retrieval.explain.text import highlighted, strongest, to_json, word_table
 from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
@@ -57,73 +57,74 @@ def shares(text):
 @pytest.mark.parametrize("config", SUMS, ids=name)
 def test_shares_of_either_side_sum_to_the_cosine_of_the_search(index, config):
     folder = index(config)
-    found = explain(folder, QUERY, "d0")
+    explanation = explain(folder, QUERY, "d0")
     with Retriever.open(folder) as retriever:
         scores = {hit.id: hit.score for hit in retriever.search(QUERY, 3, "dense")}
-    assert found.exact
-    assert found.cosine == pytest.approx(scores["d0"], abs=3e-4)
-    assert sum(shares(found.query)) == pytest.approx(found.cosine, abs=1e-12)
-    assert sum(shares(found.document)) == pytest.approx(found.cosine, abs=1e-12)
+    assert explanation.exact
+    assert explanation.cosine == pytest.approx(scores["d0"], abs=3e-4)
+    assert sum(shares(explanation.query)) == pytest.approx(explanation.cosine, abs=1e-12)
+    assert sum(shares(explanation.document)) == pytest.approx(explanation.cosine, abs=1e-12)
 
 
 @pytest.mark.parametrize("config", SUMS, ids=name)
 def test_pairs_are_the_largest_and_say_where_the_shares_come_from(index, config):
-    found = explain(index(config), "files folder", "d1")  # 2 x 3 words: every pair is among the ten
-    pairs = {(pair.query, pair.document): pair.share for pair in found.pairs}
+    explanation = explain(index(config), "files folder", "d1")  # 2 x 3 words: every pair is among the ten
+    pairs = {(pair.query, pair.document): pair.share for pair in explanation.pairs}
     assert pairs.keys() == {(q, d) for q in ("files", "folder") for d in ("copy", "a", "folder")}
     assert list(pairs.values()) == sorted(pairs.values(), reverse=True)
-    for word in found.query.words:
+    for word in explanation.query.words:
         expected = sum(share for (query, _), share in pairs.items() if query == word.word)
         assert word.share == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_pair_counts_every_place_of_its_words(index):
-    found = explain(index(SUMS[1]), "files", "d0")
-    rows = found.document.reading.joined.parts
-    both = [place for place, word in enumerate(found.document.words) if word.word == "files"]
-    ours = found.query.reading.joined.embedding
-    lengths = np.linalg.norm(ours) * np.linalg.norm(found.document.reading.joined.embedding)
-    (pair,) = [pair for pair in found.pairs if pair.document == "files"]
-    assert len(both) == 2
-    assert pair.share == pytest.approx(float(rows[both].sum(0) @ ours / lengths))
+    explanation = explain(index(SUMS[1]), "files", "d0")
+    contributions = explanation.document.trace.composition.contributions
+    places = [place for place, word in enumerate(explanation.document.words) if word.word == "files"]
+    embedding = explanation.query.trace.composition.embedding
+    lengths = np.linalg.norm(embedding) * np.linalg.norm(explanation.document.trace.composition.embedding)
+    (pair,) = [pair for pair in explanation.pairs if pair.document == "files"]
+    assert len(places) == 2
+    assert pair.share == pytest.approx(float(contributions[places].sum(0) @ embedding / lengths))
 
 
 @pytest.mark.parametrize("config", OTHERS, ids=name)
 def test_other_towers_are_explained_by_leaving_words_out(index, config):
     folder = index(config)
-    found = explain(folder, QUERY, "d0")
+    explanation = explain(folder, QUERY, "d0")
     model = read_model(folder.parent / "m")
     document = model.encoder("document").encode([DOCUMENTS["d0"]])[0]
     words = QUERY.split()
     left = [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
     whole, *without = model.encoder("query").encode([QUERY, *left]) @ document
-    assert not found.exact
-    assert found.pairs == ()
-    np.testing.assert_allclose(shares(found.query), whole - np.array(without), atol=1e-5)
+    assert not explanation.exact
+    assert explanation.pairs == ()
+    np.testing.assert_allclose(shares(explanation.query), whole - np.array(without), atol=1e-5)
 
 
 def test_a_single_word_is_the_whole_match(index):
-    found = explain(index(OTHERS[0]), "files", "d0")
-    assert shares(found.query) == [pytest.approx(found.cosine)]
+    explanation = explain(index(OTHERS[0]), "files", "d0")
+    assert shares(explanation.query) == [pytest.approx(explanation.cosine)]
 
 
 def test_a_query_alone_is_compared_with_itself(index):
     folder = index(ATTENTION)
     for place in (folder, folder.parent / "m"):
-        found = explain(place, QUERY)
-        assert (found.cosine, found.document, found.document_id, found.pairs) == (None, None, None, ())
-        assert sum(shares(found.query)) == pytest.approx(1)
+        explanation = explain(place, QUERY)
+        assert explanation.cosine is explanation.document is explanation.document_id is None
+        assert explanation.pairs == ()
+        assert sum(shares(explanation.query)) == pytest.approx(1)
 
 
-def test_weights_and_cells_of_the_lstm_are_told(index):
+def test_words_have_the_weights_and_detections_of_the_lstm(index):
     text = explain(index(ATTENTION), QUERY).query
-    np.testing.assert_array_equal([word.weight for word in text.words], text.reading.joined.weights)
+    np.testing.assert_array_equal([word.weight for word in text.words], text.trace.composition.weights)
     assert {way: len(cells) for way, cells in text.cells.items()} == {
         "left_to_right": 10,
         "right_to_left": 10,
     }
-    from_left = counts(text.cells["left_to_right"], 4)
-    from_right = counts(text.cells["right_to_left"], 4)
+    from_left = detection_counts(text.cells["left_to_right"], 4)
+    from_right = detection_counts(text.cells["right_to_left"], 4)
     assert from_left[0] == from_right[-1] == 0
     assert [word.left_to_right for word in text.words] == [None, *from_left[1:]]
     assert [word.right_to_left for word in text.words] == [*from_right[:-1], None]
@@ -131,11 +132,11 @@ def test_weights_and_cells_of_the_lstm_are_told(index):
     assert [word.keyword for word in text.words] == [min(vote) > 4 for vote in votes]
 
 
-def test_a_cnn_tells_the_windows_that_won(index):
+def test_words_have_the_windows_that_won_in_a_cnn(index):
     text = explain(index(OTHERS[1]), QUERY).query
-    joined = text.reading.joined
-    best = sorted(range(12), key=lambda feature: -joined.pooled[feature])[:10]
-    expected = [sum(joined.winners[feature] == place for feature in best) for place in range(4)]
+    composition = text.trace.composition
+    best = sorted(range(12), key=lambda feature: -composition.pooled[feature])[:10]
+    expected = [sum(composition.winners[feature] == place for feature in best) for place in range(4)]
     assert [word.pooled for word in text.words] == expected
     assert sum(expected) == 10
     assert text.cells == {}
@@ -143,7 +144,7 @@ def test_a_cnn_tells_the_windows_that_won(index):
 
 def test_the_bag_has_shares_only(index):
     word = explain(index(SUMS[1]), "files unheard").query.words[1]
-    assert word == Word("unheard", False, word.share)
+    assert word == WordExplanation("unheard", False, word.share)
 
 
 def test_what_cannot_be_explained_is_refused_in_a_line(index):
@@ -159,23 +160,23 @@ def test_what_cannot_be_explained_is_refused_in_a_line(index):
 
 
 def test_json_has_every_word_and_pair(index):
-    found = explain(index(ATTENTION), QUERY, "d0")
-    told = json.loads(json.dumps(to_json(found), allow_nan=False))
-    assert told.keys() == {"tower", "pooling", "exact", "cosine", "query", "document", "pairs"}
-    assert (told["tower"], told["pooling"], told["exact"]) == ("lstm", "attention", True)
-    assert told["query"]["text"] == QUERY
-    assert told["document"]["id"] == "d0"
-    assert [word["word"] for word in told["query"]["words"]] == QUERY.split()
-    assert told["query"]["words"][0].keys() == {
+    explanation = explain(index(ATTENTION), QUERY, "d0")
+    content = json.loads(json.dumps(to_json(explanation), allow_nan=False))
+    assert content.keys() == {"tower", "pooling", "exact", "cosine", "query", "document", "pairs"}
+    assert (content["tower"], content["pooling"], content["exact"]) == ("lstm", "attention", True)
+    assert content["query"]["text"] == QUERY
+    assert content["document"]["id"] == "d0"
+    assert [word["word"] for word in content["query"]["words"]] == QUERY.split()
+    assert content["query"]["words"][0].keys() == {
         "word", "known", "share", "weight", "left_to_right", "right_to_left", "pooled", "keyword",
     }  # fmt: skip
-    assert told["query"]["cells"]["left_to_right"][0].keys() == {"cell", "output", "words"}
-    assert told["pairs"][0] == found.pairs[0]._asdict()
+    assert content["query"]["cells"]["left_to_right"][0].keys() == {"cell", "output", "words"}
+    assert content["pairs"][0] == explanation.pairs[0]._asdict()
     assert to_json(explain(index(ATTENTION), QUERY))["document"] is None
 
 
 def explained(text, words):
-    return Explained(text, [Word(word, True, share) for word, share in words], {}, None)
+    return TextExplanation(text, [WordExplanation(word, True, share) for word, share in words], {}, None)
 
 
 def marked(text, words):
@@ -216,24 +217,24 @@ def test_of_a_very_long_text_no_more_is_read_than_shown(monkeypatch):
 
 
 def lines(text):
-    return ["".join(piece.text for piece in line) for line in table(text)]
+    return ["".join(piece.text for piece in line) for line in word_table(text)]
 
 
 def test_table_has_bars_as_long_as_shares():
-    found = lines(explained("a b c 启动", [("a", 0.4), ("b", 0.2), ("c", -0.1), ("启动", 0.0)]))
-    assert found[0].split() == ["word", "share"]
-    assert [line.split()[1] for line in found[1:]] == ["+0.400", "+0.200", "-0.100", "+0.000"]
-    assert [line.count("█") for line in found[1:]] == [24, 12, 0, 0]
-    assert found[3].count("░") == 6
-    assert found[4].startswith("启动 ")  # two letters as wide as four
+    printed = lines(explained("a b c 启动", [("a", 0.4), ("b", 0.2), ("c", -0.1), ("启动", 0.0)]))
+    assert printed[0].split() == ["word", "share"]
+    assert [line.split()[1] for line in printed[1:]] == ["+0.400", "+0.200", "-0.100", "+0.000"]
+    assert [line.count("█") for line in printed[1:]] == [24, 12, 0, 0]
+    assert printed[3].count("░") == 6
+    assert printed[4].startswith("启动 ")  # two letters as wide as four
 
 
 def test_table_of_a_long_text_keeps_the_largest_shares_in_order():
     words = [(f"w{number}", number % 20 / 100) for number in range(40)]
-    found = lines(explained(" ".join(word for word, _ in words), words))
-    assert len(found) == 18
-    assert found[-1] == "... and 24 words of smaller shares"
-    places = [int(re.match(r"w(\d+)", line)[1]) for line in found[1:-1]]
+    printed = lines(explained(" ".join(word for word, _ in words), words))
+    assert len(printed) == 18
+    assert printed[-1] == "... and 24 words of smaller shares"
+    places = [int(re.match(r"w(\d+)", line)[1]) for line in printed[1:-1]]
     assert places == sorted(places) == [*range(12, 20), *range(32, 40)]
 
 

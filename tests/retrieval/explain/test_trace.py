@@ -1,11 +1,11 @@
-"""Reading a text word by word: against the encoder, and against the cell worked by hand."""
+"""Traces of a text against the encoder, and against the cell worked by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from retrieval.explain.trace import Reader, peephole_cells
+from retrieval.explain.trace import Tracer, peephole_cells
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
 
@@ -40,55 +40,61 @@ def saved(tmp_path, random_model):
 
 
 @pytest.mark.parametrize("config", EXACT + OTHER, ids=name)
-def test_a_reading_ends_in_the_encoders_embedding(saved, config):
+def test_a_trace_ends_in_the_encoders_embedding(saved, config):
     model = saved(config)
     for side in ("query", "document"):
         expected = model.encoder(side).encode(TEXTS)
         for text, row in zip(TEXTS, expected, strict=True):
-            joined = Reader(model, side).read(text).joined
-            np.testing.assert_allclose(joined.embedding / np.linalg.norm(joined.embedding), row, atol=1e-5)
+            composition = Tracer(model, side).trace(text).composition
+            np.testing.assert_allclose(
+                composition.embedding / np.linalg.norm(composition.embedding), row, atol=1e-5
+            )
 
 
 @pytest.mark.parametrize("config", EXACT, ids=name)
-def test_parts_of_the_words_sum_to_the_embedding(saved, config):
-    reading = Reader(saved(config), "query").read(SEEN[0])
-    assert reading.words == ["list", "all", "files", "by", "size"]
-    assert reading.joined.parts.shape == (5, config.dimension)
-    np.testing.assert_allclose(reading.joined.parts.sum(0), reading.joined.embedding, atol=1e-12)
+def test_contributions_of_the_words_sum_to_the_embedding(saved, config):
+    trace = Tracer(saved(config), "query").trace(SEEN[0])
+    assert trace.words == ["list", "all", "files", "by", "size"]
+    assert trace.composition.contributions.shape == (5, config.dimension)
+    np.testing.assert_allclose(
+        trace.composition.contributions.sum(0), trace.composition.embedding, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("config", OTHER, ids=name)
-def test_towers_that_are_no_sum_have_no_parts(saved, config):
-    assert Reader(saved(config), "query").read(SEEN[0]).joined.parts is None
+def test_towers_that_are_no_sum_have_no_contributions(saved, config):
+    assert Tracer(saved(config), "query").trace(SEEN[0]).composition.contributions is None
 
 
 def test_attention_weighs_the_word_rows(saved):
     model = saved(EXACT[1])
-    reading = Reader(model, "query").read(SEEN[0])
-    logits = reading.left_to_right.output @ np.asarray(model.body("query")["attention"], np.float64)
-    np.testing.assert_allclose(reading.joined.weights, 1 / (1 + np.exp(-logits)))
-    np.testing.assert_allclose(reading.joined.parts, reading.joined.weights[:, None] * reading.rows)
+    trace = Tracer(model, "query").trace(SEEN[0])
+    logits = trace.left_to_right.output @ np.asarray(model.body("query")["attention"], np.float64)
+    np.testing.assert_allclose(trace.composition.weights, 1 / (1 + np.exp(-logits)))
+    np.testing.assert_allclose(
+        trace.composition.contributions, trace.composition.weights[:, None] * trace.rows
+    )
 
 
 def test_the_lstm_is_given_the_words_in_reverse(saved):
-    reader = Reader(saved(EXACT[1]), "query")
-    forward, mirrored = reader.read("list files now"), reader.read("now files list")
+    tracer = Tracer(saved(EXACT[1]), "query")
+    forward, mirrored = tracer.trace("list files now"), tracer.trace("now files list")
     np.testing.assert_allclose(forward.right_to_left.output, mirrored.left_to_right.output[::-1])
 
 
 def test_the_last_output_is_the_papers_embedding(saved):
-    reading = Reader(saved(OTHER[3]), "query").read(SEEN[0])
-    np.testing.assert_array_equal(reading.left_to_right.output[-1], reading.joined.embedding)
+    trace = Tracer(saved(OTHER[3]), "query").trace(SEEN[0])
+    np.testing.assert_array_equal(trace.left_to_right.output[-1], trace.composition.embedding)
 
 
 def test_winners_hold_the_maximum(saved):
     model = saved(OTHER[1])
-    reading = Reader(model, "query").read(SEEN[0])
-    left, middle, right = np.split(np.pad(reading.rows, ((1, 1), (0, 0))), 3, axis=1)
+    trace = Tracer(model, "query").trace(SEEN[0])
+    left, middle, right = np.split(np.pad(trace.rows, ((1, 1), (0, 0))), 3, axis=1)
     bias = np.asarray(model.body("query")["window_bias"], np.float64)
     features = np.tanh(left[:-2] + middle[1:-1] + right[2:] + bias)
-    np.testing.assert_array_equal(reading.joined.winners, features.argmax(0))
-    np.testing.assert_allclose(reading.joined.pooled, features.max(0))
+    np.testing.assert_array_equal(trace.composition.winners, features.argmax(0))
+    np.testing.assert_allclose(trace.composition.pooled, features.max(0))
 
 
 def sigm(x):
