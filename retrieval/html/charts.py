@@ -194,8 +194,10 @@ def ticks(low: float, high: float) -> list[float]:
     """
     if high <= low:
         return [float(low)]
-    power = 10.0 ** math.floor(math.log10((high - low) / 3))
-    step = power * max(times for times in (1, 2, 5) if times * power <= (high - low) / 3)
+    widest = (high - low) / 3
+    power = 10.0 ** math.floor(math.log10(widest))
+    # log10 rounds: the power may be a hair above the width that it was taken from.
+    step = power * max(times for times in (1, 2, 5) if times * power <= widest * (1 + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     # Through a string, or 3 * 0.1 would show its rounding.
     return [float(f"{number * step:.10g}") for number in range(first, last + 1)]

@@ -114,6 +114,7 @@ def test_ticks_are_round():
     assert ticks(0.35, 0.534) == [0.35, 0.4, 0.45, 0.5]
     assert ticks(-0.1, 0.25) == [-0.1, 0, 0.1, 0.2]
     assert ticks(7, 7) == [7]
+    assert ticks(0, 0.3) == [0, 0.1, 0.2, 0.3]  # a third of 0.3 is less than 0.1 in floating point
     assert ticks(1e-4, 3e-3) == [0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003]
 
 
