@@ -106,7 +106,7 @@ def train(
     if not as_json and (data / "corpus.jsonl").is_file() and "train" not in splits(data):
         print_line("no qrels/train.tsv: learning from titles and sentences of the documents alone")
     recipe = Recipe(seed=seed) if epochs is None else Recipe(seed=seed, epochs=epochs)
-    with progress_bars("training") as progress, interrupt_requests() as stop:
+    with needing("train"), progress_bars("training") as progress, interrupt_requests() as stop:
         try:
             trained = train_model(
                 data, output, config, recipe, teacher=teacher, resume=resume, progress=progress, stop=stop

@@ -1,23 +1,23 @@
-"""One evaluation as one HTML page: tables, charts, and the queries worth looking at with what they got and
-what they wanted.
+"""One evaluation as one HTML page: tables, charts, and the queries that the system answers worst.
 
-In: an `Evaluation`. Out: HTML that needs nothing beside itself, reads in light and dark, and prints. Knows
-nothing of models or indexes; every text in it comes from strangers and is escaped.
+In: an `Evaluation`. Out: an HTML page that needs no other file, in light, dark and print, and a TSV table of
+every query. Knows nothing of models or indexes. Markup is in templates/report.html.j2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 from index.disk.files import storing, write_atomically
-from retrieval.evaluation.breakdown import Group, losses, worst_queries
+from retrieval.evaluation.breakdown import losses, worst_queries
 from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.measures import Scores
 from retrieval.evaluation.runs import ranking
-from retrieval.html.charts import Bar, bar_chart, difference_chart, key_colour
-from retrieval.html.page import page, section, table
+from retrieval.evaluation.significance import paired_differences, wins_losses_ties
+from retrieval.html.charts import Bar, Chart, bar_chart, difference_chart
+from retrieval.html.page import page_template
 
 REPORT_FILE = "report.html"
 PER_QUERY_FILE = "queries.tsv"
@@ -25,6 +25,19 @@ PER_QUERY_FILE = "queries.tsv"
 _HITS_SHOWN = 5
 _QUERIES_SHOWN = 12
 _LONGEST_TEXT = 300
+_TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
+
+_Row: TypeAlias = tuple[object, object, str, str]  # rank; tick or grade; text and id of a document
+
+
+class _Card(NamedTuple):
+    """One query on the page."""
+
+    query_id: str
+    text: str
+    modes: Mapping[str, float]  # each mode's value of the measure
+    returned: Sequence[_Row]  # the first hits of the mode in focus
+    relevant: Sequence[_Row]  # the documents that should have been there
 
 
 def write_report(folder: Path | str, evaluation: Evaluation) -> Path:
@@ -61,173 +74,93 @@ def per_query_table(modes: Mapping[str, Scores], queries: Mapping[str, str]) -> 
 
 def render(evaluation: Evaluation) -> str:
     """The page as text."""
-    sections = [
-        _facts(evaluation),
-        _measures(evaluation),
-        _contests(evaluation),
-        *(_groups(evaluation, heading, groups) for heading, groups in evaluation.groups.items()),
-        _speed(evaluation),
-        _losses(evaluation),
-        _worst(evaluation),
-    ]
-    return page(evaluation.title, sections)
-
-
-def _facts(evaluation: Evaluation) -> str:
-    judged = max((len(scores.query_ids) for scores in evaluation.modes.values()), default=0)
-    facts = {"Split": evaluation.split, "Queries": f"{judged:,}", **evaluation.facts}
-    items = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()
-    )
-    return f"<dl>{items}</dl>"
-
-
-def _measures(evaluation: Evaluation) -> str:
-    names = list(dict.fromkeys(name for scores in evaluation.modes.values() for name in scores.values))
-    means = {mode: scores.means() for mode, scores in evaluation.modes.items()}
-    best = {name: max((mean[name] for mean in means.values() if name in mean), default=0.0) for name in names}
-    rows = [
-        [_key(evaluation, mode), *(_number(mean.get(name), mean.get(name) == best[name]) for name in names)]
-        for mode, mean in means.items()
-    ]
-    bounded = [name for name in names if best[name] <= 1]
-    chart = bar_chart(
-        [
-            (n, [Bar(i, mode, mean[n]) for i, (mode, mean) in enumerate(means.items()) if n in mean])
-            for n in bounded
+    modes, measure = evaluation.modes, evaluation.measure
+    judged = max((len(scores.query_ids) for scores in modes.values()), default=0)
+    means = {mode: scores.means() for mode, scores in modes.items()}
+    best = _highest(means)
+    return page_template(_TEMPLATE).render(
+        title=evaluation.title,
+        evaluation=evaluation,
+        page_facts={"Split": evaluation.split, "Queries": f"{judged:,}", **evaluation.facts},
+        means=means,
+        best=best,
+        quality=_chart(
+            # The axis ends at 1, so counts cannot be drawn.
+            {name: _column(means, name) for name, value in best.items() if value <= 1},
+            modes,
+            "Mean of each measure by mode",
+        ),
+        breakdowns=[
+            (title, groups, _chart({group.label: group.means for group in groups}, modes, title))
+            for heading, groups in evaluation.groups.items()
+            for title in [f"{measure}: {heading}"]
         ],
-        "Mean of each measure by mode",
+        lost=_lost(evaluation),
+        worst=_cards(evaluation, worst_queries(modes[evaluation.focus], measure, _QUERIES_SHOWN)),
     )
-    return section("Quality", table(["Mode", *names], rows) + chart)
 
 
-def _key(evaluation: Evaluation, mode: str) -> str:
-    """The mode's name beside the colour that it has in the charts."""
-    colour = key_colour(list(evaluation.modes).index(mode))
-    square = f'<svg viewBox="0 0 10 10"><rect {colour} width="10" height="10"/></svg>'
-    return f'<span class="key">{square}</span>{escape(mode)}'
+def _highest(means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Each measure to the highest of its means."""
+    highest: dict[str, float] = {}
+    for mean in means.values():
+        for name, value in mean.items():
+            highest[name] = max(value, highest.get(name, value))
+    return highest
 
 
-def _number(value: float | None, strong: bool = False) -> str:
-    if value is None:
-        return ""
-    return f"<b>{value:.4f}</b>" if strong else f"{value:.4f}"
+def _column(means: Mapping[str, Mapping[str, float]], measure: str) -> dict[str, float]:
+    return {mode: mean[measure] for mode, mean in means.items() if measure in mean}
 
 
-def _contests(evaluation: Evaluation) -> str:
-    if not evaluation.contests:
-        return ""
-    rows = []
-    for contest in evaluation.contests:
-        found = contest.comparison
-        rows.append(
-            [
-                f"{escape(contest.a)} over {escape(contest.b)}",
-                f"{found.difference:+.4f}",
-                f"{found.low:+.4f} to {found.high:+.4f}",
-                f"{found.p_value:.4f}",
-                f"{contest.corrected_p:.4f}",
-                f"{found.wins:,} / {found.losses:,} / {found.ties:,}",
-            ]
-        )
-    head = [
-        "",
-        escape(evaluation.contests[0].comparison.measure),
-        "95% interval",
-        "p",
-        "p (Holm)",
-        "win / lose / tie",
-    ]
-    note = (
-        "<p>Paired randomisation test over the queries; the interval is a bootstrap over them. "
-        "A corrected p below 0.05 is unlikely to be luck.</p>"
-    )
-    return section("Is the difference real?", table(head, rows) + note)
-
-
-def _groups(evaluation: Evaluation, heading: str, groups: Sequence[Group]) -> str:
-    modes = list(evaluation.modes)
-    rows = [
-        [escape(group.label), f"{group.queries:,}", *(_number(group.means.get(mode)) for mode in modes)]
-        for group in groups
-    ]
+def _chart(groups: Mapping[str, Mapping[str, float]], modes: Iterable[str], title: str) -> Chart:
+    """Bars by group and mode; groups: label to the value of each mode."""
+    series = list(enumerate(modes))
     bars = [
-        (
-            group.label,
-            [Bar(i, mode, group.means[mode]) for i, mode in enumerate(modes) if mode in group.means],
-        )
-        for group in groups
+        (label, [Bar(i, mode, values[mode]) for i, mode in series if mode in values])
+        for label, values in groups.items()
     ]
-    head = ["", "Queries", *(_key(evaluation, mode) for mode in modes)]
-    title = f"{evaluation.measure}: {heading}"
-    return section(title, table(head, rows) + bar_chart(bars, title))
+    return bar_chart(bars, title)
 
 
-def _speed(evaluation: Evaluation) -> str:
-    parts = []
-    if evaluation.ann:
-        rows = [[escape(name), _number(value)] for name, value in evaluation.ann.items()]
-        parts.append(table(["Index against exact search", ""], rows))
-    if evaluation.latency_ms:
-        rows = [[escape(name), f"{value:.3f} ms"] for name, value in evaluation.latency_ms.items()]
-        parts.append(table(["Latency of one query", ""], rows))
-    return section("Index and speed", "".join(parts)) if parts else ""
-
-
-def _losses(evaluation: Evaluation) -> str:
+def _lost(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Where the mode in focus loses to the one it is compared with: counts, chart, and the worst queries."""
     if evaluation.against is None:
-        return ""
+        return None
     ours, theirs = evaluation.modes[evaluation.focus], evaluation.modes[evaluation.against]
-    rows = {query: row for row, query in enumerate(theirs.query_ids)}
-    their_values = theirs.of(evaluation.measure)[[rows[query] for query in ours.query_ids]]
-    differences = ours.of(evaluation.measure) - their_values
-    wins, losing = int((differences > 0).sum()), int((differences < 0).sum())
-    counts = f"wins {wins:,} queries, loses {losing:,} and ties {len(differences) - wins - losing:,}"
+    differences = paired_differences(ours, theirs, evaluation.measure)
     title = f"{evaluation.measure}: {evaluation.focus} minus {evaluation.against}, query by query"
-    found = losses(ours, theirs, evaluation.measure, _QUERIES_SHOWN)
-    return section(
-        f"Where {evaluation.focus} loses most to {evaluation.against}",
-        f"<p>{escape(evaluation.focus)} {counts}.</p>"
-        + difference_chart(differences, title)
-        + "".join(_query(evaluation, loss.query_id) for loss in found),
+    lost = losses(ours, theirs, evaluation.measure, _QUERIES_SHOWN)
+    return {
+        "counts": wins_losses_ties(differences),
+        "chart": difference_chart(differences, title),
+        "cards": _cards(evaluation, [query.query_id for query in lost]),
+    }
+
+
+def _cards(evaluation: Evaluation, query_ids: Iterable[str]) -> list[_Card]:
+    return [_card(evaluation, query_id) for query_id in query_ids]
+
+
+def _card(evaluation: Evaluation, query_id: str) -> _Card:
+    ranked = ranking(evaluation.runs.get(evaluation.focus, {}).get(query_id, {}))
+    ranks = {document_id: rank for rank, document_id in enumerate(ranked, 1)}
+    grades = evaluation.qrels.get(query_id, {})
+    relevant = [item for item in sorted(grades.items(), key=lambda item: -item[1]) if item[1] > 0]
+
+    def row(rank: object, second: object, document_id: str) -> _Row:
+        return rank, second, _short(evaluation.describe(document_id)), document_id
+
+    return _Card(
+        query_id,
+        _short(evaluation.queries.get(query_id, "")),
+        {
+            mode: float(scores.of(evaluation.measure)[scores.query_ids.index(query_id)])
+            for mode, scores in evaluation.modes.items()
+        },
+        [row(ranks[hit], "✓" if grades.get(hit, 0) > 0 else "", hit) for hit in ranked[:_HITS_SHOWN]],
+        [row(ranks.get(id_, f"beyond {len(ranked)}"), grade, id_) for id_, grade in relevant[:_HITS_SHOWN]],
     )
-
-
-def _worst(evaluation: Evaluation) -> str:
-    found = worst_queries(evaluation.modes[evaluation.focus], evaluation.measure, _QUERIES_SHOWN)
-    if not found:
-        return ""
-    shown = "".join(_query(evaluation, query) for query in found)
-    return section(f"Lowest {evaluation.measure} of {evaluation.focus}", shown)
-
-
-def _query(evaluation: Evaluation, query: str) -> str:
-    """One query: its values, the first hits of the mode in focus, and what should have been there."""
-    values = ", ".join(
-        f"{escape(mode)} {scores.of(evaluation.measure)[scores.query_ids.index(query)]:.3f}"
-        for mode, scores in evaluation.modes.items()
-    )
-    ranked = ranking(evaluation.runs.get(evaluation.focus, {}).get(query, {}))
-    judged = evaluation.qrels.get(query, {})
-    got = [
-        [str(rank), "✓" if judged.get(document, 0) > 0 else "", _document(evaluation, document)]
-        for rank, document in enumerate(ranked[:_HITS_SHOWN], 1)
-    ]
-    places = {document: rank for rank, document in enumerate(ranked, 1)}
-    wanted = [
-        [str(places.get(document, f"beyond {len(ranked)}")), str(grade), _document(evaluation, document)]
-        for document, grade in sorted(judged.items(), key=lambda item: -item[1])
-        if grade > 0
-    ][:_HITS_SHOWN]
-    text = escape(_short(evaluation.queries.get(query, "")))
-    return (
-        f'<article><h3>{text}</h3><p class="note">{escape(query)}: {values}</p>'
-        f"{table(['Rank', '', 'Returned'], got)}{table(['Rank', 'Grade', 'Wanted'], wanted)}</article>"
-    )
-
-
-def _document(evaluation: Evaluation, document: str) -> str:
-    return f'{escape(_short(evaluation.describe(document)))} <span class="note">{escape(document)}</span>'
 
 
 def _short(text: str) -> str:

@@ -48,26 +48,38 @@ def compare(a: Scores, b: Scores, measure: str, *, rounds: int = 10_000) -> Comp
     difference over `rounds` samples of the queries.
     Raises InputError if the runs were not scored over the same queries.
     """
-    here = {query: row for row, query in enumerate(b.query_ids)}
-    if set(here) != set(a.query_ids) or not here:
-        raise InputError("the two runs were scored over different queries; evaluate both on one split")
-    of_a = a.of(measure)
-    of_b = b.of(measure)[[here[query] for query in a.query_ids]]
-    differences = of_a - of_b
+    differences = paired_differences(a, b, measure)
     low, high = _bootstrap_interval(differences, rounds)
-    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    wins, losses, ties = wins_losses_ties(differences)
     return Comparison(
-        measure,
-        float(of_a.mean()),
-        float(of_b.mean()),
-        float(differences.mean()),
-        low,
-        high,
-        _randomisation_p(differences[differences != 0], rounds),
-        wins,
-        losses,
-        len(differences) - wins - losses,
+        measure=measure,
+        mean_a=a.mean(measure),
+        mean_b=b.mean(measure),
+        difference=float(differences.mean()),
+        low=low,
+        high=high,
+        p_value=_randomisation_p(differences[differences != 0], rounds),
+        wins=wins,
+        losses=losses,
+        ties=ties,
     )
+
+
+def paired_differences(a: Scores, b: Scores, measure: str) -> NDArray[np.float64]:
+    """Value of run a minus value of run b for each query, float64 (n,), in the order of a's queries.
+
+    Raises InputError if the runs were not scored over the same queries.
+    """
+    rows = {query_id: row for row, query_id in enumerate(b.query_ids)}
+    if rows.keys() != set(a.query_ids) or not rows:
+        raise InputError("the two runs were scored over different queries; evaluate both on one split")
+    return a.of(measure) - b.of(measure)[[rows[query_id] for query_id in a.query_ids]]
+
+
+def wins_losses_ties(differences: NDArray[np.float64]) -> tuple[int, int, int]:
+    """How many differences are above, below and at 0."""
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    return wins, losses, len(differences) - wins - losses
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

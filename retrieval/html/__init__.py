@@ -1,4 +1,4 @@
-"""HTML pages and SVG charts for reports.
+"""HTML pages and SVG charts for reports: geometry in Python, markup in templates/.
 
-Knows markup; knows nothing of what a report is about.
+Knows nothing of what a report is about.
 """

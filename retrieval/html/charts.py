@@ -1,32 +1,27 @@
-"""Small charts as SVG text that an HTML page carries inline.
+"""The geometry of small charts, which `draw` of templates/charts.svg.j2 turns into SVG.
 
-In: numbers and labels, not yet escaped. Out: one `<svg>` element. It takes its colours from the page, by the
-classes `s0` to `s5` for series, `l0` to `l5` for their lines, and `axis`, `whisker`, `win` and `lose`, so
-that one chart serves light, dark and paper.
+In: numbers and labels. Out: a `Chart`, in units of its view box. Knows nothing of markup. Series are numbered
+from 0; the style sheet gives each a colour.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _WIDTH = 720
-_LEFT, _RIGHT = 150, 60
-_BAR, _GAP = 15, 12
-SERIES = 6
-
-# What a reader sees that knows no style sheets, such as a picture viewer; a page overrides them by class.
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-_AXIS = 'class="axis" fill="none" stroke="#ccc"'
+# The plot area, between the labels on the left and the values on the right.
+_LEFT, _RIGHT = 150, 660
+_BAR, _GAP, _SPACE = 12, 12, 3  # height of a bar, and what is left free below a group and below a bar
 
 
 class Bar(NamedTuple):
-    """A value from 0 to 1 with the interval around it; series says which colour."""
+    """A value from 0 to 1 and, where both ends are known, the interval around it."""
 
     series: int
     name: str
@@ -35,148 +30,151 @@ class Bar(NamedTuple):
     high: float | None = None
 
 
-def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], title: str) -> str:
-    """Horizontal bars under a label a group, on an axis from 0 to 1."""
-    parts = []
-    top = 8.0
-    for label, bars in groups:
-        middle = top + len(bars) * _BAR / 2 + 4
-        parts.append(f'<text x="{_LEFT - 10}" y="{middle:.1f}" text-anchor="end">{escape(label)}</text>')
-        for bar in bars:
-            parts.append(_bar(bar, top))
-            top += _BAR
-        top += _GAP
-    axis = "".join(_tick(share / 4, top) for share in range(5))
-    return _svg(axis + "".join(parts), top + 22, title)
-
-
-def key_colour(series: int) -> str:
-    """Attributes that give an SVG shape the colour of a series."""
-    return f'class="s{series % SERIES}" fill="{_COLOURS[series % SERIES]}"'
-
-
-def _bar(bar: Bar, top: float) -> str:
-    end = _x(bar.value)
-    shown = end
-    whisker = ""
-    if bar.low is not None and bar.high is not None:
-        middle = top + (_BAR - 3) / 2
-        shown = max(end, _x(bar.high))
-        whisker = (
-            f'<path class="whisker" stroke="#000" d="M{_x(bar.low):.1f} {middle:.1f}H{_x(bar.high):.1f}"/>'
-        )
-    return (
-        f'<rect {key_colour(bar.series)} x="{_LEFT}" y="{top:.1f}" width="{max(0.5, end - _LEFT):.1f}" '
-        f'height="{_BAR - 3}"><title>{escape(bar.name)}: {bar.value:.4f}</title></rect>{whisker}'
-        f'<text class="value" x="{shown + 5:.1f}" y="{top + _BAR - 5:.1f}">{bar.value:.3f}</text>'
-    )
-
-
-def _x(value: float) -> float:
-    return _LEFT + min(1.0, max(0.0, value)) * (_WIDTH - _LEFT - _RIGHT)
-
-
-def _tick(value: float, bottom: float) -> str:
-    x = _x(value)
-    return (
-        f'<path {_AXIS} d="M{x:.1f} 2V{bottom:.1f}"/>'
-        f'<text class="value" x="{x:.1f}" y="{bottom + 14:.1f}" text-anchor="middle">{value:g}</text>'
-    )
-
-
-def difference_chart(differences: NDArray[np.float64], title: str) -> str:
-    """Differences query by query, float64 (n,) from -1 to 1, from the largest win to the largest loss."""
-    height, inner = 180, _WIDTH - _LEFT - _RIGHT
-    ordered = np.sort(differences)[::-1]
-    # A point a pixel is as much as can be seen.
-    picked = ordered[np.linspace(0, len(ordered) - 1, min(len(ordered), inner)).astype(int)]
-    step = inner / len(picked)
-
-    def area(values: NDArray[np.float64], name: str, colour: str) -> str:
-        middle = height / 2
-        points = [f"M{_LEFT} {middle}"]
-        for place, value in enumerate(values):
-            points.append(f"V{middle - value * (middle - 8):.1f}H{_LEFT + (place + 1) * step:.1f}")
-        return f'<path class="{name}" fill="{colour}" d="{"".join(points)}V{middle}Z"/>'
-
-    def label(value: float) -> str:
-        y = height / 2 - value * (height / 2 - 8)
-        shown = f"{value:+g}" if value else "0"
-        return (
-            f'<path {_AXIS} d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
-            f'<text class="value" x="{_LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{shown}</text>'
-        )
-
-    axes = "".join(label(value) for value in (1.0, 0.5, 0.0, -0.5, -1.0))
-    return _svg(
-        axes + area(picked.clip(0), "win", _COLOURS[2]) + area(picked.clip(None, 0), "lose", _COLOURS[5]),
-        height,
-        title,
-    )
-
-
-def _svg(content: str, height: float, title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{content}</svg>"
-    )
-
-
 class Line(NamedTuple):
-    """Points joined in order, each a whole number and a value. series: which colour. dots: mark each."""
+    """Points (x, y) joined in order; x is a whole number."""
 
     series: int
     name: str
     points: Sequence[tuple[float, float]]
-    dots: bool = False
+    dots: bool = False  # whether to mark each point; a single point is always marked
 
 
-def line_chart(lines: Sequence[Line], title: str, marked: tuple[float, str] | None = None) -> str:
-    """Lines on axes as wide as their points. marked: a place on the x axis and what it is called."""
-    shown = [line for line in lines if line.points]
-    if not shown:
-        return ""
-    height, bottom = 200, 176
-    xs, ys = zip(*(point for line in shown for point in line.points), strict=True)
-    scale_x = _scale(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT)
-    scale_y = _scale(min(ys), max(ys), bottom, 10)
-    parts = [
-        f'<path {_AXIS} d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>'
-        f'<text class="value" x="{_LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
-        for value, y in ((value, scale_y(value)) for value in ticks(min(ys), max(ys)))
+class Mark(NamedTuple):
+    """A text at a place, and the straight line that it belongs to."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "start"  # which end of the text is at x, as SVG's text-anchor has it
+    path: str = ""  # SVG path of the line; empty for none
+
+
+class BarShape(NamedTuple):
+    """A bar in its place; its mark is the value, with the interval as its line."""
+
+    bar: Bar
+    x: float
+    y: float
+    width: float
+    height: float
+    mark: Mark
+
+
+class Curve(NamedTuple):
+    """A line in its place: its SVG path, and the x, y and value of each point that is marked."""
+
+    line: Line
+    path: str
+    dots: Sequence[tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Everything that is drawn, in the order in which it is drawn."""
+
+    title: str
+    height: float
+    grid: Sequence[Mark]
+    groups: Sequence[tuple[Mark, Sequence[BarShape]]] = ()
+    areas: Mapping[str, str] = field(default_factory=dict)  # "win" and "lose" to an SVG path
+    marked: Mark | None = None
+    curves: Sequence[Curve] = ()
+    width: float = _WIDTH
+
+
+def bar_chart(groups: Sequence[tuple[str, Sequence[Bar]]], title: str) -> Chart:
+    """Horizontal bars in labelled groups, on an axis from 0 to 1."""
+    shapes = []
+    pitch = _BAR + _SPACE
+    top = 8.0
+    for name, bars in groups:
+        label = Mark(_LEFT - 10, top + len(bars) * pitch / 2 + 4, name, "end")
+        shapes.append((label, [_bar_shape(bar, top + row * pitch) for row, bar in enumerate(bars)]))
+        top += len(bars) * pitch + _GAP
+    grid = [
+        Mark(_x(value), top + 14, f"{value:g}", "middle", f"M{_x(value):.1f} 2V{top:.1f}")
+        for value in (0, 0.25, 0.5, 0.75, 1)
     ]
-    parts += [
-        f'<text class="value" x="{scale_x(value):.1f}" y="{bottom + 18}" text-anchor="middle">'
-        f"{value:,g}</text>"
+    return Chart(title, top + 22, grid, groups=shapes)
+
+
+def _bar_shape(bar: Bar, top: float) -> BarShape:
+    end = right = _x(bar.value)
+    whisker = ""
+    if bar.low is not None and bar.high is not None:
+        right = max(end, _x(bar.high))
+        whisker = f"M{_x(bar.low):.1f} {top + _BAR / 2:.1f}H{_x(bar.high):.1f}"
+    mark = Mark(right + 5, top + _BAR - 2, f"{bar.value:.3f}", path=whisker)
+    return BarShape(bar, _LEFT, top, max(0.5, end - _LEFT), _BAR, mark)
+
+
+def _x(value: float) -> float:
+    return _LEFT + min(1.0, max(0.0, value)) * (_RIGHT - _LEFT)
+
+
+def difference_chart(differences: NDArray[np.float64], title: str) -> Chart:
+    """Differences query by query, from the largest win to the largest loss.
+
+    differences: float64 (n,), from -1 to 1.
+    """
+    height, inner = 180, _RIGHT - _LEFT
+    ordered = np.sort(differences)[::-1]
+    # A point a pixel is as much as can be seen.
+    picked = ordered[np.linspace(0, len(ordered) - 1, min(len(ordered), inner)).astype(int)]
+    step = inner / len(picked)
+    middle = height / 2
+
+    def y(value: float) -> float:
+        return middle - value * (middle - 8)
+
+    def area(values: NDArray[np.float64]) -> str:
+        steps = [f"V{y(value):.1f}H{_LEFT + (n + 1) * step:.1f}" for n, value in enumerate(values)]
+        return f"M{_LEFT} {middle}{''.join(steps)}V{middle}Z"
+
+    grid = [_horizontal(y(value), f"{value:+g}" if value else "0") for value in (1.0, 0.5, 0.0, -0.5, -1.0)]
+    return Chart(title, height, grid, areas={"win": area(picked.clip(0)), "lose": area(picked.clip(None, 0))})
+
+
+def _horizontal(y: float, text: str) -> Mark:
+    return Mark(_LEFT - 10, y + 4, text, "end", f"M{_LEFT} {y:.1f}H{_RIGHT}")
+
+
+def line_chart(lines: Sequence[Line], title: str, marked: tuple[float, str] | None = None) -> Chart | None:
+    """Lines on axes as wide as their points; None if no line has a point.
+
+    lines: those without points are left out.
+    title: what a reader hears who does not see the chart.
+    marked: a place on the x axis, and what it is called.
+    """
+    drawn = [line for line in lines if line.points]
+    if not drawn:
+        return None
+    height, bottom = 200, 176
+    xs, ys = zip(*(point for line in drawn for point in line.points), strict=True)
+    scale_x = _scale(min(xs), max(xs), _LEFT, _RIGHT)
+    scale_y = _scale(min(ys), max(ys), bottom, 10)
+    grid = [_horizontal(scale_y(value), f"{value:g}") for value in ticks(min(ys), max(ys))]
+    grid += [
+        Mark(scale_x(value), bottom + 18, f"{value:,g}", "middle")
         for value in ticks(min(xs), max(xs))
         if value.is_integer()
     ]
-    if marked is not None:
-        x = scale_x(marked[0])
-        left = x > _WIDTH / 2
-        parts.append(
-            f'<path class="whisker" stroke="#000" stroke-dasharray="3 3" d="M{x:.1f} 10V{bottom}"/>'
-            f'<text class="value" x="{x + (-5 if left else 5):.1f}" y="{bottom - 6}" '
-            f'text-anchor="{"end" if left else "start"}">{escape(marked[1])}</text>'
-        )
-    parts += [_line(line, scale_x, scale_y) for line in shown]
-    return _svg("".join(parts), height, title)
+    mark = None if marked is None else _vertical(scale_x(marked[0]), bottom, marked[1])
+    return Chart(title, height, grid, marked=mark, curves=[_curve(line, scale_x, scale_y) for line in drawn])
 
 
-def _line(line: Line, scale_x: Callable[[float], float], scale_y: Callable[[float], float]) -> str:
-    number = line.series % SERIES
-    places = [(scale_x(x), scale_y(y)) for x, y in line.points]
-    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-    dots = "".join(
-        f'<circle {key_colour(number)} cx="{x:.1f}" cy="{y:.1f}" r="3.5">'
-        f"<title>{escape(line.name)}: {value:.4g}</title></circle>"
-        for (x, y), (_, value) in zip(places, line.points, strict=True)
-        if line.dots or len(places) == 1
-    )
-    return (
-        f'<path class="l{number}" fill="none" stroke="{_COLOURS[number]}" stroke-width="1.6" '
-        f'd="M{path}"><title>{escape(line.name)}</title></path>{dots}'
-    )
+def _vertical(x: float, bottom: float, text: str) -> Mark:
+    """A line from top to bottom, its text on the side that has more room."""
+    path = f"M{x:.1f} 10V{bottom}"
+    if x > _WIDTH / 2:
+        return Mark(x - 5, bottom - 6, text, "end", path)
+    return Mark(x + 5, bottom - 6, text, "start", path)
+
+
+def _curve(line: Line, scale_x: Callable[[float], float], scale_y: Callable[[float], float]) -> Curve:
+    dots = [(scale_x(x), scale_y(y), y) for x, y in line.points]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y, _ in dots)
+    return Curve(line, path, dots if line.dots or len(dots) == 1 else ())
 
 
 def _scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from index.disk.files import storing, write_atomically
-from retrieval.html.charts import Bar, Line, bar_chart, key_colour, line_chart
-from retrieval.html.page import page, section, table
+from retrieval.html.charts import Bar, Chart, Line, bar_chart, line_chart
+from retrieval.html.page import page_template
 from retrieval.training.curve import Point
 
 # In a folder of its own, which an index leaves out when it takes a model in.
 FOLDER = "report"
 PAGE = "training.html"
+
+_TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 
 _NEGATIVES = {
     "positive": "cosine with the right document",
@@ -61,28 +62,25 @@ def write_training_report(model: Path, course: Course) -> Path:
 
 def html(course: Course) -> str:
     """The page as text."""
-    sections = [
-        _values(course.facts),
-        section("Reached on dev", _reached(course)) if course.dev else "",
-        section(
-            "Loss, by step", line_chart([_by_step(course, 0, "loss")], "Loss by step", _best_step(course))
-        ),
-        section("Dev nDCG@10, by epoch", _dev_chart(course)) if _dev_points(course) else "",
-        section("How hard the negatives were, by step", _negatives_chart(course)),
-        section("Learning rate, by step", line_chart([_by_step(course, 3, "rate")], "Learning rate by step")),
-        section("Epochs", _epochs(course)),
-        section("Learned from", _values(course.counts)),
-        section("Settings", _values(course.settings)),
-    ]
-    return page("Training report", sections)
-
-
-def _values(values: Mapping[str, Any]) -> str:
-    items = "".join(
-        f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_shown(value))}</dd></div>"
-        for name, value in values.items()
+    bars = [(name, [Bar(0, name, value)]) for name, value in course.dev.items() if value <= 1]
+    negatives = [_by_step(course, series, *entry) for series, entry in enumerate(_NEGATIVES.items())]
+    return page_template(_TEMPLATE).render(
+        title="Training report",
+        course=course,
+        came_out=_shown_values(course.facts),
+        counts=_shown_values(course.counts),
+        settings=_shown_values(course.settings),
+        reached=bar_chart(bars, "Measures on dev"),
+        loss=line_chart([_by_step(course, 0, "loss", "loss")], "Loss by step", _best_step(course)),
+        dev=_dev_chart(course),
+        negatives=negatives,
+        negatives_chart=line_chart(negatives, "Cosines and probability by step"),
+        rate=line_chart([_by_step(course, 3, "rate", "rate")], "Learning rate by step"),
     )
-    return f"<dl>{items}</dl>"
+
+
+def _shown_values(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name.replace("_", " "): _shown(value) for name, value in values.items()}
 
 
 def _shown(value: Any) -> str:
@@ -93,20 +91,11 @@ def _shown(value: Any) -> str:
     )
 
 
-def _reached(course: Course) -> str:
-    rows = [[f"{value:.4f}" for value in course.dev.values()]]
-    bars = [(name, [Bar(0, name, value)]) for name, value in course.dev.items() if value <= 1]
-    return table(map(escape, course.dev), rows) + bar_chart(bars, "Measures on dev")
-
-
-def _steps(course: Course) -> list[int]:
-    """The step at which each point of the curve ends."""
-    return list(accumulate(point.steps for point in course.curve))
-
-
-def _by_step(course: Course, series: int, name: str) -> Line:
-    values = [getattr(point, name) for point in course.curve]
-    return Line(series, name, list(zip(_steps(course), values, strict=True)))
+def _by_step(course: Course, series: int, field: str, name: str) -> Line:
+    """A field of the curve's points, each at the step at which it ends."""
+    steps = accumulate(point.steps for point in course.curve)
+    values = [getattr(point, field) for point in course.curve]
+    return Line(series, name, list(zip(steps, values, strict=True)))
 
 
 def _best_step(course: Course) -> tuple[float, str] | None:
@@ -115,30 +104,7 @@ def _best_step(course: Course) -> tuple[float, str] | None:
     return course.history[course.best_epoch]["steps"], f"best epoch: {course.best_epoch + 1}"
 
 
-def _dev_points(course: Course) -> list[tuple[float, float]]:
-    return [(entry["epoch"] + 1, entry["dev"]) for entry in course.history if "dev" in entry]
-
-
-def _dev_chart(course: Course) -> str:
+def _dev_chart(course: Course) -> Chart | None:
+    points = [(entry["epoch"] + 1, entry["dev"]) for entry in course.history if "dev" in entry]
     best = (course.best_epoch + 1, f"best epoch: {course.best_epoch + 1}") if course.best_epoch >= 0 else None
-    return line_chart([Line(2, "dev nDCG@10", _dev_points(course), dots=True)], "Dev by epoch", best)
-
-
-def _negatives_chart(course: Course) -> str:
-    lines = [_by_step(course, series, name) for series, name in enumerate(_NEGATIVES)]
-    keys = "".join(
-        f'<p class="note"><span class="key"><svg viewBox="0 0 10 10"><rect {key_colour(series)} width="10" '
-        f'height="10"/></svg></span>{words}</p>'
-        for series, words in enumerate(_NEGATIVES.values())
-    )
-    return keys + line_chart(lines, "Cosines and probability by step")
-
-
-def _epochs(course: Course) -> str:
-    rows = []
-    for entry in course.history:
-        cells = [f"{entry['epoch'] + 1:.0f}", f"{entry['steps']:,.0f}", f"{entry['loss']:.4f}"]
-        cells.append(f"{entry['dev']:.4f}" if "dev" in entry else "")
-        best = entry["epoch"] == course.best_epoch
-        rows.append([f"<b>{cell}</b>" for cell in cells] if best else cells)
-    return table(["Epoch", "Steps", "Loss", "Dev nDCG@10"], rows)
+    return line_chart([Line(2, "dev nDCG@10", points, dots=True)], "Dev by epoch", best)

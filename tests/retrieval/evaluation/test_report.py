@@ -12,7 +12,8 @@ from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.evaluation.report import per_query_table, render, write_report
 from retrieval.evaluation.significance import compare_all
-from retrieval.html.charts import Bar, bar_chart, difference_chart
+from retrieval.html.charts import Bar, Chart, bar_chart, difference_chart
+from retrieval.html.page import TEMPLATES, page_template
 
 EVIL = "<script>alert('&\"')</script>"
 VOID = {"meta"}
@@ -42,6 +43,10 @@ class Balance(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+def svg(chart: Chart) -> str:
+    return str(page_template(TEMPLATES / "charts.svg.j2").module.draw(chart))  # type: ignore[attr-defined]
 
 
 def parsed(html: str) -> Balance:
@@ -166,19 +171,20 @@ def test_per_query_table_has_a_row_a_query_and_a_column_a_mode_and_measure(evalu
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    svg = bar_chart([(EVIL, [Bar(0, "a", 0.5, 0.4, 0.6), Bar(7, "b", 1.0), Bar(2, "c", 2.0)])], "title")
-    rects = ET.fromstring(svg).findall("rect")
+    bars = [Bar(0, "a", 0.5, 0.4, 0.6), Bar(7, "b", 1.0), Bar(2, "c", 2.0)]
+    chart = svg(bar_chart([(EVIL, bars)], "title"))
+    rects = ET.fromstring(chart).findall("rect")
     widths = [float(rect.attrib["width"]) for rect in rects]
     assert widths[1] == pytest.approx(2 * widths[0])
     assert widths[2] == widths[1]  # the axis ends at 1
     assert [rect.attrib["class"] for rect in rects] == ["s0", "s1", "s2"]
-    assert 'class="whisker"' in svg
+    assert 'class="whisker"' in chart
 
 
 @pytest.mark.parametrize("count", [1, 3, 5000])
 def test_difference_chart_is_drawn_for_any_number_of_queries(count: int) -> None:
     differences = np.linspace(-1, 1, count)
-    root = ET.fromstring(difference_chart(differences, "title"))
+    root = ET.fromstring(svg(difference_chart(differences, "title")))
     areas = {path.attrib["class"]: path.attrib["d"] for path in root.findall("path")}
     assert {"win", "lose"} <= set(areas)
     assert "V172.0" in areas["lose"]  # the largest loss reaches the lower end

@@ -14,6 +14,7 @@ import pytest
 from index.disk.carried_model import copy_model, fingerprint
 from index.errors import StorageError
 from retrieval.html.charts import Line, line_chart, ticks
+from retrieval.html.page import TEMPLATES, page_template
 from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
 from retrieval.training.curve import Point
@@ -33,6 +34,10 @@ COURSE = Course(
     best_epoch=0,
     dev={"nDCG@10": 0.25, "R@1": 0.5},
 )
+
+
+def svg(chart):
+    return page_template(TEMPLATES / "charts.svg.j2").module.draw(chart)
 
 
 def words(page):
@@ -93,7 +98,8 @@ def test_a_report_that_cannot_be_written_is_told(tmp_path):
 
 
 def test_line_chart_puts_points_where_they_belong():
-    chart = line_chart([Line(1, "rise", [(0, 1.0), (10, 3.0), (20, 2.0)])], "A <title>", (10, "here"))
+    line = Line(1, "rise", [(0, 1.0), (10, 3.0), (20, 2.0)])
+    chart = svg(line_chart([line], "A <title>", (10, "here")))
     # x from 150 to 660, y from 176 up to 10.
     assert 'class="l1"' in chart
     assert 'd="M150.0 176.0L405.0 10.0L660.0 93.0"' in chart
@@ -104,9 +110,9 @@ def test_line_chart_puts_points_where_they_belong():
 
 
 def test_a_single_point_is_a_dot_in_the_middle():
-    chart = line_chart([Line(0, "one", [(3, 0.5)])], "t")
+    chart = svg(line_chart([Line(0, "one", [(3, 0.5)])], "t"))
     assert 'cx="405.0" cy="93.0"' in chart
-    assert line_chart([Line(0, "none", [])], "t") == ""
+    assert svg(line_chart([Line(0, "none", [])], "t")) == ""
 
 
 def test_ticks_are_round():
