@@ -60,7 +60,7 @@ def ann(
             systems=systems or tuple(SYSTEMS),
             threads=threads,
             command=f"{command} --threads {threads}",
-            report=progress,
+            progress=progress,
         )
     if output is not None:
         with needing("plot"):
@@ -79,13 +79,13 @@ def _print_curves(result: Mapping[str, Any]) -> None:
     print_line(
         f"{'system':12} {'setting':22} {'recall@10':>9} {'batch q/s':>10} {'single q/s':>10} {'p99 ms':>8}"
     )
-    for name, found in result["systems"].items():
-        if "skipped" in found:
-            print_line(f"{name:12} skipped: {found['skipped']}")
+    for name, system in result["systems"].items():
+        if "skipped" in system:
+            print_line(f"{name:12} skipped: {system['skipped']}")
             continue
-        for point in found["points"]:
+        for point in system["points"]:
             print_line(
                 f"{name:12} {point['setting']:22} {point['recall@10']:9.4f} {point['batch_qps']:10,.0f} "
                 f"{point['single_qps']:10,.0f} {point['p99_ms']:8.3f}"
             )
-        print_line(f"{name:12} built in {found['build_seconds']:.2f} s, {found['bytes']:,} bytes")
+        print_line(f"{name:12} built in {system['build_seconds']:.2f} s, {system['bytes']:,} bytes")

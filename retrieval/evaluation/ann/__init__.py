@@ -1,4 +1,4 @@
-"""Recall against queries a second: this index and other nearest-neighbour libraries on the same vectors.
+"""Recall and queries per second of this index and of other nearest-neighbour libraries on the same vectors.
 
-Knows vectors; knows nothing of texts beyond encoding the queries it is given.
+Knows vectors; knows nothing of texts, except that queries may have to be encoded.
 """

@@ -1,7 +1,8 @@
 """Recall@10 against queries/s of nearest-neighbour systems on the same vectors, threads and queries.
 
-In: an index folder, or a .npy or .fvecs file of vectors. Out: plain JSON, and a PNG. Every system runs in a
-process of its own, one after another; one that is missing, fails or takes too long is named with the reason.
+In: an index folder, or a .npy or .fvecs file of vectors. Out: JSON values, and a PNG. Every system runs in a
+process of its own, one after another. The result of a system that is missing, fails or takes too long is the
+reason.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,16 @@ from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
 from index.errors import InputError
-from retrieval.evaluation.ann.child import K
-from retrieval.evaluation.ann.systems import SYSTEMS
+from index.values import Progress, no_progress
+from retrieval.evaluation.ann.systems import SYSTEMS, Vectors
+from retrieval.evaluation.ann.worker import K
 from retrieval.evaluation.provenance import provenance
 
-Vectors = NDArray[np.float32]
 OURS = "this index"
 
-_SAMPLED = 500
+_HELD_OUT = 500  # at most this many vectors, and at most a tenth of them
 _SEED = 20140828
-_TIMEOUT = 900
+_TIMEOUT = 900  # seconds for one system
 
 
 def bench_ann(
@@ -41,57 +42,71 @@ def bench_ann(
     systems: Sequence[str] = tuple(SYSTEMS),
     threads: int = 1,
     command: str = "",
-    report: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
-    """Measure every system. queries: a .npy or .fvecs file or, for an index, a BEIR folder or a file of
-    texts. Without, 500 of the vectors are held out and asked for; they are easier than a model's queries.
+    """Measure every system on the same vectors and queries.
 
-    Raises InputError for files of other shapes, and what opening an index raises.
+    place: an index folder, or a .npy or .fvecs file of vectors.
+    queries: a .npy or .fvecs file or, for an index, a BEIR folder or a file of texts. None holds out 500 of
+        the vectors, or a tenth if that is fewer; they are easier than the queries of a model.
+    systems: names of `SYSTEMS`; an index is measured before them.
+    threads: how many each system may use.
+    command: for the result.
+    progress: is called before each system.
+    Raises InputError for vectors of different or unexpected shapes, and what opening an index raises.
     """
     folder = place if place.is_dir() else None
     vectors = index_vectors(place) if folder else read_vectors(place)
-    asked, vectors, source = _queries(place, vectors, queries)
-    if asked.shape[1] != vectors.shape[1]:
+    query_vectors, vectors, source = _queries(place, vectors, queries)
+    if query_vectors.shape[1] != vectors.shape[1]:
         raise InputError(
-            f"queries have {asked.shape[1]} dimensions and vectors {vectors.shape[1]}", path=queries
+            f"queries have {query_vectors.shape[1]} dimensions and vectors {vectors.shape[1]}", path=queries
         )
     names = [*([OURS] if folder else []), *systems]
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as work:
-        scores, rows = _truth(vectors, asked, min(K + 20, len(vectors)))
-        parts: dict[str, NDArray[Any]] = {
-            "vectors": vectors,
-            "queries": asked,
-            "exact_rows": rows,
-            "exact_scores": scores,
-        }
-        for part, array in parts.items():
-            np.save(Path(work) / f"{part}.npy", array)
+        _save_vectors(Path(work), vectors, query_vectors)
         for done, name in enumerate(names):
-            report(name, done, len(names))
+            progress(name, done, len(names))
             results[name] = _run(Path(work), name, threads, folder if name == OURS else None)
     return {
         **provenance(command),
         "vectors": len(vectors),
         "dimension": vectors.shape[1],
-        "queries": len(asked),
+        "queries": len(query_vectors),
         "queries_from": source,
         "threads": threads,
         "systems": results,
     }
 
 
+def _save_vectors(work: Path, vectors: Vectors, queries: Vectors) -> None:
+    """Write what `retrieval.evaluation.ann.worker` reads: vectors, queries, and their exact neighbours."""
+    import faiss
+
+    nearest = min(K + 20, len(vectors))  # more than K, for documents that score the same as the last one
+    scores, rows = faiss.knn(queries, vectors, nearest, faiss.METRIC_INNER_PRODUCT)
+    arrays: dict[str, NDArray[Any]] = {
+        "vectors": vectors,
+        "queries": queries,
+        "exact_rows": rows,
+        "exact_scores": scores,
+    }
+    for name, array in arrays.items():
+        np.save(work / f"{name}.npy", array)
+
+
 def _run(work: Path, name: str, threads: int, index: Path | None) -> dict[str, Any]:
-    """One system's result, or {"skipped": why}."""
+    """The result of one system, or {"skipped": reason}."""
     saved = work / "saved"
     shutil.rmtree(saved, ignore_errors=True)
-    for left in (saved, work / "saved.npy", work / "result.json"):
-        left.unlink(missing_ok=True)
+    for file in (saved, work / "saved.npy", work / "result.json"):
+        file.unlink(missing_ok=True)
     limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     arguments = [str(work), name, str(threads), *([str(index.resolve())] if index else [])]
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "retrieval.evaluation.ann.child", *arguments],
+        process = subprocess.run(
+            [sys.executable, "-P", "-m", "retrieval.evaluation.ann.worker", *arguments],
             env={**os.environ, **dict.fromkeys(limits, str(threads))},
             capture_output=True,
             text=True,
@@ -100,18 +115,18 @@ def _run(work: Path, name: str, threads: int, index: Path | None) -> dict[str, A
         )
     except subprocess.TimeoutExpired:
         return {"skipped": f"took longer than {_TIMEOUT} s"}
-    if done.returncode or not (work / "result.json").is_file():
-        last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
-        return {"skipped": f"failed with exit status {done.returncode} ({last[:200]})"}
-    found: dict[str, Any] = json.loads((work / "result.json").read_text(encoding="utf-8"))
-    return found
+    if process.returncode or not (work / "result.json").is_file():
+        last = (process.stderr.strip().splitlines() or ["nothing said"])[-1]
+        return {"skipped": f"failed with exit status {process.returncode} ({last[:200]})"}
+    result: dict[str, Any] = json.loads((work / "result.json").read_text(encoding="utf-8"))
+    return result
 
 
 def read_vectors(path: Path) -> Vectors:
-    """Float32 (n, d) of unit length from a .npy file or, as texmex has them, a .fvecs file.
+    """Vectors of a .npy file, or of a .fvecs file in the TEXMEX format: float32 (n, d).
 
-    Rows are brought to unit length, so that the inner product is the cosine. Raises InputError for anything
-    else, rows of zeros included.
+    Rows are scaled to unit length, so that the inner product is the cosine. Raises InputError for anything
+    else, and for a row of zeros.
     """
     try:
         if path.suffix == ".fvecs":
@@ -140,24 +155,16 @@ def index_vectors(folder: Path) -> Vectors:
         return index.vectors(index.rows())
 
 
-def _truth(vectors: Vectors, queries: Vectors, k: int) -> tuple[Vectors, NDArray[np.int64]]:
-    """Scores and rows of the k nearest by comparing all."""
-    import faiss
-
-    found: tuple[Vectors, NDArray[np.int64]] = faiss.knn(queries, vectors, k, faiss.METRIC_INNER_PRODUCT)
-    return found
-
-
 def _queries(place: Path, vectors: Vectors, queries: Path | None) -> tuple[Vectors, Vectors, str]:
-    """Query vectors, the vectors to search, and where the queries are from."""
+    """Query vectors, the vectors to search, and the source of the queries in words."""
     if queries is None:
         if len(vectors) < 20:
             raise InputError("holds too few vectors to hold some out; give --queries", path=place)
         order = np.random.default_rng(_SEED).permutation(len(vectors))
-        held = min(_SAMPLED, len(vectors) // 10)
-        # An index cannot leave documents out: there, a vector's own document is among the answers.
-        left = vectors if place.is_dir() else vectors[np.sort(order[held:])]
-        return vectors[order[:held]], left, f"{held} of the vectors themselves"
+        held_out = min(_HELD_OUT, len(vectors) // 10)
+        # An index cannot leave documents out, so there a query finds its own document.
+        searched = vectors if place.is_dir() else vectors[np.sort(order[held_out:])]
+        return vectors[order[:held_out]], searched, f"{held_out} of the vectors themselves"
     if queries.suffix in (".npy", ".fvecs"):
         return read_vectors(queries), vectors, queries.name
     if not place.is_dir():
@@ -172,7 +179,7 @@ def _encoded(index: Path, queries: Path) -> Vectors:
 
     if queries.is_dir():
         dataset = Dataset(queries)
-        texts = [dataset.queries[query] for query in dataset.qrels("test")]
+        texts = [dataset.queries[query_id] for query_id in dataset.qrels("test")]
     else:
         texts = [query.text for query in read_query_lines(queries)]
     with Retriever.open(index) as retriever:
@@ -180,7 +187,7 @@ def _encoded(index: Path, queries: Path) -> Vectors:
 
 
 def write_result(output: Path, result: Mapping[str, Any]) -> None:
-    """Write OUTPUT.json with the result and OUTPUT.png with its curves. Raises StorageError."""
+    """Write OUTPUT.json with the result, and OUTPUT.png with its curves. Raises StorageError."""
     content = json.dumps(result, indent=1) + "\n"
     write_atomically(output.with_name(output.name + ".json"), content.encode())
     write_curves(output.with_name(output.name + ".png"), result)
@@ -193,10 +200,10 @@ def write_curves(path: Path, result: Mapping[str, Any]) -> None:
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    for place, (field, title) in enumerate((("batch_qps", "one batch"), ("single_qps", "one by one")), 1):
-        axes = figure.add_subplot(1, 2, place)
-        for (name, found), marker in zip(result["systems"].items(), "osv^D<>pP*X", strict=False):
-            points = sorted((p["recall@10"], p[field]) for p in found.get("points", []))
+    for column, (field, title) in enumerate((("batch_qps", "one batch"), ("single_qps", "one by one")), 1):
+        axes = figure.add_subplot(1, 2, column)
+        for (name, system), marker in zip(result["systems"].items(), "osv^D<>pP*X", strict=False):
+            points = sorted((p["recall@10"], p[field]) for p in system.get("points", []))
             if points:
                 axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=name)
         axes.set(yscale="log", xlabel="recall@10", ylabel="queries/s", title=title)

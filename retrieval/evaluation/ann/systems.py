@@ -1,8 +1,9 @@
-"""Nearest-neighbour systems behind one face, each with the settings its makers give and one dial to turn.
+"""Nearest-neighbour libraries behind one interface.
 
-In: unit vectors and queries, float32 (n, d). Out: rows of the k best by inner product. A system that is not
-installed raises ImportError where it is built. Nothing here is tuned for one system but not another: index
-parameters are the library's defaults or those its documentation starts with, and the dial is swept.
+In: unit vectors and queries, float32 (n, d). Out: a `BuiltIndex`, which finds the rows of the k best by inner
+product. A system that is not installed raises ImportError when it is built. No system is tuned more than
+another: parameters of the build are the library's defaults or those of its documentation's first example; the
+one parameter of the search that trades recall for speed is swept.
 """
 
 from __future__ import annotations
@@ -12,52 +13,53 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]
-Rows = NDArray[Any]
+Vectors: TypeAlias = NDArray[np.float32]
 
 _EFFORTS = (10, 20, 40, 80, 160, 320, 640)
 _PROBES = (1, 2, 4, 8, 16, 32, 64)
 
 
+def _no_parameter(value: int) -> None:
+    """Do nothing: the search has no parameter."""
+
+
 @dataclass(frozen=True)
-class Built:
-    """A built index. search: (queries, k) to rows (n, k); dial: name of the setting that trades recall for
-    speed; turn: sets it; values: what to sweep; save: writes the index to a path.
-    """
+class BuiltIndex:
+    """An index that is ready to search."""
 
-    search: Callable[[Vectors, int], Rows]
-    dial: str
-    turn: Callable[[int], None]
-    values: Sequence[int]
-    save: Callable[[Path], None]
+    search: Callable[[Vectors, int], NDArray[Any]]  # queries (n, d) and k to rows (n, k), best first
+    save: Callable[[Path], None]  # writes the index to a path
+    parameter: str = ""  # the search parameter that trades recall for speed; empty for none
+    set_parameter: Callable[[int], None] = _no_parameter
+    values: Sequence[int] = (0,)  # the values of the parameter to measure
 
 
-Build = Callable[[Vectors, int], Built]  # vectors, threads
+Build: TypeAlias = Callable[[Vectors, int], BuiltIndex]  # from vectors and number of threads
 
 
-def exact(vectors: Vectors, threads: int) -> Built:
-    """Every vector compared, by FAISS."""
+def exact(vectors: Vectors, threads: int) -> BuiltIndex:
+    """Exact search by FAISS."""
     faiss = _faiss(threads)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
-    return _of_faiss(faiss, index, "", lambda value: None, (0,))
+    return _of_faiss(faiss, index)
 
 
-def faiss_hnsw(vectors: Vectors, threads: int) -> Built:
-    """FAISS HNSW with 32 links and default construction."""
+def faiss_hnsw(vectors: Vectors, threads: int) -> BuiltIndex:
+    """FAISS HNSW with 32 links and the default construction."""
     faiss = _faiss(threads)
     index = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.add(vectors)
     return _of_faiss(faiss, index, "efSearch", lambda v: setattr(index.hnsw, "efSearch", v), _EFFORTS)
 
 
-def faiss_ivf(vectors: Vectors, threads: int) -> Built:
-    """FAISS IVF,Flat with 4 sqrt(n) lists, or fewer where they would hold fewer than 39 vectors each."""
+def faiss_ivf(vectors: Vectors, threads: int) -> BuiltIndex:
+    """FAISS IVF,Flat with 4 sqrt(n) lists, or fewer so that each has 39 vectors on average."""
     faiss = _faiss(threads)
     lists = max(1, min(int(4 * math.sqrt(len(vectors))), len(vectors) // 39))
     index = faiss.index_factory(vectors.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
@@ -73,66 +75,73 @@ def _faiss(threads: int) -> Any:
     return faiss
 
 
-def _of_faiss(faiss: Any, index: Any, dial: str, turn: Callable[[int], None], values: Sequence[int]) -> Built:
-    return Built(
+def _of_faiss(
+    faiss: Any,
+    index: Any,
+    parameter: str = "",
+    set_parameter: Callable[[int], None] = _no_parameter,
+    values: Sequence[int] = (0,),
+) -> BuiltIndex:
+    return BuiltIndex(
         lambda queries, k: np.asarray(index.search(queries, k)[1]),
-        dial,
-        turn,
-        values,
         lambda path: faiss.write_index(index, str(path)),
+        parameter,
+        set_parameter,
+        values,
     )
 
 
-def hnswlib(vectors: Vectors, threads: int) -> Built:
-    """Hnswlib with M 16 and ef_construction 200, as its README has them."""
+def hnswlib(vectors: Vectors, threads: int) -> BuiltIndex:
+    """Hnswlib with M 16 and ef_construction 200, as in its README."""
     library: Any = import_module("hnswlib")
     index = library.Index(space="ip", dim=vectors.shape[1])
     index.init_index(max_elements=len(vectors), ef_construction=200, M=16)
     index.set_num_threads(threads)
     index.add_items(vectors, np.arange(len(vectors)))
-    return Built(
+    return BuiltIndex(
         lambda queries, k: np.asarray(index.knn_query(queries, k=k)[0]),
+        lambda path: index.save_index(str(path)),
         "ef",
         index.set_ef,
         _EFFORTS,
-        lambda path: index.save_index(str(path)),
     )
 
 
-def usearch(vectors: Vectors, threads: int) -> Built:
+def usearch(vectors: Vectors, threads: int) -> BuiltIndex:
     """USearch with float32 vectors and its defaults."""
     library: Any = import_module("usearch.index")
     index = library.Index(ndim=vectors.shape[1], metric="ip", dtype="f32")
     index.add(np.arange(len(vectors)), vectors, threads=threads)
 
-    def search(queries: Vectors, k: int) -> Rows:
+    def search(queries: Vectors, k: int) -> NDArray[Any]:
         keys = np.asarray(index.search(queries, k, threads=threads).keys).astype(np.int64)
         return keys.reshape(len(queries), -1)
 
-    def turn(value: int) -> None:
+    def set_parameter(value: int) -> None:
         index.expansion_search = value
 
-    return Built(search, "expansion_search", turn, _EFFORTS, lambda path: index.save(str(path)))
+    return BuiltIndex(search, lambda path: index.save(str(path)), "expansion_search", set_parameter, _EFFORTS)
 
 
-def voyager(vectors: Vectors, threads: int) -> Built:
+def voyager(vectors: Vectors, threads: int) -> BuiltIndex:
     """Voyager with its defaults."""
     library: Any = import_module("voyager")
     index = library.Index(library.Space.InnerProduct, num_dimensions=vectors.shape[1])
     index.add_items(vectors, num_threads=threads)
-    effort = [_EFFORTS[0]]
+    effort = _EFFORTS[0]
 
-    def search(queries: Vectors, k: int) -> Rows:
-        return np.asarray(index.query(queries, k, num_threads=threads, query_ef=effort[0])[0])
+    def search(queries: Vectors, k: int) -> NDArray[Any]:
+        return np.asarray(index.query(queries, k, num_threads=threads, query_ef=effort)[0])
 
-    def turn(value: int) -> None:
-        effort[0] = value
+    def set_parameter(value: int) -> None:
+        nonlocal effort
+        effort = value
 
-    return Built(search, "query_ef", turn, _EFFORTS, lambda path: index.save(str(path)))
+    return BuiltIndex(search, lambda path: index.save(str(path)), "query_ef", set_parameter, _EFFORTS)
 
 
-def scann(vectors: Vectors, threads: int) -> Built:
-    """ScaNN as its example starts: sqrt(n) leaves, asymmetric hashing, 100 reordered."""
+def scann(vectors: Vectors, threads: int) -> BuiltIndex:
+    """ScaNN as in its example: sqrt(n) leaves, asymmetric hashing, 100 candidates reordered."""
     library: Any = import_module("scann")
     leaves = max(1, int(math.sqrt(len(vectors))))
     searcher = (
@@ -144,34 +153,35 @@ def scann(vectors: Vectors, threads: int) -> Built:
         .build()
     )
     searcher.set_num_threads(threads)
-    searched = [1]
+    searched = 1
 
-    def search(queries: Vectors, k: int) -> Rows:
+    def search(queries: Vectors, k: int) -> NDArray[Any]:
         if len(queries) == 1:
-            rows = searcher.search(queries[0], final_num_neighbors=k, leaves_to_search=searched[0])[0]
+            rows = searcher.search(queries[0], final_num_neighbors=k, leaves_to_search=searched)[0]
             return np.asarray(rows)[None]
         call = searcher.search_batched if threads == 1 else searcher.search_batched_parallel
-        return np.asarray(call(queries, final_num_neighbors=k, leaves_to_search=searched[0])[0])
+        return np.asarray(call(queries, final_num_neighbors=k, leaves_to_search=searched)[0])
 
-    def turn(value: int) -> None:
-        searched[0] = value
+    def set_parameter(value: int) -> None:
+        nonlocal searched
+        searched = value
 
     def save(path: Path) -> None:
         path.mkdir()
         searcher.serialize(str(path))
 
     values = [value for value in _PROBES if value <= leaves]
-    return Built(search, "leaves_to_search", turn, values, save)
+    return BuiltIndex(search, save, "leaves_to_search", set_parameter, values)
 
 
-def autofaiss(vectors: Vectors, threads: int) -> Built:
-    """The index and the one setting that autofaiss chooses."""
+def autofaiss(vectors: Vectors, threads: int) -> BuiltIndex:
+    """The FAISS index that autofaiss chooses, with the search parameter that it chooses."""
     library: Any = import_module("autofaiss")
     faiss = _faiss(threads)
     index, _ = library.build_index(
         vectors, metric_type="ip", save_on_disk=False, nb_cores=threads, verbose=40
     )
-    return _of_faiss(faiss, index, "", lambda value: None, (0,))
+    return _of_faiss(faiss, index)
 
 
 SYSTEMS: dict[str, Build] = {

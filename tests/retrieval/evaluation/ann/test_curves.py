@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from cli import verbs
 from index.errors import InputError, StorageError
 from retrieval.evaluation.ann import systems as ann_systems
-from retrieval.evaluation.ann.child import measure
 from retrieval.evaluation.ann.curves import OURS, bench_ann, index_vectors, read_vectors, write_curves
+from retrieval.evaluation.ann.worker import measure
 from retrieval.search.retriever import Retriever
 
 
@@ -51,7 +51,7 @@ def test_every_installed_system_finds_what_exact_search_finds_at_full_effort(vec
         built = ann_systems.SYSTEMS[name](unit, 1)
     except ImportError:
         pytest.skip("not installed")
-    built.turn(built.values[-1])
+    built.set_parameter(built.values[-1])
     expected = np.argmax(unit[:20] @ unit.T, axis=1)[:, None]
     assert np.array_equal(built.search(unit[:20], 1), expected)
 
@@ -118,7 +118,7 @@ def test_vectors_of_an_index_are_those_it_searches(made):
     assert np.allclose(index_vectors(made.index)[found.rows[0]] @ query[0], found.scores[0], atol=1e-6)
 
 
-def test_every_value_of_the_dial_is_measured(tmp_path, vectors):
+def test_every_value_of_the_search_parameter_is_measured(tmp_path, vectors):
     unit = np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     scores = unit[:9] @ unit.T
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :30]

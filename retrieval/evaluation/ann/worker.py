@@ -1,8 +1,8 @@
-"""One system of the nearest-neighbour benchmark in a process of its own: python -m retrieval.evaluation.ann.child.
+"""One system of the nearest-neighbour benchmark, measured in a process of its own.
 
-In: a folder with vectors.npy, queries.npy, exact_rows.npy and exact_scores.npy, the system's name, threads,
-and perhaps an index folder. Out: result.json in that folder. The process is held to as many cores as it has
-threads, so that no system takes more than the others.
+In: the arguments FOLDER SYSTEM THREADS [INDEX]; the folder has vectors.npy, queries.npy, exact_rows.npy and
+exact_scores.npy. Out: result.json in that folder. The process may use as many cores as it has threads, so
+that no system gets more than the others.
 """
 
 from __future__ import annotations
@@ -19,17 +19,27 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.evaluation.ann.systems import SYSTEMS, Built, Vectors
+from retrieval.evaluation.ann.systems import SYSTEMS, BuiltIndex, Vectors
 from retrieval.evaluation.measures import ann_recall, latency_percentiles
 
 K = 10
+# A batch is searched again until this many seconds have passed.
 _SECONDS = 0.3
-_SINGLE = 300
+# Number of queries that are searched one by one.
+_SINGLE_QUERIES = 300
 
 
 def measure(folder: Path, name: str, threads: int, index: Path | None) -> dict[str, Any]:
-    """Build, then every value of the dial: recall@10, queries/s in one batch and one by one."""
-    vectors, queries, rows, scores = (
+    """Build a system's index and search it with every value of its search parameter.
+
+    folder: holds the vectors, and takes the saved index.
+    name: a system of `SYSTEMS`; ignored with `index`.
+    threads: how many the system may use.
+    index: a Peephole index folder that is measured in place of a system; None for a system.
+    Returns seconds to build, bytes, peak memory, and for each value: recall@10, queries/s in one batch and
+    one by one.
+    """
+    vectors, queries, exact_rows, exact_scores = (
         np.load(folder / f"{part}.npy", allow_pickle=False)
         for part in ("vectors", "queries", "exact_rows", "exact_scores")
     )
@@ -40,12 +50,12 @@ def measure(folder: Path, name: str, threads: int, index: Path | None) -> dict[s
     built.save(saved)
     points = []
     for value in built.values:
-        built.turn(value)
-        found = built.search(queries, K)
+        built.set_parameter(value)
+        rows = built.search(queries, K)
         points.append(
             {
-                "setting": f"{built.dial} {value}".strip() if built.dial else "",
-                "recall@10": ann_recall(found, rows, K, scores),
+                "setting": f"{built.parameter} {value}" if built.parameter else "",
+                "recall@10": ann_recall(rows, exact_rows, K, exact_scores),
                 "batch_qps": len(queries) / _median(lambda: built.search(queries, K)),
                 **_single(built, queries),
             }
@@ -58,54 +68,51 @@ def measure(folder: Path, name: str, threads: int, index: Path | None) -> dict[s
     }
 
 
-def _opened(folder: Path) -> Built:
-    """The index as it is: searched the way `peephole search` does."""
+def _opened(folder: Path) -> BuiltIndex:
+    """A Peephole index with its stored settings, searched as `peephole search` does it."""
     from index.reader import Index
 
     opened = Index.open(folder)
     live = opened.rows()
-    return Built(
-        lambda queries, k: np.searchsorted(live, opened.search_dense(queries, k).rows),
-        "",
-        lambda value: None,
-        (0,),
-        lambda path: None,
+    return BuiltIndex(
+        search=lambda queries, k: np.searchsorted(live, opened.search_dense(queries, k).rows),
+        save=lambda path: None,
     )
 
 
-def _single(built: Built, queries: Vectors) -> dict[str, float]:
-    taken = []
-    for row in range(min(_SINGLE, len(queries))):
+def _single(built: BuiltIndex, queries: Vectors) -> dict[str, float]:
+    seconds = []
+    for row in range(min(_SINGLE_QUERIES, len(queries))):
         start = time.perf_counter()
         built.search(queries[row : row + 1], K)
-        taken.append(time.perf_counter() - start)
-    percentiles = latency_percentiles(taken)
+        seconds.append(time.perf_counter() - start)
+    percentiles = latency_percentiles(seconds)
     return {
-        "single_qps": len(taken) / sum(taken),
+        "single_qps": len(seconds) / sum(seconds),
         "p50_ms": percentiles["p50"],
         "p99_ms": percentiles["p99"],
     }
 
 
 def _median(function: Callable[[], object]) -> float:
-    """Median seconds of a call, over three calls at least and `_SECONDS` at least."""
-    taken: list[float] = []
-    while len(taken) < 3 or sum(taken) < _SECONDS:
+    """Median seconds of a call, over at least three calls and at least `_SECONDS` in total."""
+    seconds: list[float] = []
+    while len(seconds) < 3 or sum(seconds) < _SECONDS:
         start = time.perf_counter()
         function()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 def _size(folder: Path) -> int:
-    """Bytes that the saved index takes; of a Peephole index, those of its vectors only."""
+    """Size of the saved index in bytes; of a Peephole index, only that of its vectors."""
     patterns = ("saved", "saved.npy", "saved/**/*") if (folder / "queries.npy").exists() else ("**/*.faiss",)
     files = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
     return sum(path.stat().st_size for path in files)
 
 
 def main() -> None:
-    """Measure what the arguments name."""
+    """Measure the system that the arguments name."""
     folder, name, threads, *index = sys.argv[1:]
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
