@@ -98,7 +98,7 @@ def measured(work: Path) -> dict[str, dict[str, float]]:
     }
     return {
         "speed_ratios": {name: round(value, 4) for name, value in speed.items()},
-        "quality": {mode: round(scores.mean(MEASURE), 4) for mode, scores in found.scores.items()},
+        "quality": {mode: round(scores.mean(MEASURE), 4) for mode, scores in found.measures.items()},
         "sizes": {"documents": len(texts), "train": train, "test": len(qrels), "matrix_rate": round(now, 1)},
     }
 

@@ -28,9 +28,9 @@ from typing import Any
 from benchmarks.common import RESULTS, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import rank_all
-from retrieval.evaluation.measures import Scores, evaluate_run
+from retrieval.evaluation.measures import RunMeasures, evaluate_run
 from retrieval.evaluation.provenance import provenance
-from retrieval.evaluation.significance import compare, holm
+from retrieval.evaluation.significance import holm, paired_test
 from retrieval.search.retriever import Mode, Retriever
 
 MEASURES = ("nDCG@1", "nDCG@3", "nDCG@10")
@@ -46,13 +46,13 @@ PAPER: dict[str, tuple[float, float, float]] = {
 TOWERS = {"DSSM": "dnn", "CNN-DSSM": "cnn", "LSTM-DSSM": "lstm"}
 
 
-def trained_rows(data: Path, rows: Sequence[str], seed: int) -> tuple[dict[str, Any], dict[str, Scores]]:
+def trained_rows(data: Path, rows: Sequence[str], seed: int) -> tuple[dict[str, Any], dict[str, RunMeasures]]:
     """Facts of each training and test scores of each row, BM25 first."""
     dataset = Dataset(data)
     queries = dataset.queries
     qrels = dataset.qrels("test")
     facts: dict[str, Any] = {}
-    scores: dict[str, Scores] = {}
+    scores: dict[str, RunMeasures] = {}
     peephole = str(Path(sys.executable).with_name("peephole"))
     for row in rows:
         with tempfile.TemporaryDirectory() as folder:
@@ -96,11 +96,11 @@ def order(values: Mapping[str, Sequence[float]], only: Mapping[str, object]) -> 
     return sorted((row for row in values if row in only), key=lambda row: -values[row][2])
 
 
-def tests(scores: Mapping[str, Scores]) -> list[dict[str, Any]]:
+def tests(scores: Mapping[str, RunMeasures]) -> list[dict[str, Any]]:
     """Each row against the one before it in the paper's order, by NDCG@10, corrected."""
     rows = [row for row in ("BM25", "DSSM", "CNN-DSSM", "LSTM-DSSM") if row in scores]
     pairs = list(zip(rows[1:], rows[:-1], strict=True))
-    found = [compare(scores[a], scores[b], MEASURES[2]) for a, b in pairs]
+    found = [paired_test(scores[a], scores[b], MEASURES[2]) for a, b in pairs]
     corrected = holm([one.p_value for one in found])
     return [
         {"a": a, "b": b, "difference": round(one.difference, 4), "p_holm": round(p, 5)}

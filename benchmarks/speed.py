@@ -31,9 +31,9 @@ from benchmarks.common import RESULTS, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
 from retrieval.evaluation.assess import assess
-from retrieval.evaluation.provenance import cpu_model
+from retrieval.evaluation.provenance import machine
 from retrieval.indexing.build import build
-from retrieval.indexing.parallel import cores, encode_shards
+from retrieval.indexing.parallel import encode_shards
 from retrieval.model.config import preset
 from retrieval.model.folder import FILES, read_model
 from retrieval.search.retriever import Retriever
@@ -317,7 +317,7 @@ def quantisation(models: dict[str, Path], data: Path) -> dict[str, Any]:
         for name, path in models.items():
             build(data, path, Path(folder) / f"{name}.index")
             with Retriever.open(Path(folder) / f"{name}.index") as retriever:
-                scores = assess(retriever, queries, qrels, ["dense"]).scores["dense"]
+                scores = assess(retriever, queries, qrels, ["dense"]).measures["dense"]
             size = sum(
                 (path / file).stat().st_size for file in (FILES.config, FILES.vocabulary, FILES.weights)
             )
@@ -336,7 +336,7 @@ def main() -> None:
     options = parser.parse_args()
     results = json.loads(SPEED.read_text()) if SPEED.exists() else {}
     results |= {
-        "machine": f"{cores()} cores, {cpu_model()}",
+        "machine": machine(),
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(

@@ -26,11 +26,10 @@ import numpy as np
 from benchmarks.common import RESULTS, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import assess
-from retrieval.evaluation.measures import Scores
-from retrieval.evaluation.provenance import cpu_model
-from retrieval.evaluation.significance import compare, holm
+from retrieval.evaluation.measures import RunMeasures
+from retrieval.evaluation.provenance import machine
+from retrieval.evaluation.significance import holm, paired_test
 from retrieval.indexing.build import build
-from retrieval.indexing.parallel import cores
 from retrieval.model.config import preset
 from retrieval.search.retriever import Retriever
 from retrieval.training.loop import Recipe
@@ -40,7 +39,9 @@ MEASURE = "nDCG@10"
 TOWERS = ("lstm", "cnn", "dnn", "bag", "lstm-paper")
 
 
-def run_tower(name: str, data: Path, seed: int, teacher: Path | None) -> tuple[Trained, Mapping[str, Scores]]:
+def run_tower(
+    name: str, data: Path, seed: int, teacher: Path | None
+) -> tuple[Trained, Mapping[str, RunMeasures]]:
     """Train, build and score one tower: what training reached, and the test scores of each mode."""
     tower, _, kind = name.partition("-")
     dataset = Dataset(data)
@@ -57,19 +58,19 @@ def run_tower(name: str, data: Path, seed: int, teacher: Path | None) -> tuple[T
         )
         build(data, model, index)
         with Retriever.open(index) as retriever:
-            return trained, assess(retriever, queries, qrels, ["lexical", "dense", "hybrid"]).scores
+            return trained, assess(retriever, queries, qrels, ["lexical", "dense", "hybrid"]).measures
 
 
-def mean_scores(runs: Sequence[Scores]) -> Scores:
+def mean_scores(runs: Sequence[RunMeasures]) -> RunMeasures:
     """Each query's value averaged over the seeds' runs, for tests that compare towers and not seeds."""
     values = {MEASURE: np.mean([run.of(MEASURE) for run in runs], axis=0)}
-    return Scores(runs[0].query_ids, values)
+    return RunMeasures(runs[0].query_ids, values)
 
 
 def table(data: Path, towers: Sequence[str], seeds: int, teacher: Path | None) -> dict[str, Any]:
     """All towers on one set."""
     rows: dict[str, Any] = {}
-    scores: dict[str, dict[str, Scores]] = {}
+    scores: dict[str, dict[str, RunMeasures]] = {}
     for name in towers:
         runs = [run_tower(name, data, seed, teacher) for seed in range(1 if "-" in name else seeds)]
         for mode in ("lexical", "dense", "hybrid"):
@@ -94,7 +95,7 @@ def table(data: Path, towers: Sequence[str], seeds: int, teacher: Path | None) -
         if name != "bag" and "bag" in towers
     ]
     contests += [(name, "dense", "dense against BM25", bm25) for name in towers]
-    found = [compare(scores[name][mode], other, MEASURE) for name, mode, _, other in contests]
+    found = [paired_test(scores[name][mode], other, MEASURE) for name, mode, _, other in contests]
     for (name, _, title, _), one, p in zip(contests, found, holm([c.p_value for c in found]), strict=True):
         rows[name][title] = {"difference": round(one.difference, 4), "p_holm": round(p, 5)}
     return {"BM25": round(bm25.mean(MEASURE), 4), "towers": rows}
@@ -121,7 +122,7 @@ def main() -> None:
     for data in options.data:
         print(data.name, flush=True)
         result = {
-            "machine": f"{cores()} cores, {cpu_model()}",
+            "machine": machine(),
             "date": datetime.now(UTC).date().isoformat(),
             "command": f"python -m benchmarks.towers {data.name} --seeds {options.seeds}"
             + (" --teacher FOLDER" if options.teacher else ""),

@@ -35,10 +35,10 @@ import numpy as np
 from benchmarks.common import RESULTS, ROOT, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
-from retrieval.evaluation.measures import Scores, evaluate_run, latency_percentiles
+from retrieval.evaluation.measures import RunMeasures, evaluate_run, latency_percentiles
 from retrieval.evaluation.provenance import provenance
 from retrieval.evaluation.runs import read_trec_run
-from retrieval.evaluation.significance import compare, holm
+from retrieval.evaluation.significance import holm, paired_test
 
 CHILD = Path(__file__).with_name("systems.py")
 PEERS = ("bm25", "minilm", "bm25+minilm", "minilm-tuned", "model2vec")
@@ -166,7 +166,7 @@ def prepare(data: Path, split: str, vectors: Path | None, work: Path) -> dict[st
     return qrels
 
 
-def measure(options: argparse.Namespace, work: Path) -> tuple[dict[str, Any], dict[str, Scores]]:
+def measure(options: argparse.Namespace, work: Path) -> tuple[dict[str, Any], dict[str, RunMeasures]]:
     """Every system's facts and scores."""
     qrels = prepare(options.data, options.split, options.vectors, work)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -198,10 +198,10 @@ def _tuned(run: Path | None) -> dict[str, Any]:
     return {"run": read_trec_run(run), "note": f"quality from {run.name}; speed and size are MiniLM's"}
 
 
-def significance(scores: Mapping[str, Scores]) -> list[dict[str, Any]]:
+def significance(scores: Mapping[str, RunMeasures]) -> list[dict[str, Any]]:
     """Ours against every peer by nDCG@10, corrected for all of the comparisons."""
     pairs = [(a, b) for a in OURS for b in PEERS if a in scores and b in scores]
-    found = [compare(scores[a], scores[b], "nDCG@10") for a, b in pairs]
+    found = [paired_test(scores[a], scores[b], "nDCG@10") for a, b in pairs]
     corrected = holm([one.p_value for one in found])
     return [
         {

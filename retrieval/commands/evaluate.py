@@ -11,14 +11,14 @@ from index.errors import needing
 from retrieval.commands.options import PATH, index_argument, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
-from retrieval.evaluation.breakdown import losses
+from retrieval.evaluation.breakdown import lost_queries
 from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.evaluate import evaluate_index, evaluation_json
 from retrieval.evaluation.measures import DEFAULT_MEASURES
 from retrieval.evaluation.runs import write_mode_runs
 from retrieval.search.retriever import MODES, Mode
 
-_LOSSES_SHOWN = 5
+_LOST_QUERIES_SHOWN = 5
 
 
 @click.command()
@@ -86,20 +86,20 @@ def _print_evaluation(evaluation: Evaluation) -> None:
     width = max(8, *map(len, evaluation.modes))
     columns = [max(8, len(measure)) for measure in measures]
     _print_row("mode", measures, width, columns)
-    for mode, scores in evaluation.modes.items():
-        _print_row(mode, [f"{scores.mean(measure):.4f}" for measure in measures], width, columns)
-    for contest in evaluation.contests:
-        test = contest.comparison
+    for mode, values in evaluation.modes.items():
+        _print_row(mode, [f"{values.mean(measure):.4f}" for measure in measures], width, columns)
+    for comparison in evaluation.comparisons:
+        test = comparison.test
         print_line(
-            f"{contest.a} over {contest.b}: {test.measure} {test.difference:+.4f} "
-            f"({test.low:+.4f} to {test.high:+.4f}), p {contest.corrected_p:.4f}"
+            f"{comparison.a} over {comparison.b}: {test.measure} {test.difference:+.4f} "
+            f"({test.low:+.4f} to {test.high:+.4f}), p {comparison.corrected_p:.4f}"
         )
     for heading, groups in evaluation.groups.items():
         print_line(f"{evaluation.measure} {heading}")
         for group in groups:
             means = ", ".join(f"{mode} {mean:.4f}" for mode, mean in group.means.items())
             print_line(f"  {group.label}: {group.queries:,} queries, {means}")
-    _print_losses(evaluation)
+    _print_lost_queries(evaluation)
     recalls = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.ann.items())
     print_line(f"dense index against exact search: {recalls}")
     latencies = ", ".join(f"{name} {value:.2f} ms" for name, value in evaluation.latency_ms.items())
@@ -110,13 +110,13 @@ def _print_row(name: str, cells: Sequence[str], width: int, columns: Sequence[in
     print_line(f"{name:{width}}" + "".join(f" {cell:>{n}}" for cell, n in zip(cells, columns, strict=True)))
 
 
-def _print_losses(evaluation: Evaluation) -> None:
+def _print_lost_queries(evaluation: Evaluation) -> None:
     if evaluation.against is None:
         return
     ours, theirs = evaluation.modes[evaluation.focus], evaluation.modes[evaluation.against]
-    lost = losses(ours, theirs, evaluation.measure, _LOSSES_SHOWN)
+    lost = lost_queries(ours, theirs, evaluation.measure, _LOST_QUERIES_SHOWN)
     if lost:
         print_line(f"where {evaluation.focus} loses most to {evaluation.against}, {evaluation.measure}")
-    for loss in lost:
-        text = evaluation.queries[loss.query_id]
-        print_line(f"  {loss.ours:.3f} for {loss.theirs:.3f}  {loss.query_id}  {text}")
+    for query in lost:
+        text = evaluation.queries[query.query_id]
+        print_line(f"  {query.ours:.3f} for {query.theirs:.3f}  {query.query_id}  {text}")

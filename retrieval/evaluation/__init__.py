@@ -1,4 +1,4 @@
-"""How good and how fast a retrieval system is: measures, runs, significance, comparison, reports.
+"""Measurement of retrieval systems: measures, runs, significance, comparison, speed, reports.
 
 Knows runs and qrels; knows nothing of how a model is trained.
 """

@@ -1,21 +1,22 @@
-"""An index against a data set: every mode's measures, the ANN index's recall, the latency of one query.
+"""Measurement of an index on judged queries: measures of every mode, recall of its ANN index, latency.
 
-In: an open Retriever, queries and qrels. Out: `Assessment`. Knows nothing of files or printing.
+In: an open Retriever, queries and qrels. Out: an `Assessment`. Knows nothing of files or printing.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from index.ranking import Ranking
+from index.values import Progress, no_progress
 from retrieval.data.queries import Qrels
 from retrieval.evaluation.measures import (
     DEFAULT_MEASURES,
-    Scores,
+    RunMeasures,
     ann_recall,
     evaluate_run,
     latency_percentiles,
@@ -25,22 +26,18 @@ from retrieval.search.retriever import Mode, Retriever
 
 _DEPTH = 100
 _BATCH = 256
-# Single queries timed for the latency percentiles: enough for a p99, few enough to take seconds.
+# Number of single queries that are timed: enough for a 99th percentile, and done in seconds.
 _TIMED = 500
-
-Report = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """Scores and run of each mode; recall of the dense index against exact search; milliseconds for one
-    query, text to hits.
-    """
+    """What was measured of an index."""
 
-    scores: Mapping[str, Scores]
-    runs: Mapping[str, Run]
-    ann: Mapping[str, float]
-    latency_ms: Mapping[str, float]
+    measures: Mapping[str, RunMeasures]  # by mode
+    runs: Mapping[str, Run]  # by mode
+    ann: Mapping[str, float]  # recall of the dense index against exact search: "recall@10", "recall@100"
+    latency_ms: Mapping[str, float]  # of one query, from text to hits: "p50", "p95", "p99"
 
 
 def assess(
@@ -50,16 +47,22 @@ def assess(
     modes: Sequence[Mode],
     *,
     measures: Sequence[str] = DEFAULT_MEASURES,
-    report: Report = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> Assessment:
-    """Search every judged query in every mode, `_DEPTH` deep, with the whole corpus as candidates.
+    """Search every judged query in every mode, 100 deep, among all documents of the index.
 
-    queries: text of each judged query by id. Raises InputError as `evaluate_run` does.
+    retriever: the index, open.
+    queries: query id to text; has every judged query.
+    qrels: the judgements.
+    modes: the modes to search in; the last one is timed.
+    measures: names of ir-measures.
+    progress: is called after each batch of queries.
+    Raises InputError as `evaluate_run` does.
     """
-    texts = [queries[name] for name in qrels]
-    runs: dict[str, Run] = {mode: rank_all(retriever, queries, qrels, mode, report) for mode in modes}
-    scores = {mode: evaluate_run(qrels, run, measures) for mode, run in runs.items()}
-    return Assessment(scores, runs, _ann(retriever, texts), _latency(retriever, texts, modes))
+    texts = [queries[query_id] for query_id in qrels]
+    runs: dict[str, Run] = {mode: rank_all(retriever, queries, qrels, mode, progress) for mode in modes}
+    values = {mode: evaluate_run(qrels, run, measures) for mode, run in runs.items()}
+    return Assessment(values, runs, _ann(retriever, texts), _latency(retriever, texts, modes[-1]))
 
 
 def rank_all(
@@ -67,38 +70,48 @@ def rank_all(
     queries: Mapping[str, str],
     qrels: Qrels,
     mode: Mode,
-    report: Report = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, dict[str, float]]:
-    """The run of every judged query, `_DEPTH` deep; queries: text of each by id."""
-    names = list(qrels)
+    """The run of every judged query in one mode, 100 deep.
+
+    retriever: the index, open.
+    queries: query id to text; has every judged query.
+    qrels: the judgements, whose query ids are searched.
+    mode: the mode to search in.
+    progress: is called after each batch of queries.
+    """
+    query_ids = list(qrels)
     run: dict[str, dict[str, float]] = {}
-    for start in range(0, len(names), _BATCH):
-        batch = names[start : start + _BATCH]
-        run |= _run(retriever, batch, retriever.rank([queries[name] for name in batch], _DEPTH, mode))
-        report(mode, min(start + _BATCH, len(names)), len(names))
+    for start in range(0, len(query_ids), _BATCH):
+        batch = query_ids[start : start + _BATCH]
+        texts = [queries[query_id] for query_id in batch]
+        run |= _run(retriever, batch, retriever.rank(texts, _DEPTH, mode))
+        progress(mode, min(start + _BATCH, len(query_ids)), len(query_ids))
     return run
 
 
-def _run(retriever: Retriever, names: Sequence[str], ranking: Ranking) -> dict[str, dict[str, float]]:
-    wanted = np.unique(ranking.rows[ranking.rows >= 0]).tolist()
-    ids = {row: document.id for row, document in zip(wanted, retriever.index.documents(wanted), strict=True)}
+def _run(retriever: Retriever, query_ids: Sequence[str], ranking: Ranking) -> dict[str, dict[str, float]]:
+    """The run of a ranking: document ids in place of rows."""
+    unique = np.unique(ranking.rows[ranking.rows >= 0]).tolist()
+    ids = {row: document.id for row, document in zip(unique, retriever.index.documents(unique), strict=True)}
     return {
-        name: {ids[row]: score for row, score in zip(rows, scores, strict=True) if row >= 0}
-        for name, rows, scores in zip(names, ranking.rows.tolist(), ranking.scores.tolist(), strict=True)
+        query_id: {ids[row]: score for row, score in zip(rows, scores, strict=True) if row >= 0}
+        for query_id, rows, scores in zip(
+            query_ids, ranking.rows.tolist(), ranking.scores.tolist(), strict=True
+        )
     }
 
 
 def _ann(retriever: Retriever, texts: Sequence[str]) -> dict[str, float]:
     vectors = retriever.encode(texts[:1000])
     found = retriever.index.search_dense(vectors, _DEPTH)
-    # A little deeper, so that documents that score the same as the last one count as found too.
+    # Deeper than 100, so that documents with the same score as the last one count as found too.
     exact = retriever.index.search_exact(vectors, _DEPTH + 20)
     return {f"recall@{k}": ann_recall(found.rows, exact.rows, k, exact.scores) for k in (10, 100)}
 
 
-def _latency(retriever: Retriever, texts: Sequence[str], modes: Sequence[Mode]) -> dict[str, float]:
-    """Of a person's search: ten hits in the richest of the modes."""
-    mode = modes[-1]
+def _latency(retriever: Retriever, texts: Sequence[str], mode: Mode) -> dict[str, float]:
+    """Percentiles of searches for ten hits, one query at a time."""
     seconds = []
     for text in texts[:_TIMED]:
         if text.strip():

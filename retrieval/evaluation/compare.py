@@ -1,7 +1,7 @@
-"""What an assessment says: which differences are real, which queries are hard, where we lose.
+"""Comparison of an index's modes with each other or with a baseline: significance, groups of queries.
 
 In: an `Assessment` of an open Retriever, and perhaps a baseline: another index, or a TREC run of any system.
-Out: an `Evaluation`, ready for a report, or as plain JSON. Knows nothing of printing.
+Out: an `Evaluation`, which a report shows. Knows nothing of printing.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index.errors import InputError
+from index.values import Progress, no_progress
 from retrieval.data.queries import Qrels
-from retrieval.evaluation.assess import Assessment, Report, rank_all
+from retrieval.evaluation.assess import Assessment, rank_all
 from retrieval.evaluation.breakdown import Group, breakdown, by_length, by_unseen_share
-from retrieval.evaluation.measures import Scores, evaluate_run
-from retrieval.evaluation.provenance import cpu_model
+from retrieval.evaluation.measures import RunMeasures, evaluate_run
+from retrieval.evaluation.provenance import machine
 from retrieval.evaluation.runs import Run, read_trec_run
-from retrieval.evaluation.significance import Contest, compare, compare_all, holm
-from retrieval.indexing.parallel import cores
+from retrieval.evaluation.significance import PairedComparison, compare_all_pairs, compare_pairs
 from retrieval.model.folder import FILES
 from retrieval.search.retriever import Mode, Retriever
 from retrieval.text.vocabulary import Vocabulary
@@ -28,42 +28,42 @@ from retrieval.text.words import words
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An index on a data set, and what it was compared with. All scores are over the same queries and measures.
+    """The measures of an index on a data set, and the comparisons made with them.
 
-    `describe` reads the index, so it works while the retriever is open.
+    All measures are over the same queries. `describe` works only while the retriever is open.
     """
 
     title: str
     split: str
-    modes: Mapping[str, Scores]  # ours, then those of the baseline
-    ours: Sequence[str]  # the names among `modes` that are the index's own
-    documents: int  # that a search can find
-    runs: Mapping[str, Run]  # the modes' rankings, from which the hits of single queries are shown
+    modes: Mapping[str, RunMeasures]  # the modes of the index, then the runs of the baseline
+    ours: Sequence[str]  # the names in `modes` that belong to the index
+    documents: int  # documents that a search can return
+    runs: Mapping[str, Run]  # the rankings of each of `modes`, for the hits of single queries
     qrels: Qrels
     queries: Mapping[str, str]  # query id to text
-    describe: Callable[[str], str]  # document id to its title, or the start of its text
-    measure: str  # the one that comparisons, groups and single queries go by
-    focus: str  # the mode whose failures are shown
-    against: str | None = None  # the mode that it is compared with query by query
-    contests: Sequence[Contest] = ()
-    groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)  # heading to breakdown
-    ann: Mapping[str, float] = field(default_factory=dict)
-    latency_ms: Mapping[str, float] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)  # model, index, machine, date, ...
+    describe: Callable[[str], str]  # document id to its title, or to its text if it has none
+    measure: str  # the measure of the comparisons, the groups and the single queries
+    focus: str  # the mode whose worst queries are shown
+    against: str | None = None  # the run that `focus` is compared with query by query
+    comparisons: Sequence[PairedComparison] = ()
+    groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)  # by heading
+    ann: Mapping[str, float] = field(default_factory=dict)  # recall of the dense index against exact search
+    latency_ms: Mapping[str, float] = field(default_factory=dict)  # percentiles of one query
+    facts: Mapping[str, str] = field(default_factory=dict)  # number of documents, machine, date, ...
 
     def our_runs(self) -> dict[str, Run]:
-        """The index's own runs, by mode."""
+        """The runs of the index, by mode."""
         return {mode: self.runs[mode] for mode in self.ours}
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Other rankings of the same queries. pairs: which of our modes meets which of its runs."""
+    """Other rankings of the same queries."""
 
     name: str
-    scores: Mapping[str, Scores]
-    runs: Mapping[str, Run]
-    pairs: Sequence[tuple[str, str]]
+    measures: Mapping[str, RunMeasures]  # by name of the run
+    runs: Mapping[str, Run]  # by name of the run
+    pairs: Sequence[tuple[str, str]]  # our mode and the baseline's run of each comparison
 
 
 def read_baseline(
@@ -72,18 +72,25 @@ def read_baseline(
     qrels: Qrels,
     modes: Sequence[Mode],
     measures: Sequence[str],
-    report: Report = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> Baseline:
-    """Another index folder, searched in the same modes, or a TREC run file, met by every mode.
+    """The rankings of another index, or of a TREC run file.
 
-    Raises InputError for a run that holds none of the judged queries, and what opening either raises.
+    place: an index folder, searched in the same modes and compared mode by mode; or a run file, compared with
+        every mode.
+    queries: query id to text; has every judged query.
+    qrels: the judgements.
+    modes: the modes that are compared.
+    measures: names of ir-measures.
+    progress: is called after each batch of queries.
+    Raises InputError for a run without any of the judged queries, and what opening an index or a run raises.
     """
     if place.is_dir():
         with Retriever.open(place) as other:
-            found: dict[str, Run] = {
-                f"{mode} of {place.name}": rank_all(other, queries, qrels, mode, report) for mode in modes
+            runs: dict[str, Run] = {
+                f"{mode} of {place.name}": rank_all(other, queries, qrels, mode, progress) for mode in modes
             }
-        pairs = list(zip(modes, found, strict=True))
+        pairs = list(zip(modes, runs, strict=True))
     else:
         run = read_trec_run(place)
         if not run.keys() & qrels.keys():
@@ -91,9 +98,9 @@ def read_baseline(
                 "holds none of the judged queries; give a run of the same data and split", path=place
             )
         name = place.stem if place.stem not in modes else place.name
-        found, pairs = {name: run}, [(mode, name) for mode in modes]
-    scores = {name: evaluate_run(qrels, run, measures) for name, run in found.items()}
-    return Baseline(str(place), scores, found, pairs)
+        runs, pairs = {name: run}, [(mode, name) for mode in modes]
+    values = {name: evaluate_run(qrels, run, measures) for name, run in runs.items()}
+    return Baseline(str(place), values, runs, pairs)
 
 
 def compare_runs(
@@ -106,39 +113,46 @@ def compare_runs(
     split: str,
     baseline: Baseline | None = None,
 ) -> Evaluation:
-    """Compare by the first measure: our modes with the baseline's runs, or with each other where there is none.
+    """Compare the modes of an index with the runs of a baseline, or with each other, by the first measure.
 
-    P values are corrected for all comparisons made. The mode in focus is the last one.
+    retriever: the index, open.
+    assessment: its measures and runs; the mode in focus is the last one.
+    queries: query id to text; has every judged query.
+    qrels: the judgements.
+    title: heading of the report.
+    split: name of the qrels file.
+    baseline: other rankings of the same queries, with the same measures; None for none.
+    Returns p values that are corrected for the number of comparisons.
     """
-    measure = next(iter(next(iter(assessment.scores.values())).values))
-    modes = {**assessment.scores, **(baseline.scores if baseline else {})}
-    focus = list(assessment.scores)[-1]
+    measure = next(iter(next(iter(assessment.measures.values())).values))
+    modes = {**assessment.measures, **(baseline.measures if baseline else {})}
+    focus = list(assessment.measures)[-1]
     if baseline:
         against: str | None = dict(baseline.pairs)[focus]
-        contests = _contests(modes, baseline.pairs, measure)
+        comparisons = compare_pairs(modes, baseline.pairs, measure)
     else:
-        against = next((mode for mode in assessment.scores if mode == "lexical" != focus), None)
-        contests = compare_all(assessment.scores, measure)
-    split_words = {name: words(queries[name]) for name in qrels}
+        against = next((mode for mode in modes if mode == "lexical" != focus), None)
+        comparisons = compare_all_pairs(modes, measure)
+    query_words = {query_id: words(queries[query_id]) for query_id in qrels}
     vocabulary = Vocabulary.load(retriever.index.model_folder / FILES.vocabulary)
     groups = {
-        "by length of the query": by_length(split_words),
-        "by share of words unseen in training": by_unseen_share(split_words, vocabulary.knows),
+        "by length of the query": by_length(query_words),
+        "by share of words unseen in training": by_unseen_share(query_words, vocabulary.knows),
     }
     return Evaluation(
         title=title,
         split=split,
         modes=modes,
-        ours=tuple(assessment.scores),
+        ours=tuple(assessment.measures),
         documents=retriever.index.count,
         runs={**assessment.runs, **(baseline.runs if baseline else {})},
         qrels=qrels,
         queries=queries,
-        describe=lambda name: _describe(retriever, name),
+        describe=lambda document_id: _describe(retriever, document_id),
         measure=measure,
         focus=focus,
         against=against,
-        contests=contests,
+        comparisons=comparisons,
         groups={heading: breakdown(modes, measure, members) for heading, members in groups.items()},
         ann=assessment.ann,
         latency_ms=assessment.latency_ms,
@@ -146,25 +160,19 @@ def compare_runs(
     )
 
 
-def _contests(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]], measure: str) -> list[Contest]:
-    found = [compare(scores[ours], scores[theirs], measure) for ours, theirs in pairs]
-    corrected = holm([one.p_value for one in found])
-    return [Contest(a, b, one, p) for (a, b), one, p in zip(pairs, found, corrected, strict=True)]
-
-
-def _describe(retriever: Retriever, name: str) -> str:
-    row = retriever.index.row_of(name)
+def _describe(retriever: Retriever, document_id: str) -> str:
+    row = retriever.index.row_of(document_id)
     if row is None:
         return "(not in the index)"
     document = retriever.index.documents([row])[0]
-    return document.title if document.title not in ("", name) else document.text
+    return document.title if document.title not in ("", document_id) else document.text
 
 
 def _facts(retriever: Retriever, baseline: Baseline | None) -> dict[str, str]:
     facts = {
         "Documents": f"{retriever.index.count:,}",
         "Generation": retriever.index.generation,
-        "Machine": f"{cores()} cores, {cpu_model()}",
+        "Machine": machine(),
         "Date": datetime.now(UTC).date().isoformat(),
     }
     return facts | ({"Against": baseline.name} if baseline else {})

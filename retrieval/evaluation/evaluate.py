@@ -1,6 +1,6 @@
-"""An index scored on a data set: what `peephole evaluate` does, and its result as JSON values.
+"""Evaluation of an index on a data set, as `peephole evaluate` does it, and its result as JSON values.
 
-In: an index folder, a BEIR folder and, to compare with, another index or a TREC run. Out: an `Evaluation`.
+In: an index folder, a BEIR folder, and perhaps a baseline: another index or a TREC run. Out: an `Evaluation`.
 Knows nothing of printing.
 """
 
@@ -13,12 +13,12 @@ from typing import Any
 from index.values import Progress, no_progress
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import assess
-from retrieval.evaluation.breakdown import losses
+from retrieval.evaluation.breakdown import lost_queries
 from retrieval.evaluation.compare import Evaluation, compare_runs, read_baseline
 from retrieval.evaluation.measures import DEFAULT_MEASURES, parse_measure
 from retrieval.search.retriever import MODES, Mode, Retriever
 
-_LOSSES = 10
+_LOST_QUERIES = 10
 
 
 def evaluate_index(
@@ -34,24 +34,28 @@ def evaluate_index(
 ) -> Evaluation:
     """Search every judged query of a split in every mode, 100 deep, and compare the rankings.
 
+    index: index folder.
     data: BEIR folder.
+    split: name of the qrels file.
+    modes: the modes to search in.
     measures: names of ir-measures; significance is tested on the first.
     against: another index folder, or a TREC run file.
-    report: folder for the HTML page; none by default.
-    Raises InputError for an unknown measure or split and for qrels that name unknown ids, what opening an index
-    raises, and StorageError where the report cannot be written.
+    report: folder for the HTML page; None for no page.
+    progress: is called after each batch of queries.
+    Raises InputError for an unknown measure or split, and for qrels that name unknown ids; what opening an
+    index raises; and StorageError if the report cannot be written.
     """
     for measure in measures:
-        parse_measure(measure)  # before the work, not after it
+        parse_measure(measure)  # an unknown one is refused before the searches
     dataset = Dataset(data)
     queries = dataset.queries
     with Retriever.open(index) as retriever:
         qrels = dataset.qrels(split, document_ids=retriever)
-        ours = assess(retriever, queries, qrels, modes, measures=measures, report=progress)
+        assessment = assess(retriever, queries, qrels, modes, measures=measures, progress=progress)
         baseline = read_baseline(against, queries, qrels, modes, measures, progress) if against else None
         title = f"{index.name} on {data.name}"
         evaluation = compare_runs(
-            retriever, ours, queries, qrels, title=title, split=split, baseline=baseline
+            retriever, assessment, queries, qrels, title=title, split=split, baseline=baseline
         )
         if report is not None:
             from retrieval.evaluation.report import write_report
@@ -63,15 +67,15 @@ def evaluate_index(
 def evaluation_json(evaluation: Evaluation, *, detailed: bool) -> dict[str, Any]:
     """What `evaluate --json` prints.
 
-    split, queries      the split, and how many queries it judges
+    split, queries      the split, and its number of judged queries
     modes, against      mean of every measure for each mode, and for each run of the baseline if there is one
     ann, latency_ms     recall of the dense index against exact search; milliseconds of one query
-    significance, breakdown, losses   tests, groups of queries, queries lost most; only if `detailed`
+    significance, breakdown, losses   only if `detailed`: tests, groups of queries, queries lost most
     """
-    means = {name: scores.means() for name, scores in evaluation.modes.items()}
+    means = {name: measures.means() for name, measures in evaluation.modes.items()}
     ours = {name: means[name] for name in evaluation.ours}
     theirs = {name: mean for name, mean in means.items() if name not in ours}
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "split": evaluation.split,
         "queries": len(evaluation.qrels),
         "modes": ours,
@@ -79,19 +83,19 @@ def evaluation_json(evaluation: Evaluation, *, detailed: bool) -> dict[str, Any]
         "latency_ms": dict(evaluation.latency_ms),
     }
     if theirs:
-        found["against"] = theirs
-    return found | (_details(evaluation) if detailed else {})
+        result["against"] = theirs
+    return result | (_details(evaluation) if detailed else {})
 
 
 def _details(evaluation: Evaluation) -> dict[str, Any]:
     lost = []
     if evaluation.against is not None:
         ours, theirs = evaluation.modes[evaluation.focus], evaluation.modes[evaluation.against]
-        lost = losses(ours, theirs, evaluation.measure, _LOSSES)
+        lost = lost_queries(ours, theirs, evaluation.measure, _LOST_QUERIES)
     return {
-        "significance": [contest.as_json() for contest in evaluation.contests],
+        "significance": [comparison.as_json() for comparison in evaluation.comparisons],
         "breakdown": {
             heading: [group._asdict() for group in groups] for heading, groups in evaluation.groups.items()
         },
-        "losses": [{**loss._asdict(), "text": evaluation.queries[loss.query_id]} for loss in lost],
+        "losses": [{**query._asdict(), "text": evaluation.queries[query.query_id]} for query in lost],
     }

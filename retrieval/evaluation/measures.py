@@ -1,8 +1,8 @@
-"""Rankings and judgements to measures: how good, how close to exact search, how fast.
+"""Measures of a run against qrels, recall of an ANN search, and latency percentiles.
 
-In: `Qrels` and a `Run`. Out: `Scores`, a value per query and measure. Knows nothing of models or indexes.
-Measures come from ir-measures under its names ("nDCG@10", "AP", "P(rel=2)@5"), and equal what trec_eval says
-of the same run.
+In: `Qrels` and a `Run`; rows of an ANN search and an exact one; durations. Out: `RunMeasures`, or numbers.
+Knows nothing of models or indexes. ir-measures computes the measures under its names ("nDCG@10", "AP",
+"P(rel=2)@5"); the values equal those of trec_eval for the same run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from index.errors import InputError
 from retrieval.data.queries import Qrels
 from retrieval.evaluation.runs import Run, ranking
 
-if TYPE_CHECKING:  # imported where it is used, or every search would pay for it
+if TYPE_CHECKING:  # slow to import, so it is imported where it is used
     from ir_measures import Measure
 
 DEFAULT_MEASURES = ("nDCG@10", "R@1", "R@10", "R@100", "RR@10")
@@ -28,55 +28,57 @@ _DEEPEST_CUTOFF = 1_000_000
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What a run is worth: values[measure][i], float64, belongs to query_ids[i]."""
+class RunMeasures:
+    """The value of each measure for each judged query of a run."""
 
-    query_ids: tuple[str, ...]
-    values: Mapping[str, NDArray[np.float64]]
+    query_ids: tuple[str, ...]  # n of them
+    values: Mapping[str, NDArray[np.float64]]  # measure to float64 (n,), in the order of query_ids
 
     def mean(self, measure: str) -> float:
-        """Mean over all judged queries. Raises InputError for a measure that was not computed."""
+        """Mean of a measure over all judged queries. Raises InputError if it was not computed."""
         return float(self.of(measure).mean())
 
     def means(self) -> dict[str, float]:
-        """Mean of every measure, in the order asked for."""
+        """Mean of every measure, in the order in which they were requested."""
         return {measure: self.mean(measure) for measure in self.values}
 
     def of(self, measure: str) -> NDArray[np.float64]:
-        """The measure's values, float64 (n,). Raises InputError for one that was not computed."""
+        """The values of a measure, float64 (n,). Raises InputError if it was not computed."""
         if measure not in self.values:
             raise InputError(f"measure {measure!r} was not computed; choose from {', '.join(self.values)}")
         return self.values[measure]
 
 
-def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASURES) -> Scores:
+def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASURES) -> RunMeasures:
     """Value of every measure for every judged query, in the order of `qrels`.
 
-    A judged query that the run lacks counts with the measure's value for an empty ranking, which is 0 for all
-    that are usual; queries without judgements are left out. A document whose id equals the query's is a
-    document like any other.
+    qrels: grades by query id and document id.
+    run: scores by query id and document id. A judged query that it lacks counts as an empty ranking, which
+        all usual measures give 0; queries without judgements are ignored. A document may have the id of its
+        query.
+    measures: names of ir-measures.
     Raises InputError if there are no judgements, for a score that is NaN, and for a measure that is unknown
-    or unsupported.
+    or cannot be computed.
     """
     import ir_measures
 
     if not qrels:
         raise InputError("no judged queries; give a split with judgements")
     parsed = {name: parse_measure(name) for name in measures}
-    ranked = {name: _by_rank(name, run[name]) for name in qrels if run.get(name)}
-    rows = {name: row for row, name in enumerate(qrels)}
-    found = {measure: np.zeros(len(qrels)) for measure in parsed.values()}
+    ranked = {query_id: _by_rank(query_id, run[query_id]) for query_id in qrels if run.get(query_id)}
+    rows = {query_id: row for row, query_id in enumerate(qrels)}
+    values = {measure: np.zeros(len(qrels)) for measure in parsed.values()}
     try:
-        for metric in ir_measures.iter_calc(list(found), qrels, ranked):
-            found[metric.measure][rows[metric.query_id]] = metric.value
+        for metric in ir_measures.iter_calc(list(values), qrels, ranked):
+            values[metric.measure][rows[metric.query_id]] = metric.value
     except (ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"cannot compute {', '.join(measures)} ({reason}); choose other measures") from error
-    return Scores(tuple(qrels), {name: found[measure] for name, measure in parsed.items()})
+    return RunMeasures(tuple(qrels), {name: values[measure] for name, measure in parsed.items()})
 
 
 def parse_measure(name: str) -> Measure:
-    """The measure of that name. Raises InputError if ir-measures does not know it or cannot compute it."""
+    """The measure of a name. Raises InputError if ir-measures does not know it or cannot compute it."""
     import ir_measures
 
     pipeline: Any = ir_measures.DefaultPipeline  # not annotated
@@ -96,29 +98,30 @@ def parse_measure(name: str) -> Measure:
 
 
 def _in_range(value: Any) -> bool:
-    """Whether a measure's parameter is one that trec_eval survives: it ends the process at a cutoff of 0."""
+    """Whether trec_eval accepts a measure's parameter; at a cutoff of 0 it would end the process."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
     return 1 <= value <= _DEEPEST_CUTOFF if isinstance(value, int) else 0 <= value <= 1
 
 
-def _by_rank(query: str, scores: Mapping[str, float]) -> dict[str, float]:
-    """Scores of the same order without ties, which the programs behind ir-measures break differently."""
+def _by_rank(query_id: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """The same order without tied scores: the programs behind ir-measures break ties in different ways."""
     if any(math.isnan(score) for score in scores.values()):
-        raise InputError(f"a score of query {query!r} is NaN; rank by finite numbers")
-    return {document: float(-place) for place, document in enumerate(ranking(scores))}
+        raise InputError(f"a score of query {query_id!r} is NaN; rank by finite numbers")
+    return {document_id: float(-rank) for rank, document_id in enumerate(ranking(scores))}
 
 
 def ann_recall(
     approximate_rows: ArrayLike, exact_rows: ArrayLike, k: int, exact_scores: ArrayLike | None = None
 ) -> float:
-    """Mean share of each query's exact k nearest rows that an approximate search found among its first k.
+    """Recall@k of an approximate search: the mean share of the k exact nearest rows that it found.
 
-    approximate_rows: integers (n, at least k), padded with -1; exact_rows: integers (n, m), m at least k or
-    the size of the corpus, best first. exact_scores: float (n, m) belonging to exact_rows. With it, a row
-    beyond the k-th that scores the same is as good an answer as the k-th itself, up to float32 rounding; so
-    give more than k exact rows. A result counts once, however often it is repeated. Raises InputError for
-    shapes that do not fit.
+    approximate_rows: integers (n, at least k), best first, padded with -1.
+    exact_rows: integers (n, m), best first; m is at least k, or the size of the corpus.
+    k: number of approximate results that count; a row that is repeated counts once.
+    exact_scores: float (n, m), of exact_rows; None if ties do not matter. With it, a row beyond the k-th
+        counts as found if its score equals the k-th up to float32 rounding; so give more than k exact rows.
+    Raises InputError if the shapes do not fit.
     """
     approximate, exact = np.asarray(approximate_rows), np.asarray(exact_rows)
     scores = None if exact_scores is None else np.asarray(exact_scores, np.float32)
@@ -129,19 +132,23 @@ def ann_recall(
         )
     shares = []
     for query in range(len(exact)):
-        wanted = exact[query][exact[query] >= 0]
-        size = min(k, len(wanted))
-        answers = wanted[:size]
+        nearest = exact[query][exact[query] >= 0]
+        size = min(k, len(nearest))
+        answers = nearest[:size]
         if scores is not None and size:
             last = scores[query, size - 1]
-            answers = wanted[scores[query, : len(wanted)] >= last - 1e-6 * max(1.0, abs(last))]
-        shares.append(min(size, len(np.intersect1d(approximate[query, :k], answers))) / size if size else 1.0)
+            answers = nearest[scores[query, : len(nearest)] >= last - 1e-6 * max(1.0, abs(last))]
+        hits = len(np.intersect1d(approximate[query, :k], answers))
+        shares.append(min(size, hits) / size if size else 1.0)
     return float(np.mean(shares))
 
 
 def latency_percentiles(seconds: Iterable[float]) -> dict[str, float]:
-    """Median, 95th and 99th percentile of durations in seconds, as {"p50", "p95", "p99"} in milliseconds."""
-    taken = np.fromiter(seconds, np.float64)
-    if not len(taken):
+    """Median, 95th and 99th percentile in milliseconds, under "p50", "p95" and "p99".
+
+    seconds: duration of each query. Raises InputError if there are none.
+    """
+    durations = np.fromiter(seconds, np.float64)
+    if not len(durations):
         raise InputError("no query was timed; give at least one")
-    return {f"p{percent}": float(np.percentile(taken, percent) * 1000) for percent in (50, 95, 99)}
+    return {f"p{percent}": float(np.percentile(durations, percent) * 1000) for percent in (50, 95, 99)}

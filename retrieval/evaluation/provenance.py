@@ -1,6 +1,7 @@
-"""Where a measurement comes from: machine, date, commit and command, for files of results.
+"""The origin of a measurement: machine, date, commit and command.
 
-Knows nothing of what was measured.
+In: the command that measured. Out: strings for a report or a file of results. Knows nothing of what was
+measured.
 """
 
 from __future__ import annotations
@@ -15,19 +16,25 @@ from retrieval.indexing.parallel import cores
 
 
 def provenance(command: str) -> dict[str, str]:
-    """{"machine", "date", "commit", "command"}; commit is "unknown" outside a checkout, and ends in
-    "-dirty" where tracked files were changed.
+    """The values "machine", "date", "commit" and "command" of a file of results.
+
+    The commit is "unknown" outside a checkout. It ends in "-dirty" if tracked files were changed.
     """
     return {
-        "machine": f"{cores()} cores, {cpu_model()}, {sys.platform}, Python {platform.python_version()}",
+        "machine": f"{machine()}, {sys.platform}, Python {platform.python_version()}",
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "commit": _commit(),
         "command": command,
     }
 
 
+def machine() -> str:
+    """The cores that this process may use, and their model."""
+    return f"{cores()} cores, {cpu_model()}"
+
+
 def cpu_model() -> str:
-    """The processor's name, or its architecture where the system does not tell."""
+    """The processor's name, or its architecture if the system does not give one."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

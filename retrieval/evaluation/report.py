@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from index.disk.files import storing, write_atomically
-from retrieval.evaluation.breakdown import losses, worst_queries
+from retrieval.evaluation.breakdown import lost_queries, worst_queries
 from retrieval.evaluation.compare import Evaluation
-from retrieval.evaluation.measures import Scores
+from retrieval.evaluation.measures import RunMeasures
 from retrieval.evaluation.runs import ranking
 from retrieval.evaluation.significance import paired_differences, wins_losses_ties
 from retrieval.html.charts import Bar, Chart, bar_chart, difference_chart
@@ -41,9 +41,9 @@ class _Card(NamedTuple):
 
 
 def write_report(folder: Path | str, evaluation: Evaluation) -> Path:
-    """Write `report.html`, and `queries.tsv` with every value of every query; returns the path of the page.
+    """Write `report.html` and `queries.tsv` into a folder, which is made; returns the path of the page.
 
-    Raises StorageError if the folder cannot be written.
+    Raises StorageError.
     """
     folder = Path(folder)
     with storing(folder):
@@ -54,29 +54,33 @@ def write_report(folder: Path | str, evaluation: Evaluation) -> Path:
 
 
 def write_per_query(path: Path, evaluation: Evaluation) -> None:
-    """Write `per_query_table` of an evaluation. Raises StorageError."""
+    """Write the values of every query as TSV, as `per_query_table` has them. Raises StorageError."""
     write_atomically(path, per_query_table(evaluation.modes, evaluation.queries).encode())
 
 
-def per_query_table(modes: Mapping[str, Scores], queries: Mapping[str, str]) -> str:
-    """A TSV table: query id, a column for each mode and measure, the query's text with tabs as blanks."""
-    columns = [(mode, measure, scores) for mode, scores in modes.items() for measure in scores.values]
-    lines = ["\t".join(["query", *(f"{mode} {measure}" for mode, measure, _ in columns), "text"])]
-    values = [
-        dict(zip(scores.query_ids, scores.of(measure).tolist(), strict=True))
-        for _, measure, scores in columns
-    ]
-    for query in next(iter(modes.values())).query_ids if modes else ():
-        text = " ".join(queries.get(query, "").split())
-        lines.append("\t".join([query, *(f"{column[query]:.6g}" for column in values), text]))
+def per_query_table(modes: Mapping[str, RunMeasures], queries: Mapping[str, str]) -> str:
+    """A TSV table: query id, a column for each mode and measure, the query's text with tabs as blanks.
+
+    modes: the measures of each mode, all over the same queries. queries: query id to text.
+    """
+    columns = {
+        f"{mode} {measure}": dict(zip(run.query_ids, run.of(measure).tolist(), strict=True))
+        for mode, run in modes.items()
+        for measure in run.values
+    }
+    lines = ["\t".join(["query", *columns, "text"])]
+    for query_id in next(iter(modes.values())).query_ids if modes else ():
+        text = " ".join(queries.get(query_id, "").split())
+        values = [f"{column[query_id]:.6g}" for column in columns.values()]
+        lines.append("\t".join([query_id, *values, text]))
     return "\n".join(lines) + "\n"
 
 
 def render(evaluation: Evaluation) -> str:
     """The page as text."""
     modes, measure = evaluation.modes, evaluation.measure
-    judged = max((len(scores.query_ids) for scores in modes.values()), default=0)
-    means = {mode: scores.means() for mode, scores in modes.items()}
+    judged = max((len(run.query_ids) for run in modes.values()), default=0)
+    means = {mode: run.means() for mode, run in modes.items()}
     best = _highest(means)
     return page_template(_TEMPLATE).render(
         title=evaluation.title,
@@ -130,7 +134,7 @@ def _lost(evaluation: Evaluation) -> dict[str, Any] | None:
     ours, theirs = evaluation.modes[evaluation.focus], evaluation.modes[evaluation.against]
     differences = paired_differences(ours, theirs, evaluation.measure)
     title = f"{evaluation.measure}: {evaluation.focus} minus {evaluation.against}, query by query"
-    lost = losses(ours, theirs, evaluation.measure, _QUERIES_SHOWN)
+    lost = lost_queries(ours, theirs, evaluation.measure, _QUERIES_SHOWN)
     return {
         "counts": wins_losses_ties(differences),
         "chart": difference_chart(differences, title),
@@ -155,8 +159,8 @@ def _card(evaluation: Evaluation, query_id: str) -> _Card:
         query_id,
         _short(evaluation.queries.get(query_id, "")),
         {
-            mode: float(scores.of(evaluation.measure)[scores.query_ids.index(query_id)])
-            for mode, scores in evaluation.modes.items()
+            mode: float(run.of(evaluation.measure)[run.query_ids.index(query_id)])
+            for mode, run in evaluation.modes.items()
         },
         [row(ranks[hit], "✓" if grades.get(hit, 0) > 0 else "", hit) for hit in ranked[:_HITS_SHOWN]],
         [row(ranks.get(id_, f"beyond {len(ranked)}"), grade, id_) for id_, grade in relevant[:_HITS_SHOWN]],

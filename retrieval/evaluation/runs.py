@@ -1,6 +1,6 @@
-"""Runs as files that trec_eval reads: `query Q0 document rank score tag` on each line.
+"""TREC runs and their files, which trec_eval reads: `query Q0 document rank score tag` on each line.
 
-In: a `Run` or a path. Out: the file, or the `Run`. Knows nothing of judgements.
+In: a `Run` or a path. Out: the file, or the `Run`. Knows nothing of qrels.
 """
 
 from __future__ import annotations
@@ -16,62 +16,69 @@ from index.disk.files import write_atomically
 from index.errors import InputError
 from retrieval.data.lines import numbered_lines, place
 
-# Query id -> document id -> score, higher is better.
+# Rankings as TREC has them: query id -> document id -> score; a higher score is better.
 Run: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 def ranking(scores: Mapping[str, float]) -> list[str]:
-    """Document ids, best first, as trec_eval ranks them: by score in float32, then by id from high to low."""
+    """Document ids, best first, as trec_eval ranks them: by score in float32, then by id in descending order.
+
+    scores: document id to score, of one query.
+    """
     values = np.fromiter(scores.values(), np.float32, len(scores)).tolist()
-    return [document for _, document in sorted(zip(values, scores, strict=True), reverse=True)]
+    return [document_id for _, document_id in sorted(zip(values, scores, strict=True), reverse=True)]
 
 
 def write_trec_run(path: Path | str, run: Run, tag: str = "peephole") -> None:
-    """Write a run, whole or not at all; queries in the order given, documents from the best.
+    """Write a run completely or not at all: queries in the order given, documents from best to worst.
 
-    Scores are written so that they read back as the same float32. Raises InputError for an id or a tag that
-    is empty or holds white space, which the format cannot carry, or a score that is not finite, and
-    StorageError if the file cannot be written.
+    path: file to write.
+    run: scores by query id and document id; they read back as the same float32.
+    tag: name of the system, the last column of every line.
+    Raises InputError for an id or tag that is empty or holds white space, and for a score that is not finite;
+    the format cannot hold them. Raises StorageError if the file cannot be written.
     """
     path = Path(path)
     _check(tag, "the tag")
-    content = "".join(line for query in run for line in _lines(query, run, tag)).encode()
+    content = "".join(line for query_id in run for line in _lines(query_id, run, tag)).encode()
     write_atomically(path, content)
 
 
 def write_mode_runs(path: Path, runs: Mapping[str, Run]) -> None:
-    """Write the run of each mode with the mode as tag; of several, each into a file with the mode in its name.
+    """Write the run of each mode, with the mode as its tag.
 
+    path: the file of a single run; of several, each gets the mode before its suffix, as in run.dense.trec.
+    runs: the run of each mode.
     Raises what `write_trec_run` raises.
     """
     for mode, run in runs.items():
         write_trec_run(path if len(runs) == 1 else path.with_suffix(f".{mode}{path.suffix}"), run, mode)
 
 
-def _lines(query: str, run: Run, tag: str) -> list[str]:
-    _check(query, "query id")
+def _lines(query_id: str, run: Run, tag: str) -> list[str]:
+    _check(query_id, "query id")
     lines = []
-    for rank, document in enumerate(ranking(run[query]), 1):
-        _check(document, "document id")
-        score = np.float32(run[query][document])
+    for rank, document_id in enumerate(ranking(run[query_id]), 1):
+        _check(document_id, "document id")
+        score = np.float32(run[query_id][document_id])
         if not np.isfinite(score):
             raise InputError(
-                f"the score of document {document!r} for query {query!r} is {score}; use finite ones"
+                f"the score of document {document_id!r} for query {query_id!r} is {score}; use finite ones"
             )
-        lines.append(f"{query} Q0 {document} {rank} {score} {tag}\n")
+        lines.append(f"{query_id} Q0 {document_id} {rank} {score} {tag}\n")
     return lines
 
 
-def _check(name: str, what: str) -> None:
-    if len(name.split()) != 1 or name != name.strip():
-        raise InputError(f"{what} {name!r} is empty or holds white space, which a TREC run cannot; rename it")
+def _check(text: str, what: str) -> None:
+    if len(text.split()) != 1 or text != text.strip():
+        raise InputError(f"{what} {text!r} is empty or holds white space, which a TREC run cannot; rename it")
 
 
 def read_trec_run(path: Path | str) -> dict[str, dict[str, float]]:
-    """Read a run. Ranks are ignored, as trec_eval does: the scores decide.
+    """Read a run. The scores decide the order; ranks are ignored, as trec_eval ignores them.
 
-    Raises InputError if there is no such file, it is empty, or a line has other than six columns, a score
-    that is no finite number, or a document that its query has already.
+    Raises InputError if the file is missing or empty, and for a line that has not six columns, a score that
+    is no finite number, or a document that occurs twice for its query.
     """
     run: dict[str, dict[str, float]] = {}
     for number, line in numbered_lines(path, kept=True):
@@ -82,15 +89,15 @@ def read_trec_run(path: Path | str) -> dict[str, dict[str, float]]:
                 path=place(path),
                 line=number,
             )
-        query, _, document, _, score, _ = columns
-        found = run.setdefault(query, {})
-        if document in found:
+        query_id, _, document_id, _, score, _ = columns
+        scores = run.setdefault(query_id, {})
+        if document_id in scores:
             raise InputError(
-                f"document {document!r} occurs twice for query {query!r}; keep one",
+                f"document {document_id!r} occurs twice for query {query_id!r}; keep one",
                 path=place(path),
                 line=number,
             )
-        found[document] = _score(score, path, number)
+        scores[document_id] = _score(score, path, number)
     if not run:
         raise InputError("holds no results; give a run with at least one", path=place(path))
     return run

@@ -9,7 +9,7 @@ import pytest
 import benchmarks.peers.__main__ as peers
 from benchmarks import guard, paper
 from benchmarks.peers import systems as peer_systems
-from retrieval.evaluation.measures import Scores
+from retrieval.evaluation.measures import RunMeasures
 
 BEFORE = {
     "speed_ratios": {"encode": 3.0, "train": 1.0},
@@ -89,8 +89,8 @@ def test_vectors_encoded_before_are_put_into_the_order_of_the_corpus(tmp_path, m
 
 
 def test_ours_is_held_against_every_peer_with_correction():
-    better = Scores(("a", "b", "c"), {"nDCG@10": np.array([1.0, 1.0, 1.0])})
-    worse = Scores(("a", "b", "c"), {"nDCG@10": np.array([0.0, 0.5, 0.5])})
+    better = RunMeasures(("a", "b", "c"), {"nDCG@10": np.array([1.0, 1.0, 1.0])})
+    worse = RunMeasures(("a", "b", "c"), {"nDCG@10": np.array([0.0, 0.5, 0.5])})
     found = peers.significance({"peephole dense": better, "bm25": worse, "minilm": worse})
     assert [(one["b"], one["p_holm"]) for one in found] == [("bm25", 0.5), ("minilm", 0.5)]
 

@@ -3,18 +3,18 @@ import pytest
 
 from retrieval.evaluation.breakdown import (
     Group,
-    Loss,
+    LostQuery,
     breakdown,
     by_length,
     by_unseen_share,
-    losses,
+    lost_queries,
     worst_queries,
 )
-from retrieval.evaluation.measures import Scores
+from retrieval.evaluation.measures import RunMeasures
 
 
-def scores(**values: float) -> Scores:
-    return Scores(tuple(values), {"AP": np.array(list(values.values()))})
+def scores(**values: float) -> RunMeasures:
+    return RunMeasures(tuple(values), {"AP": np.array(list(values.values()))})
 
 
 def test_queries_are_grouped_by_their_number_of_words() -> None:
@@ -52,11 +52,11 @@ def test_worst_queries_come_lowest_first_and_perfect_ones_never() -> None:
 
 def test_losses_come_largest_first_whatever_the_order_of_queries() -> None:
     ours, theirs = scores(a=0.5, b=0.0, c=1.0, d=0.2), scores(d=0.2, c=0.0, b=1.0, a=0.75)
-    assert losses(ours, theirs, "AP", 5) == [Loss("b", 0.0, 1.0), Loss("a", 0.5, 0.75)]
-    assert losses(ours, theirs, "AP", 1) == [Loss("b", 0.0, 1.0)]
-    assert losses(ours, scores(z=1.0), "AP", 5) == []
+    assert lost_queries(ours, theirs, "AP", 5) == [LostQuery("b", 0.0, 1.0), LostQuery("a", 0.5, 0.75)]
+    assert lost_queries(ours, theirs, "AP", 1) == [LostQuery("b", 0.0, 1.0)]
+    assert lost_queries(ours, scores(z=1.0), "AP", 5) == []
 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_no_losses_against_oneself(count: int) -> None:
-    assert losses(scores(a=0.5), scores(a=0.5), "AP", count) == []
+    assert lost_queries(scores(a=0.5), scores(a=0.5), "AP", count) == []

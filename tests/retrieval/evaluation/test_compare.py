@@ -17,68 +17,72 @@ MEASURES = ("nDCG@10", "AP")
 
 
 @pytest.fixture
-def asked(made):
+def judged_index(made):
     dataset = Dataset(made.data)
     with Retriever.open(made.index) as retriever:
         yield retriever, dataset.queries, dataset.qrels("test")
 
 
-def test_a_run_meets_every_mode_and_empty_rankings_lose(asked, tmp_path):
-    retriever, queries, qrels = asked
+def test_a_run_is_compared_with_every_mode_and_empty_rankings_lose(judged_index, tmp_path):
+    retriever, queries, qrels = judged_index
     perfect = {query: dict.fromkeys(judged, 1.0) for query, judged in qrels.items()}
     write_trec_run(tmp_path / "perfect.trec", perfect)
     modes = ("lexical", "dense")
-    found = assess(retriever, queries, qrels, modes, measures=MEASURES)
+    assessment = assess(retriever, queries, qrels, modes, measures=MEASURES)
     baseline = read_baseline(tmp_path / "perfect.trec", queries, qrels, modes, MEASURES)
-    evaluation = compare_runs(retriever, found, queries, qrels, title="t", split="test", baseline=baseline)
-    assert baseline.scores["perfect"].means() == {"nDCG@10": 1.0, "AP": 1.0}
-    assert [(c.a, c.b) for c in evaluation.contests] == [("lexical", "perfect"), ("dense", "perfect")]
-    for contest in evaluation.contests:
-        expected = found.scores[contest.a].mean("nDCG@10") - 1
-        assert contest.comparison.difference == pytest.approx(expected)
-        assert contest.corrected_p >= contest.comparison.p_value
+    evaluation = compare_runs(
+        retriever, assessment, queries, qrels, title="t", split="test", baseline=baseline
+    )
+    assert baseline.measures["perfect"].means() == {"nDCG@10": 1.0, "AP": 1.0}
+    assert [(c.a, c.b) for c in evaluation.comparisons] == [("lexical", "perfect"), ("dense", "perfect")]
+    for comparison in evaluation.comparisons:
+        expected = assessment.measures[comparison.a].mean("nDCG@10") - 1
+        assert comparison.test.difference == pytest.approx(expected)
+        assert comparison.corrected_p >= comparison.test.p_value
     lost = evaluation_json(evaluation, detailed=True)["losses"]
-    below = sum(value < 1 for value in found.scores["dense"].of("nDCG@10"))
+    below = sum(value < 1 for value in assessment.measures["dense"].of("nDCG@10"))
     assert (evaluation.focus, evaluation.against, len(lost)) == ("dense", "perfect", below)
 
 
-def test_an_index_against_itself_ties_on_every_query(asked, made):
-    retriever, queries, qrels = asked
-    found = assess(retriever, queries, qrels, ["dense", "hybrid"], measures=MEASURES)
+def test_an_index_against_itself_ties_on_every_query(judged_index, made):
+    retriever, queries, qrels = judged_index
+    assessment = assess(retriever, queries, qrels, ["dense", "hybrid"], measures=MEASURES)
     baseline = read_baseline(made.index, queries, qrels, ["dense", "hybrid"], MEASURES)
-    evaluation = compare_runs(retriever, found, queries, qrels, title="t", split="test", baseline=baseline)
-    assert [contest.comparison.ties for contest in evaluation.contests] == [len(qrels)] * 2
-    assert [contest.corrected_p for contest in evaluation.contests] == [1.0, 1.0]
+    evaluation = compare_runs(
+        retriever, assessment, queries, qrels, title="t", split="test", baseline=baseline
+    )
+    assert [comparison.test.ties for comparison in evaluation.comparisons] == [len(qrels)] * 2
+    assert [comparison.corrected_p for comparison in evaluation.comparisons] == [1.0, 1.0]
     assert list(evaluation.modes) == ["dense", "hybrid", "dense of index", "hybrid of index"]
     assert evaluation_json(evaluation, detailed=True)["losses"] == []
 
 
-def test_groups_cover_every_query_once(asked):
-    retriever, queries, qrels = asked
-    found = assess(retriever, queries, qrels, ["lexical", "hybrid"])
-    evaluation = compare_runs(retriever, found, queries, qrels, title="t", split="test")
-    assert evaluation.against == "lexical" and len(evaluation.contests) == 1
+def test_groups_cover_every_query_once(judged_index):
+    retriever, queries, qrels = judged_index
+    assessment = assess(retriever, queries, qrels, ["lexical", "hybrid"])
+    evaluation = compare_runs(retriever, assessment, queries, qrels, title="t", split="test")
+    assert evaluation.against == "lexical" and len(evaluation.comparisons) == 1
     for groups in evaluation.groups.values():
         assert sum(group.queries for group in groups) == len(qrels)
     assert evaluation.describe("d1") == "copy a whole folder to another disk"
     assert evaluation.describe("gone") == "(not in the index)"
 
 
-def test_a_run_of_other_queries_is_refused(asked, tmp_path):
-    _, queries, qrels = asked
+def test_a_run_of_other_queries_is_refused(judged_index, tmp_path):
+    _, queries, qrels = judged_index
     write_trec_run(tmp_path / "other.trec", {"zz": {"d1": 1.0}})
     with pytest.raises(InputError, match="none of the judged queries"):
         read_baseline(tmp_path / "other.trec", queries, qrels, ["dense"], MEASURES)
 
 
-def test_a_run_holds_every_judged_query(asked):
-    retriever, queries, qrels = asked
+def test_a_run_holds_every_judged_query(judged_index):
+    retriever, queries, qrels = judged_index
     assert list(rank_all(retriever, queries, qrels, "dense")) == list(qrels)
 
 
-def test_machine_is_told_by_the_cores_that_this_process_may_use(asked, monkeypatch):
+def test_machine_has_the_cores_that_this_process_may_use(judged_index, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 999)  # of the whole machine, whoever may use them
-    retriever, queries, qrels = asked
-    found = assess(retriever, queries, qrels, ["lexical"], measures=MEASURES)
-    told = compare_runs(retriever, found, queries, qrels, title="t", split="test")
-    assert told.facts["Machine"] == f"{len(os.sched_getaffinity(0))} cores, {cpu_model()}"
+    retriever, queries, qrels = judged_index
+    assessment = assess(retriever, queries, qrels, ["lexical"], measures=MEASURES)
+    evaluation = compare_runs(retriever, assessment, queries, qrels, title="t", split="test")
+    assert evaluation.facts["Machine"] == f"{len(os.sched_getaffinity(0))} cores, {cpu_model()}"

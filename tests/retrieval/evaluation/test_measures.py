@@ -10,7 +10,7 @@ import pytrec_eval
 from index.errors import InputError
 from retrieval.evaluation.measures import (
     DEFAULT_MEASURES,
-    Scores,
+    RunMeasures,
     ann_recall,
     evaluate_run,
     latency_percentiles,
@@ -208,4 +208,4 @@ def test_importing_evaluation_does_not_import_its_measures() -> None:
 
 def test_measure_keeps_the_repr_it_is_known_by() -> None:
     assert str(parse_measure("nDCG@10")) == "nDCG@10"
-    assert Scores(("q",), {"AP": np.array([0.25])}).means() == {"AP": 0.25}
+    assert RunMeasures(("q",), {"AP": np.array([0.25])}).means() == {"AP": 0.25}

@@ -11,7 +11,7 @@ from retrieval.evaluation.breakdown import breakdown, by_length
 from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.evaluation.report import per_query_table, render, write_report
-from retrieval.evaluation.significance import compare_all
+from retrieval.evaluation.significance import compare_all_pairs
 from retrieval.html.charts import Bar, Chart, bar_chart, difference_chart
 from retrieval.html.page import TEMPLATES, page_template
 
@@ -83,7 +83,7 @@ def evaluation() -> Evaluation:
         measure="nDCG@10",
         focus="dense",
         against="lexical",
-        contests=compare_all(modes, "nDCG@10", rounds=100),
+        comparisons=compare_all_pairs(modes, "nDCG@10", rounds=100),
         groups={
             "by length": breakdown(
                 modes, "nDCG@10", by_length({q: text.split() for q, text in queries.items()})
@@ -107,7 +107,7 @@ def test_page_is_whole_needs_nothing_else_and_escapes_every_text(evaluation: Eva
     assert "@media print" in html
 
 
-def test_page_tells_measures_contests_groups_and_speed(evaluation: Evaluation) -> None:
+def test_page_tells_measures_comparisons_groups_and_speed(evaluation: Evaluation) -> None:
     text = parsed(render(evaluation)).text
     for mode in ("dense", "lexical"):
         assert f"{evaluation.modes[mode].mean('nDCG@10'):.4f}" in text
@@ -132,7 +132,7 @@ def test_query_that_loses_shows_what_came_and_what_was_wanted(evaluation: Evalua
     assert "find" not in lowest  # a perfect query is no failure
 
 
-def test_single_mode_needs_neither_contests_nor_losses(evaluation: Evaluation) -> None:
+def test_single_mode_needs_neither_comparisons_nor_losses(evaluation: Evaluation) -> None:
     alone = Evaluation(
         title="t",
         split="dev",

@@ -257,7 +257,7 @@ def test_assessment_scores_every_judged_query_in_every_mode(retriever, cosines):
         qrels,
         MODES,
         measures=("RR@10", "R@100"),
-        report=lambda *report: reports.append(report),
+        progress=lambda *report: reports.append(report),
     )
     assert reports == [(mode, 12, 12) for mode in MODES]
     ranked = np.argsort(-cosines, axis=1)
@@ -266,8 +266,8 @@ def test_assessment_scores_every_judged_query_in_every_mode(retriever, cosines):
         ranks = sorted(int(np.flatnonzero(ranked[row] == int(d[1:]))[0]) + 1 for d in qrels[name])
         reciprocal.append(1 / ranks[0] if ranks[0] <= 10 else 0.0)
         recall.append(sum(rank <= 100 for rank in ranks) / 2)
-    assert found.scores["dense"].mean("RR@10") == pytest.approx(np.mean(reciprocal))
-    assert found.scores["dense"].mean("R@100") == pytest.approx(np.mean(recall))
+    assert found.measures["dense"].mean("RR@10") == pytest.approx(np.mean(reciprocal))
+    assert found.measures["dense"].mean("R@100") == pytest.approx(np.mean(recall))
     assert all(len(run) == 100 for run in found.runs["dense"].values())
     assert found.ann == {"recall@10": 1.0, "recall@100": 1.0}
     assert set(found.latency_ms) == {"p50", "p95", "p99"}
