@@ -116,7 +116,9 @@ class Segment:
         self.count = entry.documents
         self.live = _live(folder / DELETED, entry)
         self.vectors = StoredVectors(folder / _VECTORS, self.count, dimension)
-        self._scan, self._depth = _scan(folder, entry, dimension)
+        self._scan, self._depth = _scan(folder, entry, dimension, self.live)
+        # Tuning has measured what the depth is worth with every row there.
+        self._recall = 0.0 if self.live is None else float(entry.parameters.get("recall@10") or 0)
         if self._scan is not None:
             self.vectors.expect_few()
         self.lexical = Bm25(folder / _LEXICAL, self.count)
@@ -133,7 +135,7 @@ class Segment:
         """
         if self._scan is None or where is not None:
             return self.search_exact(queries, k, where)
-        return self._scan.search(queries, k, self._depth, self.vectors, self.live)
+        return self._scan.search(queries, k, self._depth, self.vectors, self._recall)
 
     def search_exact(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
         """The k best by inner product, of the live rows where `where`, bool (count,), holds."""
@@ -163,14 +165,16 @@ class Segment:
         self.documents.close()
 
 
-def _scan(folder: Path, entry: SegmentEntry, dimension: int) -> tuple[FastScan | None, int]:
+def _scan(
+    folder: Path, entry: SegmentEntry, dimension: int, live: Mask | None
+) -> tuple[FastScan | None, int]:
     """The compressed vectors, if there are any, and how many candidates to take from them."""
     if entry.faiss == FLAT:
         return None, 0
     parts, depth = entry.parameters.get("parts"), entry.parameters.get("depth")
     if not (isinstance(parts, int) and isinstance(depth, int) and parts > 0 and depth > 0):
         raise FormatVersionError(f"{folder}: written by a version this program does not read; build again")
-    return FastScan(folder / _COMPRESSED, entry.documents, dimension, parts), depth
+    return FastScan(folder / _COMPRESSED, entry.documents, dimension, parts, live), depth
 
 
 def _live(path: Path, entry: SegmentEntry) -> Mask | None:

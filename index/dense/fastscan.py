@@ -4,6 +4,7 @@ In: float32 queries. Out: rankings of rows. Product quantisation with 16 centroi
 André et al. 2017): tables of a query's products with the centroids stay in registers, so that all of 670,000
 vectors are looked at in half a millisecond. Its scores only choose candidates; those are scored again with
 the stored vectors: a score is what exact search gives, and only a row that is no candidate can be missed.
+Deleted rows are left out of the codes in memory, or those near a query would take the places of others.
 
 No graph and no lists: nothing in the file points anywhere. It is what `faiss.write_index` writes, yet read
 without `faiss.read_index`, which can end the process on a damaged or a crafted file: the header has one right
@@ -16,7 +17,6 @@ padded count and parts uint64, number of code bytes uint64, codes.
 
 from __future__ import annotations
 
-import math
 import os
 import struct
 import threading
@@ -26,9 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense.vectors import StoredVectors, exact_scores
+from index.dense.vectors import GATHERING, StoredVectors, exact_scores, search_exact
 from index.disk.files import storing
 from index.errors import CorruptError
+from index.misses import expected_misses
+from index.packing import without_deleted
 from index.ranking import Ranking, best, empty_ranking
 
 _HEADER = struct.Struct("<4siqqqBiQQQQ")
@@ -45,8 +47,14 @@ FEWEST_POINTS = 39 * _CENTROIDS
 _MOST_POINTS = 1 << 15
 _ADDED = 1 << 16
 _SEED = 1
+# Recall is that of the ten best.
+K = 10
 # Candidates for each result, at least.
 _DEEPER = 5
+# How many times deeper a query looks that probably missed some.
+_NEXT_DEPTH = 4
+# Recall that nobody misses: without it a promise of 1.0000 would have every row compared.
+_TOLERANCE = 0.005
 
 
 def _padded(count: int) -> int:
@@ -56,6 +64,17 @@ def _padded(count: int) -> int:
 def code_bytes(count: int, parts: int) -> int:
     """Bytes that a scan reads."""
     return _padded(count) * parts // 2
+
+
+def _misses_many(
+    approximate: NDArray[np.float32],
+    exact: NDArray[np.float32],
+    found: NDArray[np.float32],
+    recall: float,
+) -> bool:
+    """Whether more are probably missed than recall allows; found: scores of the best that were not."""
+    allowed = len(found) * max(1 - recall, _TOLERANCE)
+    return expected_misses(approximate, exact, float(found[-1]), allowed) > allowed
 
 
 def _head(count: int, dimension: int, parts: int) -> bytes:
@@ -97,8 +116,18 @@ class FastScan:
     Raises CorruptError on opening unless header and size agree with count, dimension and parts.
     """
 
-    def __init__(self, path: Path, count: int, dimension: int, parts: int) -> None:
-        self.count = count
+    def __init__(
+        self,
+        path: Path,
+        count: int,
+        dimension: int,
+        parts: int,
+        live: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """live: bool (count,), the only rows that are found; None for all of them."""
+        self._count = count if live is None else int(np.count_nonzero(live))
+        self._live = live
+        self._rows: NDArray[np.int64] | None = None
         self._dimension = dimension
         self._parts = parts
         head, middle = _head(count, dimension, parts), _middle(count, parts)
@@ -125,36 +154,60 @@ class FastScan:
         k: int,
         depth: int,
         vectors: StoredVectors,
-        live: NDArray[np.bool_] | None = None,
+        recall: float = 0.0,
     ) -> Ranking:
         """The k best of `depth` candidates for each query, by the inner product of the stored vectors.
 
-        queries: float32 (n, d). live: bool (count,), the only rows that count: where some are missing, more
-        candidates are looked at, and for more than ten results too.
+        queries: float32 (n, d).
+        depth: for ten results; for more there are more candidates.
+        recall: what part of the ten best is to be found; queries that probably find less are asked again with
+        more candidates. 0: no query is.
+        Where so many candidates are wanted that comparing with every live row is quicker, that is done.
         """
         ranking = empty_ranking(len(queries), k)
-        for query, rows in enumerate(self.candidates(queries, max(depth, _DEEPER * k), live)):
-            scores = exact_scores(vectors, rows, queries[query])
-            chosen = best(scores, k)
-            ranking.scores[query, : len(chosen)] = scores[chosen]
-            ranking.rows[query, : len(chosen)] = rows[chosen]
+        depth = max(depth, _DEEPER * k)
+        left = np.arange(len(queries))
+        while len(left) and depth * GATHERING < self._count:
+            left = self._rank(ranking, queries, left, depth, vectors, recall)
+            depth *= _NEXT_DEPTH
+        if len(left):
+            exact = search_exact(vectors, queries[left], k, self._live)
+            ranking.scores[left], ranking.rows[left] = exact
         return ranking
 
-    def candidates(
-        self, queries: NDArray[np.float32], depth: int, live: NDArray[np.bool_] | None = None
-    ) -> list[NDArray[np.int64]]:
-        """For each query the rows of the best compressed vectors, ascending; about `depth` of them."""
-        if live is not None:
-            depth = math.ceil(depth * self.count / max(1, int(np.count_nonzero(live))))
-        lists = [np.sort(rows[rows >= 0]) for rows in self.nearest(queries, depth)]
-        return lists if live is None else [rows[live[rows]] for rows in lists]
+    def _rank(
+        self,
+        ranking: Ranking,
+        queries: NDArray[np.float32],
+        asked: NDArray[np.int64],
+        depth: int,
+        vectors: StoredVectors,
+        recall: float,
+    ) -> NDArray[np.int64]:
+        """Fill in the ranking of the queries that are asked; returns those that must look deeper."""
+        k, poor = ranking.rows.shape[1], []
+        some = queries if len(asked) == len(queries) else queries[asked]
+        for query, approximate, rows in zip(asked, *self.nearest(some, depth), strict=True):
+            rows = rows[rows >= 0]
+            by_row = np.sort(rows)
+            scores = exact_scores(vectors, by_row, queries[query])
+            chosen = best(scores, k)
+            ranking.scores[query, : len(chosen)] = scores[chosen]
+            ranking.rows[query, : len(chosen)] = by_row[chosen]
+            if recall and len(rows):
+                worse = slice(len(rows) // 2, len(rows))
+                exact = scores[np.searchsorted(by_row, rows[worse])]
+                if _misses_many(approximate[worse], exact, scores[chosen[:K]], recall):
+                    poor.append(query)
+        return np.array(poor, np.int64)
 
-    def nearest(self, queries: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
-        """Rows of the best compressed vectors, best first, int64 (n, min(depth, count))."""
-        found: NDArray[np.int64] = self._opened().search(
-            np.ascontiguousarray(queries), min(depth, self.count)
-        )[1]
-        return found
+    def nearest(self, queries: NDArray[np.float32], depth: int) -> Ranking:
+        """The best live rows by their compressed vectors, (n, min(depth, live rows))."""
+        index, depth = self._opened(), min(depth, self._count)
+        scores, rows = index.search(np.ascontiguousarray(queries), depth)
+        if self._rows is not None:
+            rows = self._rows[rows]
+        return Ranking(scores, rows)
 
     def _opened(self) -> Any:
         """FAISS's index, put together when it is first wanted: its import takes 35 ms."""
@@ -168,9 +221,13 @@ class FastScan:
                 centroids = np.frombuffer(self._centroids.tobytes(), "<f4")
                 faiss.copy_array_to_vector(centroids, index.pq.centroids)
                 index.codes.resize(len(self._codes))
-                faiss.rev_swig_ptr(index.codes.get(), len(self._codes))[:] = self._codes
+                codes = faiss.rev_swig_ptr(index.codes.get(), len(self._codes))
+                codes[:] = self._codes
+                if self._live is not None:
+                    moved = without_deleted(codes, self._parts, self._live)
+                    self._rows = np.append(moved, -1)  # what FAISS numbers -1 stays that
                 index.is_trained = True
-                index.ntotal = self.count
-                index.ntotal2 = _padded(self.count)
+                index.ntotal = self._count
+                index.ntotal2 = _padded(self._count)
                 self._faiss = index
             return self._faiss

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
+from index.dense.fastscan import FEWEST_POINTS, FastScan, K, code_bytes, write_fastscan
 from index.dense.vectors import StoredVectors, search_exact
 from index.disk.files import storing
 from index.errors import CorruptError, InputError
@@ -31,8 +31,6 @@ from index.values import Progress, Scalar, no_progress
 
 FLAT = "Flat"
 
-# Recall is that of the ten best.
-K = 10
 # A corpus below this stays exact, unless memory or time forbid: it takes less than a millisecond.
 SMALL = 20_000
 
@@ -205,7 +203,7 @@ def _recalls(
     any will do.
     """
     recalls = np.empty((len(asked), len(_DEPTHS)), np.float32)
-    ranked = scan.nearest(asked, _DEPTHS[-1])
+    ranked = scan.nearest(asked, _DEPTHS[-1]).rows
     ends = np.minimum(_DEPTHS, ranked.shape[1]) - 1
     for number, rows in enumerate(ranked):
         right = (vectors.take(rows) @ asked[number] >= least[number]) & (rows != own[number])

@@ -174,7 +174,7 @@ def search_exact(
     """
     if allowed is not None:
         rows = np.flatnonzero(allowed)
-        if len(rows) * _GATHERING < vectors.count:
+        if len(rows) * GATHERING < vectors.count:
             return _search_rows(vectors, queries, k, rows)
     ranking = empty_ranking(len(queries), k)
     at_once = max(1, min(_QUERIES_AT_ONCE, _SCORES_AT_ONCE // vectors.count))
@@ -187,7 +187,7 @@ def search_exact(
 
 
 # Reading one row here and one there costs about this many times as much as reading it in passing.
-_GATHERING = 4
+GATHERING = 4
 
 
 def exact_scores(

@@ -10,6 +10,7 @@ import pytest
 from index.dense.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
 from index.dense.vectors import StoredVectors, search_exact, to_halves, write_vectors
 from index.errors import CorruptError
+from index.ranking import Ranking
 
 COUNT, DIMENSION, PARTS = 3003, 16, 4
 
@@ -29,8 +30,8 @@ def vectors_in(folder: Path) -> StoredVectors:
     return StoredVectors(folder / "vectors.faiss", COUNT, DIMENSION)
 
 
-def scan_in(folder: Path) -> FastScan:
-    return FastScan(folder / "compressed.faiss", COUNT, DIMENSION, PARTS)
+def scan_in(folder: Path, live: np.ndarray | None = None) -> FastScan:
+    return FastScan(folder / "compressed.faiss", COUNT, DIMENSION, PARTS, live)
 
 
 def questions(count: int) -> np.ndarray:
@@ -42,7 +43,7 @@ def test_file_is_one_that_faiss_reads_and_searches_alike(folder: Path):
     index = faiss.read_index(str(folder / "compressed.faiss"))
     assert faiss.serialize_index(index).tobytes() == (folder / "compressed.faiss").read_bytes()
     rows = index.search(questions(7), 30)[1]
-    assert np.array_equal(scan_in(folder).nearest(questions(7), 30), rows)
+    assert np.array_equal(scan_in(folder).nearest(questions(7), 30).rows, rows)
 
 
 def test_scores_are_exact_and_rows_the_best_of_the_candidates(folder: Path):
@@ -50,7 +51,7 @@ def test_scores_are_exact_and_rows_the_best_of_the_candidates(folder: Path):
     every = vectors.take(np.arange(COUNT))
     scan = scan_in(folder)
     found = scan.search(asked, 5, 50, vectors)
-    for query, candidates in enumerate(scan.candidates(asked, 50)):
+    for query, candidates in enumerate(np.sort(scan.nearest(asked, 50).rows)):
         scores = every[candidates] @ asked[query]
         best = candidates[np.argsort(-scores, kind="stable")[:5]]
         assert found.rows[query].tolist() == best.tolist()
@@ -69,16 +70,92 @@ def test_with_every_row_a_candidate_search_is_exact(folder: Path):
 def test_deleted_rows_are_never_found_and_do_not_crowd_out_others(folder: Path, share: float):
     vectors, asked = vectors_in(folder), questions(10)
     live = np.random.default_rng(2).random(COUNT) < share
-    found = scan_in(folder).search(asked, 3, 200, vectors, live)
+    found = scan_in(folder, live).search(asked, 3, 200, vectors)
     assert live[found.rows].all()
     truth = search_exact(vectors, asked, 3, live)
     assert np.mean(np.isin(found.rows, truth.rows)) > 0.9
 
 
+def without_nearest(folder: Path, query: np.ndarray, count: int) -> np.ndarray:
+    """All rows live but those nearest to the query."""
+    live = np.ones(COUNT, bool)
+    live[search_exact(vectors_in(folder), query, count).rows[0]] = False
+    return live
+
+
+@pytest.mark.parametrize("gone", [60, 600, 2400])
+def test_rows_deleted_around_a_query_leave_it_as_many_candidates(folder: Path, gone: int):
+    asked = questions(20)
+    live = without_nearest(folder, asked[:1], gone)
+    every, found = scan_in(folder).nearest(asked, COUNT), scan_in(folder, live).nearest(asked, 100)
+    assert found.rows.shape == (20, 100)
+    for query in range(20):
+        left = live[every.rows[query]]
+        assert found.scores[query] == pytest.approx(every.scores[query][left][:100], abs=1e-6)
+        clear = found.scores[query] > found.scores[query][-1]  # of equal scores any will do
+        assert set(found.rows[query][clear]) <= set(every.rows[query][left][:100])
+
+
+def test_rows_deleted_around_a_query_do_not_lower_its_recall(folder: Path):
+    vectors, asked, found = vectors_in(folder), questions(30), 0
+    for query in np.split(asked, 30):
+        live = without_nearest(folder, query, 700)  # the best of the others are nearly alike
+        ranking = scan_in(folder, live).search(query, 10, 100, vectors, recall=0.95)
+        assert live[ranking.rows].all()
+        found += int(np.isin(ranking.rows, search_exact(vectors, query, 10, live).rows).sum())
+    assert found / 300 >= 0.95
+
+
+def asked_again(scan: FastScan, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """How many queries the scan looks up, and how deep, call by call."""
+    calls: list[tuple[int, int]] = []
+    real = scan.nearest
+
+    def counted(queries: np.ndarray, depth: int) -> Ranking:
+        calls.append((len(queries), depth))
+        return real(queries, depth)
+
+    monkeypatch.setattr(scan, "nearest", counted)
+    return calls
+
+
+def test_only_queries_that_probably_miss_some_look_deeper(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    vectors = vectors_in(folder)
+    # A stored vector is its own best by far: one result needs no second look, unless the row is deleted.
+    asked = vectors.take(np.arange(0, 60, 2))
+    live = np.ones(COUNT, bool)
+    live[:10] = False
+    scan = scan_in(folder, live)
+    calls = asked_again(scan, monkeypatch)
+    found = scan.search(asked, 1, 20, vectors, recall=0.95)
+    assert found.rows[5:, 0].tolist() == list(range(10, 60, 2))
+    assert calls[:2] == [(30, 20), (5, 80)]
+    assert found.rows[:5, 0].tolist() == search_exact(vectors, asked[:5], 1, live).rows[:, 0].tolist()
+
+
+def test_without_a_recall_to_keep_no_query_is_asked_again(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    scan = scan_in(folder, without_nearest(folder, questions(1), 50))
+    calls = asked_again(scan, monkeypatch)
+    scan.search(questions(9), 3, 20, vectors_in(folder))
+    assert calls == [(9, 20)]
+
+
+@pytest.mark.parametrize("k", [200, COUNT])
+def test_where_most_rows_would_be_candidates_search_is_exact(
+    folder: Path, k: int, monkeypatch: pytest.MonkeyPatch
+):
+    vectors, asked = vectors_in(folder), questions(3)
+    live = without_nearest(folder, asked[:1], 500)
+    scan = scan_in(folder, live)
+    calls = asked_again(scan, monkeypatch)
+    assert np.array_equal(scan.search(asked, k, 20, vectors).rows, search_exact(vectors, asked, k, live).rows)
+    assert calls == []
+
+
 def test_more_results_than_rows_end_in_nothing(folder: Path):
     live = np.zeros(COUNT, bool)
     live[[5, 9]] = True
-    found = scan_in(folder).search(questions(1), 4, 10, vectors_in(folder), live)
+    found = scan_in(folder, live).search(questions(1), 4, 10, vectors_in(folder))
     assert sorted(found.rows[0].tolist()) == [-1, -1, 5, 9]
     assert np.isneginf(found.scores[0, 2:]).all()
 
