@@ -281,3 +281,18 @@ def test_a_k_beyond_the_index_costs_what_the_index_has(made, monkeypatch):
     with Retriever.open(made.index) as retriever:
         assert len(retriever.search("copy folder", 10**9)) == retriever.index.count == 8
     assert widths == [8]
+
+
+def test_recall_of_ten_is_that_of_a_search_for_ten(retriever, monkeypatch):
+    """As in a compressed index, where a search for more results looks at more candidates."""
+    real = retriever.index.search_dense
+
+    def hasty(queries, k):
+        found = real(queries, k)
+        if k <= 10:
+            found.rows[:, 5:] = -1
+        return found
+
+    monkeypatch.setattr(retriever.index, "search_dense", hasty)
+    found = assess(retriever, {"q": QUERIES[0]}, {"q": {"d0": 1}}, ["lexical"])
+    assert found.ann == {"recall@10": 0.5, "recall@100": 1.0}
