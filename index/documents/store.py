@@ -11,7 +11,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from index.disk.files import sync_file
 from index.documents.filters import Condition, attributes, is_finite, is_valid
 from index.errors import CorruptError, InputError, StorageError
+from index.untrusted import check_schema, query, restrict
 from index.values import Scalar
 
 _DOCUMENTS = """
@@ -39,6 +42,7 @@ CREATE TABLE attributes (
     PRIMARY KEY (name, value, row)
 ) WITHOUT ROWID
 """
+_SCHEMA = (_DOCUMENTS, _ATTRIBUTES)
 # All names, by jumping from one to the next: SQLite's DISTINCT would read the whole table.
 _NAMES = """
 WITH RECURSIVE names(name) AS (
@@ -52,6 +56,9 @@ _STORED_AS = """
 SELECT row, metadata FROM documents WHERE row IN (SELECT row FROM attributes WHERE name = ? AND value = ?)
 """
 _COLUMNS = "id, title, text, metadata"
+
+# Bytes of a document, SQLite's own limit.
+_LONGEST_ROW = 10**9
 
 # SQLite's default limit on the number of parameters is 32766; fewer keep statements small.
 _ROWS_A_STATEMENT = 1000
@@ -81,8 +88,11 @@ class DocumentWriter:
             raise _refused(path, error) from error
         try:
             with _writing(path):
+                restrict(self._database, _LONGEST_ROW)
                 self._database.execute("PRAGMA synchronous = EXTRA")
-                if not self._database.execute("PRAGMA table_info(documents)").fetchall():
+                if query(self._database, "SELECT 1 FROM sqlite_master LIMIT 1"):
+                    self._check()
+                else:
                     with _transaction(self._database):
                         self._database.execute(_DOCUMENTS)
                         self._database.execute(_ATTRIBUTES)
@@ -120,15 +130,15 @@ class DocumentWriter:
 
     def __iter__(self) -> Iterator[Document]:
         """All documents by row."""
-        with closing(self._database.execute(f"SELECT {_COLUMNS} FROM documents ORDER BY row")) as cursor:
-            for record in cursor:
-                yield _document(record)
+        with _writing(self._path):
+            for _, *record in self._ordered(_COLUMNS):
+                yield _document(tuple(record))
 
     def ids(self) -> Iterator[list[str]]:
         """All ids by row, some at a time."""
-        with closing(self._database.execute("SELECT id FROM documents ORDER BY row")) as cursor:
-            while some := cursor.fetchmany(_ROWS_A_STATEMENT):
-                yield [name for (name,) in some]
+        records = self._ordered("id")
+        while some := list(islice(records, _ROWS_A_STATEMENT)):
+            yield [name for _, name in some]
 
     def copy_to(self, path: Path) -> None:
         """Write a compact copy, durable when this returns; the path must be new. Raises StorageError."""
@@ -139,6 +149,22 @@ class DocumentWriter:
     def close(self) -> None:
         """Close the file; again is harmless."""
         self._database.close()
+
+    def _check(self) -> None:
+        """Of a file that is there already: whether it has our tables, and its pages no damage or circles."""
+        check_schema(self._database, _SCHEMA)
+        (found,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+
+    def _ordered(self, columns: str) -> Iterator[tuple[Any, ...]]:
+        """The row and these columns of all documents, by row."""
+        statement = f"SELECT row, {columns} FROM documents ORDER BY row"
+        with _writing(self._path), closing(self._database.execute(statement)) as cursor:
+            for position, record in enumerate(cursor):
+                if record[0] != position:
+                    raise sqlite3.DatabaseError(f"row {record[0]} where row {position} should be")
+                yield record
 
     def _check_ids(self, ids: Sequence[str]) -> None:
         seen: set[str] = set()
@@ -153,9 +179,9 @@ class DocumentWriter:
         for start in range(0, len(ids), _ROWS_A_STATEMENT):
             part = [name for name in ids[start : start + _ROWS_A_STATEMENT] if is_valid(name)]
             marks = ",".join("?" * len(part))
-            found = self._database.execute(f"SELECT id FROM documents WHERE id IN ({marks})", part).fetchone()
+            found = query(self._database, f"SELECT id FROM documents WHERE id IN ({marks})", part)
             if found:
-                raise InputError(f"two documents have the id {found[0]!r}; ids must be unique")
+                raise InputError(f"two documents have the id {found[0][0]!r}; ids must be unique")
 
 
 class DocumentReader:
@@ -172,7 +198,8 @@ class DocumentReader:
         with self._reading():
             self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             try:
-                self._database.execute("PRAGMA trusted_schema = OFF")  # a stranger may have written the file
+                restrict(self._database, path.stat().st_size)
+                check_schema(self._database, _SCHEMA)
                 self.count = _count(self._database)
             except BaseException:
                 self._database.close()
@@ -183,10 +210,10 @@ class DocumentReader:
         found: dict[int, Document] = {}
         with self._lock, self._reading():
             for start in range(0, len(rows), _ROWS_A_STATEMENT):
-                part = [int(row) for row in rows[start : start + _ROWS_A_STATEMENT]]
+                part = [int(row) for row in rows[start : start + _ROWS_A_STATEMENT] if 0 <= row < self.count]
                 marks = ",".join("?" * len(part))
-                query = f"SELECT row, {_COLUMNS} FROM documents WHERE row IN ({marks})"
-                for row, *record in self._database.execute(query, part):
+                statement = f"SELECT row, {_COLUMNS} FROM documents WHERE row IN ({marks})"
+                for row, *record in query(self._database, statement, part, most=len(part)):
                     found[row] = _document(tuple(record))
             missing = next((row for row in rows if row not in found), None)
             if missing is not None and 0 <= missing < self.count:
@@ -203,29 +230,34 @@ class DocumentReader:
             for start in range(0, len(known), _ROWS_A_STATEMENT):
                 part = known[start : start + _ROWS_A_STATEMENT]
                 marks = ",".join("?" * len(part))
-                query = f"SELECT id, row FROM documents WHERE id IN ({marks})"
-                found.update((name, int(row)) for name, row in self._database.execute(query, part))
+                statement = f"SELECT id, row FROM documents WHERE id IN ({marks})"
+                found.update(query(self._database, statement, part, most=len(part)))
         return found
 
     def matching(self, condition: Condition) -> NDArray[np.bool_]:
         """Which rows meet a condition, bool (count,)."""
         mask = np.zeros(self.count, bool)
         with self._lock, self._reading():
-            rows = [row for (row,) in self._database.execute(*condition.sql())]
-            try:
-                mask[rows] = True
-            except IndexError as error:
-                raise ValueError("an attribute of no document") from error
+            # A value is there at most twice, as text and as the number that it spells.
+            found = query(self._database, *condition.sql(), most=2 * self.count)
+            rows = np.array([row for (row,) in found] or np.empty(0, np.int64))
+            if rows.dtype != np.int64 or ((rows < 0) | (rows >= self.count)).any():
+                raise ValueError("an attribute of no document")
+            mask[rows] = True
             rounded = condition.rounded()
             if rounded is not None:
-                for row, metadata in self._database.execute(_STORED_AS, (condition.name, rounded)):
+                stored = (condition.name, rounded)
+                for row, metadata in query(self._database, _STORED_AS, stored, most=self.count):
                     mask[row] = condition.meets(_metadata(metadata).get(condition.name))
         return ~mask if condition.operator == "!=" else mask
 
     def fields(self) -> set[str]:
         """The names that the documents' metadata has."""
         with self._lock, self._reading():
-            return {name for (name,) in self._database.execute(_NAMES)}
+            names = {name for (name,) in query(self._database, _NAMES)}
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError("a name that is no text")
+        return names
 
     def close(self) -> None:
         """Close the file; again is harmless."""
@@ -237,7 +269,7 @@ class DocumentReader:
             yield
         except sqlite3.ProgrammingError:
             raise  # used after close(): the caller's mistake, not the file's
-        except (sqlite3.DatabaseError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        except (sqlite3.DatabaseError, ValueError, TypeError, ArithmeticError) as error:
             raise CorruptError(
                 f"{self._path}: damaged ({error}); restore the file or build the index again"
             ) from error
@@ -271,8 +303,8 @@ def _refused(path: Path, error: Exception) -> CorruptError | StorageError:
 
 def _count(database: sqlite3.Connection) -> int:
     """Rows are numbered without gaps, so the highest tells; counting them would read the whole file."""
-    (highest,) = database.execute("SELECT max(row) FROM documents").fetchone()
-    return 0 if highest is None else int(highest) + 1
+    ((highest,),) = query(database, "SELECT max(row) FROM documents")
+    return 0 if highest is None else max(0, highest + 1)
 
 
 def _metadata_json(document: Document) -> str:
@@ -290,14 +322,19 @@ def _metadata_json(document: Document) -> str:
 
 
 def _document(record: tuple[str, str, str, str]) -> Document:
+    if not all(isinstance(part, str) for part in record):
+        raise sqlite3.DatabaseError("a document that is not made of texts")
     name, title, text, metadata = record
     return Document(name, title, text, _metadata(metadata))
 
 
 def _metadata(text: str) -> dict[str, Scalar]:
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise sqlite3.DatabaseError(f"metadata that is no JSON, {error}") from error
     if not isinstance(found, dict):
-        raise ValueError("metadata that is no JSON object")
+        raise sqlite3.DatabaseError("metadata that is no JSON object")
     return found
 
 

@@ -166,13 +166,14 @@ def test_value_is_never_read_as_sql(reader: DocumentReader):
     assert not reader.matching(Condition("lang' --", "=", "en")).any()
 
 
-def test_attribute_of_a_row_beyond_the_documents_is_corruption(tmp_path: Path):
+@pytest.mark.parametrize("row", ["5", "-1", "'x'", "0.5"])
+def test_attribute_of_a_row_beyond_the_documents_is_corruption(tmp_path: Path, row: str):
     writer = DocumentWriter(tmp_path / "staged.sqlite")
     writer.append([Document("a", metadata={"lang": "en"})])
     writer.copy_to(tmp_path / "documents.sqlite")
     writer.close()
     database = sqlite3.connect(tmp_path / "documents.sqlite", isolation_level=None)
-    database.execute("UPDATE attributes SET row = 5")
+    database.execute(f"UPDATE attributes SET row = {row}")
     database.close()
     with pytest.raises(CorruptError, match="damaged"):
         DocumentReader(tmp_path / "documents.sqlite").matching(Condition("lang", "=", "en"))

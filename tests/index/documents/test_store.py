@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from fruit_corpus import numbered
 
+from index import untrusted
+from index.documents.filters import Condition
 from index.documents.store import Document, DocumentReader, DocumentWriter
 from index.errors import CorruptError, InputError, StorageError
 
@@ -112,6 +114,142 @@ def test_metadata_that_is_no_json_is_corrupt(writer: DocumentWriter, tmp_path: P
     database.close()
     with pytest.raises(CorruptError, match="damaged"):
         DocumentReader(tmp_path / "d.sqlite").documents([0])
+
+
+ENDLESS_VIEW = """
+CREATE VIEW documents (row, id, title, text, metadata) AS
+WITH RECURSIVE numbers (row) AS (SELECT 0 UNION ALL SELECT row + 1 FROM numbers LIMIT 9)
+SELECT row, row, '', '', '{}' FROM numbers
+"""  # endless without its LIMIT, which is for code that would read it
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["DROP TABLE documents", ENDLESS_VIEW],
+        ["CREATE VIEW more AS SELECT 1"],
+        ["CREATE TABLE more (x)"],
+        ["CREATE INDEX more ON documents (text)"],
+        ["CREATE TRIGGER more AFTER INSERT ON documents BEGIN DELETE FROM attributes; END"],
+        ["ALTER TABLE documents ADD COLUMN more AS (zeroblob(1000000000))"],
+        ["DROP TABLE attributes", "CREATE TABLE attributes (name TEXT, value, row INTEGER)"],
+        ["DROP TABLE attributes"],
+    ],
+)
+def test_tables_of_a_stranger_are_not_read(writer: DocumentWriter, tmp_path: Path, statements: list[str]):
+    writer.append(numbered(2))
+    writer.close()
+    database = sqlite3.connect(tmp_path / "staged.sqlite", isolation_level=None)
+    for statement in statements:
+        database.execute(statement)
+    database.close()
+    for kind in (DocumentReader, DocumentWriter):
+        with pytest.raises(CorruptError, match="tables are not those of an index"):
+            kind(tmp_path / "staged.sqlite")
+
+
+def test_query_without_an_end_is_given_up(
+    writer: DocumentWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    writer.append(numbered(50))
+    reader = published(writer, tmp_path / "d.sqlite")
+    searches = [
+        reader.fields,
+        lambda: reader.documents(range(50)),
+        lambda: reader.rows_of([f"d{row}" for row in range(50)]),
+        lambda: reader.matching(Condition("number", ">=", "0")),
+        lambda: writer.append(numbered(50, start=50)),
+        lambda: DocumentWriter(tmp_path / "staged.sqlite"),
+    ]
+    monkeypatch.setattr(untrusted, "STEPS_A_LOOK", 1)
+    monkeypatch.setattr(untrusted, "SECONDS_A_QUERY", -1)
+    for search in searches:
+        with pytest.raises(CorruptError, match="a query takes more than"):
+            search()
+    monkeypatch.undo()
+    for search in searches:
+        search()
+
+
+def test_more_rows_than_documents_are_damage(writer: DocumentWriter, tmp_path: Path):
+    writer.append([Document("a", metadata={"n": "1"}), Document("b")])
+    reader = published(writer, tmp_path / "d.sqlite")
+    reader.count = 0
+    with pytest.raises(CorruptError, match="more rows than there can be"):
+        reader.matching(Condition("n", "=", "1"))
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("UPDATE documents SET title = x'00'", "not made of texts"),
+        ("UPDATE documents SET metadata = '[]'", "no JSON object"),
+        ("UPDATE documents SET metadata = '" + "[" * 100_000 + "'", "no JSON"),
+    ],
+)
+def test_document_of_another_kind_is_damage(
+    writer: DocumentWriter, tmp_path: Path, statement: str, problem: str
+):
+    writer.append(numbered(1))
+    writer.close()
+    with sqlite3.connect(tmp_path / "staged.sqlite") as database:
+        database.execute(statement)
+    database.close()
+    with pytest.raises(CorruptError, match=problem):
+        DocumentReader(tmp_path / "staged.sqlite").documents([0])
+    with pytest.raises(CorruptError, match=problem):
+        list(DocumentWriter(tmp_path / "staged.sqlite"))
+
+
+def test_missing_rows_of_a_staged_file_are_damage(writer: DocumentWriter, tmp_path: Path):
+    writer.append(numbered(3))
+    writer.close()
+    with sqlite3.connect(tmp_path / "staged.sqlite") as database:
+        database.execute("DELETE FROM documents WHERE row = 1")
+    database.close()
+    opened = DocumentWriter(tmp_path / "staged.sqlite")
+    for read in (list, lambda writer: list(writer.ids())):
+        with pytest.raises(CorruptError, match="row 2 where row 1 should be"):
+            read(opened)
+
+
+def test_staged_file_with_damaged_pages_is_not_gone_on_with(writer: DocumentWriter, tmp_path: Path):
+    writer.append([Document(f"d{n}", text="x" * 3000) for n in range(50)])
+    writer.close()
+    path = tmp_path / "staged.sqlite"
+    data = bytearray(path.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    (root,) = (
+        sqlite3.connect(path)
+        .execute("SELECT rootpage FROM sqlite_master WHERE name = 'documents'")
+        .fetchone()
+    )
+    page = (root - 1) * size
+    assert data[page] == 5  # an inner page of a table, whose first two children become one
+    first, second = (int.from_bytes(data[page + at : page + at + 2], "big") for at in (12, 14))
+    data[page + second : page + second + 4] = data[page + first : page + first + 4]
+    path.write_bytes(data)
+    with pytest.raises(CorruptError, match="damaged"):
+        DocumentWriter(path)
+
+
+def test_field_name_that_is_no_text_is_damage(writer: DocumentWriter, tmp_path: Path):
+    writer.append(numbered(1))
+    writer.close()
+    with sqlite3.connect(tmp_path / "staged.sqlite") as database:
+        database.execute("INSERT INTO attributes VALUES (x'00', 1, 0)")
+    database.close()
+    with pytest.raises(CorruptError, match="a name that is no text"):
+        DocumentReader(tmp_path / "staged.sqlite").fields()
+
+
+def test_lengths_are_limited_to_what_is_asked_for_or_the_file_can_hold(
+    writer: DocumentWriter, tmp_path: Path
+):
+    """A few pages can claim, in a circle, to hold a value of a gigabyte."""
+    reader = published(writer, tmp_path / "d.sqlite")
+    assert reader._database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) == 1 << 27
+    assert reader._database.getlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH) == 1 << 16
 
 
 def test_full_disk_is_told_and_the_writer_goes_on(writer: DocumentWriter):

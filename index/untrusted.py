@@ -1,0 +1,82 @@
+"""SQLite files that a stranger may have written: no code of theirs runs, and no query takes for ever.
+
+In: a connection, and the statements that made our tables. Out: rows, or sqlite3.DatabaseError. Knows nothing
+of what the tables hold.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+# No query of ours takes longer unless the disk is failing.
+SECONDS_A_QUERY = 60.0
+# Steps of SQLite's machine between two looks at the clock.
+STEPS_A_LOOK = 10_000
+
+_LONGEST_STATEMENT = 1 << 16
+# Bytes of a value that is asked for: twice the longest line of a file that is read.
+_LONGEST_VALUE = 1 << 27
+
+_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+
+
+def restrict(database: sqlite3.Connection, longest_value: int) -> None:
+    """Set the limits of a connection, before its first statement.
+
+    longest_value: bytes of the longest text that the file can hold. A damaged one may claim a longer one.
+    """
+    database.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _LONGEST_STATEMENT)
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(longest_value, _LONGEST_VALUE))
+    database.execute("PRAGMA trusted_schema = OFF")
+    database.execute("PRAGMA cell_size_check = ON")
+
+
+def check_schema(database: sqlite3.Connection, statements: tuple[str, ...]) -> None:
+    """Raise sqlite3.DatabaseError unless the file has the tables of these statements and nothing else: no
+    view, trigger, index or generated column that would compute something where we read.
+    """
+    expected = _schema(statements)
+    found = query(database, f"{_SCHEMA} LIMIT ?", [len(expected) + 1])
+    if len(found) != len(expected) or set(found) != expected:
+        raise sqlite3.DatabaseError("its tables are not those of an index")
+
+
+def query(
+    database: sqlite3.Connection, statement: str, parameters: Sequence[Any] = (), *, most: int | None = None
+) -> list[tuple[Any, ...]]:
+    """All rows that a statement finds.
+
+    most: how many there can be. Raises sqlite3.DatabaseError for more, and after `SECONDS_A_QUERY`: a damaged
+    tree of pages can lead in circles.
+    """
+    until = time.monotonic() + SECONDS_A_QUERY
+    database.set_progress_handler(lambda: time.monotonic() > until, STEPS_A_LOOK)
+    try:
+        cursor = database.execute(statement, parameters)
+        rows = cursor.fetchall() if most is None else cursor.fetchmany(most + 1)
+        cursor.close()
+    except sqlite3.OperationalError as error:
+        if time.monotonic() > until:
+            raise sqlite3.DatabaseError(f"a query takes more than {SECONDS_A_QUERY:g} s") from error
+        raise
+    finally:
+        database.set_progress_handler(None, 0)
+    if most is not None and len(rows) > most:
+        raise sqlite3.DatabaseError("more rows than there can be")
+    return rows
+
+
+@cache
+def _schema(statements: tuple[str, ...]) -> frozenset[tuple[Any, ...]]:
+    """What SQLite records of tables made by these statements, indexes of its own included."""
+    database = sqlite3.connect(":memory:")
+    try:
+        for statement in statements:
+            database.execute(statement)
+        return frozenset(database.execute(_SCHEMA))
+    finally:
+        database.close()
