@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
 
 import numpy as np
+from index.writing.change import delete
 from numpy.typing import NDArray
 from scale import COMMAND, lines, model_of
 
@@ -43,7 +44,6 @@ from index.ranking import Ranking, best, empty_ranking
 from index.reader import Index
 from index.segment import Segment
 from index.writing.builder import IndexBuilder
-from index.writing.change import delete
 from retrieval.evaluation.provenance import provenance
 from retrieval.search.retriever import Retriever
 

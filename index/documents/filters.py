@@ -74,11 +74,12 @@ class Condition:
         if self.operator in ("=", "!="):
             values = list(forms(self.value))
             marks = ",".join("?" * len(values))
-            return f"SELECT row FROM attributes WHERE name = ? AND value IN ({marks})", [self.name, *values]
+            where = f"name = ? AND value IN ({marks})"
+            return f"SELECT row FROM attributes WHERE {where}", [self.name, *values]  # noqa: S608 (marks only)
         value = list(forms(self.value))[-1]
         kinds = "('text')" if isinstance(value, str) else "('integer', 'real')"
-        compared = f"value {self.operator} ? AND typeof(value) IN {kinds}"
-        return f"SELECT row FROM attributes WHERE name = ? AND {compared}", [self.name, value]
+        where = f"name = ? AND value {self.operator} ? AND typeof(value) IN {kinds}"
+        return f"SELECT row FROM attributes WHERE {where}", [self.name, value]  # noqa: S608 (see __post_init__)
 
     def rounded(self) -> float | None:
         """The float64 by which the value is stored, if other numbers may be stored by the same; else None.

@@ -111,7 +111,7 @@ class DocumentWriter:
             self._check_ids([document.id for document in documents])
             try:
                 self._database.executemany(
-                    f"INSERT INTO documents (row, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)", rows
+                    "INSERT INTO documents (row, id, title, text, metadata) VALUES (?, ?, ?, ?, ?)", rows
                 )
                 self._database.executemany(
                     "INSERT INTO attributes (name, value, row) VALUES (?, ?, ?)",
@@ -159,7 +159,7 @@ class DocumentWriter:
 
     def _ordered(self, columns: str) -> Iterator[tuple[Any, ...]]:
         """The row and these columns of all documents, by row."""
-        statement = f"SELECT row, {columns} FROM documents ORDER BY row"
+        statement = f"SELECT row, {columns} FROM documents ORDER BY row"  # noqa: S608 (our own columns)
         with _writing(self._path), closing(self._database.execute(statement)) as cursor:
             for position, record in enumerate(cursor):
                 if record[0] != position:
@@ -179,7 +179,8 @@ class DocumentWriter:
         for start in range(0, len(ids), _ROWS_A_STATEMENT):
             part = [name for name in ids[start : start + _ROWS_A_STATEMENT] if is_valid(name)]
             marks = ",".join("?" * len(part))
-            found = query(self._database, f"SELECT id FROM documents WHERE id IN ({marks})", part)
+            statement = f"SELECT id FROM documents WHERE id IN ({marks})"  # noqa: S608 (marks only)
+            found = query(self._database, statement, part)
             if found:
                 raise InputError(f"two documents have the id {found[0][0]!r}; ids must be unique")
 
@@ -212,7 +213,7 @@ class DocumentReader:
             for start in range(0, len(rows), _ROWS_A_STATEMENT):
                 part = [int(row) for row in rows[start : start + _ROWS_A_STATEMENT] if 0 <= row < self.count]
                 marks = ",".join("?" * len(part))
-                statement = f"SELECT row, {_COLUMNS} FROM documents WHERE row IN ({marks})"
+                statement = f"SELECT row, {_COLUMNS} FROM documents WHERE row IN ({marks})"  # noqa: S608 (marks only)
                 for row, *record in query(self._database, statement, part, most=len(part)):
                     found[row] = _document(tuple(record))
             missing = next((row for row in rows if row not in found), None)
@@ -230,7 +231,7 @@ class DocumentReader:
             for start in range(0, len(known), _ROWS_A_STATEMENT):
                 part = known[start : start + _ROWS_A_STATEMENT]
                 marks = ",".join("?" * len(part))
-                statement = f"SELECT id, row FROM documents WHERE id IN ({marks})"
+                statement = f"SELECT id, row FROM documents WHERE id IN ({marks})"  # noqa: S608 (marks only)
                 found.update(query(self._database, statement, part, most=len(part)))
         return found
 

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,13 +107,12 @@ class _Workers:
     def _encode(self, texts: Sequence[str]) -> Array | None:
         process = self._idle.get()
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
+            to, back = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
             data = json.dumps(texts).encode()
-            process.stdin.write(len(data).to_bytes(8, "little") + data)
-            process.stdin.flush()
+            to.write(len(data).to_bytes(8, "little") + data)
+            to.flush()
             size = 4 * len(texts) * self._dimension
-            answer = process.stdout.read(size)
+            answer = back.read(size)
         except OSError:
             return None
         finally:
@@ -132,6 +131,5 @@ class _Workers:
         for process in self._processes:
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                assert pipe is not None
                 with suppress(OSError):  # what was not flushed to a process that is gone
-                    pipe.close()
+                    cast(IO[bytes], pipe).close()

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,8 +135,7 @@ def write_model(
     for name, array in arrays.items():
         if small and name.endswith(".table"):
             table = quantise(array)
-            assert table.scales is not None
-            stored |= {name: table.values, f"{name}_scales": table.scales}
+            stored |= {name: table.values, f"{name}_scales": cast(NDArray[Any], table.scales)}
         else:
             stored[name] = array
     # Without a config the folder is not a model: an old config never stands beside new weights.

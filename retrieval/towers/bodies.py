@@ -14,6 +14,7 @@ The row of a word is the sum of the rows of its features. Every body then works 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -169,8 +170,7 @@ class CnnBody(Body):
             return weighted_sum(projected[:, 3 * size :], torch.tanh(features) @ self.attention, batch)
         places = torch.arange(len(features))
         pooled = F.embedding_bag(places, torch.tanh(features), offsets, mode="max")
-        assert self.output is not None
-        return torch.tanh(pooled @ self.output.t())
+        return torch.tanh(pooled @ cast(Tensor, self.output).t())
 
 
 class LstmBody(Body):

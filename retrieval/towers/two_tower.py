@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -48,9 +48,7 @@ class TwoTower(nn.Module):
 
     def tower(self, side: Side) -> Tower:
         """The tower of a side."""
-        tower = self.towers["both" if "both" in self.towers else side]
-        assert isinstance(tower, Tower)
-        return tower
+        return cast(Tower, self.towers["both" if "both" in self.towers else side])
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit embeddings float32 (n, dimension) of n queries."""

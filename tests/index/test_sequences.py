@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fruit_corpus import WORDS
+from index.writing.change import compact, delete
 
 from index.dense.tuning import Goal, part_counts
 from index.dense.vectors import tuning
@@ -27,7 +28,6 @@ from index.documents.store import Document
 from index.lexical.postings import K1, B
 from index.reader import Index, Ranking
 from index.writing.builder import IndexBuilder
-from index.writing.change import compact, delete
 from retrieval.search.fusion import fuse
 
 DIMENSION = 16
