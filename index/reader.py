@@ -34,21 +34,28 @@ _FILTERS_KEPT = 8
 class Index:
     """One generation, kept whole until it is closed, whatever is published meanwhile; safe for threads.
 
-    folder: of the index. manifest: what was published. count: documents that a search can find.
+    folder: of the index. pointer: what its CURRENT said. manifest: what was published. count: documents that
+    a search can find.
     model_folder: the model inside. segments: the parts it consists of.
     Rows number the documents of all segments from 0, those of deleted ones included.
     """
 
     def __init__(
-        self, generation: Path, manifest: Manifest, segments: Sequence[Segment], opened: ExitStack
+        self,
+        folder: Path,
+        pointer: Pointer,
+        manifest: Manifest,
+        segments: Sequence[Segment],
+        opened: ExitStack,
     ) -> None:
         """Use `open`. opened: what to close in the end."""
-        self.folder = generation.parent
+        self.folder = folder
+        self.pointer = pointer
         self.manifest = manifest
         self.count = manifest.documents
         self.dimension = manifest.dimension
         self.generation = manifest.generation
-        self.model_folder = generation / "model"
+        self.model_folder = folder / pointer.generation / "model"
         self.segments = tuple(segments)
         self._offsets = [0, *accumulate(segment.count for segment in segments)][:-1]
         self._opened = opened
@@ -226,4 +233,4 @@ def _open(folder: Path, pointer: Pointer, checksums: bool) -> Index:
             opened.enter_context(closing(Segment(generation / entry.name, entry, manifest.dimension)))
             for entry in manifest.segments
         ]
-        return Index(generation, manifest, segments, opened.pop_all())
+        return Index(folder, pointer, manifest, segments, opened.pop_all())

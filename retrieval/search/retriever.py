@@ -80,14 +80,15 @@ class Retriever:
         return self._opened.index
 
     def refresh(self) -> bool:
-        """Move on to the newest generation, if there is a newer one; tells whether there was.
+        """Move on to the generation that is live now, if it is another; tells whether it was.
 
         Searches under way end in the generation they began with. Raises what `open` raises, and then goes on
         with the old one.
         """
         old = self._opened
         folder = old.index.folder
-        if read_current(folder).generation == old.index.generation:
+        # Names are not enough: a folder that was built anew or swapped begins with the same ones.
+        if read_current(folder) == old.index.pointer:
             return False
         fresh = _Opened(Index.open(folder), old.tower)
         with self._lock:

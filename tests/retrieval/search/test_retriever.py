@@ -192,6 +192,24 @@ def test_a_refresh_takes_up_another_model(folder, tmp_path, random_model):
             assert np.array_equal(retriever.encode(["cat"]), fresh.encode(["cat"]))
 
 
+def test_a_refresh_sees_a_folder_that_was_swapped_or_built_anew(folder, tmp_path):
+    """Both are generation-000001."""
+    index, old = tmp_path / "index", tmp_path / "old"
+    shutil.copytree(folder / "index", index)
+    (tmp_path / "one.jsonl").write_text('{"_id": "only", "text": "cat"}\n')
+    build(tmp_path / "one.jsonl", folder / "model", tmp_path / "other")
+    with Retriever.open(index) as retriever:
+        index.rename(old)
+        (tmp_path / "other").rename(index)
+        assert retriever.refresh() is True
+        assert [hit.id for hit in retriever.search("cat")] == ["only"]
+        assert retriever.refresh() is False
+        shutil.rmtree(index)
+        build(folder / "corpus.jsonl", folder / "model", index)
+        assert retriever.refresh() is True
+        assert "only" not in retriever
+
+
 def test_a_refresh_that_fails_leaves_the_old_generation_at_work(folder, tmp_path):
     index = shutil.copytree(folder / "index", tmp_path / "index")
     with Retriever.open(index) as retriever:
