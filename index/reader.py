@@ -66,7 +66,7 @@ class Index:
     def open(cls, folder: Path, *, checksums: bool = False) -> Index:
         """Open the live generation. checksums: read every byte first and compare.
 
-        Raises InputError where no index is, CorruptError, FormatVersionError.
+        Raises InputError where no index is, CorruptError, FormatVersionError, StorageError.
         """
         pointer = read_current(folder)
         while True:
@@ -230,7 +230,9 @@ def _open(folder: Path, pointer: Pointer, checksums: bool) -> Index:
         for problem in file_problems(generation, manifest, checksums=checksums):
             raise CorruptError(problem)
         segments = [
-            opened.enter_context(closing(Segment(generation / entry.name, entry, manifest.dimension)))
+            opened.enter_context(
+                closing(Segment(generation / entry.name, entry, manifest.dimension, manifest.files))
+            )
             for entry in manifest.segments
         ]
         return Index(folder, pointer, manifest, segments, opened.pop_all())

@@ -8,7 +8,8 @@ hard links and has only its own deleted.i32, the rows that no search may find, a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Container, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from numpy.typing import NDArray
 from index.dense.fastscan import FastScan
 from index.dense.tuning import FLAT, Goal, tune
 from index.dense.vectors import StoredVectors, search_exact, write_vectors
-from index.disk.files import list_files, share, storing, sync_file
+from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
 from index.documents.store import DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
 from index.lexical.bm25 import Bm25, Term
-from index.lexical.postings import BM25_SETTINGS, Lengths, write_bm25
+from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
+from index.opening import create, read_file
 from index.ranking import Ranking
 from index.values import Progress
 
@@ -85,17 +87,25 @@ def _texts(documents: DocumentWriter, progress: Progress) -> Iterator[str]:
         yield f"{document.title} {document.text}"
 
 
+def segment_files(entry: SegmentEntry) -> list[str]:
+    """The files that a segment consists of, relative to its folder; nothing else is read or shared."""
+    compressed = [] if entry.faiss == FLAT else [_COMPRESSED]
+    deleted = [DELETED] if entry.deleted else []
+    return [_VECTORS, *compressed, _DOCUMENTS, *(f"{_LEXICAL}/{name}" for name in ARRAYS), *deleted]
+
+
 def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows) -> SegmentEntry:
     """Make the same segment part of another generation, without the deleted rows (ascending, all of them).
 
     Its files become hard links, or copies on a file system that has none. Raises StorageError.
     """
-    share(source, target, [name for name in list_files(source) if name != DELETED])
+    share(source, target, [name for name in segment_files(entry) if name != DELETED])
     if len(deleted):
         path = target / DELETED
-        with storing(path):
-            path.write_bytes(deleted.astype("<i4").tobytes())
-            sync_file(path)
+        with storing(path), create(path) as file:
+            file.write(deleted.astype("<i4").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
     return replace(entry, deleted=len(deleted))
 
 
@@ -105,18 +115,32 @@ class Segment:
     count: its rows, deleted ones included; live: bool (count,), those not deleted, None where all are.
     """
 
-    def __init__(self, folder: Path, entry: SegmentEntry, dimension: int) -> None:
-        """Open every file now: what is open outlives its name. Raises CorruptError, FormatVersionError."""
+    def __init__(self, folder: Path, entry: SegmentEntry, dimension: int, named: Container[str]) -> None:
+        """Open every file now: what is open outlives its name.
+
+        named: the files that the manifest names, relative to the generation. Raises CorruptError, also for a
+        file that is not among them, for nobody knows its bytes; FormatVersionError; StorageError.
+        """
         if entry.bm25.get("tokens") != BM25_SETTINGS["tokens"]:
             raise FormatVersionError(
                 f"{folder}: written by a version this program does not read; build again"
             )
+        parts, depth = _scan_settings(folder, entry)
+        for name in segment_files(entry):
+            if f"{entry.name}/{name}" not in named:
+                raise CorruptError(
+                    f"{folder / name}: the manifest does not name it; restore it or build the index again"
+                )
         self.folder = folder
         self.entry = entry
         self.count = entry.documents
-        self.live = _live(folder / DELETED, entry)
+        # First what tells whether the count is true: the rest takes memory by it.
         self.vectors = StoredVectors(folder / _VECTORS, self.count, dimension)
-        self._scan, self._depth = _scan(folder, entry, dimension, self.live)
+        self.live = _live(folder / DELETED, entry)
+        self._depth = depth
+        self._scan = (
+            FastScan(folder / _COMPRESSED, self.count, dimension, parts, self.live) if parts else None
+        )
         # Tuning has measured what the depth is worth with every row there.
         self._recall = 0.0 if self.live is None else float(entry.parameters.get("recall@10") or 0)
         if self._scan is not None:
@@ -165,23 +189,23 @@ class Segment:
         self.documents.close()
 
 
-def _scan(
-    folder: Path, entry: SegmentEntry, dimension: int, live: Mask | None
-) -> tuple[FastScan | None, int]:
-    """The compressed vectors, if there are any, and how many candidates to take from them."""
+def _scan_settings(folder: Path, entry: SegmentEntry) -> tuple[int, int]:
+    """Into how many parts the compressed vectors are cut, 0 if there are none, and how many candidates to
+    take from them.
+    """
     if entry.faiss == FLAT:
-        return None, 0
+        return 0, 0
     parts, depth = entry.parameters.get("parts"), entry.parameters.get("depth")
     if not (isinstance(parts, int) and isinstance(depth, int) and parts > 0 and depth > 0):
         raise FormatVersionError(f"{folder}: written by a version this program does not read; build again")
-    return FastScan(folder / _COMPRESSED, entry.documents, dimension, parts, live), depth
+    return parts, depth
 
 
 def _live(path: Path, entry: SegmentEntry) -> Mask | None:
     if not entry.deleted:
         return None
     try:
-        rows = np.frombuffer(path.read_bytes(), "<i4")
+        rows = np.frombuffer(read_file(path), "<i4")
     except (OSError, ValueError) as error:
         raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
     live = np.ones(entry.documents, bool)

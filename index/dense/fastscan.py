@@ -30,6 +30,7 @@ from index.dense.vectors import GATHERING, StoredVectors, exact_scores, search_e
 from index.disk.files import storing
 from index.errors import CorruptError
 from index.misses import expected_misses
+from index.opening import create, map_file
 from index.packing import without_deleted
 from index.ranking import Ranking, best, empty_ranking
 
@@ -101,7 +102,7 @@ def write_fastscan(path: Path, vectors: StoredVectors, parts: int) -> None:
     index.train(vectors.take(np.sort(chosen)))
     for start in range(0, vectors.count, _ADDED):
         index.add(vectors.take(np.arange(start, min(start + _ADDED, vectors.count))))
-    with storing(path), path.open("wb") as file:
+    with storing(path), create(path) as file:
         file.write(_head(vectors.count, vectors.dimension, parts))
         file.write(faiss.vector_to_array(index.pq.centroids).astype("<f4").tobytes())
         file.write(_middle(vectors.count, parts))
@@ -133,7 +134,7 @@ class FastScan:
         head, middle = _head(count, dimension, parts), _middle(count, parts)
         centroids = 4 * dimension * _CENTROIDS
         try:
-            data: NDArray[np.uint8] = np.asarray(np.memmap(path, np.uint8, "r"))
+            data: NDArray[np.uint8] = map_file(path, np.uint8)
         except (OSError, ValueError) as error:
             raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
         start, stop = len(head), len(head) + centroids

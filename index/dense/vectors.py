@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from index.disk.files import storing
 from index.errors import CorruptError
+from index.opening import create, open_to_read, shortages
 from index.ranking import Ranking, best, empty_ranking
 
 _HEADER = struct.Struct("<4siqqqBiiifQQQQ")
@@ -60,7 +61,7 @@ def write_vectors(path: Path, raw: Path, count: int, dimension: int) -> None:
 
     Memory stays flat in their number; durable when it returns. Raises StorageError.
     """
-    with storing(path), raw.open("rb") as source, path.open("wb") as target:
+    with storing(path), open_to_read(raw) as source, create(path) as target:
         target.write(header(count, dimension))
         left = count * dimension * 2
         while left:
@@ -76,7 +77,8 @@ def write_vectors(path: Path, raw: Path, count: int, dimension: int) -> None:
 class StoredVectors:
     """The vectors of a published segment, memory-mapped, by row.
 
-    count: rows; dimension: their width. Raises CorruptError unless header and size agree with them.
+    count: rows; dimension: their width. Raises CorruptError unless header and size agree with them,
+    StorageError for a shortage.
     """
 
     def __init__(self, path: Path, count: int, dimension: int) -> None:
@@ -84,7 +86,7 @@ class StoredVectors:
         self.dimension = dimension
         size = _HEADER.size + count * dimension * 2
         try:
-            with path.open("rb") as file:
+            with open_to_read(path) as file, shortages(path):
                 if (
                     file.read(_HEADER.size) != header(count, dimension)
                     or os.fstat(file.fileno()).st_size != size

@@ -6,10 +6,9 @@ Knows nothing of what the files mean.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
-from index.disk.files import is_regular, list_files, share, storing, sync_file, sync_folder
+from index.disk.files import copy_file, is_regular, list_files, sha256_of, storing, sync_folder
 from index.errors import InputError
 
 # What lies in a model folder and is no part of the model.
@@ -24,36 +23,28 @@ def fingerprint(model: Path) -> str:
     Raises InputError if it is no folder, is empty, or holds anything but regular files and folders.
     """
     total = hashlib.sha256()
-    for name in _files(model):
-        with (model / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{digest} {name}\n".encode())
+    for name in model_files(model):
+        total.update(f"{sha256_of(model / name)} {name}\n".encode())
     return total.hexdigest()
 
 
 def copy_model(model: Path, target: Path) -> None:
     """Copy a model folder's files to a new folder, durably. Raises what `fingerprint` does, StorageError."""
-    names = _files(model)
+    names = model_files(model)
     with storing(target):
         for name in names:
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(model / name, path, follow_symlinks=False)
-            sync_file(path)
+            copy_file(model / name, path)
         for folder in {(target / name).parent for name in names}:
             sync_folder(folder)
 
 
-def share_model(model: Path, target: Path) -> None:
-    """Make a stored model part of another folder, by hard links.
+def model_files(model: Path) -> list[str]:
+    """The files of a model: paths relative to the folder, "/" between folders, in order.
 
-    Raises what `fingerprint` does, StorageError.
+    Raises what `fingerprint` does.
     """
-    share(model, target, _files(model))
-
-
-def _files(model: Path) -> list[str]:
-    """Paths relative to the folder, "/" between folders, in order."""
     if not model.is_dir():
         raise InputError("not a model folder; `peephole train` makes one", path=model)
     try:

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import time
@@ -18,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from index.errors import BusyError, StorageError
+from index.errors import BusyError, InputError, StorageError
+from index.opening import WrongKindError, create, is_alone, open_own, open_to_read
 
 _REMEDIES = {
     errno.ENOSPC: "free some space and run the command again",
@@ -29,7 +31,9 @@ _REMEDIES = {
     errno.EROFS: "choose a folder that you may write to",
     errno.ENOTDIR: "choose a path whose parents are folders",
     errno.EEXIST: "choose a path that is a folder, or a new one",
+    errno.EPIPE: "keep open what reads it",
 }
+_COPY_BYTES = 1 << 20
 
 
 @contextmanager
@@ -37,6 +41,10 @@ def storing(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses inside the block into a StorageError that names the path."""
     try:
         yield
+    except WrongKindError as error:
+        raise StorageError(
+            f"{error.filename}: {error.strerror}, so nothing is written there; remove it"
+        ) from error
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         remedy = _REMEDIES.get(error.errno or 0, "check the disk and the folder's permissions")
@@ -48,10 +56,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Durable when it returns. Raises StorageError, and then the old file stands.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name that nobody can know beforehand, and so has not put a link under.
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     with storing(path):
+        file = create(temporary)
         try:
-            with temporary.open("wb") as file:
+            with file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -61,6 +71,11 @@ def write_atomically(path: Path, data: bytes) -> None:
                 temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def temporary_of(name: str) -> str:
+    """A regular expression for what `write_atomically` leaves of this name if it is killed."""
+    return rf"\.{re.escape(name)}\.[0-9a-f]+\.tmp"
 
 
 def sync_folder(folder: Path) -> None:
@@ -74,13 +89,13 @@ def sync_folder(folder: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Make the bytes of a file durable."""
-    with path.open("rb") as file:
+    with open_to_read(path) as file:
         os.fsync(file.fileno())
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes; raises OSError."""
-    with path.open("rb") as file:
+def sha256_of(path: Path, *, links: bool = False) -> str:
+    """Hexadecimal SHA-256 of a file's bytes; raises as `open_to_read` does."""
+    with open_to_read(path, links=links) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -91,6 +106,14 @@ def list_files(folder: Path) -> list[str]:
         links = [name for name in folders if (Path(path) / name).is_symlink()]
         found += [(Path(path) / name).relative_to(folder).as_posix() for name in names + links]
     return sorted(found)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a regular file to a new one, durable but for its name; raises OSError."""
+    with open_to_read(source) as content, create(target) as copy:
+        shutil.copyfileobj(content, copy, _COPY_BYTES)
+        copy.flush()
+        os.fsync(copy.fileno())
 
 
 def share(source: Path, target: Path, names: Sequence[str]) -> None:
@@ -104,8 +127,7 @@ def share(source: Path, target: Path, names: Sequence[str]) -> None:
             try:
                 os.link(source / name, target / name, follow_symlinks=False)
             except OSError:
-                shutil.copyfile(source / name, target / name, follow_symlinks=False)
-                sync_file(target / name)
+                copy_file(source / name, target / name)
 
 
 def remove(path: Path) -> None:
@@ -127,14 +149,27 @@ def _raise(error: OSError) -> None:
 
 # Seconds between two tries for a lock that somebody else holds.
 _LOCK_AGAIN = 0.05
+# As many digits as a process number can have, and then some.
+_LONGEST_OWNER = 20
 
 
-def _locked(handle: int) -> bool:
+def _locked(handle: int, path: Path) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be locked ({error.strerror}); use a disk whose file system has locks, "
+            "a local one or a network mount with locking"
+        ) from error
     return True
+
+
+def _owner(handle: int) -> str | None:
+    """The process number in a lock file, empty if there is none; None if something else is in the file."""
+    content = os.pread(handle, _LONGEST_OWNER + 1, 0).strip(b"\0")  # a crash may have left these
+    return content.decode() if not content or (content.isdigit() and len(content) <= _LONGEST_OWNER) else None
 
 
 class WriterLock:
@@ -145,32 +180,44 @@ class WriterLock:
     NAME = ".lock"
 
     def __init__(self, folder: Path, wait: float = 0.0) -> None:
-        """Take the lock; raise BusyError if it is not free within `wait` seconds. The folder must exist."""
+        """Take the lock. The folder must exist.
+
+        Raises BusyError if it is not free within `wait` seconds; InputError for a file that is no lock of
+        ours, which stays as it is; StorageError where there are no locks.
+        """
         path = folder / self.NAME
         with storing(path):
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._handle = open_own(path)
         try:
-            until = time.monotonic() + wait
-            while not _locked(self._handle):
-                if time.monotonic() >= until:
-                    owner = os.pread(self._handle, 20, 0).decode("ascii", "replace") or "unknown"
-                    raise BusyError(
-                        f"{folder}: another writer is at work (process {owner}); wait for it to finish and "
-                        "try again"
-                    )
-                time.sleep(_LOCK_AGAIN)
+            self._wait(folder, wait)
+            if _owner(self._handle) is None:
+                raise InputError("holds no process number, so it is no lock; remove it", path=path)
         except BaseException:
             os.close(self._handle)
             raise
+        self._write(str(os.getpid()))
+
+    def _wait(self, folder: Path, wait: float) -> None:
+        until = time.monotonic() + wait
+        while not _locked(self._handle, folder / self.NAME):
+            if time.monotonic() >= until:
+                raise BusyError(
+                    f"{folder}: another writer is at work (process {_owner(self._handle) or 'unknown'}); "
+                    "wait for it to finish and try again"
+                )
+            time.sleep(_LOCK_AGAIN)
+
+    def _write(self, owner: str) -> None:
+        """Tell who holds the lock, unless the file has a second name, in a copy by hard links or anywhere."""
         with suppress(OSError):  # a full disk cannot hold our process number, and need not
-            os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, str(os.getpid()).encode(), 0)
+            if is_alone(self._handle):
+                os.ftruncate(self._handle, 0)
+                os.pwrite(self._handle, owner.encode(), 0)
 
     def release(self) -> None:
         """Free the lock; again is harmless."""
         if self._handle >= 0:
-            with suppress(OSError):
-                os.ftruncate(self._handle, 0)
+            self._write("")
             os.close(self._handle)
             self._handle = -1
 

@@ -18,9 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from index.disk.files import WriterLock, remove, storing, write_atomically
+from index.disk.files import WriterLock, is_regular, storing, temporary_of, write_atomically
 from index.disk.manifest import MANIFEST, Manifest
 from index.errors import CorruptError, InputError, StorageError
+from index.opening import WrongKindError, is_folder, read_file, shortages
 
 CURRENT = "CURRENT"
 STAGING = ".staging"
@@ -29,7 +30,7 @@ PLAN = "staging.json"
 
 _GENERATION = re.compile(r"generation-([0-9]{6,})")
 _POINTER = re.compile(rb"(generation-[0-9]{6,}) ([0-9a-f]{64})\n")
-_TEMPORARY = re.compile(r"\.CURRENT\.[0-9]+\.tmp")
+_TEMPORARY = re.compile(temporary_of(CURRENT))
 
 
 class Pointer(NamedTuple):
@@ -42,9 +43,13 @@ class Pointer(NamedTuple):
 def read_current(folder: Path) -> Pointer:
     """The live generation. Raises InputError where no index is, CorruptError for a damaged pointer."""
     try:
-        data = (folder / CURRENT).read_bytes()
+        data = read_file(folder / CURRENT)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError("not an index (no CURRENT file); `peephole build` makes one", path=folder) from error
+    except WrongKindError as error:
+        raise CorruptError(
+            f"{folder / CURRENT}: cannot be read ({error.strerror}); remove it and build the index again"
+        ) from error
     except OSError as error:
         raise StorageError(
             f"{folder / CURRENT}: cannot be read ({error.strerror}); check its permissions"
@@ -64,7 +69,7 @@ def read_manifest(folder: Path, pointer: Pointer) -> Manifest:
     """The manifest that the pointer names. Raises CorruptError or FormatVersionError."""
     path = folder / pointer.generation / MANIFEST
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise CorruptError(f"{path}: cannot be read ({error.strerror}); restore it or build again") from error
     if hashlib.sha256(data).hexdigest() != pointer.manifest_sha256:
@@ -82,21 +87,22 @@ def read_manifest(folder: Path, pointer: Pointer) -> Manifest:
 def prepare(folder: Path, wait: float = 0.0) -> WriterLock:
     """Make the folder if there is none and take its writer lock, within `wait` seconds.
 
-    Raises BusyError; InputError if the folder holds something else than an index; StorageError.
+    Raises BusyError; InputError if the folder holds something else than an index, or a link in place of what
+    an index has; StorageError.
     """
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         others = foreign(folder)
+    for name in filter(_is_reserved, others):
+        raise InputError("a link, or of another kind than in an index; remove it", path=folder / name)
     if others and not (folder / CURRENT).exists():
         raise InputError(f"holds {others[0]!r} and is not an index; choose an empty folder", path=folder)
     return WriterLock(folder, wait)
 
 
 def foreign(folder: Path) -> list[str]:
-    """Names in an index folder that no index puts there; raises OSError."""
-    return sorted(
-        name for name in _names(folder) if name not in (STAGING, WriterLock.NAME) and not _is_stored(name)
-    )
+    """Names in an index folder that no index puts there, or not as a link or the like; raises OSError."""
+    return [name for name in _names(folder) if not (_is_reserved(name) and _is_right_kind(folder / name))]
 
 
 def next_generation(folder: Path) -> str:
@@ -106,9 +112,14 @@ def next_generation(folder: Path) -> str:
 
 
 def hold(generation: Path) -> int:
-    """Keep a writer from removing a generation until the handle returned is closed. Raises CorruptError."""
+    """Keep a writer from removing a generation until the handle returned is closed.
+
+    Raises CorruptError, StorageError for a shortage.
+    """
     try:
-        handle = os.open(generation, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with shortages(generation):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+            handle = os.open(generation, flags)
     except OSError as error:
         raise CorruptError(
             f"{generation}: cannot be opened ({error.strerror}); build the index again"
@@ -154,12 +165,18 @@ def _names(folder: Path) -> list[str]:
 
 
 def _leftovers(folder: Path, live: str) -> list[Path]:
-    return [folder / name for name in _names(folder) if name not in (live, CURRENT) and _is_stored(name)]
+    return [
+        folder / name
+        for name in _names(folder)
+        if name != live
+        and (_GENERATION.fullmatch(name) or _TEMPORARY.fullmatch(name))
+        and _is_right_kind(folder / name)
+    ]
 
 
 def _claim(path: Path) -> int | None:
     """An exclusive lock on a leftover, as a handle to close; None while a reader holds it."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -168,5 +185,17 @@ def _claim(path: Path) -> int | None:
     return handle
 
 
-def _is_stored(name: str) -> bool:
-    return name == CURRENT or bool(_GENERATION.fullmatch(name) or _TEMPORARY.fullmatch(name))
+def _is_reserved(name: str) -> bool:
+    """Whether an index uses this name."""
+    return name in (CURRENT, STAGING, WriterLock.NAME) or bool(
+        _GENERATION.fullmatch(name) or _TEMPORARY.fullmatch(name)
+    )
+
+
+def _is_right_kind(path: Path) -> bool:
+    """Whether what is under a name that an index uses is a folder or file, as in an index, and no link."""
+    try:
+        folders = path.name == STAGING or _GENERATION.fullmatch(path.name)
+        return is_folder(path) if folders else is_regular(path)
+    except FileNotFoundError:
+        return True  # a writer has swept it under our hands

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 
 from index.disk.files import is_regular, list_files, sha256_of
 from index.disk.folder import Pointer, foreign, hold, read_current, read_manifest, stray
 from index.disk.manifest import MANIFEST, FileEntry, Manifest
 from index.errors import CorruptError, InputError, PeepholeError
+from index.opening import is_folder
 
 _RESTORE = "restore the file or build the index again"
 
@@ -36,7 +38,13 @@ def verify(folder: Path) -> list[str]:
 
 
 def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> Iterator[str]:
-    """What is wrong with the files that the manifest names: kind, size and, on request, bytes."""
+    """What is wrong with the files that the manifest names, and the folders they are in: kind, size and, on
+    request, bytes. Raises StorageError for a shortage.
+    """
+    for folder in _folders(manifest):
+        with suppress(OSError):  # its files tell that it is not there
+            if not is_folder(generation / folder):
+                yield f"{generation / folder}: not a folder; {_RESTORE}"
     for name, entry in manifest.files.items():
         try:
             problem = _file_problem(generation / name, entry, checksums)
@@ -44,6 +52,11 @@ def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> I
             problem = f"cannot be read ({error.strerror})"
         if problem:
             yield f"{generation / name}: {problem}; {_RESTORE}"
+
+
+def _folders(manifest: Manifest) -> list[str]:
+    found = {str(parent) for name in manifest.files for parent in PurePosixPath(name).parents}
+    return sorted(found - {"."})
 
 
 def _file_problem(path: Path, entry: FileEntry, checksums: bool) -> str | None:

@@ -6,6 +6,7 @@ Rows count from 0 in the order of insertion. Knows nothing of vectors.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from index.disk.files import sync_file
 from index.documents.filters import Condition, attributes, is_finite, is_valid
 from index.errors import CorruptError, InputError, StorageError
+from index.opening import is_own, open_to_read
 from index.untrusted import check_schema, query, restrict
 from index.values import Scalar
 
@@ -59,6 +61,8 @@ _COLUMNS = "id, title, text, metadata"
 
 # Bytes of a document, SQLite's own limit.
 _LONGEST_ROW = 10**9
+# Ends a journal that holds the name of another (SQLite's file format, "The Rollback Journal").
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 # SQLite's default limit on the number of parameters is 32766; fewer keep statements small.
 _ROWS_A_STATEMENT = 1000
@@ -82,6 +86,7 @@ class DocumentWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        _check_files(path)
         try:
             self._database = sqlite3.connect(path, isolation_level=None)
         except sqlite3.Error as error:
@@ -143,7 +148,8 @@ class DocumentWriter:
     def copy_to(self, path: Path) -> None:
         """Write a compact copy, durable when this returns; the path must be new. Raises StorageError."""
         with _writing(path):
-            self._database.execute("VACUUM INTO ?", (str(path),))
+            # The path as bytes: it need not be UTF-8.
+            self._database.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(path),))
             sync_file(path)
 
     def close(self) -> None:
@@ -188,7 +194,8 @@ class DocumentWriter:
 class DocumentReader:
     """The documents of a published segment; safe for use by several threads.
 
-    Raises CorruptError, on opening or later, if the file is not what was written.
+    Raises CorruptError, on opening or later, if the file is not what was written; StorageError for a
+    shortage.
     """
 
     def __init__(self, path: Path) -> None:
@@ -196,6 +203,7 @@ class DocumentReader:
         self._lock = threading.Lock()
         # Immutable: a published file never changes, so SQLite need not lock it nor look for a journal.
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        self._check_readable()
         with self._reading():
             self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             try:
@@ -205,6 +213,15 @@ class DocumentReader:
             except BaseException:
                 self._database.close()
                 raise
+
+    def _check_readable(self) -> None:
+        """What SQLite cannot open it calls damaged, and does not tell why."""
+        try:
+            open_to_read(self._path).close()
+        except OSError as error:
+            raise CorruptError(
+                f"{self._path}: cannot be read ({error.strerror}); restore the file or build the index again"
+            ) from error
 
     def documents(self, rows: Sequence[int]) -> list[Document]:
         """The documents of these rows, in their order. Raises IndexError for a row that is not there."""
@@ -274,6 +291,27 @@ class DocumentReader:
             raise CorruptError(
                 f"{self._path}: damaged ({error}); restore the file or build the index again"
             ) from error
+
+
+def _check_files(path: Path) -> None:
+    """Raise CorruptError for what SQLite would trust, and so write to or delete a file elsewhere: links and
+    second names, of its journals too, and a journal that names others.
+    """
+    journal = path.with_name(f"{path.name}-journal")
+    with _writing(path):
+        for file in (path, journal, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))):
+            if not is_own(file):
+                raise CorruptError(f"{file}: not a file of its own; build again without --resume")
+        if journal.exists() and _names_another(journal):
+            raise CorruptError(f"{journal}: belongs to another database; build again without --resume")
+
+
+def _names_another(journal: Path) -> bool:
+    """Whether SQLite would delete another journal, whose name this one holds, after rolling back."""
+    with open_to_read(journal) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(_JOURNAL_MAGIC)))
+        return file.read() == _JOURNAL_MAGIC
 
 
 @contextmanager

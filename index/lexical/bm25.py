@@ -33,6 +33,7 @@ from index.errors import CorruptError
 from index.lexical.postings import ARRAYS
 from index.lexical.sums import Sums
 from index.lexical.tokens import lexical_tokens
+from index.opening import map_file
 from index.ranking import Ranking, best, empty_ranking
 
 Allowed = NDArray[np.bool_] | None
@@ -171,9 +172,7 @@ def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
 def _read(path: Path, kind: str) -> NDArray[Any]:
     """All of a file, memory-mapped, as an array of one dimension."""
     try:
-        if not path.stat().st_size:  # which cannot be mapped
-            return np.empty(0, kind)
-        return np.asarray(np.memmap(path, kind, "r"))
+        return map_file(path, kind)
     except (OSError, ValueError) as error:
         raise CorruptError(
             f"{path}: cannot be read ({error}); restore it or build the index again"

@@ -17,14 +17,16 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.files import remove, storing, sync_file
+from index.disk.files import remove, storing
 from index.lexical.tokens import TOKENS_VERSION, lexical_tokens
+from index.opening import create
 from index.values import Scalar
 
 # How soon repetition of a term stops counting, and how much long documents are held back: the best of six
@@ -88,7 +90,8 @@ def _write(folder: Path, blocks: Path, texts: Iterable[str], others: Lengths) ->
     lengths = array("i")
     stored = 0
     for stored, block in enumerate(_blocks(texts, numbers, lengths), 1):
-        np.save(blocks / f"{stored}.npy", np.stack(block), allow_pickle=False)
+        with create(blocks / f"{stored}.npy") as file:
+            np.save(file, np.stack(block), allow_pickle=False)
     own = Lengths(len(lengths), sum(lengths))
     average = (own.tokens + others.tokens) / max(1, own.documents + others.documents)
     penalty = K1 * (1 - B + B * np.array(lengths) / max(average, 1e-9))
@@ -113,21 +116,20 @@ def _write_pairs(
     penalty: NDArray[np.float32],
 ) -> None:
     """Put every pair where its term's next one belongs; blocks come in the order of their rows."""
-    weights = _new_array(folder, "weights.f32", int(starts[-1]))
-    rows = _new_array(folder, "rows.i32", int(starts[-1]))
-    free = starts[:-1].copy()
-    for block in blocks:
-        mine = places[block.terms]
-        first = np.flatnonzero(np.diff(block.terms, prepend=-1))
-        runs = np.diff(first, append=len(mine))
-        at = np.repeat(free[mine[first]] - first, runs) + np.arange(len(mine))
-        free[mine[first]] += runs
-        weights[at] = block.times / (block.times + penalty[block.rows])
-        rows[at] = block.rows
-    for name, mapped in (("weights.f32", weights), ("rows.i32", rows)):
-        if isinstance(mapped, np.memmap):
-            mapped.flush()
-        sync_file(folder / name)
+    size = int(starts[-1])
+    with (
+        _new_array(folder, "weights.f32", size) as weights,
+        _new_array(folder, "rows.i32", size) as rows,
+    ):
+        free = starts[:-1].copy()
+        for block in blocks:
+            mine = places[block.terms]
+            first = np.flatnonzero(np.diff(block.terms, prepend=-1))
+            runs = np.diff(first, append=len(mine))
+            at = np.repeat(free[mine[first]] - first, runs) + np.arange(len(mine))
+            free[mine[first]] += runs
+            weights[at] = block.times / (block.times + penalty[block.rows])
+            rows[at] = block.rows
 
 
 def _stored(blocks: Path, count: int) -> Iterator[_Block]:
@@ -158,19 +160,24 @@ def _block(tokens: array[int], lengths: array[int], start: int) -> _Block:
     return _Block((pairs >> 32).astype(np.int32), pairs.astype(np.int32), times.astype(np.int32))
 
 
-def _new_array(folder: Path, name: str, size: int) -> NDArray[Any]:
-    if not size:  # which cannot be mapped
-        (folder / name).touch()
-        return np.empty(0, ARRAYS[name])
+@contextmanager
+def _new_array(folder: Path, name: str, size: int) -> Iterator[NDArray[Any]]:
+    """A new file as an array of this size to write, which is durable afterwards."""
     kind = np.dtype(ARRAYS[name])
-    with (folder / name).open("wb") as file:
-        # A map of a file with holes ends the process, without a word, where the disk has no room for one.
-        os.posix_fallocate(file.fileno(), 0, size * kind.itemsize)
-    return np.memmap(folder / name, kind, "r+", shape=(size,))
+    with create(folder / name) as file:
+        if not size:  # which cannot be mapped
+            yield np.empty(0, kind)
+        else:
+            # A map of a file with holes ends the process, without a word, where the disk has no room for one.
+            os.posix_fallocate(file.fileno(), 0, size * kind.itemsize)
+            mapped = np.memmap(file, kind, "r+", shape=(size,))
+            yield mapped
+            mapped.flush()
+        os.fsync(file.fileno())
 
 
 def _write_array(folder: Path, name: str, values: NDArray[Any]) -> None:
-    with (folder / name).open("wb") as file:
+    with create(folder / name) as file:
         file.write(np.ascontiguousarray(values, ARRAYS[name]).data)
         file.flush()
         os.fsync(file.fileno())

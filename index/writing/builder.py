@@ -120,8 +120,8 @@ class IndexBuilder:
 
     @property
     def model(self) -> Path:
-        """The folder of the model whose vectors are wanted."""
-        return self._origin.model
+        """The folder of the model whose vectors are wanted: a copy, compared with the fingerprint."""
+        return self._staging.model
 
     def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
         """Store documents with their vectors, float32 (n, dimension): all or none, on the disk on return.

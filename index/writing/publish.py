@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from index.disk.carried_model import share_model
-from index.disk.files import list_files, remove, sha256_of, storing, sync_folder, write_atomically
+from index.disk.carried_model import model_files
+from index.disk.files import list_files, remove, sha256_of, share, storing, sync_folder, write_atomically
 from index.disk.folder import STAGING, Pointer, next_generation, sweep, sweep_staging, write_current
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
 from index.reader import Index
@@ -23,6 +23,7 @@ from index.segment import DELETED, Rows, Segment, share_segment
 from index.values import Progress, Scalar
 
 _DRAFT = "generation"
+_MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +81,7 @@ def publish(
         with storing(draft):
             remove(draft)
             draft.mkdir(parents=True)
-        share_model(origin.model, draft / "model")
+        share(origin.model, draft / _MODEL, _model_files(origin, live))
         entries = [_share(one, draft) for one in kept if one.live]
         if write is not None:
             entries.append(write(draft / _next_segment(live)))
@@ -98,6 +99,14 @@ def publish(
         live.close()
     sweep(index, manifest.generation)
     return manifest
+
+
+def _model_files(origin: Origin, live: Index | None) -> list[str]:
+    """Of a published model only what its manifest names: the rest is not what was published."""
+    if live is None:
+        return model_files(origin.model)
+    start = f"{_MODEL}/"
+    return [name.removeprefix(start) for name in live.manifest.files if name.startswith(start)]
 
 
 def _share(kept: Kept, draft: Path) -> SegmentEntry:

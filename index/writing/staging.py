@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from index.disk.folder import PLAN, STAGING, sweep_staging
 from index.disk.manifest import FORMAT_VERSION
 from index.documents.store import Document, DocumentWriter
 from index.errors import CorruptError, InputError
+from index.opening import WrongKindError, is_alone, is_folder, open_own, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,14 @@ class Staging:
         self.plan = plan
         self.model = folder / "model"
         self.vectors = folder / "vectors.f16"
-        self.documents = DocumentWriter(folder / "documents.sqlite")
         with storing(self.vectors):
-            self._file = self.vectors.open("r+b" if self.vectors.exists() else "w+b", buffering=0)
-            size = os.fstat(self._file.fileno()).st_size
+            self._file = _open_alone(self.vectors)
+        try:
+            self.documents = DocumentWriter(folder / "documents.sqlite")
+        except BaseException:
+            self._file.close()
+            raise
+        size = os.fstat(self._file.fileno()).st_size
         if size < self.documents.count * self._row_bytes:
             self.close()
             raise CorruptError(f"{self.vectors}: ends early; build again without --resume")
@@ -84,12 +90,14 @@ class Staging:
         """What a killed build left, or None if there is nothing, it is of another plan, or it is damaged."""
         folder = index / STAGING
         try:
-            if json.loads((folder / PLAN).read_bytes()) != asdict(plan):
+            if json.loads(read_file(folder / PLAN)) != asdict(plan):
+                return None
+            if not is_folder(folder / "model"):
                 return None
             if fingerprint(folder / "model") != plan.model_fingerprint:
                 return None
             return cls(folder, plan)
-        except (OSError, ValueError, InputError, CorruptError):
+        except (OSError, ValueError, RecursionError, InputError, CorruptError):
             return None
 
     @property
@@ -131,3 +139,15 @@ class Staging:
         self.close()
         with storing(self.folder):
             remove(self.folder)
+
+
+def _open_alone(path: Path) -> FileIO:
+    """A file to read and write, made if there is none. Raises OSError, CorruptError for another kind."""
+    try:
+        file = FileIO(open_own(path), "r+b")
+    except WrongKindError as error:
+        raise CorruptError(f"{path}: {error.strerror}; build again without --resume") from error
+    if not is_alone(file.fileno()):
+        file.close()
+        raise CorruptError(f"{path}: has a second name elsewhere; build again without --resume")
+    return file

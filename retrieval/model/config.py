@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from index.errors import FormatVersionError, InputError
+from index.opening import read_file
 
 FORMAT_VERSION = 1
 
@@ -155,10 +156,11 @@ def _check_former_settings(config: ModelConfig, content: dict[str, Any]) -> None
 def read_config(path: Path) -> ModelConfig:
     """Read a config file.
 
-    Raises InputError if it is not complete and valid, FormatVersionError if it has another format version.
+    Raises InputError if it is not complete and valid, FormatVersionError if it has another format version,
+    StorageError if no more files can be opened.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_file(path, links=True).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"not readable as JSON ({error}); restore the model folder", path=path) from error
     if not isinstance(content, dict):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
 from index.errors import CorruptError
+from index.opening import map_file, open_to_read
 
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1")}
 _LONGEST_HEADER = 1 << 20
@@ -56,7 +58,7 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     """Map the arrays of a safetensors file into memory; a page is read when it is first used.
 
     The header is checked against the size of the file, so that no later access can leave the file.
-    Raises CorruptError if the file is missing or damaged.
+    Raises CorruptError if the file is missing or damaged, StorageError if no more files can be opened.
     """
     try:
         return _map(path)
@@ -65,15 +67,15 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _map(path: Path) -> dict[str, NDArray[Any]]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_to_read(path, links=True) as file:
+        size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
             raise ValueError("the header's length is out of range")
         header = json.loads(file.read(length))
     if not isinstance(header, dict):
         raise ValueError("the header is not a JSON object")
-    content = np.asarray(np.memmap(path, np.uint8, "r"))[8 + length :]
+    content = map_file(path, np.uint8, links=True)[8 + length :]
     arrays = {}
     for name, entry in header.items():
         if name == "__metadata__":

@@ -65,7 +65,7 @@ class Vocabulary:
     def load(cls, path: Path) -> Vocabulary:
         """Read what `save` wrote. Raises CorruptError if it is anything else."""
         try:
-            content = json.loads(path.read_bytes())
+            content = json.loads(read_file(path, links=True))
             names, buckets = content["names"], content["buckets"]
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise ValueError("names must be a list of strings")

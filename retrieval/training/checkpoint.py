@@ -14,6 +14,7 @@ from torch import Tensor
 
 from index.disk.files import write_atomically
 from index.errors import CorruptError
+from index.opening import open_to_read
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -29,8 +30,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        open_to_read(path).close()  # which a pipe would keep waiting
         with safe_open(path, framework="pt") as file:
             state = json.loads(file.metadata()["state"])
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  (not a dict)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptError(f"{path}: not a checkpoint ({error}); delete it and train again") from error

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,7 +205,7 @@ def test_second_builder_is_told_that_the_first_is_at_work(begin: Begin, tmp_path
 
 def test_failed_begin_frees_the_lock(begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", lambda *_, **__: no_space())
+        patch.setattr(shutil, "copyfileobj", lambda *_, **__: no_space())
         with pytest.raises(StorageError):
             begin()
     begin().close()
@@ -272,13 +273,13 @@ def test_fingerprint_knows_names_and_contents_but_no_hidden_files(model: Path, t
 def test_model_that_changes_while_it_is_copied_is_refused(
     begin: Begin, model: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    real = shutil.copyfile
+    real = shutil.copyfileobj
 
-    def copy(source: Path, target: Path, **options: bool) -> object:
-        source.write_text("changed")
-        return real(source, target, **options)
+    def copy(*arguments: Any) -> object:
+        (model / "config.json").write_text("changed")
+        return real(*arguments)
 
-    monkeypatch.setattr(shutil, "copyfile", copy)
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
     with pytest.raises(InputError, match="changed while it was copied"):
         begin()
 

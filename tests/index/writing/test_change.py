@@ -333,7 +333,7 @@ def test_damaged_list_of_deleted_rows_is_corruption(folder: Path, rows: list[int
     (generation / "segment-000001" / DELETED).write_bytes(np.array(rows, "<i4").tobytes())
     manifest = Manifest.from_json((generation / "manifest.json").read_bytes())
     with pytest.raises(CorruptError, match="damaged"):
-        Segment(generation / "segment-000001", manifest.segments[0], DIMENSION)
+        Segment(generation / "segment-000001", manifest.segments[0], DIMENSION, manifest.files)
 
 
 def test_manifest_tells_what_was_deleted(folder: Path):
@@ -373,7 +373,7 @@ def test_disk_that_fills_while_an_addition_begins_leaves_nothing(
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
     with pytest.raises(StorageError):
         add(folder, numbered(1, 50))
     assert not (folder / ".staging").exists()
