@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from index.disk.files import WriterLock, is_regular, storing, temporary_of, write_atomically
+from index.disk.files import WriterLock, is_regular, remove, storing, temporary_of, write_atomically
 from index.disk.manifest import MANIFEST, Manifest
 from index.errors import CorruptError, InputError, StorageError
 from index.opening import WrongKindError, is_folder, read_file, shortages

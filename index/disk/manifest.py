@@ -7,6 +7,8 @@ manifest's own SHA-256 stands in the pointer file (see folder.py), so no byte of
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -20,6 +22,9 @@ FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_ROWS = 2**31 - 1  # rows are stored in 32 bits
+_MOST = 2**63 - 1
+_SHOWN = 80  # letters of a stranger's key in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +115,24 @@ def _manifest(content: object) -> Manifest:
     values = _values(Manifest, content)
     files = _mapping("files", values["files"])
     recall = _mapping("recall", values["recall"])
-    if not all(type(value) in (int, float) for value in recall.values()):
-        raise ValueError("recall holds something other than numbers")
+    if not all(type(value) in (int, float) and 0 <= value <= 1 for value in recall.values()):
+        raise ValueError("recall holds something other than numbers from 0 to 1")
     manifest = Manifest(
         format_version=_count("format_version", values["format_version"]),
         generation=_text("generation", values["generation"]),
         created=_text("created", values["created"]),
-        documents=_count("documents", values["documents"]),
-        dimension=_count("dimension", values["dimension"]),
+        documents=_count("documents", values["documents"], most=_MOST_ROWS),
+        dimension=_count("dimension", values["dimension"], least=1, most=_MOST_ROWS),
         model_fingerprint=_text("model_fingerprint", values["model_fingerprint"]),
         source=_text("source", values["source"]),
         segments=tuple(_segment(segment) for segment in _list("segments", values["segments"])),
-        goal=_scalars("goal", values["goal"]),
+        goal=_numbers("goal", values["goal"], "recall", "max_bytes", "max_latency_ms"),
         recall={name: float(value) for name, value in recall.items()},
         files={check_relative(name): _file(entry) for name, entry in files.items()},
     )
+    names = [segment.name for segment in manifest.segments]
+    if len(set(names)) < len(names):
+        raise ValueError("segments holds a name twice")
     if manifest.documents != sum(segment.live for segment in manifest.segments):
         raise ValueError("the segments' documents do not add up")
     return manifest
@@ -134,8 +142,9 @@ def _segment(content: object) -> SegmentEntry:
     values = _values(SegmentEntry, content)
     name = _text("segment name", values["name"])
     if not re.fullmatch(r"segment-[0-9]{6}", name):
-        raise ValueError(f"{name!r} is no segment name")
-    documents, deleted = (_count(key, values[key]) for key in ("documents", "deleted"))
+        raise ValueError(f"{name[:_SHOWN]!r} is no segment name")
+    documents = _count(f"documents of {name}", values["documents"], least=1, most=_MOST_ROWS)
+    deleted = _count(f"deleted of {name}", values["deleted"])
     if deleted > documents:
         raise ValueError(f"{name} has fewer documents than were deleted")
     return SegmentEntry(
@@ -143,26 +152,38 @@ def _segment(content: object) -> SegmentEntry:
         documents=documents,
         deleted=deleted,
         faiss=_text("faiss", values["faiss"]),
-        parameters=_scalars("parameters", values["parameters"]),
+        parameters=_parameters(values["parameters"]),
         bm25=_scalars("bm25", values["bm25"]),
         words=_count("words", values["words"]),
         tried=tuple(_scalars("tried", entry) for entry in _list("tried", values["tried"])),
     )
 
 
+def _parameters(content: object) -> Mapping[str, Scalar]:
+    parameters = _numbers("parameters", content, "parts", "depth", "recall@10")
+    for key in ("parts", "depth"):
+        if parameters.get(key) is not None:
+            _count(f"{key} of parameters", parameters[key], most=_MOST_ROWS)
+    return parameters
+
+
 def _file(content: object) -> FileEntry:
     values = _values(FileEntry, content)
     digest = _text("sha256", values["sha256"])
     if not _SHA256.fullmatch(digest):
-        raise ValueError(f"{digest!r} is no SHA-256")
+        raise ValueError(f"{digest[:_SHOWN]!r} is no SHA-256")
     return FileEntry(digest, _count("bytes", values["bytes"]))
 
 
 def check_relative(name: str) -> str:
     """The path given, if it is plain and stays inside its folder; ValueError otherwise."""
     path = PurePosixPath(name)
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # half of a surrogate pair, as JSON can spell one
+        path = PurePosixPath()
     if path.is_absolute() or not path.parts or ".." in path.parts or str(path) != name or "\0" in name:
-        raise ValueError(f"{name!r} is no path inside the index")
+        raise ValueError(f"{name[:_SHOWN]!a} is no path inside the index")
     return name
 
 
@@ -170,7 +191,8 @@ def _values(kind: type[Any], content: object) -> Mapping[str, Any]:
     mapping = _mapping(kind.__name__, content)
     expected = {entry.name for entry in fields(kind)}
     for name in sorted(expected ^ mapping.keys()):
-        raise ValueError(f"{kind.__name__} lacks {name!r}" if name in expected else f"unknown key {name!r}")
+        known = name in expected
+        raise ValueError(f"{kind.__name__} lacks {name!r}" if known else f"unknown key {name[:_SHOWN]!r}")
     return mapping
 
 
@@ -188,8 +210,21 @@ def _list(name: str, value: object) -> list[Any]:
 
 def _scalars(name: str, value: object) -> Mapping[str, Scalar]:
     mapping = _mapping(name, value)
-    if not all(item is None or isinstance(item, str | int | float) for item in mapping.values()):
-        raise ValueError(f"{name} holds something other than plain values")
+    for key, item in mapping.items():
+        if not (item is None or isinstance(item, str | int | float)):
+            raise ValueError(f"{name} holds something other than plain values under {key[:_SHOWN]!a}")
+        if isinstance(item, float) and not math.isfinite(item):  # which JSON can spell as 1e999
+            raise ValueError(f"{name} holds too large a number under {key[:_SHOWN]!a}")
+    return mapping
+
+
+def _numbers(name: str, value: object, *keys: str) -> Mapping[str, Scalar]:
+    """Plain values, of which those under these keys are numbers or null; 0 and up."""
+    mapping = _scalars(name, value)
+    for key in keys:
+        item = mapping.get(key)
+        if item is not None and (isinstance(item, bool | str) or item < 0):
+            raise ValueError(f"{name} holds something other than a number from 0 under {key!r}")
     return mapping
 
 
@@ -199,9 +234,11 @@ def _text(name: str, value: object) -> str:
     return value
 
 
-def _count(name: str, value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{name} is not a whole number from 0")
+def _count(name: str, value: object, *, least: int = 0, most: int = _MOST) -> int:
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} is not a whole number from {least}")
+    if value > most:
+        raise ValueError(f"{name} is more than {most}")
     return value
 
 

@@ -16,7 +16,7 @@ from index.disk.files import sha256_of
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Scalar
-from retrieval.data.lines import STANDARD_INPUT, place, read_text
+from retrieval.data.lines import STANDARD_INPUT, is_stream, place, read_text
 from retrieval.data.records import (
     csv_rows,
     id_field,
@@ -37,7 +37,8 @@ def read_documents(path: Path | str) -> Iterator[Document]:
 
     path: a BEIR folder (`corpus.jsonl`, also `.gz`); `.jsonl`; `.tsv` or `.csv` whose header names `_id` (or
         `id`) and `title` or `text`, other columns becoming metadata; a folder of `.txt`, `.md`, `.rst` files,
-        whose ids are their relative paths; "-" for JSONL on standard input. Every file may be gzipped.
+        whose ids are their relative paths; "-" for JSONL on standard input, or a pipe. Every file may be
+        gzipped.
 
     Raises InputError at once if there is no such path or its kind is unknown; while reading, for a line that
     is broken, an id that occurs twice, and at the end if there was no document.
@@ -59,6 +60,8 @@ def read_documents(path: Path | str) -> Iterator[Document]:
         records = table_records(tsv_rows(path), path)
     elif kind == "csv":
         records = table_records(csv_rows(path), path)
+    elif is_stream(path):  # of a process substitution, whose path says nothing
+        records = json_records(path)
     else:
         raise InputError("not a kind of corpus that is read; give .jsonl, .tsv, .csv or a folder", path=path)
     return _unique(_from_records(records, path), path)
@@ -66,12 +69,12 @@ def read_documents(path: Path | str) -> Iterator[Document]:
 
 def corpus_fingerprint(path: Path | str) -> str | None:
     """A digest of names, sizes and contents of the files that `read_documents` would read; None for standard
-    input.
+    input and pipes, which can be read but once.
 
     Equal fingerprints mean equal documents in equal order, so that a build may resume. Costs one pass over
     the bytes.
     """
-    if str(path) == STANDARD_INPUT:
+    if is_stream(path):
         return None
     path = Path(path)
     files = [path]
@@ -82,7 +85,7 @@ def corpus_fingerprint(path: Path | str) -> str | None:
     for file in files:
         name = file.relative_to(path).as_posix() if file != path else file.name
         try:
-            content = sha256_of(file)
+            content = sha256_of(file, links=True)
         except OSError as error:
             raise InputError(f"cannot be read ({error.strerror}); check the path", path=file) from error
         digest.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
@@ -101,7 +104,15 @@ def count_documents(corpus: Path | str) -> int | None:
 
 
 def _corpus_file(folder: Path) -> Path | None:
-    return next((folder / name for name in _CORPUS_FILES if (folder / name).is_file()), None)
+    found = (folder / name for name in _CORPUS_FILES)
+    return next((_regular(file) for file in found if os.path.lexists(file) and not file.is_dir()), None)
+
+
+def _regular(file: Path) -> Path:
+    """The file, unless it is a pipe or the like, which nobody wants read that only named its folder."""
+    if not file.is_file():
+        raise InputError("a pipe, a device or a broken link inside a folder; remove it", path=file)
+    return file
 
 
 def _unique(documents: Iterable[tuple[int, Document]], path: Path | str) -> Iterator[Document]:
@@ -157,7 +168,7 @@ def _text_files(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in _TEXT_SUFFIXES:
-                yield Path(parent, name)
+                yield _regular(Path(parent, name))
 
 
 def _from_text_files(folder: Path) -> Iterator[Document]:

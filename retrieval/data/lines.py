@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from index.errors import InputError
+from index.opening import shortages
 
 # No document is this long. The limit is what stops a file without line ends, or a small gzip file that
 # unpacks to terabytes, from filling the memory.
@@ -35,6 +37,17 @@ def place(path: Path | str) -> Path | str:
     return "standard input" if str(path) == STANDARD_INPUT else path
 
 
+def is_stream(path: Path | str) -> bool:
+    """Whether this is standard input, a pipe or a device: what can be read but once."""
+    if str(path) == STANDARD_INPUT:
+        return True
+    try:
+        kind = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
+
+
 @contextmanager
 def _opened(path: Path | str) -> Iterator[BinaryIO]:
     """A buffered binary stream of the file's content, unpacked; standard input is left open afterwards."""
@@ -42,7 +55,8 @@ def _opened(path: Path | str) -> Iterator[BinaryIO]:
         yield _unpacked(sys.stdin.buffer)
         return
     try:
-        stream = Path(path).open("rb")  # noqa: SIM115 (closed below; only the opening is guarded here)
+        with shortages(path):
+            stream = Path(path).open("rb")  # noqa: SIM115 (closed below; only the opening is guarded here)
     except FileNotFoundError as error:
         raise InputError("no such file; check the path", path=path) from error
     except IsADirectoryError as error:
@@ -67,7 +81,7 @@ def read_lines(path: Path | str) -> Iterator[str]:
     byte-order mark.
 
     Raises InputError for a file that cannot be opened, a damaged gzip file, a line that is not UTF-8 (with
-    the byte), and a line longer than `LONGEST_LINE_BYTES`.
+    the byte), and a line longer than `LONGEST_LINE_BYTES`; StorageError for a shortage.
     """
     number = 0
     with _opened(path) as stream:

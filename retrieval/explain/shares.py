@@ -34,7 +34,7 @@ from index.errors import InputError
 from index.reader import Index
 from retrieval.explain.keywords import CELLS, ActiveCell, active_cells, detection_counts, is_keyword
 from retrieval.explain.trace import CellStates, Float64Array, Trace, Tracer
-from retrieval.model.folder import FILES, TrainedModel, read_model
+from retrieval.model.folder import FILES, TrainedModel, read_model, read_model_of
 from retrieval.text.words import document_text
 
 _PAIRS = 10
@@ -140,7 +140,7 @@ def _opened(folder: Path, document_id: str | None) -> Iterator[tuple[TrainedMode
             if row is None:
                 raise InputError(f"no document has the id {document_id!r}; `search` shows ids", path=folder)
             (document,) = index.documents([row])
-        yield read_model(index.model_folder), document
+        yield read_model_of(index), document
 
 
 def _unit(embedding: Float64Array) -> Float64Array:

@@ -110,9 +110,7 @@ def add(
 def _fingerprint(corpus: Path | str, resume: bool) -> str:
     source = corpus_fingerprint(corpus)
     if source is None and resume:
-        raise InputError(
-            "what came from standard input cannot be resumed; give a file, or leave --resume out"
-        )
+        raise InputError("a pipe or standard input cannot be resumed; give a file, or leave --resume out")
     return source or "standard input"
 
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from retrieval.model.config import ModelConfig, Side, Tie, read_config, to_json
 from retrieval.model.encoder import Encoder
 from retrieval.model.weights import Table, quantise, read_weights, write_weights
 from retrieval.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from index.reader import Index
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,17 @@ def read_model(folder: Path) -> TrainedModel:
                 "restore the model folder"
             )
     return model
+
+
+def read_model_of(index: Index) -> TrainedModel:
+    """The model inside an index. Raises what `read_model` does, and CorruptError for a file that the index's
+    manifest does not name, whose bytes nobody knows.
+    """
+    for name in (FILES.config, FILES.vocabulary, FILES.weights):
+        path = index.model_folder / name
+        if f"{index.model_folder.name}/{name}" not in index.manifest.files:
+            raise CorruptError(f"{path}: the manifest does not name it; restore it or build the index again")
+    return read_model(index.model_folder)
 
 
 def write_model(

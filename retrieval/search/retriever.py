@@ -21,7 +21,7 @@ from index.documents.filters import Condition, parse_condition
 from index.errors import InputError
 from index.ranking import Ranking
 from index.reader import Index
-from retrieval.model.folder import read_model
+from retrieval.model.folder import read_model_of
 from retrieval.search.fusion import fuse
 
 Mode = Literal["dense", "lexical", "hybrid"]
@@ -154,7 +154,7 @@ class _Tower:
     """A query tower that threads may share: it encodes for one at a time."""
 
     def __init__(self, index: Index) -> None:
-        model = read_model(index.model_folder)
+        model = read_model_of(index)
         if model.config.dimension != index.dimension:
             raise InputError(
                 "the model's dimension is not the index's; build the index again", path=index.model_folder

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
 from index.errors import CorruptError
+from index.opening import read_file
 from retrieval.text.words import trigrams, words
 
 
