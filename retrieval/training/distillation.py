@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from index.disk.files import list_files, storing, write_atomically
 from index.errors import InputError
+from index.opening import make_folder, open_to_read
 
 Vectors = NDArray[np.float32]
 Advance = Callable[[str, int, int | None], None]
@@ -33,6 +35,8 @@ Kind = Literal["query", "document"]
 
 # Texts encoded between two writes to the disk: seconds of work, and all that a kill can lose.
 _SHARD = 1000
+# What is kept of a shard, whole or cut short by a kill.
+_SHARD_FILE = re.compile(r"[0-9a-f]{64}\.npy|\.[0-9a-f]{64}\.npy\.[0-9a-f]+\.tmp")
 _LIBRARY = "sentence-transformers"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError)
 
@@ -146,7 +150,7 @@ class _Model:
         self._loaded: Any = None
         self._used: set[str] = set()
         with storing(cache):
-            cache.mkdir(parents=True, exist_ok=True)
+            make_folder(cache)
 
     def encode(
         self, kind: Kind, texts: Sequence[str], advance: Advance, stop: Callable[[], bool]
@@ -168,15 +172,15 @@ class _Model:
         """Delete what the cache holds of other models and texts."""
         with storing(self._cache):
             for path in self._cache.iterdir():
-                if path.name not in self._used:
+                if _SHARD_FILE.fullmatch(path.name) and path.name not in self._used:
                     path.unlink()
 
     def _shard(self, kind: Kind, texts: Sequence[str]) -> NDArray[np.float16]:
         told = json.dumps([self._identity, kind, texts]).encode()
         path = self._cache / f"{hashlib.sha256(told).hexdigest()}.npy"
         self._used.add(path.name)
-        with suppress(*_UNREADABLE):
-            kept: NDArray[np.float16] = np.load(path, allow_pickle=False)
+        with suppress(*_UNREADABLE), open_to_read(path) as file:
+            kept: NDArray[np.float16] = np.load(file, allow_pickle=False)
             if kept.dtype == np.float16 and kept.shape[:-1] == (len(texts),) and np.isfinite(kept).all():
                 return kept
         encoded = self._encode(kind, texts)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from index.disk.files import storing, write_atomically
+from index.opening import make_folder
 from retrieval.html.charts import Bar, Chart, Line, bar_chart, line_chart
 from retrieval.html.page import page_template
 from retrieval.training.curve import Point
@@ -55,7 +56,7 @@ def write_training_report(model: Path, course: Course) -> Path:
     """
     folder = model / FOLDER
     with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     write_atomically(folder / PAGE, html(course).encode())
     return folder / PAGE
 

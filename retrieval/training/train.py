@@ -21,6 +21,7 @@ from index.disk.files import WriterLock, storing
 from index.values import Progress, no_progress
 from retrieval.evaluation.measures import DEFAULT_MEASURES
 from retrieval.model.config import ModelConfig, stored
+from retrieval.model_output import CHECKPOINT, TEACHER, check_model_output, remove_temporaries
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
@@ -39,9 +40,6 @@ ATTENTION = 0.3
 # The dense ranking's weight in hybrid search where no dev queries tell: then pairs were few or none, and BM25
 # is the better half (`tldr` without pairs: .547 alone, .550 with this much, .472 with the usual .65).
 UNKNOWN_SHARE = 0.2
-# Hidden: an index takes the visible files of a model folder into itself.
-CHECKPOINT = ".checkpoint.safetensors"
-TEACHER = ".teacher"
 
 
 @dataclass(frozen=True)
@@ -75,15 +73,16 @@ def train(
     on_step: called after each training step; by default steps are shown by `progress`.
     small: feature tables in int8, see `retrieval.model.folder`.
 
-    Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, BusyError,
-    KeyboardInterrupt.
+    Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, also for an
+    output that holds something else than a model, BusyError, KeyboardInterrupt, StorageError.
     """
     dataset = read_training_data(folder)
+    check_model_output(output)
     with storing(output):
         output.mkdir(parents=True, exist_ok=True)
     with train_fast(), WriterLock(output):
-        for abandoned in output.glob(".*.tmp"):  # by a run that was killed while it wrote
-            abandoned.unlink()
+        with storing(output):
+            remove_temporaries(output)
         vocabulary, data = prepare(dataset, config)
         lesson = _lesson(teacher, dataset, output, progress, stop) if teacher else None
         torch.manual_seed(recipe.seed)

@@ -30,11 +30,13 @@ from typing import NamedTuple, TypeAlias
 
 from index.disk.files import storing
 from index.errors import InputError
+from index.opening import create, read_file
 from retrieval.data.pydoc.docstrings import Docstring, builtin_docstrings, describe, source_docstrings
 from retrieval.data.pydoc.packages import STANDARD_LIBRARY, package_roots, sources
 
 DEFAULT_LIMIT = 12_000
 _MARK = "pydoc.json"
+_MADE_BY = "peephole corpus pydoc"
 
 _LONGEST_BODY = 2_000
 _FEWEST_BODY_WORDS = 8
@@ -82,6 +84,8 @@ def write_pydoc_corpus(
     if limit < 1:
         raise InputError(f"limit {limit} is below 1; ask for at least one document")
     output = Path(output)
+    if output.name in ("", ".."):
+        raise InputError("has no name; name the folder to write", path=output)
     if output.exists() and not _may_replace(output):
         raise InputError("exists and was not written by this command; choose another folder", path=output)
     roots = package_roots(packages)
@@ -90,12 +94,21 @@ def write_pydoc_corpus(
         raise InputError(f"no docstrings in {', '.join(sorted(roots))}; name other packages")
     queries = _queries(entries)
     counts = _counts(entries, queries, len(roots))
-    _publish(output, entries, queries, counts)
+    _publish(Path(os.path.realpath(output)), entries, queries, counts)
     return counts
 
 
 def _may_replace(output: Path) -> bool:
-    return output.is_dir() and ((output / _MARK).is_file() or not any(output.iterdir()))
+    return output.is_dir() and (not any(output.iterdir()) or _is_marked(output))
+
+
+def _is_marked(output: Path) -> bool:
+    """Whether this command wrote the folder: another program's file may have the mark's name."""
+    try:
+        mark = json.loads(read_file(output / _MARK))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(mark, dict) and mark.get("made_by") == _MADE_BY
 
 
 def _docstrings(roots: dict[str, Path]) -> Iterator[Docstring]:
@@ -112,7 +125,7 @@ def _docstrings(roots: dict[str, Path]) -> Iterator[Docstring]:
 
 def _of_file(file: Path, module: str) -> Iterator[Docstring]:
     try:
-        source = file.read_bytes()
+        source = read_file(file, links=True)
     except OSError:
         return
     if b'"""' in source or b"'''" in source:
@@ -170,11 +183,12 @@ def _publish(
     output: Path, entries: Iterable[_Entry], queries: dict[str, list[_Entry]], counts: PydocCounts
 ) -> None:
     """Write into a folder beside the output, then put it in its place."""
-    draft = output.with_name(f".{output.name}.{os.getpid()}.draft")
+    draft = output.with_name(f".{output.name}.{os.urandom(8).hex()}.draft")
     try:
         with storing(output):
-            shutil.rmtree(draft, ignore_errors=True)
-            (draft / "qrels").mkdir(parents=True)
+            output.parent.mkdir(parents=True, exist_ok=True)
+            draft.mkdir()
+            (draft / "qrels").mkdir()
             _write_folder(draft, entries, queries, counts)
             _replace(output, draft)
     finally:
@@ -184,7 +198,7 @@ def _publish(
 def _replace(output: Path, draft: Path) -> None:
     """Rename the draft to the output; a folder that is not empty has to step aside first."""
     if output.is_dir() and any(output.iterdir()):
-        aside = output.with_name(f".{output.name}.{os.getpid()}.old")
+        aside = output.with_name(f".{output.name}.{os.urandom(8).hex()}.old")
         output.rename(aside)
         draft.rename(output)
         shutil.rmtree(aside)
@@ -207,10 +221,10 @@ def _write_folder(
             for entry in found
         ]
         _write_lines(folder / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *judged])
-    made = {"made_by": "peephole corpus pydoc", "python": sys.version.split()[0], **asdict(counts)}
+    made = {"made_by": _MADE_BY, "python": sys.version.split()[0], **asdict(counts)}
     _write_lines(folder / _MARK, [json.dumps(made)])
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
+    with create(path) as file:
+        file.writelines(f"{line}\n".encode() for line in lines)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from index.errors import InputError
+from index.errors import InputError, StorageError
 from retrieval.training.distillation import read_lesson
 
 DOCUMENTS = {"d1": "cat", "d2": "dog"}
@@ -139,6 +139,23 @@ def test_another_model_or_text_is_encoded_anew_and_the_old_forgotten(tmp_path, l
     read_lesson("b", DOCUMENTS, QUERIES, tmp_path)
     assert library.asked == ["cat", "dog", "feline"]
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_only_shards_of_the_cache_are_forgotten(tmp_path, library):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "notes.txt").touch()
+    (tmp_path / "c" / f".{'0' * 64}.npy.77.tmp").touch()
+    read_lesson("a", DOCUMENTS, QUERIES, tmp_path / "c")
+    assert [path.name for path in (tmp_path / "c").iterdir() if path.suffix != ".npy"] == ["notes.txt"]
+
+
+def test_a_cache_that_is_a_link_is_not_followed(tmp_path, library):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / f"{'0' * 64}.npy").touch()
+    (tmp_path / "c").symlink_to(tmp_path / "home")
+    with pytest.raises(StorageError, match=r"c: not a folder, so nothing is written there; remove it"):
+        read_lesson("a", DOCUMENTS, QUERIES, tmp_path / "c")
+    assert [path.name for path in (tmp_path / "home").iterdir()] == [f"{'0' * 64}.npy"]
 
 
 def test_a_folder_with_other_contents_is_another_model(tmp_path, library):

@@ -150,6 +150,23 @@ def test_only_its_own_or_an_empty_folder_is_replaced(packages: Path) -> None:
     assert not [path for path in packages.iterdir() if path.name.startswith(".")]
 
 
+def test_folder_that_another_program_marked_is_not_replaced(packages: Path) -> None:
+    output = packages / "out"
+    output.mkdir()
+    (output / "pydoc.json").write_text('{"made_by": "someone"}')
+    with pytest.raises(InputError, match="not written by this command"):
+        write_pydoc_corpus(output, packages=["single"])
+    assert [path.name for path in output.iterdir()] == ["pydoc.json"]
+
+
+def test_link_to_a_folder_stays_a_link(packages: Path) -> None:
+    write_pydoc_corpus(packages / "real", packages=["fruits"])
+    (packages / "out").symlink_to(packages / "real")
+    write_pydoc_corpus(packages / "out", packages=["single"])
+    assert (packages / "out").is_symlink()
+    assert len(records(packages / "real" / "corpus.jsonl")) == 1
+
+
 def test_failed_writing_leaves_the_old_folder_whole(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = packages / "out"
     write_pydoc_corpus(output, packages=["single"])

@@ -1,0 +1,72 @@
+"""The folder that training writes: whether it may, and what it leaves there if it is killed.
+
+config.json ...             the model, see `retrieval.model.folder`
+report/                     for people
+.checkpoint.safetensors     a training that was cut short
+.teacher/                   a teacher's vectors
+.lock                       held by the one that trains
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import astuple
+from pathlib import Path
+
+from index.disk.files import WriterLock, is_regular, storing, temporary_of
+from index.errors import InputError
+from index.opening import is_folder, read_file
+from retrieval.model.folder import FILES
+from retrieval.training.report import FOLDER
+
+# Hidden: an index takes the visible files of a model folder into itself.
+CHECKPOINT = ".checkpoint.safetensors"
+TEACHER = ".teacher"
+
+_TEMPORARY = re.compile("|".join(temporary_of(name) for name in (*astuple(FILES), CHECKPOINT)))
+# What every model's config has had.
+_CONFIG_KEYS = frozenset({"format_version", "tower", "dimension"})
+
+
+def check_model_output(folder: Path) -> None:
+    """Raise InputError unless a model may be written there: into a folder that is new or empty, or that holds
+    a model or a training that was cut short, in folders of its own; StorageError if it cannot be looked at.
+    """
+    with storing(folder):
+        for path in (folder / FOLDER, folder / TEACHER):
+            if os.path.lexists(path) and not is_folder(path):
+                raise InputError("a link or a file where training has a folder; remove it", path=path)
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        others = [name for name in names if not _is_of_training(folder / name)]
+        if not others or _has_checkpoint(folder) or _has_model(folder):
+            return
+    raise InputError(f"holds {others[0]!r} and is no model; choose an empty folder", path=folder)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what was left by a training that was killed while it wrote; raises OSError."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink()
+
+
+def _is_of_training(path: Path) -> bool:
+    """Whether training leaves this before its first checkpoint."""
+    return path.name in (TEACHER, WriterLock.NAME) or bool(_TEMPORARY.fullmatch(path.name))
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return (folder / CHECKPOINT).exists() and is_regular(folder / CHECKPOINT)
+
+
+def _has_model(folder: Path) -> bool:
+    """Whether there is a model, be it of another format version."""
+    if not all((folder / name).is_file() for name in (FILES.config, FILES.vocabulary, FILES.weights)):
+        return False
+    try:
+        config = json.loads(read_file(folder / FILES.config, links=True))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and config.keys() >= _CONFIG_KEYS
