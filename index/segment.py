@@ -21,11 +21,11 @@ from index.dense.tuning import FLAT, Goal, tune
 from index.dense.vectors import StoredVectors, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
+from index.disk.opening import create, read_file
 from index.documents.store import DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
 from index.lexical.bm25 import Bm25, Term
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
-from index.opening import create, read_file
 from index.ranking import Ranking
 from index.values import Progress
 

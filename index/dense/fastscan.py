@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.dense.misses import expected_misses
+from index.dense.packing import without_deleted
 from index.dense.vectors import GATHERING, StoredVectors, exact_scores, search_exact
 from index.disk.files import storing
+from index.disk.opening import create, map_file
 from index.errors import CorruptError
-from index.misses import expected_misses
-from index.opening import create, map_file
-from index.packing import without_deleted
 from index.ranking import Ranking, best, empty_ranking
 
 _HEADER = struct.Struct("<4siqqqBiQQQQ")

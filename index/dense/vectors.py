@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import storing
+from index.disk.opening import create, open_to_read, shortages
 from index.errors import CorruptError
-from index.opening import create, open_to_read, shortages
 from index.ranking import Ranking, best, empty_ranking
 
 _HEADER = struct.Struct("<4siqqqBiiifQQQQ")

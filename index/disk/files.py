@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from index.disk.opening import WrongKindError, create, is_alone, open_own, open_to_read
 from index.errors import BusyError, InputError, StorageError
-from index.opening import WrongKindError, create, is_alone, open_own, open_to_read
 
 _REMEDIES = {
     errno.ENOSPC: "free some space and run the command again",

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 from index.disk.files import WriterLock, is_regular, remove, storing, temporary_of, write_atomically
 from index.disk.manifest import MANIFEST, Manifest
+from index.disk.opening import WrongKindError, is_folder, read_file, shortages
 from index.errors import CorruptError, InputError, StorageError
-from index.opening import WrongKindError, is_folder, read_file, shortages
 
 CURRENT = "CURRENT"
 STAGING = ".staging"

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from index.disk.files import is_regular, list_files, sha256_of
 from index.disk.folder import Pointer, foreign, hold, read_current, read_manifest, stray
 from index.disk.manifest import MANIFEST, FileEntry, Manifest
+from index.disk.opening import is_folder
 from index.errors import CorruptError, InputError, PeepholeError
-from index.opening import is_folder
 
 _RESTORE = "restore the file or build the index again"
 

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import sync_file
+from index.disk.opening import is_own, open_to_read
 from index.documents.filters import Condition, attributes, is_finite, is_valid
+from index.documents.untrusted import check_schema, query, restrict
 from index.errors import CorruptError, InputError, StorageError
-from index.opening import is_own, open_to_read
-from index.untrusted import check_schema, query, restrict
 from index.values import Scalar
 
 _DOCUMENTS = """

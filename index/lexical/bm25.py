@@ -29,11 +29,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.opening import map_file
 from index.errors import CorruptError
 from index.lexical.postings import ARRAYS
 from index.lexical.sums import Sums
 from index.lexical.tokens import lexical_tokens
-from index.opening import map_file
 from index.ranking import Ranking, best, empty_ranking
 
 Allowed = NDArray[np.bool_] | None

@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import remove, storing
+from index.disk.opening import create
 from index.lexical.tokens import TOKENS_VERSION, lexical_tokens
-from index.opening import create
 from index.values import Scalar
 
 # How soon repetition of a term stops counting, and how much long documents are held back: the best of six

@@ -24,9 +24,9 @@ from index.disk.carried_model import copy_model, fingerprint
 from index.disk.files import remove, storing, sync_folder, write_atomically
 from index.disk.folder import PLAN, STAGING, sweep_staging
 from index.disk.manifest import FORMAT_VERSION
+from index.disk.opening import WrongKindError, is_alone, is_folder, open_own, read_file
 from index.documents.store import Document, DocumentWriter
 from index.errors import CorruptError, InputError
-from index.opening import WrongKindError, is_alone, is_folder, open_own, read_file
 
 
 @dataclass(frozen=True, slots=True)

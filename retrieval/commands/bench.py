@@ -12,7 +12,7 @@ from index.errors import needing
 from retrieval.commands.options import PATH, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
-from retrieval.evaluation.ann.curves import bench_ann, write_result
+from retrieval.evaluation.ann.curves import bench_ann, check_bench_output, write_bench
 from retrieval.evaluation.ann.systems import SYSTEMS
 
 
@@ -52,6 +52,8 @@ def ann(
     unknown = set(systems) - set(SYSTEMS)
     if unknown:
         raise click.UsageError(f"unknown system {sorted(unknown)[0]!r}; choose from {', '.join(SYSTEMS)}")
+    if output is not None:
+        check_bench_output(output)
     command = f"peephole bench ann {vectors.name}" + (f" --queries {queries.name}" if queries else "")
     with progress_bars("measuring") as progress:
         result = bench_ann(
@@ -64,7 +66,7 @@ def ann(
         )
     if output is not None:
         with needing("plot"):
-            write_result(output, result)
+            write_bench(output, result)
     if as_json:
         print_json(result)
     else:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from index.disk.output import is_replaceable
 from index.errors import needing
-from retrieval.commands.options import PATH, index_argument, json_option
+from retrieval.commands.options import OUTPUT_FILE, PATH, index_argument, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.evaluation.breakdown import lost_queries
@@ -30,9 +31,9 @@ _LOST_QUERIES_SHOWN = 5
     "--measure", "measures", multiple=True, help="As ir-measures names it (repeatable): AP, R@5 ..."
 )
 @click.option("--against", type=PATH, help="Another index, or a TREC run file.")
-@click.option("--run", "run_path", type=PATH, help="Write TREC runs; one file a mode.")
+@click.option("--run", "run_path", type=OUTPUT_FILE, help="Write TREC runs; one file a mode.")
 @click.option("--report", type=PATH, help="Folder for a page of tables and plots.")
-@click.option("--per-query", type=PATH, help="Write every query's values as TSV.")
+@click.option("--per-query", type=OUTPUT_FILE, help="Write every query's values as TSV.")
 @json_option
 def evaluate(
     index: Path,
@@ -55,12 +56,17 @@ def evaluate(
     Example: peephole evaluate my.index data --split test --report report
     Example: peephole evaluate my.index data --measure nDCG@10 --measure AP --against theirs.trec
     """  # noqa: D301
+    modes = tuple(dict.fromkeys(modes)) or MODES
+    if run_path is not None and len(modes) > 1 and not is_replaceable(run_path):
+        raise click.UsageError(
+            f"{run_path} is one pipe or device, runs are {len(modes)}; choose one with --mode"
+        )
     with needing("evaluate"), progress_bars("searching") as progress:
         evaluation = evaluate_index(
             index,
             data,
             split=split,
-            modes=tuple(dict.fromkeys(modes)) or MODES,
+            modes=modes,
             measures=tuple(dict.fromkeys(measures)) or DEFAULT_MEASURES,
             against=against,
             report=report,

@@ -8,9 +8,23 @@ from typing import Any, TypeVar
 
 import click
 
+from index.disk.output import check_output
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+
+
+class _OutputFile(click.Path):
+    """A file to write, refused before the work if it is a folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(super().convert(value, param, ctx))
+        check_output(path)
+        return path
+
+
+OUTPUT_FILE = _OutputFile(path_type=Path)
 PATH_OR_STANDARD_INPUT = click.Path(path_type=Path, allow_dash=True)
 
 

@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 
 import click
 
-from retrieval.commands.options import PATH, PATH_OR_STANDARD_INPUT, index_argument, json_option, source
+from retrieval.commands.options import (
+    OUTPUT_FILE,
+    PATH_OR_STANDARD_INPUT,
+    index_argument,
+    json_option,
+    source,
+)
 from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
 from retrieval.data.queries import Query, read_query_lines
 from retrieval.search.retriever import MODES, Hit, Mode, Retriever
@@ -48,7 +54,7 @@ class Answer(NamedTuple):
 @click.option(
     "--queries", "file", type=PATH_OR_STANDARD_INPUT, help="Queries from a file, one a line, or - ."
 )
-@click.option("--run", "run_path", type=PATH, help="Write the hits as a TREC run.")
+@click.option("--run", "run_path", type=OUTPUT_FILE, help="Write the hits as a TREC run.")
 @click.option(
     "--where",
     multiple=True,

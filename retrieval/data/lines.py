@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from index.disk.opening import shortages
 from index.errors import InputError
-from index.opening import shortages
 
 # No document is this long. The limit is what stops a file without line ends, or a small gzip file that
 # unpacks to terabytes, from filling the memory.

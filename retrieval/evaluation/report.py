@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from index.disk.files import storing, write_atomically
+from index.disk.files import storing
+from index.disk.output import write_output
 from retrieval.evaluation.breakdown import lost_queries, worst_queries
 from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.measures import RunMeasures
@@ -49,13 +50,13 @@ def write_report(folder: Path | str, evaluation: Evaluation) -> Path:
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_per_query(folder / PER_QUERY_FILE, evaluation)
-    write_atomically(folder / REPORT_FILE, render(evaluation).encode())
+    write_output(folder / REPORT_FILE, render(evaluation).encode())
     return folder / REPORT_FILE
 
 
 def write_per_query(path: Path, evaluation: Evaluation) -> None:
     """Write the values of every query as TSV, as `per_query_table` has them. Raises StorageError."""
-    write_atomically(path, per_query_table(evaluation.modes, evaluation.queries).encode())
+    write_output(path, per_query_table(evaluation.modes, evaluation.queries).encode())
 
 
 def per_query_table(modes: Mapping[str, RunMeasures], queries: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from index.disk.files import write_atomically
+from index.disk.output import write_output
 from index.errors import InputError
 from retrieval.data.lines import numbered_lines, place
 
@@ -35,13 +35,12 @@ def write_trec_run(path: Path | str, run: Run, tag: str = "peephole") -> None:
     path: file to write.
     run: scores by query id and document id; they read back as the same float32.
     tag: name of the system, the last column of every line.
-    Raises InputError for an id or tag that is empty or holds white space, and for a score that is not finite;
+    Raises InputError for a folder, for an id or tag that is empty or holds white space, and for a score that is not finite;
     the format cannot hold them. Raises StorageError if the file cannot be written.
     """
-    path = Path(path)
     _check(tag, "the tag")
     content = "".join(line for query_id in run for line in _lines(query_id, run, tag)).encode()
-    write_atomically(path, content)
+    write_output(Path(path), content)
 
 
 def write_mode_runs(path: Path, runs: Mapping[str, Run]) -> None:

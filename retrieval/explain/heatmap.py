@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.files import write_atomically
+from index.disk.output import write_output
 from retrieval.explain.shares import MatchExplanation, TextExplanation
 from retrieval.explain.trace import CellStates
 
@@ -50,7 +50,7 @@ class Panel(NamedTuple):
 
 def write_heatmap(path: Path, explanation: MatchExplanation) -> None:
     """Write the picture of the query and, if there is one, of the document. Raises StorageError."""
-    write_atomically(path, png(explanation))
+    write_output(path, png(explanation))
 
 
 def png(explanation: MatchExplanation) -> bytes:

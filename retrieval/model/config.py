@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+from index.disk.opening import read_file
 from index.errors import FormatVersionError, InputError
-from index.opening import read_file
 
 FORMAT_VERSION = 1
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
+from index.disk.opening import map_file, open_to_read
 from index.errors import CorruptError
-from index.opening import map_file, open_to_read
 
 _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1")}
 _LONGEST_HEADER = 1 << 20

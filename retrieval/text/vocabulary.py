@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
+from index.disk.opening import read_file
 from index.errors import CorruptError
-from index.opening import read_file
 from retrieval.text.words import trigrams, words
 
 

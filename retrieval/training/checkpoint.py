@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from index.disk.files import write_atomically
+from index.disk.opening import open_to_read
 from index.errors import CorruptError
-from index.opening import open_to_read
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

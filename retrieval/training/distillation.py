@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import list_files, storing, write_atomically
+from index.disk.opening import make_folder, open_to_read
 from index.errors import InputError
-from index.opening import make_folder, open_to_read
 
 Vectors = NDArray[np.float32]
 Advance = Callable[[str, int, int | None], None]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from index.disk.files import storing, write_atomically
-from index.opening import make_folder
+from index.disk.opening import make_folder
 from retrieval.html.charts import Bar, Chart, Line, bar_chart, line_chart
 from retrieval.html.page import page_template
 from retrieval.training.curve import Point

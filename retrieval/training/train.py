@@ -21,7 +21,6 @@ from index.disk.files import WriterLock, storing
 from index.values import Progress, no_progress
 from retrieval.evaluation.measures import DEFAULT_MEASURES
 from retrieval.model.config import ModelConfig, stored
-from retrieval.model_output import CHECKPOINT, TEACHER, check_model_output, remove_temporaries
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
@@ -31,6 +30,7 @@ from retrieval.training.dev import best_share, dev_measures
 from retrieval.training.distillation import Lesson, read_lesson
 from retrieval.training.loop import Recipe, Run, Step, Taught
 from retrieval.training.machine import train_fast
+from retrieval.training.output import CHECKPOINT, TEACHER, check_model_output, remove_temporaries
 from retrieval.training.report import Course, write_training_report
 
 # Rows of their own for this many of the most frequent words.

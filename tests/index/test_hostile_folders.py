@@ -22,9 +22,9 @@ from fruit_corpus import numbered, unit_vectors
 from index.writing.change import compact, delete
 
 from index.disk.files import WriterLock, storing, write_atomically
+from index.disk.opening import create, make_folder, open_to_read, read_file
 from index.documents.store import DocumentWriter
 from index.errors import CorruptError, InputError, PeepholeError, StorageError
-from index.opening import create, make_folder, open_to_read, read_file
 from index.reader import Index, verify
 from index.writing.builder import IndexBuilder
 

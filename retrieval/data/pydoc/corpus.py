@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from index.disk.files import storing
+from index.disk.opening import create, read_file
 from index.errors import InputError
-from index.opening import create, read_file
 from retrieval.data.pydoc.docstrings import Docstring, builtin_docstrings, describe, source_docstrings
 from retrieval.data.pydoc.packages import STANDARD_LIBRARY, package_roots, sources
 

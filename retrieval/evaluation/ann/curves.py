@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.files import write_atomically
+from index.disk.output import write_output
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.evaluation.ann.systems import SYSTEMS, Vectors
@@ -186,11 +186,19 @@ def _encoded(index: Path, queries: Path) -> Vectors:
         return retriever.encode(texts)
 
 
-def write_result(output: Path, result: Mapping[str, Any]) -> None:
-    """Write OUTPUT.json with the result, and OUTPUT.png with its curves. Raises StorageError."""
-    content = json.dumps(result, indent=1) + "\n"
-    write_atomically(output.with_name(output.name + ".json"), content.encode())
-    write_curves(output.with_name(output.name + ".png"), result)
+def write_bench(output: Path, result: Mapping[str, Any]) -> None:
+    """Write the result as OUTPUT.json and as a picture, OUTPUT.png. Raises InputError for an output without a
+    name, StorageError.
+    """
+    check_bench_output(output)
+    write_output(output.with_name(f"{output.name}.json"), f"{json.dumps(result, indent=1)}\n".encode())
+    write_curves(output.with_name(f"{output.name}.png"), result)
+
+
+def check_bench_output(output: Path) -> None:
+    """Raise InputError for an output that has no name to put .json behind."""
+    if output.name in ("", ".."):
+        raise InputError("has no name to put .json and .png behind; name a file", path=output)
 
 
 def write_curves(path: Path, result: Mapping[str, Any]) -> None:
@@ -213,5 +221,5 @@ def write_curves(path: Path, result: Mapping[str, Any]) -> None:
         f"{result['vectors']:,} vectors of {result['dimension']} dimensions, {result['threads']} thread(s)"
     )
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=120)
-    write_atomically(path, buffer.getvalue())
+    figure.savefig(buffer, format="png", dpi=120)
+    write_output(path, buffer.getvalue())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fruit_corpus import numbered
 
-from index import untrusted
+from index.documents import untrusted
 from index.documents.filters import Condition
 from index.documents.store import Document, DocumentReader, DocumentWriter
 from index.errors import CorruptError, InputError, StorageError

@@ -16,8 +16,8 @@ from dataclasses import astuple
 from pathlib import Path
 
 from index.disk.files import WriterLock, is_regular, storing, temporary_of
+from index.disk.opening import is_folder, read_file
 from index.errors import InputError
-from index.opening import is_folder, read_file
 from retrieval.model.folder import FILES
 from retrieval.training.report import FOLDER
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from index.misses import expected_misses
+from index.dense.misses import expected_misses
 
 
 def tail(z: float) -> float:

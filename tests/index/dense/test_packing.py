@@ -4,8 +4,8 @@ import faiss
 import numpy as np
 import pytest
 
-from index import packing
-from index.packing import without_deleted
+from index.dense import packing
+from index.dense.packing import without_deleted
 
 DIMENSION = 12
 
