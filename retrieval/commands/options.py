@@ -19,7 +19,7 @@ class _OutputFile(click.Path):
     """A file to write, refused before the work if it is a folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(super().convert(value, param, ctx))
+        path = Path(str(super().convert(value, param, ctx)))
         check_output(path)
         return path
 
