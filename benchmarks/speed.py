@@ -41,11 +41,11 @@ from retrieval.text.vocabulary import Lexicon
 from retrieval.text.words import document_text
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import plan
+from retrieval.training.batches import plan_batches
 from retrieval.training.dataset import read_training_data
-from retrieval.training.loop import Recipe, Run
-from retrieval.training.machine import train_fast
-from retrieval.training.train import initial_model, prepare, train
+from retrieval.training.loop import Recipe, Trainer
+from retrieval.training.machine import fast_training
+from retrieval.training.train import initial_model, train, vocabulary_and_training_set
 
 SPEED = RESULTS / "speed.json"
 REPEATS = 9
@@ -133,10 +133,10 @@ def training(data: Path) -> dict[str, Any]:
     steps = []
     for tower in ("lstm", "bag"):
         config = preset(tower)  # type: ignore[arg-type]
-        vocabulary, pairs = prepare(dataset, config)
-        run = Run(initial_model(config, vocabulary, pairs), pairs, Recipe(), Path(os.devnull), "")
-        planned = iter(plan(pairs, Recipe().batch, np.random.default_rng(0)) * 3)
-        steps.append(lambda run=run, planned=planned: run._step(next(planned), 1e-3))
+        vocabulary, pairs = vocabulary_and_training_set(dataset, config)
+        trainer = Trainer(initial_model(config, vocabulary, pairs), pairs, Recipe(), Path(os.devnull), "")
+        planned = iter(plan_batches(pairs, Recipe().batch, np.random.default_rng(0)) * 3)
+        steps.append(lambda trainer=trainer, planned=planned: trainer._train_step(next(planned), 1e-3))
     lstm, bag = times(*steps, repeats=21)
     return {
         "batch": Recipe().batch,
@@ -343,7 +343,7 @@ def main() -> None:
             ["python -m benchmarks.speed", options.data.name, *(["--python ..."] if options.python else [])]
         ),
     }
-    with tempfile.TemporaryDirectory() as folder, train_fast():
+    with tempfile.TemporaryDirectory() as folder, fast_training():
         results["matrix_gflops"] = round(matrix_rate() / 1e9)
         print(f"{results['machine']}: {results['matrix_gflops']} GFLOP/s")
         sections = _sections(options.data, Path(folder), options.python)

@@ -33,7 +33,7 @@ from retrieval.indexing.build import build
 from retrieval.model.config import preset
 from retrieval.search.retriever import Retriever
 from retrieval.training.loop import Recipe
-from retrieval.training.train import Trained, train
+from retrieval.training.train import TrainingResult, train
 
 MEASURE = "nDCG@10"
 TOWERS = ("lstm", "cnn", "dnn", "bag", "lstm-paper")
@@ -41,7 +41,7 @@ TOWERS = ("lstm", "cnn", "dnn", "bag", "lstm-paper")
 
 def run_tower(
     name: str, data: Path, seed: int, teacher: Path | None
-) -> tuple[Trained, Mapping[str, RunMeasures]]:
+) -> tuple[TrainingResult, Mapping[str, RunMeasures]]:
     """Train, build and score one tower: what training reached, and the test scores of each mode."""
     tower, _, kind = name.partition("-")
     dataset = Dataset(data)

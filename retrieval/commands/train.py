@@ -17,7 +17,7 @@ from retrieval.data.queries import splits
 from retrieval.model.config import TowerKind, preset
 
 if TYPE_CHECKING:
-    from retrieval.training.train import Trained
+    from retrieval.training.train import TrainingResult
 
 
 @click.group()
@@ -121,7 +121,7 @@ def train(
         _print_trained(output, trained)
 
 
-def _print_trained(output: Path, trained: Trained) -> None:
+def _print_trained(output: Path, trained: TrainingResult) -> None:
     print_line(
         f"{output}: {trained.tower}, {trained.parameters:,} parameters, {trained.seconds:.0f} s, "
         f"best epoch {trained.best_epoch}"

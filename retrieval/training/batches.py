@@ -1,8 +1,8 @@
-"""What a model learns from: numbered queries and documents and which belong together, in batches.
+"""Training data as arrays: numbered queries and documents, the pairs among them, and batches of the pairs.
 
-In: documents, queries, qrels. Out: batches of row numbers. Beside the pairs that are given, each document has
-spans of its own (`retrieval.training.pseudo_queries`) that it is paired with while they are left out of it. Knows nothing of
-towers or losses.
+In: documents, queries, qrels and a vocabulary. Out: a `TrainingSet`, and batches of row numbers into it. Each
+document also has pseudo-queries (`retrieval.training.pseudo_queries`). When a document is paired with one of
+them, the words of that pseudo-query are removed from the document. Knows nothing of towers or losses.
 """
 
 from __future__ import annotations
@@ -18,54 +18,44 @@ from index.errors import InputError
 from retrieval.data.queries import Qrels
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.text.words import document_text
-from retrieval.training.pseudo_queries import document_spans
+from retrieval.training.pseudo_queries import pseudo_queries
 
-Rows = NDArray[np.int64]
-
-# Spans are drawn to fill an epoch up to this many pairs. Where pairs are few the documents must teach; where
-# they are many they know better, and spans only get in their way.
+# Pseudo-queries are drawn to fill an epoch up to this many pairs. They help where judged pairs are few, and
+# cost quality where judged pairs are many.
 FULL_EPOCH = 8_000
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Tokenised texts and the pairs among them.
+    """Tokenised texts and the pairs among them: the judged pairs first, then those of the pseudo-queries."""
 
-    documents, queries: word ids into `features`; the given queries come first, then the spans. pairs: int64
-        (pairs, 2), query row and document row; the given ones first, then those of the spans, which are in
-        the order of their documents. grades: float32 (pairs,), positive.
-    relevant: for each given query row its document rows. cuts: int64 (pairs, 2), the words [from, to) of the
-        document that a pair leaves out. span_texts: of each span.
-    """
-
-    documents: Ragged
-    queries: Ragged
-    features: Ragged
-    pairs: Rows
-    grades: NDArray[np.float32]
-    relevant: tuple[frozenset[int], ...]
-    cuts: Rows
-    span_texts: tuple[str, ...]
+    documents: Ragged  # word ids, which are rows of `features`
+    queries: Ragged  # likewise; the judged queries first, then the pseudo-queries
+    features: Ragged  # feature ids of each word
+    pairs: NDArray[np.int64]  # (pairs, 2): query row, document row; pseudo-queries in order of documents
+    grades: NDArray[np.float32]  # (pairs,): relevance, positive
+    relevant: tuple[frozenset[int], ...]  # for each judged query the rows of its relevant documents
+    removed_words: NDArray[np.int64]  # (pairs, 2): words [from, to) that the pair's document goes without
+    pseudo_query_texts: tuple[str, ...]
 
     @property
-    def given(self) -> int:
-        """How many of the pairs are given."""
-        return len(self.pairs) - len(self.span_texts)
+    def judged_pairs(self) -> int:
+        """The number of pairs that come from the qrels."""
+        return len(self.pairs) - len(self.pseudo_query_texts)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows to score against each other: document i is the positive of query i, and no document occurs twice.
+    """Rows to score against each other: document i is the positive of query i, the others are negatives.
 
-    queries: int64 (n,), documents: int64 (m,), m >= n. known: bool (n, m), other relevant documents of a
-        query. weights: float32 (n,). cuts: int64 (m, 2), the words of each document to leave out.
+    No document occurs twice. n queries, m >= n documents.
     """
 
-    queries: Rows
-    documents: Rows
-    known: NDArray[np.bool_]
-    weights: NDArray[np.float32]
-    cuts: Rows
+    queries: NDArray[np.int64]  # (n,)
+    documents: NDArray[np.int64]  # (m,)
+    false_negatives: NDArray[np.bool_]  # (n, m): other relevant documents of a query, to be masked
+    weights: NDArray[np.float32]  # (n,): the grade of each pair
+    removed_words: NDArray[np.int64]  # (m, 2): words [from, to) to remove from each document
 
 
 def training_set(
@@ -76,59 +66,71 @@ def training_set(
     query_words: int,
     document_words: int,
 ) -> TrainingSet:
-    """Number the texts, the pairs of qrels and the spans; grades of 0 and below are no pairs.
+    """Number the texts, the pairs of the qrels and the pseudo-queries.
 
-    Raises InputError if there are judgements but no pair among them, or neither pairs nor spans.
+    documents: the corpus.
+    queries: query id to text; must hold every query of `qrels`.
+    qrels: query id to document id to grade; a grade of 0 or less makes no pair.
+    vocabulary: the features of the words.
+    query_words: how many words of a query count.
+    document_words: how many words of a document count.
+    Raises InputError if no judgement makes a pair, or if there are neither pairs nor pseudo-queries.
     """
     lexicon = Lexicon(vocabulary)
     rows = {document.id: row for row, document in enumerate(documents)}
     judged = {query: {rows[d]: g for d, g in grades.items() if g > 0} for query, grades in qrels.items()}
-    names = [query for query, grades in judged.items() if grades]
-    if qrels and not names:
+    query_ids = [query_id for query_id, grades in judged.items() if grades]
+    if qrels and not query_ids:
         raise InputError("no query has a relevant document to learn from; add pairs to qrels/train.tsv")
-    pairs = [(row, document) for row, query in enumerate(names) for document in judged[query]]
-    grades = [judged[names[row]][document] for row, document in pairs]
+    pairs = [(row, document) for row, query_id in enumerate(query_ids) for document in judged[query_id]]
+    grades = [judged[query_ids[row]][document] for row, document in pairs]
     texts = [lexicon.word_ids(document_text(d.title, d.text), document_words) for d in documents]
-    spans = [
-        (row, span)
+    pseudo = [
+        (row, query)
         for row, (document, words) in enumerate(zip(documents, texts, strict=True))
-        for span in document_spans(document, words, lexicon)
+        for query in pseudo_queries(document, words, lexicon)
     ]
-    if not pairs and not spans:
+    if not pairs and not pseudo:
         raise InputError("no document has a title or sentence to learn from; add pairs to qrels/train.tsv")
-    questions = [lexicon.word_ids(queries[name], query_words) for name in names]
+    judged_words = [lexicon.word_ids(queries[query_id], query_words) for query_id in query_ids]
     return TrainingSet(
         documents=ragged(texts),
-        queries=ragged(questions + [span.words[:query_words] for _, span in spans]),
+        queries=ragged(judged_words + [query.words[:query_words] for _, query in pseudo]),
         features=lexicon.features(),
-        pairs=np.array(pairs + [(len(names) + n, row) for n, (row, _) in enumerate(spans)], np.int64),
-        grades=np.array(grades + [1] * len(spans), np.float32),
-        relevant=tuple(frozenset(judged[name]) for name in names),
-        cuts=np.array([(0, 0)] * len(pairs) + [(span.start, span.end) for _, span in spans], np.int64),
-        span_texts=tuple(span.text for _, span in spans),
+        pairs=np.array(pairs + [(len(query_ids) + n, row) for n, (row, _) in enumerate(pseudo)], np.int64),
+        grades=np.array(grades + [1] * len(pseudo), np.float32),
+        relevant=tuple(frozenset(judged[query_id]) for query_id in query_ids),
+        removed_words=np.array([(0, 0)] * len(pairs) + [(q.start, q.end) for _, q in pseudo], np.int64),
+        pseudo_query_texts=tuple(query.text for _, query in pseudo),
     )
 
 
-def draw(data: TrainingSet, rng: np.random.Generator) -> Rows:
-    """The spans of an epoch, each of another document, as rows of `data.pairs`."""
-    owners, first, count = np.unique(data.pairs[data.given :, 1], return_index=True, return_counts=True)
-    some = rng.permutation(len(owners))[: max(0, FULL_EPOCH - data.given)]
-    return data.given + first[some] + rng.integers(count[some])
+def draw_pseudo_queries(data: TrainingSet, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The pseudo-queries of one epoch, at most one of each document, as rows of `data.pairs`."""
+    pseudo_pairs = data.pairs[data.judged_pairs :]
+    documents, first, count = np.unique(pseudo_pairs[:, 1], return_index=True, return_counts=True)
+    drawn = rng.permutation(len(documents))[: max(0, FULL_EPOCH - data.judged_pairs)]
+    return data.judged_pairs + first[drawn] + rng.integers(count[drawn])
 
 
-def plan(data: TrainingSet, size: int, rng: np.random.Generator, pairs: Rows | None = None) -> list[Rows]:
-    """Every pair once in random order, as rows of `data.pairs`, at most `size` a batch and no document twice
-    in one.
+def plan_batches(
+    data: TrainingSet, size: int, rng: np.random.Generator, pairs: NDArray[np.int64] | None = None
+) -> list[NDArray[np.int64]]:
+    """Divide pairs into batches in random order, no document twice in one batch.
 
-    pairs: which ones, the given ones by default.
+    data: the training set.
+    size: pairs a batch, at most.
+    rng: the source of the order.
+    pairs: int64 (p,), rows of `data.pairs`; the judged pairs by default.
+    Returns for each batch its rows of `data.pairs`, int64 (b,), b <= size.
 
-    A pair whose document is in the batch already waits for a later one. So the last batches hold only pairs
-    of a few popular documents; those less than a quarter as large as the first are left out of this round:
-    with so few negatives they would teach little, and cost a step each.
+    A pair whose document is in the batch already waits for a later batch, so that the last batches hold only
+    pairs of a few popular documents. Batches less than a quarter as large as the first are left out: they
+    have few in-batch negatives, and cost a step each.
     """
-    waiting = rng.permutation(data.given if pairs is None else pairs).tolist()
+    waiting = rng.permutation(data.judged_pairs if pairs is None else pairs).tolist()
     documents = data.pairs[:, 1].tolist()
-    planned: list[Rows] = []
+    batches: list[NDArray[np.int64]] = []
     while waiting:
         chosen: list[int] = []
         used: set[int] = set()
@@ -142,51 +144,52 @@ def plan(data: TrainingSet, size: int, rng: np.random.Generator, pairs: Rows | N
             else:
                 used.add(documents[pair])
                 chosen.append(pair)
-        if len(chosen) < 2 or (planned and 4 * len(chosen) < len(planned[0])):
+        if len(chosen) < 2 or (batches and 4 * len(chosen) < len(batches[0])):
             break
-        planned.append(np.array(chosen))
+        batches.append(np.array(chosen))
         waiting = left
-    return planned
+    return batches
 
 
-def batch(data: TrainingSet, chosen: Rows) -> Batch:
-    """The batch of the given pairs."""
-    queries, documents = data.pairs[chosen].T
-    known = np.zeros((len(queries), len(documents)), bool)
+def make_batch(data: TrainingSet, pairs: NDArray[np.int64]) -> Batch:
+    """The batch of some pairs, int64 (n,), rows of `data.pairs`."""
+    queries, documents = data.pairs[pairs].T
+    false_negatives = np.zeros((len(queries), len(documents)), bool)
     columns = {int(document): column for column, document in enumerate(documents)}
     for row, query in enumerate(queries):
-        # A span is of one document alone.
+        # A pseudo-query has one relevant document, its own.
         for document in data.relevant[query] if query < len(data.relevant) else ():
             column = columns.get(document)
             if column is not None and column != row:
-                known[row, column] = True
-    return Batch(queries, documents, known, data.grades[chosen], data.cuts[chosen])
+                false_negatives[row, column] = True
+    return Batch(queries, documents, false_negatives, data.grades[pairs], data.removed_words[pairs])
 
 
-def cut(texts: Ragged, cuts: Rows) -> Ragged:
-    """Texts without the words [from, to) of each, `cuts` int64 (texts, 2); each keeps at least one."""
+def remove_words(texts: Ragged, removed: NDArray[np.int64]) -> Ragged:
+    """The texts without the words [from, to) of each, `removed` int64 (texts, 2)."""
     lengths = texts.lengths()
-    places = np.arange(len(texts.values)) - np.repeat(texts.offsets[:-1], lengths)
-    kept = (places < np.repeat(cuts[:, 0], lengths)) | (places >= np.repeat(cuts[:, 1], lengths))
+    positions = np.arange(len(texts.values)) - np.repeat(texts.offsets[:-1], lengths)
+    start, end = (np.repeat(bound, lengths) for bound in removed.T)
+    kept = (positions < start) | (positions >= end)
     offsets = np.concatenate(([0], np.cumsum(kept)))[texts.offsets]
     return Ragged(texts.values[kept], offsets)
 
 
 def feature_weights(data: TrainingSet, size: int) -> NDArray[np.float32]:
-    """Inverse document frequency of each of `size` features over documents and given queries, float32, mean
-    1 over the features seen.
+    """Inverse document frequency of each of `size` features, float32 (size,), mean 1 over the features seen.
 
-    A feature in every text weighs nothing, one never seen as much as the rarest.
+    Counted over the documents and the judged queries. A feature that is in every text has weight 0; one that
+    is in none has the weight of the rarest.
     """
     counts = np.zeros(size, np.int64)
     lengths = data.features.lengths()
     total = 0
     for texts, count in ((data.documents, len(data.documents)), (data.queries, len(data.relevant))):
         for start in range(0, count, 1024):
-            some = texts.take(np.arange(start, min(start + 1024, count)))
-            owners = np.repeat(np.arange(len(some)), some.lengths())
-            features = data.features.take(some.values.astype(np.int64))
-            keys = np.unique(np.repeat(owners, lengths[some.values]) * size + features.values)
+            part = texts.take(np.arange(start, min(start + 1024, count)))
+            owners = np.repeat(np.arange(len(part)), part.lengths())
+            features = data.features.take(part.values.astype(np.int64))
+            keys = np.unique(np.repeat(owners, lengths[part.values]) * size + features.values)
             counts += np.bincount(keys % size, minlength=size)
         total += count
     weights = np.log((total + 1) / (counts + 1))

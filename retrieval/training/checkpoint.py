@@ -1,6 +1,6 @@
-"""A training run on disk, whole at every moment: one safetensors file, replaced atomically.
+"""The checkpoint of a training: one safetensors file, replaced atomically.
 
-In and out: named tensors and a JSON-able state. Knows nothing of what they mean.
+In and out: named tensors, and a state that JSON can hold. Knows nothing of what they mean.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from index.errors import CorruptError
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Replace the checkpoint; after a crash at any moment the file holds either the old or the new one."""
+    """Replace the checkpoint; after a crash at any moment the file holds either the old or the new one.
+
+    path: the file.
+    tensors: name to tensor.
+    state: what JSON can hold; kept in the metadata of the safetensors file.
+    Raises StorageError.
+    """
     from safetensors.torch import save
 
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}

@@ -1,38 +1,34 @@
-"""The course of a training, step by step, in bounded memory.
+"""The learning curve of a training, step by step, in bounded memory.
 
-In: one `Point` a step. Out: at most `MOST` points, each the mean over a run of consecutive steps. Plain
-numbers: a checkpoint holds them as JSON.
+In: one `Point` for each step. Out: at most `MAX_POINTS` points, each the mean over consecutive steps. Plain
+numbers, which a checkpoint holds as JSON. Knows nothing of models.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-MOST = 400
+MAX_POINTS = 400
 
 
 class Point(NamedTuple):
-    """Means over `steps` consecutive steps.
-
-    rate: the optimiser's. positive, hardest: cosine of a query with its document, and with the nearest other
-    document of the batch that is not relevant. share: the probability that the softmax gives to that one.
-    """
+    """Means over `steps` consecutive steps."""
 
     steps: int
     loss: float
-    rate: float
-    positive: float
-    hardest: float
-    share: float
+    rate: float  # learning rate
+    positive: float  # cosine of a query with its positive
+    hardest: float  # cosine of a query with its hardest in-batch negative
+    share: float  # softmax probability of the hardest negative
 
 
-def add(curve: list[Point], point: Point) -> None:
-    """Append a step to the curve, in place; where there are too many points, every two become one."""
+def add_point(curve: list[Point], point: Point) -> None:
+    """Append a step to the curve, in place; if there are too many points, merge every two into one."""
     if curve and curve[-1].steps < curve[0].steps:
         curve[-1] = _merged(curve[-1], point)
         return
     curve.append(point)
-    if len(curve) > MOST:
+    if len(curve) > MAX_POINTS:
         pairs = zip(curve[:-1:2], curve[1::2], strict=True)
         rest = curve[len(curve) // 2 * 2 :]
         curve[:] = [_merged(first, second) for first, second in pairs] + rest

@@ -1,6 +1,7 @@
-"""What training reads of a data set: documents, queries, and the qrels to train on and to choose by.
+"""What training reads of a data set: documents, queries, and the qrels of train and dev.
 
 In: a BEIR folder. Out: `TrainingData`. Without a dev split, a tenth of the training queries is held out.
+Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from index.documents.store import Document
 from retrieval.data.dataset import Dataset
 from retrieval.data.queries import Qrels
 
-# Below this many training queries a held-out tenth would say nothing, and training needs them all.
-_FEWEST_TO_HOLD_OUT = 50
+# With fewer training queries a tenth is too small to measure by, and training needs them all.
+_MIN_QUERIES_TO_HOLD_OUT = 50
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A data set in memory. train and dev are empty where it has none, queries where it has neither."""
+    """A data set in memory."""
 
     documents: list[Document]
-    queries: dict[str, str]  # query id to text
-    train: Qrels
-    dev: Qrels
+    queries: dict[str, str]  # query id to text; empty without qrels
+    train: Qrels  # empty if there are none
+    dev: Qrels  # likewise
 
 
 def read_training_data(folder: Path) -> TrainingData:
-    """Read a BEIR folder. Raises InputError for whatever is wrong in it."""
+    """Read a BEIR folder. Raises InputError if its content is not valid."""
     dataset = Dataset(folder)
     documents = list(dataset.documents())
     ids = {document.id for document in documents}
@@ -42,7 +43,7 @@ def read_training_data(folder: Path) -> TrainingData:
 
 def _hold_out(train: Qrels) -> tuple[Qrels, Qrels]:
     """Training and dev qrels from training qrels: a tenth of the queries, by a hash of their ids, is dev."""
-    if len(train) < _FEWEST_TO_HOLD_OUT:
+    if len(train) < _MIN_QUERIES_TO_HOLD_OUT:
         return train, {}
     dev = {query: grades for query, grades in train.items() if zlib.crc32(query.encode()) % 10 == 0}
     return {query: grades for query, grades in train.items() if query not in dev}, dev

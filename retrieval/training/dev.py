@@ -1,6 +1,7 @@
-"""A model on the dev queries: its measures by exact search, and its weight beside BM25 in hybrid search.
+"""Evaluation on the dev queries: measures by exact search, and the weight of dense in hybrid search.
 
-In: a TwoTower and a `TrainingData`. Out: means of measures, a share. Knows nothing of how the model is trained.
+In: a TwoTower and a `TrainingData`. Out: means of measures; the dense share. Knows nothing of how the model
+is trained.
 """
 
 from __future__ import annotations
@@ -23,46 +24,53 @@ from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData
 
-# Dev is scored against every relevant document and at most this many others: enough to rank epochs, and the
-# time stays bounded.
+# Candidates beside the relevant documents, about this many: enough to rank epochs, and the time is bounded.
 _DEV_DOCUMENTS = 20_000
-_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]
-_BATCH = 1024
-# As deep as hybrid search looks.
+_DENSE_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]
+_QUERIES_AT_A_TIME = 1024
+# As deep as `retrieval.search` looks for hybrid search.
 _FUSION_DEPTH = 100
 
 
 def dev_measures(
     model: TwoTower, dataset: TrainingData, measures: Sequence[str], depth: int = 100
 ) -> dict[str, float]:
-    """Means over the dev queries, with the relevant documents and a sample of the others as candidates."""
+    """Means over the dev queries, with the relevant documents and a sample of the others as candidates.
+
+    model: the model to evaluate.
+    dataset: its dev split must not be empty.
+    measures: names as ir-measures has them, such as nDCG@10.
+    depth: how many documents of each ranking are scored.
+    Returns measure name to mean.
+    """
     documents = _candidates(dataset)
     return _measure(dataset, documents, _rank(model, dataset, documents, depth), measures)
 
 
-def best_share(model: TwoTower, dataset: TrainingData) -> float:
-    """The weight of the dense ranking, from .1 to .9, that gives hybrid search the best nDCG@10."""
+def best_dense_share(model: TwoTower, dataset: TrainingData) -> float:
+    """The weight of the dense ranking, from .1 to .9, with the best nDCG@10 of hybrid search on dev."""
     documents = _candidates(dataset)
     dense = _rank(model, dataset, documents, _FUSION_DEPTH)
     with tempfile.TemporaryDirectory() as folder:
         write_bm25(Path(folder) / "bm25", (f"{document.title} {document.text}" for document in documents))
-        queries = [dataset.queries[name] for name in dataset.dev]
+        queries = [dataset.queries[query_id] for query_id in dataset.dev]
         bm25 = Bm25(Path(folder) / "bm25", len(documents))
-        weighed = [weigh([bm25], query)[0] for query in queries]
-        lexical = bm25.search(weighed, min(_FUSION_DEPTH, len(documents)))
+        weighted = [weigh([bm25], query)[0] for query in queries]
+        lexical = bm25.search(weighted, min(_FUSION_DEPTH, len(documents)))
     measure = "nDCG@10"
-    fused = [fuse(dense, lexical, 10, share) for share in _SHARES]
-    reached = [_measure(dataset, documents, ranking, [measure])[measure] for ranking in fused]
-    # Of equals the middle one: a flat top says that the exact share does not matter.
-    best = [share for share, value in zip(_SHARES, reached, strict=True) if value >= max(reached) - 1e-9]
+    fused = [fuse(dense, lexical, 10, share) for share in _DENSE_SHARES]
+    values = [_measure(dataset, documents, ranking, [measure])[measure] for ranking in fused]
+    # Of equally good shares the middle one, which is farthest from where the measure falls.
+    best = [share for share, value in zip(_DENSE_SHARES, values, strict=True) if value >= max(values) - 1e-9]
     return best[len(best) // 2]
 
 
 def _rank(model: TwoTower, dataset: TrainingData, documents: Sequence[Document], depth: int) -> Ranking:
     vectors = torch.from_numpy(model.encode_documents([document_text(d.title, d.text) for d in documents]))
-    queries = torch.from_numpy(model.encode_queries([dataset.queries[name] for name in dataset.dev]))
+    queries = torch.from_numpy(model.encode_queries([dataset.queries[query_id] for query_id in dataset.dev]))
     top = [
-        torch.topk(some @ vectors.t(), min(depth, len(documents))) for some in torch.split(queries, _BATCH)
+        torch.topk(part @ vectors.t(), min(depth, len(documents)))
+        for part in torch.split(queries, _QUERIES_AT_A_TIME)
     ]
     return Ranking(
         np.concatenate([part.values.numpy() for part in top]),
@@ -74,8 +82,8 @@ def _measure(
     dataset: TrainingData, documents: Sequence[Document], ranking: Ranking, measures: Sequence[str]
 ) -> dict[str, float]:
     run = {
-        name: {documents[row].id: score for row, score in zip(rows, scores, strict=True) if row >= 0}
-        for name, rows, scores in zip(
+        query_id: {documents[row].id: score for row, score in zip(rows, scores, strict=True) if row >= 0}
+        for query_id, rows, scores in zip(
             dataset.dev, ranking.rows.tolist(), ranking.scores.tolist(), strict=True
         )
     }
@@ -85,6 +93,6 @@ def _measure(
 def _candidates(dataset: TrainingData) -> list[Document]:
     if len(dataset.documents) <= _DEV_DOCUMENTS:
         return dataset.documents
-    wanted = {document for grades in dataset.dev.values() for document in grades}
+    relevant = {document for grades in dataset.dev.values() for document in grades}
     share = _DEV_DOCUMENTS / len(dataset.documents) * 2**32
-    return [d for d in dataset.documents if d.id in wanted or zlib.crc32(d.id.encode()) < share]
+    return [d for d in dataset.documents if d.id in relevant or zlib.crc32(d.id.encode()) < share]

@@ -1,11 +1,11 @@
-"""Vectors of a model that knows the language already, for the texts that another model is to learn from.
+"""Distillation: a teacher's vectors of the training texts, for the student to learn from.
 
-In: a `.npz` file of vectors, or the name or folder of a sentence-transformers model, and texts. Out: their
-vectors, of unit length. Knows nothing of what is done with them. sentence-transformers, and with it torch, is
-imported only where such a model encodes.
+In: texts, and a teacher: a `.npz` file of vectors, or the name or folder of a sentence-transformers model.
+Out: `TeacherVectors`, of unit length. Knows nothing of the student or the loss. sentence-transformers, and
+with it torch, is imported only if such a model has to encode. The arrays of the file:
 
-    query_ids, document_ids            text (n,), each id once; others than those asked for may be there
-    query_vectors, document_vectors    float16 or float32 (n, d), one d for both
+    query_ids, document_ids            text (n,), each id once; further ids are ignored
+    query_vectors, document_vectors    float16 or float32 (n, d), the same d for both
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,60 +28,62 @@ from numpy.typing import NDArray
 from index.disk.files import list_files, storing, write_atomically
 from index.disk.opening import make_folder, open_to_read
 from index.errors import InputError
-
-Vectors = NDArray[np.float32]
-Advance = Callable[[str, int, int | None], None]
-Kind = Literal["query", "document"]
+from index.values import Progress, no_progress
+from retrieval.model.config import Side
 
 # Texts encoded between two writes to the disk: seconds of work, and all that a kill can lose.
-_SHARD = 1000
-# What is kept of a shard, whole or cut short by a kill.
+_TEXTS_PER_SHARD = 1000
+# A shard on the disk, complete or cut short by a kill.
 _SHARD_FILE = re.compile(r"[0-9a-f]{64}\.npy|\.[0-9a-f]{64}\.npy\.[0-9a-f]+\.tmp")
 _LIBRARY = "sentence-transformers"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError)
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a teacher says of the training texts: float32 (documents, d) and (queries, d), rows of unit
-    length.
-    """
+class TeacherVectors:
+    """A teacher's embeddings of the training texts, rows of unit length."""
 
-    documents: Vectors
-    queries: Vectors
+    documents: NDArray[np.float32]  # (documents, d)
+    queries: NDArray[np.float32]  # (queries, d)
 
 
-def read_lesson(
+def read_teacher_vectors(
     teacher: str,
     documents: Mapping[str, str],
     queries: Mapping[str, str],
     cache: Path,
-    advance: Advance = lambda stage, done, total: None,
+    progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
-) -> Lesson:
-    """The teacher's vectors of the texts, given by id, in their order.
+) -> TeacherVectors:
+    """The teacher's vectors of the texts, in the order of the texts.
 
-    cache: a folder for the vectors of a model; they are encoded at most once, whatever interrupts it.
-    advance: told the stage and how many of its texts are done. stop: asked after each thousand texts; if it
-    says so, KeyboardInterrupt is raised. Raises InputError for a file that is broken or lacks a text, a model
-    that cannot be loaded, and a missing library; StorageError.
+    teacher: a path that ends in .npz, or a sentence-transformers model's name or folder.
+    documents: document id to text.
+    queries: query id to text; may be empty.
+    cache: a folder for the vectors of a model, so that no text is encoded twice.
+    progress: called after each shard of texts.
+    stop: called after each shard of texts; KeyboardInterrupt is raised if it returns True.
+    Raises InputError for a file that is broken or lacks a text, a model that cannot be loaded, or a missing
+    library; StorageError if the cache cannot be written.
     """
     if Path(teacher).suffix == ".npz":
         return _from_file(Path(teacher), list(documents), list(queries))
     model = _Model(teacher, cache)
-    known = _unit(model.encode("document", list(documents.values()), advance, stop))
-    asked = _unit(model.encode("query", list(queries.values()), advance, stop)) if queries else known[:0]
+    document_vectors = _unit(model.encode("document", list(documents.values()), progress, stop))
+    query_vectors = document_vectors[:0]
+    if queries:
+        query_vectors = _unit(model.encode("query", list(queries.values()), progress, stop))
     model.forget_others()
-    return Lesson(known, asked)
+    return TeacherVectors(document_vectors, query_vectors)
 
 
-def _unit(vectors: NDArray[Any]) -> Vectors:
+def _unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
     wide = vectors.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
     return (wide / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
-def _from_file(path: Path, documents: Sequence[str], queries: Sequence[str]) -> Lesson:
+def _from_file(path: Path, document_ids: Sequence[str], query_ids: Sequence[str]) -> TeacherVectors:
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -92,21 +94,23 @@ def _from_file(path: Path, documents: Sequence[str], queries: Sequence[str]) -> 
         raise InputError(
             f"not readable as arrays of text and float32 ({error}); write it with numpy.savez", path=path
         ) from error
-    known = _rows_of("document", arrays, documents, path)
-    # Where there are no training queries, their arrays may be missing.
-    asked = _rows_of("query", arrays, queries, path) if queries else known[:0]
-    if asked.shape[1] != known.shape[1]:
-        widths = f"{asked.shape[1]} and {known.shape[1]}"
+    documents = _vectors_of("document", arrays, document_ids, path)
+    # Without training queries their arrays may be missing.
+    queries = _vectors_of("query", arrays, query_ids, path) if query_ids else documents[:0]
+    if queries.shape[1] != documents.shape[1]:
+        widths = f"{queries.shape[1]} and {documents.shape[1]}"
         raise InputError(f"vectors of queries and documents are {widths} wide; use one model", path=path)
-    return Lesson(known, asked)
+    return TeacherVectors(documents, queries)
 
 
 _ARRAYS = ("query_ids", "query_vectors", "document_ids", "document_vectors")
 
 
-def _rows_of(kind: Kind, arrays: Mapping[str, NDArray[Any]], wanted: Sequence[str], path: Path) -> Vectors:
-    """The vectors of the wanted ids, of unit length."""
-    names = (f"{kind}_ids", f"{kind}_vectors")
+def _vectors_of(
+    side: Side, arrays: Mapping[str, NDArray[Any]], wanted_ids: Sequence[str], path: Path
+) -> NDArray[np.float32]:
+    """The vectors of the wanted ids, of unit length. Raises InputError if the arrays are not valid."""
+    names = (f"{side}_ids", f"{side}_vectors")
     for name in names:
         if name not in arrays:
             raise InputError(f"no array {name}; add it with numpy.savez", path=path)
@@ -122,25 +126,27 @@ def _rows_of(kind: Kind, arrays: Mapping[str, NDArray[Any]], wanted: Sequence[st
             path=path,
         )
     rows: dict[str, int] = {}
-    for row, name in enumerate(ids.tolist()):
-        if rows.setdefault(name, row) != row:
-            raise InputError(f"{names[0]} holds {name!r} twice; give every {kind} one vector", path=path)
-    missing = [name for name in wanted if name not in rows]
+    for row, text_id in enumerate(ids.tolist()):
+        if rows.setdefault(text_id, row) != row:
+            raise InputError(f"{names[0]} holds {text_id!r} twice; give every {side} one vector", path=path)
+    missing = [text_id for text_id in wanted_ids if text_id not in rows]
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        raise InputError(f"no vector of {kind} {missing[0]!r}{more}; encode them too", path=path)
-    chosen = vectors[[rows[name] for name in wanted]]
-    broken = np.flatnonzero(~np.isfinite(chosen).all(1))
+        raise InputError(f"no vector of {side} {missing[0]!r}{more}; encode them too", path=path)
+    wanted = vectors[[rows[text_id] for text_id in wanted_ids]]
+    broken = np.flatnonzero(~np.isfinite(wanted).all(1))
     if len(broken):
         raise InputError(
-            f"the vector of {kind} {wanted[broken[0]]!r} is not finite; encode it again", path=path
+            f"the vector of {side} {wanted_ids[broken[0]]!r} is not finite; encode it again", path=path
         )
-    return _unit(chosen)
+    return _unit(wanted)
 
 
 class _Model:
-    """A sentence-transformers model and its vectors on the disk, shard by shard: raw float16 arrays under a
-    digest of model and texts.
+    """A sentence-transformers model and the cache of its vectors.
+
+    The cache is a folder of float16 arrays, one for each shard of texts. The name of a file is a digest of
+    the model and the shard's texts.
     """
 
     def __init__(self, name: str, cache: Path) -> None:
@@ -153,15 +159,15 @@ class _Model:
             make_folder(cache)
 
     def encode(
-        self, kind: Kind, texts: Sequence[str], advance: Advance, stop: Callable[[], bool]
+        self, side: Side, texts: Sequence[str], progress: Progress, stop: Callable[[], bool]
     ) -> NDArray[np.float16]:
-        """The vectors (n, d) of texts, n > 0, each distinct one encoded once."""
+        """The vectors (n, d) of n > 0 texts; texts that are equal are encoded once."""
         distinct = list(dict.fromkeys(texts))
         shards = []
-        for start in range(0, len(distinct), _SHARD):
-            some = distinct[start : start + _SHARD]
-            shards.append(self._shard(kind, some))
-            advance(f"{_STAGES[kind]} by the teacher", start + len(some), len(distinct))
+        for start in range(0, len(distinct), _TEXTS_PER_SHARD):
+            shard = distinct[start : start + _TEXTS_PER_SHARD]
+            shards.append(self._cached(side, shard))
+            progress(f"{_STAGES[side]} by the teacher", start + len(shard), len(distinct))
             if stop():
                 raise KeyboardInterrupt
         rows = {text: row for row, text in enumerate(distinct)}
@@ -175,25 +181,27 @@ class _Model:
                 if _SHARD_FILE.fullmatch(path.name) and path.name not in self._used:
                     path.unlink()
 
-    def _shard(self, kind: Kind, texts: Sequence[str]) -> NDArray[np.float16]:
-        told = json.dumps([self._identity, kind, texts]).encode()
-        path = self._cache / f"{hashlib.sha256(told).hexdigest()}.npy"
+    def _cached(self, side: Side, texts: Sequence[str]) -> NDArray[np.float16]:
+        """The vectors of a shard, from the cache if it holds them."""
+        key = json.dumps([self._identity, side, texts]).encode()
+        path = self._cache / f"{hashlib.sha256(key).hexdigest()}.npy"
         self._used.add(path.name)
         with suppress(*_UNREADABLE), open_to_read(path) as file:
-            kept: NDArray[np.float16] = np.load(file, allow_pickle=False)
-            if kept.dtype == np.float16 and kept.shape[:-1] == (len(texts),) and np.isfinite(kept).all():
-                return kept
-        encoded = self._encode(kind, texts)
+            stored: NDArray[np.float16] = np.load(file, allow_pickle=False)
+            valid = stored.dtype == np.float16 and stored.shape[:-1] == (len(texts),)
+            if valid and np.isfinite(stored).all():
+                return stored
+        encoded = self._encode(side, texts)
         buffer = io.BytesIO()
         np.save(buffer, encoded, allow_pickle=False)
         write_atomically(path, buffer.getvalue())
         return encoded
 
-    def _encode(self, kind: Kind, texts: Sequence[str]) -> NDArray[np.float16]:
+    def _encode(self, side: Side, texts: Sequence[str]) -> NDArray[np.float16]:
         if self._loaded is None:
             self._loaded = _load(self._name)
-        # Models whose queries and documents differ say so in their prompts.
-        prompt = kind if kind in (getattr(self._loaded, "prompts", None) or {}) else None
+        # A model that encodes queries and documents differently has prompts of these names.
+        prompt = side if side in (getattr(self._loaded, "prompts", None) or {}) else None
         vectors = self._loaded.encode(
             list(texts), prompt_name=prompt, normalize_embeddings=True, show_progress_bar=False
         )
@@ -203,11 +211,11 @@ class _Model:
         return encoded
 
 
-_STAGES: Mapping[Kind, str] = {"query": "queries", "document": "documents"}
+_STAGES: Mapping[Side, str] = {"query": "queries", "document": "documents"}
 
 
 def _identity(name: str) -> list[Any]:
-    """The name, and for a folder what tells it from one with other contents."""
+    """The name of a model; for a folder also the names, sizes and times of its files."""
     folder = Path(name)
     if not folder.is_dir():
         return [name]
@@ -229,7 +237,7 @@ def _load(name: str) -> Any:
         ) from error
     _hush()
     try:
-        # Weights in safetensors only: the other format runs whatever code its author put in.
+        # Weights in safetensors only: the other format is a pickle, which can run any code.
         return SentenceTransformer(name, device="cpu", model_kwargs={"use_safetensors": True})
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
@@ -239,7 +247,7 @@ def _load(name: str) -> Any:
 
 
 def _hush() -> None:
-    """No bars of the library's own while it loads: standard error belongs to the command."""
+    """Turn off the progress bars of the library: standard error belongs to the command."""
     with suppress(ImportError, AttributeError):
         from transformers.utils import logging
 

@@ -1,10 +1,9 @@
-"""The training loop: batches through both towers, the loss, the step, dev after each epoch, the best weights
-kept.
+"""The training loop: epochs of steps, the dev score after each epoch, early stopping, checkpoints.
 
-In: a TwoTower, a TrainingSet, a function that scores the model on dev. Out: the model at its best epoch, and
-the history. Everything random is drawn from (seed, epoch) or (seed, step), and a checkpoint is taken between
-two steps: a run that is killed and resumed takes the same steps as one that was not, to the last bit on one
-machine and thread count.
+In: a TwoTower, a TrainingSet, and a function that scores the model on dev. Out: the model with the weights
+of its best epoch, and the history. Everything random is drawn from (seed, epoch) or (seed, step), and
+checkpoints are written between two steps. So a training that is killed and resumed takes the same steps as
+one that is not, to the last bit on one machine and thread count. Knows nothing of data folders.
 """
 
 from __future__ import annotations
@@ -13,90 +12,79 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from index.errors import InputError
 from retrieval.towers.bodies import text_batch
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import FULL_EPOCH, Rows, TrainingSet, batch, cut, draw, plan
+from retrieval.training.batches import (
+    FULL_EPOCH,
+    Batch,
+    TrainingSet,
+    draw_pseudo_queries,
+    make_batch,
+    plan_batches,
+    remove_words,
+)
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
-from retrieval.training.curve import Point, add
-from retrieval.training.loss import hardness, likeness_loss, softmax_loss
+from retrieval.training.curve import Point, add_point
+from retrieval.training.distillation import TeacherVectors
+from retrieval.training.loss import distillation_loss, hard_negative_statistics, softmax_loss
 
-# What a teacher has to say in any case, as a share of the recipe's `teaching`.
-LEAST_TAUGHT = 0.05
+# The least weight of the distillation loss with many judged pairs, as a share of the recipe's `teaching`.
+MIN_TEACHING_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. The defaults are the measured ones, see benchmarks/NOTES.md.
+    """How to train. The defaults are the measured ones, see benchmarks/NOTES.md."""
 
-    batch: pairs a step. learning_rate: Adam's, at its peak; it rises over `warmup` steps, or a tenth of
-        the run if that is shorter, and falls linearly to `floor` of it.
-    body: the body's learning rate as a multiple of the word rows', where it weighs them. teaching: weight of
-        the likeness to a teacher in the loss, if there is one; less with many pairs.
-    dropout: share of word row entries dropped. clip: largest gradient norm. patience: epochs without a better
-        dev before stopping.
-    """
-
-    epochs: int = 12
-    batch: int = 512
-    learning_rate: float = 3e-3
-    warmup: int = 50
-    floor: float = 0.02
-    body: float = 3.0
-    teaching: float = 100.0
-    dropout: float = 0.2
-    clip: float = 5.0
-    patience: int = 6
-    seed: int = 0
-
-
-class Taught(NamedTuple):
-    """A teacher's vectors of a training set's queries, spans included, and documents, rows of unit length."""
-
-    queries: Tensor
-    documents: Tensor
+    epochs: int = 12  # at most; early stopping may end the training before
+    batch: int = 512  # pairs a step
+    learning_rate: float = 3e-3  # of Adam, at its peak; falls linearly from there
+    warmup: int = 50  # steps in which the rate rises, but at most a tenth of all steps
+    floor: float = 0.02  # the lowest rate, as a share of the peak
+    body: float = 3.0  # the rate of the body as a multiple of the word rows', with attention pooling
+    teaching: float = 100.0  # weight of the distillation loss without judged pairs; less with many
+    dropout: float = 0.2  # share of the entries of word rows that are dropped
+    clip: float = 5.0  # largest norm of the gradient
+    patience: int = 6  # early stopping: epochs without a better dev score
+    seed: int = 0  # of batches and dropout
 
 
 @dataclass(frozen=True)
-class Step:
-    """Where training stands, for whoever shows progress. dev: the last dev measure, None before the first."""
+class StepReport:
+    """Where training stands after a step."""
 
-    epoch: int
+    epoch: int  # from 0
     epochs: int
-    step: int
-    steps: int
+    step: int  # of this epoch, from 1
+    steps: int  # of this epoch
     loss: float
-    dev: float | None
+    dev: float | None  # the dev score of the last epoch, None before the first
 
 
 @dataclass
-class Progress:
-    """The resumable state besides tensors. epoch and step are those to take next; history has one entry an
-    epoch.
-    """
+class TrainingState:
+    """The resumable state besides tensors. The names of the fields are keys of the checkpoint's JSON."""
 
-    epoch: int = 0
-    step: int = 0
-    total_steps: int = 0
-    losses: list[float] = field(default_factory=list)
-    curve: list[Point] = field(default_factory=list)
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = -1
-    seconds: float = 0.0
+    epoch: int = 0  # the one to train next
+    step: int = 0  # the one to take next in this epoch
+    total_steps: int = 0  # taken so far
+    losses: list[float] = field(default_factory=list)  # of the steps of this epoch
+    curve: list[Point] = field(default_factory=list)  # the learning curve over all steps
+    history: list[dict[str, float]] = field(default_factory=list)  # epoch, steps, loss and dev of each epoch
+    best_epoch: int = -1  # without dev the last one; -1 before the first
+    seconds: float = 0.0  # of training, interruptions left out
 
 
-Score = Callable[[TwoTower], float]
-Report = Callable[[Step], None]
-
-
-class Run:
-    """One training run: model, optimiser, progress, best weights, and their checkpoint."""
+class Trainer:
+    """One training: model, optimiser, state, best weights, and their checkpoint."""
 
     def __init__(
         self,
@@ -105,21 +93,31 @@ class Run:
         recipe: Recipe,
         checkpoint: Path,
         fingerprint: str,
-        taught: Taught | None = None,
+        teacher: TeacherVectors | None = None,
     ) -> None:
+        """Begin a training; `resume` goes on with the one in the checkpoint.
+
+        model: the model with its initial weights; trained in place.
+        data: the texts and pairs.
+        recipe: how to train.
+        checkpoint: the file to write checkpoints to.
+        fingerprint: a digest of data and settings; a checkpoint with another one is refused.
+        teacher: vectors by rows of `data`, those of the pseudo-queries included.
+        """
         self.model = model
         self.data = data
-        self.taught = taught
+        self.teacher = teacher
         self.recipe = recipe
         self.checkpoint = checkpoint
         self.fingerprint = fingerprint
-        self.optimiser = torch.optim.Adam(_groups(model, recipe), betas=(0.9, 0.98), fused=True)
-        self.progress = Progress()
+        self.optimiser = torch.optim.Adam(_parameter_groups(model, recipe), betas=(0.9, 0.98), fused=True)
+        self.state = TrainingState()
         self.best: dict[str, Tensor] = {}
 
     def resume(self) -> None:
-        """Take up the checkpoint. Raises InputError if it belongs to other data or settings, CorruptError if
-        it is damaged.
+        """Go on from the checkpoint.
+
+        Raises InputError if it belongs to other data or settings, CorruptError if it is damaged.
         """
         tensors, state = read_checkpoint(self.checkpoint)
         if state.pop("fingerprint", None) != self.fingerprint:
@@ -127,153 +125,165 @@ class Run:
                 "begun with other data or settings; repeat those, or train without --resume",
                 path=self.checkpoint,
             )
-        self.progress = Progress(**state)
-        self.progress.curve = [Point(*point) for point in self.progress.curve]
-        self.model.load_state_dict(_part(tensors, "model."))
-        self.best = _part(tensors, "best.")
+        self.state = TrainingState(**state)
+        self.state.curve = [Point(*point) for point in self.state.curve]
+        self.model.load_state_dict(_with_prefix(tensors, "model."))
+        self.best = _with_prefix(tensors, "best.")
         for name, parameter in self.model.named_parameters():
-            self.optimiser.state[parameter] = _part(tensors, f"adam.{name}/")
+            self.optimiser.state[parameter] = _with_prefix(tensors, f"adam.{name}/")
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint. Raises StorageError."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"adam.{name}/{key}"] = value
-        write_checkpoint(self.checkpoint, tensors, asdict(self.progress) | {"fingerprint": self.fingerprint})
+        write_checkpoint(self.checkpoint, tensors, asdict(self.state) | {"fingerprint": self.fingerprint})
 
-    def learn(
+    def train(
         self,
-        score: Score | None,
-        report: Report | None = None,
+        dev_score: Callable[[TwoTower], float] | None,
+        on_step: Callable[[StepReport], None] = lambda step: None,
         stop: Callable[[], bool] = lambda: False,
         checkpoint_seconds: float = 60.0,
     ) -> None:
-        """Train to the end, and leave the model with the weights of its best epoch (of its last, without a
-        `score`).
+        """Train to the end, and leave the model with the weights of its best epoch.
 
-        stop: asked after each step; if it says so, the checkpoint is saved and KeyboardInterrupt raised. (An
-        interrupt raised by the signal itself could fall into the middle of an optimiser's step, which no
-        checkpoint may hold.)
+        dev_score: the model's score on dev, higher is better; None keeps the weights of the last epoch.
+        on_step: called after each step, before its checkpoint.
+        stop: called after each step; True saves the checkpoint and raises KeyboardInterrupt. (A signal could
+            interrupt a step half way, and no checkpoint may hold half a step.)
+        checkpoint_seconds: seconds between two checkpoints; each epoch ends with one as well.
+        Raises KeyboardInterrupt, StorageError, and InputError if the loss is no longer finite.
         """
-        clock = _Clock(self.progress, checkpoint_seconds)
-        while self.progress.epoch < self.recipe.epochs and not self._is_stale():
-            self._epoch(clock, report, stop)
-            self._finish_epoch(score)
+        clock = _Clock(self.state, checkpoint_seconds)
+        while self.state.epoch < self.recipe.epochs and not self._patience_ended():
+            self._train_epoch(clock, on_step, stop)
+            self._finish_epoch(dev_score)
             clock.tick()
             self.save()
         if self.best:
             self.model.load_state_dict(self.best)
 
-    def _is_stale(self) -> bool:
-        return bool(self.best) and self.progress.epoch - 1 - self.progress.best_epoch >= self.recipe.patience
+    def _patience_ended(self) -> bool:
+        return bool(self.best) and self.state.epoch - 1 - self.state.best_epoch >= self.recipe.patience
 
-    def _epoch(self, clock: _Clock, report: Report | None, stop: Callable[[], bool]) -> None:
-        progress, recipe = self.progress, self.recipe
-        planned = self._plan()
-        dev = progress.history[-1].get("dev") if progress.history else None
-        while progress.step < len(planned):
-            rate = self._rate(len(planned))
-            taken = self._step(planned[progress.step], rate)
-            add(progress.curve, taken)
-            progress.losses.append(taken.loss)
-            progress.step += 1
-            progress.total_steps += 1
-            if report is not None:
-                report(Step(progress.epoch, recipe.epochs, progress.step, len(planned), taken.loss, dev))
+    def _train_epoch(
+        self, clock: _Clock, on_step: Callable[[StepReport], None], stop: Callable[[], bool]
+    ) -> None:
+        state = self.state
+        batches = self._epoch_batches()
+        dev = state.history[-1].get("dev") if state.history else None
+        while state.step < len(batches):
+            point = self._train_step(batches[state.step], self._learning_rate(len(batches)))
+            add_point(state.curve, point)
+            state.losses.append(point.loss)
+            state.step += 1
+            state.total_steps += 1
+            on_step(StepReport(state.epoch, self.recipe.epochs, state.step, len(batches), point.loss, dev))
             due, stopped = clock.tick(), stop()
             if due or stopped:
                 self.save()
             if stopped:
                 raise KeyboardInterrupt
 
-    def _plan(self) -> list[Rows]:
-        """The batches of this epoch: those of given pairs and those of spans, in random order."""
+    def _epoch_batches(self) -> list[NDArray[np.int64]]:
+        """The batches of this epoch, of judged pairs and of pseudo-queries, in random order."""
         data, size = self.data, self.recipe.batch
-        rng = np.random.default_rng((self.recipe.seed, self.progress.epoch))
-        planned = plan(data, size, rng) + plan(data, size, rng, draw(data, rng))
-        return [planned[number] for number in rng.permutation(len(planned))]
+        rng = np.random.default_rng((self.recipe.seed, self.state.epoch))
+        batches = plan_batches(data, size, rng) + plan_batches(
+            data, size, rng, draw_pseudo_queries(data, rng)
+        )
+        return [batches[number] for number in rng.permutation(len(batches))]
 
-    def _rate(self, steps: int) -> float:
+    def _learning_rate(self, steps: int) -> float:
         """The learning rate of the next step, with `steps` in this epoch."""
-        recipe, progress = self.recipe, self.progress
-        done = (progress.epoch + progress.step / steps) / recipe.epochs
+        recipe, state = self.recipe, self.state
+        done = (state.epoch + state.step / steps) / recipe.epochs
         warmup = min(recipe.warmup, recipe.epochs * steps // 10)
-        rising = min(1.0, (progress.total_steps + 1) / max(1, warmup))
+        rising = min(1.0, (state.total_steps + 1) / max(1, warmup))
         return recipe.learning_rate * rising * max(recipe.floor, 1 - done)
 
-    def _step(self, chosen: np.ndarray[Any, Any], rate: float) -> Point:
+    def _train_step(self, pairs: NDArray[np.int64], rate: float) -> Point:
         # Dropout draws from torch's generator: seeded by the step, it repeats after a resume.
-        torch.manual_seed((self.recipe.seed << 32) + self.progress.total_steps)
+        torch.manual_seed((self.recipe.seed << 32) + self.state.total_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        pairs = batch(self.data, chosen)
-        data, dropout = self.data, self.recipe.dropout
-        queries: Tensor = self.model.tower("query")(
-            text_batch(data.queries.take(pairs.queries), data.features), dropout
-        )
-        documents = self.model.tower("document")(
-            text_batch(cut(data.documents.take(pairs.documents), pairs.cuts), data.features), dropout
-        )
-        known, weights = torch.from_numpy(pairs.known), torch.from_numpy(pairs.weights)
-        loss = softmax_loss(queries, documents, self.model.config.gamma, known, weights)
-        if self.taught is not None:
-            theirs = torch.cat((self.taught.queries[pairs.queries], self.taught.documents[pairs.documents]))
-            loss = loss + self._teaching() * likeness_loss(torch.cat((queries, documents)), theirs)
+        batch = make_batch(self.data, pairs)
+        queries, documents = self._encode(batch)
+        gamma, false_negatives = self.model.config.gamma, torch.from_numpy(batch.false_negatives)
+        loss = softmax_loss(queries, documents, gamma, false_negatives, torch.from_numpy(batch.weights))
+        if self.teacher is not None:
+            teacher = (self.teacher.queries[batch.queries], self.teacher.documents[batch.documents])
+            student = torch.cat((queries, documents))
+            distillation = distillation_loss(student, torch.from_numpy(np.concatenate(teacher)))
+            loss = loss + self._teaching() * distillation
         if not torch.isfinite(loss):
             raise InputError("the loss is no longer finite; train again with a lower learning rate")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimiser.step()
-        hard = hardness(queries, documents, self.model.config.gamma, known)
-        return Point(1, float(loss.detach()), rate, *hard)
+        statistics = hard_negative_statistics(queries, documents, gamma, false_negatives)
+        return Point(1, float(loss.detach()), rate, *statistics)
+
+    def _encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Embeddings of the queries and documents of a batch, with dropout."""
+        data, dropout = self.data, self.recipe.dropout
+        queries = data.queries.take(batch.queries)
+        documents = remove_words(data.documents.take(batch.documents), batch.removed_words)
+        return (
+            self.model.tower("query")(text_batch(queries, data.features), dropout),
+            self.model.tower("document")(text_batch(documents, data.features), dropout),
+        )
 
     def _teaching(self) -> float:
-        """The weight of the teacher: the more pairs are given, the less it has to say."""
-        return self.recipe.teaching * max(LEAST_TAUGHT, 1 - self.data.given / FULL_EPOCH)
+        """The weight of the distillation loss, lower with more judged pairs."""
+        return self.recipe.teaching * max(MIN_TEACHING_SHARE, 1 - self.data.judged_pairs / FULL_EPOCH)
 
-    def _finish_epoch(self, score: Score | None) -> None:
-        progress = self.progress
-        loss = float(np.mean(progress.losses)) if progress.losses else 0.0
-        entry = {"epoch": float(progress.epoch), "steps": float(progress.total_steps), "loss": loss}
-        if score is not None:
-            entry["dev"] = score(self.model)
-            best = progress.history[progress.best_epoch]["dev"] if self.best else -1.0
+    def _finish_epoch(self, dev_score: Callable[[TwoTower], float] | None) -> None:
+        state = self.state
+        loss = float(np.mean(state.losses)) if state.losses else 0.0
+        entry = {"epoch": float(state.epoch), "steps": float(state.total_steps), "loss": loss}
+        if dev_score is not None:
+            entry["dev"] = dev_score(self.model)
+            best = state.history[state.best_epoch]["dev"] if self.best else -1.0
             if entry["dev"] > best:
-                progress.best_epoch = progress.epoch
+                state.best_epoch = state.epoch
                 self.best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         else:
-            progress.best_epoch = progress.epoch
-        progress.history.append(entry)
-        progress.epoch += 1
-        progress.step = 0
-        progress.losses = []
+            state.best_epoch = state.epoch
+        state.history.append(entry)
+        state.epoch += 1
+        state.step = 0
+        state.losses = []
 
 
-def _groups(model: TwoTower, recipe: Recipe) -> list[dict[str, Any]]:
-    """The word rows, and the rest with a learning rate of its own."""
+def _parameter_groups(model: TwoTower, recipe: Recipe) -> list[dict[str, Any]]:
+    """The word rows, and the body with a learning rate of its own."""
     named = list(model.named_parameters())
     rows = [parameter for name, parameter in named if name.endswith(".table")]
     body = [parameter for name, parameter in named if not name.endswith(".table")]
-    rates = [(rows, 1.0), (body, recipe.body if model.config.pooling == "attention" else 1.0)]
+    shares = [(rows, 1.0), (body, recipe.body if model.config.pooling == "attention" else 1.0)]
     return [
-        {"params": some, "share": share, "lr": recipe.learning_rate * share} for some, share in rates if some
+        {"params": parameters, "share": share, "lr": recipe.learning_rate * share}
+        for parameters, share in shares
+        if parameters
     ]
 
 
 class _Clock:
-    """Adds the time since the last tick to the run's seconds, and says when a checkpoint is due."""
+    """Adds the time since the last tick to the state's seconds, and says when a checkpoint is due."""
 
-    def __init__(self, progress: Progress, interval: float) -> None:
-        self._progress = progress
+    def __init__(self, state: TrainingState, interval: float) -> None:
+        self._state = state
         self._interval = interval
         self._last = self._saved = time.monotonic()
 
     def tick(self) -> bool:
         now = time.monotonic()
-        self._progress.seconds += now - self._last
+        self._state.seconds += now - self._last
         self._last = now
         due = now - self._saved >= self._interval
         if due:
@@ -281,5 +291,5 @@ class _Clock:
         return due
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,11 +1,13 @@
-"""The training objective: softmax over scaled cosines.
+"""The training objective: softmax over scaled cosines with in-batch negatives, and distillation.
 
-In: unit embeddings of queries and documents. Out: a scalar. Huang et al. 2013, eq. 4 and 5:
+In: unit embeddings of the queries and documents of a batch. Out: a scalar. Huang et al. 2013 (DSSM),
+equations 4 and 5:
 
-    P(D+ | Q) = exp(gamma cos(Q, D+)) / sum_D exp(gamma cos(Q, D)),     loss = -log P(D+ | Q)
+    P(D+ | Q) = exp(gamma cos(Q, D+)) / sum_D exp(gamma cos(Q, D))
+    loss = -log P(D+ | Q)
 
-The sum runs over the documents of the batch and, where given, more of them: each other query's document is a
-negative for free. A teacher adds how much it finds each two texts of the batch alike.
+The sum runs over the documents of the batch: the documents of the other queries are the negatives. False
+negatives are masked: documents of the batch that are relevant to the query as well.
 """
 
 from __future__ import annotations
@@ -18,50 +20,59 @@ from torch.nn import functional as F
 
 
 def softmax_loss(
-    queries: Tensor, documents: Tensor, gamma: float, known: Tensor, weights: Tensor | None = None
+    queries: Tensor,
+    documents: Tensor,
+    gamma: float,
+    false_negatives: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Mean of -log P over the queries; document i is the positive of query i.
 
-    queries: (n, d), documents: (m, d), m >= n, of unit length. known: bool (n, m), True where a document is
-    another relevant one of the query, which must not count as negative. weights: (n,), how much each pair
-    counts; all alike by default.
+    queries: float32 (n, d), unit length.
+    documents: float32 (m, d), m >= n, unit length.
+    gamma: the scale of the cosines.
+    false_negatives: bool (n, m), True for another relevant document of the query, which is masked.
+    weights: float32 (n,), the weight of each pair in the mean; equal by default.
     """
-    logits = (gamma * queries @ documents.t()).masked_fill(known, -torch.inf)
+    logits = (gamma * queries @ documents.t()).masked_fill(false_negatives, -torch.inf)
     losses = F.cross_entropy(logits, torch.arange(len(queries)), reduction="none")
     if weights is None:
         return losses.mean()
     return (losses * weights).sum() / weights.sum()
 
 
-def likeness_loss(pupil: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference between the cosines that two models give the pairs of some texts.
+def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference between the cosines that student and teacher give to all pairs of some texts.
 
-    pupil: (n, d), teacher: (n, e), rows of unit length. What a text means is taken over as its likeness to
-    others, so that the models' spaces need not have the same axes, or as many.
+    student: (n, d), teacher: (n, e), rows of unit length. Only cosines are compared, so that the two spaces
+    may differ in axes and dimension.
     """
-    return (pupil @ pupil.t() - teacher @ teacher.t()).square().mean()
+    return (student @ student.t() - teacher @ teacher.t()).square().mean()
 
 
-class Hardness(NamedTuple):
-    """Means over a batch: cosine of the positive, cosine of the nearest negative and its share of the
-    probability. The last two leave out queries without a negative, and are 0 where all are.
+class HardNegativeStatistics(NamedTuple):
+    """Means over the queries of a batch.
+
+    `hardest` and `share` leave out queries without a negative; both are 0 if no query has one.
     """
 
-    positive: float
-    hardest: float
-    share: float
+    positive: float  # cosine of the query with its positive
+    hardest: float  # cosine of the query with its hardest negative, the nearest one
+    share: float  # softmax probability of the hardest negative
 
 
 @torch.no_grad()
-def hardness(queries: Tensor, documents: Tensor, gamma: float, known: Tensor) -> Hardness:
-    """How hard the negatives of a batch are; arguments as in `softmax_loss`."""
-    cosines = (queries @ documents.t()).masked_fill(known, -torch.inf)
-    shares = F.softmax(gamma * cosines, 1)
+def hard_negative_statistics(
+    queries: Tensor, documents: Tensor, gamma: float, false_negatives: Tensor
+) -> HardNegativeStatistics:
+    """How hard the in-batch negatives are; parameters as for `softmax_loss`."""
+    cosines = (queries @ documents.t()).masked_fill(false_negatives, -torch.inf)
+    probabilities = F.softmax(gamma * cosines, 1)
     positive = cosines.diagonal().mean()
     cosines.fill_diagonal_(-torch.inf)
-    nearest = cosines.max(1)
-    some = torch.isfinite(nearest.values)
-    if not some.any():
-        return Hardness(float(positive), 0.0, 0.0)
-    share = shares.gather(1, nearest.indices[:, None])[some, 0].mean()
-    return Hardness(float(positive), float(nearest.values[some].mean()), float(share))
+    hardest = cosines.max(1)
+    has_negative = torch.isfinite(hardest.values)
+    if not has_negative.any():
+        return HardNegativeStatistics(float(positive), 0.0, 0.0)
+    share = probabilities.gather(1, hardest.indices[:, None])[has_negative, 0].mean()
+    return HardNegativeStatistics(float(positive), float(hardest.values[has_negative].mean()), float(share))

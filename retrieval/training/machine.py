@@ -1,6 +1,6 @@
-"""Settings of the process that make training fast on a CPU, for programs that train.
+"""Settings of the process that make training fast on a CPU.
 
-Knows nothing of models. Each setting was measured (benchmarks/NOTES.md).
+Each was measured (benchmarks/NOTES.md). Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _KEEP_BYTES = 1 << 30
 
 
 @contextmanager
-def train_fast() -> Iterator[None]:
-    """While it lasts, faster matrix products; from then on, memory that is kept for the next batch.
+def fast_training() -> Iterator[None]:
+    """Use faster matrix products inside the context, and keep freed memory until the process ends.
 
     Matrix products go to oneDNN, whose kernels use AVX-512 where MKL's do not (AMD: twice as fast, equally
-    exact); on processors with bfloat16 matrix units they may round inputs to bfloat16, which training
-    tolerates. glibc would give each large tensor back to the system and fetch it again, zeroed page by page,
-    for the next one.
+    exact). On processors with bfloat16 matrix units they may round inputs to bfloat16, which training
+    tolerates. By default glibc returns the memory of each large tensor to the system, and the next tensor
+    gets it back zeroed page by page; the two thresholds stop that.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")

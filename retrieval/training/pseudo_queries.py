@@ -1,7 +1,9 @@
-"""Title and sentences of a document as questions that the rest of the document answers.
+"""Pseudo-queries: title and sentences of a document, as queries that the rest of the document answers.
 
-In: documents. Out: stretches of them. They teach a model which words go together where nobody has told which
-queries belong to which documents, and documents that no query belongs to.
+In: a document and its word ids. Out: its pseudo-queries, and where in the document they stand. They train a
+model without judged pairs, and on documents that no judged query belongs to: the inverse cloze task of Lee et
+al. 2019 (Latent Retrieval for Weakly Supervised Open Domain Question Answering, section 4). Knows nothing of
+batches or models.
 """
 
 from __future__ import annotations
@@ -15,42 +17,47 @@ from retrieval.text.vocabulary import Lexicon
 
 # Sentences, clauses of a list and lines; Chinese ends a sentence without a space.
 _END = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])\s*|\n+")
-# Of a document at most so many: the first sentences tell what it is about.
-MOST = 8
-# A shorter sentence asks nothing, and what is left of the document must still be a text.
-_FEWEST_WORDS = 3
-_FEWEST_LEFT = 2
+# The first sentences tell what a document is about.
+MAX_PER_DOCUMENT = 8
+# A shorter sentence is no query, and what is left of the document must still be a text.
+_MIN_WORDS = 3
+_MIN_WORDS_LEFT = 2
 
 
-class Span(NamedTuple):
-    """Words [start, end) of a document, by their ids."""
+class PseudoQuery(NamedTuple):
+    """A title or sentence that stands at words [start, end) of its document."""
 
     text: str
-    words: list[int]
+    words: list[int]  # word ids
     start: int
     end: int
 
 
-def document_spans(document: Document, words: Sequence[int], lexicon: Lexicon) -> list[Span]:
-    """The title and the first sentences of a document whose text has the given words; at most `MOST`."""
-    found: list[Span] = []
+def pseudo_queries(document: Document, words: Sequence[int], lexicon: Lexicon) -> list[PseudoQuery]:
+    """The title and the first sentences of a document, at most `MAX_PER_DOCUMENT`.
+
+    document: the document to split.
+    words: word ids of its title and text, cut to the model's number of words.
+    lexicon: the lexicon that gave the word ids.
+    """
+    queries: list[PseudoQuery] = []
     start = 0
-    for part, least in _parts(document):
-        mine = lexicon.word_ids(part, len(words))
-        end = start + len(mine)
-        if start >= len(words) or len(found) == MOST:
+    for part, min_words in _parts(document):
+        part_words = lexicon.word_ids(part, len(words))
+        end = start + len(part_words)
+        if start >= len(words) or len(queries) == MAX_PER_DOCUMENT:
             break
-        if mine[: len(words) - start] != list(words[start:end]):
-            continue  # nothing, or signs alone, which are words only where there is nothing else
-        left = len(words) - (min(end, len(words)) - start)
-        if len(mine) >= least and left >= _FEWEST_LEFT:
-            found.append(Span(part, mine, start, end))
+        if part_words[: len(words) - start] != list(words[start:end]):
+            continue  # an empty part, or signs alone, which are words only where there is nothing else
+        words_left = len(words) - (min(end, len(words)) - start)
+        if len(part_words) >= min_words and words_left >= _MIN_WORDS_LEFT:
+            queries.append(PseudoQuery(part, part_words, start, end))
         start = end
-    return found
+    return queries
 
 
 def _parts(document: Document) -> Iterator[tuple[str, int]]:
-    """The parts of a document in order, and how many words each needs to be a question."""
+    """The parts of a document in order, and how many words each needs to be a query."""
     yield document.title.strip(), 1
     for part in _END.split(document.text):
-        yield part.strip(), _FEWEST_WORDS
+        yield part.strip(), _MIN_WORDS

@@ -1,7 +1,7 @@
-"""A training as one HTML page: what it learned from, how it went, and what it reached.
+"""The report of a training: one HTML page with its data, settings, learning curves and dev measures.
 
-In: a `Course`. Out: `training.html`, which needs nothing beside itself. Two trainings that took the same
-steps give the same page but for the seconds.
+In: a `Course`. Out: `training.html`, which needs no other file. Two trainings of the same steps give the same
+page except for the seconds. Knows nothing of torch.
 """
 
 from __future__ import annotations
@@ -33,20 +33,15 @@ _NEGATIVES = {
 
 @dataclass(frozen=True)
 class Course:
-    """What a report tells. facts: what came out (tower, parameters, seconds). counts: what was learned from.
+    """The content of a report."""
 
-    settings: the config's and the recipe's values by name. curve: the course by steps. history: an entry an
-    epoch, with `epoch` (from 0), `steps` (all so far), `loss` and, if there was a dev split, `dev`.
-    best_epoch: from 0, -1 for none. dev: the kept weights' measures on dev.
-    """
-
-    facts: Mapping[str, Any]
-    counts: Mapping[str, int]
-    settings: Mapping[str, Any]
-    curve: Sequence[Point]
-    history: Sequence[Mapping[str, float]]
-    best_epoch: int
-    dev: Mapping[str, float]
+    facts: Mapping[str, Any]  # the outcome: tower, parameters, seconds, best epoch
+    counts: Mapping[str, int]  # the size of the data: documents, pairs, features
+    settings: Mapping[str, Any]  # the values of config and recipe by name
+    curve: Sequence[Point]  # means over consecutive steps
+    history: Sequence[Mapping[str, float]]  # for each epoch: epoch (from 0), steps so far, loss, dev if any
+    best_epoch: int  # from 0; -1 for none
+    dev: Mapping[str, float]  # measures of the best epoch's weights on dev
 
 
 def write_training_report(model: Path, course: Course) -> Path:

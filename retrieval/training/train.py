@@ -1,9 +1,8 @@
-"""From a BEIR folder to a model folder: reading, vocabulary, initial weights, the run, and what it reached on
-dev.
+"""From a BEIR folder to a model folder: vocabulary, initial weights, training, evaluation on dev, the report.
 
-In: `corpus.jsonl` and, where there are any, `queries.jsonl`, `qrels/train.tsv` and `qrels/dev.tsv`. Out: a
-model folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its place;
-without pairs the documents' titles and sentences are all there is to learn from.
+In: `corpus.jsonl` and, if there are any, `queries.jsonl`, `qrels/train.tsv` and `qrels/dev.tsv`. Out: a model
+folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its place. Without
+judged pairs the model learns from the pseudo-queries alone.
 """
 
 from __future__ import annotations
@@ -26,33 +25,31 @@ from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set
 from retrieval.training.dataset import TrainingData, read_training_data
-from retrieval.training.dev import best_share, dev_measures
-from retrieval.training.distillation import Lesson, read_lesson
-from retrieval.training.loop import Recipe, Run, Step, Taught
-from retrieval.training.machine import train_fast
+from retrieval.training.dev import best_dense_share, dev_measures
+from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
+from retrieval.training.loop import Recipe, StepReport, Trainer
+from retrieval.training.machine import fast_training
 from retrieval.training.output import CHECKPOINT, TEACHER, check_model_output, remove_temporaries
 from retrieval.training.report import Course, write_training_report
 
-# Rows of their own for this many of the most frequent words.
+# This many of the most frequent words get a row of their own.
 WHOLE_WORDS = 20_000
-# How far attention's first weights are from all alike. From zero a few hundred steps do not get it far.
-ATTENTION = 0.3
-# The dense ranking's weight in hybrid search where no dev queries tell: then pairs were few or none, and BM25
-# is the better half (`tldr` without pairs: .547 alone, .550 with this much, .472 with the usual .65).
-UNKNOWN_SHARE = 0.2
+# Standard deviation of the first weights of attention. From zero it learns too little in a few hundred steps.
+ATTENTION_STD = 0.3
+# The weight of the dense ranking in hybrid search without dev queries. Judged pairs are then few or none, and
+# BM25 is better than dense (`tldr` without pairs: .547 alone, .550 with this share, .472 with the usual .65).
+DENSE_SHARE_WITHOUT_DEV = 0.2
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What `train` reached. dev: measure -> mean on the dev queries, empty without any. best_epoch counts
-    from 1.
-    """
+class TrainingResult:
+    """What a training reached. The names of the fields are keys of training.json."""
 
     tower: str
     parameters: int
     seconds: float
-    best_epoch: int
-    dev: dict[str, float]
+    best_epoch: int  # from 1
+    dev: dict[str, float]  # measure to its mean over the dev queries; empty without dev
 
 
 def train(
@@ -64,70 +61,78 @@ def train(
     teacher: str | None = None,
     resume: bool = False,
     small: bool = True,
-    on_step: Callable[[Step], None] | None = None,
+    on_step: Callable[[StepReport], None] | None = None,
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
-) -> Trained:
-    """Train on a BEIR folder and write the model folder `output`; a run that was cut short is taken up with
-    resume=True. teacher: a file of vectors or a sentence-transformers model, see `retrieval.training.distillation`;
-    on_step: called after each training step; by default steps are shown by `progress`.
-    small: feature tables in int8, see `retrieval.model.folder`.
+) -> TrainingResult:
+    """Train on a BEIR folder and write a model folder.
 
-    Until the end `output` holds what it held before, beside a checkpoint. Raises InputError, also for an
-    output that holds something else than a model, BusyError, KeyboardInterrupt, StorageError.
+    folder: the data set.
+    output: the model folder. Until training ends it holds what it held before, beside a checkpoint.
+    config: the model's configuration.
+    recipe: how to train.
+    teacher: a file of vectors or a sentence-transformers model, see `retrieval.training.distillation`.
+    resume: go on from the checkpoint in `output`, if there is one.
+    small: write the feature tables in int8, see `retrieval.model.folder`.
+    on_step: called after each training step; by default `progress` is.
+    progress: called as the teacher's vectors and the steps of an epoch are done.
+    stop: called after each step; if it returns True, the checkpoint is saved and KeyboardInterrupt raised.
+    Raises InputError, also for an output that holds something else than a model, CorruptError for a damaged checkpoint, BusyError, StorageError, KeyboardInterrupt.
     """
     dataset = read_training_data(folder)
     check_model_output(output)
     with storing(output):
         output.mkdir(parents=True, exist_ok=True)
-    with train_fast(), WriterLock(output):
+    with fast_training(), WriterLock(output):
         with storing(output):
             remove_temporaries(output)
-        vocabulary, data = prepare(dataset, config)
-        lesson = _lesson(teacher, dataset, output, progress, stop) if teacher else None
+        vocabulary, data = vocabulary_and_training_set(dataset, config)
+        vectors = _teacher_vectors(teacher, dataset, output, progress, stop) if teacher else None
         torch.manual_seed(recipe.seed)
         model = initial_model(config, vocabulary, data)
         checkpoint = output / CHECKPOINT
-        fingerprint = _fingerprint(config, recipe, data, dataset, lesson)
-        run = Run(model, data, recipe, checkpoint, fingerprint, _taught(lesson, data) if lesson else None)
+        fingerprint = _fingerprint(config, recipe, data, dataset, vectors)
+        by_rows = _by_training_rows(vectors, data) if vectors else None
+        trainer = Trainer(model, data, recipe, checkpoint, fingerprint, by_rows)
         if resume and checkpoint.exists():
-            run.resume()
-        run.learn(_dev_score(dataset) if dataset.dev else None, on_step or _shown_by(progress), stop)
-        share = best_share(model, dataset) if dataset.dev else UNKNOWN_SHARE
+            trainer.resume()
+        trainer.train(_dev_score(dataset) if dataset.dev else None, on_step or _reporting_to(progress), stop)
+        share = best_dense_share(model, dataset) if dataset.dev else DENSE_SHARE_WITHOUT_DEV
         model.config = replace(model.config, dense_share=share)
-        trained = Trained(
+        result = TrainingResult(
             config.tower,
             sum(parameter.numel() for parameter in model.parameters()),
-            round(run.progress.seconds, 1),
-            run.progress.best_epoch + 1,
+            round(trainer.state.seconds, 1),
+            trainer.state.best_epoch + 1,
             dev_measures(model, dataset, DEFAULT_MEASURES) if dataset.dev else {},
         )
-        training = asdict(trained) | {"recipe": asdict(recipe), "history": run.progress.history}
+        training = asdict(result) | {"recipe": asdict(recipe), "history": trainer.state.history}
         model.save(output, training, small=small)
-        write_training_report(output, _course(trained, recipe, dataset, data, run))
+        write_training_report(output, _report(result, recipe, dataset, data, trainer))
         checkpoint.unlink(missing_ok=True)
-    return trained
+    return result
 
 
-def _course(trained: Trained, recipe: Recipe, dataset: TrainingData, data: TrainingSet, run: Run) -> Course:
-    """What the training report tells."""
-    facts = {name: value for name, value in asdict(trained).items() if name != "dev"}
+def _report(
+    result: TrainingResult, recipe: Recipe, dataset: TrainingData, data: TrainingSet, trainer: Trainer
+) -> Course:
+    facts = {name: value for name, value in asdict(result).items() if name != "dev"}
     counts = {
         "documents": len(dataset.documents),
         "training_queries": len(dataset.train),
-        "training_pairs": data.given,
-        "document_spans": len(data.span_texts),
+        "training_pairs": data.judged_pairs,
+        "pseudo_queries": len(data.pseudo_query_texts),
         "dev_queries": len(dataset.dev),
-        "features": len(run.model.vocabulary),
+        "features": len(trainer.model.vocabulary),
     }
-    settings = asdict(run.model.config) | asdict(recipe)
+    settings = asdict(trainer.model.config) | asdict(recipe)
     del settings["tower"], settings["format_version"]
-    progress = run.progress
-    return Course(facts, counts, settings, progress.curve, progress.history, progress.best_epoch, trained.dev)
+    state = trainer.state
+    return Course(facts, counts, settings, state.curve, state.history, state.best_epoch, result.dev)
 
 
-def prepare(dataset: TrainingData, config: ModelConfig) -> tuple[Vocabulary, TrainingSet]:
-    """The vocabulary of the training texts, and the training pairs numbered by it."""
+def vocabulary_and_training_set(dataset: TrainingData, config: ModelConfig) -> tuple[Vocabulary, TrainingSet]:
+    """The vocabulary of the training texts, and the training set numbered by it. Raises InputError."""
     vocabulary = learn_vocabulary(
         _training_texts(dataset),
         max_words=WHOLE_WORDS if config.whole_words else 0,
@@ -138,11 +143,15 @@ def prepare(dataset: TrainingData, config: ModelConfig) -> tuple[Vocabulary, Tra
 
 
 def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet) -> TwoTower:
-    """A model whose feature rows are random directions as long as the feature is rare.
+    """A model whose feature rows have random directions, scaled by inverse document frequency.
 
-    Cosines of sums of such rows estimate those of TF-IDF vectors, so training starts from a sound lexical
-    match and not from noise. A trigram weighs half a whole word: it stands beside half a dozen others in each
-    word.
+    config: the model's configuration.
+    vocabulary: of the training texts.
+    data: the texts to count document frequencies in.
+
+    Cosines of sums of such rows estimate cosines of TF-IDF vectors, so that training starts from lexical
+    matching and not from noise. A trigram has half the weight of a whole word, because a word has half a
+    dozen of them.
     """
     model = TwoTower(config, vocabulary)
     weights = torch.from_numpy(feature_weights(data, len(vocabulary)))
@@ -153,39 +162,43 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
             if name.endswith(".table"):
                 parameter.mul_(weights[:, None])
             elif name.endswith(".attention"):
-                parameter.normal_(std=ATTENTION)
+                parameter.normal_(std=ATTENTION_STD)
     return model
 
 
 def _training_texts(dataset: TrainingData) -> Sequence[str]:
     return [document_text(document.title, document.text) for document in dataset.documents] + [
-        dataset.queries[query] for query in dataset.train
+        dataset.queries[query_id] for query_id in dataset.train
     ]
 
 
-def _lesson(
+def _teacher_vectors(
     teacher: str, dataset: TrainingData, output: Path, progress: Progress, stop: Callable[[], bool]
-) -> Lesson:
+) -> TeacherVectors:
     documents = {document.id: document_text(document.title, document.text) for document in dataset.documents}
-    asked = [query for query, grades in dataset.train.items() if max(grades.values()) > 0]
-    queries = {query: dataset.queries[query] for query in asked}
-    return read_lesson(teacher, documents, queries, output / TEACHER, progress, stop)
+    judged = [query_id for query_id, grades in dataset.train.items() if max(grades.values()) > 0]
+    queries = {query_id: dataset.queries[query_id] for query_id in judged}
+    return read_teacher_vectors(teacher, documents, queries, output / TEACHER, progress, stop)
 
 
-def _taught(lesson: Lesson, data: TrainingSet) -> Taught:
-    """The lesson by rows of the training set; a document's vector stands for its spans."""
-    owners = data.pairs[data.given :, 1]
-    queries = np.concatenate((lesson.queries, lesson.documents[owners]))
-    return Taught(torch.from_numpy(queries), torch.from_numpy(lesson.documents))
+def _by_training_rows(vectors: TeacherVectors, data: TrainingSet) -> TeacherVectors:
+    """The vectors by rows of the training set; a pseudo-query gets the vector of its document."""
+    owners = data.pairs[data.judged_pairs :, 1]
+    return replace(vectors, queries=np.concatenate((vectors.queries, vectors.documents[owners])))
 
 
 def _fingerprint(
-    config: ModelConfig, recipe: Recipe, data: TrainingSet, dataset: TrainingData, lesson: Lesson | None
+    config: ModelConfig,
+    recipe: Recipe,
+    data: TrainingSet,
+    dataset: TrainingData,
+    teacher: TeacherVectors | None,
 ) -> str:
-    dev = [dataset.dev, [dataset.queries[query] for query in dataset.dev]]
+    """A digest of all that decides the outcome of a training."""
+    dev = [dataset.dev, [dataset.queries[query_id] for query_id in dataset.dev]]
     digest = hashlib.sha256(json.dumps([stored(config), asdict(recipe), dev], sort_keys=True).encode())
-    taught = () if lesson is None else (lesson.queries, lesson.documents)
-    for array in (data.pairs, data.grades, data.cuts, *taught):
+    vectors = () if teacher is None else (teacher.queries, teacher.documents)
+    for array in (data.pairs, data.grades, data.removed_words, *vectors):
         digest.update(np.ascontiguousarray(array).tobytes())
     for texts in (data.documents, data.queries, data.features):
         digest.update(texts.values.tobytes() + texts.offsets.tobytes())
@@ -196,11 +209,11 @@ def _dev_score(dataset: TrainingData) -> Callable[[TwoTower], float]:
     return lambda model: dev_measures(model, dataset, ("nDCG@10",), depth=10)["nDCG@10"]
 
 
-def _shown_by(progress: Progress) -> Callable[[Step], None]:
-    """Steps as the progress of an epoch."""
+def _reporting_to(progress: Progress) -> Callable[[StepReport], None]:
+    """Report each step as the progress of its epoch."""
 
-    def show(step: Step) -> None:
+    def report(step: StepReport) -> None:
         dev = "" if step.dev is None else f", dev nDCG@10 {step.dev:.3f}"
         progress(f"epoch {step.epoch + 1} of {step.epochs}{dev}", step.step, step.steps)
 
-    return show
+    return report

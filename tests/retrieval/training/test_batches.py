@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.text.vocabulary import Lexicon, Vocabulary, ragged
-from retrieval.training.batches import TrainingSet, batch, cut, draw, feature_weights, plan, training_set
+from retrieval.training.batches import (
+    TrainingSet,
+    draw_pseudo_queries,
+    feature_weights,
+    make_batch,
+    plan_batches,
+    remove_words,
+    training_set,
+)
 
 VOCABULARY = Vocabulary(("#ca", "cat"), 5)
 DOCUMENTS = [Document("d1", "cat", "sat"), Document("d2", "", "dog"), Document("d3", "", "a b c d")]
@@ -43,8 +51,8 @@ def from_pairs(pairs, documents=None):
         pairs=pairs,
         grades=np.ones(len(pairs), np.float32),
         relevant=tuple(relevant),
-        cuts=np.zeros((len(pairs), 2), np.int64),
-        span_texts=(),
+        removed_words=np.zeros((len(pairs), 2), np.int64),
+        pseudo_query_texts=(),
     )
 
 
@@ -83,20 +91,20 @@ def test_judgements_without_a_pair_are_told(qrels):
         make(qrels)
 
 
-def test_without_pairs_and_spans_there_is_nothing_to_learn_from():
+def test_without_pairs_and_pseudo_queries_there_is_nothing_to_learn_from():
     with pytest.raises(InputError, match=r"no document has a title or sentence .*train\.tsv"):
         training_set(DOCUMENTS[1:], {}, {}, VOCABULARY, 10, 10)
 
 
-# The title and two sentences are spans; the second sentence lies half beyond the limit of words.
+# The title and two sentences are pseudo-queries; the second sentence lies half beyond the limit of words.
 PAGE = Document("p", "List files", "Shows a folder. With all sizes told. More.")
 NOTE = Document("n", "", "One two three. Four five six.")
 
 
-def test_spans_are_pairs_after_the_given_ones_and_cut_out_of_their_documents():
+def test_pseudo_queries_follow_the_judged_pairs_and_are_removed_from_their_documents():
     data = training_set([PAGE, NOTE], {"q": "which files"}, {"q": {"n": 2}}, VOCABULARY, 3, 8)
-    assert data.given == 1
-    assert data.span_texts == (
+    assert data.judged_pairs == 1
+    assert data.pseudo_query_texts == (
         "List files",
         "Shows a folder.",
         "With all sizes told.",
@@ -104,7 +112,7 @@ def test_spans_are_pairs_after_the_given_ones_and_cut_out_of_their_documents():
         "Four five six.",
     )
     assert data.pairs.tolist() == [[0, 1], [1, 0], [2, 0], [3, 0], [4, 1], [5, 1]]
-    assert data.cuts.tolist() == [[0, 0], [0, 2], [2, 5], [5, 9], [0, 3], [3, 6]]
+    assert data.removed_words.tolist() == [[0, 0], [0, 2], [2, 5], [5, 9], [0, 3], [3, 6]]
     assert data.grades.tolist() == [2, 1, 1, 1, 1, 1]
     assert data.relevant == (frozenset({1}),)
     assert data.queries.lengths().tolist() == [2, 2, 3, 3, 3, 3]
@@ -112,37 +120,37 @@ def test_spans_are_pairs_after_the_given_ones_and_cut_out_of_their_documents():
     assert data.queries.take(np.array([1])).values.tolist() == list_files.tolist()
 
 
-def test_an_epoch_draws_one_span_of_each_document():
+def test_an_epoch_draws_one_pseudo_query_of_each_document():
     data = training_set([PAGE, NOTE, DOCUMENTS[1]], {"q": "cat"}, {"q": {"n": 1}}, VOCABULARY, 8, 20)
-    drawn = [draw(data, np.random.default_rng(seed)) for seed in range(40)]
+    drawn = [draw_pseudo_queries(data, np.random.default_rng(seed)) for seed in range(40)]
     assert {tuple(sorted(data.pairs[rows, 1].tolist())) for rows in drawn} == {(0, 1)}
     assert {int(row) for rows in drawn for row in rows} == set(range(1, len(data.pairs)))
 
 
-def test_spans_fill_an_epoch_that_pairs_leave_room_in(monkeypatch):
+def test_pseudo_queries_fill_an_epoch_that_pairs_leave_room_in(monkeypatch):
     pages = [Document(f"d{n}", f"title {n}", "some text") for n in range(40)]
 
-    def drawn(given):
-        qrels = {f"q{n}": {f"d{n}": 1} for n in range(given)}
+    def drawn(pairs):
+        qrels = {f"q{n}": {f"d{n}": 1} for n in range(pairs)}
         data = training_set(pages, dict.fromkeys(qrels, "x"), qrels, VOCABULARY, 8, 8)
-        return len(draw(data, np.random.default_rng(0)))
+        return len(draw_pseudo_queries(data, np.random.default_rng(0)))
 
     monkeypatch.setattr("retrieval.training.batches.FULL_EPOCH", 30)
-    assert [drawn(given) for given in (0, 1, 20, 29, 40)] == [30, 29, 10, 1, 0]
+    assert [drawn(pairs) for pairs in (0, 1, 20, 29, 40)] == [30, 29, 10, 1, 0]
 
 
-def test_the_batch_of_a_span_knows_no_other_document_and_cuts_its_own():
+def test_the_batch_of_a_pseudo_query_masks_no_document_and_removes_words_of_its_own():
     data = training_set([PAGE, NOTE], {"q": "cat"}, {"q": {"n": 1, "p": 1}}, VOCABULARY, 8, 20)
-    made = batch(data, np.array([0, 3]))
-    assert made.documents.tolist() == [1, 0]
-    assert made.known.tolist() == [[False, True], [False, False]]
-    assert made.cuts.tolist() == [[0, 0], data.cuts[3].tolist()]
-    assert data.cuts[3].tolist() != [0, 0]
+    batch = make_batch(data, np.array([0, 3]))
+    assert batch.documents.tolist() == [1, 0]
+    assert batch.false_negatives.tolist() == [[False, True], [False, False]]
+    assert batch.removed_words.tolist() == [[0, 0], data.removed_words[3].tolist()]
+    assert data.removed_words[3].tolist() != [0, 0]
 
 
-def test_cut_leaves_the_words_before_and_after():
+def test_remove_words_leaves_the_words_before_and_after():
     texts = ragged([[1, 2, 3, 4], [5], [6, 7, 8]])
-    left = cut(texts, np.array([[1, 3], [0, 0], [1, 9]]))
+    left = remove_words(texts, np.array([[1, 3], [0, 0], [1, 9]]))
     assert [left.take(np.array([row])).values.tolist() for row in range(3)] == [[1, 4], [5], [6]]
 
 
@@ -152,21 +160,21 @@ PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, ma
 @given(PAIRS, st.integers(1, 10), st.integers(0, 3))
 def test_planned_batches_hold_every_pair_once_and_no_document_twice(pairs, size, seed):
     data = from_pairs(pairs)
-    planned = plan(data, size, np.random.default_rng(seed))
-    taken = [int(row) for rows in planned for row in rows]
+    batches = plan_batches(data, size, np.random.default_rng(seed))
+    taken = [int(row) for rows in batches for row in rows]
     assert len(taken) == len(set(taken))
-    for rows in planned:
+    for rows in batches:
         assert 2 <= len(rows) <= size
         assert len(set(data.pairs[rows, 1].tolist())) == len(rows)
     left = set(range(len(pairs))) - set(taken)
     # What is left out could not have made a batch of two documents, nor one a quarter as large as the first.
     documents_left = len({pairs[row][1] for row in left})
-    assert size == 1 or documents_left <= 1 or 4 * documents_left < len(planned[0])
+    assert size == 1 or documents_left <= 1 or 4 * documents_left < len(batches[0])
 
 
 def test_plan_depends_on_the_generator_alone():
     data = from_pairs([(n, n) for n in range(50)])
-    first, again, other = (plan(data, 8, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (plan_batches(data, 8, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert [rows.tolist() for rows in first] == [rows.tolist() for rows in again]
     assert [rows.tolist() for rows in first] != [rows.tolist() for rows in other]
     assert [len(rows) for rows in first] == [8] * 6 + [2]
@@ -174,41 +182,45 @@ def test_plan_depends_on_the_generator_alone():
 
 def test_pairs_of_one_document_are_spread_over_batches():
     data = from_pairs([(n, 0) for n in range(3)] + [(n, n) for n in range(1, 9)])
-    planned = plan(data, 4, np.random.default_rng(0))
-    assert sum((data.pairs[rows, 1] == 0).sum() for rows in planned) <= len(planned)
+    batches = plan_batches(data, 4, np.random.default_rng(0))
+    assert sum((data.pairs[rows, 1] == 0).sum() for rows in batches) <= len(batches)
 
 
 def test_a_single_document_plans_nothing():
-    assert plan(from_pairs([(0, 0), (1, 0)]), 4, np.random.default_rng(0)) == []
+    assert plan_batches(from_pairs([(0, 0), (1, 0)]), 4, np.random.default_rng(0)) == []
 
 
 def test_batch_masks_a_querys_other_relevant_documents():
     data = from_pairs([(0, 0), (0, 2), (1, 1), (2, 2)])
-    made = batch(data, np.array([0, 2, 3]))
-    assert made.queries.tolist() == [0, 1, 2]
-    assert made.documents.tolist() == [0, 1, 2]
-    assert made.known.tolist() == [[False, False, True], [False, False, False], [False, False, False]]
-    assert made.weights.tolist() == [1, 1, 1]
+    batch = make_batch(data, np.array([0, 2, 3]))
+    assert batch.queries.tolist() == [0, 1, 2]
+    assert batch.documents.tolist() == [0, 1, 2]
+    assert batch.false_negatives.tolist() == [
+        [False, False, True],
+        [False, False, False],
+        [False, False, False],
+    ]
+    assert batch.weights.tolist() == [1, 1, 1]
 
 
 def test_batch_with_one_query_twice_masks_both_ways():
-    made = batch(from_pairs([(0, 0), (0, 1)]), np.array([0, 1]))
-    assert made.known.tolist() == [[False, True], [True, False]]
+    batch = make_batch(from_pairs([(0, 0), (0, 1)]), np.array([0, 1]))
+    assert batch.false_negatives.tolist() == [[False, True], [True, False]]
 
 
 def test_batch_carries_the_grades_of_its_pairs():
     data = make({"q1": {"d1": 2}, "q2": {"d2": 3}})
-    assert batch(data, np.array([1, 0])).weights.tolist() == [3, 2]
+    assert make_batch(data, np.array([1, 0])).weights.tolist() == [3, 2]
 
 
 @given(PAIRS, st.integers(0, 3))
-def test_known_documents_are_those_of_the_judgements(pairs, seed):
+def test_masked_documents_are_those_of_the_judgements(pairs, seed):
     data = from_pairs(pairs)
-    for rows in plan(data, 5, np.random.default_rng(seed)):
-        made = batch(data, rows)
-        for i, query in enumerate(made.queries.tolist()):
-            for j, document in enumerate(made.documents.tolist()):
-                assert made.known[i, j] == (i != j and (query, document) in set(pairs))
+    for rows in plan_batches(data, 5, np.random.default_rng(seed)):
+        batch = make_batch(data, rows)
+        for i, query in enumerate(batch.queries.tolist()):
+            for j, document in enumerate(batch.documents.tolist()):
+                assert batch.false_negatives[i, j] == (i != j and (query, document) in set(pairs))
 
 
 def test_feature_weights_are_inverse_document_frequencies():
@@ -220,8 +232,8 @@ def test_feature_weights_are_inverse_document_frequencies():
         pairs=np.zeros((0, 2), np.int64),
         grades=np.zeros(0, np.float32),
         relevant=(frozenset(), frozenset()),
-        cuts=np.zeros((0, 2), np.int64),
-        span_texts=(),
+        removed_words=np.zeros((0, 2), np.int64),
+        pseudo_query_texts=(),
     )
     raw = [math.log(5 / 5), math.log(5 / 3), math.log(5 / 2), math.log(5 / 1)]
     seen_mean = sum(raw[:3]) / 3

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from index.errors import InputError, StorageError
-from retrieval.training.distillation import read_lesson
+from retrieval.training.distillation import read_teacher_vectors
 
 DOCUMENTS = {"d1": "cat", "d2": "dog"}
 QUERIES = {"q1": "feline"}
@@ -33,18 +33,18 @@ def saved(folder, **changed):
 
 
 def test_file_gives_the_wanted_rows_in_order_and_of_unit_length(tmp_path):
-    lesson = read_lesson(saved(tmp_path), DOCUMENTS, QUERIES, tmp_path / "cache")
-    np.testing.assert_allclose(lesson.documents, [[-1, 0], [0, 1]])
-    np.testing.assert_allclose(lesson.queries, [[0.6, 0.8]], rtol=1e-6)
-    assert lesson.documents.dtype == lesson.queries.dtype == np.float32
+    vectors = read_teacher_vectors(saved(tmp_path), DOCUMENTS, QUERIES, tmp_path / "cache")
+    np.testing.assert_allclose(vectors.documents, [[-1, 0], [0, 1]])
+    np.testing.assert_allclose(vectors.queries, [[0.6, 0.8]], rtol=1e-6)
+    assert vectors.documents.dtype == vectors.queries.dtype == np.float32
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_bare_corpus_needs_no_vectors_of_queries(tmp_path):
     path = saved(tmp_path, query_ids=None, query_vectors=None)
-    lesson = read_lesson(path, DOCUMENTS, {}, tmp_path / "cache")
-    assert lesson.documents.shape == (2, 2)
-    assert len(lesson.queries) == 0
+    vectors = read_teacher_vectors(path, DOCUMENTS, {}, tmp_path / "cache")
+    assert vectors.documents.shape == (2, 2)
+    assert len(vectors.queries) == 0
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_bare_corpus_needs_no_vectors_of_queries(tmp_path):
 )
 def test_what_is_wrong_in_a_file_is_told_in_a_line(tmp_path, changed, problem):
     with pytest.raises(InputError, match=problem) as caught:
-        read_lesson(saved(tmp_path, **changed), DOCUMENTS, QUERIES, tmp_path / "cache")
+        read_teacher_vectors(saved(tmp_path, **changed), DOCUMENTS, QUERIES, tmp_path / "cache")
     assert str(caught.value).startswith(f"{tmp_path / 't.npz'}: ")
     assert "\n" not in str(caught.value)
 
@@ -86,7 +86,7 @@ def test_a_file_that_is_no_archive_is_told(tmp_path, damage):
         whole = path.read_bytes()
         path.write_bytes(b"hello" if damage == "text" else whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"\.npz: not readable as arrays") as caught:
-        read_lesson(str(path), DOCUMENTS, QUERIES, tmp_path / "cache")
+        read_teacher_vectors(str(path), DOCUMENTS, QUERIES, tmp_path / "cache")
     assert "\n" not in str(caught.value)
 
 
@@ -112,31 +112,31 @@ class Fake:
 def library(monkeypatch):
     Fake.asked, Fake.prompts = [], {}
     monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Fake))
-    monkeypatch.setattr("retrieval.training.distillation._SHARD", 2)
+    monkeypatch.setattr("retrieval.training.distillation._TEXTS_PER_SHARD", 2)
     return Fake
 
 
 def test_model_encodes_each_text_once_and_ever(tmp_path, library):
     documents = {f"d{n}": "x" * (n % 5) for n in range(12)}
-    first = read_lesson("some/model", documents, QUERIES, tmp_path / "c")
+    first = read_teacher_vectors("some/model", documents, QUERIES, tmp_path / "c")
     assert library.asked == ["", "x", "xx", "xxx", "xxxx", "feline"]
     expected = np.array([[n % 5, 1] for n in range(12)], np.float32)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(first.documents, expected, atol=1e-3)
     library.asked.clear()
-    again = read_lesson("some/model", documents, QUERIES, tmp_path / "c")
+    again = read_teacher_vectors("some/model", documents, QUERIES, tmp_path / "c")
     assert library.asked == []
     np.testing.assert_array_equal(again.documents, first.documents)
     np.testing.assert_array_equal(again.queries, first.queries)
 
 
 def test_another_model_or_text_is_encoded_anew_and_the_old_forgotten(tmp_path, library):
-    read_lesson("a", DOCUMENTS, QUERIES, tmp_path)
+    read_teacher_vectors("a", DOCUMENTS, QUERIES, tmp_path)
     library.asked.clear()
-    read_lesson("a", DOCUMENTS | {"d2": "hound"}, QUERIES, tmp_path)
+    read_teacher_vectors("a", DOCUMENTS | {"d2": "hound"}, QUERIES, tmp_path)
     assert library.asked == ["cat", "hound"]
     library.asked.clear()
-    read_lesson("b", DOCUMENTS, QUERIES, tmp_path)
+    read_teacher_vectors("b", DOCUMENTS, QUERIES, tmp_path)
     assert library.asked == ["cat", "dog", "feline"]
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -162,10 +162,10 @@ def test_a_folder_with_other_contents_is_another_model(tmp_path, library):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "weights").write_text("1")
-    read_lesson(str(folder), DOCUMENTS, QUERIES, tmp_path / "c")
+    read_teacher_vectors(str(folder), DOCUMENTS, QUERIES, tmp_path / "c")
     library.asked.clear()
     (folder / "weights").write_text("23")
-    read_lesson(str(folder), DOCUMENTS, QUERIES, tmp_path / "c")
+    read_teacher_vectors(str(folder), DOCUMENTS, QUERIES, tmp_path / "c")
     assert library.asked == ["cat", "dog", "feline"]
 
 
@@ -173,14 +173,14 @@ def test_encoding_cut_short_goes_on_at_the_shard(tmp_path, library):
     documents = {f"d{n}": "x" * n for n in range(6)}
     told = []
 
-    def advance(stage, done, total):
+    def progress(stage, done, total):
         told.append((stage, done, total))
 
     with pytest.raises(KeyboardInterrupt):
-        read_lesson("a", documents, QUERIES, tmp_path, advance, lambda: len(told) == 2)
+        read_teacher_vectors("a", documents, QUERIES, tmp_path, progress, lambda: len(told) == 2)
     assert library.asked == ["", "x", "xx", "xxx"]
     library.asked.clear()
-    read_lesson("a", documents, QUERIES, tmp_path, advance)
+    read_teacher_vectors("a", documents, QUERIES, tmp_path, progress)
     assert library.asked == ["xxxx", "xxxxx", "feline"]
     assert told[2:] == [("documents by the teacher", n, 6) for n in (2, 4, 6)] + [
         ("queries by the teacher", 1, 1)
@@ -189,36 +189,38 @@ def test_encoding_cut_short_goes_on_at_the_shard(tmp_path, library):
 
 @pytest.mark.parametrize("damage", [b"", b"hello", "shape"])
 def test_a_damaged_shard_is_encoded_again(tmp_path, library, damage):
-    whole = read_lesson("a", DOCUMENTS, {}, tmp_path)
+    whole = read_teacher_vectors("a", DOCUMENTS, {}, tmp_path)
     (shard,) = tmp_path.iterdir()
     if damage == "shape":
         np.save(shard, np.ones((1, 2), np.float16))
     else:
         shard.write_bytes(damage)
-    np.testing.assert_array_equal(read_lesson("a", DOCUMENTS, {}, tmp_path).documents, whole.documents)
+    np.testing.assert_array_equal(
+        read_teacher_vectors("a", DOCUMENTS, {}, tmp_path).documents, whole.documents
+    )
     assert library.asked == ["cat", "dog"] * 2
 
 
 def test_models_that_tell_queries_from_documents_are_told(tmp_path, library):
     library.prompts = {"query": "query: ", "other": "?"}
-    read_lesson("a", DOCUMENTS, QUERIES, tmp_path)
+    read_teacher_vectors("a", DOCUMENTS, QUERIES, tmp_path)
     assert library.asked == ["cat", "dog", "query: feline"]
 
 
 def test_vectors_that_are_not_finite_are_refused(tmp_path, library, monkeypatch):
     monkeypatch.setattr(library, "encode", lambda self, texts, **_: np.full((len(texts), 2), np.nan))
     with pytest.raises(InputError, match="teacher a: its vectors are not finite rows; choose another model"):
-        read_lesson("a", DOCUMENTS, QUERIES, tmp_path)
+        read_teacher_vectors("a", DOCUMENTS, QUERIES, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_that_cannot_be_loaded_is_told_in_a_line(tmp_path, library):
     with pytest.raises(InputError, match=r"'no such model' cannot be loaded .OSError: not found.; give") as e:
-        read_lesson("no such model", DOCUMENTS, QUERIES, tmp_path)
+        read_teacher_vectors("no such model", DOCUMENTS, QUERIES, tmp_path)
     assert "\n" not in str(e.value)
 
 
 def test_without_the_library_its_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(InputError, match=r"needs sentence-transformers; pip install 'peephole\[teacher\]'"):
-        read_lesson("a", DOCUMENTS, QUERIES, tmp_path)
+        read_teacher_vectors("a", DOCUMENTS, QUERIES, tmp_path)

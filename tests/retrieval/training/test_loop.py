@@ -18,7 +18,8 @@ from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.training.batches import training_set
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
-from retrieval.training.loop import Recipe, Run, Taught
+from retrieval.training.distillation import TeacherVectors
+from retrieval.training.loop import Recipe, Trainer
 from retrieval.training.train import initial_model
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none")
@@ -40,13 +41,13 @@ QUERIES = {f"q{n}": text for n, text in enumerate(TOPICS)}
 QRELS = {f"q{n}": {f"d{n}": 1} for n in range(len(TOPICS))}
 
 
-def new_run(folder, config=CONFIG, recipe=RECIPE, fingerprint="toy"):
+def new_trainer(folder, config=CONFIG, recipe=RECIPE, fingerprint="toy"):
     texts = [document.text for document in DOCUMENTS] + list(QUERIES.values())
     vocabulary = learn_vocabulary(texts, buckets=8, min_count=1)
     data = training_set(DOCUMENTS, QUERIES, QRELS, vocabulary, 8, 8)
     torch.manual_seed(recipe.seed)
     model = initial_model(config, vocabulary, data)
-    return Run(model, data, recipe, Path(folder) / "checkpoint.safetensors", fingerprint)
+    return Trainer(model, data, recipe, Path(folder) / "checkpoint.safetensors", fingerprint)
 
 
 def found(model):
@@ -55,8 +56,8 @@ def found(model):
     return float((scores.argmax(1) == np.arange(len(TOPICS))).mean())
 
 
-def state(run):
-    return {name: tensor.numpy().copy() for name, tensor in run.model.state_dict().items()}
+def weights(trainer):
+    return {name: tensor.numpy().copy() for name, tensor in trainer.model.state_dict().items()}
 
 
 def assert_equal_states(first, second):
@@ -77,180 +78,182 @@ def assert_equal_states(first, second):
     ids=lambda c: f"{c.tower} {c.tie}",
 )
 def test_training_lowers_the_loss_and_finds_the_right_documents(tmp_path, config):
-    run = new_run(tmp_path, config, replace(RECIPE, epochs=30, batch=8, learning_rate=0.03))
-    before = found(run.model)
-    run.learn(None)
-    losses = [entry["loss"] for entry in run.progress.history]
+    trainer = new_trainer(tmp_path, config, replace(RECIPE, epochs=30, batch=8, learning_rate=0.03))
+    before = found(trainer.model)
+    trainer.train(None)
+    losses = [entry["loss"] for entry in trainer.state.history]
     assert losses[-1] < 0.3 * losses[0]
-    assert found(run.model) == 1.0 > before
+    assert found(trainer.model) == 1.0 > before
 
 
 def test_every_epoch_reports_its_steps_in_order(tmp_path):
     steps = []
-    run = new_run(tmp_path)
-    run.learn(lambda model: 0.25, steps.append)
+    trainer = new_trainer(tmp_path)
+    trainer.train(lambda model: 0.25, steps.append)
     assert [(s.epoch, s.step) for s in steps] == [(e, s) for e in range(4) for s in (1, 2)]
     assert {(s.epochs, s.steps) for s in steps} == {(4, 2)}
     assert [s.dev for s in steps] == [None, None] + [0.25] * 6
     means = np.array([s.loss for s in steps]).reshape(4, 2).mean(1)
-    np.testing.assert_allclose([entry["loss"] for entry in run.progress.history], means)
+    np.testing.assert_allclose([entry["loss"] for entry in trainer.state.history], means)
 
 
 def test_one_seed_gives_one_model_and_another_seed_another(tmp_path):
-    runs = [new_run(tmp_path, recipe=replace(RECIPE, seed=seed)) for seed in (5, 5, 6)]
-    for run in runs:
-        run.learn(None)
-    assert_equal_states(state(runs[0]), state(runs[1]))
-    assert any((state(runs[0])[name] != state(runs[2])[name]).any() for name in state(runs[0]))
+    trainers = [new_trainer(tmp_path, recipe=replace(RECIPE, seed=seed)) for seed in (5, 5, 6)]
+    for trainer in trainers:
+        trainer.train(None)
+    assert_equal_states(weights(trainers[0]), weights(trainers[1]))
+    assert any(
+        (weights(trainers[0])[name] != weights(trainers[2])[name]).any() for name in weights(trainers[0])
+    )
 
 
-def shift(run, name):
+def shift(trainer, name):
     """How far the first step moved a parameter, at most."""
-    before = state(run)
+    before = weights(trainer)
     with pytest.raises(KeyboardInterrupt):
-        run.learn(None, stop=lambda: True)
-    return np.abs(state(run)[name] - before[name]).max()
+        trainer.train(None, stop=lambda: True)
+    return np.abs(weights(trainer)[name] - before[name]).max()
 
 
 @pytest.mark.parametrize(("pooling", "faster"), [("attention", 5.0), ("last", 1.0)])
 def test_a_body_that_weighs_rows_learns_faster_than_they(tmp_path, pooling, faster):
     recipe = replace(RECIPE, clip=1e9, warmup=1, dropout=0.0, body=5.0)
     config = replace(CONFIG, hidden=8, pooling=pooling, tie="all")
-    run = new_run(tmp_path, config, recipe)
+    trainer = new_trainer(tmp_path, config, recipe)
     rate = recipe.learning_rate  # Adam's first step is as long as the rate, whatever the gradient
-    assert shift(run, "towers.both.body.layers.0.recurrent") == pytest.approx(rate * faster, rel=0.05)
-    run = new_run(tmp_path / "again", config, recipe)
-    run.checkpoint.parent.mkdir()
-    assert shift(run, "towers.both.table") == pytest.approx(rate, rel=0.05)
+    assert shift(trainer, "towers.both.body.layers.0.recurrent") == pytest.approx(rate * faster, rel=0.05)
+    trainer = new_trainer(tmp_path / "again", config, recipe)
+    trainer.checkpoint.parent.mkdir()
+    assert shift(trainer, "towers.both.table") == pytest.approx(rate, rel=0.05)
 
 
 @pytest.mark.parametrize(("full", "weight"), [(16, 50.0), (8, 5.0), (2, 5.0)])
 def test_a_teacher_weighs_less_the_more_pairs_are_given(tmp_path, monkeypatch, full, weight):
     monkeypatch.setattr("retrieval.training.loop.FULL_EPOCH", full)
-    alone, taught = new_run(tmp_path), new_run(tmp_path)
-    apart = torch.eye(8)
-    taught.taught = Taught(apart, apart)
+    alone, distilled = new_trainer(tmp_path), new_trainer(tmp_path)
+    unit_vectors = np.eye(8, dtype=np.float32)
+    distilled.teacher = TeacherVectors(unit_vectors, unit_vectors)
     losses = []
-    for run in (alone, taught):
+    for trainer in (alone, distilled):
         with torch.no_grad():
-            for parameter in run.model.parameters():
+            for parameter in trainer.model.parameters():
                 parameter.fill_(0.1)  # all texts are one: every cosine is 1
         steps = []
-        run.recipe = replace(run.recipe, dropout=0.0)
+        trainer.recipe = replace(trainer.recipe, dropout=0.0)
         with pytest.raises(KeyboardInterrupt):
-            run.learn(None, steps.append, stop=lambda: True)
+            trainer.train(None, steps.append, stop=lambda: True)
         losses.append(steps[0].loss)
     # Four queries and their documents: 1 - 1 for each with itself and its partner, 1 - 0 for all others.
     assert losses[1] - losses[0] == pytest.approx(weight * 48 / 64, rel=1e-4)
 
 
-def scripted(run, values):
+def scripted(trainer, values):
     """A score that says what it is told, and the weights it saw each time."""
     seen = []
 
     def score(model):
-        assert model is run.model
-        seen.append(state(run))
+        assert model is trainer.model
+        seen.append(weights(trainer))
         return values[len(seen) - 1]
 
     return score, seen
 
 
 def test_the_best_epoch_is_kept_and_a_tie_goes_to_the_first(tmp_path):
-    run = new_run(tmp_path)
-    score, seen = scripted(run, [0.1, 0.5, 0.5, 0.3])
-    run.learn(score)
-    assert run.progress.best_epoch == 1
-    assert_equal_states(state(run), seen[1])
+    trainer = new_trainer(tmp_path)
+    score, seen = scripted(trainer, [0.1, 0.5, 0.5, 0.3])
+    trainer.train(score)
+    assert trainer.state.best_epoch == 1
+    assert_equal_states(weights(trainer), seen[1])
 
 
 def test_training_stops_when_patience_ends(tmp_path):
-    run = new_run(tmp_path, recipe=replace(RECIPE, epochs=9, patience=2))
-    score, seen = scripted(run, [0.2, 0.4, 0.3, 0.4, 0.9])
-    run.learn(score)
+    trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=9, patience=2))
+    score, seen = scripted(trainer, [0.2, 0.4, 0.3, 0.4, 0.9])
+    trainer.train(score)
     assert len(seen) == 4  # two epochs, 2 and 3, were no better than epoch 1
-    assert run.progress.best_epoch == 1
-    assert_equal_states(state(run), seen[1])
+    assert trainer.state.best_epoch == 1
+    assert_equal_states(weights(trainer), seen[1])
 
 
 def test_a_dev_score_of_zero_is_better_than_none(tmp_path):
-    run = new_run(tmp_path, recipe=replace(RECIPE, epochs=2))
-    score, seen = scripted(run, [0.0, 0.0])
-    run.learn(score)
-    assert run.progress.best_epoch == 0
-    assert_equal_states(state(run), seen[0])
+    trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=2))
+    score, seen = scripted(trainer, [0.0, 0.0])
+    trainer.train(score)
+    assert trainer.state.best_epoch == 0
+    assert_equal_states(weights(trainer), seen[0])
 
 
 def test_without_a_score_the_last_epoch_is_kept(tmp_path):
-    run = new_run(tmp_path)
-    run.learn(None)
-    assert run.progress.best_epoch == 3
-    assert all("dev" not in entry for entry in run.progress.history)
+    trainer = new_trainer(tmp_path)
+    trainer.train(None)
+    assert trainer.state.best_epoch == 3
+    assert all("dev" not in entry for entry in trainer.state.history)
 
 
 @pytest.mark.parametrize(
     ("tie", "stopped_after"), [("none", 1), ("none", 2), ("none", 3), ("none", 8), ("table", 5), ("all", 5)]
 )
-def test_a_stopped_run_resumed_equals_one_that_was_not(tmp_path, tie, stopped_after):
+def test_a_stopped_training_resumed_equals_one_that_was_not(tmp_path, tie, stopped_after):
     config = replace(CONFIG, tie=tie)
-    whole = new_run(tmp_path / "whole", config)
+    whole = new_trainer(tmp_path / "whole", config)
     whole.checkpoint.parent.mkdir()
-    whole.learn(found)
+    whole.train(found)
 
-    first = new_run(tmp_path, config)
+    first = new_trainer(tmp_path, config)
     steps = []
     with pytest.raises(KeyboardInterrupt):
-        first.learn(found, steps.append, stop=lambda: len(steps) == stopped_after)
+        first.train(found, steps.append, stop=lambda: len(steps) == stopped_after)
     assert len(steps) == stopped_after
-    second = new_run(tmp_path, config)
+    second = new_trainer(tmp_path, config)
     second.resume()
     more = []
-    second.learn(found, more.append)
+    second.train(found, more.append)
     assert len(more) == 8 - stopped_after
-    assert_equal_states(state(whole), state(second))
-    assert second.progress.history == whole.progress.history
-    assert second.progress.best_epoch == whole.progress.best_epoch
+    assert_equal_states(weights(whole), weights(second))
+    assert second.state.history == whole.state.history
+    assert second.state.best_epoch == whole.state.best_epoch
 
 
-def test_a_finished_run_resumed_takes_no_further_step(tmp_path):
-    run = new_run(tmp_path)
-    score, _ = scripted(run, [0.1, 0.9, 0.2, 0.3])
-    run.learn(score)
-    again = new_run(tmp_path)
+def test_a_finished_training_resumed_takes_no_further_step(tmp_path):
+    trainer = new_trainer(tmp_path)
+    score, _ = scripted(trainer, [0.1, 0.9, 0.2, 0.3])
+    trainer.train(score)
+    again = new_trainer(tmp_path)
     again.resume()
-    again.learn(pytest.fail, lambda step: pytest.fail("a step was taken"))
-    assert_equal_states(state(run), state(again))
-    assert again.progress.best_epoch == 1
+    again.train(pytest.fail, lambda step: pytest.fail("a step was taken"))
+    assert_equal_states(weights(trainer), weights(again))
+    assert again.state.best_epoch == 1
 
 
-def test_a_run_of_other_data_or_settings_is_not_resumed(tmp_path):
-    new_run(tmp_path).learn(None)
-    other = new_run(tmp_path, fingerprint="other")
+def test_a_training_of_other_data_or_settings_is_not_resumed(tmp_path):
+    new_trainer(tmp_path).train(None)
+    other = new_trainer(tmp_path, fingerprint="other")
     with pytest.raises(InputError, match=r"checkpoint\.safetensors: begun with other data or settings"):
         other.resume()
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "text", "no state", "broken state"])
 def test_a_damaged_checkpoint_is_told(tmp_path, damage):
-    run = new_run(tmp_path)
-    run.learn(None)
-    whole = run.checkpoint.read_bytes()
+    trainer = new_trainer(tmp_path)
+    trainer.train(None)
+    whole = trainer.checkpoint.read_bytes()
     if damage == "no state":
         from safetensors.torch import save_file
 
-        save_file({"a": torch.ones(1)}, run.checkpoint)
+        save_file({"a": torch.ones(1)}, trainer.checkpoint)
     elif damage == "broken state":
-        run.checkpoint.write_bytes(whole.replace(b'{\\"epoch\\"', b'{\\"epoch"+', 1))
+        trainer.checkpoint.write_bytes(whole.replace(b'{\\"epoch\\"', b'{\\"epoch"+', 1))
     else:
-        run.checkpoint.write_bytes({"cut short": whole[:-9], "empty": b"", "text": b"hello" * 99}[damage])
+        trainer.checkpoint.write_bytes({"cut short": whole[:-9], "empty": b"", "text": b"hello" * 99}[damage])
     with pytest.raises(CorruptError, match=r"checkpoint\.safetensors: not a checkpoint") as caught:
-        new_run(tmp_path).resume()
+        new_trainer(tmp_path).resume()
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_checkpoint_is_told(tmp_path):
     with pytest.raises(CorruptError, match="not a checkpoint"):
-        new_run(tmp_path).resume()
+        new_trainer(tmp_path).resume()
 
 
 def test_checkpoint_survives_the_disk(tmp_path):
@@ -264,25 +267,25 @@ def test_checkpoint_survives_the_disk(tmp_path):
 
 
 def test_checkpoints_come_as_often_as_asked(tmp_path):
-    run = new_run(tmp_path)
+    trainer = new_trainer(tmp_path)
     times = []
-    run.learn(None, lambda step: times.append(run.checkpoint.exists()), checkpoint_seconds=0)
+    trainer.train(None, lambda step: times.append(trainer.checkpoint.exists()), checkpoint_seconds=0)
     assert times == [False] + [True] * 7  # each step's report comes before its checkpoint
-    lazy = new_run(tmp_path / "lazy")
+    lazy = new_trainer(tmp_path / "lazy")
     lazy.checkpoint.parent.mkdir()
     times = []
-    lazy.learn(None, lambda step: times.append(lazy.checkpoint.exists()))
+    lazy.train(None, lambda step: times.append(lazy.checkpoint.exists()))
     assert times == [False, False] + [True] * 6  # after each epoch in any case
 
 
-def digest(run):
+def digest(trainer):
     """All weights and the history as text."""
     import hashlib
 
     hashed = hashlib.sha256()
-    for name, array in sorted(state(run).items()):
+    for name, array in sorted(weights(trainer).items()):
         hashed.update(name.encode() + array.tobytes())
-    return f"{hashed.hexdigest()} {run.progress.history} {run.progress.best_epoch}"
+    return f"{hashed.hexdigest()} {trainer.state.history} {trainer.state.best_epoch}"
 
 
 def survive_kills(folder, seed):
@@ -300,11 +303,11 @@ def survive_kills(folder, seed):
     while True:
         before, child = written(), os.fork()
         if child == 0:
-            run = new_run(folder, recipe=replace(RECIPE, epochs=15))
+            trainer = new_trainer(folder, recipe=replace(RECIPE, epochs=15))
             if checkpoint.exists():
-                run.resume()
-            run.learn(found, checkpoint_seconds=0)
-            (Path(folder) / "digest").write_text(digest(run))
+                trainer.resume()
+            trainer.train(found, checkpoint_seconds=0)
+            (Path(folder) / "digest").write_text(digest(trainer))
             os._exit(0)
         if kills < 6:
             deadline = time.monotonic() + 20
@@ -320,16 +323,16 @@ def survive_kills(folder, seed):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_run_killed_again_and_again_equals_one_that_was_not(tmp_path):
+def test_a_training_killed_again_and_again_equals_one_that_was_not(tmp_path):
     (tmp_path / "whole").mkdir()
     # A process of its own, so that forking meets no threads; torch is imported once for all the children.
     program = f"""
 import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]
 import test_loop as t
-run = t.new_run({str(tmp_path / "whole")!r}, recipe=t.replace(t.RECIPE, epochs=15))
+trainer = t.new_trainer({str(tmp_path / "whole")!r}, recipe=t.replace(t.RECIPE, epochs=15))
 kills, killed = t.survive_kills({str(tmp_path)!r}, seed=1)
-run.learn(t.found)
-print(kills, killed == t.digest(run))
+trainer.train(t.found)
+print(kills, killed == t.digest(trainer))
 """
     ran = subprocess.run(
         [sys.executable, "-c", program],

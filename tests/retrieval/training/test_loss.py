@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from retrieval.training.loss import likeness_loss, softmax_loss
+from retrieval.training.loss import distillation_loss, softmax_loss
 
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-NONE_KNOWN = torch.zeros(2, 2, dtype=torch.bool)
+NO_FALSE_NEGATIVES = torch.zeros(2, 2, dtype=torch.bool)
 
 
 def test_loss_is_the_mean_negative_log_of_the_softmax():
@@ -18,29 +18,31 @@ def test_loss_is_the_mean_negative_log_of_the_softmax():
     # Cosines [[1, 0.6], [0, 0.8]], times gamma 2; the diagonal is right.
     first = -math.log(math.exp(2) / (math.exp(2) + math.exp(1.2)))
     second = -math.log(math.exp(1.6) / (math.exp(0) + math.exp(1.6)))
-    loss = softmax_loss(QUERIES, documents, 2.0, NONE_KNOWN)
+    loss = softmax_loss(QUERIES, documents, 2.0, NO_FALSE_NEGATIVES)
     assert float(loss) == pytest.approx((first + second) / 2)
 
 
 def test_further_documents_are_negatives_of_every_query():
     documents = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
-    known = torch.zeros(2, 3, dtype=torch.bool)
+    false_negatives = torch.zeros(2, 3, dtype=torch.bool)
     first = math.log(1 + math.exp(-1) + math.exp(-2))
     second = math.log(1 + 2 * math.exp(-1))
-    assert float(softmax_loss(QUERIES, documents, 1.0, known)) == pytest.approx((first + second) / 2)
+    assert float(softmax_loss(QUERIES, documents, 1.0, false_negatives)) == pytest.approx(
+        (first + second) / 2
+    )
 
 
 def test_another_relevant_document_is_no_negative():
     documents = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
-    known = torch.tensor([[False, True], [False, False]])
+    false_negatives = torch.tensor([[False, True], [False, False]])
     second = -math.log(math.exp(1.6) / (1 + math.exp(1.6)))
-    assert float(softmax_loss(QUERIES, documents, 2.0, known)) == pytest.approx(second / 2)
+    assert float(softmax_loss(QUERIES, documents, 2.0, false_negatives)) == pytest.approx(second / 2)
 
 
 def test_a_masked_document_gets_no_gradient_from_that_query():
     documents = torch.tensor([[1.0, 0.0], [0.6, 0.8]], requires_grad=True)
-    known = torch.tensor([[False, True], [False, False]])
-    softmax_loss(QUERIES[:1], documents, 2.0, known[:1]).backward()
+    false_negatives = torch.tensor([[False, True], [False, False]])
+    softmax_loss(QUERIES[:1], documents, 2.0, false_negatives[:1]).backward()
     assert documents.grad is not None
     assert documents.grad.tolist() == [[0, 0], [0, 0]]
 
@@ -49,7 +51,7 @@ def test_weights_make_a_weighted_mean():
     documents = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     first = math.log(1 + math.exp(-0.8))
     second = math.log(1 + math.exp(-1.6))
-    loss = softmax_loss(QUERIES, documents, 2.0, NONE_KNOWN, torch.tensor([3.0, 1.0]))
+    loss = softmax_loss(QUERIES, documents, 2.0, NO_FALSE_NEGATIVES, torch.tensor([3.0, 1.0]))
     assert float(loss) == pytest.approx((3 * first + second) / 4)
 
 
@@ -69,9 +71,9 @@ def test_gradient_pulls_the_positive_and_pushes_the_negative():
     assert documents.grad.tolist() == [[-1.0, 0.0], [1.0, 0.0]]
 
 
-def test_likeness_is_the_mean_squared_difference_of_all_cosines():
-    pupil = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+def test_distillation_loss_is_the_mean_squared_difference_of_all_cosines():
+    student = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     teacher = torch.tensor([[0.6, 0.8, 0.0], [1.0, 0.0, 0.0]])
-    assert likeness_loss(pupil, teacher).item() == pytest.approx((0 + 0.36 + 0.36 + 0) / 4)
+    assert distillation_loss(student, teacher).item() == pytest.approx((0 + 0.36 + 0.36 + 0) / 4)
     turned = teacher @ torch.linalg.qr(torch.randn(3, 3)).Q
-    assert likeness_loss(turned, teacher).item() == pytest.approx(0, abs=1e-10)
+    assert distillation_loss(turned, teacher).item() == pytest.approx(0, abs=1e-10)

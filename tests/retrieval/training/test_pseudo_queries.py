@@ -1,4 +1,4 @@
-"""Title and sentences as questions: what counts as one, and where in the document it stands."""
+"""Pseudo-queries: what counts as one, and where in the document it stands."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import pytest
 from index.documents.store import Document
 from retrieval.text.vocabulary import Lexicon, Vocabulary
 from retrieval.text.words import document_text
-from retrieval.training.pseudo_queries import MOST, document_spans
+from retrieval.training.pseudo_queries import MAX_PER_DOCUMENT, pseudo_queries
 
 
-def spans(title, text, limit=50):
-    """(text, start, end) of each span."""
+def found(title, text, limit=50):
+    """(text, start, end) of each pseudo-query."""
     lexicon = Lexicon(Vocabulary((), 3))
     words = lexicon.word_ids(document_text(title, text), limit)
-    found = document_spans(Document("d", title, text), words, lexicon)
-    for span in found:
-        assert span.words[: len(words) - span.start] == words[span.start : span.end]
-    return [(span.text, span.start, span.end) for span in found]
+    queries = pseudo_queries(Document("d", title, text), words, lexicon)
+    for query in queries:
+        assert query.words[: len(words) - query.start] == words[query.start : query.end]
+    return [(query.text, query.start, query.end) for query in queries]
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,11 @@ def spans(title, text, limit=50):
     ],
 )
 def test_title_and_sentences_are_found_where_they_stand(title, text, expected):
-    assert spans(title, text) == expected
+    assert found(title, text) == expected
 
 
 def test_words_beyond_the_limit_ask_nothing():
-    assert spans("a title", "one two three. four five six. seven eight nine.", limit=6) == [
+    assert found("a title", "one two three. four five six. seven eight nine.", limit=6) == [
         ("a title", 0, 2),
         ("one two three.", 2, 5),
         ("four five six.", 5, 8),
@@ -60,4 +60,6 @@ def test_words_beyond_the_limit_ask_nothing():
 
 def test_a_long_document_gives_its_first_sentences():
     text = " ".join(f"sentence number {n}." for n in range(40))
-    assert [span[0] for span in spans("", text, 500)] == [f"sentence number {n}." for n in range(MOST)]
+    assert [text for text, _, _ in found("", text, 500)] == [
+        f"sentence number {n}." for n in range(MAX_PER_DOCUMENT)
+    ]

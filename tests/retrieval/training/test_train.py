@@ -24,9 +24,9 @@ from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import training_set
 from retrieval.training.dataset import read_training_data
-from retrieval.training.dev import best_share, dev_measures
+from retrieval.training.dev import best_dense_share, dev_measures
 from retrieval.training.loop import Recipe
-from retrieval.training.train import CHECKPOINT, UNKNOWN_SHARE, initial_model, train
+from retrieval.training.train import CHECKPOINT, DENSE_SHARE_WITHOUT_DEV, initial_model, train
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", query_words=8, document_words=8)
 RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2)
@@ -182,7 +182,7 @@ def test_judgements_of_test_alone_are_not_learned_from(tmp_path, write_beir):
 
 def test_without_dev_queries_hybrid_search_leans_on_bm25(tmp_path):
     train(bare(tmp_path / "d", ("ls", "list all files")), tmp_path / "m", CONFIG, RECIPE)
-    assert read_model(tmp_path / "m").config.dense_share == UNKNOWN_SHARE < 0.5
+    assert read_model(tmp_path / "m").config.dense_share == DENSE_SHARE_WITHOUT_DEV < 0.5
 
 
 def test_a_bare_corpus_without_a_sentence_is_told(tmp_path):
@@ -284,12 +284,12 @@ def test_an_interrupted_training_resumed_writes_the_same_model(data, tmp_path, a
 
 
 @pytest.mark.parametrize("after", [1, 2, 4])
-def test_an_interrupted_training_on_spans_resumed_writes_the_same_model(tmp_path, write_beir, after):
+def test_an_interrupted_training_on_pseudo_queries_resumed_writes_the_same_model(tmp_path, write_beir, after):
     pages = {name: f"{text} here. {text} is told there." for name, text in DOCUMENTS.items()}
     data = write_beir(tmp_path / "d", pages, QUERIES, {"train": {"q0": {"d0": 1}, "q1": {"d1": 1}}})
     whole = []
     train(data, tmp_path / "whole", CONFIG, RECIPE, on_step=whole.append)
-    assert len(whole) == 3 * (1 + 2)  # two pairs are one batch, eight spans two
+    assert len(whole) == 3 * (1 + 2)  # two pairs are one batch, eight pseudo-queries two
     interrupt(data, tmp_path / "m", after)
     train(data, tmp_path / "m", CONFIG, RECIPE, resume=True)
     assert files(tmp_path / "m")[FILES.weights] == files(tmp_path / "whole")[FILES.weights]
@@ -332,16 +332,16 @@ def test_a_teacher_of_any_width_says_what_is_alike(data, tmp_path, width):
     odd = np.arange(len(DOCUMENTS)) % 2 == 1
     same = odd[:, None] == odd
     gaps = {}
-    for name, teacher in (("alone", None), ("taught", vectors(tmp_path / "t.npz", width))):
+    for name, teacher in (("alone", None), ("distilled", vectors(tmp_path / "t.npz", width))):
         train(data, tmp_path / name, CONFIG, recipe, teacher=teacher)
         texts = TwoTower.load(tmp_path / name).encode_documents(list(DOCUMENTS.values()))
         cosines = texts @ texts.T
         gaps[name] = cosines[same].mean() - cosines[~same].mean()
-    assert gaps["taught"] > gaps["alone"] + 0.3
+    assert gaps["distilled"] > gaps["alone"] + 0.3
 
 
 @pytest.mark.parametrize("after", [1, 3, 5])
-def test_a_taught_training_resumed_writes_the_same_model(data, tmp_path, after):
+def test_a_training_with_a_teacher_resumed_writes_the_same_model(data, tmp_path, after):
     teacher = vectors(tmp_path / "t.npz")
     train(data, tmp_path / "whole", CONFIG, RECIPE, teacher=teacher)
     steps = []
@@ -515,5 +515,5 @@ def test_share_leans_to_the_side_that_is_right_on_dev(
     rows = [[0, 1]] if first == "wanted" else [[1, 0]]
     dense = Ranking(np.array([[0.9, 0.1]], np.float32), np.array(rows))
     monkeypatch.setattr("retrieval.training.dev._rank", lambda *_: dense)
-    share = best_share(TwoTower(CONFIG, Vocabulary(("tex",), 50)), dataset)
+    share = best_dense_share(TwoTower(CONFIG, Vocabulary(("tex",), 50)), dataset)
     assert (share > 0.5) == dense_is_right
