@@ -1,6 +1,7 @@
-"""Retriever: a query in, hits out. Opens an index folder with the model inside it; imports no torch.
+"""Search of an open index in three modes: dense (cosine of embeddings), lexical (BM25), hybrid (both, fused).
 
-Three modes: dense (cosine of the towers' embeddings), lexical (BM25), hybrid (both, fused).
+In: an index folder, which holds its model, and queries. Out: hits. Imports no torch. Knows nothing of how an
+index is written.
 """
 
 from __future__ import annotations
@@ -27,24 +28,23 @@ from retrieval.search.fusion import fuse
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-# How deep each side of a hybrid search looks, at least: a document ranked below it by both is not found by
-# fusion either.
+# The least depth of the two rankings that hybrid search fuses.
 _FUSION_DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document found. rank counts from 1; score: higher is better, comparable within one search only."""
+    """A document that a search found."""
 
-    rank: int
-    id: str
-    score: float
+    rank: int  # from 1
+    id: str  # of the document
+    score: float  # higher is better; comparable within one search only
     title: str
     text: str
 
 
 class Retriever:
-    """An open index and its query tower. Safe for use by several threads.
+    """An open index and its query tower. Safe for use from several threads.
 
     >>> with Retriever.open("my.index") as retriever:                          # doctest: +SKIP
     ...     hits = retriever.search("list files by size", k=10, where=["lang=en"])
@@ -56,8 +56,9 @@ class Retriever:
 
     @classmethod
     def open(cls, folder: Path | str, *, checksums: bool = False) -> Self:
-        """Open an index folder; checksums=True reads every byte first. Raises what `Index.open` and
-        `read_model` raise.
+        """Open an index folder. Raises what `Index.open` and `read_model` raise.
+
+        checksums: read every byte first and compare it with its checksum.
         """
         return cls(Index.open(Path(folder), checksums=checksums))
 
@@ -69,10 +70,10 @@ class Retriever:
     ) -> None:
         self.close()
 
-    def __contains__(self, name: object) -> bool:
+    def __contains__(self, document_id: object) -> bool:
         """Whether the index holds a document of this id."""
         with self._using() as opened:
-            return isinstance(name, str) and opened.index.row_of(name) is not None
+            return isinstance(document_id, str) and opened.index.row_of(document_id) is not None
 
     @property
     def index(self) -> Index:
@@ -80,10 +81,10 @@ class Retriever:
         return self._opened.index
 
     def refresh(self) -> bool:
-        """Move on to the generation that is live now, if it is another; tells whether it was.
+        """Open the generation that is live now, if it is not the open one, and return whether it is another.
 
-        Searches under way end in the generation they began with. Raises what `open` raises, and then goes on
-        with the old one.
+        Searches under way finish in the generation that they started with. Raises what `open` raises; the old
+        generation then stays open.
         """
         old = self._opened
         folder = old.index.folder
@@ -97,23 +98,25 @@ class Retriever:
         return True
 
     def close(self) -> None:
-        """Release the index; again is harmless."""
+        """Close the index; closing twice is harmless."""
         self._opened.retire()
 
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        """Unit embeddings float32 (n, dimension)."""
+        """The embeddings of n queries, float32 (n, dimension), unit length."""
         with self._using() as opened:
             return opened.tower.encode(queries)
 
     def search(
         self, query: str, k: int = 10, mode: Mode = "hybrid", where: Sequence[str | Condition] = ()
     ) -> list[Hit]:
-        """The k best documents for a query, best first; fewer if the corpus has fewer or, in lexical mode,
-        fewer match.
+        """The k best documents for a query, best first; fewer if the corpus has fewer.
 
-        where: conditions such as "year>=2020" that a document's metadata must meet, all of them.
-        Raises InputError for a query of white space only, a k below 1, an unknown mode, a condition that is
-        none or names a field that no document has.
+        query: text, more than white space.
+        k: the number of hits, from 1.
+        mode: "dense", "lexical" (only documents that share a word with the query) or "hybrid".
+        where: conditions on the metadata such as "year>=2020"; a document must meet all of them.
+        Raises InputError for an empty query, a k below 1, an unknown mode, and a condition that cannot be
+        parsed or names a field that no document has.
         """
         return self.search_all([query], k, mode, where)[0]
 
@@ -124,18 +127,21 @@ class Retriever:
         mode: Mode = "hybrid",
         where: Sequence[str | Condition] = (),
     ) -> list[list[Hit]]:
-        """`search` for several queries at once."""
+        """`search` for several queries at once; returns the hits of each query, in order."""
         for query in queries:
             if not query.strip():
                 raise InputError("the query is empty; give at least one word")
         with self._using() as opened:
-            found = opened.rank(queries, k, mode, where)
-            return [_hits(opened.index, scores, rows) for scores, rows in zip(*found, strict=True)]
+            ranking = opened.rank(queries, k, mode, where)
+            return [_hits(opened.index, scores, rows) for scores, rows in zip(*ranking, strict=True)]
 
     def rank(
         self, queries: Sequence[str], k: int, mode: Mode, where: Sequence[str | Condition] = ()
     ) -> Ranking:
-        """Scores and rows of the k best documents, float32 and int64 (n, k), row -1 where there are fewer."""
+        """The k best documents as scores and rows of the index; parameters and errors as for `search`.
+
+        Returns float32 and int64 (n, at most k), row -1 where there are fewer documents.
+        """
         with self._using() as opened:
             return opened.rank(queries, k, mode, where)
 
@@ -151,7 +157,7 @@ class Retriever:
 
 
 class _Tower:
-    """A query tower that threads may share: it encodes for one at a time."""
+    """A query tower that threads can share: it encodes for one thread at a time."""
 
     def __init__(self, index: Index) -> None:
         model = read_model_of(index)
@@ -172,12 +178,12 @@ class _Tower:
 class _Opened:
     """A generation and its query tower; the generation is closed once it is retired and no search uses it."""
 
-    def __init__(self, index: Index, before: _Tower | None = None) -> None:
-        """before: a tower to take over if it is of the same model, for it knows many words by now."""
+    def __init__(self, index: Index, old_tower: _Tower | None = None) -> None:
+        """old_tower: used again if it is of the same model, because it has many words in its cache."""
         self.index = index
         try:
-            same = before is not None and before.fingerprint == index.manifest.model_fingerprint
-            self.tower = before if before is not None and same else _Tower(index)
+            same = old_tower is not None and old_tower.fingerprint == index.manifest.model_fingerprint
+            self.tower = old_tower if old_tower is not None and same else _Tower(index)
         except BaseException:
             index.close()
             raise
@@ -209,14 +215,14 @@ class _Opened:
         if mode not in MODES:
             raise InputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
         k = min(k, max(1, self.index.count))  # memory must not grow with a k that no index can fill
-        met = [parse_condition(one) if isinstance(one, str) else one for one in where]
+        conditions = [parse_condition(part) if isinstance(part, str) else part for part in where]
         if mode == "lexical":
-            return self.index.search_lexical(queries, k, met)
+            return self.index.search_lexical(queries, k, conditions)
         if mode == "dense":
-            return self.index.search_dense(self.tower.encode(queries), k, met)
+            return self.index.search_dense(self.tower.encode(queries), k, conditions)
         depth = max(k, _FUSION_DEPTH)
-        dense = self.index.search_dense(self.tower.encode(queries), depth, met)
-        lexical = self.index.search_lexical(queries, depth, met)
+        dense = self.index.search_dense(self.tower.encode(queries), depth, conditions)
+        lexical = self.index.search_lexical(queries, depth, conditions)
         return fuse(dense, lexical, k, self.tower.dense_share)
 
 
