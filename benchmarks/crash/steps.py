@@ -63,7 +63,7 @@ def child(work: Path, model: Path, stride: int, verbs: Sequence[str]) -> dict[st
     """Kill every verb; the first run of each, undisturbed, loads whatever is loaded late."""
     import retrieval.indexing.build
 
-    retrieval.indexing.build._SHARD = _SHARD  # several checkpoints in a build of few documents
+    retrieval.indexing.build._DOCUMENTS_PER_SHARD = _SHARD  # several checkpoints in a build of few documents
     os.fsync = lambda handle: None
     old, state = _lived_in(work, model)
     rows, failures = [], []

@@ -64,8 +64,7 @@ def build(
     """Encode a corpus with a model's document tower and publish it as an index.
 
     CORPUS is a BEIR folder, a .jsonl, .tsv or .csv file (also .gz), a folder of text files, or - for JSONL on
-    standard input. An index
-    already in OUTPUT serves until the new one is whole.
+    standard input. An index already in OUTPUT serves until the new one is whole.
 
     A corpus of 20,000 documents or more gets the fastest FAISS index that keeps the target recall, chosen
     by measuring; `peephole info` shows what was tried.
@@ -87,7 +86,7 @@ def build(
             queries=texts,
             resume=resume,
             wait=wait,
-            report=progress,
+            progress=progress,
         )
     if as_json:
         print_json(manifest_json(output, manifest))
@@ -107,18 +106,18 @@ def build(
 def add(index: Path, corpus: Path, resume: bool, wait: float, as_json: bool) -> None:
     """Add documents to an index; one with the _id of another takes its place.
 
-    CORPUS is what `build` reads, too. Searches see all of it or nothing.
+    CORPUS is as for `build`. A search sees all of the new documents or none.
 
     Example: peephole add my.index new.jsonl
     """
     with progress_bars("adding") as progress:
-        done = add_documents(source(corpus), index, resume=resume, wait=wait, report=progress)
+        result = add_documents(source(corpus), index, resume=resume, wait=wait, progress=progress)
     if as_json:
-        print_json({"index": str(index), **asdict(done)})
+        print_json({"index": str(index), **asdict(result)})
     else:
         print_line(
-            f"{index}: {done.added:,} added, {done.replaced:,} replaced, {done.documents:,} documents, "
-            f"{done.generation}"
+            f"{index}: {result.added:,} added, {result.replaced:,} replaced, {result.documents:,} documents, "
+            f"{result.generation}"
         )
 
 
@@ -140,8 +139,9 @@ def delete(
     """
     if bool(ids) == (file is not None):
         raise click.UsageError("give ids, or --ids FILE")
-    names = list(ids) if file is None else [line for _, line in numbered_lines(source(file), kept=True)]
-    deleted = delete_documents(index, names, missing_ok=missing_ok, wait=wait)
+    given = None if file is None else numbered_lines(source(file), kept=True)
+    document_ids = list(ids) if given is None else [line for _, line in given]
+    deleted = delete_documents(index, document_ids, missing_ok=missing_ok, wait=wait)
     with Index.open(index) as opened:
         facts = {"index": str(index), "generation": opened.generation, "documents": opened.count}
     if as_json:

@@ -1,4 +1,4 @@
-"""A corpus to an index: read, encode with the document tower on all cores, publish.
+"""From a corpus to an index: read, encode with the document tower on all cores, publish.
 
 Knows the document encoder and the index builder; knows nothing of queries at search time.
 """

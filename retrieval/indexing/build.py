@@ -1,7 +1,7 @@
-"""From a corpus to an index folder, or into one that is there: read, encode with the document tower, store;
-resumable at any point.
+"""Build an index from a corpus, or add a corpus to an index: read, encode with the document tower, publish.
 
-In: whatever `read_documents` reads, and a model folder. Out: a published index generation. Imports no torch.
+In: what `read_documents` reads, and a model folder. Out: a published generation. A build that is cut short
+can be resumed. Imports no torch. Knows nothing of files inside an index.
 """
 
 from __future__ import annotations
@@ -25,24 +25,21 @@ from retrieval.indexing.parallel import encode_shards
 from retrieval.model.folder import TrainedModel, read_model
 from retrieval.text.words import document_text
 
-# Documents between two checkpoints: a few seconds of work at most, and enough that syncing the disk costs
-# little beside it.
-_SHARD = 4096
+# Documents between two checkpoints: a few seconds of work, beside which syncing the disk costs little.
+_DOCUMENTS_PER_SHARD = 4096
 
-# Enough for tuning to choose from, and encoded in a blink.
-_TUNING_QUERIES = 2000
+# Enough to measure recall and latency by, and encoded in less than a second.
+_MAX_TUNING_QUERIES = 2000
 
 
 @dataclass(frozen=True)
-class Added:
-    """What `add` did. added: documents that were new; replaced: those that took the place of one with the
-    same id; documents: how many the index holds now.
-    """
+class AddResult:
+    """What `add` did. The names of the fields are keys of the JSON that `peephole add` prints."""
 
-    generation: str
-    documents: int
-    added: int
-    replaced: int
+    generation: str  # the new one
+    documents: int  # in the index now
+    added: int  # documents with a new id
+    replaced: int  # documents that replaced one with the same id
 
 
 def build(
@@ -54,19 +51,23 @@ def build(
     queries: Sequence[str] | None = None,
     resume: bool = False,
     wait: float = 0.0,
-    report: Progress = no_progress,
+    progress: Progress = no_progress,
 ) -> Manifest:
-    """Encode a corpus and publish it as the index folder's next generation, in place of what it held.
+    """Encode a corpus and publish it as the next generation of an index folder, in place of the last one.
 
-    goal: what FAISS index to choose (recall .99 by default). queries: real ones to measure it by; without,
-    the training queries of a BEIR folder are taken, or else documents ask for their like.
-    With resume=True, documents that an interrupted build of the same corpus with the same model has stored
-    are not encoded again. wait: seconds to wait for another writer.
-    Raises InputError, FormatVersionError, CorruptError, BusyError; whatever happens, the last published
-    generation stays.
+    corpus: what `read_documents` reads; "-" is standard input.
+    model: the model folder; it is copied into the index.
+    output: the index folder. If the build fails, its last published generation stays.
+    goal: how to choose the FAISS index; recall .99 by default.
+    queries: real queries to tune by. By default the training queries of a BEIR folder; for another corpus its
+        own documents.
+    resume: keep the documents that an interrupted build of the same corpus and model has encoded.
+    wait: seconds to wait for another writer.
+    progress: called as documents are encoded and segments are written.
+    Raises InputError, FormatVersionError, CorruptError, BusyError, StorageError.
     """
     saved = read_model(model)
-    saved.encoder("document")  # a model that will not do is refused here, by the name it was given
+    saved.encoder("document")  # refuse a broken model here, under the name that the caller knows
     source = _fingerprint(corpus, resume)
     documents = read_documents(corpus)
     builder = IndexBuilder.begin(
@@ -79,10 +80,10 @@ def build(
         wait=wait,
     )
     with builder:
-        _encode(builder, read_model(builder.model), documents, count_documents(corpus), report)
-        asked = queries if queries is not None else _training_queries(corpus)
-        vectors = saved.encoder("query").encode(asked[:_TUNING_QUERIES]) if asked else None
-        return builder.publish(queries=vectors, progress=report)
+        _encode(builder, read_model(builder.model), documents, count_documents(corpus), progress)
+        tuning = queries if queries is not None else _training_queries(corpus)
+        vectors = saved.encoder("query").encode(tuning[:_MAX_TUNING_QUERIES]) if tuning else None
+        return builder.publish(queries=vectors, progress=progress)
 
 
 def add(
@@ -91,20 +92,26 @@ def add(
     *,
     resume: bool = False,
     wait: float = 0.0,
-    report: Progress = no_progress,
-) -> Added:
-    """Encode a corpus with the model inside an index and add it, in one step for whoever searches.
+    progress: Progress = no_progress,
+) -> AddResult:
+    """Encode a corpus with the model inside an index and publish it as part of the index's next generation.
 
-    A document takes the place of one with the same id. Otherwise as `build`; a resume starts over if the
-    index has changed since.
+    A document replaces the one with the same id.
+
+    corpus: what `read_documents` reads; "-" is standard input.
+    index: the index folder.
+    resume: keep what an interrupted addition has encoded, unless the index has changed since.
+    wait: seconds to wait for another writer.
+    progress: called as documents are encoded and segments are written.
+    Raises what `build` raises.
     """
     source = _fingerprint(corpus, resume)
     documents = read_documents(corpus)
     with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
-        _encode(builder, read_model(builder.model), documents, count_documents(corpus), report)
-        given, replaced = builder.count, builder.replaced()
-        manifest = builder.publish(progress=report)
-        return Added(manifest.generation, manifest.documents, given - replaced, replaced)
+        _encode(builder, read_model(builder.model), documents, count_documents(corpus), progress)
+        count, replaced = builder.count, builder.replaced()
+        manifest = builder.publish(progress=progress)
+        return AddResult(manifest.generation, manifest.documents, count - replaced, replaced)
 
 
 def _fingerprint(corpus: Path | str, resume: bool) -> str:
@@ -115,11 +122,11 @@ def _fingerprint(corpus: Path | str, resume: bool) -> str:
 
 
 def _training_queries(corpus: Path | str) -> list[str]:
-    """Queries of a BEIR folder's training split; none for other kinds, or if they cannot be read."""
+    """Queries of the training split of a BEIR folder; none for another corpus or without that split."""
     if not (Path(corpus, "queries.jsonl").is_file() and Path(corpus, "qrels", "train.tsv").is_file()):
         return []
     queries = Dataset(Path(corpus)).queries
-    return [queries[query] for query in read_qrels(corpus, "train") if query in queries]
+    return [queries[query_id] for query_id in read_qrels(corpus, "train") if query_id in queries]
 
 
 def _encode(
@@ -127,13 +134,13 @@ def _encode(
     model: TrainedModel,
     documents: Iterable[Document],
     total: int | None,
-    report: Progress,
+    progress: Progress,
 ) -> None:
     shards = _shards(islice(documents, builder.count, None))
     with closing(encode_shards(model, shards, _texts)) as encoded:
         for shard, vectors in encoded:
             builder.append(shard, vectors)
-            report("encoding", builder.count, total)
+            progress("encoding", builder.count, total)
 
 
 def _texts(documents: Sequence[Document]) -> list[str]:
@@ -142,5 +149,5 @@ def _texts(documents: Sequence[Document]) -> list[str]:
 
 def _shards(documents: Iterable[Document]) -> Iterator[list[Document]]:
     stream = iter(documents)
-    while shard := list(islice(stream, _SHARD)):
+    while shard := list(islice(stream, _DOCUMENTS_PER_SHARD)):
         yield shard

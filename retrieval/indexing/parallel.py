@@ -1,7 +1,11 @@
-"""Many documents encoded on all cores: texts out to worker processes, vectors back in order.
+"""Encode many documents on all cores: texts out to worker processes, vectors back in order.
 
-In: a model folder, shards of texts. Out: their vectors. The workers (`retrieval.indexing.worker`) hold the model
-and nothing else; reading and storing stay with the caller, and go on meanwhile. Knows nothing of indexes.
+In: a model and shards of documents. Out: their vectors. The workers (`retrieval.indexing.worker`) hold the
+model and nothing else; the caller reads and stores while they encode. Knows nothing of indexes.
+
+concurrent.futures.ProcessPoolExecutor was tried instead (benchmarks/NOTES.md, 2026-11-24). Its workers
+outlive a parent that is killed. One dead worker ends the whole pool. Each worker runs the caller's main
+script again, and fails if the script has no `if __name__ == "__main__"`.
 """
 
 from __future__ import annotations
@@ -25,53 +29,56 @@ from numpy.typing import NDArray
 from retrieval.model.folder import TrainedModel
 
 T = TypeVar("T")
-Array = NDArray[np.float32]
 
-# Documents that are worth the start of processes: about two seconds of encoding.
-_FEWEST_DOCUMENTS = 16384
-# More would wait for the one process that reads and stores.
-_MOST_WORKERS = 8
-# Two processes with threads of their own on two cores take turns waiting for each other.
+# With fewer documents the start of processes costs more than it saves: about two seconds of encoding.
+_MIN_DOCUMENTS = 16384
+# More workers would wait for the one process that reads and stores.
+_MAX_WORKERS = 8
+# As many processes as cores, each with one thread: with more threads they wait for each other.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def encode_shards(
     model: TrainedModel, shards: Iterable[Sequence[T]], texts: Callable[[Sequence[T]], Sequence[str]]
-) -> Generator[tuple[Sequence[T], Array], None, None]:
-    """Each shard with the unit embeddings of its documents, float32 (n, dimension), in order.
+) -> Generator[tuple[Sequence[T], NDArray[np.float32]], None, None]:
+    """Yield each shard with the embeddings of its documents, float32 (n, dimension), unit length, in order.
 
-    texts: the texts of a shard. Few documents are encoded in this process, all are on one core, and so is a
-    shard whose worker died. Vectors are the same to rounding wherever they come from. At most two shards a
-    worker are held at a time.
+    model: the model whose document tower encodes.
+    shards: the documents; at most two shards a worker are held at a time.
+    texts: gives the texts of a shard.
+
+    This process encodes by itself if there are few documents or one core, and a shard whose worker died.
+    The vectors are the same to rounding.
     """
     encoder = model.encoder("document")
     stream = iter(shards)
     first: list[Sequence[T]] = []
-    while sum(map(len, first)) < _FEWEST_DOCUMENTS and (shard := next(stream, None)) is not None:
+    while sum(map(len, first)) < _MIN_DOCUMENTS and (shard := next(stream, None)) is not None:
         first.append(shard)
-    count = min(cores(), _MOST_WORKERS)
-    if sum(map(len, first)) < _FEWEST_DOCUMENTS or count < 2:
+    count = min(cores(), _MAX_WORKERS)
+    if sum(map(len, first)) < _MIN_DOCUMENTS or count < 2:
         for shard in chain(first, stream):
             yield shard, encoder.encode(texts(shard))
         return
     with _Workers(model.folder, model.config.dimension, count) as workers:
-        asked: deque[tuple[Sequence[T], Future[Array | None]]] = deque()
+        pending: deque[tuple[Sequence[T], Future[NDArray[np.float32] | None]]] = deque()
         for shard in chain(first, stream):
-            if len(asked) == 2 * count:
-                yield _answer(*asked.popleft(), texts, encoder.encode)
-            asked.append((shard, workers.ask(texts(shard))))
-        while asked:
-            yield _answer(*asked.popleft(), texts, encoder.encode)
+            if len(pending) == 2 * count:
+                yield _encoded(*pending.popleft(), texts, encoder.encode)
+            pending.append((shard, workers.submit(texts(shard))))
+        while pending:
+            yield _encoded(*pending.popleft(), texts, encoder.encode)
 
 
-def _answer(
+def _encoded(
     shard: Sequence[T],
-    vectors: Future[Array | None],
+    future: Future[NDArray[np.float32] | None],
     texts: Callable[[Sequence[T]], Sequence[str]],
-    encode: Callable[[Sequence[str]], Array],
-) -> tuple[Sequence[T], Array]:
-    found = vectors.result()
-    return shard, encode(texts(shard)) if found is None else found
+    encode: Callable[[Sequence[str]], NDArray[np.float32]],
+) -> tuple[Sequence[T], NDArray[np.float32]]:
+    """A shard with its vectors, encoded here if its worker died."""
+    vectors = future.result()
+    return shard, encode(texts(shard)) if vectors is None else vectors
 
 
 def cores() -> int:
@@ -80,7 +87,7 @@ def cores() -> int:
 
 
 class _Workers:
-    """Processes that encode, each with a thread here that writes to it and waits for its answer."""
+    """Worker processes, and a thread for each that writes texts to it and reads the vectors."""
 
     def __init__(self, model: Path, dimension: int, count: int) -> None:
         self._dimension = dimension
@@ -91,7 +98,7 @@ class _Workers:
                 env=os.environ | _ONE_THREAD,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # whatever fails there is done again here, and fails aloud
+                stderr=subprocess.DEVNULL,  # a shard that fails there is encoded here, where errors show
             )
             for _ in range(count)
         ]
@@ -100,11 +107,11 @@ class _Workers:
             self._idle.put(process)
         self._threads = ThreadPoolExecutor(count)
 
-    def ask(self, texts: Sequence[str]) -> Future[Array | None]:
+    def submit(self, texts: Sequence[str]) -> Future[NDArray[np.float32] | None]:
         """The embeddings of the texts; None if the worker died."""
         return self._threads.submit(self._encode, texts)
 
-    def _encode(self, texts: Sequence[str]) -> Array | None:
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
         process = self._idle.get()
         try:
             to, back = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
@@ -126,10 +133,10 @@ class _Workers:
 
     def __exit__(self, *error: object) -> None:
         for process in self._processes:
-            process.kill()  # nothing in a worker is worth waiting for
+            process.kill()  # a worker holds nothing that has to be saved
         self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                with suppress(OSError):  # what was not flushed to a process that is gone
+                with suppress(OSError):  # texts that could not be written to a dead worker
                     cast(IO[bytes], pipe).close()

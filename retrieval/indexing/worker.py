@@ -1,8 +1,8 @@
-"""A process that encodes documents for `retrieval.indexing.parallel`: python -m retrieval.indexing.worker MODEL.
+"""A worker process of `retrieval.indexing.parallel`: python -m retrieval.indexing.worker MODEL.
 
-In, until the end of standard input: eight bytes with the length of a JSON list of texts, and the list. Out,
-for each: the embeddings, float32. The end of its input, which comes even where the parent was killed, ends
-it.
+In, again and again: eight bytes, little-endian, with the length of a JSON list of texts; then the list. Out,
+for each list: the embeddings, float32 (n, dimension). The worker ends with its input, which ends even if the
+parent is killed. Knows nothing of documents or indexes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from retrieval.model.folder import read_model
 
 
 def main() -> None:
-    """Answer until the input ends."""
-    # Ctrl-C reaches every process of the terminal; the parent decides.
+    """Encode lists of texts until the input ends."""
+    # Ctrl-C reaches every process of the terminal; the parent alone handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     encoder = read_model(Path(sys.argv[1])).encoder("document")
     while header := sys.stdin.buffer.read(8):

@@ -37,7 +37,7 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(build_module, "_SHARD", 3)
+    monkeypatch.setattr(build_module, "_DOCUMENTS_PER_SHARD", 3)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_vectors_are_those_of_the_document_tower_on_title_and_text(corpus, model
 
 def test_progress_counts_documents(corpus, model, tmp_path, small_shards):
     reports = []
-    build(corpus, model, tmp_path / "i", report=lambda *report: reports.append(report))
+    build(corpus, model, tmp_path / "i", progress=lambda *report: reports.append(report))
     assert [r for r in reports if r[0] == "encoding"] == [("encoding", n, 11) for n in (3, 6, 9, 11)]
 
 
@@ -86,7 +86,7 @@ def test_a_build_that_broke_off_goes_on_where_it_stood(corpus, model, tmp_path, 
             raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
-        build(corpus, model, tmp_path / "i", report=fail)
+        build(corpus, model, tmp_path / "i", progress=fail)
     assert not (tmp_path / "i" / "CURRENT").exists()
     encoded.clear()
     build(corpus, model, tmp_path / "i", resume=True)
@@ -104,7 +104,7 @@ def test_resume_with_another_corpus_or_model_begins_anew(
         raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError):
-        build(corpus, model, tmp_path / "i", report=fail)
+        build(corpus, model, tmp_path / "i", progress=fail)
     if change == "corpus":
         corpus.write_text(corpus.read_text().replace("number 10", "number ten"))
     else:

@@ -37,7 +37,7 @@ def model(random_model: Callable[..., TwoTower], tmp_path_factory: pytest.TempPa
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """Two cores, whatever the machine has; the processes started."""
     monkeypatch.setattr(bulk, "cores", lambda: 2)
-    monkeypatch.setattr(bulk, "_FEWEST_DOCUMENTS", 16)
+    monkeypatch.setattr(bulk, "_MIN_DOCUMENTS", 16)
     started: list[subprocess.Popen[bytes]] = []
     start = subprocess.Popen
 
