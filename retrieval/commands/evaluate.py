@@ -1,4 +1,4 @@
-"""The verb evaluate."""
+"""The verb `evaluate`: retrieval quality on judged queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verb explain."""
+"""The verb `explain`: which words carry a match."""
 
 from __future__ import annotations
 

@@ -29,24 +29,24 @@ PATH_OR_STANDARD_INPUT = click.Path(path_type=Path, allow_dash=True)
 
 
 def index_argument(function: F) -> F:
-    """INDEX, an index folder."""
+    """Add the argument INDEX, an index folder."""
     return click.argument("index", type=PATH)(function)
 
 
 def json_option(function: F) -> F:
-    """--json, as `as_json`."""
+    """Add the option --json, as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")(
         function
     )
 
 
 def wait_option(function: F) -> F:
-    """--wait SECONDS, as `wait`."""
+    """Add the option --wait SECONDS, as `wait`."""
     return click.option(
         "--wait", type=click.FloatRange(min=0), default=0, help="Seconds to wait for another writer."
     )(function)
 
 
 def source(path: Path) -> Path | str:
-    """The path as readers take it: "-" is standard input and no path."""
+    """The path as readers expect it: "-", and no path, for standard input."""
     return "-" if str(path) == "-" else path

@@ -1,4 +1,4 @@
-"""The verb search."""
+"""The verb `search`: hits of one query or of many."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def search(
         raise click.UsageError("give a query, or --queries FILE")
     queries = [Query("1", " ".join(query))] if file is None else read_query_lines(source(file))
     with Retriever.open(index) as retriever:
-        answers = [_answer(retriever, asked, k, mode, where) for asked in queries]
+        answers = [_answer(retriever, each, k, mode, where) for each in queries]
     if run_path is not None:
         from retrieval.evaluation.runs import write_trec_run
 

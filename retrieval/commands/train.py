@@ -88,12 +88,11 @@ def train(
 ) -> None:
     """Train a two-tower model on the pairs of a BEIR folder, and on titles and sentences of its documents.
 
-    DATA has corpus.jsonl and, for more than a start, queries.jsonl, qrels/train.tsv and qrels/dev.tsv to
-    choose the epoch by. Interrupted (Ctrl-C, or worse), the same command with --resume goes on where it
-    stood.
+    DATA has corpus.jsonl and, if there are any, queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to choose
+    the best epoch by. After Ctrl-C or a crash the same command with --resume goes on where it stopped.
 
-    A teacher's .npz has document_ids, document_vectors and, for the training queries, query_ids and
-    query_vectors. It helps most where pairs are few.
+    A teacher's .npz file has document_ids, document_vectors and, for the training queries, query_ids and
+    query_vectors. A teacher helps most if there are few pairs.
 
     \b
     Example: peephole train data -o my.model
