@@ -1,7 +1,7 @@
 """The report of a training: one HTML page with its data, settings, learning curves and dev measures.
 
-In: a `Course`. Out: `training.html`, which needs no other file. Two trainings of the same steps give the same
-page except for the seconds. Knows nothing of torch.
+In: a `TrainingReport`. Out: `training.html`, which needs no other file. Two trainings of the same steps give
+the same page except for the seconds. Knows nothing of torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from retrieval.html.charts import Bar, Chart, Line, bar_chart, line_chart
 from retrieval.html.page import page_template
 from retrieval.training.curve import Point
 
-# In a folder of its own, which an index leaves out when it takes a model in.
+# A folder of its own, because an index copies the files of a model folder but not its folders.
 FOLDER = "report"
 PAGE = "training.html"
 
@@ -32,7 +32,7 @@ _NEGATIVES = {
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingReport:
     """The content of a report."""
 
     facts: Mapping[str, Any]  # the outcome: tower, parameters, seconds, best epoch
@@ -44,34 +44,31 @@ class Course:
     dev: Mapping[str, float]  # measures of the best epoch's weights on dev
 
 
-def write_training_report(model: Path, course: Course) -> Path:
-    """Write the page into the folder `report` of a model folder; returns its path.
-
-    Raises StorageError.
-    """
+def write_training_report(model: Path, report: TrainingReport) -> Path:
+    """Write the page into the folder `report` of a model folder and return its path. Raises StorageError."""
     folder = model / FOLDER
     with storing(folder):
         make_folder(folder)
-    write_atomically(folder / PAGE, html(course).encode())
+    write_atomically(folder / PAGE, html(report).encode())
     return folder / PAGE
 
 
-def html(course: Course) -> str:
-    """The page as text."""
-    bars = [(name, [Bar(0, name, value)]) for name, value in course.dev.items() if value <= 1]
-    negatives = [_by_step(course, series, *entry) for series, entry in enumerate(_NEGATIVES.items())]
+def html(report: TrainingReport) -> str:
+    """The page as text, complete HTML."""
+    bars = [(name, [Bar(0, name, value)]) for name, value in report.dev.items() if value <= 1]
+    negatives = [_by_step(report, series, *entry) for series, entry in enumerate(_NEGATIVES.items())]
     return page_template(_TEMPLATE).render(
         title="Training report",
-        course=course,
-        came_out=_shown_values(course.facts),
-        counts=_shown_values(course.counts),
-        settings=_shown_values(course.settings),
+        report=report,
+        came_out=_shown_values(report.facts),
+        counts=_shown_values(report.counts),
+        settings=_shown_values(report.settings),
         reached=bar_chart(bars, "Measures on dev"),
-        loss=line_chart([_by_step(course, 0, "loss", "loss")], "Loss by step", _best_step(course)),
-        dev=_dev_chart(course),
+        loss=line_chart([_by_step(report, 0, "loss", "loss")], "Loss by step", _best_step(report)),
+        dev=_dev_chart(report),
         negatives=negatives,
         negatives_chart=line_chart(negatives, "Cosines and probability by step"),
-        rate=line_chart([_by_step(course, 3, "rate", "rate")], "Learning rate by step"),
+        rate=line_chart([_by_step(report, 3, "rate", "rate")], "Learning rate by step"),
     )
 
 
@@ -87,20 +84,20 @@ def _shown(value: Any) -> str:
     )
 
 
-def _by_step(course: Course, series: int, field: str, name: str) -> Line:
+def _by_step(report: TrainingReport, series: int, field: str, name: str) -> Line:
     """A field of the curve's points, each at the step at which it ends."""
-    steps = accumulate(point.steps for point in course.curve)
-    values = [getattr(point, field) for point in course.curve]
+    steps = accumulate(point.steps for point in report.curve)
+    values = [getattr(point, field) for point in report.curve]
     return Line(series, name, list(zip(steps, values, strict=True)))
 
 
-def _best_step(course: Course) -> tuple[float, str] | None:
-    if not 0 <= course.best_epoch < len(course.history):
+def _best_step(report: TrainingReport) -> tuple[float, str] | None:
+    if not 0 <= report.best_epoch < len(report.history):
         return None
-    return course.history[course.best_epoch]["steps"], f"best epoch: {course.best_epoch + 1}"
+    return report.history[report.best_epoch]["steps"], f"best epoch: {report.best_epoch + 1}"
 
 
-def _dev_chart(course: Course) -> Chart | None:
-    points = [(entry["epoch"] + 1, entry["dev"]) for entry in course.history if "dev" in entry]
-    best = (course.best_epoch + 1, f"best epoch: {course.best_epoch + 1}") if course.best_epoch >= 0 else None
+def _dev_chart(report: TrainingReport) -> Chart | None:
+    points = [(entry["epoch"] + 1, entry["dev"]) for entry in report.history if "dev" in entry]
+    best = (report.best_epoch + 1, f"best epoch: {report.best_epoch + 1}") if report.best_epoch >= 0 else None
     return line_chart([Line(2, "dev nDCG@10", points, dots=True)], "Dev by epoch", best)

@@ -30,7 +30,7 @@ from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
 from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
 from retrieval.training.output import CHECKPOINT, TEACHER, check_model_output, remove_temporaries
-from retrieval.training.report import Course, write_training_report
+from retrieval.training.report import TrainingReport, write_training_report
 
 # This many of the most frequent words get a row of their own.
 WHOLE_WORDS = 20_000
@@ -115,7 +115,7 @@ def train(
 
 def _report(
     result: TrainingResult, recipe: Recipe, dataset: TrainingData, data: TrainingSet, trainer: Trainer
-) -> Course:
+) -> TrainingReport:
     facts = {name: value for name, value in asdict(result).items() if name != "dev"}
     counts = {
         "documents": len(dataset.documents),
@@ -128,7 +128,7 @@ def _report(
     settings = asdict(trainer.model.config) | asdict(recipe)
     del settings["tower"], settings["format_version"]
     state = trainer.state
-    return Course(facts, counts, settings, state.curve, state.history, state.best_epoch, result.dev)
+    return TrainingReport(facts, counts, settings, state.curve, state.history, state.best_epoch, result.dev)
 
 
 def vocabulary_and_training_set(dataset: TrainingData, config: ModelConfig) -> tuple[Vocabulary, TrainingSet]:

@@ -1,4 +1,4 @@
-"""The course of a training: what a step records, and that memory is bounded without losing a mean."""
+"""The learning curve of a training: what a step records, and that memory is bounded without losing a mean."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def test_only_shards_of_the_cache_are_forgotten(tmp_path, library):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "notes.txt").touch()
     (tmp_path / "c" / f".{'0' * 64}.npy.77.tmp").touch()
-    read_lesson("a", DOCUMENTS, QUERIES, tmp_path / "c")
+    read_teacher_vectors("a", DOCUMENTS, QUERIES, tmp_path / "c")
     assert [path.name for path in (tmp_path / "c").iterdir() if path.suffix != ".npy"] == ["notes.txt"]
 
 
@@ -154,7 +154,7 @@ def test_a_cache_that_is_a_link_is_not_followed(tmp_path, library):
     (tmp_path / "home" / f"{'0' * 64}.npy").touch()
     (tmp_path / "c").symlink_to(tmp_path / "home")
     with pytest.raises(StorageError, match=r"c: not a folder, so nothing is written there; remove it"):
-        read_lesson("a", DOCUMENTS, QUERIES, tmp_path / "c")
+        read_teacher_vectors("a", DOCUMENTS, QUERIES, tmp_path / "c")
     assert [path.name for path in (tmp_path / "home").iterdir()] == [f"{'0' * 64}.npy"]
 
 

@@ -19,10 +19,10 @@ from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
 from retrieval.training.curve import Point
 from retrieval.training.loop import Recipe
-from retrieval.training.report import FOLDER, PAGE, Course, html, write_training_report
+from retrieval.training.report import FOLDER, PAGE, TrainingReport, html, write_training_report
 from retrieval.training.train import train
 
-COURSE = Course(
+REPORT = TrainingReport(
     facts={"tower": "lstm", "parameters": 1234567, "seconds": 2.5},
     counts={"documents": 4000, "training_pairs": 2},
     settings={"residual": True, "learning_rate": 0.003, "pooling": "<mean>"},
@@ -54,8 +54,8 @@ def words(page):
     return " ".join(text.found.split())
 
 
-def test_page_tells_settings_counts_epochs_and_measures():
-    page = html(COURSE)
+def test_page_shows_settings_counts_epochs_and_measures():
+    page = html(REPORT)
     told = words(page)
     for part in (
         "parameters 1,234,567",
@@ -75,18 +75,18 @@ def test_page_tells_settings_counts_epochs_and_measures():
 
 
 def test_page_needs_nothing_beside_itself():
-    assert not re.search(r"https?:|src=|<link|<script|url\(", html(COURSE))
+    assert not re.search(r"https?:|src=|<link|<script|url\(", html(REPORT))
 
 
-def test_same_course_gives_the_same_page():
-    assert html(COURSE) == html(replace(COURSE))
+def test_same_report_gives_the_same_page():
+    assert html(REPORT) == html(replace(REPORT))
 
 
 @pytest.mark.parametrize("steps", [0, 1])
 def test_a_training_of_hardly_a_step_is_told_too(steps):
     history = [{"epoch": 0.0, "steps": float(steps), "loss": 1.0}]
-    course = replace(COURSE, curve=COURSE.curve[:steps], history=history, best_epoch=-1, dev={})
-    told = words(html(course))
+    report = replace(REPORT, curve=REPORT.curve[:steps], history=history, best_epoch=-1, dev={})
+    told = words(html(report))
     assert "Reached on dev" not in told
     assert "Dev nDCG@10, by epoch" not in told
 
@@ -94,7 +94,7 @@ def test_a_training_of_hardly_a_step_is_told_too(steps):
 def test_a_report_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "m").write_text("a file")
     with pytest.raises(StorageError, match="m/report"):
-        write_training_report(tmp_path / "m", COURSE)
+        write_training_report(tmp_path / "m", REPORT)
 
 
 def test_line_chart_puts_points_where_they_belong():
