@@ -169,8 +169,7 @@ def remove_words(texts: Ragged, removed: NDArray[np.int64]) -> Ragged:
     """The texts without the words [from, to) of each, `removed` int64 (texts, 2)."""
     lengths = texts.lengths()
     positions = np.arange(len(texts.values)) - np.repeat(texts.offsets[:-1], lengths)
-    start, end = (np.repeat(bound, lengths) for bound in removed.T)
-    kept = (positions < start) | (positions >= end)
+    kept = (positions < np.repeat(removed[:, 0], lengths)) | (positions >= np.repeat(removed[:, 1], lengths))
     offsets = np.concatenate(([0], np.cumsum(kept)))[texts.offsets]
     return Ragged(texts.values[kept], offsets)
 

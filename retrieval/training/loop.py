@@ -192,9 +192,8 @@ class Trainer:
         """The batches of this epoch, of judged pairs and of pseudo-queries, in random order."""
         data, size = self.data, self.recipe.batch
         rng = np.random.default_rng((self.recipe.seed, self.state.epoch))
-        batches = plan_batches(data, size, rng) + plan_batches(
-            data, size, rng, draw_pseudo_queries(data, rng)
-        )
+        batches = plan_batches(data, size, rng)
+        batches += plan_batches(data, size, rng, draw_pseudo_queries(data, rng))
         return [batches[number] for number in rng.permutation(len(batches))]
 
     def _learning_rate(self, steps: int) -> float:

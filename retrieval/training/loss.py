@@ -20,11 +20,7 @@ from torch.nn import functional as F
 
 
 def softmax_loss(
-    queries: Tensor,
-    documents: Tensor,
-    gamma: float,
-    false_negatives: Tensor,
-    weights: Tensor | None = None,
+    queries: Tensor, documents: Tensor, gamma: float, false_negatives: Tensor, weights: Tensor | None = None
 ) -> Tensor:
     """Mean of -log P over the queries; document i is the positive of query i.
 
