@@ -114,12 +114,12 @@ class _Workers:
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
         process = self._idle.get()
         try:
-            to, back = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+            to_worker, from_worker = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
             data = json.dumps(texts).encode()
-            to.write(len(data).to_bytes(8, "little") + data)
-            to.flush()
+            to_worker.write(len(data).to_bytes(8, "little") + data)
+            to_worker.flush()
             size = 4 * len(texts) * self._dimension
-            answer = back.read(size)
+            answer = from_worker.read(size)
         except OSError:
             return None
         finally:
