@@ -77,7 +77,8 @@ def train(
     on_step: called after each training step; by default `progress` is.
     progress: called as the teacher's vectors and the steps of an epoch are done.
     stop: called after each step; if it returns True, the checkpoint is saved and KeyboardInterrupt raised.
-    Raises InputError, also for an output that holds something else than a model, CorruptError for a damaged checkpoint, BusyError, StorageError, KeyboardInterrupt.
+    Raises InputError, also for an output that holds something else than a model, CorruptError for a damaged
+    checkpoint, BusyError, StorageError, KeyboardInterrupt.
     """
     dataset = read_training_data(folder)
     check_model_output(output)
@@ -92,8 +93,7 @@ def train(
         model = initial_model(config, vocabulary, data)
         checkpoint = output / CHECKPOINT
         fingerprint = _fingerprint(config, recipe, data, dataset, vectors)
-        by_rows = _by_training_rows(vectors, data) if vectors else None
-        trainer = Trainer(model, data, recipe, checkpoint, fingerprint, by_rows)
+        trainer = Trainer(model, data, recipe, checkpoint, fingerprint, vectors and _by_rows(vectors, data))
         if resume and checkpoint.exists():
             trainer.resume()
         trainer.train(_dev_score(dataset) if dataset.dev else None, on_step or _reporting_to(progress), stop)
@@ -181,7 +181,7 @@ def _teacher_vectors(
     return read_teacher_vectors(teacher, documents, queries, output / TEACHER, progress, stop)
 
 
-def _by_training_rows(vectors: TeacherVectors, data: TrainingSet) -> TeacherVectors:
+def _by_rows(vectors: TeacherVectors, data: TrainingSet) -> TeacherVectors:
     """The vectors by rows of the training set; a pseudo-query gets the vector of its document."""
     owners = data.pairs[data.judged_pairs :, 1]
     return replace(vectors, queries=np.concatenate((vectors.queries, vectors.documents[owners])))

@@ -20,13 +20,13 @@ from index.errors import BusyError, InputError, StorageError
 from index.ranking import Ranking
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
-from retrieval.model_output import CHECKPOINT
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import training_set
 from retrieval.training.dataset import read_training_data
 from retrieval.training.dev import best_dense_share, dev_measures
 from retrieval.training.loop import Recipe
+from retrieval.training.output import CHECKPOINT
 from retrieval.training.train import DENSE_SHARE_WITHOUT_DEV, initial_model, train
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", query_words=8, document_words=8)
