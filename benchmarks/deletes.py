@@ -1,6 +1,6 @@
 """What deleting documents that lie close together does to a compressed index: hits, recall@10, time.
 
-    python benchmarks/deletes.py --corpus CORPUS.jsonl.gz (--model MODEL | --data DATA) [--work FOLDER]
+    python -m benchmarks.deletes --corpus CORPUS.jsonl.gz (--model MODEL | --data DATA) [--work FOLDER]
                                  [--limit 40000] [--word django]
 
 CORPUS: documents as JSONL, also gzipped, of which the first LIMIT are taken. MODEL, or DATA, a BEIR folder to
@@ -29,13 +29,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
-
 import numpy as np
-from index.writing.change import delete
 from numpy.typing import NDArray
-from scale import COMMAND, lines, model_of
 
+from benchmarks.common import RESULTS
+from benchmarks.scale.__main__ import COMMAND, lines, model_of
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Goal
 from index.dense.vectors import exact_scores
@@ -44,10 +42,10 @@ from index.ranking import Ranking, best, empty_ranking
 from index.reader import Index
 from index.segment import Segment
 from index.writing.builder import IndexBuilder
+from index.writing.delete import delete
 from retrieval.evaluation.provenance import provenance
 from retrieval.search.retriever import Retriever
 
-RESULTS = Path(__file__).parent / "results" / "deletes.json"
 K = 10
 QUERIES = 300
 ROUNDS = 3
@@ -271,7 +269,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--limit", type=int, default=40_000)
     parser.add_argument("--word", default="django")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--output", type=Path, default=RESULTS / "deletes.json")
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
     # Folders of this machine tell nobody anything.
@@ -283,7 +281,7 @@ def main() -> None:
         for made in (real_cases, made_cases):
             for case in made(options, work):
                 cases[case.name] = measure(case)
-                result = {**provenance(f"python benchmarks/deletes.py {given}"), "cases": cases}
+                result = {**provenance(f"python -m benchmarks.deletes {given}"), "cases": cases}
                 options.output.write_text(json.dumps(result, indent=1) + "\n")
     print(table(cases))
 

@@ -2,11 +2,11 @@
 
     python -m benchmarks.lexical DATA... [--queries 300] [--depth 100] [--rounds 5]
 
-DATA are BEIR folders. Both systems index title and text by our tokens, so that they differ in the search alone;
-tantivy's k1 and b are fixed at 1.2 and .75, ours are .9 and .4. One thread. Prints a table and writes
-benchmarks/results/lexical-SET.json: p50 of a query in milliseconds, medians over the rounds, for the search of
-a query that is prepared and for text to hits; the ratio ours / tantivy round by round; nDCG@10 on test; and
-the parts of our time. tantivy is in no extra: pip install tantivy.
+DATA are BEIR folders. Both systems index title and text by our tokens, so that they differ in the search
+alone; tantivy's k1 and b are fixed at 1.2 and .75, ours are .9 and .4. One thread. Prints a table and writes
+benchmarks/results/lexical-SET.json: p50 of a query in milliseconds, medians over the rounds, for the search
+of a query that is prepared and for text to hits; the ratio ours / tantivy round by round; nDCG@10 on test;
+and the parts of our time. tantivy is in no extra: pip install tantivy.
 """
 
 from __future__ import annotations
@@ -163,7 +163,8 @@ def main() -> None:
                 f"{times['text_to_hits']:.3f} ms, nDCG@10 {result['nDCG@10'][name]:.4f}"
             )
         print(
-            f"{data.name:10} ours / tantivy {result['ours_over_tantivy']}, tokenising {result['tokenising_ms']:.3f} ms"
+            f"{data.name:10} ours / tantivy {result['ours_over_tantivy']}, "
+            f"tokenising {result['tokenising_ms']:.3f} ms"
         )
         write_result(RESULTS / f"lexical-{data.name}.json", result)
 

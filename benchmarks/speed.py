@@ -274,10 +274,13 @@ def cold(index: Path, python: str | None) -> dict[str, Any]:
         environment = os.environ | {"HF_HUB_OFFLINE": "1"}
         return lambda: subprocess.run(arguments, capture_output=True, check=True, env=environment)
 
-    opening = "import cli, retrieval.text.snippet; from retrieval.search.retriever import Retriever; r = Retriever.open({0!r})"
+    opening = (
+        "import cli, retrieval.commands.search; from retrieval.search.retriever import Retriever; "
+        "r = Retriever.open({0!r})"
+    )
     steps = {
         "interpreter": "pass",
-        "imports": "import cli, retrieval.search.retriever, retrieval.text.snippet",
+        "imports": "import cli, retrieval.commands.search",
         "open": opening,
         "encode": opening + "; r.encode(['list files by size'])",
         "search": opening + "; r.search('list files by size')",

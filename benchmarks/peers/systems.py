@@ -1,10 +1,10 @@
 """What a user would write with the usual libraries: each system in a process of its own.
 
-    python benchmarks/peers/systems.py SYSTEM WORK           index WORK/data.json, answer its queries, time all
-    python benchmarks/peers/systems.py SYSTEM WORK QUERY     load what was indexed, answer one query, print ids
+    python benchmarks/peers/systems.py SYSTEM WORK          index WORK/data.json, answer its queries, time all
+    python benchmarks/peers/systems.py SYSTEM WORK QUERY    load what was indexed, answer one query, print ids
 
 Imports nothing of Peephole, so that any interpreter with the libraries can run it. Leaves WORK/SYSTEM.json
-(times, run) and the folder WORK/SYSTEM, which is what one would deploy. `python -m benchmarks.peers` calls it.
+(times, run) and the folder WORK/SYSTEM, which is what one would deploy. Called by benchmarks.peers.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def write_trec_run(path: Path | str, run: Run, tag: str = "peephole") -> None:
     path: file to write.
     run: scores by query id and document id; they read back as the same float32.
     tag: name of the system, the last column of every line.
-    Raises InputError for a folder, for an id or tag that is empty or holds white space, and for a score that is not finite;
-    the format cannot hold them. Raises StorageError if the file cannot be written.
+    Raises InputError for a folder, for an id or tag that is empty or holds white space, and for a score that
+    is not finite, which the format cannot hold; StorageError if the file cannot be written.
     """
     _check(tag, "the tag")
     content = "".join(line for query_id in run for line in _lines(query_id, run, tag)).encode()

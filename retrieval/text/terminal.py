@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-# C0 and C1 controls with the line ends among them, DEL, line and paragraph separators, marks and embeddings of
-# direction (Unicode Bidirectional Algorithm, UAX 9), the byte-order mark, and lone surrogates.
+# C0 and C1 controls with the line ends among them, DEL, line and paragraph separators, marks and embeddings
+# of direction (Unicode Bidirectional Algorithm, UAX 9), the byte-order mark, and lone surrogates.
 _ACTIVE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )

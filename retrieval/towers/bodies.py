@@ -192,8 +192,7 @@ class LstmBody(Body):
 
     def _lstm(self) -> PeepholeLSTM:
         (layer,) = self.layers
-        assert isinstance(layer, PeepholeLSTM)
-        return layer
+        return cast(PeepholeLSTM, layer)
 
     def project(self, rows: Tensor) -> Tensor:
         inputs = self._lstm().gate_inputs(rows)

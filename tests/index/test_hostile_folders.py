@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Build
-from fruit_corpus import numbered, unit_vectors
-from index.writing.change import compact, delete
+from fruit_corpus import Build, numbered, unit_vectors
 
 from index.disk.files import WriterLock, storing, write_atomically
 from index.disk.opening import create, make_folder, open_to_read, read_file
+from index.disk.verify import verify
 from index.documents.store import DocumentWriter
 from index.errors import CorruptError, InputError, PeepholeError, StorageError
-from index.reader import Index, verify
+from index.reader import Index
 from index.writing.builder import IndexBuilder
+from index.writing.compact import compact
+from index.writing.delete import delete
 
 SQLITE_MAGIC = bytes.fromhex("d9d505f920a163d7")
 LIVE = "generation-000001"

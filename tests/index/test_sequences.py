@@ -18,16 +18,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fruit_corpus import WORDS
-from index.writing.change import compact, delete
 
+from index.dense import tuning
 from index.dense.tuning import Goal, part_counts
-from index.dense.vectors import tuning
 from index.disk.manifest import SegmentEntry
 from index.documents.filters import Condition
 from index.documents.store import Document
 from index.lexical.postings import K1, B
-from index.reader import Index, Ranking
+from index.ranking import Ranking
+from index.reader import Index
 from index.writing.builder import IndexBuilder
+from index.writing.compact import compact
+from index.writing.delete import delete
 from retrieval.search.fusion import fuse
 
 DIMENSION = 16

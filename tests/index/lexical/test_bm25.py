@@ -236,7 +236,8 @@ def test_row_beyond_the_corpus_is_corruption(tmp_path: Path):
 def test_reading_imports_neither_bm25s_nor_scipy_nor_faiss(tmp_path: Path):
     write_bm25(tmp_path / "lexical", TEXTS)
     script = (
-        "import sys; from pathlib import Path; import index.reader; from index.lexical.bm25 import Bm25, weigh;"
+        "import sys; from pathlib import Path; import index.reader;"
+        "from index.lexical.bm25 import Bm25, weigh;"
         f"bm25 = Bm25(Path({str(tmp_path / 'lexical')!r}), {len(TEXTS)});"
         "bm25.search(weigh([bm25], 'apple'), 2);"
         "print(sorted({'bm25s', 'scipy', 'faiss', 'torch', 'retrieval'} & sys.modules.keys()))"
