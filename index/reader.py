@@ -6,7 +6,6 @@ Opening checks the pointer, the manifest and the size of every file, and on requ
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from itertools import accumulate
@@ -24,6 +23,7 @@ from index.documents.filters import Condition
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from index.lexical.bm25 import weigh
+from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Mask, Segment
 
@@ -60,7 +60,7 @@ class Index:
         self._offsets = [0, *accumulate(segment.count for segment in segments)][:-1]
         self._opened = opened
         self._filters: dict[tuple[Condition, ...], list[Mask]] = {}
-        self._filters_lock = threading.Lock()
+        self._filters_lock = ProcessLock()
 
     @classmethod
     def open(cls, folder: Path, *, checksums: bool = False) -> Index:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from index.dense.vectors import GATHERING, StoredVectors, exact_scores, search_e
 from index.disk.files import storing
 from index.disk.opening import create, map_file
 from index.errors import CorruptError
+from index.locks import ProcessLock
 from index.ranking import Ranking, best, empty_ranking
 
 _HEADER = struct.Struct("<4siqqqBiQQQQ")
@@ -146,7 +146,7 @@ class FastScan:
             raise CorruptError(f"{path}: does not hold {count} compressed vectors; restore it or build again")
         self._centroids = data[start:stop]
         self._codes = data[stop + len(middle) :]
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._faiss: Any = None
 
     def search(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from index.disk.opening import is_own, open_to_read
 from index.documents.filters import Condition, attributes, is_finite, is_valid
 from index.documents.untrusted import check_schema, query, restrict
 from index.errors import CorruptError, InputError, StorageError
+from index.locks import ProcessLock
 from index.values import Scalar
 
 _DOCUMENTS = """
@@ -200,7 +200,7 @@ class DocumentReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         # Immutable: a published file never changes, so SQLite need not lock it nor look for a journal.
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         self._check_readable()

@@ -6,7 +6,6 @@ index is written.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from index.disk.folder import read_current
 from index.documents.filters import Condition, parse_condition
 from index.errors import InputError
+from index.locks import ProcessLock
 from index.ranking import Ranking
 from index.reader import Index
 from retrieval.model.folder import read_model_of
@@ -52,7 +52,7 @@ class Retriever:
 
     def __init__(self, index: Index) -> None:
         self._opened = _Opened(index)
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     @classmethod
     def open(cls, folder: Path | str, *, checksums: bool = False) -> Self:
@@ -168,7 +168,7 @@ class _Tower:
         self.fingerprint = index.manifest.model_fingerprint
         self.dense_share = model.config.dense_share
         self._encoder = model.encoder("query")
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
         with self._lock:
@@ -187,7 +187,7 @@ class _Opened:
         except BaseException:
             index.close()
             raise
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
         self._searches = 0
         self._retired = False
 
@@ -201,6 +201,8 @@ class _Opened:
             self._close_if_done()
 
     def retire(self) -> None:
+        if not self._lock.is_own():
+            return  # a forked process ends with what it inherited
         with self._lock:
             self._retired = True
             self._close_if_done()

@@ -36,6 +36,7 @@ _TEXTS_PER_SHARD = 1000
 # A shard on the disk, complete or cut short by a kill.
 _SHARD_FILE = re.compile(r"[0-9a-f]{64}\.npy|\.[0-9a-f]{64}\.npy\.[0-9a-f]+\.tmp")
 _LIBRARY = "sentence-transformers"
+_LONGEST_MODULES = 1 << 20  # bytes of modules.json
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError)
 
 
@@ -236,6 +237,7 @@ def _load(name: str) -> Any:
             f"a teacher that is no .npz file needs {_LIBRARY}; pip install 'peephole[teacher]'"
         ) from error
     _hush()
+    _check_modules(name)
     try:
         # Weights in safetensors only: the other format is a pickle, which can run any code.
         return SentenceTransformer(name, device="cpu", model_kwargs={"use_safetensors": True})
@@ -244,6 +246,26 @@ def _load(name: str) -> Any:
         raise InputError(
             f"teacher {name!r} cannot be loaded ({reason}); give a .npz file, or a model's name or folder"
         ) from error
+
+
+def _check_modules(name: str) -> None:
+    """Refuse a model folder that asks for code from outside the library.
+
+    modules.json names a Python class for each module of the model, and the library imports what it names.
+    Raises InputError.
+    """
+    path = Path(name) / "modules.json"
+    try:
+        with open_to_read(path, links=True) as file:
+            modules = json.loads(file.read(_LONGEST_MODULES))
+        types = [str(module["type"]) for module in modules]
+    except FileNotFoundError:
+        return  # a name, or a folder of one transformer, which the library reads by itself
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"not a list of modules ({error}); restore the model", path=path) from error
+    for kind in types:
+        if not kind.startswith("sentence_transformers."):
+            raise InputError(f"asks for {kind!r}, which is not of {_LIBRARY}; use another model", path=path)
 
 
 def _hush() -> None:

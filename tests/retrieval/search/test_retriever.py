@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import threading
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -314,3 +317,39 @@ def test_recall_of_ten_is_that_of_a_search_for_ten(retriever, monkeypatch):
     monkeypatch.setattr(retriever.index, "search_dense", hasty)
     found = assess(retriever, {"q": QUERIES[0]}, {"q": {"d0": 1}}, ["lexical"])
     assert found.ann == {"recall@10": 0.5, "recall@100": 1.0}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_is_told_to_open_the_index_itself(made):
+    """Each lock is held when the process forks, as by threads that search; the child must not wait."""
+    with Retriever.open(made.index) as retriever:
+        opened = retriever._opened
+        locks = (retriever._lock, opened._lock, opened.tower._lock, opened.index.segments[0].documents._lock)
+        with ExitStack() as held:
+            for lock in locks:
+                held.enter_context(lock)
+            child = os.fork()
+            if child == 0:
+                _search_in_child(retriever)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert retriever.search("copy folder")[0].id == "d1"
+
+
+def _search_in_child(retriever):
+    """End the process: with 0 if each use is refused in words, with 1 otherwise; an alarm ends a deadlock."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(10)
+    refused = 0
+    uses = (
+        lambda: retriever.search("copy folder"),
+        lambda: retriever.encode(["copy"]),
+        lambda: retriever.index.documents([0]),
+    )
+    for use in uses:
+        try:
+            use()
+        except InputError as error:
+            refused += "open it after the fork" in str(error)
+    retriever.close()
+    os._exit(0 if refused == len(uses) else 1)

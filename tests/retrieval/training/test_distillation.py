@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,6 +219,18 @@ def test_a_model_that_cannot_be_loaded_is_told_in_a_line(tmp_path, library):
     with pytest.raises(InputError, match=r"'no such model' cannot be loaded .OSError: not found.; give") as e:
         read_teacher_vectors("no such model", DOCUMENTS, QUERIES, tmp_path)
     assert "\n" not in str(e.value)
+
+
+def test_a_folder_that_asks_for_code_of_its_own_is_refused(tmp_path, library):
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    modules = [{"type": "sentence_transformers.models.Transformer"}, {"type": "evil.Module"}]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(InputError, match=r"modules\.json: asks for 'evil\.Module', which is not of"):
+        read_teacher_vectors(str(folder), DOCUMENTS, QUERIES, tmp_path / "cache")
+    (folder / "modules.json").write_text("{")
+    with pytest.raises(InputError, match="not a list of modules"):
+        read_teacher_vectors(str(folder), DOCUMENTS, QUERIES, tmp_path / "cache")
 
 
 def test_without_the_library_its_extra_is_named(tmp_path, monkeypatch):

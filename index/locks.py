@@ -1,0 +1,33 @@
+"""A lock for the threads of one process.
+
+A process that is made by `fork` inherits locks as they stand, also those that a thread of its parent holds,
+which nobody in it will ever release. It must open an index for itself.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from index.errors import InputError
+
+
+class ProcessLock:
+    """A lock that refuses to be taken in another process than the one that made it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+
+    def is_own(self) -> bool:
+        """Whether this is the process that made the lock."""
+        return os.getpid() == self._process
+
+    def __enter__(self) -> None:
+        """Take the lock. Raises InputError in a process that inherited it."""
+        if not self.is_own():
+            raise InputError("the index was opened before this process was forked; open it after the fork")
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
