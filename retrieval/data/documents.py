@@ -1,23 +1,24 @@
-"""Readers of documents; queries and judgements are read by `retrieval.data.queries`.
+"""Readers of documents; `retrieval.data.queries` reads queries and qrels.
 
 In: a BEIR folder, a JSONL, TSV or CSV file, a folder of text files, or standard input. Out: a stream of
-`Document`. A file that is wrong is an InputError with file, line and remedy; nothing is guessed or dropped.
-Knows nothing of words, vectors or where documents go.
+`Document`. A broken file is an InputError with file, line and remedy; nothing is guessed or left out. Knows
+nothing of words, vectors or indexes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from index.disk.files import sha256_of
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Scalar
-from retrieval.data.lines import STANDARD_INPUT, is_stream, place, read_text
+from retrieval.data.lines import STANDARD_INPUT, Place, is_stream, read_text
 from retrieval.data.records import (
+    Record,
     csv_rows,
     id_field,
     json_records,
@@ -33,18 +34,21 @@ _OWN_FIELDS = frozenset({"_id", "id", "title", "text", "metadata"})
 
 
 def read_documents(path: Path | str) -> Iterator[Document]:
-    """Documents in the order of the file, one at a time; of what is read only the ids stay in memory.
+    """Documents in the order of the file, one at a time. Only their ids stay in memory.
 
-    path: a BEIR folder (`corpus.jsonl`, also `.gz`); `.jsonl`; `.tsv` or `.csv` whose header names `_id` (or
-        `id`) and `title` or `text`, other columns becoming metadata; a folder of `.txt`, `.md`, `.rst` files,
-        whose ids are their relative paths; "-" for JSONL on standard input, or a pipe. Every file may be
-        gzipped.
+    path: one of these, where every file may be gzipped:
+        - a BEIR folder, which holds `corpus.jsonl` or `corpus.jsonl.gz`;
+        - a `.jsonl` file;
+        - a `.tsv` or `.csv` file whose header names `_id` (or `id`) and `title` or `text`; other columns
+          become metadata;
+        - a folder of `.txt`, `.md` and `.rst` files, whose relative paths become the ids;
+        - "-" for JSONL on standard input, or a pipe of JSONL.
 
-    Raises InputError at once if there is no such path or its kind is unknown; while reading, for a line that
-    is broken, an id that occurs twice, and at the end if there was no document.
+    Raises InputError at once if there is no such path or its kind is unknown; during reading for a broken
+    line and an id that occurs twice; at the end if there was no document.
     """
     if str(path) == STANDARD_INPUT:
-        return _unique(_from_records(json_records(path), path), path)
+        return _from_records(json_records(path), path)
     path = Path(path)
     if not path.exists():
         raise InputError("no such file or folder; check the path", path=path)
@@ -52,27 +56,27 @@ def read_documents(path: Path | str) -> Iterator[Document]:
         corpus = _corpus_file(path)
         if corpus is None:
             return _from_text_files(path)
-        return _unique(_from_records(json_records(corpus), corpus), corpus)
+        return _from_records(json_records(corpus), corpus)
     kind = path.name.removesuffix(".gz").rpartition(".")[2].lower()
     if kind in ("jsonl", "ndjson"):
         records = json_records(path)
     elif kind == "tsv":
-        records = table_records(tsv_rows(path), path)
+        records = table_records(tsv_rows(path))
     elif kind == "csv":
-        records = table_records(csv_rows(path), path)
-    elif is_stream(path):  # of a process substitution, whose path says nothing
+        records = table_records(csv_rows(path))
+    elif is_stream(path):  # a process substitution, whose name has no suffix
         records = json_records(path)
     else:
         raise InputError("not a kind of corpus that is read; give .jsonl, .tsv, .csv or a folder", path=path)
-    return _unique(_from_records(records, path), path)
+    return _from_records(records, path)
 
 
 def corpus_fingerprint(path: Path | str) -> str | None:
-    """A digest of names, sizes and contents of the files that `read_documents` would read; None for standard
-    input and pipes, which can be read but once.
+    """A digest of the names and contents of the files that `read_documents` would read.
 
-    Equal fingerprints mean equal documents in equal order, so that a build may resume. Costs one pass over
-    the bytes.
+    Equal fingerprints mean equal documents in equal order, so that a build may resume. It costs one pass over
+    the bytes. Returns None for standard input and pipes, which can be read only once. Raises InputError for
+    a file that cannot be read.
     """
     if is_stream(path):
         return None
@@ -93,7 +97,7 @@ def corpus_fingerprint(path: Path | str) -> str | None:
 
 
 def count_documents(corpus: Path | str) -> int | None:
-    """How many lines a JSONL corpus has, for showing progress; None for other kinds."""
+    """The number of lines of a JSONL corpus, for showing progress; None for other kinds of corpus."""
     path = Path(corpus)
     if path.is_dir():
         path = path / "corpus.jsonl"
@@ -104,62 +108,52 @@ def count_documents(corpus: Path | str) -> int | None:
 
 
 def _corpus_file(folder: Path) -> Path | None:
-    found = (folder / name for name in _CORPUS_FILES)
-    return next((_regular(file) for file in found if os.path.lexists(file) and not file.is_dir()), None)
+    files = (folder / name for name in _CORPUS_FILES)
+    return next((_regular(file) for file in files if os.path.lexists(file) and not file.is_dir()), None)
 
 
 def _regular(file: Path) -> Path:
-    """The file, unless it is a pipe or the like, which nobody wants read that only named its folder."""
+    """The file itself. Raises InputError for a pipe or device: its reader named only the folder."""
     if not file.is_file():
         raise InputError("a pipe, a device or a broken link inside a folder; remove it", path=file)
     return file
 
 
-def _unique(documents: Iterable[tuple[int, Document]], path: Path | str) -> Iterator[Document]:
-    lines: dict[str, int] = {}
-    for number, document in documents:
-        first = lines.setdefault(document.id, number)
-        if first != number:
-            raise InputError(
-                f'"_id" {document.id!r} was already used on line {first}; give every document its own',
-                path=place(path),
-                line=number,
+def _from_records(records: Iterable[Record], path: Path | str) -> Iterator[Document]:
+    """The documents. Raises InputError for an id that occurs twice, and if there is no document."""
+    lines: dict[str, int | None] = {}
+    for record in records:
+        document = _document(record)
+        first = lines.setdefault(document.id, record.place.line)
+        if first != record.place.line:
+            raise record.place.error(
+                f'"_id" {document.id!r} was already used on line {first}; give every document its own'
             )
         yield document
     if not lines:
-        raise InputError("holds no documents; give a corpus with at least one", path=place(path))
+        raise Place(path).error("holds no documents; give a corpus with at least one")
 
 
-def _from_records(
-    records: Iterable[tuple[int, dict[str, object]]], path: Path | str
-) -> Iterator[tuple[int, Document]]:
-    for number, record in records:
-        name = id_field(record, path, number)
-        if "title" not in record and "text" not in record:
-            raise InputError('neither "title" nor "text"; name a field so', path=place(path), line=number)
-        title = text_field(record, "title", path, number)
-        text = text_field(record, "text", path, number)
-        yield number, Document(name, title, text, _metadata(record, path, number))
+def _document(record: Record) -> Document:
+    document_id = id_field(record)
+    if "title" not in record.fields and "text" not in record.fields:
+        raise record.place.error('neither "title" nor "text"; name a field so')
+    return Document(document_id, text_field(record, "title"), text_field(record, "text"), _metadata(record))
 
 
-def _metadata(record: Mapping[str, object], path: Path | str, number: int) -> dict[str, Scalar]:
-    """What BEIR puts under `metadata`, and every field that is not the document's own."""
-    given = record.get("metadata")
-    found = (
-        {}
-        if given is None or isinstance(given, dict)
-        else {"metadata": scalar(given, "metadata", path, number)}
-    )
-    if isinstance(given, dict):
-        found = {name: scalar(value, name, path, number) for name, value in given.items()}
-    for name, value in record.items():
-        if name not in _OWN_FIELDS:
-            found[name] = scalar(value, name, path, number)
-    return found
+def _metadata(record: Record) -> dict[str, Scalar]:
+    """The values of the field `metadata`, where BEIR puts them, and of all fields that are not known."""
+    values = record.fields.get("metadata")
+    if values is None:
+        values = {}
+    elif not isinstance(values, dict):
+        values = {"metadata": values}
+    values |= {name: value for name, value in record.fields.items() if name not in _OWN_FIELDS}
+    return {name: scalar(record.place, name, value) for name, value in values.items()}
 
 
 def _text_files(folder: Path) -> Iterator[Path]:
-    """Text files below a folder in the order of their paths, hidden ones and links to folders left out."""
+    """Text files below a folder, sorted by path, without hidden ones and linked folders."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"cannot be listed ({error.strerror}); check its permissions", path=error.filename)
@@ -174,13 +168,13 @@ def _text_files(folder: Path) -> Iterator[Path]:
 def _from_text_files(folder: Path) -> Iterator[Document]:
     file = None
     for file in _text_files(folder):
-        name = file.relative_to(folder).as_posix()
+        document_id = file.relative_to(folder).as_posix()
         try:
-            name.encode()
+            document_id.encode()
         except UnicodeEncodeError as error:
             raise InputError("the file's name is not UTF-8; rename it", path=ascii(str(file))) from error
         title, text = _heading(read_text(file), file)
-        yield Document(name, title, text)
+        yield Document(document_id, title, text)
     if file is None:
         raise InputError(
             "holds neither corpus.jsonl nor text files (.txt, .md, .rst); give a folder with one of them",
@@ -189,7 +183,7 @@ def _from_text_files(folder: Path) -> Iterator[Document]:
 
 
 def _heading(text: str, file: Path) -> tuple[str, str]:
-    """Title and rest of a text: a first line marked as heading by Markdown or reST, else the file's name."""
+    """Title and rest of a text; without a heading in Markdown or reST the title is the file's name."""
     first, _, rest = text.lstrip().partition("\n")
     second, _, body = rest.partition("\n")
     if first.startswith("#") and first.lstrip("#").startswith(" "):

@@ -1,7 +1,8 @@
-"""Text files of strangers as numbered lines of Unicode.
+"""Text files from outside, read as numbered lines of Unicode.
 
-In: a path, or "-" for standard input; plain or gzip, told apart by content. Out: lines. Knows nothing of what
-they hold. What is not UTF-8, is damaged or never ends is an InputError that names the file and the line.
+In: a path, or "-" for standard input; plain or gzip, recognised by the content. Out: lines, and the place of
+each. A file that is not UTF-8, is damaged or never ends is an InputError that names the file and the line.
+Knows nothing of what the lines hold.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from index.disk.opening import shortages
 from index.errors import InputError
 
-# No document is this long. The limit is what stops a file without line ends, or a small gzip file that
-# unpacks to terabytes, from filling the memory.
+# No document is this long. The limit stops a file without line ends, or a small gzip file that unpacks to
+# terabytes, from filling the memory.
 LONGEST_LINE_BYTES = 64 * 1024 * 1024
 
-# Limits of a file whose every line stays in memory, as queries, judgements and ids do, for the same reason.
+# Limits of a file that is held in memory as a whole (queries, qrels, ids), for the same reason.
 MOST_LINES = 20_000_000
 MOST_CHARACTERS = 1 << 31
 
@@ -32,13 +33,20 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def place(path: Path | str) -> Path | str:
-    """What an error calls a file: its path, or "standard input"."""
-    return "standard input" if str(path) == STANDARD_INPUT else path
+class Place(NamedTuple):
+    """Where something was read: a file ("-" for standard input) and, if known, the number of the line."""
+
+    path: Path | str
+    line: int | None = None
+
+    def error(self, problem: str) -> InputError:
+        """The error that names this place and says what is wrong there."""
+        path = "standard input" if str(self.path) == STANDARD_INPUT else self.path
+        return InputError(problem, path=path, line=self.line)
 
 
 def is_stream(path: Path | str) -> bool:
-    """Whether this is standard input, a pipe or a device: what can be read but once."""
+    """Whether this is standard input, a pipe or a device, which can be read only once."""
     if str(path) == STANDARD_INPUT:
         return True
     try:
@@ -50,7 +58,7 @@ def is_stream(path: Path | str) -> bool:
 
 @contextmanager
 def _opened(path: Path | str) -> Iterator[BinaryIO]:
-    """A buffered binary stream of the file's content, unpacked; standard input is left open afterwards."""
+    """A buffered binary stream of the file's unpacked content. Standard input stays open afterwards."""
     if str(path) == STANDARD_INPUT:
         yield _unpacked(sys.stdin.buffer)
         return
@@ -68,20 +76,19 @@ def _opened(path: Path | str) -> Iterator[BinaryIO]:
 
 
 def _unpacked(stream: BinaryIO) -> BinaryIO:
-    buffered = (
-        stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
-    )
-    if buffered.peek(2)[:2] == _GZIP_MAGIC:
-        return cast(BinaryIO, gzip.GzipFile(fileobj=buffered))
-    return buffered
+    if not isinstance(stream, io.BufferedReader):
+        stream = io.BufferedReader(cast(io.RawIOBase, stream))
+    if stream.peek(2)[:2] == _GZIP_MAGIC:
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+    return stream
 
 
 def read_lines(path: Path | str) -> Iterator[str]:
-    """Every line of a file, blank ones too, each without its end (LF or CRLF) and the first without a
-    byte-order mark.
+    """All lines of a file, blank ones too, without line ends (LF or CRLF) and without a byte-order mark.
 
     Raises InputError for a file that cannot be opened, a damaged gzip file, a line that is not UTF-8 (with
-    the byte), and a line longer than `LONGEST_LINE_BYTES`; StorageError for a shortage.
+    the byte), and a line longer than `LONGEST_LINE_BYTES`. Raises StorageError if memory or file handles run
+    out.
     """
     number = 0
     with _opened(path) as stream:
@@ -90,18 +97,14 @@ def read_lines(path: Path | str) -> Iterator[str]:
             try:
                 raw = stream.readline(LONGEST_LINE_BYTES + 1)
             except (EOFError, zlib.error, OSError) as error:
-                raise InputError(
-                    f"cannot be read on ({error}); the file is damaged or cut short, fetch it again",
-                    path=place(path),
-                    line=number,
+                raise Place(path, number).error(
+                    f"cannot be read on ({error}); the file is damaged or cut short, fetch it again"
                 ) from error
             if not raw:
                 return
             if len(raw) > LONGEST_LINE_BYTES:
-                raise InputError(
-                    f"the line is longer than {LONGEST_LINE_BYTES} bytes; write one record a line",
-                    path=place(path),
-                    line=number,
+                raise Place(path, number).error(
+                    f"the line is longer than {LONGEST_LINE_BYTES} bytes; write one record a line"
                 )
             yield _decoded(raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw, path, number)
 
@@ -110,44 +113,43 @@ def _decoded(raw: bytes, path: Path | str, number: int) -> str:
     try:
         return raw.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"not UTF-8: byte {error.start} of the line is 0x{raw[error.start]:02x}; convert the file",
-            path=place(path),
-            line=number,
+        raise Place(path, number).error(
+            f"not UTF-8: byte {error.start} of the line is 0x{raw[error.start]:02x}; convert the file"
         ) from error
 
 
-def numbered_lines(path: Path | str, *, kept: bool = False) -> Iterator[tuple[int, str]]:
-    """The lines that hold more than white space, with their numbers from 1. Raises as `read_lines` does.
+def numbered_lines(path: Path | str, *, kept: bool = False) -> Iterator[tuple[Place, str]]:
+    """The lines that hold more than white space, each with its place; line numbers start at 1.
 
-    kept: whether what they hold stays in memory; then InputError is raised past `MOST_LINES` lines or
+    path: a file, or "-" for standard input.
+    kept: whether the caller holds all lines in memory. A file is then limited to `MOST_LINES` lines and
         `MOST_CHARACTERS` characters.
+
+    Raises what `read_lines` raises, and InputError for a file past these limits.
     """
     lines = characters = 0
     for number, line in enumerate(read_lines(path), 1):
         if line and not line.isspace():
+            place = Place(path, number)
             lines, characters = lines + 1, characters + len(line)
             if kept and (lines > MOST_LINES or characters > MOST_CHARACTERS):
-                raise InputError(
-                    f"more than {MOST_LINES} lines or {MOST_CHARACTERS} characters; split the file",
-                    path=place(path),
-                    line=number,
+                raise place.error(
+                    f"more than {MOST_LINES} lines or {MOST_CHARACTERS} characters; split the file"
                 )
-            yield number, line
+            yield place, line
 
 
 def read_text(path: Path) -> str:
-    """The whole of a text file, which is one document, under the same limits as a line of `read_lines`.
+    """The whole text of a file that is one document, at most `LONGEST_LINE_BYTES` long with its line ends.
 
-    Line ends count, too. Lines are not kept apart: each takes many times its length.
+    Raises what `read_lines` raises, and InputError for a longer file.
     """
+    # Not a list of lines: a short string takes many times its length in memory.
     text = io.StringIO()
     size = 0
     for number, line in enumerate(read_lines(path), 1):
         size += len(line) + 1
         if size > LONGEST_LINE_BYTES:
-            raise InputError(
-                f"the file is longer than {LONGEST_LINE_BYTES} bytes; split it", path=path, line=number
-            )
+            raise Place(path, number).error(f"the file is longer than {LONGEST_LINE_BYTES} bytes; split it")
         text.write(line if number == 1 else f"\n{line}")
     return text.getvalue()

@@ -1,7 +1,7 @@
-"""Readers of queries and of judgements: which documents answer which query, and how well.
+"""Readers of queries and of qrels, the judgements of which documents are relevant to which query.
 
 In: the folder of a BEIR data set, or a file of queries. Out: lists of `Query`, and `Qrels`. Knows nothing of
-documents but their ids.
+documents except their ids.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from index.errors import InputError
-from retrieval.data.lines import numbered_lines, place
-from retrieval.data.records import id_field, json_record, json_records, text_field
+from retrieval.data.lines import Place, numbered_lines
+from retrieval.data.records import Record, id_field, json_record, json_records, text_field
 
 # Query id -> document id -> grade; a grade above 0 means relevant, a higher one more so.
 Qrels: TypeAlias = dict[str, dict[str, int]]
@@ -25,7 +25,7 @@ _USUAL_SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a person asked, under an id that is unique among its fellows."""
+    """The text of a query, and an id that no other query of its file has."""
 
     id: str
     text: str
@@ -35,79 +35,79 @@ def read_queries(folder: Path | str) -> list[Query]:
     """The queries of a BEIR folder, in the order of its file.
 
     Raises InputError if there is no `queries.jsonl` (or `.gz`) or it is empty, and for a line that is broken,
-    has no `_id` or no `text`, or an id that occurs twice.
+    has no `_id` or no `text`, or repeats an id.
     """
     folder = Path(folder)
     path = next((folder / name for name in _QUERY_FILES if (folder / name).is_file()), None)
     if path is None:
         raise InputError("holds no queries.jsonl; give a BEIR folder", path=folder)
-    return _unique(((n, _query(record, path, n)) for n, record in json_records(path, kept=True)), path)
+    return _unique(((record.place, _query(record)) for record in json_records(path, kept=True)), path)
 
 
 def read_query_lines(path: Path | str) -> list[Query]:
-    """Queries of a file, or of standard input for "-": JSONL with `text` (and `_id`), TSV `id<TAB>text`, or
-    one a line.
+    """Queries of a file, or of standard input for "-".
 
-    The first line that is not blank decides which: a JSON object, a line with one tab, or anything else.
-    Queries without an id of their own are known by the number of their line. Raises InputError as
-    `read_queries` does.
+    The first line that is not blank decides the format of all: a JSON object means JSONL with `text` (and
+    `_id`), a line with one tab means TSV `id<TAB>text`, anything else means one query a line. A query without
+    an id has the number of its line as its id.
+
+    Raises InputError for a file that cannot be read, holds no query, has a broken line or repeats an id.
     """
     lines = numbered_lines(path, kept=True)
     first = next(lines, None)
     if first is None:
-        raise InputError("holds no queries; give one a line", path=place(path))
+        raise Place(path).error("holds no queries; give one a line")
     if first[1].lstrip().startswith("{") and first[1].rstrip().endswith("}"):
         parse = _json_query
     elif first[1].count("\t") == 1:
         parse = _tsv_query
     else:
         parse = _plain_query
-    return _unique(((n, parse(line, path, n)) for n, line in chain([first], lines)), path)
+    return _unique(((place, parse(place, line)) for place, line in chain([first], lines)), path)
 
 
-def _query(record: dict[str, object], path: Path | str, number: int) -> Query:
-    if record.get("text") is None:
-        raise InputError('no "text"; every query needs it', path=place(path), line=number)
-    return Query(id_field(record, path, number), text_field(record, "text", path, number))
+def _query(record: Record) -> Query:
+    if record.fields.get("text") is None:
+        raise record.place.error('no "text"; every query needs it')
+    return Query(id_field(record), text_field(record, "text"))
 
 
-def _json_query(line: str, path: Path | str, number: int) -> Query:
-    record = json_record(line, path, number)
-    if "_id" not in record and "id" not in record:
-        record["_id"] = str(number)
-    return _query(record, path, number)
+def _json_query(place: Place, line: str) -> Query:
+    record = json_record(place, line)
+    if "_id" not in record.fields and "id" not in record.fields:
+        record.fields["_id"] = str(place.line)
+    return _query(record)
 
 
-def _tsv_query(line: str, path: Path | str, number: int) -> Query:
-    name, tab, text = line.partition("\t")
-    if not tab or not name.strip():
-        raise InputError("not an id, a tab and a query; write every line so", path=place(path), line=number)
-    return Query(name, text)
+def _tsv_query(place: Place, line: str) -> Query:
+    query_id, tab, text = line.partition("\t")
+    if not tab or not query_id.strip():
+        raise place.error("not an id, a tab and a query; write every line so")
+    return Query(query_id, text)
 
 
-def _plain_query(line: str, path: Path | str, number: int) -> Query:
-    return Query(str(number), line.strip())
+def _plain_query(place: Place, line: str) -> Query:
+    return Query(str(place.line), line.strip())
 
 
-def _unique(queries: Iterable[tuple[int, Query]], path: Path | str) -> list[Query]:
-    lines: dict[str, int] = {}
-    found = []
-    for number, query in queries:
-        first = lines.setdefault(query.id, number)
-        if first != number:
-            raise InputError(
-                f'"_id" {query.id!r} was already used on line {first}; give every query its own',
-                path=place(path),
-                line=number,
+def _unique(placed: Iterable[tuple[Place, Query]], path: Path | str) -> list[Query]:
+    """The queries as a list. Raises InputError for an id that occurs twice, and if there is no query."""
+    lines: dict[str, int | None] = {}
+    queries = []
+    for place, query in placed:
+        first = lines.setdefault(query.id, place.line)
+        if first != place.line:
+            raise place.error(
+                f'"_id" {query.id!r} was already used on line {first}; give every query its own'
             )
-        found.append(query)
-    if not found:
-        raise InputError("holds no queries; give at least one", path=place(path))
-    return found
+        queries.append(query)
+    if not queries:
+        raise Place(path).error("holds no queries; give at least one")
+    return queries
 
 
 def splits(folder: Path | str) -> list[str]:
-    """Names of the judged splits of a BEIR folder: train, dev, test first, then others by name."""
+    """Names of the splits of a BEIR folder that have qrels: train, dev, test first, then others by name."""
     names = {file.stem for file in Path(folder, "qrels").glob("*.tsv")}
     usual = [name for name in _USUAL_SPLITS if name in names]
     return usual + sorted(names.difference(usual))
@@ -120,68 +120,50 @@ def read_qrels(
     query_ids: Container[str] | None = None,
     document_ids: Container[str] | None = None,
 ) -> Qrels:
-    """The judgements `qrels/SPLIT.tsv` of a BEIR folder: query id, document id and a whole-number grade on
-    each line.
+    """The qrels of one split of a BEIR folder, from its file `qrels/SPLIT.tsv`.
 
-    query_ids, document_ids: what a judgement may name; None leaves them unchecked. A header is optional, and
-    a judgement that is repeated word for word counts once. Raises InputError if the file is missing or empty,
-    and for a line with another number of columns, a grade that is no whole number, an unknown id, or a grade
-    that contradicts an earlier line.
+    Each line holds a query id, a document id and a grade, which is a whole number. A header is optional. A
+    line that occurs twice counts once.
+
+    folder: the BEIR folder.
+    split: such as "test".
+    query_ids: the query ids that may occur; None allows all.
+    document_ids: the document ids that may occur; None allows all.
+
+    Raises InputError if the file is missing or empty, and for a line with another number of columns, a grade
+    that is not a whole number, an unknown id, or a grade that contradicts an earlier line.
     """
     path = Path(folder, "qrels", f"{split}.tsv")
     if not path.is_file():
         known = ", ".join(splits(folder)) or "none"
         raise InputError(f"no such split; choose one of those there: {known}", path=path)
     qrels: Qrels = {}
-    for number, line in numbered_lines(path, kept=True):
+    for place, line in numbered_lines(path, kept=True):
         cells = line.split("\t")
         if len(cells) != 3:
-            raise InputError(
-                f"{len(cells)} columns; write query id, document id and grade between tabs",
-                path=path,
-                line=number,
-            )
-        query, document, grade = cells[0], cells[1], cells[2].strip()
-        if number == 1 and not any(character.isdigit() for character in grade):
+            raise place.error(f"{len(cells)} columns; write query id, document id and grade between tabs")
+        query_id, document_id = cells[:2]
+        if place.line == 1 and not any(character.isdigit() for character in cells[2]):
             continue  # the header
-        _check_judgement(query, document, grade, query_ids, document_ids, path, number)
-        if qrels.setdefault(query, {}).setdefault(document, int(grade)) != int(grade):
-            raise InputError(
-                f"grades {document!r} for query {query!r} differently from an earlier line; keep one",
-                path=path,
-                line=number,
+        grade = _grade(place, cells[2].strip())
+        if query_ids is not None and query_id not in query_ids:
+            raise place.error(
+                f"unknown query {query_id!r}; it is not in queries.jsonl, add it or drop the line"
+            )
+        if document_ids is not None and document_id not in document_ids:
+            raise place.error(
+                f"unknown document {document_id!r}; it is not in the corpus, add it or drop the line"
+            )
+        if qrels.setdefault(query_id, {}).setdefault(document_id, grade) != grade:
+            raise place.error(
+                f"grades {document_id!r} for query {query_id!r} differently from an earlier line; keep one"
             )
     if not qrels:
-        raise InputError("holds no judgements; give at least one", path=path)
+        raise Place(path).error("holds no judgements; give at least one")
     return qrels
 
 
-def _is_whole(grade: str) -> bool:
-    return grade.removeprefix("-").isdecimal() and grade.isascii()
-
-
-def _check_judgement(
-    query: str,
-    document: str,
-    grade: str,
-    query_ids: Container[str] | None,
-    document_ids: Container[str] | None,
-    path: Path,
-    number: int,
-) -> None:
-    if not _is_whole(grade) or len(grade) > 9:
-        raise InputError(
-            f"grade {grade[:40]!r} is not a whole number; write 0, 1, 2, ...", path=path, line=number
-        )
-    if query_ids is not None and query not in query_ids:
-        raise InputError(
-            f"unknown query {query!r}; it is not in queries.jsonl, add it or drop the line",
-            path=path,
-            line=number,
-        )
-    if document_ids is not None and document not in document_ids:
-        raise InputError(
-            f"unknown document {document!r}; it is not in the corpus, add it or drop the line",
-            path=path,
-            line=number,
-        )
+def _grade(place: Place, text: str) -> int:
+    if not text.removeprefix("-").isdecimal() or not text.isascii() or len(text) > 9:
+        raise place.error(f"grade {text[:40]!r} is not a whole number; write 0, 1, 2, ...")
+    return int(text)

@@ -1,21 +1,27 @@
-"""Lines to records: JSON objects, and rows of tables with a header.
+"""Records of a file: the objects of JSONL, and the rows of a table with a header.
 
-In: a path. Out: (line number, mapping). Knows which shapes are broken, not which fields a document or a query
-    needs.
+In: a path. Out: `Record`s, and the values of their fields. A record of the wrong form is an InputError. Knows
+nothing of which fields a document or a query needs.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from index.documents.filters import is_finite
-from index.errors import InputError
 from index.values import Scalar
-from retrieval.data.lines import LONGEST_LINE_BYTES, numbered_lines, place, read_lines
+from retrieval.data.lines import LONGEST_LINE_BYTES, Place, numbered_lines, read_lines
+
+
+class Record(NamedTuple):
+    """What one line, or one row of a table, says: values by field name."""
+
+    place: Place
+    fields: dict[str, object]
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -32,109 +38,112 @@ def _whole(digits: str) -> int:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_whole)
 
 
-def json_record(line: str, path: Path | str, number: int) -> dict[str, object]:
-    """One line of JSONL. Raises InputError unless it is one JSON object of finite numbers and valid text."""
+def json_record(place: Place, line: str) -> Record:
+    """The record of one line of JSONL.
+
+    Raises InputError unless the line is one JSON object of finite numbers and valid text.
+    """
     try:
-        record = _DECODER.decode(line)
+        fields = _DECODER.decode(line)
         if "\\ud" in line or "\\uD" in line:
-            json.dumps(record, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+            json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no character
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"broken JSON ({error}); write one object a line", path=place(path), line=number
-        ) from error
-    if not isinstance(record, dict):
-        raise InputError(
-            'not a JSON object; write one {"_id": ..., "text": ...} a line', path=place(path), line=number
-        )
-    return record
+        raise place.error(f"broken JSON ({error}); write one object a line") from error
+    if not isinstance(fields, dict):
+        raise place.error('not a JSON object; write one {"_id": ..., "text": ...} a line')
+    return Record(place, fields)
 
 
-def json_records(path: Path | str, *, kept: bool = False) -> Iterator[tuple[int, dict[str, object]]]:
-    """The objects of a JSONL file, streamed. kept: as for `numbered_lines`."""
-    for number, line in numbered_lines(path, kept=kept):
-        yield number, json_record(line, path, number)
+def json_records(path: Path | str, *, kept: bool = False) -> Iterator[Record]:
+    """The records of a JSONL file, streamed.
+
+    path: a file, or "-" for standard input.
+    kept: whether the caller holds all of them in memory, as for `numbered_lines`.
+
+    Raises what `json_record` and `numbered_lines` raise.
+    """
+    for place, line in numbered_lines(path, kept=kept):
+        yield json_record(place, line)
 
 
-def tsv_rows(path: Path | str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each line of a TSV file, split at every tab: quotation marks mean nothing, as in BEIR."""
-    for number, line in numbered_lines(path):
-        yield number, line.split("\t")
+def tsv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
+    """The cells of each line of a TSV file, split at every tab. Quotation marks mean nothing, as in BEIR."""
+    for place, line in numbered_lines(path):
+        yield place, line.split("\t")
 
 
-def csv_rows(path: Path | str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file, each with the number of its first line: quoted cells may hold several."""
+def csv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
+    """The rows of a CSV file, each with the place of its first line, since a quoted cell may span several.
+
+    Raises what `read_lines` raises, and InputError for quotation marks that do not match.
+    """
     # The module's own limit of 128 KiB a cell is process-wide and too small for documents.
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE_BYTES))
     rows = csv.reader((f"{line}\n" for line in read_lines(path)), strict=True)
     while True:
-        number = rows.line_num + 1
+        place = Place(path, rows.line_num + 1)
         try:
             row = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
-            raise InputError(
-                f"broken CSV ({error}); check the quotation marks", path=place(path), line=number
-            ) from error
+            raise place.error(f"broken CSV ({error}); check the quotation marks") from error
         if row:
-            yield number, row
+            yield place, row
 
 
-def table_records(
-    rows: Iterator[tuple[int, list[str]]], path: Path | str
-) -> Iterator[tuple[int, dict[str, object]]]:
-    """Rows under a header as mappings. Raises InputError for a repeated column or a row of another width."""
-    first = next(rows, None)
-    if first is None:
+def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
+    """The rows below a header as records, whose fields are the header's columns.
+
+    Raises InputError for a column that occurs twice, and a row that is wider or narrower than the header.
+    """
+    place, columns = next(rows, (None, []))
+    if place is None:
         return
-    header = [name.strip() for name in first[1]]
+    header = [column.strip() for column in columns]
     if len(set(header)) != len(header):
-        raise InputError("the header names a column twice; rename one", path=place(path), line=first[0])
-    for number, row in rows:
-        if len(row) != len(header):
-            raise InputError(
-                f"{len(row)} columns where the header has {len(header)}; check the separators",
-                path=place(path),
-                line=number,
+        raise place.error("the header names a column twice; rename one")
+    for place, cells in rows:
+        if len(cells) != len(header):
+            raise place.error(
+                f"{len(cells)} columns where the header has {len(header)}; check the separators"
             )
-        yield number, dict(zip(header, row, strict=True))
+        yield Record(place, dict(zip(header, cells, strict=True)))
 
 
-def text_field(record: Mapping[str, object], name: str, path: Path | str, number: int) -> str:
-    """A text that may be absent or null, then "". Raises InputError for any other type."""
-    value = record.get(name)
+def text_field(record: Record, name: str) -> str:
+    """The text of a field, "" if it is absent or null. Raises InputError for any other type."""
+    value = record.fields.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InputError(
-            f'"{name}" is not text but {type(value).__name__}; write it as a string',
-            path=place(path),
-            line=number,
-        )
+        raise record.place.error(f'"{name}" is not text but {type(value).__name__}; write it as a string')
     return value
 
 
-def id_field(record: Mapping[str, object], path: Path | str, number: int) -> str:
-    """The record's `_id` (or `id`). Raises InputError if it is missing, no string, or blank."""
-    name = "_id" if "_id" in record else "id"
-    if name not in record:
-        raise InputError('no "_id"; give every record its own', path=place(path), line=number)
-    value = record[name]
+def id_field(record: Record) -> str:
+    """The record's `_id` (or `id`). Raises InputError if it is missing, not a string, or blank."""
+    name = "_id" if "_id" in record.fields else "id"
+    if name not in record.fields:
+        raise record.place.error('no "_id"; give every record its own')
+    value = record.fields[name]
     if not isinstance(value, str):
-        raise InputError(
-            f'"{name}" is not a string but {type(value).__name__}; put it in quotation marks',
-            path=place(path),
-            line=number,
+        raise record.place.error(
+            f'"{name}" is not a string but {type(value).__name__}; put it in quotation marks'
         )
     if not value.strip():
-        raise InputError(f'"{name}" is empty; give every record its own', path=place(path), line=number)
+        raise record.place.error(f'"{name}" is empty; give every record its own')
     return value
 
 
-def scalar(value: object, name: str, path: Path | str, number: int) -> Scalar:
-    """A metadata value, lists and objects as their JSON text.
+def scalar(place: Place, name: str, value: object) -> Scalar:
+    """A value of a document's metadata; lists and objects become their JSON text.
 
-    Raises InputError for a number past float64, above 1.8e308: such a one can only be text.
+    place: where the document was read.
+    name: the field, for the error.
+    value: as JSON gave it.
+
+    Raises InputError for a number beyond float64 (1.8e308), which can only be stored as text.
     """
     problem = "holds too large a number; write it as text"
     try:
@@ -146,4 +155,4 @@ def scalar(value: object, name: str, path: Path | str, number: int) -> Scalar:
         problem = "is nested too deeply; write it as text"
     except ValueError:
         pass  # a number in a list
-    raise InputError(f'"{name}" {problem}', path=place(path), line=number)
+    raise place.error(f'"{name}" {problem}')

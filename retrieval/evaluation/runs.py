@@ -14,7 +14,7 @@ import numpy as np
 
 from index.disk.output import write_output
 from index.errors import InputError
-from retrieval.data.lines import numbered_lines, place
+from retrieval.data.lines import Place, numbered_lines
 
 # Rankings as TREC has them: query id -> document id -> score; a higher score is better.
 Run: TypeAlias = Mapping[str, Mapping[str, float]]
@@ -80,33 +80,25 @@ def read_trec_run(path: Path | str) -> dict[str, dict[str, float]]:
     is no finite number, or a document that occurs twice for its query.
     """
     run: dict[str, dict[str, float]] = {}
-    for number, line in numbered_lines(path, kept=True):
+    for place, line in numbered_lines(path, kept=True):
         columns = line.split()
         if len(columns) != 6:
-            raise InputError(
-                f"{len(columns)} columns; a TREC run has six: query Q0 document rank score tag",
-                path=place(path),
-                line=number,
-            )
+            raise place.error(f"{len(columns)} columns; a TREC run has six: query Q0 document rank score tag")
         query_id, _, document_id, _, score, _ = columns
         scores = run.setdefault(query_id, {})
         if document_id in scores:
-            raise InputError(
-                f"document {document_id!r} occurs twice for query {query_id!r}; keep one",
-                path=place(path),
-                line=number,
-            )
-        scores[document_id] = _score(score, path, number)
+            raise place.error(f"document {document_id!r} occurs twice for query {query_id!r}; keep one")
+        scores[document_id] = _score(place, score)
     if not run:
-        raise InputError("holds no results; give a run with at least one", path=place(path))
+        raise Place(path).error("holds no results; give a run with at least one")
     return run
 
 
-def _score(text: str, path: Path | str, number: int) -> float:
+def _score(place: Place, text: str) -> float:
     try:
         score = float(text)
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise InputError(f"score {text[:40]!r} is not a finite number", path=place(path), line=number)
+        raise place.error(f"score {text[:40]!r} is not a finite number")
     return score
