@@ -1,7 +1,7 @@
 """A BEIR data set: documents, queries by id, and the qrels of each split.
 
-In: a folder with corpus.jsonl and, where there are any, queries.jsonl and qrels/SPLIT.tsv. Each part is read
-when it is asked for. Knows nothing of what the parts are used for.
+In: a folder with corpus.jsonl and, if there are any, queries.jsonl and qrels/SPLIT.tsv. Out: each part, read
+when it is needed. Knows nothing of what the parts are used for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from retrieval.data.queries import Qrels, read_qrels, read_queries, splits
 
 @dataclass(frozen=True)
 class Dataset:
-    """A BEIR folder.
+    """A BEIR folder, whose parts are read when they are needed.
 
     >>> dataset = Dataset(Path("data"))                                        # doctest: +SKIP
     >>> dataset.splits(), len(dataset.qrels("dev"))                            # doctest: +SKIP
@@ -28,7 +28,7 @@ class Dataset:
     folder: Path
 
     def documents(self) -> Iterator[Document]:
-        """The documents, streamed. Raises what `read_documents` raises."""
+        """The documents, one at a time. Raises what `read_documents` raises."""
         return read_documents(self.folder)
 
     @cached_property
@@ -41,10 +41,11 @@ class Dataset:
         return splits(self.folder)
 
     def qrels(self, split: str, document_ids: Container[str] | None = None) -> Qrels:
-        """The qrels of a split, which may name known queries only.
+        """The qrels of a split, in which only the data set's queries may occur.
 
         split: such as "test".
-        document_ids: the ids that qrels may name; None leaves them unchecked.
+        document_ids: the document ids that may occur; None allows all.
+
         Raises what `read_qrels` raises.
         """
         return read_qrels(self.folder, split, query_ids=self.queries, document_ids=document_ids)

@@ -1,4 +1,4 @@
-"""A data set that every Python installation has: docstrings and their summary lines.
+"""A data set made from the docstrings of a Python installation and their summary lines.
 
 Knows Python source; knows nothing of models or indexes.
 """

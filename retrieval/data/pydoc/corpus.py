@@ -1,17 +1,17 @@
-"""A retrieval task that every Python installation carries with it: which docstring does a one-line summary
-belong to.
+"""A retrieval task from the docstrings of a Python installation: find the docstring by its summary line.
 
 In: the standard library and the packages of the running interpreter, read as source. Out: a BEIR folder. A
-document is a docstring without its first sentence, under its object's name; its query is that sentence. So
-the words of query and document were written by the same person about the same thing, but need not be the same
-words.
+document is a docstring without its first sentence; its title is the name of the object. Its query is that
+first sentence. So one person wrote query and document about the same thing, often in different words.
 
-* Documents with equal bodies (aliases, inherited text) are one document, under the shortest name.
-* A sentence that up to three documents share is one query, to which each of them is relevant. A sentence that
-  more of them share ("Return a string representation") asks for nothing, so it is no query; its documents
-  stay.
-* Queries go to train, dev and test, 80 : 10 : 10, by a hash of their words: a query keeps its split when
-packages change.
+* Documents with equal bodies (aliases, inherited text) become one document, under the shortest name.
+* A sentence that two or three documents share is one query, and all of them are relevant to it. A sentence
+  that more documents share ("Return a string representation") is too general to be a query; its documents
+  stay in the corpus.
+* A hash of its words puts a query into train, dev or test, 80 : 10 : 10. So a query keeps its split when
+  packages change.
+
+Knows nothing of models or indexes.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from index.disk.files import storing
 from index.disk.opening import create, read_file
 from index.errors import InputError
+from index.values import Progress, no_progress
 from retrieval.data.pydoc.docstrings import Docstring, builtin_docstrings, describe, source_docstrings
 from retrieval.data.pydoc.packages import STANDARD_LIBRARY, package_roots, sources
 
@@ -38,23 +40,20 @@ DEFAULT_LIMIT = 12_000
 _MARK = "pydoc.json"
 _MADE_BY = "peephole corpus pydoc"
 
-_LONGEST_BODY = 2_000
+_LONGEST_BODY = 2_000  # characters
 _FEWEST_BODY_WORDS = 8
 _MOST_SHARING_A_SUMMARY = 3
-
-# Called with a stage, how much of it is done, and how much there is.
-Progress: TypeAlias = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class PydocCounts:
-    """What was written: documents, queries of each split, and the packages they come from."""
+    """What a corpus consists of."""
 
     documents: int
-    train: int
+    train: int  # queries of the split
     dev: int
     test: int
-    packages: int
+    packages: int  # that the documents come from
 
 
 class _Entry(NamedTuple):
@@ -69,17 +68,18 @@ def write_pydoc_corpus(
     *,
     packages: Sequence[str] | None = None,
     limit: int = DEFAULT_LIMIT,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> PydocCounts:
-    """Write the task as a BEIR folder, whole or not at all; the same environment gives the same bytes.
+    """Write the task as a BEIR folder, whole or not at all. The same environment gives the same bytes.
 
-    packages: import names, "stdlib" for the standard library; by default that and everything installed.
-    limit: most documents; the standard library comes first, then a file of each package in turn, in an order
-        that mixes its folders.
-    progress: called with documents found so far and `limit`.
+    output: the folder to write; one that this function wrote before is replaced.
+    packages: import names, with "stdlib" for the standard library; None for that and everything installed.
+    limit: the largest number of documents. The standard library comes first, then one file of each package in
+        turn.
+    progress: called with the documents found so far and `limit`.
 
-    Raises InputError for an unknown package, a limit below 1, an output folder with something else in it, or
-    if no docstring was found, and StorageError if the folder cannot be written.
+    Raises InputError for an unknown package, a limit below 1, an output folder that holds something else, and
+    if no docstring was found. Raises StorageError if the folder cannot be written.
     """
     if limit < 1:
         raise InputError(f"limit {limit} is below 1; ask for at least one document")
@@ -103,7 +103,7 @@ def _may_replace(output: Path) -> bool:
 
 
 def _is_marked(output: Path) -> bool:
-    """Whether this command wrote the folder: another program's file may have the mark's name."""
+    """Whether this command wrote the folder; a file of another program may have the same name as the mark."""
     try:
         mark = json.loads(read_file(output / _MARK))
     except (OSError, ValueError, RecursionError):
@@ -132,7 +132,7 @@ def _of_file(file: Path, module: str) -> Iterator[Docstring]:
         yield from source_docstrings(source, module)
 
 
-def _collect(docstrings: Iterable[Docstring], limit: int, progress: Progress | None) -> list[_Entry]:
+def _collect(docstrings: Iterable[Docstring], limit: int, progress: Progress) -> list[_Entry]:
     """Documents with distinct bodies and distinct ids, sorted by id."""
     by_body: dict[str, _Entry] = {}
     ids: set[str] = set()
@@ -147,17 +147,21 @@ def _collect(docstrings: Iterable[Docstring], limit: int, progress: Progress | N
         if known is None or (len(title), name) < (len(known.title), known.id):
             by_body[key] = _Entry(name, title, described.summary, described.body)
             ids.add(name)
-        if progress is not None and known is None:
+        if known is None:
             progress("documents", len(by_body), limit)
     return sorted(by_body.values())
 
 
 def _queries(entries: Iterable[_Entry]) -> dict[str, list[_Entry]]:
-    """Query id, which is the hash of the summary's words, to the documents that the summary belongs to."""
+    """Query id, a hash of the summary's words, to the documents that have this summary."""
     shared: dict[str, list[_Entry]] = {}
     for entry in entries:
         shared.setdefault(_digest(_plain(entry.summary)), []).append(entry)
-    return {name: shared[name] for name in sorted(shared) if len(shared[name]) <= _MOST_SHARING_A_SUMMARY}
+    return {
+        query_id: relevant
+        for query_id, relevant in sorted(shared.items())
+        if len(relevant) <= _MOST_SHARING_A_SUMMARY
+    }
 
 
 def _plain(text: str) -> str:
@@ -169,20 +173,20 @@ def _digest(text: str) -> str:
 
 
 def _split_of(query_id: str) -> str:
-    """Split by the id, which is a hash already."""
+    """The split of a query, taken from its id, which is a hash."""
     tenth = int(query_id, 16) % 10
     return {0: "test", 1: "dev"}.get(tenth, "train")
 
 
 def _counts(entries: Sequence[_Entry], queries: Iterable[str], packages: int) -> PydocCounts:
-    of = [_split_of(name) for name in queries]
-    return PydocCounts(len(entries), of.count("train"), of.count("dev"), of.count("test"), packages)
+    sizes = Counter(_split_of(query_id) for query_id in queries)
+    return PydocCounts(len(entries), sizes["train"], sizes["dev"], sizes["test"], packages)
 
 
 def _publish(
     output: Path, entries: Iterable[_Entry], queries: dict[str, list[_Entry]], counts: PydocCounts
 ) -> None:
-    """Write into a folder beside the output, then put it in its place."""
+    """Write a folder beside the output, then rename it to the output."""
     draft = output.with_name(f".{output.name}.{os.urandom(8).hex()}.draft")
     try:
         with storing(output):
@@ -196,7 +200,7 @@ def _publish(
 
 
 def _replace(output: Path, draft: Path) -> None:
-    """Rename the draft to the output; a folder that is not empty has to step aside first."""
+    """Rename the draft to the output. An output that is not empty is renamed first, then removed."""
     if output.is_dir() and any(output.iterdir()):
         aside = output.with_name(f".{output.name}.{os.urandom(8).hex()}.old")
         output.rename(aside)
@@ -211,18 +215,18 @@ def _write_folder(
 ) -> None:
     corpus = ({"_id": entry.id, "title": entry.title, "text": entry.body} for entry in entries)
     _write_lines(folder / "corpus.jsonl", (json.dumps(record, ensure_ascii=False) for record in corpus))
-    asked = ({"_id": name, "text": found[0].summary} for name, found in queries.items())
-    _write_lines(folder / "queries.jsonl", (json.dumps(record, ensure_ascii=False) for record in asked))
+    texts = ({"_id": query_id, "text": relevant[0].summary} for query_id, relevant in queries.items())
+    _write_lines(folder / "queries.jsonl", (json.dumps(record, ensure_ascii=False) for record in texts))
     for split in ("train", "dev", "test"):
-        judged = [
-            f"{name}\t{entry.id}\t1"
-            for name, found in queries.items()
-            if _split_of(name) == split
-            for entry in found
+        judgements = [
+            f"{query_id}\t{entry.id}\t1"
+            for query_id, relevant in queries.items()
+            if _split_of(query_id) == split
+            for entry in relevant
         ]
-        _write_lines(folder / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *judged])
-    made = {"made_by": _MADE_BY, "python": sys.version.split()[0], **asdict(counts)}
-    _write_lines(folder / _MARK, [json.dumps(made)])
+        _write_lines(folder / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *judgements])
+    mark = {"made_by": _MADE_BY, "python": sys.version.split()[0], **asdict(counts)}
+    _write_lines(folder / _MARK, [json.dumps(mark)])
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

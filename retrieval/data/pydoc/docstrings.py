@@ -1,8 +1,7 @@
-"""Docstrings found in Python source and in the interpreter's own C modules, and what is summary and what is
-body.
+"""Docstrings of Python source and of the interpreter's C modules, and their split into summary and body.
 
-In: source bytes, parsed and never run. Out: `Docstring`s with the public name of what they describe. Knows
-nothing of corpora. Source that does not parse has no docstrings.
+In: source bytes, which are parsed and never run. Out: `Docstring`s, each with the public name of its object.
+Source that does not parse has no docstrings. Knows nothing of corpora.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from typing import NamedTuple, TypeAlias
 
 
 class Docstring(NamedTuple):
-    """A docstring as written, and whose it is."""
+    """A docstring as it was written, and the names of its object."""
 
-    name: str  # where it was found: "scipy.optimize._minimize.minimize"
-    title: str  # how a reader calls it: "scipy.optimize.minimize(fun, x0, args=())"
+    name: str  # where the object was found: "scipy.optimize._minimize.minimize"
+    title: str  # how a user calls the object: "scipy.optimize.minimize(fun, x0, args=())"
     text: str
 
 
 class Description(NamedTuple):
-    """A docstring cleaned for search: one sentence, and everything after it."""
+    """A docstring without markup: its first sentence, and everything after it."""
 
     summary: str
     body: str
@@ -38,8 +37,8 @@ _Documented: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 _DESCRIBING_CALLS = frozenset({"add_newdoc", "add_docstr", "add_docstr_all"})
 _LONGEST_SIGNATURE = 120
 
-# Modules of the standard library that are written in C, wholly or in the parts that matter; the rest is read
-# as source.
+# Modules of the standard library that are written in C, or have their main parts in C. The others are read as
+# source.
 # fmt: off
 _C_MODULES = (
     "array", "atexit", "binascii", "builtins", "cmath", "collections", "contextvars", "datetime", "decimal",
@@ -52,7 +51,7 @@ _C_MODULES = (
 
 
 def source_docstrings(source: bytes, module: str) -> Iterator[Docstring]:
-    """Docstrings of a module, of what is public in it, and those it gives to C functions by a call."""
+    """Docstrings of a module, of its public objects, and those it gives to C functions by a call."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in other people's strings
@@ -83,7 +82,7 @@ def _within(parent: ast.AST, path: str) -> Iterator[Docstring]:
 
 
 def _public(name: str) -> str:
-    """A dotted name without its private modules, from which its object is re-exported as a rule.
+    """A dotted name without its private modules; most of their objects are exported by a public parent.
 
     >>> _public("scipy.optimize._minimize.minimize")
     'scipy.optimize.minimize'
@@ -92,12 +91,12 @@ def _public(name: str) -> str:
 
 
 def _signature(node: _Documented) -> str:
-    """Parameters with their defaults, without annotations; "" for a class and where they are many."""
+    """Parameters with defaults and without annotations; "" for a class or a very long signature."""
     if isinstance(node, ast.ClassDef):
         return ""
     arguments = node.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    for argument in [*every, arguments.vararg, arguments.kwarg]:
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    for argument in [*named, arguments.vararg, arguments.kwarg]:
         if argument is not None:
             argument.annotation = None
     text = re.sub(r"^(self|cls)(, |$)", "", ast.unparse(arguments))
@@ -105,7 +104,10 @@ def _signature(node: _Documented) -> str:
 
 
 def _described_by(call: ast.Call, path: str) -> Iterator[Docstring]:
-    """`add_newdoc("module", "name", "doc")`, or `("method", "doc")` for doc; `add_docstr(torch.f, "doc")`."""
+    """The docstring that a call such as `add_newdoc("module", "name", "doc")` gives to a C function.
+
+    The last argument may be a pair `("method", "doc")`; torch writes `add_docstr(torch.f, "doc")`.
+    """
     function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if function not in _DESCRIBING_CALLS or len(call.args) < 2:
         return
@@ -123,7 +125,7 @@ def _described_by(call: ast.Call, path: str) -> Iterator[Docstring]:
 
 
 def _first_string(node: ast.expr) -> str:
-    """The string that an expression starts with: itself, the left of a sum, what a method is called on."""
+    """The string at the start of an expression, in "a" + b and in "a".format(b) too; "" if there is none."""
     while not isinstance(node, ast.Constant):
         if isinstance(node, ast.BinOp):
             node = node.left
@@ -135,7 +137,7 @@ def _first_string(node: ast.expr) -> str:
 
 
 def builtin_docstrings() -> Iterator[Docstring]:
-    """Docstrings of the standard library's C functions, types and methods, which have no source to read."""
+    """Docstrings of the standard library's C functions, types and methods, which have no Python source."""
     for module_name in _C_MODULES:
         try:
             module = importlib.import_module(module_name)
@@ -176,20 +178,21 @@ _FEWEST_SUMMARY_WORDS, _MOST_SUMMARY_WORDS = 3, 30
 
 
 def describe(text: str, longest_body: int) -> Description | None:
-    r"""Summary and body of a docstring; None if its first sentence is no summary: too short, too long, or
-    hardly words.
+    r"""Summary and body of a docstring, without leading signatures, doctests, underlines and markup.
 
-    Signatures at its head, doctests, rules under headings and markup are left out. longest_body: characters
-    kept, cut at a word.
+    text: the docstring as it was written.
+    longest_body: characters of the body that are kept; it is cut after a whole word.
+
+    Returns None if the first sentence is not a summary: too short, too long, or mostly not words.
 
     >>> describe("f(x) -> y\n\nCopy a :class:`Tree` whole. Links too.\n\n>>> f(1)\n1\n", 100)
     Description(summary='Copy a Tree whole', body='Links too.')
     """
-    text = _LEADING_LINES.sub("\n", text)  # cleandoc takes them off one by one, moving all the others
+    text = _LEADING_LINES.sub("\n", text)  # cleandoc removes them one by one, in quadratic time
     text = _DIRECTIVE.sub("", _RULE.sub("", _DOCTEST.sub("", inspect.cleandoc(text))))
     text = _ROLE.sub(r"\1", text).replace("`", "")
     paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text.strip())]
-    paragraphs = list(dropwhile(lambda one: not one or _CALL.fullmatch(one), paragraphs))
+    paragraphs = list(dropwhile(lambda line: not line or _CALL.fullmatch(line), paragraphs))
     if not paragraphs:
         return None
     summary, *more = _SENTENCE_END.split(paragraphs[0], maxsplit=1)

@@ -1,6 +1,6 @@
-"""The Python packages of the running interpreter and their source files, found without importing any of them.
+"""The Python packages of the running interpreter and their source files, found without an import.
 
-In: names, or nothing for everything. Out: paths. Knows nothing of what the files hold.
+In: names of packages, or None for all. Out: paths and module names. Knows nothing of what the files hold.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from index.errors import InputError
 
 STANDARD_LIBRARY = "stdlib"
 
-# Tools that are installed beside libraries; their functions are not what anybody looks up.
+# Tools that are installed beside libraries; nobody looks up their functions.
 _TOOLS = frozenset({"distutils", "mypy", "mypyc", "pip", "pkg_resources", "setuptools", "torchgen"})
 
 # Tests, and copies of other packages.
@@ -37,10 +37,12 @@ _SKIPPED_FOLDERS = frozenset(
 
 
 def package_roots(packages: Sequence[str] | None) -> dict[str, Path]:
-    """Package name to its folder or single file; the standard library first.
+    """Package name to its folder or its single file.
 
-    packages: import names, `STANDARD_LIBRARY` among them; None for that and everything installed that is
-    public and no tool. Raises InputError for a name without Python source.
+    packages: import names, and `STANDARD_LIBRARY`; None for the standard library, which is then the first,
+        and all installed packages that are public and not tools.
+
+    Raises InputError for a name without Python source.
     """
     paths = get_paths()
     standard = Path(paths["stdlib"])
@@ -66,7 +68,7 @@ def _installed(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _root_of(name: str) -> Path | None:
-    """Where a top-level package or module lies, without importing it."""
+    """The folder of a top-level package, or the file of a module, found without importing it."""
     if not name.isidentifier():
         return None
     try:
@@ -80,12 +82,14 @@ def _root_of(name: str) -> Path | None:
 
 
 def sources(name: str, root: Path) -> list[tuple[Path, str]]:
-    """Source files and their module names. First come those near the top, where what people call lies as a
-    rule; at one depth the order is that of the names' hashes, which mixes the folders.
+    """Source files of a package with their module names, those near the top of the package first.
+
+    Most of what people call lies near the top. Files of one depth are sorted by a hash of their module name,
+    which mixes the folders.
     """
     if root.is_file():
         return [(root, name)]
-    found = []
+    modules = []
     for parent, folders, files in os.walk(root):
         folders[:] = [
             folder for folder in folders if folder not in _SKIPPED_FOLDERS and folder.isidentifier()
@@ -95,11 +99,11 @@ def sources(name: str, root: Path) -> list[tuple[Path, str]]:
                 parts = Path(parent, file).relative_to(root).with_suffix("").parts
                 parts = parts[:-1] if parts[-1] == "__init__" else parts
                 if name == STANDARD_LIBRARY and parts[0].startswith("_"):
-                    continue  # private modules there are twins of C modules
+                    continue  # private modules of the standard library repeat C modules
                 module = ".".join(parts if name == STANDARD_LIBRARY else (name, *parts))
-                found.append((Path(parent, file), module))
-    return sorted(found, key=lambda source: (source[1].count("."), _mixed(source[1])))
+                modules.append((Path(parent, file), module))
+    return sorted(modules, key=lambda source: (source[1].count("."), _hash(source[1])))
 
 
-def _mixed(name: str) -> bytes:
+def _hash(name: str) -> bytes:
     return hashlib.sha256(name.encode(errors="replace")).digest()
