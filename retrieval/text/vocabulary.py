@@ -1,6 +1,7 @@
-"""The vocabulary that numbers letter trigrams and whole words, and texts as lists of these numbers.
+"""The vocabulary, which gives feature ids to letter trigrams and whole words, and texts as lists of ids.
 
-In: words. Out: feature ids, at least one a word. Knows nothing of vectors.
+In: words and texts. Out: feature ids, at least one for every word; ids of distinct words; ragged arrays of
+either. Knows nothing of vectors.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,48 +26,47 @@ from retrieval.text.words import trigrams, words
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The features a model knows: hash buckets first, then trigrams, then whole words.
+    """The features a model knows. Ids are given to hash buckets first, then to trigrams, then to whole words.
 
-    A trigram that training did not see falls into one of `buckets` by CRC-32, so that every word has at least
-    one feature. Whole words carry a trailing and a leading space as names, which no trigram can have.
+    A trigram that did not occur in training gets the id of a bucket, by its CRC-32. So every word has at
+    least one feature.
     """
 
-    names: tuple[str, ...]
-    buckets: int
+    names: tuple[str, ...]  # trigrams, then whole words; " word " has spaces around it, unlike any trigram
+    buckets: int  # number of hash buckets, at least 1
 
-    def __post_init__(self) -> None:
-        ids = {name: self.buckets + i for i, name in enumerate(self.names)}
-        object.__setattr__(self, "_ids", ids)
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {name: self.buckets + i for i, name in enumerate(self.names)}
 
     def __len__(self) -> int:
         return self.buckets + len(self.names)
 
     def features(self, word: str) -> list[int]:
-        """Ids of a word's features, at least one, repeats kept (the trigram *counts* of word hashing)."""
-        ids: dict[str, int] = self._ids  # type: ignore[attr-defined]
-        found = [ids[gram] if gram in ids else self._bucket(gram) for gram in trigrams(word)]
+        """Ids of a word's features, at least one. Repeats stay: word hashing counts trigrams."""
+        ids = self._ids
+        features = [ids[gram] if gram in ids else self._bucket(gram) for gram in trigrams(word)]
         whole = ids.get(f" {word} ")
         if whole is not None:
-            found.append(whole)
-        return found
+            features.append(whole)
+        return features
 
     def _bucket(self, gram: str) -> int:
-        # Halves of surrogate pairs, which stand for bytes of a command line that are not UTF-8, count too.
+        # A byte of a command line that is not UTF-8 arrives as half of a surrogate pair.
         return zlib.crc32(gram.encode(errors="surrogatepass")) % self.buckets
 
     def knows(self, word: str) -> bool:
-        """Whether training saw the word itself or, for a vocabulary without whole words, all its trigrams."""
-        ids: dict[str, int] = self._ids  # type: ignore[attr-defined]
-        return f" {word} " in ids or all(gram in ids for gram in trigrams(word))
+        """Whether the vocabulary has the whole word, or all of its trigrams."""
+        return f" {word} " in self._ids or all(gram in self._ids for gram in trigrams(word))
 
     def save(self, path: Path) -> None:
-        """Write as one JSON document."""
+        """Write the vocabulary as one JSON document. Raises StorageError if that fails."""
         content = {"buckets": self.buckets, "names": self.names}
         write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """Read what `save` wrote. Raises CorruptError if it is anything else."""
+        """Read what `save` wrote. Raises CorruptError for any other file."""
         try:
             content = json.loads(read_file(path, links=True))
             names, buckets = content["names"], content["buckets"]
@@ -86,10 +88,14 @@ def learn_vocabulary(
     min_count: int = 2,
     limit: int | None = None,
 ) -> Vocabulary:
-    """The most frequent trigrams, and whole words, that occur at least `min_count` times in the training
-    texts.
+    """The vocabulary of the most frequent trigrams and whole words of the training texts.
 
-    limit: words of a text that count, as in `words`. max_words=0 gives the trigrams of the papers alone.
+    texts: the training texts.
+    buckets: number of hash buckets, for trigrams that are not in the vocabulary.
+    max_trigrams: the largest number of trigrams.
+    max_words: the largest number of whole words; 0 leaves trigrams alone, as in Huang et al. 2013.
+    min_count: how often a trigram or word must occur in all texts together.
+    limit: how many words of a text are read, as in `words`; None for all.
     """
     counts: Counter[str] = Counter()
     for text in texts:
@@ -98,9 +104,9 @@ def learn_vocabulary(
     for word, count in counts.items():
         for gram in trigrams(word):
             grams[gram] += count
-    # Ties are broken by name, or the order of a dict would make two trainings differ.
+    # Ties are broken by name. Otherwise the order of the texts would decide which names are kept.
     common_grams = sorted((g for g in grams if grams[g] >= min_count), key=lambda g: (-grams[g], g))
-    # A one- or two-letter word is one or two trigrams of its own already; CJK words are their own features.
+    # Words of one or two characters, such as CJK words, are already identified by their trigrams.
     common_words = sorted(
         (w for w in counts if counts[w] >= min_count and len(w) > 2), key=lambda w: (-counts[w], w)
     )
@@ -110,63 +116,66 @@ def learn_vocabulary(
 
 @dataclass(frozen=True)
 class Ragged:
-    """Lists of numbers end to end: list i is `values[offsets[i]:offsets[i + 1]]`. values int32 (total,),
-    offsets int64 (n + 1,).
-    """
+    """A ragged array: n lists of ids, one after the other. List i is `values[offsets[i]:offsets[i + 1]]`."""
 
-    values: NDArray[np.int32]
-    offsets: NDArray[np.int64]
+    values: NDArray[np.int32]  # (total,)
+    offsets: NDArray[np.int64]  # (n + 1,), from 0 to total
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def lengths(self) -> NDArray[np.int64]:
-        """Length of each list, int64 (n,)."""
+        """The length of each list, int64 (n,)."""
         return np.diff(self.offsets)
 
     def take(self, rows: NDArray[np.int64]) -> Ragged:
-        """The lists named by `rows` int64 (m,), in that order."""
+        """The lists with the numbers `rows`, int64 (m,), in that order."""
         lengths = self.lengths()[rows]
         offsets = np.concatenate(([0], np.cumsum(lengths)))
-        # Position within the result, shifted by where its list starts here rather than there.
+        # How far each value of the result lies from its position in `self.values`.
         shift = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return Ragged(self.values[np.arange(offsets[-1]) + shift], offsets)
 
 
 def ragged(lists: Sequence[Sequence[int]]) -> Ragged:
-    """Pack lists of ids."""
+    """The lists of ids as one ragged array."""
     offsets = np.zeros(len(lists) + 1, np.int64)
     np.cumsum([len(items) for items in lists], out=offsets[1:])
-    values = np.fromiter((item for items in lists for item in items), np.int32, int(offsets[-1]))
+    values = np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1]))
     return Ragged(values, offsets)
 
 
 class Lexicon:
-    """Numbers the distinct words met so far, so that a word's features are looked up once in a process' life.
+    """The distinct words of all texts so far, each with a word id: 0, 1, 2 and so on, in order of appearance.
 
-    `word_ids` of a text index `features`, which has one list a distinct word and only grows.
+    A word's features are looked up once, however often the word occurs: list i of `features()` belongs to the
+    word with the id i.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self.words: list[str] = []
+        self.words: list[str] = []  # by word id
         self._ids: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.words)
 
     def word_ids(self, text: str, limit: int | None = None) -> list[int]:
-        """Ids of a text's words, at least one."""
+        """The word ids of a text, at least one, in order; words that are new get the next ids.
+
+        text: any text.
+        limit: how many of its words are read; None for all.
+        """
         ids = self._ids
-        found = []
+        word_ids = []
         for word in words(text, limit):
-            number = ids.get(word)
-            if number is None:
-                number = ids[word] = len(self.words)
+            word_id = ids.get(word)
+            if word_id is None:
+                word_id = ids[word] = len(self.words)
                 self.words.append(word)
-            found.append(number)
-        return found
+            word_ids.append(word_id)
+        return word_ids
 
     def features(self, start: int = 0) -> Ragged:
-        """Feature ids of the words numbered `start` and up."""
+        """The feature ids of each word, from the word with the id `start` on."""
         return ragged([self.vocabulary.features(word) for word in self.words[start:]])
