@@ -1,4 +1,4 @@
-"""The part of a document worth showing for a query, with the query's words marked.
+"""Snippets: the part of a document that has most words of a query, with these words marked.
 
 In: a query and a text. Out: pieces of the text, each marked or not. Knows nothing of ranking or printing.
 """
@@ -11,26 +11,28 @@ from typing import NamedTuple
 
 from retrieval.text.words import words
 
-# Characters of a document that are looked at, some 40,000 words: a longer one must not cost more.
-_LOOKED_AT = 1 << 18
+# Characters at the start of a document that are read, about 40,000 words. The limit bounds the cost.
+_LONGEST_TEXT = 1 << 18
 
 
 class Piece(NamedTuple):
-    """A stretch of text; marked if it is one of the query's words."""
+    """A part of a text."""
 
     text: str
-    marked: bool
+    marked: bool  # whether it is a word of the query
 
 
 def snippet(query: str, text: str, width: int = 200) -> list[Piece]:
-    """The stretch of about `width` characters with the most of the query's words in it, cut at white space.
+    """The part of a text with the most words of the query, as pieces that follow one another.
 
-    Runs of white space become one space; an ellipsis stands where text was left out. Of a very long text only
-    the first 262,144 characters are looked at.
+    Every run of white space becomes one space. An ellipsis stands where text was left out.
 
-    >>> snippet("list files", "ls - list directory contents")
-    [Piece(text='ls - ', marked=False), Piece(text='list', marked=True), Piece(text=' directory contents',
-    marked=False)]
+    query: its words are marked, and inflections of them.
+    text: of a very long one only the first 262,144 characters are read.
+    width: about how many characters the part has; it is cut at white space.
+
+    >>> [(piece.text, piece.marked) for piece in snippet("list files", "ls - list directory contents")]
+    [('ls - ', False), ('list', True), (' directory contents', False)]
     """
     text, cut = _beginning(text)
     spans = [match.span() for match in _pattern(query).finditer(text)]
@@ -49,15 +51,15 @@ def snippet(query: str, text: str, width: int = 200) -> list[Piece]:
 
 
 def _beginning(text: str) -> tuple[str, bool]:
-    """What is looked at, white space as single blanks, and whether that is not the whole text."""
-    if len(text) <= _LOOKED_AT:
+    """The part of a text that is read, with single spaces, and whether text was cut off."""
+    if len(text) <= _LONGEST_TEXT:
         return " ".join(text.split()), False
-    seen = text.lstrip()[:_LOOKED_AT].split()
-    return " ".join(seen[:-1] or seen), True  # the last word may be half a word
+    parts = text.lstrip()[:_LONGEST_TEXT].split()
+    return " ".join(parts[:-1] or parts), True  # the last word may be cut in half
 
 
 def _pattern(query: str) -> re.Pattern[str]:
-    """Matches the query's words and their inflections: a word of four letters or more may end otherwise."""
+    """A pattern for the query's words; a word of four letters or more matches with other endings too."""
     parts = []
     for word in sorted(set(words(query, limit=64)), key=len, reverse=True):
         if word[:1].isalpha() and word.isascii():
@@ -69,17 +71,20 @@ def _pattern(query: str) -> re.Pattern[str]:
 
 
 def _window(text: str, spans: list[tuple[int, int]], width: int) -> tuple[int, int]:
-    """Start and end of the stretch that holds most spans, the first of equals; a little is kept before the
-    first one.
+    """Start and end of the part that has the most matches; of equal parts, the first.
+
+    text: the text that is read.
+    spans: start and end of each match, in order.
+    width: about how many characters the part has, a quarter of them before the first match.
     """
     if len(text) <= width:
         return 0, len(text)
     lefts = [left for left, _ in spans]
     best, most = 0, 0
-    for number, left in enumerate(lefts):
-        held = bisect_right(lefts, left + width // 2) - number
-        if held > most:
-            best, most = left, held
+    for i, left in enumerate(lefts):
+        matches = bisect_right(lefts, left + width // 2) - i
+        if matches > most:
+            best, most = left, matches
     start = max(0, min(best - width // 4, len(text) - width))
     if start:
         space = text.find(" ", start, start + width // 4)

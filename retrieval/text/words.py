@@ -1,22 +1,20 @@
-"""Text to words, words to letter trigrams, and the vocabulary that numbers them.
+"""Text to words, and words to letter trigrams.
 
-In: any Unicode string. Out: for each word of it a short list of feature ids, never empty. Knows nothing of
-vectors.
+In: any Unicode string. Out: its words, at least one, and the trigrams of a word, at least one. Knows nothing
+of feature ids or vectors.
 
 Word hashing follows Huang et al. 2013, section 3.2: a word is the bag of letter trigrams of `#word#`, so that
-forms and misspellings of a word share most of its features. Two kinds of text need more than that:
+forms and misspellings of a word share most of its features. Two kinds of text are read differently:
 
-* Chinese, Japanese and Korean are read character by character. The word at a character is the pair of it and
-  the character after it in the same run (the last one stands alone), and its features are the character and
-  the pair. A character keeps its meaning through its own row, while the pair says which word it is part of,
-  without a segmenter. On the dev split of `tldr-zh` characters alone reach nDCG@10 .676, pairs alone .670,
-  both .698.
-* Commands and identifiers: `-xzf`, `c++`, `2.13.0`, `&&` are words as they stand; `--list-slots`,
-  `snake_case` and `path/to/file.jar` are split at their joints so that a plain-English query can meet their
-  parts.
+* Chinese, Japanese and Korean (CJK). Every character begins a word, which is this character and the next one
+  of the same run; the last character of a run is a word alone. The features of the word are the character and
+  the pair. The pair identifies the context of the character, so no segmenter is needed. On the dev split of
+  `tldr-zh` characters alone reach nDCG@10 .676, pairs alone .670, both together .698.
+* Commands and identifiers. `-xzf`, `c++`, `2.13.0` and `&&` are one word each. `--list-slots`, `snake_case`
+  and `path/to/file.jar` are split into their parts, so that a query in plain English matches the parts.
 
-Text is normalised with NFKC (full-width letters, ligatures) and case folded. Runs of one repeated character
-are not shortened and numbers are kept: in a parts catalogue they are the content.
+Text is normalised with NFKC (full-width letters, ligatures) and case folded. Repeated characters and numbers
+are kept, because they carry the meaning in texts such as a parts catalogue.
 """
 
 from __future__ import annotations
@@ -26,15 +24,15 @@ import re
 from index.lexical.cjk import CJK, COMPATIBILITY
 from index.lexical.normalisation import normalise
 
-# The twelve of older standards that NFKC leaves as they are count too; to BM25 they are letters.
+# Includes the twelve compatibility characters that NFKC does not change. BM25 treats those as letters.
 _CJK = CJK + COMPATIBILITY
-# Scripts whose vowel signs are marks, which \w leaves out: Devanagari to Sinhala (not the danda), Thai to
-# Khmer.
+# Combining marks that \w does not match: accents, Hebrew and Arabic points, Devanagari to Sinhala
+# (without the danda), Thai to Khmer.
 _MARKED = (
     "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0df3"
     "\u0e31-\u0e3a\u0e47-\u0e4e\u0eb1-\u0ecd\u0f71-\u0f84\u102b-\u103e\u17b6-\u17d3"
 )
-# Possessive ("*+"), for the matcher would remember every turn of the loop to come back to.
+# Possessive ("*+"): otherwise the matcher stores a position for every repetition, to backtrack to.
 _LETTERS = rf"[^\W_{_CJK}]+(?:[{_MARKED}][^\W_{_CJK}]*+)*+"
 _WORD = re.compile(
     rf"(?P<cjk>[{_CJK}]+)"
@@ -46,21 +44,22 @@ _WORD = re.compile(
 _IS_CJK = re.compile(rf"[{_CJK}]")
 _NOT_SPACE = re.compile(r"\S+")
 
-# A word longer than this is no word (base64, a URL's tail): its first trigrams say enough, and the cost stays
-# bounded.
+# Characters. Longer strings are not words of a language (base64, a long URL). The limit bounds their cost.
 _LONGEST_WORD = 64
 
 
 def document_text(title: str, text: str) -> str:
-    """What the document tower reads of a document."""
+    """The text that the document tower reads: the title, then the text."""
     return f"{title} {text}".strip()
 
 
 def words(text: str, limit: int | None = None) -> list[str]:
-    """The words of a text in order, at most `limit`; never an empty list.
+    """The words of a text in order, at least one.
 
-    A text with no word in it (only signs, say) is taken apart at white space, and an empty one is the single
-    word "".
+    A text that consists of signs only is split at white space. An empty text is the single word "".
+
+    text: any text.
+    limit: the largest number of words; None for all.
 
     >>> words("tar -xzf my_file.tar.gz")
     ['tar', '-xzf', 'my', 'file', 'tar', 'gz']
@@ -87,12 +86,12 @@ def words(text: str, limit: int | None = None) -> list[str]:
 
 
 def is_cjk(word: str) -> bool:
-    """Whether a word is a Chinese, Japanese or Korean character, or a pair of them."""
+    """Whether a word of `words` is a Chinese, Japanese or Korean character, or a pair of them."""
     return _IS_CJK.match(word) is not None
 
 
 def trigrams(word: str) -> list[str]:
-    """Letter trigrams of `#word#` with repeats; for a CJK word the character and, if there is one, the pair.
+    """Letter trigrams of `#word#`, with repeats. A CJK word has its character, and its pair if it is one.
 
     >>> trigrams("cat"), trigrams("启动"), trigrams("")
     (['#ca', 'cat', 'at#'], ['#启#', '#启动#'], ['##'])
