@@ -1,6 +1,6 @@
-"""The model an index carries: copied in whole when a build begins, known by its fingerprint.
+"""The model inside an index: copied in full when a build begins, identified by a fingerprint.
 
-Knows nothing of what the files mean.
+In: a model folder. Out: its fingerprint, its file names, or a copy. Knows nothing of what the files mean.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from pathlib import Path
 from index.disk.files import copy_file, is_regular, list_files, sha256_of, storing, sync_folder
 from index.errors import InputError
 
-# What lies in a model folder and is no part of the model.
-_APART = (".", "report/")
+# Path prefixes of files in a model folder that are not part of the model.
+_EXCLUDED = (".", "report/")
 
 
 def fingerprint(model: Path) -> str:
     """SHA-256 over the names and contents of a model folder's files, hexadecimal.
 
-    Hidden files are no part of a model: training keeps its lock there. Nor is the folder `report`, which
-    training writes for people.
-    Raises InputError if it is no folder, is empty, or holds anything but regular files and folders.
+    Hidden files do not count: training keeps its lock there. Nor does the folder `report`, which training
+    writes for people.
+    Raises InputError if the path is not a folder, is empty, or holds anything but regular files and folders.
     """
     total = hashlib.sha256()
     for name in model_files(model):
@@ -41,21 +41,21 @@ def copy_model(model: Path, target: Path) -> None:
 
 
 def model_files(model: Path) -> list[str]:
-    """The files of a model: paths relative to the folder, "/" between folders, in order.
+    """The files of a model: paths relative to the folder, "/" between folders, sorted.
 
     Raises what `fingerprint` does.
     """
     if not model.is_dir():
         raise InputError("not a model folder; `peephole train` makes one", path=model)
     try:
-        found = [name for name in list_files(model) if not name.startswith(_APART) and "/." not in name]
-        odd = next((name for name in found if not is_regular(model / name)), None)
+        names = [name for name in list_files(model) if not name.startswith(_EXCLUDED) and "/." not in name]
+        odd = next((name for name in names if not is_regular(model / name)), None)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror}); check its permissions", path=error.filename
         ) from error
     if odd is not None:
         raise InputError("not a regular file; a model folder may hold nothing else", path=model / odd)
-    if not found:
+    if not names:
         raise InputError("an empty folder; `peephole train` makes a model", path=model)
-    return found
+    return names

@@ -1,5 +1,6 @@
-"""Files that survive a kill: atomic replacement, syncing, checksums, and the lock that keeps writers apart.
+"""Files that survive a crash: atomic replacement, syncing, checksums, and the writer lock of a folder.
 
+In: paths and bytes. Out: durable files, or a StorageError that names the path and the remedy.
 Knows nothing of what the files hold.
 """
 
@@ -22,6 +23,7 @@ from typing import Self
 from index.disk.opening import WrongKindError, create, is_alone, open_own, open_to_read
 from index.errors import BusyError, InputError, StorageError
 
+# What a user can do about an error of the operating system.
 _REMEDIES = {
     errno.ENOSPC: "free some space and run the command again",
     errno.EDQUOT: "free some space and run the command again",
@@ -33,12 +35,13 @@ _REMEDIES = {
     errno.EEXIST: "choose a path that is a folder, or a new one",
     errno.EPIPE: "keep open what reads it",
 }
+# Bytes read at once while copying a file.
 _COPY_BYTES = 1 << 20
 
 
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses inside the block into a StorageError that names the path."""
+    """Turn an OSError inside the block into a StorageError that names the path and a remedy."""
     try:
         yield
     except WrongKindError as error:
@@ -52,11 +55,11 @@ def storing(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace or create a file so that a reader, or a restart after a crash, finds the old bytes or the new.
+    """Replace or create a file in one step: a reader, or a restart, finds all the old bytes or all the new.
 
-    Durable when it returns. Raises StorageError, and then the old file stands.
+    Durable when it returns. Raises StorageError; the old file then stays as it was.
     """
-    # A name that nobody can know beforehand, and so has not put a link under.
+    # The random name cannot be guessed, so nobody can have put a link there.
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     with storing(path):
         file = create(temporary)
@@ -74,12 +77,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def temporary_of(name: str) -> str:
-    """A regular expression for what `write_atomically` leaves of this name if it is killed."""
+    """A regular expression for the temporary files that a killed `write_atomically` of this name leaves."""
     return rf"\.{re.escape(name)}\.[0-9a-f]+\.tmp"
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable: created, renamed and removed entries."""
+    """Make the entries of a folder durable: names created, renamed or removed in it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -94,22 +97,22 @@ def sync_file(path: Path) -> None:
 
 
 def sha256_of(path: Path, *, links: bool = False) -> str:
-    """Hexadecimal SHA-256 of a file's bytes; raises as `open_to_read` does."""
+    """Hexadecimal SHA-256 of a file's bytes. links: follow a link. Raises what `open_to_read` does."""
     with open_to_read(path, links=links) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def list_files(folder: Path) -> list[str]:
-    """Everything below a folder but folders: relative paths, "/" between names, in order; raises OSError."""
-    found = []
+    """All files and links below a folder: relative paths, "/" between names, sorted. Raises OSError."""
+    paths = []
     for path, folders, names in os.walk(folder, onerror=_raise):
         links = [name for name in folders if (Path(path) / name).is_symlink()]
-        found += [(Path(path) / name).relative_to(folder).as_posix() for name in names + links]
-    return sorted(found)
+        paths += [(Path(path) / name).relative_to(folder).as_posix() for name in names + links]
+    return sorted(paths)
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a regular file to a new one, durable but for its name; raises OSError."""
+    """Copy a regular file to a new one. Its bytes are durable; its name is not. Raises OSError."""
     with open_to_read(source) as content, create(target) as copy:
         shutil.copyfileobj(content, copy, _COPY_BYTES)
         copy.flush()
@@ -117,8 +120,12 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def share(source: Path, target: Path, names: Sequence[str]) -> None:
-    """Link files, named relative to their folder, into a new folder; where the file system has no hard links,
-    copy them, durably. Raises StorageError.
+    """Hard-link files into a new folder, or copy them where the file system has no hard links.
+
+    source: the folder that holds the files.
+    target: the folder to make.
+    names: paths of the files relative to `source`.
+    Copies are durable. Raises StorageError.
     """
     with storing(target):
         target.mkdir()
@@ -131,7 +138,7 @@ def share(source: Path, target: Path, names: Sequence[str]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; nothing there is as well. Raises OSError."""
+    """Remove a file, or a folder with all its contents, if it exists. Raises OSError."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -139,7 +146,7 @@ def remove(path: Path) -> None:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether this is a file with bytes of its own: no link, no device; raises OSError if there is none."""
+    """Whether this is a regular file, not a link or a device. Raises OSError if nothing is there."""
     return stat.S_ISREG(path.lstat().st_mode)
 
 
@@ -147,9 +154,9 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-# Seconds between two tries for a lock that somebody else holds.
-_LOCK_AGAIN = 0.05
-# As many digits as a process number can have, and then some.
+# Seconds between two attempts to take a lock that another process holds.
+_LOCK_RETRY_SECONDS = 0.05
+# More digits than a process number can have.
 _LONGEST_OWNER = 20
 
 
@@ -167,23 +174,21 @@ def _locked(handle: int, path: Path) -> bool:
 
 
 def _owner(handle: int) -> str | None:
-    """The process number in a lock file, empty if there is none; None if something else is in the file."""
-    content = os.pread(handle, _LONGEST_OWNER + 1, 0).strip(b"\0")  # a crash may have left these
+    """The process number in a lock file; empty if the file is empty, None if it holds something else."""
+    content = os.pread(handle, _LONGEST_OWNER + 1, 0).strip(b"\0")  # a crash may leave zero bytes
     return content.decode() if not content or (content.isdigit() and len(content) <= _LONGEST_OWNER) else None
 
 
 class WriterLock:
-    """Held by the one process that may write to an index folder; freed by the kernel when that process
-    dies.
-    """
+    """The lock that lets one process write to a folder; the kernel frees it when that process dies."""
 
     NAME = ".lock"
 
     def __init__(self, folder: Path, wait: float = 0.0) -> None:
-        """Take the lock. The folder must exist.
+        """Take the lock. The folder must exist. wait: seconds to wait for another writer.
 
-        Raises BusyError if it is not free within `wait` seconds; InputError for a file that is no lock of
-        ours, which stays as it is; StorageError where there are no locks.
+        Raises BusyError if the lock is not free by then; InputError if the file is not a lock of ours, and
+        leaves it unchanged; StorageError if the file system has no locks.
         """
         path = folder / self.NAME
         with storing(path):
@@ -205,17 +210,17 @@ class WriterLock:
                     f"{folder}: another writer is at work (process {_owner(self._handle) or 'unknown'}); "
                     "wait for it to finish and try again"
                 )
-            time.sleep(_LOCK_AGAIN)
+            time.sleep(_LOCK_RETRY_SECONDS)
 
     def _write(self, owner: str) -> None:
-        """Tell who holds the lock, unless the file has a second name, in a copy by hard links or anywhere."""
-        with suppress(OSError):  # a full disk cannot hold our process number, and need not
+        """Write who holds the lock, unless the file has a second hard link: that may be another's file."""
+        with suppress(OSError):  # the process number only informs; the lock holds without it
             if is_alone(self._handle):
                 os.ftruncate(self._handle, 0)
                 os.pwrite(self._handle, owner.encode(), 0)
 
     def release(self) -> None:
-        """Free the lock; again is harmless."""
+        """Free the lock. Calling it again does nothing."""
         if self._handle >= 0:
             self._write("")
             os.close(self._handle)

@@ -1,11 +1,12 @@
-"""The index folder: which generation is live, how a reader holds one, and how old ones go.
+"""The index folder: which generation is live, how readers hold one, and how old ones are removed.
 
     CURRENT              "generation-000001 <SHA-256 of its manifest.json>", replaced by one atomic rename
-    generation-000001/   manifest.json, model/, segment-000001/; never changed once CURRENT has named it
+    generation-000001/   manifest.json, model/, segment-000001/; never changes once CURRENT has named it
     .staging/            a build that is not published yet
     .lock                held by the one writer
 
-A reader holds its generation with a shared flock on that folder; a writer removes only what nobody holds.
+A reader holds its generation by a shared flock on that folder. A writer removes only what nobody holds.
+Knows nothing of what a generation contains but its manifest.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from index.errors import CorruptError, InputError, StorageError
 
 CURRENT = "CURRENT"
 STAGING = ".staging"
-# In the staging folder, when what is there can be resumed.
+# This file is in the staging folder while the build there can be resumed.
 PLAN = "staging.json"
 
 _GENERATION = re.compile(r"generation-([0-9]{6,})")
@@ -41,7 +42,10 @@ class Pointer(NamedTuple):
 
 
 def read_current(folder: Path) -> Pointer:
-    """The live generation. Raises InputError where no index is, CorruptError for a damaged pointer."""
+    """The live generation.
+
+    Raises InputError if there is no index, CorruptError for a damaged pointer, StorageError.
+    """
     try:
         data = read_file(folder / CURRENT)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -61,7 +65,7 @@ def read_current(folder: Path) -> Pointer:
 
 
 def write_current(folder: Path, pointer: Pointer) -> None:
-    """Make a generation the live one; atomic and durable."""
+    """Make a generation the live one, atomically and durably. Raises StorageError."""
     write_atomically(folder / CURRENT, f"{pointer.generation} {pointer.manifest_sha256}\n".encode())
 
 
@@ -85,10 +89,11 @@ def read_manifest(folder: Path, pointer: Pointer) -> Manifest:
 
 
 def prepare(folder: Path, wait: float = 0.0) -> WriterLock:
-    """Make the folder if there is none and take its writer lock, within `wait` seconds.
+    """Make the index folder if it does not exist and take its writer lock.
 
-    Raises BusyError; InputError if the folder holds something else than an index, or a link in place of what
-    an index has; StorageError.
+    wait: seconds to wait for another writer.
+    Raises BusyError; InputError if the folder holds files that belong to no index, or links where an index
+    has files; StorageError.
     """
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,18 +106,18 @@ def prepare(folder: Path, wait: float = 0.0) -> WriterLock:
 
 
 def foreign(folder: Path) -> list[str]:
-    """Names in an index folder that no index puts there, or not as a link or the like; raises OSError."""
+    """Names in a folder that no index uses, or uses for another kind of file. Raises OSError."""
     return [name for name in _names(folder) if not (_is_reserved(name) and _is_right_kind(folder / name))]
 
 
 def next_generation(folder: Path) -> str:
-    """A name above those of all generations that are there."""
+    """A name with a higher number than every generation in the folder."""
     numbers = [int(match[1]) for name in _names(folder) if (match := _GENERATION.fullmatch(name))]
     return f"generation-{max(numbers, default=0) + 1:06}"
 
 
 def hold(generation: Path) -> int:
-    """Keep a writer from removing a generation until the handle returned is closed.
+    """Keep writers from removing a generation. Returns a handle; the hold ends when it is closed.
 
     Raises CorruptError, StorageError for a shortage.
     """
@@ -124,37 +129,37 @@ def hold(generation: Path) -> int:
         raise CorruptError(
             f"{generation}: cannot be opened ({error.strerror}); build the index again"
         ) from error
-    with suppress(OSError):  # some network file systems have no locks; open files are all that protects there
+    with suppress(OSError):  # some network file systems have no locks; there, only open files protect
         fcntl.flock(handle, fcntl.LOCK_SH)
     return handle
 
 
 def stray(folder: Path, live: str) -> list[Path]:
-    """What the next write will remove: generations that are neither live nor held, unfinished pointers."""
-    found = []
+    """What the next write will remove: generations neither live nor held, and temporary pointer files."""
+    strays = []
     for path in _leftovers(folder, live):
         handle = _claim(path)
         if handle is not None:
             os.close(handle)
-            found.append(path)
-    return found
+            strays.append(path)
+    return strays
 
 
 def sweep(folder: Path, live: str) -> None:
-    """Remove strays, as far as that goes: what is left over is tried again by the next write."""
+    """Remove strays. What cannot be removed now is left to the next write."""
     with suppress(OSError):
         for path in _leftovers(folder, live):
             handle = _claim(path)
             if handle is None:
                 continue
-            try:  # claimed until it is gone: who opens it meanwhile waits, finds nothing, reads CURRENT again
+            try:  # locked until it is gone: a reader that opens it meanwhile then reads CURRENT again
                 remove(path)
             finally:
                 os.close(handle)
 
 
 def sweep_staging(folder: Path) -> None:
-    """Remove what a writer staged that was cut short, unless it can be resumed; as far as that goes."""
+    """Remove the staging folder unless its build can be resumed. What cannot be removed is left."""
     with suppress(OSError):
         if not (folder / STAGING / PLAN).exists():
             remove(folder / STAGING)
@@ -193,9 +198,9 @@ def _is_reserved(name: str) -> bool:
 
 
 def _is_right_kind(path: Path) -> bool:
-    """Whether what is under a name that an index uses is a folder or file, as in an index, and no link."""
+    """Whether the entry under a name that an index uses is the folder or regular file that belongs there."""
     try:
-        folders = path.name == STAGING or _GENERATION.fullmatch(path.name)
-        return is_folder(path) if folders else is_regular(path)
+        is_for_folder = path.name == STAGING or _GENERATION.fullmatch(path.name)
+        return is_folder(path) if is_for_folder else is_regular(path)
     except FileNotFoundError:
-        return True  # a writer has swept it under our hands
+        return True  # a writer has removed it meanwhile

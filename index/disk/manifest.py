@@ -1,7 +1,7 @@
-"""The manifest: what a generation of an index holds, as one JSON file, read strictly.
+"""The manifest: one JSON file that says what a generation of an index holds. It is read strictly.
 
-In and out: bytes of JSON. Every other file of the generation is listed with its size and SHA-256; the
-manifest's own SHA-256 stands in the pointer file (see folder.py), so no byte of an index is unaccounted for.
+In and out: bytes of JSON. It lists every other file of the generation with size and SHA-256. Its own SHA-256
+is in the pointer file CURRENT (index/disk/folder.py), so every byte of an index is covered by a checksum.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ MANIFEST = "manifest.json"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_ROWS = 2**31 - 1  # rows are stored in 32 bits
-_MOST = 2**63 - 1
-_SHOWN = 80  # letters of a stranger's key in an error
+_MOST = 2**63 - 1  # counts and sizes fit in signed 64 bits
+_SHOWN = 80  # characters of an unexpected key or value that an error shows
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file of the generation. bytes: its size; sha256: hexadecimal."""
+    """A file of the generation. sha256: hexadecimal. bytes: its size."""
 
     sha256: str
     bytes: int
@@ -37,12 +37,16 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """A part of the corpus that was written at once. Its rows follow those of the segments before it.
+    """A segment: documents that were written together. Its rows follow those of the segments before it.
 
-    name: its folder. documents: its rows; deleted: how many of them are gone. faiss: the FAISS description of
-    its vectors, such as "Flat". parameters: what a search sets on the FAISS index. bm25: k1, b and the
-    version of the tokeniser. words: how many that found in the documents. tried: what tuning measured, one
-    mapping a candidate.
+    name: its folder.
+    documents: its rows, deleted ones included.
+    deleted: its tombstones: rows whose documents were deleted or replaced.
+    faiss: FAISS's description of its dense index, such as "Flat".
+    parameters: search settings of the dense index and the recall measured with them; empty for "Flat".
+    bm25: k1, b and the version of the tokeniser.
+    words: tokens in its documents.
+    tried: what tuning measured, one mapping a candidate.
     """
 
     name: str
@@ -62,12 +66,19 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A generation. documents: how many a search can find; created: UTC, ISO 8601; source: fingerprint of
-    the corpus it was built from.
+    """A generation of an index.
 
-    goal: what tuning was asked for, by name. recall: measured against exact search, by name; empty while
-    every segment is exact. files: by path
-    relative to the generation, "/" between folders.
+    format_version: of the folder's format.
+    generation: its name, which is its folder's.
+    created: UTC, ISO 8601.
+    documents: how many a search can find.
+    dimension: width of the vectors.
+    model_fingerprint: of the model that encoded the vectors.
+    source: fingerprint of the corpus it was built from.
+    segments: in the order of their rows.
+    goal: what tuning had to reach, by name.
+    recall: measured against exact search, by name; empty while every segment is exact.
+    files: by path relative to the generation, "/" between folders.
     """
 
     format_version: int
@@ -87,14 +98,14 @@ class Manifest:
         return sum(entry.bytes for entry in self.files.values())
 
     def to_json(self) -> bytes:
-        """UTF-8 JSON, the same bytes for the same manifest. Raises ValueError for NaN."""
+        """UTF-8 JSON; the same manifest gives the same bytes. Raises ValueError for NaN."""
         return (json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: bytes, *, place: object = MANIFEST) -> Manifest:
-        """Read a manifest; `place` names it in errors.
+        """Read a manifest. place: what errors call it.
 
-        Raises FormatVersionError for another version's manifest, CorruptError for anything unexpected: an
+        Raises FormatVersionError for a manifest of another version, CorruptError for anything unexpected: an
         unknown or missing key, a value of the wrong type, NaN, a path that leaves the generation.
         """
         try:
@@ -176,11 +187,11 @@ def _file(content: object) -> FileEntry:
 
 
 def check_relative(name: str) -> str:
-    """The path given, if it is plain and stays inside its folder; ValueError otherwise."""
+    """Return the path if it is plain and stays inside its folder; raise ValueError otherwise."""
     path = PurePosixPath(name)
     try:
         os.fsencode(name)
-    except UnicodeEncodeError:  # half of a surrogate pair, as JSON can spell one
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
         path = PurePosixPath()
     if path.is_absolute() or not path.parts or ".." in path.parts or str(path) != name or "\0" in name:
         raise ValueError(f"{name[:_SHOWN]!a} is no path inside the index")
@@ -213,13 +224,13 @@ def _scalars(name: str, value: object) -> Mapping[str, Scalar]:
     for key, item in mapping.items():
         if not (item is None or isinstance(item, str | int | float)):
             raise ValueError(f"{name} holds something other than plain values under {key[:_SHOWN]!a}")
-        if isinstance(item, float) and not math.isfinite(item):  # which JSON can spell as 1e999
+        if isinstance(item, float) and not math.isfinite(item):  # JSON can spell infinity as 1e999
             raise ValueError(f"{name} holds too large a number under {key[:_SHOWN]!a}")
     return mapping
 
 
 def _numbers(name: str, value: object, *keys: str) -> Mapping[str, Scalar]:
-    """Plain values, of which those under these keys are numbers or null; 0 and up."""
+    """Plain values; those under the given keys are null or numbers of at least 0."""
     mapping = _scalars(name, value)
     for key in keys:
         item = mapping.get(key)

@@ -1,7 +1,8 @@
-"""Files opened by what they are, in folders that a stranger may have made.
+"""Safe opening of files in folders that a stranger may have made.
 
-There a name can be a link, a pipe, or a second name of a file that lies elsewhere. Reading never waits for a
-pipe; writing never reaches a file outside. Knows nothing of what the files hold.
+In: paths. Out: open regular files, or an error. In such a folder a name can be a link, a pipe, or a second
+hard link of a file elsewhere. Reading never waits for a pipe, and writing never changes a file outside.
+Knows nothing of what the files hold.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from index.errors import StorageError
 
-# What the machine is short of: no fault of the file, and no reason to call it damaged.
+# Errors for which the machine lacks a resource: the file is not damaged. With what a user can do.
 _SHORTAGES = {
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENFILE: "close other programs",
@@ -29,7 +30,7 @@ _SHORTAGES = {
 
 
 class WrongKindError(OSError):
-    """A link, a pipe or a device where a file is expected, or a file that has a second name."""
+    """A link, a pipe, a device or a folder where a regular file is expected, or the reverse."""
 
     def __init__(self, problem: str, path: Path) -> None:
         super().__init__(errno.EINVAL, problem, str(path))
@@ -37,7 +38,7 @@ class WrongKindError(OSError):
 
 @contextmanager
 def shortages(path: Path | str) -> Iterator[None]:
-    """Turn a shortage of the machine inside the block into a StorageError; other errors pass."""
+    """Turn an OSError for a lack of memory or open files into a StorageError; let other errors pass."""
     try:
         yield
     except OSError as error:
@@ -48,9 +49,9 @@ def shortages(path: Path | str) -> Iterator[None]:
 
 
 def open_to_read(path: Path, *, links: bool = False) -> BufferedReader:
-    """Open a regular file. links: follow one, as in folders that are the user's own.
+    """Open a regular file. links: follow a link, for folders that are the user's own.
 
-    Raises OSError, WrongKindError for anything else than a file, StorageError for a shortage.
+    Raises OSError, WrongKindError for anything but a regular file, StorageError for a lack of resources.
     """
     with shortages(path):
         _require_regular(path.stat() if links else path.lstat(), path)
@@ -59,15 +60,18 @@ def open_to_read(path: Path, *, links: bool = False) -> BufferedReader:
 
 
 def read_file(path: Path, *, links: bool = False) -> bytes:
-    """All bytes of a regular file. Raises as `open_to_read` does."""
+    """All bytes of a regular file. links: follow a link. Raises what `open_to_read` does."""
     with open_to_read(path, links=links) as file:
         return file.read()
 
 
 def map_file(path: Path, kind: DTypeLike, *, links: bool = False) -> NDArray[Any]:
-    """A regular file, memory-mapped, as an array of one dimension; an empty one cannot be mapped and is read.
+    """A regular file as a memory-mapped array of one dimension.
 
-    Raises as `open_to_read` does, ValueError for a size that is no multiple of the type's.
+    path: the file. An empty one cannot be mapped and gives an empty array.
+    kind: dtype of the array.
+    links: follow a link.
+    Raises what `open_to_read` does, ValueError if the size is not a multiple of the dtype's.
     """
     with open_to_read(path, links=links) as file, shortages(path):
         if not os.fstat(file.fileno()).st_size:
@@ -76,15 +80,15 @@ def map_file(path: Path, kind: DTypeLike, *, links: bool = False) -> NDArray[Any
 
 
 def create(path: Path) -> BufferedRandom:
-    """Open a new file to write and read it. Raises FileExistsError for whatever is there, a link included."""
+    """Make a file, opened to write and read. Raises FileExistsError if the name exists, even as a link."""
     return path.open("x+b")
 
 
 def open_own(path: Path) -> int:
-    """A handle to read and write a regular file, made if there is none; no link is followed.
+    """A handle to read and write a regular file, made if it does not exist; no link is followed.
 
-    Raises OSError, WrongKindError for anything else than a file. What has a second name is opened too:
-    `is_alone` tells.
+    A file with a second hard link is opened too; `is_alone` detects it.
+    Raises OSError, WrongKindError for anything but a regular file.
     """
     if os.path.lexists(path):
         _require_regular(path.lstat(), path)
@@ -93,26 +97,26 @@ def open_own(path: Path) -> int:
 
 
 def is_alone(handle: int) -> bool:
-    """Whether an open file has no second name: writing into it changes no other file."""
+    """Whether an open file has no second hard link, so that writing to it changes no other folder's file."""
     return os.fstat(handle).st_nlink <= 1
 
 
 def is_own(path: Path) -> bool:
-    """Whether there is nothing, or a regular file without a second name; raises OSError."""
+    """Whether the path is free or a regular file without a second hard link. Raises OSError."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return True
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def is_folder(path: Path) -> bool:
-    """Whether this is a folder and no link to one; raises OSError if there is nothing."""
+    """Whether this is a folder, not a link to one. Raises OSError if nothing is there."""
     return stat.S_ISDIR(path.lstat().st_mode)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder if there is none. Raises OSError, WrongKindError for a link or a file in its place."""
+    """Make a folder if it does not exist. Raises OSError, WrongKindError if the name is a link or a file."""
     try:
         path.mkdir()
     except FileExistsError:
@@ -121,7 +125,7 @@ def make_folder(path: Path) -> None:
 
 
 def _checked(handle: int, path: Path) -> int:
-    """The handle, closed again if what was opened is no regular file."""
+    """Return the handle of a regular file; close the handle of anything else and raise WrongKindError."""
     try:
         _require_regular(os.fstat(handle), path)
     except BaseException:
@@ -130,6 +134,6 @@ def _checked(handle: int, path: Path) -> int:
     return handle
 
 
-def _require_regular(found: os.stat_result, path: Path) -> None:
-    if not stat.S_ISREG(found.st_mode):
+def _require_regular(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
         raise WrongKindError("not a regular file", path)

@@ -1,7 +1,7 @@
-"""Files that a user asked for by name: written whole where that is possible, and to whatever the name means.
+"""Output files that the user names: reports, runs, charts.
 
-A regular file, or one that is to be, is replaced in one step; links are followed to it. A pipe or a device is
-opened and written: `/dev/stdout` stays what it is.
+In: a path and bytes. Out: the file. A regular file, or a new one, is replaced in one step; links are followed
+to it. A pipe or a device is opened and written, so `/dev/stdout` works as a name.
 """
 
 from __future__ import annotations
@@ -14,22 +14,23 @@ from pathlib import Path
 from index.disk.files import storing, write_atomically
 from index.errors import InputError
 
+# File descriptors of standard output and standard error.
 _STANDARD_STREAMS = (1, 2)
 
 
 def check_output(path: Path) -> None:
-    """Raise InputError for a folder, or no name at all, where a file is to be written."""
+    """Raise InputError if the path is a folder, where a file cannot be written."""
     if path.is_dir():
         raise InputError("is a folder; name a file to write", path=path)
 
 
 def is_replaceable(path: Path) -> bool:
-    """Whether a write replaces what is there: nothing, or a regular file that is no open stream of ours."""
-    found = _stat(path)
-    return found is None or (
-        stat.S_ISREG(found.st_mode)
-        and _own_stream(found) is None
-        # What /dev/fd and /proc name is open already, and written where its owner stands.
+    """Whether a write replaces the path: free, or a regular file that is not one of our open streams."""
+    status = _stat(path)
+    return status is None or (
+        stat.S_ISREG(status.st_mode)
+        and _own_stream(status) is None
+        # Names in /dev/fd and /proc are open files; they are written at their current position.
         and not os.path.realpath(path.parent).startswith("/proc/")
     )
 
@@ -40,8 +41,8 @@ def write_output(path: Path, data: bytes) -> None:
     if is_replaceable(path):
         write_atomically(Path(os.path.realpath(path)), data)
         return
-    found = _stat(path)
-    stream = None if found is None else _own_stream(found)
+    status = _stat(path)
+    stream = None if status is None else _own_stream(status)
     with storing(path), os.fdopen(_opened(path) if stream is None else os.dup(stream), "wb") as file:
         file.write(data)
 
@@ -58,10 +59,10 @@ def _stat(path: Path) -> os.stat_result | None:
             return None
 
 
-def _own_stream(found: os.stat_result) -> int | None:
-    """Which of this process's standard streams a file is: what follows on it must stand behind our bytes."""
+def _own_stream(status: os.stat_result) -> int | None:
+    """The standard stream of this process that is this file: later output must follow our bytes there."""
     for stream in _STANDARD_STREAMS:
         with suppress(OSError):  # closed
-            if os.path.samestat(found, os.fstat(stream)):
+            if os.path.samestat(status, os.fstat(stream)):
                 return stream
     return None

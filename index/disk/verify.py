@@ -1,6 +1,6 @@
-"""Whether every file of an index is what was published, and nothing else is there.
+"""Verification of an index: every file is what was published, and there are no other files.
 
-In: an index folder. Out: its problems, as lines for a person.
+In: an index folder. Out: its problems, one line each. Knows names, sizes and checksums, not contents.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _RESTORE = "restore the file or build the index again"
 
 
 def verify(folder: Path) -> list[str]:
-    """Read every byte of the live generation and look for files that nothing names: a line for each problem.
+    """Read every byte of the live generation and look for foreign files. Returns one line a problem.
 
-    An unfinished build that can be resumed is no problem, nor is an old generation while a reader holds it.
-    Raises InputError where no index is.
+    Not a problem: an unfinished build that can be resumed, an old generation that a reader holds.
+    Raises InputError if there is no index.
     """
     while True:
         try:
@@ -33,16 +33,20 @@ def verify(folder: Path) -> list[str]:
         except PeepholeError as error:
             return [str(error)]
         problems = list(_generation_problems(folder, pointer))
-        if not problems or read_current(folder) == pointer:  # otherwise it was swept under our hands
+        if not problems or read_current(folder) == pointer:  # else a writer removed it meanwhile
             return problems + list(_leftovers(folder, pointer))
 
 
 def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> Iterator[str]:
-    """What is wrong with the files that the manifest names, and the folders they are in: kind, size and, on
-    request, bytes. Raises StorageError for a shortage.
+    """Problems of the files that the manifest names and of their folders, one line each.
+
+    generation: the folder of the generation.
+    manifest: what was published.
+    checksums: compare every byte, not only kind and size.
+    Raises StorageError for a lack of memory or open files.
     """
     for folder in _folders(manifest):
-        with suppress(OSError):  # its files tell that it is not there
+        with suppress(OSError):  # reported by its files, which are missing too
             if not is_folder(generation / folder):
                 yield f"{generation / folder}: not a folder; {_RESTORE}"
     for name, entry in manifest.files.items():
@@ -55,8 +59,8 @@ def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> I
 
 
 def _folders(manifest: Manifest) -> list[str]:
-    found = {str(parent) for name in manifest.files for parent in PurePosixPath(name).parents}
-    return sorted(found - {"."})
+    folders = {str(parent) for name in manifest.files for parent in PurePosixPath(name).parents}
+    return sorted(folders - {"."})
 
 
 def _file_problem(path: Path, entry: FileEntry, checksums: bool) -> str | None:
