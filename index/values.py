@@ -1,9 +1,22 @@
-"""Types that travel between modules: metadata values, and the callback that reports progress."""
+"""Types that several modules share: arrays, metadata values, and the callback that reports progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:  # the command line imports this module before it needs numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Vectors row by row, float32 (n, dimension).
+Vectors: TypeAlias = "NDArray[np.float32]"
+
+# Row numbers of documents, int64 (n,).
+Rows: TypeAlias = "NDArray[np.int64]"
+
+# Which rows of a segment are meant, bool (count,).
+Mask: TypeAlias = "NDArray[np.bool_]"
 
 # A value of a document's metadata, or of a setting in a manifest.
 Scalar: TypeAlias = str | int | float | bool | None

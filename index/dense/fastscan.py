@@ -1,18 +1,25 @@
-"""Vectors compressed to a bit or so a dimension, which FAISS scans whole, and exact scores for the best.
+"""Search over vectors compressed by product quantisation, with exact scores for the best candidates.
 
-In: float32 queries. Out: rankings of rows. Product quantisation with 16 centroids a part (FAISS's fast scan,
-André et al. 2017): tables of a query's products with the centroids stay in registers, so that all of 670,000
-vectors are looked at in half a millisecond. Its scores only choose candidates; those are scored again with
-the stored vectors: a score is what exact search gives, and only a row that is no candidate can be missed.
-Deleted rows are left out of the codes in memory, or those near a query would take the places of others.
+In: float32 queries. Out: rankings of rows. Knows nothing of documents or of files other than its own.
 
-No graph and no lists: nothing in the file points anywhere. It is what `faiss.write_index` writes, yet read
-without `faiss.read_index`, which can end the process on a damaged or a crafted file: the header has one right
-form, and whatever the other bytes are, they are numbers.
+A vector is cut into parts, and each part is replaced by the nearest of 16 centroids: one or two bits a
+dimension. FAISS's fast scan (André et al. 2017) compares a query with all codes; its tables stay in
+registers, so 670,000 vectors take half a millisecond. These scores only choose candidates. The candidates are
+scored again with the stored vectors, so every score is that of exact search, and only a row that is not a
+candidate can be missed. Deleted rows are removed from the codes in memory; otherwise they would take the
+places of live candidates.
 
-Layout, little-endian: "IPfs", d int32, count int64, two unused int64, trained uint8, metric int32; d, parts
-and bits uint64, number of centroid values uint64, centroids float32; implementation, block and batch int32,
-padded count and parts uint64, number of code bytes uint64, codes.
+The file is what `faiss.write_index` writes. It is read here without `faiss.read_index`, which can end the
+process on a damaged or a crafted file. The header has one valid form, and the rest are plain numbers: nothing
+in the file is an offset.
+
+Layout, little-endian:
+
+    header     "IPfs", d int32, count int64, two unused int64, trained uint8, metric int32,
+               d, parts, bits and number of centroid values uint64
+    centroids  float32
+    middle     implementation, block and batch int32, padded count, parts and number of code bytes uint64
+    codes      uint8
 """
 
 from __future__ import annotations
@@ -37,24 +44,25 @@ from index.ranking import Ranking, best, empty_ranking
 _HEADER = struct.Struct("<4siqqqBiQQQQ")
 _MIDDLE = struct.Struct("<iiiQQQ")
 _FOURCC = b"IPfs"
-_UNUSED = 1 << 20
-_INNER_PRODUCT = 0
-_BITS = 4
+_UNUSED = 1 << 20  # what FAISS writes there
+_INNER_PRODUCT = 0  # FAISS's number of the metric
+_BITS = 4  # of a code
 _CENTROIDS = 1 << _BITS
-_BLOCK = 32
+_BLOCK = 32  # rows whose codes are interleaved
 
-# FAISS warns below 39 points a centroid, and quietly goes on; more than a thousand teach nothing.
+# FAISS warns if there are fewer than 39 training vectors a centroid. More than these do not help.
 FEWEST_POINTS = 39 * _CENTROIDS
 _MOST_POINTS = 1 << 15
+# Vectors that are compressed at once.
 _ADDED = 1 << 16
 _SEED = 1
-# Recall is that of the ten best.
+# Recall is measured among the K best rows.
 K = 10
-# Candidates for each result, at least.
-_DEEPER = 5
-# How many times deeper a query looks that probably missed some.
-_NEXT_DEPTH = 4
-# Recall that nobody misses: without it a promise of 1.0000 would have every row compared.
+# Least number of candidates a result.
+_LEAST_DEPTH = 5
+# By how much the depth grows for a query that probably missed some of its best rows.
+_DEPTH_GROWTH = 4
+# Least share of misses that is allowed: otherwise a recall of 1.0000 would compare every row.
 _TOLERANCE = 0.005
 
 
@@ -63,19 +71,19 @@ def _padded(count: int) -> int:
 
 
 def code_bytes(count: int, parts: int) -> int:
-    """Bytes that a scan reads."""
+    """Bytes of codes that a scan of `count` vectors reads."""
     return _padded(count) * parts // 2
 
 
 def _misses_many(
     approximate: NDArray[np.float32],
     exact: NDArray[np.float32],
-    found: NDArray[np.float32],
+    best_scores: NDArray[np.float32],
     recall: float,
 ) -> bool:
-    """Whether more are probably missed than recall allows; found: scores of the best that were not."""
-    allowed = len(found) * max(1 - recall, _TOLERANCE)
-    return expected_misses(approximate, exact, float(found[-1]), allowed) > allowed
+    """Whether more rows are probably missed than recall allows. best_scores: of the rows that were found."""
+    allowed = len(best_scores) * max(1 - recall, _TOLERANCE)
+    return expected_misses(approximate, exact, float(best_scores[-1]), allowed) > allowed
 
 
 def _head(count: int, dimension: int, parts: int) -> bytes:
@@ -88,10 +96,12 @@ def _middle(count: int, parts: int) -> bytes:
 
 
 def write_fastscan(path: Path, vectors: StoredVectors, parts: int) -> None:
-    """Compress vectors and write them; durable on return. parts: even, divides the dimension.
+    """Compress vectors and write them to a new file, durable on return.
 
-    The same vectors give the same bytes. Raises ValueError for fewer vectors than training needs,
-    StorageError.
+    path: the new file.
+    vectors: what is compressed. The same vectors give the same bytes.
+    parts: into how many parts a vector is cut; even, divides the dimension.
+    Raises ValueError for fewer than `FEWEST_POINTS` vectors, StorageError.
     """
     import faiss
 
@@ -112,10 +122,7 @@ def write_fastscan(path: Path, vectors: StoredVectors, parts: int) -> None:
 
 
 class FastScan:
-    """The compressed vectors of a published segment; safe for use by several threads.
-
-    Raises CorruptError on opening unless header and size agree with count, dimension and parts.
-    """
+    """The compressed vectors of a published segment; safe for use by several threads."""
 
     def __init__(
         self,
@@ -125,7 +132,15 @@ class FastScan:
         parts: int,
         live: NDArray[np.bool_] | None = None,
     ) -> None:
-        """live: bool (count,), the only rows that are found; None for all of them."""
+        """Open the file.
+
+        path: what `write_fastscan` wrote.
+        count: vectors in it.
+        dimension: their width.
+        parts: into how many parts they are cut.
+        live: bool (count,), the rows that a search may find; None for all rows.
+        Raises CorruptError unless header and size agree with count, dimension and parts.
+        """
         self._count = count if live is None else int(np.count_nonzero(live))
         self._live = live
         self._rows: NDArray[np.int64] | None = None
@@ -157,38 +172,40 @@ class FastScan:
         vectors: StoredVectors,
         recall: float = 0.0,
     ) -> Ranking:
-        """The k best of `depth` candidates for each query, by the inner product of the stored vectors.
+        """The k best rows of each query, by the inner product with the stored vectors.
 
         queries: float32 (n, d).
-        depth: for ten results; for more there are more candidates.
-        recall: what part of the ten best is to be found; queries that probably find less are asked again with
-        more candidates. 0: no query is.
-        Where so many candidates are wanted that comparing with every live row is quicker, that is done.
+        k: results a query, at least 1.
+        depth: candidates a query; raised to five times k if it is less.
+        vectors: the stored vectors of the same rows.
+        recall: share of the ten best rows that a query must find. A query that probably found fewer is
+            searched again with more candidates. 0: no query is searched again.
+        Where the depth is so large that comparing every live row is faster, exact search is used.
         """
         ranking = empty_ranking(len(queries), k)
-        depth = max(depth, _DEEPER * k)
-        left = np.arange(len(queries))
-        while len(left) and depth * GATHERING < self._count:
-            left = self._rank(ranking, queries, left, depth, vectors, recall)
-            depth *= _NEXT_DEPTH
-        if len(left):
-            exact = search_exact(vectors, queries[left], k, self._live)
-            ranking.scores[left], ranking.rows[left] = exact
+        depth = max(depth, _LEAST_DEPTH * k)
+        pending = np.arange(len(queries))
+        while len(pending) and depth * GATHERING < self._count:
+            pending = self._rank(ranking, queries, pending, depth, vectors, recall)
+            depth *= _DEPTH_GROWTH
+        if len(pending):
+            exact = search_exact(vectors, queries[pending], k, self._live)
+            ranking.scores[pending], ranking.rows[pending] = exact
         return ranking
 
     def _rank(
         self,
         ranking: Ranking,
         queries: NDArray[np.float32],
-        asked: NDArray[np.int64],
+        pending: NDArray[np.int64],
         depth: int,
         vectors: StoredVectors,
         recall: float,
     ) -> NDArray[np.int64]:
-        """Fill in the ranking of the queries that are asked; returns those that must look deeper."""
-        k, poor = ranking.rows.shape[1], []
-        some = queries if len(asked) == len(queries) else queries[asked]
-        for query, approximate, rows in zip(asked, *self.nearest(some, depth), strict=True):
+        """Rank the pending queries, given by number; returns those that need a greater depth."""
+        k, unfinished = ranking.rows.shape[1], []
+        block = queries if len(pending) == len(queries) else queries[pending]
+        for query, approximate, rows in zip(pending, *self.nearest(block, depth), strict=True):
             rows = rows[rows >= 0]
             by_row = np.sort(rows)
             scores = exact_scores(vectors, by_row, queries[query])
@@ -199,11 +216,11 @@ class FastScan:
                 worse = slice(len(rows) // 2, len(rows))
                 exact = scores[np.searchsorted(by_row, rows[worse])]
                 if _misses_many(approximate[worse], exact, scores[chosen[:K]], recall):
-                    poor.append(query)
-        return np.array(poor, np.int64)
+                    unfinished.append(query)
+        return np.array(unfinished, np.int64)
 
     def nearest(self, queries: NDArray[np.float32], depth: int) -> Ranking:
-        """The best live rows by their compressed vectors, (n, min(depth, live rows))."""
+        """The best live rows by their compressed vectors: a ranking (n, min(depth, live rows))."""
         index, depth = self._opened(), min(depth, self._count)
         scores, rows = index.search(np.ascontiguousarray(queries), depth)
         if self._rows is not None:
@@ -211,7 +228,7 @@ class FastScan:
         return Ranking(scores, rows)
 
     def _opened(self) -> Any:
-        """FAISS's index, put together when it is first wanted: its import takes 35 ms."""
+        """FAISS's index, made at the first search: importing FAISS takes 35 ms."""
         with self._lock:
             if self._faiss is None:
                 import faiss
@@ -225,8 +242,8 @@ class FastScan:
                 codes = faiss.rev_swig_ptr(index.codes.get(), len(self._codes))
                 codes[:] = self._codes
                 if self._live is not None:
-                    moved = without_deleted(codes, self._parts, self._live)
-                    self._rows = np.append(moved, -1)  # what FAISS numbers -1 stays that
+                    rows = without_deleted(codes, self._parts, self._live)
+                    self._rows = np.append(rows, -1)  # FAISS's -1, no row, stays -1
                 index.is_trained = True
                 index.ntotal = self._count
                 index.ntotal2 = _padded(self._count)

@@ -1,13 +1,14 @@
-"""Which FAISS index a segment's vectors get: chosen by measuring, on these vectors, recall, time and memory.
+"""Tuning: the choice of a segment's dense index, by measuring recall, time and memory on its vectors.
 
-In: the stored vectors, a goal and, best, real queries. Out: what was tried, and the choice, its file written.
+In: the stored vectors, a goal and, if there are any, real queries. Out: the measurements and the choice, with
+its file written. Knows nothing of documents.
 
-The candidates are the stored vectors themselves, compared one by one (Flat), and their product quantisation
-at several sizes with exact scores for so many of the best. Others that FAISS has were measured on 669,357
-real documents and left out (benchmarks/NOTES.md): they miss what the goal asks for or take longer.
+The candidates are exact search over the stored vectors (Flat), and product quantisation at several sizes with
+exact scores for the best rows. Other FAISS indexes were measured on 669,357 real documents and left out
+(benchmarks/NOTES.md): they miss the goal or take longer.
 
-Recall is measured twice: on one half of the queries the number of candidates is chosen, with room for the
-luck of a sample; what is promised is the recall on the other half.
+Recall is measured on two halves of the queries. The first half chooses the depth, with a margin for sampling
+error. The recall on the second half is what is reported.
 """
 
 from __future__ import annotations
@@ -27,31 +28,35 @@ from index.dense.vectors import StoredVectors, search_exact
 from index.disk.files import storing
 from index.errors import CorruptError, InputError
 from index.ranking import Ranking
-from index.values import Progress, Scalar, no_progress
+from index.values import Progress, Rows, Scalar, Vectors, no_progress
 
 FLAT = "Flat"
 
-# A corpus below this stays exact, unless memory or time forbid: it takes less than a millisecond.
+# A smaller corpus is searched exactly if memory and time allow: a search takes less than a millisecond.
 SMALL = 20_000
 
+# Queries to tune by: most that are used, and fewest real ones that suffice.
 _QUERIES = 800
 _FEWEST = 50
+# Searches that are timed, of the candidates and of exact search.
 _TIMED = 100
 _TIMED_EXACT = 20
-# Standard errors that the recall on the choosing half must lie above the goal.
-_ROOM = 2.0
-# Cosines closer than this are equal: documents that occur twice.
-_ALIKE = 1e-5
+# Standard errors by which the recall on the choosing half must exceed the goal.
+_MARGIN = 2.0
+# Cosines that differ by less are equal: duplicate documents.
+_TIE = 1e-5
+# Depths that are tried: candidates a query.
 _DEPTHS = (20, 30, 50, 75, 100, 150, 200, 300, 450, 700, 1000, 1500, 2000)
 _SEED = 2
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a search must keep to. recall: least recall@10 against exact search; max_bytes: most bytes that
-    every search reads, and so should stay in memory; max_latency_ms: longest median time of a dense search.
+    """The requirements of dense search. Raises InputError for a recall outside (0, 1].
+
+    recall: least recall@10 against exact search.
+    max_bytes: most bytes that a search reads, which should therefore stay in memory; None for no limit.
+    max_latency_ms: longest median time of a search; None for no limit.
     """
 
     recall: float = 0.99
@@ -63,12 +68,12 @@ class Goal:
             raise InputError(f"the target recall must be above 0 and at most 1, not {self.recall}")
 
     def to_mapping(self) -> Mapping[str, Scalar]:
-        """As the manifest keeps it."""
+        """The form in which a manifest holds it."""
         return asdict(self)
 
     @classmethod
     def of(cls, mapping: Mapping[str, Scalar]) -> Goal:
-        """Back from the manifest; exact search where it has none. Raises CorruptError."""
+        """Read a goal from a manifest; recall 1, exact search, if it has none. Raises CorruptError."""
         recall, most_bytes, most_ms = (mapping.get(field.name) for field in fields(cls))
         if (
             not isinstance(recall := 1 if recall is None else recall, int | float)
@@ -81,9 +86,14 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An index that was measured. name: FAISS's description; parts: of a vector, 0 for Flat; depth: how many
-    of the best are scored exactly; recall: recall@10 on queries that had no say in depth; p50_ms: median time
-    of one search on one thread; bytes: that a search reads.
+    """A dense index that was measured.
+
+    name: FAISS's description.
+    parts: into how many parts a vector is cut; 0 for Flat.
+    depth: candidates that are scored exactly; 0 for Flat.
+    recall: recall@10 on the queries that did not choose the depth.
+    p50_ms: median time of one search on one thread.
+    bytes: what a search reads.
     """
 
     name: str
@@ -94,13 +104,13 @@ class Candidate:
     bytes: int
 
     def parameters(self) -> dict[str, Scalar]:
-        """What a search sets, and the recall it then has; nothing for Flat."""
+        """Search settings and the recall measured with them; empty for Flat."""
         if self.name == FLAT:
             return {}
         return {"parts": self.parts, "depth": self.depth, "recall@10": self.recall}
 
     def meets(self, goal: Goal) -> bool:
-        """Whether it keeps to the goal."""
+        """Whether it reaches the goal."""
         return (
             self.recall >= goal.recall
             and (goal.max_bytes is None or self.bytes <= goal.max_bytes)
@@ -110,7 +120,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What was tried, and which of it was chosen."""
+    """All candidates that were measured, and the chosen one."""
 
     tried: tuple[Candidate, ...]
     chosen: Candidate
@@ -123,32 +133,37 @@ def tune(
     path: Path,
     progress: Progress = no_progress,
 ) -> Tuning:
-    """Choose the fastest candidate that meets the goal, and write its file to `path` if it needs one.
+    """Choose the fastest candidate that meets the goal, and write its file if it needs one.
 
-    queries: real ones, float32 (n, d) of unit length, of which up to 800 are used; without, or with fewer
-    than 50, vectors of the corpus are asked for, each without itself among the answers.
-    Raises InputError that tells what each candidate costs, if none meets the goal; then there is no file.
+    vectors: the stored vectors of the segment.
+    queries: real queries, float32 (n, d) of unit length, of which up to 800 are used. With fewer than 50,
+        or None, vectors of the corpus are the queries; the row of each is not counted as a hit.
+    goal: what the choice must reach.
+    path: where the file of the choice is written; Flat has none.
+    progress: called after each size that was measured.
+    Raises InputError, which lists what each candidate costs, if none meets the goal; no file is left then.
+    StorageError if a file cannot be written.
     """
-    asked, own = _questions(vectors, queries)
-    exact_ms = _p50_ms(lambda query: search_exact(vectors, query, K), asked[:_TIMED_EXACT])
+    tuning_queries, own_rows = _tuning_queries(vectors, queries)
+    exact_ms = _p50_ms(lambda query: search_exact(vectors, query, K), tuning_queries[:_TIMED_EXACT])
     flat = Candidate(FLAT, 0, 0, 1.0, exact_ms, vectors.count * vectors.dimension * 2)
     tried = [flat]
     if flat.meets(goal) and (vectors.count < SMALL or goal.recall == 1):
         return Tuning((flat,), flat)
     sizes = part_counts(vectors)
-    least = _least_scores(vectors, asked, own) if sizes else np.empty(0, np.float32)
+    least = _least_scores(vectors, tuning_queries, own_rows) if sizes else np.empty(0, np.float32)
     for done, parts in enumerate(sizes):
         progress("tuning", done, len(sizes))
         file = _file(path, parts)
         write_fastscan(file, vectors, parts)
         scan = FastScan(file, vectors.count, vectors.dimension, parts)
-        depth, recall = _depth(_recalls(scan, vectors, asked, own, least), goal.recall)
-        p50 = _p50_ms(partial(_search, scan, vectors, depth), asked)
+        depth, recall = _depth(_recalls(scan, vectors, tuning_queries, own_rows, least), goal.recall)
+        p50 = _p50_ms(partial(_search, scan, vectors, depth), tuning_queries)
         name = f"PQ{parts}x4fs,Refine"
         tried.append(Candidate(name, parts, depth, recall, p50, code_bytes(vectors.count, parts)))
     progress("tuning", len(sizes), len(sizes))
-    fit = [one for one in tried if one.meets(goal)]
-    chosen = min(fit, key=lambda one: one.p50_ms) if fit else None
+    fit = [candidate for candidate in tried if candidate.meets(goal)]
+    chosen = min(fit, key=lambda candidate: candidate.p50_ms) if fit else None
     with storing(path):
         for parts in sizes:
             if chosen is not None and parts == chosen.parts:
@@ -161,7 +176,7 @@ def tune(
 
 
 def part_counts(vectors: StoredVectors) -> list[int]:
-    """Into how many parts a vector may be cut, fewest first: of eight, four or two dimensions each."""
+    """The numbers of parts to try, fewest first: parts of eight, four and two dimensions."""
     if vectors.count < FEWEST_POINTS:
         return []
     sizes = (size for size in (8, 4, 2) if vectors.dimension % (2 * size) == 0)
@@ -172,12 +187,12 @@ def _file(path: Path, parts: int) -> Path:
     return path.with_name(f"{path.name}.{parts}")
 
 
-def _cost(one: Candidate) -> str:
-    return f"{one.name} recall {one.recall:.4f}, {one.p50_ms:.2f} ms, {one.bytes:,} bytes"
+def _cost(index: Candidate) -> str:
+    return f"{index.name} recall {index.recall:.4f}, {index.p50_ms:.2f} ms, {index.bytes:,} bytes"
 
 
-def _questions(vectors: StoredVectors, queries: Vectors | None) -> tuple[Vectors, NDArray[np.int64]]:
-    """What to ask for, and for each question the row that must not be an answer, -1 for none."""
+def _tuning_queries(vectors: StoredVectors, queries: Vectors | None) -> tuple[Vectors, Rows]:
+    """The queries to tune by, and for each the row that must not count as a hit, -1 for none."""
     generator = np.random.default_rng(_SEED)
     if queries is not None and len(queries) >= _FEWEST:
         chosen = generator.permutation(len(queries))[:_QUERIES]
@@ -186,51 +201,49 @@ def _questions(vectors: StoredVectors, queries: Vectors | None) -> tuple[Vectors
     return vectors.take(rows), rows
 
 
-def _least_scores(vectors: StoredVectors, asked: Vectors, own: NDArray[np.int64]) -> Vectors:
-    """The score a row must have to be among the ten best of each question, float32 (n,)."""
-    truth = search_exact(vectors, asked, K + 1)
-    least = np.empty(len(asked), np.float32)
+def _least_scores(vectors: StoredVectors, queries: Vectors, own_rows: Rows) -> NDArray[np.float32]:
+    """For each query the least score of its ten best rows, float32 (n,)."""
+    truth = search_exact(vectors, queries, K + 1)
+    least = np.empty(len(queries), np.float32)
     for number, (rows, scores) in enumerate(zip(truth.rows, truth.scores, strict=True)):
-        others = scores[(rows >= 0) & (rows != own[number])]
+        others = scores[(rows >= 0) & (rows != own_rows[number])]
         least[number] = others[:K][-1] if len(others) else -np.inf
-    return least - np.float32(_ALIKE)
+    return least - np.float32(_TIE)
 
 
 def _recalls(
-    scan: FastScan, vectors: StoredVectors, asked: Vectors, own: NDArray[np.int64], least: Vectors
-) -> Vectors:
-    """Recall@10 of each question at each depth of `_DEPTHS`, float32 (n, depths). Of rows with equal scores
-    any will do.
-    """
-    recalls = np.empty((len(asked), len(_DEPTHS)), np.float32)
-    ranked = scan.nearest(asked, _DEPTHS[-1]).rows
+    scan: FastScan, vectors: StoredVectors, queries: Vectors, own_rows: Rows, least: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Recall@10 of each query at each of `_DEPTHS`, float32 (n, depths); ties count as hits."""
+    recalls = np.empty((len(queries), len(_DEPTHS)), np.float32)
+    ranked = scan.nearest(queries, _DEPTHS[-1]).rows
     ends = np.minimum(_DEPTHS, ranked.shape[1]) - 1
     for number, rows in enumerate(ranked):
-        right = (vectors.take(rows) @ asked[number] >= least[number]) & (rows != own[number])
+        right = (vectors.take(rows) @ queries[number] >= least[number]) & (rows != own_rows[number])
         recalls[number] = np.minimum(np.cumsum(right), K)[ends] / K
     return recalls
 
 
-def _depth(recalls: Vectors, wanted: float) -> tuple[int, float]:
-    """The least depth that reaches the recall wanted, and the recall it promises."""
+def _depth(recalls: NDArray[np.float32], target: float) -> tuple[int, float]:
+    """The least depth that reaches the target recall, and the recall on the other half of the queries."""
     half = len(recalls) // 2
-    choosing, promising = recalls[:half], recalls[half:]
+    choosing, reporting = recalls[:half], recalls[half:]
     errors = choosing.std(0) / math.sqrt(half)
     for number in range(len(_DEPTHS)):
-        promised = float(promising[:, number].mean())
-        if choosing[:, number].mean() - _ROOM * errors[number] >= wanted and promised >= wanted:
+        reported = float(reporting[:, number].mean())
+        if choosing[:, number].mean() - _MARGIN * errors[number] >= target and reported >= target:
             break
-    return _DEPTHS[number], round(promised, 4)
+    return _DEPTHS[number], round(reported, 4)
 
 
 def _search(scan: FastScan, vectors: StoredVectors, depth: int, query: Vectors) -> Ranking:
     return scan.search(query, K, depth, vectors)
 
 
-def _p50_ms(search: Callable[[Vectors], object], asked: Vectors) -> float:
+def _p50_ms(search: Callable[[Vectors], object], queries: Vectors) -> float:
     times = []
-    for number in range(min(_TIMED, len(asked))):
+    for number in range(min(_TIMED, len(queries))):
         start = time.perf_counter()
-        search(asked[number : number + 1])
+        search(queries[number : number + 1])
         times.append(time.perf_counter() - start)
     return round(1000 * float(np.median(times)), 3)

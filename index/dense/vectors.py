@@ -1,15 +1,19 @@
 """Vectors on disk as a FAISS index of half-precision floats, and exact search over them.
 
-In: float32 rows of unit length. Out: rankings of rows. Half precision moves a cosine by about 0.00002, far
-less than separates two hits, and halves the file and the memory a search touches.
+In: float32 vectors of unit length. Out: rankings of rows. Knows nothing of documents. Half precision changes
+a cosine by about 0.00002, far less than the distance between two hits; it halves the file and the memory that
+a search reads.
 
-`faiss.read_index` opens the file (fourcc "IxSQ", scalar quantizer QT_fp16); this module does without: to
-exhaustive search over a memory map FAISS brings nothing but 35 ms of import and a copy of the vectors in
+`faiss.read_index` can open the file (fourcc "IxSQ", scalar quantizer QT_fp16). This module does not use
+FAISS: for exhaustive search over a memory map it would only add 35 ms of import and a copy of the vectors in
 memory, and reading a damaged file with it can end the process. The header is checked here.
 
-Layout, little-endian (faiss/impl/index_write.cpp): fourcc, d int32, count int64, two unused int64, trained
-uint8, metric int32; the quantizer's type int32, range statistic int32 and its argument float32, d uint64,
-bytes a row uint64, number of trained values uint64; number of bytes uint64, the halves row by row.
+Layout, little-endian (faiss/impl/index_write.cpp):
+
+    index      fourcc, d int32, count int64, two unused int64, trained uint8, metric int32
+    quantizer  type int32, range statistic int32 and its argument float32, d, bytes a row and number of
+               trained values uint64
+    vectors    number of bytes uint64, float16 row by row
 """
 
 from __future__ import annotations
@@ -31,24 +35,24 @@ from index.ranking import Ranking, best, empty_ranking
 _HEADER = struct.Struct("<4siqqqBiiifQQQQ")
 _FOURCC = b"IxSQ"
 _UNUSED = 1 << 20  # what FAISS writes there
-_INNER_PRODUCT = 0
+_INNER_PRODUCT = 0  # FAISS's number of the metric
 _HALF = 4  # QT_fp16
 
-# Scores held at once while searching for several queries: 64 MiB.
+# Limits on memory: scores held while searching for several queries (64 MiB), queries, rows, bytes copied.
 _SCORES_AT_ONCE = 1 << 24
 _QUERIES_AT_ONCE = 64
 _ROWS_AT_ONCE = 1024
 _COPY_BYTES = 1 << 22
 
-# A half's bits moved to where a float32 has them, sign, exponent and fraction, read 2^112 times smaller: the
-# difference of the two exponents' biases. numpy's own conversion takes ten times as long.
+# Conversion of float16 to float32: sign, exponent and fraction move to their places in a float32. The result
+# is 2^112 times too small, as the biases of the exponents differ by 112. numpy's own takes ten times as long.
 _SHIFT = 13
 _BITS = np.int32(np.uint32(0x8FFFE000).view(np.int32))
 _SCALE = np.float32(2.0**112)
 
 
 def header(count: int, dimension: int) -> bytes:
-    """What stands before the vectors in the file."""
+    """The bytes before the vectors in the file."""
     size = 2 * dimension
     quantizer = (_HALF, 0, 0.0, dimension, size, 0)
     return _HEADER.pack(
@@ -57,28 +61,35 @@ def header(count: int, dimension: int) -> bytes:
 
 
 def write_vectors(path: Path, raw: Path, count: int, dimension: int) -> None:
-    """Write the index file from a file of raw float16 rows, of which the first `count` are taken.
+    """Write the index file from a file of raw float16 rows; durable on return.
 
-    Memory stays flat in their number; durable when it returns. Raises StorageError.
+    path: the new file.
+    raw: file of float16 rows, little-endian, at least `count` of them.
+    count: rows to take, from the first.
+    dimension: their width.
+    Memory does not grow with the number of rows. Raises CorruptError if `raw` is too short, StorageError.
     """
     with storing(path), open_to_read(raw) as source, create(path) as target:
         target.write(header(count, dimension))
-        left = count * dimension * 2
-        while left:
-            piece = source.read(min(left, _COPY_BYTES))
+        remaining = count * dimension * 2
+        while remaining:
+            piece = source.read(min(remaining, _COPY_BYTES))
             if not piece:
                 raise CorruptError(f"{raw}: ends early; build again without --resume")
             target.write(piece)
-            left -= len(piece)
+            remaining -= len(piece)
         target.flush()
         os.fsync(target.fileno())
 
 
 class StoredVectors:
-    """The vectors of a published segment, memory-mapped, by row.
+    """The vectors of a published segment by row, memory-mapped; `len` gives their number.
 
-    count: rows; dimension: their width. Raises CorruptError unless header and size agree with them,
-    StorageError for a shortage.
+    path: what `write_vectors` wrote.
+    count: rows.
+    dimension: width of a row.
+    Raises CorruptError unless header and size agree with count and dimension, StorageError for a lack of
+    memory or open files.
     """
 
     def __init__(self, path: Path, count: int, dimension: int) -> None:
@@ -106,34 +117,33 @@ class StoredVectors:
         return self.count
 
     def expect_few(self) -> None:
-        """Prepare for `take`s of a few rows here and there.
+        """Tell the system to expect random access by `take`.
 
-        The system then reads no more of the file than these; otherwise it reads ahead around each, which for
-        some hundred rows of a large index is most of it.
+        It then reads only the rows that are taken. Otherwise it reads ahead around each, which for a few
+        hundred rows reads most of a large file.
         """
         if hasattr(mmap, "MADV_RANDOM"):
             self._map.madvise(mmap.MADV_RANDOM)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The vectors of these rows, float32 (n, dimension); reads no others."""
+        """The vectors of these rows, float32 (n, dimension). Reads only these."""
         small = _small(self._bytes[rows])
         small *= _SCALE
         return small
 
     def scores(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Inner products of all vectors with queries, float32 (n, dimension): float32 (n, count)."""
-        scaled = queries * _SCALE  # instead of the vectors, which are more
+        """Inner products with all vectors, float32 (n, count). queries: float32 (n, dimension)."""
+        scaled = queries * _SCALE  # cheaper than scaling the vectors, which are more
         scores = np.empty((len(queries), self.count), np.float32)
         for start, small in self._small_blocks():
             _multiply(scaled, small, scores[:, start : start + len(small)])
         return scores
 
     def _small_blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """All vectors in order, every number 2^112 times too small, some rows at a time: the first one's row,
-        and float32 (n, dimension) in memory that the next block overwrites.
+        """All vectors block by block, as (first row, float32 (n, dimension)), 2^112 times too small.
 
-        The header leaves the mapped halves unaligned, so they are copied, a block at a time, which stays in
-        the cache.
+        The header's length leaves the mapped float16 unaligned, so each block is copied to memory, where it
+        stays in the cache.
         """
         copied = np.empty((min(_ROWS_AT_ONCE, self.count), 2 * self.dimension), np.uint8)
         for start in range(0, self.count, _ROWS_AT_ONCE):
@@ -143,7 +153,7 @@ class StoredVectors:
             yield start, _small(block)
 
     def _will_need(self, start: int, rows: int) -> None:
-        """Have the system read these rows at once, whatever `expect_few` said of the rest."""
+        """Tell the system to read these rows now, also after `expect_few`."""
         if hasattr(mmap, "MADV_WILLNEED"):
             first = _HEADER.size + start * 2 * self.dimension
             begin = first - first % mmap.PAGESIZE
@@ -151,7 +161,7 @@ class StoredVectors:
 
 
 def _small(halves: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The numbers, 2^112 times too small."""
+    """The given float16, as bytes, converted to float32 that are 2^112 times too small."""
     bits = halves.view("<i2").astype(np.int32)
     bits <<= _SHIFT
     bits &= _BITS
@@ -159,7 +169,7 @@ def _small(halves: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def to_halves(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
-    """What is stored of vectors, float16 of the same shape."""
+    """Vectors in the form that is stored: float16, little-endian, of the same shape."""
     return np.ascontiguousarray(vectors, "<f2")
 
 
@@ -169,10 +179,13 @@ def search_exact(
     k: int,
     allowed: NDArray[np.bool_] | None = None,
 ) -> Ranking:
-    """The k rows of highest inner product for each query; the truth that other searches are measured against.
+    """The k rows of highest inner product for each query, by comparing all vectors.
 
-    queries: float32 (n, d) of unit length; k: at least 1; allowed: bool (count,), the only rows that count.
-    Where there are fewer than k of those, the ranking ends in -1.
+    vectors: the vectors to search.
+    queries: float32 (n, d) of unit length.
+    k: results a query, at least 1.
+    allowed: bool (count,), the rows that may be found; None for all.
+    Where fewer than k rows are allowed, the ranking ends in -1.
     """
     if allowed is not None:
         rows = np.flatnonzero(allowed)
@@ -188,14 +201,19 @@ def search_exact(
     return ranking
 
 
-# Reading one row here and one there costs about this many times as much as reading it in passing.
+# Reading a row by `take` costs about this many times as much as reading it in a pass over all rows.
 GATHERING = 4
 
 
 def exact_scores(
     vectors: StoredVectors, rows: NDArray[np.int64], query: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Inner products of some rows with one query, float32 (d,), in the order of the rows."""
+    """Inner products with one query, float32 (n,), in the order of the rows.
+
+    vectors: where the rows are.
+    rows: int64 (n,).
+    query: float32 (d,).
+    """
     scores: NDArray[np.float32] = np.vecdot(vectors.take(rows), query)
     return scores
 
@@ -203,11 +221,11 @@ def exact_scores(
 def _search_rows(
     vectors: StoredVectors, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64]
 ) -> Ranking:
-    """`search_exact` over a few rows, of which alone it reads the vectors."""
+    """`search_exact` over a few rows; reads only their vectors."""
     scores = np.empty((len(queries), len(rows)), np.float32)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
-        some = vectors.take(rows[start : start + _ROWS_AT_ONCE])
-        _multiply(queries, some, scores[:, start : start + len(some)])
+        block = vectors.take(rows[start : start + _ROWS_AT_ONCE])
+        _multiply(queries, block, scores[:, start : start + len(block)])
     ranking = empty_ranking(len(queries), k)
     for query, line in enumerate(scores):
         chosen = best(line, k)
@@ -217,14 +235,14 @@ def _search_rows(
 
 
 def _fill(ranking: Ranking, query: int, scores: NDArray[np.float32], rows: NDArray[np.intp]) -> None:
-    found = rows[scores[rows] > -np.inf]
-    ranking.scores[query, : len(found)] = scores[found]
-    ranking.rows[query, : len(found)] = found
+    hits = rows[scores[rows] > -np.inf]
+    ranking.scores[query, : len(hits)] = scores[hits]
+    ranking.rows[query, : len(hits)] = hits
 
 
 def _multiply(queries: NDArray[np.float32], rows: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     if len(queries) == 1:
-        # BLAS would wake a second thread: no faster, and milliseconds late on a busy machine.
+        # BLAS would start a second thread: no faster, and milliseconds late on a busy machine.
         np.vecdot(rows, queries[0], out=out[0])
     else:
         np.matmul(queries, rows.T, out=out)
