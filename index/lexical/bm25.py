@@ -1,20 +1,20 @@
-"""BM25: the search over what inverted.py has written.
+"""BM25 search over the postings that index/lexical/postings.py writes.
 
-In: words. Out: rankings of rows. Knows nothing of vectors.
+In: the text of queries. Out: rankings of rows. Knows nothing of vectors.
 
-Lucene's variant (idf that is never negative, tf part without its constant factor):
+Lucene's variant: its idf is never negative, and the tf part has no constant factor k1 + 1.
 
-    score = sum over terms of idf * tf / (tf + k1 (1 - b + b length / average)),
-    idf = ln(1 + (N - df + 1/2) / (df + 1/2))
+    score = sum over terms of idf * tf / (tf + k1 * (1 - b + b * length / average))
+    idf   = ln(1 + (N - df + 1/2) / (df + 1/2))
 
-The tf parts are stored, one float per pair of term and document, so that a search only adds up. N and df are
-those of the whole index, counted when a query comes: an index of several segments scores as one of a single
-segment would, but for the average length, which is the one of the day a segment was written. bm25s, which
-computes the same scores (the tests compare), stores idf in them and cannot do that; nor can it index a corpus
-larger than memory.
+Every posting stores its tf part as a float, so a search only multiplies and adds. N and df are counted over
+the whole index at query time. Several segments therefore score like one segment, except for the average
+length, which is that of the time when a segment was written. bm25s computes the same scores (the tests
+compare), but stores them with the idf, so it cannot add segments, and it cannot index a corpus larger than
+memory.
 
-The arrays are memory-mapped and added here. The vocabulary is sorted and searched by bisection in the map:
-opening takes the same time for a hundred terms as for a million.
+The arrays are memory-mapped. The vocabulary is sorted and searched by bisection in the map, so opening takes
+the same time for a hundred terms as for a million.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from index.lexical.postings import ARRAYS
 from index.lexical.sums import Sums
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking, best, empty_ranking
+from index.values import Mask
 
-Allowed = NDArray[np.bool_] | None
-
-# Sums of float32 may come out larger than their bound by this factor.
+# Rounding can make a sum of float32 larger than its bound, at most by this factor.
 _ROUNDING = 1 + 1e-5
 
 
 class Term(NamedTuple):
-    """A word of a query as a segment has it: where its pairs lie, and what each of them counts."""
+    """A term of a query within a segment: where its postings are, and its weight, idf times query tf."""
 
-    pairs: slice
+    postings: slice
     weight: float
 
 
 class Bm25:
-    """The BM25 scores of a published segment; safe for use by several threads.
+    """The BM25 postings of a published segment; safe for use by several threads.
 
+    folder: what `write_bm25` wrote. count: documents of the segment.
     Raises CorruptError, on opening or while searching, if the files are not what was written.
     """
 
@@ -70,10 +70,12 @@ class Bm25:
                 f"{folder}: its files do not fit together; restore them or build the index again"
             )
 
-    def search(self, queries: Sequence[Sequence[Term]], k: int, allowed: Allowed = None) -> Ranking:
-        """The k best documents for each query; those without any of its terms are not found.
+    def search(self, queries: Sequence[Sequence[Term]], k: int, allowed: Mask | None = None) -> Ranking:
+        """The k best documents for each query. A document without any of its terms is not found.
 
-        queries: as `weigh` gives them for this segment. allowed: bool (count,), the only rows that count.
+        queries: terms, as `weigh` gives them for this segment.
+        k: results a query.
+        allowed: bool (count,), the rows that may be found; None for all.
         """
         ranking = empty_ranking(len(queries), k)
         for query, terms in enumerate(queries):
@@ -84,53 +86,53 @@ class Bm25:
         return ranking
 
     def _best(
-        self, terms: Sequence[Term], k: int, allowed: Allowed
+        self, terms: Sequence[Term], k: int, allowed: Mask | None
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Rows and scores of the k best.
 
-        Rare terms come first. A tf part is below 1, so the weights of the terms that are left bound what
-        they can add: once that is less than the k-th best score so far, no new document can be among the
-        best (MaxScore; Turtle and Flood 1995), and the common terms are looked up for the few candidates
-        only.
+        MaxScore (Turtle and Flood 1995). Terms are scored by falling weight, so rare terms come first. A tf
+        part is below 1, so the weights of the remaining terms bound what they can add. Once this bound is
+        below the k-th best score so far, no new document can be among the best. The remaining, common terms
+        are then looked up for the candidates only.
         """
         ordered = sorted(terms, key=lambda term: -term.weight)
         bounds = [*np.cumsum([term.weight * _ROUNDING for term in reversed(ordered)])[::-1].tolist(), 0.0]
-        sums = self._sums.take()  # and not given back if this search fails half way
-        found = np.empty(0, np.int32)
+        sums = self._sums.take()  # not given back if this search fails
+        seen = np.empty(0, np.int32)
         least, done = -math.inf, 0
-        for pairs, weight in ordered:
-            if len(found) >= k and pairs.stop - pairs.start > len(found):
-                least = float(np.partition(sums[found], len(found) - k)[len(found) - k])
+        for postings, weight in ordered:
+            if len(seen) >= k and postings.stop - postings.start > len(seen):
+                least = float(np.partition(sums[seen], len(seen) - k)[len(seen) - k])
                 if bounds[done] < least:
                     break
-            rows, gains = self._rows[pairs], self._weights[pairs] * np.float32(weight)
+            rows, gains = self._rows[postings], self._weights[postings] * np.float32(weight)
             if allowed is not None:
                 rows, gains = rows[allowed[rows]], gains[allowed[rows]]
-            found = np.concatenate((found, rows[sums[rows] == 0]))
+            seen = np.concatenate((seen, rows[sums[rows] == 0]))
             sums[rows] += gains
             done += 1
-        hopeful = found[sums[found] + bounds[done] >= least]
-        hopeful.sort()
-        scores = sums[hopeful]
-        sums[found] = 0
+        candidates = seen[sums[seen] + bounds[done] >= least]
+        candidates.sort()
+        scores = sums[candidates]
+        sums[seen] = 0
         self._sums.give_back(sums)
-        for pairs, weight in ordered[done:]:
-            rows = self._rows[pairs]
-            at = np.minimum(np.searchsorted(rows, hopeful), len(rows) - 1)
-            hits = rows[at] == hopeful
-            scores[hits] += self._weights[pairs][at[hits]] * np.float32(weight)
+        for postings, weight in ordered[done:]:
+            rows = self._rows[postings]
+            at = np.minimum(np.searchsorted(rows, candidates), len(rows) - 1)
+            hits = rows[at] == candidates
+            scores[hits] += self._weights[postings][at[hits]] * np.float32(weight)
         chosen = best(scores, k)
-        return hopeful[chosen], scores[chosen]
+        return candidates[chosen], scores[chosen]
 
-    def pairs(self, term: str) -> slice:
-        """Where the pairs of a term lie; empty if no document has it."""
+    def postings(self, term: str) -> slice:
+        """Where the postings of a term are; empty if no document has it. Raises CorruptError."""
         with self._reading():
             number = self._number(term)
             if number is None:
                 return slice(0, 0)
             start, stop = int(self._starts[number]), int(self._starts[number + 1])
             if not 0 <= start <= stop <= min(start + self.count, len(self._rows)):
-                raise ValueError("a term with impossible pairs")
+                raise ValueError("a term with impossible postings")
             return slice(start, stop)
 
     @contextmanager
@@ -143,34 +145,34 @@ class Bm25:
             ) from error
 
     def _number(self, term: str) -> int | None:
-        """Bisection: UTF-8 sorts as its code points do."""
-        wanted = term.encode("utf-8", "surrogatepass")
+        """The number of a term, by bisection: UTF-8 sorts in the order of code points."""
+        key = term.encode("utf-8", "surrogatepass")
         low, high = 0, len(self._term_starts) - 1
         while low < high:
             middle = (low + high) // 2
-            found = self._terms[self._term_starts[middle] : self._term_starts[middle + 1]].tobytes()
-            if found == wanted:
+            candidate = self._terms[self._term_starts[middle] : self._term_starts[middle + 1]].tobytes()
+            if candidate == key:
                 return middle
-            low, high = (middle + 1, high) if found < wanted else (low, middle)
+            low, high = (middle + 1, high) if candidate < key else (low, middle)
         return None
 
 
 def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
-    """The query's terms as each segment has them, weighed by idf over all of the segments."""
+    """The terms of a query for each segment, weighted by idf over all segments."""
     total = sum(segment.count for segment in segments)
-    found: list[list[Term]] = [[] for _ in segments]
-    for term, times in Counter(lexical_tokens(query)).items():
-        places = [segment.pairs(term) for segment in segments]
+    weighted: list[list[Term]] = [[] for _ in segments]
+    for term, tf in Counter(lexical_tokens(query)).items():
+        places = [segment.postings(term) for segment in segments]
         df = sum(place.stop - place.start for place in places)
-        weight = times * math.log(1 + (total - df + 0.5) / (df + 0.5))
-        for terms, place in zip(found, places, strict=True):
+        weight = tf * math.log(1 + (total - df + 0.5) / (df + 0.5))
+        for terms, place in zip(weighted, places, strict=True):
             if place.stop > place.start:
                 terms.append(Term(place, weight))
-    return found
+    return weighted
 
 
 def _read(path: Path, kind: str) -> NDArray[Any]:
-    """All of a file, memory-mapped, as an array of one dimension."""
+    """A file as a memory-mapped array of one dimension. Raises CorruptError."""
     try:
         return map_file(path, kind)
     except (OSError, ValueError) as error:

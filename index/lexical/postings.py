@@ -1,15 +1,15 @@
-"""BM25 written: texts to the part of the scores that is computed ahead of time, one float a pair of term and
-document (see lexical.py for the formula).
+"""Writing of BM25 postings: one float a posting, its tf part (index/lexical/bm25.py has the formula).
 
-In: texts by row. Out: files. Memory grows with the number of different terms, not with that of the texts.
+In: texts by row. Out: files. Knows nothing of queries. Memory grows with the number of different terms, not
+with the number of texts.
 
-    weights.f32      (pairs,)      tf parts, term by term
-    rows.i32         (pairs,)      their documents, ascending within a term
-    starts.i64       (terms + 1,)  where the pairs of a term begin
+    weights.f32      (postings,)   tf parts, term by term
+    rows.i32         (postings,)   their documents' rows, ascending within a term
+    starts.i64       (terms + 1,)  where the postings of a term begin
     terms.utf8       (bytes,)      all terms, sorted
-    term_starts.i64  (terms + 1,)  where a term begins in it
+    term_starts.i64  (terms + 1,)  where a term begins in terms.utf8
 
-The files are the bare numbers, little-endian: a header would only be something more to be damaged.
+The files hold plain little-endian numbers without a header.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from index.disk.opening import create
 from index.lexical.tokens import TOKENS_VERSION, lexical_tokens
 from index.values import Scalar
 
-# How soon repetition of a term stops counting, and how much long documents are held back: the best of six
-# pairs on the dev splits of tldr, tldr-zh and medquad (nDCG@10 .547, .501, .567; 1.2 and .75 give .537, .487,
-# .559).
+# Saturation of term frequency, and length normalisation: the best of six settings on the dev splits of tldr,
+# tldr-zh and medquad (nDCG@10 .547, .501, .567; k1 1.2 and b .75 give .537, .487, .559).
 K1 = 0.9
 B = 0.4
 
-# What the manifest says of a segment's scores.
+# Recorded in the manifest of a segment.
 BM25_SETTINGS: Mapping[str, Scalar] = {"k1": K1, "b": B, "tokens": TOKENS_VERSION}
 
+# The files and their dtypes.
 ARRAYS = {
     "weights.f32": "<f4",
     "rows.i32": "<i4",
@@ -46,12 +46,12 @@ ARRAYS = {
     "term_starts.i64": "<i8",
 }
 
-# Tokens that are sorted together while indexing: about 200 MB.
+# Tokens that are sorted at once while indexing: about 200 MB of memory.
 _TOKENS_AT_ONCE = 4_000_000
 
 
 class Lengths(NamedTuple):
-    """How long documents are, from which their average length follows. tokens: of all of them."""
+    """Number of documents and of their tokens; from both follows the average length."""
 
     documents: int
     tokens: int
@@ -61,19 +61,21 @@ NO_LENGTHS = Lengths(0, 0)
 
 
 class _Block(NamedTuple):
-    """The pairs of some documents, sorted by term and row. terms: int32, as numbered when first met."""
+    """The postings of some documents, sorted by term number and row."""
 
-    terms: NDArray[np.int32]
+    terms: NDArray[np.int32]  # numbered in the order in which they first occur
     rows: NDArray[np.int32]
-    times: NDArray[np.int32]
+    tf: NDArray[np.int32]  # how often the term occurs in the document
 
 
 def write_bm25(folder: Path, texts: Iterable[str], others: Lengths = NO_LENGTHS) -> Lengths:
-    """Index texts, row by row from 0, into a new folder; durable but for the folder's own entry.
+    """Index texts into a new folder; its files are durable, the folder's own entry is not.
 
-    others: the lengths of the index's documents besides these, which count in the average. Returns those of
-    these texts. Memory grows with the number of different terms, not with that of the texts: blocks of pairs
-    wait on the disk until the average is known. Raises StorageError.
+    folder: the new folder.
+    texts: one a row, from row 0.
+    others: the lengths of the index's other documents, which count in the average.
+    Returns the lengths of these texts. Blocks of postings are stored on the disk until the average length is
+    known, so memory grows only with the number of different terms. Raises StorageError.
     """
     with storing(folder):
         folder.mkdir()
@@ -96,7 +98,7 @@ def _write(folder: Path, blocks: Path, texts: Iterable[str], others: Lengths) ->
     average = (own.tokens + others.tokens) / max(1, own.documents + others.documents)
     penalty = K1 * (1 - B + B * np.array(lengths) / max(average, 1e-9))
     terms = sorted(numbers)
-    places = np.empty(len(terms), np.int64)  # of a number among the sorted terms
+    places = np.empty(len(terms), np.int64)  # of a term number among the sorted terms
     places[[numbers[term] for term in terms]] = np.arange(len(terms))
     counts = np.zeros(len(terms), np.int64)
     for block in _stored(blocks, stored):
@@ -104,18 +106,18 @@ def _write(folder: Path, blocks: Path, texts: Iterable[str], others: Lengths) ->
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     for name, values in {"starts.i64": starts, **_packed(terms)}.items():
         _write_array(folder, name, values)
-    _write_pairs(folder, _stored(blocks, stored), places, starts, penalty.astype(np.float32))
+    _write_postings(folder, _stored(blocks, stored), places, starts, penalty.astype(np.float32))
     return own
 
 
-def _write_pairs(
+def _write_postings(
     folder: Path,
     blocks: Iterable[_Block],
     places: NDArray[np.int64],
     starts: NDArray[np.int64],
     penalty: NDArray[np.float32],
 ) -> None:
-    """Put every pair where its term's next one belongs; blocks come in the order of their rows."""
+    """Write each posting to the next free place of its term; blocks come in the order of their rows."""
     size = int(starts[-1])
     with (
         _new_array(folder, "weights.f32", size) as weights,
@@ -123,12 +125,12 @@ def _write_pairs(
     ):
         free = starts[:-1].copy()
         for block in blocks:
-            mine = places[block.terms]
+            terms = places[block.terms]
             first = np.flatnonzero(np.diff(block.terms, prepend=-1))
-            runs = np.diff(first, append=len(mine))
-            at = np.repeat(free[mine[first]] - first, runs) + np.arange(len(mine))
-            free[mine[first]] += runs
-            weights[at] = block.times / (block.times + penalty[block.rows])
+            runs = np.diff(first, append=len(terms))
+            at = np.repeat(free[terms[first]] - first, runs) + np.arange(len(terms))
+            free[terms[first]] += runs
+            weights[at] = block.tf / (block.tf + penalty[block.rows])
             rows[at] = block.rows
 
 
@@ -138,13 +140,13 @@ def _stored(blocks: Path, count: int) -> Iterator[_Block]:
 
 
 def _blocks(texts: Iterable[str], numbers: dict[str, int], lengths: array[int]) -> Iterator[_Block]:
-    """Pairs of term and row with how often, block by block; terms are numbered as they appear."""
+    """The postings of all texts, block by block. Fills in the terms' numbers and the texts' lengths."""
     tokens = array("i")
     start = 0
     for text in texts:
-        found = lexical_tokens(text)
-        tokens.extend(numbers.setdefault(token, len(numbers)) for token in found)
-        lengths.append(len(found))
+        terms = lexical_tokens(text)
+        tokens.extend(numbers.setdefault(term, len(numbers)) for term in terms)
+        lengths.append(len(terms))
         if len(tokens) >= _TOKENS_AT_ONCE:
             yield _block(tokens, lengths, start)
             tokens, start = array("i"), len(lengths)
@@ -153,22 +155,22 @@ def _blocks(texts: Iterable[str], numbers: dict[str, int], lengths: array[int]) 
 
 
 def _block(tokens: array[int], lengths: array[int], start: int) -> _Block:
-    mine = np.frombuffer(lengths, np.int32)[start:].copy()  # an array that is looked at cannot grow
-    rows = np.repeat(np.arange(start, start + len(mine)), mine)
+    counts = np.frombuffer(lengths, np.int32)[start:].copy()  # `lengths` cannot grow while it is viewed
+    rows = np.repeat(np.arange(start, start + len(counts)), counts)
     keys = np.frombuffer(tokens, np.int32).astype(np.int64) << 32 | rows
-    pairs, times = np.unique(keys, return_counts=True)
-    return _Block((pairs >> 32).astype(np.int32), pairs.astype(np.int32), times.astype(np.int32))
+    postings, tf = np.unique(keys, return_counts=True)
+    return _Block((postings >> 32).astype(np.int32), postings.astype(np.int32), tf.astype(np.int32))
 
 
 @contextmanager
 def _new_array(folder: Path, name: str, size: int) -> Iterator[NDArray[Any]]:
-    """A new file as an array of this size to write, which is durable afterwards."""
+    """A new file as a writable memory-mapped array, durable when the block ends."""
     kind = np.dtype(ARRAYS[name])
     with create(folder / name) as file:
-        if not size:  # which cannot be mapped
+        if not size:  # an empty file cannot be mapped
             yield np.empty(0, kind)
         else:
-            # A map of a file with holes ends the process, without a word, where the disk has no room for one.
+            # Allocate first: writing to the map of a sparse file on a full disk kills the process.
             os.posix_fallocate(file.fileno(), 0, size * kind.itemsize)
             mapped = np.memmap(file, kind, "r+", shape=(size,))
             yield mapped

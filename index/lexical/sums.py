@@ -1,6 +1,7 @@
-"""Arrays of zeros to add scores up in, used again by one search after another.
+"""Score accumulators: arrays of zeros that searches reuse.
 
-An array as long as the corpus takes longer to make than a search of rare words takes.
+In: an array that a search has set back to zero. Out: an array of zeros for the next search. To make an array
+as long as the corpus takes longer than a search for rare words. Knows nothing of terms.
 """
 
 from __future__ import annotations
@@ -12,22 +13,22 @@ from numpy.typing import NDArray
 
 
 class Sums:
-    """Arrays of zeros, float32 (count,); safe for use by several threads.
+    """A pool of arrays of zeros, float32 (count,); safe for use by several threads.
 
-    As many are made as are in use at once, and no more.
+    It makes only as many arrays as are in use at the same time.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._free: deque[NDArray[np.float32]] = deque()  # whose pop and append are atomic
+        self._free: deque[NDArray[np.float32]] = deque()  # its pop and append are atomic
 
     def take(self) -> NDArray[np.float32]:
-        """An array of zeros that nobody else has."""
+        """An array of zeros that no other search uses."""
         try:
             return self._free.pop()
         except IndexError:
             return np.zeros(self._count, np.float32)
 
     def give_back(self, sums: NDArray[np.float32]) -> None:
-        """Leave an array, all zero again, to the next. One that is never given back is forgotten."""
+        """Return an array to the pool; it must be all zeros. An array that is not returned is freed."""
         self._free.append(sums)

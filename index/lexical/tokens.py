@@ -1,7 +1,7 @@
-"""Text to the terms that BM25 counts. One function, for documents and queries alike.
+"""The tokeniser of BM25, the same for documents and queries.
 
-In: any text. Out: terms in order. The version is stored with an index, which can be searched only with the
-terms it was made of.
+In: any text. Out: its terms in order. Knows nothing of scores. Its version is stored with an index, because
+an index can only be searched with the tokeniser that made it.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 from index.lexical.cjk import CJK, MARKS
 from index.lexical.normalisation import normalise
 
-# Raised with any change to what lexical_tokens returns.
+# Increased with every change to what `lexical_tokens` returns.
 TOKENS_VERSION = 1
 
-# Marks of repetition belong to the run that they stand in; the towers leave them out.
+# Marks of repetition belong to the text around them; the towers leave them out.
 _CJK = CJK + MARKS
 _TOKEN = re.compile(
     rf"(?P<cjk>[{_CJK}]+)"
-    r"|(?<![\w-])-[^\W_](?![\w-])"  # an option of one letter means something only with its dash: -a
+    r"|(?<![\w-])-[^\W_](?![\w-])"  # an option of one letter keeps its dash: -a
     r"|[^\W\d_](?:\+\+|\#)(?!\w)"  # c++, c#
     rf"|(?P<word>[^\W_{_CJK}]+(?:'[^\W_{_CJK}]+)?)"  # letters and digits of any script; don't
 )
 
-# Longer is base64 or the like: its start is enough to find it.
+# Longest word, in characters: a longer one is base64 or similar, and its start is enough to find it.
 _LONGEST = 64
 
 # Lucene's English stop words.
@@ -39,11 +39,11 @@ _local = threading.local()
 
 
 def lexical_tokens(text: str) -> list[str]:
-    """Words, stemmed, without English stop words; pairs of Chinese, Japanese and Korean characters.
+    """Stemmed words without English stop words, and pairs of Chinese, Japanese and Korean characters.
 
-    NFKC and case folding come first. A run of such characters gives its overlapping pairs, a single one
-    itself. Paths, options and versions come apart at their punctuation. A text of stop words only keeps them,
-    for they are all it has.
+    The text is normalised by NFKC and case folding first. A run of Chinese, Japanese or Korean characters
+    gives its overlapping pairs; a single one gives itself. Paths, options and versions are split at their
+    punctuation. A text of stop words only keeps them.
 
     >>> lexical_tokens("Extracting files: tar -xzf file.tar.gz")
     ['extract', 'file', 'tar', 'xzf', 'file', 'tar', 'gz']
@@ -53,23 +53,23 @@ def lexical_tokens(text: str) -> list[str]:
     ['to', 'be', 'or', 'not', 'to', 'be']
     """
     tokens: list[str] = []
-    common: list[str] = []
+    stop_words: list[str] = []
     stem = _stemmer().stemWord
     for match in _TOKEN.finditer(normalise(text)):
         token = match[0]
         if match.lastgroup == "cjk":
             tokens += [token[at : at + 2] for at in range(max(1, len(token) - 1))]
         elif token in STOP_WORDS:
-            common.append(token)
+            stop_words.append(token)
         elif match.lastgroup == "word":
             tokens.append(stem(token[:_LONGEST]))
         else:
             tokens.append(token)
-    return tokens or common
+    return tokens or stop_words
 
 
 def _stemmer() -> Any:
-    """One for each thread: a stemmer must not be shared."""
+    """The stemmer of this thread; threads must not share one."""
     if not hasattr(_local, "stemmer"):
         import Stemmer
 
