@@ -1,7 +1,7 @@
-"""Conditions on documents' metadata: what a filtered search asks for, and how SQLite finds it.
+"""Conditions on the metadata of documents, for filtered search.
 
 In: a text such as "year>=2020". Out: a condition, and the SQL that selects the rows which meet it from the
-table `attributes` of a segment's documents (see documents.py).
+table `attributes` (index/documents/store.py). Knows nothing of vectors or ranking.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from index.values import Scalar
 Operator = Literal["!=", ">=", "<=", "=", ">", "<"]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 
-# The form of a metadata value that is compared.
+# A metadata value in the form in which it is compared.
 Attribute = str | int | float
 
 _CONDITION = re.compile(rf"([^<>=!]+)({'|'.join(OPERATORS)})(.*)", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-# SQLite keeps whole numbers below this as they are, and others as float64.
+# SQLite stores whole numbers below this exactly, and larger ones as float64.
 _LARGEST = 1 << 63
 
 _COMPARISONS: Mapping[Operator, Callable[[Decimal, Decimal], bool]] = {
@@ -41,16 +41,20 @@ _COMPARISONS: Mapping[Operator, Callable[[Decimal, Decimal], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A field of the metadata compared with a value.
+    """A comparison of a metadata field with a value.
 
-    Texts compare with texts, by code point, so that dates like 2024-05-01 sort; numbers with numbers, and
-    with texts that spell one. "=" holds for either. true and false are texts. A document without the field
-    meets no condition but "!=".
+    name: of the field.
+    operator: one of `OPERATORS`.
+    value: what the field is compared with, as text.
 
-    Whole numbers compare exactly, whatever their size up to that of float64 (309 digits), others as float64.
-    Past that size a text spells no number, and a number is refused where it is read.
+    Texts are compared with texts, by code point, so dates like 2024-05-01 are in order. Numbers are compared
+    with numbers, and with texts that spell a number. "=" holds if either is equal. true and false are texts.
+    A document without the field meets "!=" only.
 
-    Raises InputError for an operator that is none, and for a name or value that is no valid Unicode text.
+    Whole numbers are compared exactly up to the largest float64 (309 digits), other numbers as float64. A
+    text with a larger number counts as text only; a larger number in metadata is refused when it is read.
+
+    Raises InputError for an unknown operator, and for a name or value that is not valid Unicode text.
     """
 
     name: str
@@ -67,9 +71,9 @@ class Condition:
                 raise InputError(f"the condition on {part!r} is not valid UTF-8; write it so")
 
     def sql(self) -> tuple[str, list[Attribute]]:
-        """A SELECT of the rows that meet the condition (for "!=", that do not), and its parameters.
+        """A SELECT of the rows that meet the condition (for "!=": that do not), and its parameters.
 
-        It compares as SQLite stores: see `rounded` for the rows that this leaves in doubt.
+        It compares values as SQLite stores them; `rounded` tells which rows need a second, exact comparison.
         """
         if self.operator in ("=", "!="):
             values = list(forms(self.value))
@@ -82,15 +86,15 @@ class Condition:
         return f"SELECT row FROM attributes WHERE {where}", [self.name, value]  # noqa: S608 (see __post_init__)
 
     def rounded(self) -> float | None:
-        """The float64 by which the value is stored, if other numbers may be stored by the same; else None.
+        """The float64 that the value is stored as, if other numbers can be stored as the same; else None.
 
-        Rows with it meet the condition if `meets` says so of what their metadata holds.
+        Rows with this stored value must be checked by `meets` on the number in their metadata.
         """
         number = _number(self.value)
         return number if isinstance(number, float) and abs(number) >= _LARGEST else None
 
     def meets(self, value: Scalar) -> bool:
-        """Whether a number, or a text that spells one, meets the condition (for "!=", does not), exactly.
+        """Whether a number, or a text that spells one, meets the condition (for "!=": does not), exactly.
 
         Raises ArithmeticError, TypeError or ValueError for anything else.
         """
@@ -98,7 +102,7 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """Read a condition. Raises InputError.
+    """Read a condition such as "year>=2020". Raises InputError.
 
     >>> parse_condition("year >= 2020")
     Condition(name='year', operator='>=', value='2020')
@@ -112,7 +116,7 @@ def parse_condition(text: str) -> Condition:
 
 
 def attributes(metadata: Mapping[str, Scalar]) -> Iterator[tuple[str, Attribute]]:
-    """The pairs of name and value by which a document is found; a null is as no value at all."""
+    """The (name, value) pairs by which filters find a document; null gives none."""
     for name, value in metadata.items():
         if isinstance(value, bool):
             yield name, "true" if value else "false"
@@ -124,7 +128,7 @@ def attributes(metadata: Mapping[str, Scalar]) -> Iterator[tuple[str, Attribute]
 
 
 def forms(value: str) -> Iterator[Attribute]:
-    """A text, then the number it spells, if it does, as it is stored."""
+    """A text, then the number that it spells, if any, in its stored form."""
     yield value
     number = _number(value)
     if number is not None:
@@ -132,12 +136,12 @@ def forms(value: str) -> Iterator[Attribute]:
 
 
 def is_finite(value: object) -> bool:
-    """Whether a value is no number, or one that float64 has room for."""
+    """Whether a value is a number within the range of float64, or not a number at all."""
     return not isinstance(value, int | float) or abs(value) <= sys.float_info.max
 
 
 def is_valid(text: str) -> bool:
-    """Whether a text has a UTF-8 form: a lone surrogate, as JSON can spell one, has not."""
+    """Whether a text can be encoded as UTF-8: a lone surrogate, which JSON can spell, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -146,13 +150,13 @@ def is_valid(text: str) -> bool:
 
 
 def _number(text: str) -> int | float | None:
-    """The number that a text spells, as it is stored; None if it spells none or one past float64."""
+    """The number that a text spells, in its stored form; None if there is none within float64."""
     if not _NUMBER.fullmatch(text):
         return None
     number = float(text)
     if not math.isfinite(number):
         return None
-    # An exponent could ask for more digits than there is memory: only what is short is made whole.
+    # A large exponent would need more digits than there is memory, so only small numbers are made integers.
     if number.is_integer() and 0 < abs(number) <= _LARGEST:
         exact = Decimal(text)
         if exact == int(exact):

@@ -1,6 +1,7 @@
-"""Documents and where they are kept: a SQLite file that finds documents by row, and rows by id.
+"""The documents of a segment in a SQLite file.
 
-Rows count from 0 in the order of insertion. Knows nothing of vectors.
+In: documents. Out: documents by row, rows by id, rows by metadata. Knows nothing of vectors.
+Rows count from 0 in the order of insertion.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ CREATE TABLE documents (
     metadata TEXT NOT NULL
 )
 """
-# The metadata once more, in the order in which filters look for it.
+# A second copy of the metadata, sorted for filters.
 _ATTRIBUTES = """
 CREATE TABLE attributes (
     name TEXT NOT NULL,
@@ -45,7 +46,7 @@ CREATE TABLE attributes (
 ) WITHOUT ROWID
 """
 _SCHEMA = (_DOCUMENTS, _ATTRIBUTES)
-# All names, by jumping from one to the next: SQLite's DISTINCT would read the whole table.
+# All names, each by a jump to the next one: SQLite's DISTINCT would read the whole table.
 _NAMES = """
 WITH RECURSIVE names(name) AS (
     SELECT min(name) FROM attributes
@@ -54,34 +55,36 @@ WITH RECURSIVE names(name) AS (
 )
 SELECT name FROM names WHERE name IS NOT NULL
 """
+# The documents whose metadata has a value that is stored as the given one.
 _STORED_AS = """
 SELECT row, metadata FROM documents WHERE row IN (SELECT row FROM attributes WHERE name = ? AND value = ?)
 """
 _COLUMNS = "id, title, text, metadata"
 
-# Bytes of a document, SQLite's own limit.
+# Most bytes of a document: SQLite's own limit.
 _LONGEST_ROW = 10**9
-# Ends a journal that holds the name of another (SQLite's file format, "The Rollback Journal").
+# The last bytes of a journal that names another journal (SQLite's file format, "The Rollback Journal").
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
-# SQLite's default limit on the number of parameters is 32766; fewer keep statements small.
+# Parameters of a statement. SQLite's default limit is 32766; fewer keep statements small.
 _ROWS_A_STATEMENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as the user gave it. id: unique in its index, not empty. metadata: plain values by name."""
+    """A document as the user gave it."""
 
-    id: str
+    id: str  # unique in its index, not empty
     title: str = ""
     text: str = ""
-    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)  # plain values by name
 
 
 class DocumentWriter:
-    """Documents being staged. Every append is one transaction, on the disk when it returns.
+    """The documents of a build. Every `append` is one transaction, durable when it returns.
 
-    Opens or creates the file; raises CorruptError if what is there is no such file, StorageError.
+    path: the file, made if it does not exist.
+    Raises CorruptError if it is not a file that this class made, StorageError.
     """
 
     def __init__(self, path: Path) -> None:
@@ -107,7 +110,11 @@ class DocumentWriter:
             raise
 
     def append(self, documents: Sequence[Document]) -> None:
-        """Add documents after those there. Raises InputError for an id that is there already or is no id."""
+        """Add documents at the end: all or none.
+
+        Raises InputError for an id that is empty or already used, and for metadata or text that cannot be
+        stored; StorageError.
+        """
         rows = [
             (row, document.id, document.title, document.text, _metadata_json(document))
             for row, document in enumerate(documents, self.count)
@@ -127,9 +134,9 @@ class DocumentWriter:
                     ),
                 )
             except UnicodeEncodeError as error:
-                name = next(document.id for document in documents if not _is_encodable(document))
+                document_id = next(document.id for document in documents if not _is_encodable(document))
                 raise InputError(
-                    f"document {name!a} holds a lone surrogate; write it as valid UTF-8"
+                    f"document {document_id!a} holds a lone surrogate; write it as valid UTF-8"
                 ) from error
         self.count += len(rows)
 
@@ -140,31 +147,31 @@ class DocumentWriter:
                 yield _document(tuple(record))
 
     def ids(self) -> Iterator[list[str]]:
-        """All ids by row, some at a time."""
+        """All ids by row, a thousand at a time."""
         records = self._ordered("id")
-        while some := list(islice(records, _ROWS_A_STATEMENT)):
-            yield [name for _, name in some]
+        while batch := list(islice(records, _ROWS_A_STATEMENT)):
+            yield [document_id for _, document_id in batch]
 
     def copy_to(self, path: Path) -> None:
-        """Write a compact copy, durable when this returns; the path must be new. Raises StorageError."""
+        """Write a compact copy to a new file, durable on return. Raises StorageError."""
         with _writing(path):
-            # The path as bytes: it need not be UTF-8.
+            # The path as bytes: it may not be UTF-8.
             self._database.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(path),))
             sync_file(path)
 
     def close(self) -> None:
-        """Close the file; again is harmless."""
+        """Close the file. Calling it again does nothing."""
         self._database.close()
 
     def _check(self) -> None:
-        """Of a file that is there already: whether it has our tables, and its pages no damage or circles."""
+        """Raise sqlite3.DatabaseError unless an existing file has our tables and undamaged pages."""
         check_schema(self._database, _SCHEMA)
-        (found,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
+        (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
 
     def _ordered(self, columns: str) -> Iterator[tuple[Any, ...]]:
-        """The row and these columns of all documents, by row."""
+        """The row and the given columns of all documents, by row."""
         statement = f"SELECT row, {columns} FROM documents ORDER BY row"  # noqa: S608 (our own columns)
         with _writing(self._path), closing(self._database.execute(statement)) as cursor:
             for position, record in enumerate(cursor):
@@ -174,34 +181,34 @@ class DocumentWriter:
 
     def _check_ids(self, ids: Sequence[str]) -> None:
         seen: set[str] = set()
-        for name in ids:
-            if not isinstance(name, str) or not name:
+        for document_id in ids:
+            if not isinstance(document_id, str) or not document_id:
                 raise InputError(
-                    f"{name!r} is no document id; give every document one of at least a character"
+                    f"{document_id!r} is no document id; give every document one of at least a character"
                 )
-            if name in seen:
-                raise InputError(f"two documents have the id {name!r}; ids must be unique")
-            seen.add(name)
+            if document_id in seen:
+                raise InputError(f"two documents have the id {document_id!r}; ids must be unique")
+            seen.add(document_id)
         for start in range(0, len(ids), _ROWS_A_STATEMENT):
-            part = [name for name in ids[start : start + _ROWS_A_STATEMENT] if is_valid(name)]
+            part = list(filter(is_valid, ids[start : start + _ROWS_A_STATEMENT]))
             marks = ",".join("?" * len(part))
             statement = f"SELECT id FROM documents WHERE id IN ({marks})"  # noqa: S608 (marks only)
-            found = query(self._database, statement, part)
-            if found:
-                raise InputError(f"two documents have the id {found[0][0]!r}; ids must be unique")
+            stored = query(self._database, statement, part)
+            if stored:
+                raise InputError(f"two documents have the id {stored[0][0]!r}; ids must be unique")
 
 
 class DocumentReader:
     """The documents of a published segment; safe for use by several threads.
 
-    Raises CorruptError, on opening or later, if the file is not what was written; StorageError for a
-    shortage.
+    Raises CorruptError, on opening or later, if the file is not what was written; StorageError for a lack of
+    memory or open files.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = ProcessLock()
-        # Immutable: a published file never changes, so SQLite need not lock it nor look for a journal.
+        # Immutable: a published file never changes, so SQLite needs no lock and no journal.
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         self._check_readable()
         with self._reading():
@@ -215,7 +222,7 @@ class DocumentReader:
                 raise
 
     def _check_readable(self) -> None:
-        """What SQLite cannot open it calls damaged, and does not tell why."""
+        """Raise CorruptError with the reason: SQLite calls any file that it cannot open damaged."""
         try:
             open_to_read(self._path).close()
         except OSError as error:
@@ -224,41 +231,41 @@ class DocumentReader:
             ) from error
 
     def documents(self, rows: Sequence[int]) -> list[Document]:
-        """The documents of these rows, in their order. Raises IndexError for a row that is not there."""
-        found: dict[int, Document] = {}
+        """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""
+        documents: dict[int, Document] = {}
         with self._lock, self._reading():
             for start in range(0, len(rows), _ROWS_A_STATEMENT):
                 part = [int(row) for row in rows[start : start + _ROWS_A_STATEMENT] if 0 <= row < self.count]
                 marks = ",".join("?" * len(part))
                 statement = f"SELECT row, {_COLUMNS} FROM documents WHERE row IN ({marks})"  # noqa: S608 (marks only)
                 for row, *record in query(self._database, statement, part, most=len(part)):
-                    found[row] = _document(tuple(record))
-            missing = next((row for row in rows if row not in found), None)
+                    documents[row] = _document(tuple(record))
+            missing = next((row for row in rows if row not in documents), None)
             if missing is not None and 0 <= missing < self.count:
                 raise ValueError(f"no row {missing}")
         if missing is not None:
             raise IndexError(f"row {missing} is not in the index")
-        return [found[row] for row in rows]
+        return [documents[row] for row in rows]
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
-        """The rows of the documents with these ids; ids that are not there are left out."""
-        known = [name for name in ids if is_valid(name)]
-        found: dict[str, int] = {}
+        """Rows by document id; ids that do not exist are left out."""
+        valid = list(filter(is_valid, ids))
+        rows: dict[str, int] = {}
         with self._lock, self._reading():
-            for start in range(0, len(known), _ROWS_A_STATEMENT):
-                part = known[start : start + _ROWS_A_STATEMENT]
+            for start in range(0, len(valid), _ROWS_A_STATEMENT):
+                part = valid[start : start + _ROWS_A_STATEMENT]
                 marks = ",".join("?" * len(part))
                 statement = f"SELECT id, row FROM documents WHERE id IN ({marks})"  # noqa: S608 (marks only)
-                found.update(query(self._database, statement, part, most=len(part)))
-        return found
+                rows.update(query(self._database, statement, part, most=len(part)))
+        return rows
 
     def matching(self, condition: Condition) -> NDArray[np.bool_]:
-        """Which rows meet a condition, bool (count,)."""
+        """The rows that meet a condition, bool (count,)."""
         mask = np.zeros(self.count, bool)
         with self._lock, self._reading():
-            # A value is there at most twice, as text and as the number that it spells.
-            found = query(self._database, *condition.sql(), most=2 * self.count)
-            rows = np.array([row for (row,) in found] or np.empty(0, np.int64))
+            # A row has a value at most twice: as text, and as the number that the text spells.
+            records = query(self._database, *condition.sql(), most=2 * self.count)
+            rows = np.array([row for (row,) in records] or np.empty(0, np.int64))
             if rows.dtype != np.int64 or ((rows < 0) | (rows >= self.count)).any():
                 raise ValueError("an attribute of no document")
             mask[rows] = True
@@ -270,7 +277,7 @@ class DocumentReader:
         return ~mask if condition.operator == "!=" else mask
 
     def fields(self) -> set[str]:
-        """The names that the documents' metadata has."""
+        """The names of all metadata fields of the documents."""
         with self._lock, self._reading():
             names = {name for (name,) in query(self._database, _NAMES)}
             if not all(isinstance(name, str) for name in names):
@@ -278,7 +285,7 @@ class DocumentReader:
         return names
 
     def close(self) -> None:
-        """Close the file; again is harmless."""
+        """Close the file. Calling it again does nothing."""
         self._database.close()
 
     @contextmanager
@@ -286,7 +293,7 @@ class DocumentReader:
         try:
             yield
         except sqlite3.ProgrammingError:
-            raise  # used after close(): the caller's mistake, not the file's
+            raise  # used after close(): an error of the caller, not of the file
         except (sqlite3.DatabaseError, ValueError, TypeError, ArithmeticError) as error:
             raise CorruptError(
                 f"{self._path}: damaged ({error}); restore the file or build the index again"
@@ -294,8 +301,9 @@ class DocumentReader:
 
 
 def _check_files(path: Path) -> None:
-    """Raise CorruptError for what SQLite would trust, and so write to or delete a file elsewhere: links and
-    second names, of its journals too, and a journal that names others.
+    """Raise CorruptError for files that would make SQLite change or delete a file outside the folder.
+
+    These are links and second hard links, of the file or its journals, and a journal that names another.
     """
     journal = path.with_name(f"{path.name}-journal")
     with _writing(path):
@@ -307,7 +315,7 @@ def _check_files(path: Path) -> None:
 
 
 def _names_another(journal: Path) -> bool:
-    """Whether SQLite would delete another journal, whose name this one holds, after rolling back."""
+    """Whether a journal names another one, which SQLite would delete after a rollback."""
     with open_to_read(journal) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - len(_JOURNAL_MAGIC)))
@@ -341,13 +349,13 @@ def _refused(path: Path, error: Exception) -> CorruptError | StorageError:
 
 
 def _count(database: sqlite3.Connection) -> int:
-    """Rows are numbered without gaps, so the highest tells; counting them would read the whole file."""
+    """Number of documents, from the highest row: rows have no gaps, and counting reads the whole file."""
     ((highest,),) = query(database, "SELECT max(row) FROM documents")
     return 0 if highest is None else max(0, highest + 1)
 
 
 def _metadata_json(document: Document) -> str:
-    """Compact JSON; refuses what would not come back as it was."""
+    """Metadata as compact JSON. Raises InputError for values that JSON cannot restore."""
     for name, value in document.metadata.items():
         if not isinstance(name, str) or not (value is None or isinstance(value, str | int | float)):
             raise InputError(
@@ -363,18 +371,18 @@ def _metadata_json(document: Document) -> str:
 def _document(record: tuple[str, str, str, str]) -> Document:
     if not all(isinstance(part, str) for part in record):
         raise sqlite3.DatabaseError("a document that is not made of texts")
-    name, title, text, metadata = record
-    return Document(name, title, text, _metadata(metadata))
+    document_id, title, text, metadata = record
+    return Document(document_id, title, text, _metadata(metadata))
 
 
 def _metadata(text: str) -> dict[str, Scalar]:
     try:
-        found = json.loads(text)
+        metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise sqlite3.DatabaseError(f"metadata that is no JSON, {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(metadata, dict):
         raise sqlite3.DatabaseError("metadata that is no JSON object")
-    return found
+    return metadata
 
 
 def _is_encodable(document: Document) -> bool:

@@ -1,4 +1,4 @@
-"""SQLite files that a stranger may have written: no code of theirs runs, and no query takes for ever.
+"""Safe queries of SQLite files that a stranger may have written: no code in them runs, no query hangs.
 
 In: a connection, and the statements that made our tables. Out: rows, or sqlite3.DatabaseError. Knows nothing
 of what the tables hold.
@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-# No query of ours takes longer unless the disk is failing.
+# Time limit of a query; ours take longer only if the disk is failing.
 SECONDS_A_QUERY = 60.0
-# Steps of SQLite's machine between two looks at the clock.
+# Instructions of SQLite's virtual machine between two checks of the time.
 STEPS_A_LOOK = 10_000
 
+# Most bytes of a statement.
 _LONGEST_STATEMENT = 1 << 16
-# Bytes of a value that is asked for: twice the longest line of a file that is read.
+# Most bytes of a parameter: twice the longest line of an input file.
 _LONGEST_VALUE = 1 << 27
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
@@ -27,7 +28,7 @@ _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 def restrict(database: sqlite3.Connection, longest_value: int) -> None:
     """Set the limits of a connection, before its first statement.
 
-    longest_value: bytes of the longest text that the file can hold. A damaged one may claim a longer one.
+    longest_value: bytes of the longest text that the file can hold; a damaged file may claim a longer one.
     """
     database.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _LONGEST_STATEMENT)
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(longest_value, _LONGEST_VALUE))
@@ -36,22 +37,27 @@ def restrict(database: sqlite3.Connection, longest_value: int) -> None:
 
 
 def check_schema(database: sqlite3.Connection, statements: tuple[str, ...]) -> None:
-    """Raise sqlite3.DatabaseError unless the file has the tables of these statements and nothing else: no
-    view, trigger, index or generated column that would compute something where we read.
+    """Raise sqlite3.DatabaseError unless the file has the tables of these statements and nothing else.
+
+    A view, trigger, index or generated column could run code of the file's author while we read.
     """
     expected = _schema(statements)
-    found = query(database, f"{_SCHEMA} LIMIT ?", [len(expected) + 1])
-    if len(found) != len(expected) or set(found) != expected:
+    actual = query(database, f"{_SCHEMA} LIMIT ?", [len(expected) + 1])
+    if len(actual) != len(expected) or set(actual) != expected:
         raise sqlite3.DatabaseError("its tables are not those of an index")
 
 
 def query(
     database: sqlite3.Connection, statement: str, parameters: Sequence[Any] = (), *, most: int | None = None
 ) -> list[tuple[Any, ...]]:
-    """All rows that a statement finds.
+    """All rows that a statement selects.
 
-    most: how many there can be. Raises sqlite3.DatabaseError for more, and after `SECONDS_A_QUERY`: a damaged
-    tree of pages can lead in circles.
+    database: the connection.
+    statement: SQL with "?" for each parameter.
+    parameters: their values.
+    most: the largest possible number of rows; None for no limit.
+    Raises sqlite3.DatabaseError for more rows, and after `SECONDS_A_QUERY`: the pages of a damaged file can
+    form a circle.
     """
     until = time.monotonic() + SECONDS_A_QUERY
     database.set_progress_handler(lambda: time.monotonic() > until, STEPS_A_LOOK)
@@ -72,7 +78,7 @@ def query(
 
 @cache
 def _schema(statements: tuple[str, ...]) -> frozenset[tuple[Any, ...]]:
-    """What SQLite records of tables made by these statements, indexes of its own included."""
+    """SQLite's description of the tables that these statements make, with its automatic indexes."""
     database = sqlite3.connect(":memory:")
     try:
         for statement in statements:
