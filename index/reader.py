@@ -1,5 +1,6 @@
-"""Index: an open generation, read-only. Vectors or words in, rankings of rows out; rows in, documents out.
+"""Index: an open generation of an index, read-only.
 
+In: query vectors or texts; rows. Out: rankings of rows; documents. Knows nothing of models or text encoding.
 Opening checks the pointer, the manifest and the size of every file, and on request every byte.
 """
 
@@ -25,19 +26,25 @@ from index.errors import CorruptError, InputError
 from index.lexical.bm25 import weigh
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
-from index.segment import Mask, Segment
+from index.segment import Segment
+from index.values import Mask
 
-# Filters whose rows are remembered, one byte a document each.
-_FILTERS_KEPT = 8
+# Filters whose masks are cached, one byte a document each.
+_CACHED_FILTERS = 8
 
 
 class Index:
-    """One generation, kept whole until it is closed, whatever is published meanwhile; safe for threads.
+    """An open generation; it stays complete until it is closed, and is safe for use by several threads.
 
-    folder: of the index. pointer: what its CURRENT said. manifest: what was published. count: documents that
-    a search can find.
-    model_folder: the model inside. segments: the parts it consists of.
-    Rows number the documents of all segments from 0, those of deleted ones included.
+    folder: of the index.
+    pointer: what CURRENT said at opening.
+    manifest: what was published.
+    count: documents that a search can find.
+    dimension: width of the vectors.
+    generation: its name.
+    model_folder: the model inside.
+    segments: in the order of their rows.
+    Rows number the documents of all segments from 0, deleted ones included.
     """
 
     def __init__(
@@ -48,7 +55,7 @@ class Index:
         segments: Sequence[Segment],
         opened: ExitStack,
     ) -> None:
-        """Use `open`. opened: what to close in the end."""
+        """Use `open` instead. opened: what `close` closes."""
         self.folder = folder
         self.pointer = pointer
         self.manifest = manifest
@@ -64,9 +71,9 @@ class Index:
 
     @classmethod
     def open(cls, folder: Path, *, checksums: bool = False) -> Index:
-        """Open the live generation. checksums: read every byte first and compare.
+        """Open the live generation. checksums: compare every byte first.
 
-        Raises InputError where no index is, CorruptError, FormatVersionError, StorageError.
+        Raises InputError if there is no index, CorruptError, FormatVersionError, StorageError.
         """
         pointer = read_current(folder)
         while True:
@@ -74,7 +81,7 @@ class Index:
                 return _open(folder, pointer, checksums)
             except CorruptError:
                 before, pointer = pointer, read_current(folder)
-                if pointer == before:  # otherwise a writer has published and swept between our two looks
+                if pointer == before:  # else a writer published and removed the old one meanwhile
                     raise
 
     def search_dense(
@@ -85,32 +92,35 @@ class Index:
         *,
         model: str | None = None,
     ) -> Ranking:
-        """The nearest documents of unit vectors, float32 (n, dimension), by inner product, among those whose
-        metadata meets all conditions.
+        """The nearest documents of each query by inner product, from the tuned dense index of each segment.
 
-        (n, min(k, count)) results, by the FAISS index that was tuned for each segment; exact with a filter.
-        Raises InputError for another shape, NaN, a k below 1, a field that no
-        document has, and for vectors of another model, if `model` tells the fingerprint of theirs.
+        queries: float32 (n, dimension), of unit length.
+        k: results a query, at least 1; the ranking is (n, min(k, count)).
+        where: conditions that a document's metadata must all meet; the search is then exact.
+        model: fingerprint of the model that encoded the queries; None is not checked.
+        Raises InputError for another shape, NaN, a k below 1, a field that no document has, another model.
         """
         if model is not None and model != self.manifest.model_fingerprint:
             raise InputError("the queries were encoded by another model than the index; build it again")
-        wanted = self._checked(queries)
+        queries = self._checked(queries)
         return self._search(
-            k, len(wanted), where, lambda at, k, mask: self.segments[at].search_dense(wanted, k, mask)
+            k, len(queries), where, lambda at, k, mask: self.segments[at].search_dense(queries, k, mask)
         )
 
     def search_exact(self, queries: NDArray[np.float32], k: int, where: Sequence[Condition] = ()) -> Ranking:
-        """`search_dense` by comparing with every stored vector: the truth for the recall of other indexes."""
-        wanted = self._checked(queries)
+        """The nearest documents by comparing every stored vector. Parameters as in `search_dense`."""
+        queries = self._checked(queries)
         return self._search(
-            k, len(wanted), where, lambda at, k, mask: self.segments[at].search_exact(wanted, k, mask)
+            k, len(queries), where, lambda at, k, mask: self.segments[at].search_exact(queries, k, mask)
         )
 
     def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Condition] = ()) -> Ranking:
-        """The best documents by BM25, among those whose metadata meets all conditions; those that share no
-        term with the query are left out (row -1).
+        """The best documents by BM25; those without any term of the query are left out (row -1).
 
-        (n, min(k, count)) results. Raises InputError for a k below 1 and a field that no document has.
+        queries: texts.
+        k: results a query, at least 1; the ranking is (n, min(k, count)).
+        where: conditions that a document's metadata must all meet.
+        Raises InputError for a k below 1 and a field that no document has.
         """
         parts = [segment.lexical for segment in self.segments]
         weighed = list(zip(*(weigh(parts, query) for query in queries), strict=True))
@@ -119,19 +129,19 @@ class Index:
         )
 
     def documents(self, rows: Sequence[int]) -> list[Document]:
-        """The documents of these rows, in their order. Raises IndexError for a row that no document has."""
-        found: dict[int, Document] = {}
+        """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""
+        documents: dict[int, Document] = {}
         for segment, offset in zip(self.segments, self._offsets, strict=True):
             inside = [row for row in rows if offset <= row < offset + segment.count]
             local = segment.documents.documents([row - offset for row in inside])
-            found.update(zip(inside, local, strict=True))
-        missing = [row for row in rows if row not in found]
+            documents.update(zip(inside, local, strict=True))
+        missing = [row for row in rows if row not in documents]
         if missing:
             raise IndexError(f"row {missing[0]} is not in the index")
-        return [found[row] for row in rows]
+        return [documents[row] for row in rows]
 
     def row_of(self, id: str) -> int | None:  # noqa: A002
-        """The row of the document with this id, if there is one."""
+        """The row of the live document with this id; None if there is none."""
         for segment, offset in zip(self.segments, self._offsets, strict=True):
             for row in segment.rows_of([id]).values():
                 return row + offset
@@ -149,14 +159,14 @@ class Index:
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The stored vectors of these rows, float32 (n, dimension)."""
-        found = np.empty((len(rows), self.dimension), np.float32)
+        vectors = np.empty((len(rows), self.dimension), np.float32)
         for segment, offset in zip(self.segments, self._offsets, strict=True):
             inside = (rows >= offset) & (rows < offset + segment.count)
-            found[inside] = segment.vectors.take(rows[inside] - offset)
-        return found
+            vectors[inside] = segment.vectors.take(rows[inside] - offset)
+        return vectors
 
     def close(self) -> None:
-        """Let go of the generation; again is harmless."""
+        """Release the generation. Calling it again does nothing."""
         self._opened.close()
 
     def __enter__(self) -> Self:
@@ -168,12 +178,12 @@ class Index:
         self.close()
 
     def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        wanted = np.ascontiguousarray(queries, np.float32)
-        if wanted.ndim != 2 or wanted.shape[1] != self.dimension:
-            raise InputError(f"queries must have the shape (n, {self.dimension}), not {wanted.shape}")
-        if not np.isfinite(wanted).all():
+        queries = np.ascontiguousarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.dimension:
+            raise InputError(f"queries must have the shape (n, {self.dimension}), not {queries.shape}")
+        if not np.isfinite(queries).all():
             raise InputError("a query vector is not finite; check the model")
-        return wanted
+        return queries
 
     def _search(
         self,
@@ -182,7 +192,7 @@ class Index:
         where: Sequence[Condition],
         search: Callable[[int, int, Mask | None], Ranking],
     ) -> Ranking:
-        """Search every segment, given its number, and merge what they find."""
+        """Search every segment and merge the rankings. search: called with a segment's number, k and mask."""
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
         k = min(k, self.count)
@@ -196,10 +206,10 @@ class Index:
         return parts[0] if len(parts) == 1 else merge(parts, self._offsets, k)
 
     def _masks(self, where: tuple[Condition, ...]) -> list[Mask]:
-        """Which rows of each segment meet all conditions; the last few filters are remembered."""
+        """For each segment the rows that meet all conditions; the last filters are cached."""
         with self._filters_lock:
             masks = self._filters.get(where)
-        if masks is None:  # two threads may compute the same; neither waits for the other's disk
+        if masks is None:  # two threads may compute the same mask; neither waits for the other
             for condition in where:
                 self._check_field(condition.name)
             masks = [
@@ -209,7 +219,7 @@ class Index:
         with self._filters_lock:
             self._filters.pop(where, None)
             self._filters[where] = masks
-            while len(self._filters) > _FILTERS_KEPT:
+            while len(self._filters) > _CACHED_FILTERS:
                 del self._filters[next(iter(self._filters))]
         return masks
 

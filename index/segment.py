@@ -1,9 +1,16 @@
-"""A segment: documents that were written at once, with their vectors and their words, and which are gone.
+"""A segment: documents that were written together, with their vectors, postings and tombstones.
 
-    vectors.faiss  compressed.faiss  documents.sqlite  lexical/  deleted.i32
+In: documents and vectors to write; queries to search. Out: the files; rankings of rows. Knows nothing of
+other segments or generations.
 
-Rows count from 0 within a segment. Once written, its files never change; a later generation shares them by
-hard links and has only its own deleted.i32, the rows that no search may find, ascending.
+    vectors.faiss     the stored vectors
+    compressed.faiss  the vectors compressed; only where tuning chose so
+    documents.sqlite  the documents
+    lexical/          the postings
+    deleted.i32       tombstones: rows that no search may find, ascending; only where there are any
+
+Rows count from 0 within a segment. Its files never change once they are written. A later generation shares
+them by hard links and has only its own tombstones.
 """
 
 from __future__ import annotations
@@ -27,17 +34,15 @@ from index.errors import CorruptError, FormatVersionError
 from index.lexical.bm25 import Bm25, Term
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
 from index.ranking import Ranking
-from index.values import Progress
+from index.values import Mask, Progress, Rows
 
 _VECTORS = "vectors.faiss"
 _COMPRESSED = "compressed.faiss"
 _DOCUMENTS = "documents.sqlite"
 _LEXICAL = "lexical"
 DELETED = "deleted.i32"
+# Documents between two reports of progress.
 _REPORT_EVERY = 1000
-
-Rows = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 def write_segment(
@@ -50,11 +55,17 @@ def write_segment(
     queries: NDArray[np.float32] | None,
     progress: Progress,
 ) -> SegmentEntry:
-    """Write a segment's files into a new folder; durable but for the folder's own entries.
+    """Write a segment's files into a new folder; the files are durable, the folder's entries are not.
 
-    vectors: file of raw float16 rows, at least as many as there are documents. others: the lengths of the
-    documents in the index's other segments. queries: unit vectors to tune by, float32 (n, dimension).
-    Raises StorageError, InputError for a goal that no FAISS index meets.
+    folder: the new folder; its name is the segment's.
+    documents: what to write.
+    vectors: file of raw float16 rows, at least as many as there are documents.
+    dimension: width of a row.
+    others: the lengths of the documents in the index's other segments.
+    goal: what the dense index must reach.
+    queries: unit vectors to tune by, float32 (n, dimension); None if there are none.
+    progress: called during every stage.
+    Raises StorageError, InputError for a goal that no dense index meets.
     """
     count = documents.count
     with storing(folder):
@@ -76,7 +87,7 @@ def write_segment(
         parameters=chosen.parameters(),
         bm25=BM25_SETTINGS,
         words=own.tokens,
-        tried=tuple(asdict(one) for one in tuning.tried),
+        tried=tuple(map(asdict, tuning.tried)),
     )
 
 
@@ -88,16 +99,20 @@ def _texts(documents: DocumentWriter, progress: Progress) -> Iterator[str]:
 
 
 def segment_files(entry: SegmentEntry) -> list[str]:
-    """The files that a segment consists of, relative to its folder; nothing else is read or shared."""
+    """The files of a segment, relative to its folder; no others are read or shared."""
     compressed = [] if entry.faiss == FLAT else [_COMPRESSED]
     deleted = [DELETED] if entry.deleted else []
     return [_VECTORS, *compressed, _DOCUMENTS, *(f"{_LEXICAL}/{name}" for name in ARRAYS), *deleted]
 
 
 def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows) -> SegmentEntry:
-    """Make the same segment part of another generation, without the deleted rows (ascending, all of them).
+    """Make a segment part of another generation, with other tombstones.
 
-    Its files become hard links, or copies on a file system that has none. Raises StorageError.
+    source: folder of the segment.
+    target: the new folder. Its files are hard links, or copies if the file system has no hard links.
+    entry: the segment in the manifest of its own generation.
+    deleted: all deleted rows, ascending.
+    Returns its entry for the new manifest. Raises StorageError.
     """
     share(source, target, [name for name in segment_files(entry) if name != DELETED])
     if len(deleted):
@@ -112,14 +127,19 @@ def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows
 class Segment:
     """An open segment.
 
-    count: its rows, deleted ones included; live: bool (count,), those not deleted, None where all are.
+    count: its rows, deleted ones included.
+    live: bool (count,), the rows that are not deleted; None if all are live.
     """
 
     def __init__(self, folder: Path, entry: SegmentEntry, dimension: int, named: Container[str]) -> None:
-        """Open every file now: what is open outlives its name.
+        """Open all files at once: open files stay readable after they are removed.
 
-        named: the files that the manifest names, relative to the generation. Raises CorruptError, also for a
-        file that is not among them, for nobody knows its bytes; FormatVersionError; StorageError.
+        folder: of the segment.
+        entry: the segment in the manifest.
+        dimension: width of the vectors.
+        named: the files that the manifest names, relative to the generation.
+        Raises CorruptError, also for a file that the manifest does not name; FormatVersionError;
+        StorageError.
         """
         if entry.bm25.get("tokens") != BM25_SETTINGS["tokens"]:
             raise FormatVersionError(
@@ -134,14 +154,14 @@ class Segment:
         self.folder = folder
         self.entry = entry
         self.count = entry.documents
-        # First what tells whether the count is true: the rest takes memory by it.
+        # The vectors first: they verify the count, by which the rest allocates memory.
         self.vectors = StoredVectors(folder / _VECTORS, self.count, dimension)
         self.live = _live(folder / DELETED, entry)
         self._depth = depth
         self._scan = (
             FastScan(folder / _COMPRESSED, self.count, dimension, parts, self.live) if parts else None
         )
-        # Tuning has measured what the depth is worth with every row there.
+        # Tuning measured the recall of this depth with all rows live; with tombstones it must be kept up.
         self._recall = 0.0 if self.live is None else float(entry.parameters.get("recall@10") or 0)
         if self._scan is not None:
             self.vectors.expect_few()
@@ -154,45 +174,46 @@ class Segment:
             )
 
     def search_dense(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
-        """`search_exact`, by the index that was tuned; exact where there is none and among what a filter
-        leaves.
+        """The k best by inner product, from the compressed vectors; exact with a filter or without these.
+
+        queries: float32 (n, dimension).
+        k: results a query.
+        where: bool (count,), the rows that meet a filter; None for no filter.
         """
         if self._scan is None or where is not None:
             return self.search_exact(queries, k, where)
         return self._scan.search(queries, k, self._depth, self.vectors, self._recall)
 
     def search_exact(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
-        """The k best by inner product, of the live rows where `where`, bool (count,), holds."""
+        """The k best by inner product, exactly. Parameters as in `search_dense`."""
         return search_exact(self.vectors, queries, k, self.allowed(where))
 
     def search_lexical(self, queries: list[list[Term]], k: int, where: Mask | None) -> Ranking:
-        """The k best by BM25, of the live rows where `where`, bool (count,), holds."""
+        """The k best by BM25. queries: as `weigh` gives them; k, where: as in `search_dense`."""
         return self.lexical.search(queries, k, self.allowed(where))
 
     def allowed(self, where: Mask | None) -> Mask | None:
-        """The live rows among those of a filter; None for all rows."""
+        """The live rows that meet a filter; None for all rows."""
         if where is None or self.live is None:
             return self.live if where is None else where
         return where & self.live
 
     def rows_of(self, ids: list[str]) -> dict[str, int]:
-        """The rows of the live documents with these ids."""
-        found = self.documents.rows_of(ids)
-        return {name: row for name, row in found.items() if self.live is None or self.live[row]}
+        """The rows of live documents by document id; other ids are left out."""
+        rows = self.documents.rows_of(ids)
+        return {each: row for each, row in rows.items() if self.live is None or self.live[row]}
 
     def deleted(self) -> Rows:
         """The rows of deleted documents, ascending."""
         return np.empty(0, np.int64) if self.live is None else np.flatnonzero(~self.live)
 
     def close(self) -> None:
-        """Close the files; maps go with their last use."""
+        """Close the files; memory maps are freed with their last use."""
         self.documents.close()
 
 
 def _scan_settings(folder: Path, entry: SegmentEntry) -> tuple[int, int]:
-    """Into how many parts the compressed vectors are cut, 0 if there are none, and how many candidates to
-    take from them.
-    """
+    """Parts and depth of the compressed vectors; 0 and 0 if there are none. Raises FormatVersionError."""
     if entry.faiss == FLAT:
         return 0, 0
     parts, depth = entry.parameters.get("parts"), entry.parameters.get("depth")

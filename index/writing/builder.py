@@ -1,7 +1,8 @@
-"""IndexBuilder: documents and vectors in, a published generation out; killed at any time, nothing is lost.
+"""IndexBuilder: builds an index or adds to one, and survives being killed at any time.
 
-Between `begin` and `publish` the live generation stays as it is. What `append` has acknowledged survives, and
-a later `begin` with resume=True goes on from there.
+In: documents with vectors. Out: the manifest of the published generation. Knows nothing of text encoding.
+Until `publish`, the live generation does not change. What `append` has stored survives a crash; a later
+`begin` with resume=True continues from there.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from index.writing.publish import Kept, Origin, publish
 from index.writing.staging import Plan, Staging
 
 # Rows copied at once from an old segment into a new one.
-_COPIED = 4096
+_ROWS_AT_ONCE = 4096
 
 
 class IndexBuilder:
-    """Holds the writer lock of an index folder from `begin` to the end of the with block."""
+    """A build in an index folder; holds its writer lock until `close` or the end of the with block."""
 
     def __init__(
         self, folder: Path, lock: WriterLock, staging: Staging, origin: Origin, base: Index | None
@@ -58,15 +59,19 @@ class IndexBuilder:
         resume: bool = False,
         wait: float = 0.0,
     ) -> IndexBuilder:
-        """Start a build, or go on with one that was killed.
+        """Start a build, or continue one that was killed.
 
-        model: folder to carry in the index. source: fingerprint of the corpus. goal: what FAISS index to
-        choose, exact search without one; additions keep to it. resume: go on from what is staged if model,
-        source and dimension are the same; otherwise, and without it, that is thrown away. wait: seconds to
-        wait for another writer.
-        Raises BusyError, InputError for a model or folder that will not do, StorageError.
+        folder: of the index; made if it does not exist.
+        model: folder of the model, which is copied into the index.
+        dimension: width of the vectors.
+        source: fingerprint of the corpus.
+        goal: what the dense index must reach, also for later additions; None for exact search.
+        resume: continue the staged build if its model, source and dimension are the same. Otherwise, and
+            without it, a staged build is removed.
+        wait: seconds to wait for another writer.
+        Raises BusyError, InputError for a model or folder that cannot be used, StorageError.
         """
-        wanted = goal or Goal(recall=1)
+        goal = goal or Goal(recall=1)
         if dimension < 1:
             raise InputError(f"vectors need at least one dimension, not {dimension}")
         plan = Plan(fingerprint(model), source, dimension)
@@ -80,7 +85,7 @@ class IndexBuilder:
                 plan.model_fingerprint,
                 dimension,
                 source,
-                wanted.to_mapping(),
+                goal.to_mapping(),
             )
             return cls(folder, lock, staging, origin, None)
         except BaseException:
@@ -91,11 +96,15 @@ class IndexBuilder:
     def begin_adding(
         cls, folder: Path, *, source: str, resume: bool = False, wait: float = 0.0
     ) -> IndexBuilder:
-        """Start to add documents to an index, or go on with it; they replace those of the same ids.
+        """Start to add documents to an index, or continue. They replace documents with the same ids.
 
-        Raises BusyError, what `Index.open` raises, StorageError.
+        folder: of the index.
+        source: fingerprint of the corpus that is added.
+        resume: continue the staged addition if its source and base are the same.
+        wait: seconds to wait for another writer.
+        Raises BusyError, StorageError, and what `Index.open` raises.
         """
-        Index.open(folder).close()  # before a lock is left where no index is
+        Index.open(folder).close()  # raises before a lock file is left in a folder without an index
         lock = prepare(folder, wait)
         try:
             base = Index.open(folder)
@@ -115,19 +124,19 @@ class IndexBuilder:
 
     @property
     def count(self) -> int:
-        """Documents staged; the caller goes on with the next."""
+        """Number of documents that are staged; a resumed build continues after them."""
         return self._staging.count
 
     @property
     def model(self) -> Path:
-        """The folder of the model whose vectors are wanted: a copy, compared with the fingerprint."""
+        """The folder of the model that must encode the documents: a copy with the same fingerprint."""
         return self._staging.model
 
     def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
-        """Store documents with their vectors, float32 (n, dimension): all or none, on the disk on return.
+        """Store documents with their vectors, float32 (n, dimension): all or none, durable on return.
 
-        Raises InputError for an id that is there already and for vectors of another shape or type or not
-        finite, StorageError. After either, `append` can be called again.
+        Raises InputError for an id that is already staged, and for vectors of another shape or dtype or not
+        finite; StorageError. After an error `append` can be called again.
         """
         expected = (len(documents), self._staging.plan.dimension)
         if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.shape != expected:
@@ -139,13 +148,13 @@ class IndexBuilder:
             raise InputError(f"vectors must be float32 {expected}, not {got}")
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
-            name = documents[int(np.flatnonzero(~finite)[0])].id
-            raise InputError(f"the vector of document {name!r} is not finite; check the model")
+            document_id = documents[int(np.flatnonzero(~finite)[0])].id
+            raise InputError(f"the vector of document {document_id!r} is not finite; check the model")
         if documents:
             self._staging.append(documents, vectors)
 
     def replaced(self) -> int:
-        """How many of the staged documents take the place of one that the index has."""
+        """Number of staged documents that replace one in the index."""
         return sum(len(rows) for rows in self._replaced())
 
     def publish(
@@ -155,20 +164,21 @@ class IndexBuilder:
         queries: NDArray[np.float32] | None = None,
         progress: Progress = no_progress,
     ) -> Manifest:
-        """Make what was appended live, in one atomic step; call once, at the end.
+        """Make the appended documents live, in one atomic step. Call it once, at the end.
 
-        compact: make one segment of all that the index holds. Otherwise small segments join the new one, each
-        that is no larger than twice what has been gathered by then, so that segments grow at least by halves
-        and stay few. queries: unit vectors of real queries to tune by, float32 (n, dimension).
-        Raises InputError if there are no documents or nothing meets the goal, StorageError; then the last
-        published generation stays.
+        Small segments are merged into the new one by a size-tiered merge policy, ratio 2.
+
+        compact: merge all segments into one instead.
+        queries: unit vectors of real queries to tune by, float32 (n, dimension); None if there are none.
+        progress: called during every stage.
+        Raises InputError if there are no documents or no dense index meets the goal, StorageError. The live
+        generation then does not change.
         """
         if not self.count and not compact:
             raise InputError("the corpus has no documents; nothing was published")
-        kept = self._gather(compact, progress)
-        others = Lengths(
-            sum(one.segment.entry.documents for one in kept), sum(one.segment.entry.words for one in kept)
-        )
+        kept = self._merge(compact, progress)
+        entries = [part.segment.entry for part in kept]
+        others = Lengths(sum(entry.documents for entry in entries), sum(entry.words for entry in entries))
 
         def write(folder: Path) -> SegmentEntry:
             staging = self._staging
@@ -186,12 +196,12 @@ class IndexBuilder:
         manifest = publish(
             self._folder, self._origin, self._base, kept, write if self.count else None, progress
         )
-        with suppress(PeepholeError):  # published all the same; the next writer clears it away
+        with suppress(PeepholeError):  # the index is published; the next writer removes the leftovers
             self._staging.discard()
         return manifest
 
     def close(self) -> None:
-        """Release the lock, leaving what is staged for a later resume; again is harmless."""
+        """Release the lock; staged documents stay for a later resume. Calling it again does nothing."""
         with suppress(PeepholeError):
             if self.count:
                 self._staging.close()
@@ -210,42 +220,45 @@ class IndexBuilder:
         self.close()
 
     def _replaced(self) -> list[NDArray[np.int64]]:
-        """For each segment of the base, the live rows whose ids are staged."""
+        """For each segment of the base, the live rows whose document ids are staged."""
         segments = self._base.segments if self._base else ()
-        found: list[list[int]] = [[] for _ in segments]
+        replaced: list[list[int]] = [[] for _ in segments]
         for ids in self._staging.documents.ids():
-            for rows, segment in zip(found, segments, strict=True):
+            for rows, segment in zip(replaced, segments, strict=True):
                 rows += segment.rows_of(ids).values()
-        return [np.array(rows, np.int64) for rows in found]
+        return [np.array(rows, np.int64) for rows in replaced]
 
-    def _gather(self, compact: bool, progress: Progress) -> list[Kept]:
-        """Stage once more what small segments hold, and tell which segments stay."""
+    def _merge(self, compact: bool, progress: Progress) -> list[Kept]:
+        """Stage the live documents of the segments to merge; returns the segments that stay."""
         segments = self._base.segments if self._base else ()
         parts = [
             Kept(segment, np.union1d(segment.deleted(), rows))
             for segment, rows in zip(segments, self._replaced(), strict=True)
         ]
-        chosen = parts if compact else _smaller(parts, self.count)
-        if chosen:
+        merged = parts if compact else _to_merge(parts, self.count)
+        if merged:
             self._staging.seal()
-        done, total = 0, sum(part.live for part in chosen)
-        for part in chosen:
+        done, total = 0, sum(part.live for part in merged)
+        for part in merged:
             rows = np.setdiff1d(np.arange(part.segment.count), part.deleted)
-            for start in range(0, len(rows), _COPIED):
-                some = rows[start : start + _COPIED]
-                documents = part.segment.documents.documents(some.tolist())
-                self._staging.append(documents, part.segment.vectors.take(some))
-                done += len(some)
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                block = rows[start : start + _ROWS_AT_ONCE]
+                documents = part.segment.documents.documents(block.tolist())
+                self._staging.append(documents, part.segment.vectors.take(block))
+                done += len(block)
                 progress("gathering", done, total)
-        return [part for part in parts if part not in chosen]
+        return [part for part in parts if part not in merged]
 
 
-def _smaller(parts: Sequence[Kept], count: int) -> list[Kept]:
-    """The segments that join `count` new documents, in their order."""
-    chosen = []
+def _to_merge(parts: Sequence[Kept], count: int) -> list[Kept]:
+    """Size-tiered merge policy, ratio 2: the segments that join `count` new documents, in their order.
+
+    Smallest first, a segment joins if it has at most twice the documents gathered before it.
+    """
+    merged = []
     for part in sorted(parts, key=lambda part: part.live):
         if part.live > 2 * count:
             break
-        chosen.append(part)
+        merged.append(part)
         count += part.live
-    return [part for part in parts if part in chosen]
+    return [part for part in parts if part in merged]

@@ -1,6 +1,6 @@
-"""Compact an index: one segment, without the documents that were deleted or replaced.
+"""Compaction of an index: one segment, without tombstones.
 
-In: an index folder. Out: the manifest of the generation that is live then. Open readers keep theirs.
+In: an index folder. Out: the manifest of the live generation. Open readers keep their generation.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from index.writing.builder import IndexBuilder
 
 
 def compact(folder: Path, *, progress: Progress = no_progress, wait: float = 0.0) -> Manifest:
-    """Make one segment of an index, without the documents that were deleted or replaced. Where that is done
-    already, what an interrupted write left behind is removed.
+    """Merge all segments of an index into one, without documents that were deleted or replaced.
 
-    Raises BusyError, StorageError, CorruptError, InputError where no index is.
+    folder: of the index. If it is compact already, only the leftovers of interrupted writes are removed.
+    progress: called during every stage.
+    wait: seconds to wait for another writer.
+    Raises BusyError, StorageError, CorruptError, InputError if there is no index.
     """
     with Index.open(folder) as live:
         if len(live.segments) <= 1 and all(segment.live is None for segment in live.segments):

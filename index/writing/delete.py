@@ -1,6 +1,6 @@
-"""Delete documents: one atomic generation that shares all files with the one before, with new tombstones.
+"""Deletion of documents: a generation that shares all files with the one before and has new tombstones.
 
-In: an index folder and ids. Out: how many documents were deleted. Open readers keep their generation.
+In: an index folder and document ids. Out: the number of deleted documents. Open readers keep theirs.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ from index.writing.publish import Kept, Origin, publish
 
 
 def delete(folder: Path, ids: Sequence[str], *, missing_ok: bool = False, wait: float = 0.0) -> int:
-    """Delete documents by their ids; returns how many there were.
+    """Delete documents by their ids; returns how many were deleted.
 
-    missing_ok: pass over ids that no document has, instead of deleting nothing. wait: seconds to wait for
-    another writer. Raises InputError, BusyError, StorageError, CorruptError.
+    folder: of the index.
+    ids: of the documents; repeated ids count once.
+    missing_ok: ignore ids that no document has. Without it, such an id is an error and nothing is deleted.
+    wait: seconds to wait for another writer.
+    Raises InputError, BusyError, StorageError, CorruptError.
     """
-    Index.open(folder).close()  # before a lock is left where no index is
-    wanted = list(dict.fromkeys(ids))
+    Index.open(folder).close()  # raises before a lock file is left in a folder without an index
+    unique_ids = list(dict.fromkeys(ids))
     with prepare(folder, wait), Index.open(folder) as live:
-        found = [segment.rows_of(wanted) for segment in live.segments]
-        missing = [name for name in wanted if not any(name in rows for rows in found)]
+        deleted = [segment.rows_of(unique_ids) for segment in live.segments]
+        missing = [each for each in unique_ids if not any(each in rows for rows in deleted)]
         if missing and not missing_ok:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise InputError(
                 f"no document has the id {missing[0]!r}{more}; nothing was deleted (see --missing-ok)",
                 path=folder,
             )
-        count = sum(map(len, found))
+        count = sum(map(len, deleted))
         if count:
             kept = [
                 Kept(segment, np.union1d(segment.deleted(), np.array(list(rows.values()), np.int64)))
-                for segment, rows in zip(live.segments, found, strict=True)
+                for segment, rows in zip(live.segments, deleted, strict=True)
             ]
             publish(folder, Origin.of(live), live, kept, None, no_progress)
         return count

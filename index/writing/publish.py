@@ -1,7 +1,8 @@
-"""A generation put together beside the live one, and published in one atomic step.
+"""Publication of a generation: it is made beside the live one and becomes live in one atomic step.
 
-In: the segments of the live generation that stay, and with which rows deleted; what writes a new one. Out:
-the manifest of the generation that is now live. Only the holder of the writer lock may call these.
+In: the segments of the live generation that stay, with their tombstones, and a function that writes a new
+segment. Out: the manifest of the new live generation. Knows nothing of what a segment holds. Only the holder
+of the writer lock may call these functions.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from index.disk.files import list_files, remove, sha256_of, share, storing, sync
 from index.disk.folder import STAGING, Pointer, next_generation, sweep, sweep_staging, write_current
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
 from index.reader import Index
-from index.segment import DELETED, Rows, Segment, share_segment
-from index.values import Progress, Scalar
+from index.segment import DELETED, Segment, share_segment
+from index.values import Progress, Rows, Scalar
 
 _DRAFT = "generation"
 _MODEL = "model"
@@ -28,30 +29,30 @@ _MODEL = "model"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """A segment of the live generation that stays. deleted: all rows that are gone, ascending."""
+    """A segment of the live generation, with the tombstones it has in the next one."""
 
     segment: Segment
-    deleted: Rows
+    deleted: Rows  # all deleted rows, ascending, not only the new ones
 
     @property
     def live(self) -> int:
-        """Documents that stay."""
+        """Number of documents that are not deleted."""
         return self.segment.count - len(self.deleted)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a generation is of. model: the folder to carry along; source, goal: as in the manifest."""
+    """What a generation is made from."""
 
-    model: Path
+    model: Path  # the folder of the model, which the generation carries
     model_fingerprint: str
     dimension: int
-    source: str
-    goal: Mapping[str, Scalar]
+    source: str  # fingerprint of the corpus
+    goal: Mapping[str, Scalar]  # as in the manifest
 
     @classmethod
     def of(cls, live: Index) -> Origin:
-        """That of a generation which is changed."""
+        """The origin of an open generation, for one that changes it."""
         manifest = live.manifest
         return cls(
             live.model_folder,
@@ -70,11 +71,16 @@ def publish(
     write: Callable[[Path], SegmentEntry] | None,
     progress: Progress,
 ) -> Manifest:
-    """Make the next generation of the kept segments and, if there is one, of a new one; sweep the old.
+    """Make the next generation from kept segments and at most one new segment; remove the old one.
 
-    live: the generation that the kept segments are of, closed in the end; the checksums of its files are not
-    computed again. write: writes the new segment into the folder it is given.
-    Raises StorageError; then the last published generation stays.
+    index: folder of the index.
+    origin: what the generation is made from.
+    live: the generation of the kept segments, closed at the end; its checksums are not computed again.
+        None for a first generation.
+    kept: the segments that stay; one without live documents is left out.
+    write: writes the new segment into the folder that it is called with; None for no new segment.
+    progress: called during the checksums.
+    Raises StorageError. The last published generation then stays live.
     """
     draft = index / STAGING / _DRAFT
     try:
@@ -82,14 +88,14 @@ def publish(
             remove(draft)
             draft.mkdir(parents=True)
         share(origin.model, draft / _MODEL, _model_files(origin, live))
-        entries = [_share(one, draft) for one in kept if one.live]
+        entries = [_share(part, draft) for part in kept if part.live]
         if write is not None:
             entries.append(write(draft / _next_segment(live)))
         known = live.manifest.files if live else {}
         manifest = _manifest(index, draft, origin, entries, known, progress)
         pointer = _put_in_place(index, draft, manifest)
     except BaseException:
-        with suppress(OSError):  # its room may be what the next attempt needs
+        with suppress(OSError):  # the next attempt may need its disk space
             remove(draft)
         sweep_staging(index)
         raise
@@ -102,7 +108,7 @@ def publish(
 
 
 def _model_files(origin: Origin, live: Index | None) -> list[str]:
-    """Of a published model only what its manifest names: the rest is not what was published."""
+    """The files of the model; of a published one, only those that its manifest names."""
     if live is None:
         return model_files(origin.model)
     start = f"{_MODEL}/"
@@ -115,7 +121,7 @@ def _share(kept: Kept, draft: Path) -> SegmentEntry:
 
 
 def _next_segment(live: Index | None) -> str:
-    """A name that no segment of the live generation has, be it kept or not: its checksums are known by it."""
+    """A name that no live segment has, kept or not: known checksums are looked up by file name."""
     segments = live.segments if live else ()
     numbers = (int(segment.entry.name.removeprefix("segment-")) for segment in segments)
     return f"segment-{max(numbers, default=0) + 1:06}"
@@ -162,7 +168,7 @@ def _files(draft: Path, known: Mapping[str, FileEntry], progress: Progress) -> d
 
 
 def _put_in_place(index: Path, draft: Path, manifest: Manifest) -> Pointer:
-    """Write the manifest, then move the generation to its name; nothing points there yet."""
+    """Write the manifest, then rename the draft to the generation; CURRENT does not name it yet."""
     data = manifest.to_json()
     write_atomically(draft / MANIFEST, data)
     with storing(draft):

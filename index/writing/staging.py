@@ -1,10 +1,12 @@
-"""A build that is not published yet: documents and vectors as they come, on the disk at every checkpoint.
+"""Staging: a build that is not published yet, durable after every append.
 
-staging.json      what is being built, of which model and corpus; written when the rest is in place
-model/            the model, copied
-documents.sqlite  its number of rows says how much of the build is done
-vectors.f16       raw rows; what lies beyond that number was not acknowledged and is overwritten
-generation/       the generation while it is put together
+In: documents with vectors. Out: the same, after a crash too. Knows nothing of segments or searching.
+
+    staging.json      the plan of the build: model, corpus, base; written last
+    model/            a copy of the model
+    documents.sqlite  the documents; their number is the number of rows that are done
+    vectors.f16       raw float16 rows; rows beyond that number are incomplete and overwritten
+    generation/       the generation while it is made
 """
 
 from __future__ import annotations
@@ -31,23 +33,20 @@ from index.errors import CorruptError, InputError
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a build is of. A build goes on only where the plan is the same.
-
-    base: the generation that documents are added to; empty for a build from nothing.
-    """
+    """What a build makes. A killed build is continued only if the plan is the same."""
 
     model_fingerprint: str
-    source: str
+    source: str  # fingerprint of the corpus
     dimension: int
-    base: str = ""
+    base: str = ""  # the generation that documents are added to; empty for a new index
     format_version: int = FORMAT_VERSION
 
 
 class Staging:
-    """Documents and vectors stored so far. Only the holder of the index's writer lock may have one."""
+    """The documents and vectors of a build. Only the holder of the index's writer lock may have one."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
-        """Open what a killed build left. Raises CorruptError if it cannot go on from there."""
+        """Open the staging folder of a killed build. Raises CorruptError if it cannot be continued."""
         self.folder = folder
         self.plan = plan
         self.model = folder / "model"
@@ -66,7 +65,13 @@ class Staging:
 
     @classmethod
     def create(cls, index: Path, model: Path, plan: Plan) -> Staging:
-        """Begin anew, throwing away what was staged before. Raises InputError, StorageError."""
+        """Start a new build; removes what was staged before.
+
+        index: folder of the index.
+        model: folder of the model, which is copied.
+        plan: what is built.
+        Raises InputError if the model cannot be used or changes meanwhile, StorageError.
+        """
         folder = index / STAGING
         try:
             with storing(folder):
@@ -87,7 +92,7 @@ class Staging:
 
     @classmethod
     def resume(cls, index: Path, plan: Plan) -> Staging | None:
-        """What a killed build left, or None if there is nothing, it is of another plan, or it is damaged."""
+        """The staged build; None if there is none, its plan is another, or it is damaged."""
         folder = index / STAGING
         try:
             if json.loads(read_file(folder / PLAN)) != asdict(plan):
@@ -102,7 +107,7 @@ class Staging:
 
     @property
     def count(self) -> int:
-        """Documents stored, each with its vector."""
+        """Number of documents stored, each with its vector."""
         return self.documents.count
 
     @property
@@ -110,7 +115,7 @@ class Staging:
         return self.plan.dimension * 2
 
     def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
-        """Store documents and vectors, float32 (n, dimension): all or none, on the disk on return.
+        """Store documents and vectors, float32 (n, dimension): all or none, durable on return.
 
         Raises InputError for a duplicate id, StorageError.
         """
@@ -123,26 +128,29 @@ class Staging:
         self.documents.append(documents)
 
     def seal(self) -> None:
-        """From here on a resume would not find what it left: begin anew after a kill. Raises StorageError."""
+        """Make a later resume impossible, because other documents follow. Raises StorageError."""
         path = self.folder / PLAN
         with storing(path):
             path.unlink(missing_ok=True)
             sync_folder(self.folder)
 
     def close(self) -> None:
-        """Close the files, leaving them in place; again is harmless."""
+        """Close the files and leave them in place. Calling it again does nothing."""
         self.documents.close()
         self._file.close()
 
     def discard(self) -> None:
-        """Close and remove everything."""
+        """Close the files and remove them. Raises StorageError."""
         self.close()
         with storing(self.folder):
             remove(self.folder)
 
 
 def _open_alone(path: Path) -> FileIO:
-    """A file to read and write, made if there is none. Raises OSError, CorruptError for another kind."""
+    """Open a file to read and write, made if it does not exist.
+
+    Raises OSError, CorruptError for another kind of file or one with a second hard link.
+    """
     try:
         file = FileIO(open_own(path), "r+b")
     except WrongKindError as error:

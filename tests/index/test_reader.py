@@ -184,7 +184,7 @@ def test_filters_of_another_thread_do_not_disturb_those_being_forgotten(folder: 
         for number in range(20):
             assert sorted(row for row in search(number) if row >= 0) == list(range(number, 30))
         others[0].join()
-        assert len(index._filters) == reader._FILTERS_KEPT
+        assert len(index._filters) == reader._CACHED_FILTERS
 
 
 def test_filter_in_use_is_not_forgotten(folder: Path):
