@@ -1,6 +1,6 @@
-"""What can go wrong, as one tree; only the command line turns these into text for a person.
+"""The exceptions of Peephole, as one tree. Only the command line prints them.
 
-PeepholeError               any failure a user can act on; str() is one line: what, where, remedy
+PeepholeError               any failure that a user can remedy; str() is one line: what, where, remedy
 ├── InputError              a file or value from the user is wrong (carries path and line when known)
 ├── FormatVersionError      a model or index written by another version of the format
 ├── CorruptError            a stored file does not match its manifest
@@ -17,11 +17,11 @@ from pathlib import Path
 
 
 class PeepholeError(Exception):
-    """A failure with one line for a person: what happened, where, and what to do about it."""
+    """A failure that a user can remedy; its text is one line: what happened, where, and what to do."""
 
 
 class InputError(PeepholeError):
-    """A file or value given by the user is wrong; names the file and, when known, its line (from 1)."""
+    """A file or value from the user is wrong. path, line (from 1): where, if known."""
 
     def __init__(self, problem: str, *, path: Path | str | None = None, line: int | None = None) -> None:
         place = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
@@ -31,7 +31,7 @@ class InputError(PeepholeError):
 
 
 class FormatVersionError(PeepholeError):
-    """A model or index folder was written in a format this version does not read."""
+    """A model or index folder has a format that this version does not read."""
 
 
 class CorruptError(PeepholeError):
@@ -47,14 +47,14 @@ class StorageError(PeepholeError):
 
 
 class MissingExtraError(PeepholeError):
-    """A library is not installed that an extra of the package brings."""
+    """A library that belongs to an extra of the package is not installed."""
 
 
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Turn a library that is missing inside the block into the command that installs it.
+    """Turn a missing library inside the block into a MissingExtraError that says how to install it.
 
-    extra: as pyproject.toml names it. Raises MissingExtraError.
+    extra: its name in pyproject.toml.
     """
     try:
         yield
