@@ -1,5 +1,7 @@
-"""Scores to rankings: the k best rows, ties broken by row so that the same query always gets the same
-answer.
+"""Rankings of rows by score.
+
+In: scores. Out: the k best rows, equal scores in the order of rows, so the same query always gets the same
+ranking. Knows nothing of how scores are computed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class Ranking(NamedTuple):
 
 
 def empty_ranking(queries: int, k: int) -> Ranking:
-    """A ranking in which nothing was found yet, to be filled in place."""
+    """A ranking without results, to be filled in place."""
     return Ranking(np.full((queries, k), -np.inf, np.float32), np.full((queries, k), -1, np.int64))
 
 
@@ -42,9 +44,11 @@ def best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
 
 
 def merge(parts: Sequence[Ranking], offsets: Sequence[int], k: int) -> Ranking:
-    """One ranking of all segments from one of each; a segment's rows begin at its offset.
+    """Merge the rankings of several segments into one, (n, k).
 
-    Every part ranks the same n queries; the result is (n, k).
+    parts: one ranking of the same n queries for each segment.
+    offsets: the first row of each segment in the index.
+    k: results a query.
     """
     scores = np.concatenate([part.scores for part in parts], axis=1)
     rows = np.concatenate(
