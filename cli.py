@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -127,21 +127,18 @@ def verbs(debug: bool) -> None:
     """  # noqa: D301
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the `peephole` command; arguments are those of the process by default."""
+def main() -> None:
+    """Entry point of the `peephole` command."""
     _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # A title in a language that the terminal's encoding lacks must not end a search.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    verbs(args=arguments, prog_name="peephole")
+    verbs(prog_name="peephole")
 
 
 def _replace_closed_streams() -> None:
-    """Open the null device for each standard stream that was closed when the process started.
-
-    Otherwise the next file that is opened would take its number, and be written to by mistake.
-    """
+    """Open the null device for a closed standard stream, whose number the next file would get otherwise."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # in this order, so that each gets the number that is its own
             handle = os.open(os.devnull, os.O_RDWR)
