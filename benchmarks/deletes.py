@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, write_result
 from benchmarks.scale.__main__ import COMMAND, lines, model_of
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Goal
@@ -282,7 +282,7 @@ def main() -> None:
             for case in made(options, work):
                 cases[case.name] = measure(case)
                 result = {**provenance(f"python -m benchmarks.deletes {given}"), "cases": cases}
-                options.output.write_text(json.dumps(result, indent=1) + "\n")
+                write_result(options.output, result)
     print(table(cases))
 
 
