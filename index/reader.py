@@ -7,7 +7,8 @@ Opening checks the pointer, the manifest and the size of every file, and on requ
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from itertools import accumulate
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from index.dense.passages import Span
 from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
@@ -27,7 +29,7 @@ from index.lexical.bm25 import weigh
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
-from index.values import Mask
+from index.values import Mask, Rows, Vectors
 
 # Filters whose masks are cached, one byte a document each.
 _CACHED_FILTERS = 8
@@ -65,6 +67,8 @@ class Index:
         self.model_folder = folder / pointer.generation / "model"
         self.segments = tuple(segments)
         self._offsets = [0, *accumulate(segment.count for segment in segments)][:-1]
+        vectors = [segment.entry.vectors for segment in segments]
+        self._vector_offsets = [0, *accumulate(vectors)][:-1]
         self._opened = opened
         self._filters: dict[tuple[Condition, ...], list[Mask]] = {}
         self._filters_lock = ProcessLock()
@@ -147,23 +151,50 @@ class Index:
                 return row + offset
         return None
 
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> Rows:
         """The rows of all documents that a search can find, ascending."""
-        return np.concatenate(
-            [np.empty(0, np.int64)]
-            + [
-                offset + (np.arange(segment.count) if segment.live is None else np.flatnonzero(segment.live))
-                for segment, offset in zip(self.segments, self._offsets, strict=True)
-            ]
-        )
+        return _numbers((segment.count, segment.live) for segment in self.segments)
 
-    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The stored vectors of these rows, float32 (n, dimension)."""
-        vectors = np.empty((len(rows), self.dimension), np.float32)
-        for segment, offset in zip(self.segments, self._offsets, strict=True):
-            inside = (rows >= offset) & (rows < offset + segment.count)
-            vectors[inside] = segment.vectors.take(rows[inside] - offset)
+    def spans(self, row: int) -> list[Span]:
+        """The passages of a document, in order; none if it was not split."""
+        segment, inside = self._place(row)
+        spans = segment.passages.spans(inside) if segment.passages is not None else []
+        return spans if len(spans) > 1 else []
+
+    def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
+        """The passage of a document with the largest inner product, of equal ones the first.
+
+        row: of the document.
+        query: float32 (dimension,).
+        Returns None if the document was not split. Raises IndexError for a row that does not exist.
+        """
+        segment, inside = self._place(row)
+        spans = self.spans(row)
+        if segment.passages is None or not spans:
+            return None
+        vectors = segment.vectors.take(segment.passages.numbers(np.array([inside])))
+        return spans[int(np.argmax(vectors @ query))]
+
+    def vector_numbers(self) -> Rows:
+        """The numbers of the vectors of all documents that a search can find, ascending.
+
+        A vector stands for a passage. Numbers count through all segments, like rows.
+        """
+        return _numbers((segment.entry.vectors, segment.live_vectors) for segment in self.segments)
+
+    def vectors(self, numbers: Rows) -> Vectors:
+        """The stored vectors of these numbers, float32 (n, dimension)."""
+        vectors = np.empty((len(numbers), self.dimension), np.float32)
+        for segment, offset in zip(self.segments, self._vector_offsets, strict=True):
+            inside = (numbers >= offset) & (numbers < offset + segment.entry.vectors)
+            vectors[inside] = segment.vectors.take(numbers[inside] - offset)
         return vectors
+
+    def search_vectors(self, queries: Vectors, k: int) -> Ranking:
+        """The nearest vectors by number, (n, k); parameters as in `search_dense`."""
+        queries = self._checked(queries)
+        parts = [segment.search_vectors(queries, k) for segment in self.segments]
+        return merge(parts, self._vector_offsets, k)
 
     def close(self) -> None:
         """Release the generation. Calling it again does nothing."""
@@ -176,6 +207,13 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _place(self, row: int) -> tuple[Segment, int]:
+        """The segment of a row, and the row within it. Raises IndexError for a row that does not exist."""
+        number = bisect_right(self._offsets, row) - 1
+        if number < 0 or row - self._offsets[number] >= self.segments[number].count:
+            raise IndexError(f"row {row} is not in the index")
+        return self.segments[number], row - self._offsets[number]
 
     def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         queries = np.ascontiguousarray(queries, np.float32)
@@ -228,6 +266,18 @@ class Index:
         if name not in known:
             others = f"they have {', '.join(sorted(known)[:8])}" if known else "they have none"
             raise InputError(f"no document has a field {name!r}; {others}")
+
+
+def _numbers(parts: Iterable[tuple[int, Mask | None]]) -> Rows:
+    """Numbers that count through all segments, those left out that a mask excludes.
+
+    parts: for each segment its count, and a mask, bool (count,), or None for all.
+    """
+    numbers, offset = [np.empty(0, np.int64)], 0
+    for count, mask in parts:
+        numbers.append(offset + (np.arange(count) if mask is None else np.flatnonzero(mask)))
+        offset += count
+    return np.concatenate(numbers)
 
 
 def _open(folder: Path, pointer: Pointer, checksums: bool) -> Index:

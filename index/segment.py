@@ -3,7 +3,8 @@
 In: documents and vectors to write; queries to search. Out: the files; rankings of rows. Knows nothing of
 other segments or generations.
 
-    vectors.faiss     the stored vectors
+    vectors.faiss     the stored vectors, one a passage
+    passages.i32      the documents and spans of the vectors; only where a document has several
     compressed.faiss  the vectors compressed; only where tuning chose so
     documents.sqlite  the documents
     lexical/          the postings
@@ -16,7 +17,7 @@ them by hard links and has only its own tombstones.
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,20 +25,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.fastscan import FastScan
+from index.dense.passages import Passages, Span, passage_table, write_passages
 from index.dense.tuning import FLAT, Goal, tune
 from index.dense.vectors import StoredVectors, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
 from index.disk.opening import create, read_file
-from index.documents.store import DocumentReader, DocumentWriter
+from index.documents.store import Document, DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
 from index.lexical.bm25 import Bm25, Term
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
 from index.ranking import Ranking
-from index.values import Mask, Progress, Rows
+from index.values import Mask, Progress, Rows, Vectors
 
 _VECTORS = "vectors.faiss"
 _COMPRESSED = "compressed.faiss"
+_PASSAGES = "passages.i32"
 _DOCUMENTS = "documents.sqlite"
 _LEXICAL = "lexical"
 DELETED = "deleted.i32"
@@ -49,6 +52,7 @@ def write_segment(
     folder: Path,
     documents: DocumentWriter,
     vectors: Path,
+    passages: NDArray[np.int32],
     dimension: int,
     others: Lengths,
     goal: Goal,
@@ -59,7 +63,8 @@ def write_segment(
 
     folder: the new folder; its name is the segment's.
     documents: what to write.
-    vectors: file of raw float16 rows, at least as many as there are documents.
+    vectors: file of raw float16 rows, at least as many as there are passages.
+    passages: the table of the passages of these documents, see `index.dense.passages`.
     dimension: width of a row.
     others: the lengths of the documents in the index's other segments.
     goal: what the dense index must reach.
@@ -67,21 +72,24 @@ def write_segment(
     progress: called during every stage.
     Raises StorageError, InputError for a goal that no dense index meets.
     """
-    count = documents.count
+    count = len(passages)
     with storing(folder):
         folder.mkdir()
     progress("vectors", 0, count)
     write_vectors(folder / _VECTORS, vectors, count, dimension)
     progress("vectors", count, count)
+    if count > documents.count:
+        write_passages(folder / _PASSAGES, passages)
     stored = StoredVectors(folder / _VECTORS, count, dimension)
     tuning = tune(stored, queries, goal, folder / _COMPRESSED, progress)
     documents.copy_to(folder / _DOCUMENTS)
     own = write_bm25(folder / _LEXICAL, _texts(documents, progress), others)
-    progress("words", count, count)
+    progress("words", documents.count, documents.count)
     chosen = tuning.chosen
     return SegmentEntry(
         name=folder.name,
-        documents=count,
+        documents=documents.count,
+        vectors=count,
         deleted=0,
         faiss=chosen.name,
         parameters=chosen.parameters(),
@@ -101,8 +109,16 @@ def _texts(documents: DocumentWriter, progress: Progress) -> Iterator[str]:
 def segment_files(entry: SegmentEntry) -> list[str]:
     """The files of a segment, relative to its folder; no others are read or shared."""
     compressed = [] if entry.faiss == FLAT else [_COMPRESSED]
+    passages = [_PASSAGES] if entry.vectors > entry.documents else []
     deleted = [DELETED] if entry.deleted else []
-    return [_VECTORS, *compressed, _DOCUMENTS, *(f"{_LEXICAL}/{name}" for name in ARRAYS), *deleted]
+    return [
+        _VECTORS,
+        *compressed,
+        *passages,
+        _DOCUMENTS,
+        *(f"{_LEXICAL}/{name}" for name in ARRAYS),
+        *deleted,
+    ]
 
 
 def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows) -> SegmentEntry:
@@ -127,8 +143,9 @@ def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows
 class Segment:
     """An open segment.
 
-    count: its rows, deleted ones included.
+    count: its documents, deleted ones included.
     live: bool (count,), the rows that are not deleted; None if all are live.
+    passages: the documents of its vectors; None if every document has one vector.
     """
 
     def __init__(self, folder: Path, entry: SegmentEntry, dimension: int, named: Container[str]) -> None:
@@ -155,11 +172,16 @@ class Segment:
         self.entry = entry
         self.count = entry.documents
         # The vectors first: they verify the count, by which the rest allocates memory.
-        self.vectors = StoredVectors(folder / _VECTORS, self.count, dimension)
+        self.vectors = StoredVectors(folder / _VECTORS, entry.vectors, dimension)
+        several = entry.vectors > entry.documents
+        self.passages = Passages(folder / _PASSAGES, entry.vectors, self.count) if several else None
         self.live = _live(folder / DELETED, entry)
+        self.live_vectors = self._of_documents(self.live)
         self._depth = depth
         self._scan = (
-            FastScan(folder / _COMPRESSED, self.count, dimension, parts, self.live) if parts else None
+            FastScan(folder / _COMPRESSED, entry.vectors, dimension, parts, self.live_vectors)
+            if parts
+            else None
         )
         # Tuning measured the recall of this depth with all rows live; with tombstones it must be kept up.
         self._recall = 0.0 if self.live is None else float(entry.parameters.get("recall@10") or 0)
@@ -182,11 +204,18 @@ class Segment:
         """
         if self._scan is None or where is not None:
             return self.search_exact(queries, k, where)
-        return self._scan.search(queries, k, self._depth, self.vectors, self._recall)
+        return self._ranked(self.search_vectors, queries, k)
 
     def search_exact(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
         """The k best by inner product, exactly. Parameters as in `search_dense`."""
-        return search_exact(self.vectors, queries, k, self.allowed(where))
+        allowed = self._of_documents(self.allowed(where))
+        return self._ranked(lambda some, depth: search_exact(self.vectors, some, depth, allowed), queries, k)
+
+    def search_vectors(self, queries: Vectors, k: int) -> Ranking:
+        """The nearest vectors, by their numbers, of all documents that are not deleted."""
+        if self._scan is None:
+            return search_exact(self.vectors, queries, k, self.live_vectors)
+        return self._scan.search(queries, k, self._depth, self.vectors, self._recall)
 
     def search_lexical(self, queries: list[list[Term]], k: int, where: Mask | None) -> Ranking:
         """The k best by BM25. queries: as `weigh` gives them; k, where: as in `search_dense`."""
@@ -198,6 +227,17 @@ class Segment:
             return self.live if where is None else where
         return where & self.live
 
+    def passages_of(self, rows: Rows, documents: Sequence[Document]) -> tuple[Vectors, NDArray[np.int32]]:
+        """The vectors and the table of the passages of some documents, in their order.
+
+        rows: int64 (n,) of the documents.
+        documents: the same documents.
+        """
+        if self.passages is None:
+            table = passage_table([[Span(0, len(document.text))] for document in documents])
+            return self.vectors.take(rows), table
+        return self.vectors.take(self.passages.numbers(rows)), self.passages.table(rows)
+
     def rows_of(self, ids: list[str]) -> dict[str, int]:
         """The rows of live documents by document id; other ids are left out."""
         rows = self.documents.rows_of(ids)
@@ -206,6 +246,16 @@ class Segment:
     def deleted(self) -> Rows:
         """The rows of deleted documents, ascending."""
         return np.empty(0, np.int64) if self.live is None else np.flatnonzero(~self.live)
+
+    def _of_documents(self, mask: Mask | None) -> Mask | None:
+        """The vectors of some documents; None for all."""
+        return mask if mask is None or self.passages is None else self.passages.mask(mask)
+
+    def _ranked(self, search: Callable[[Vectors, int], Ranking], queries: Vectors, k: int) -> Ranking:
+        """A ranking of documents, from a search for vectors."""
+        return (
+            search(queries, k) if self.passages is None else self.passages.rank_documents(search, queries, k)
+        )
 
     def close(self) -> None:
         """Close the files; memory maps are freed with their last use."""

@@ -18,7 +18,9 @@ from typing import Any
 from index.errors import CorruptError, FormatVersionError
 from index.values import Scalar
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# Format 2 had no passages: every document has one vector.
+FORMATS = (2, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -41,6 +43,7 @@ class SegmentEntry:
 
     name: its folder.
     documents: its rows, deleted ones included.
+    vectors: one for each passage of these documents.
     deleted: its tombstones: rows whose documents were deleted or replaced.
     faiss: FAISS's description of its dense index, such as "Flat".
     parameters: search settings of the dense index and the recall measured with them; empty for "Flat".
@@ -51,6 +54,7 @@ class SegmentEntry:
 
     name: str
     documents: int
+    vectors: int
     deleted: int
     faiss: str
     parameters: Mapping[str, Scalar]
@@ -68,13 +72,14 @@ class SegmentEntry:
 class Manifest:
     """A generation of an index.
 
-    format_version: of the folder's format.
+    format_version: of the folder's format when it was written.
     generation: its name, which is its folder's.
     created: UTC, ISO 8601.
     documents: how many a search can find.
     dimension: width of the vectors.
     model_fingerprint: of the model that encoded the vectors.
     source: fingerprint of the corpus it was built from.
+    passage_words: most words of a passage; 0 if documents are not split.
     segments: in the order of their rows.
     goal: what tuning had to reach, by name.
     recall: measured against exact search, by name; empty while every segment is exact.
@@ -88,6 +93,7 @@ class Manifest:
     dimension: int
     model_fingerprint: str
     source: str
+    passage_words: int
     segments: tuple[SegmentEntry, ...]
     goal: Mapping[str, Scalar] = field(default_factory=dict)
     recall: Mapping[str, float] = field(default_factory=dict)
@@ -111,15 +117,25 @@ class Manifest:
         try:
             content = json.loads(data, parse_constant=_refuse_constant)
             version = content["format_version"] if isinstance(content, dict) else None
-            if version != FORMAT_VERSION and type(version) is int:
+            if version not in FORMATS and type(version) is int:
+                readable = " and ".join(map(str, FORMATS))
                 raise FormatVersionError(
-                    f"{place}: format version {version}, this program reads {FORMAT_VERSION}; "
+                    f"{place}: format version {version}, this program reads {readable}; "
                     "build the index again, or use the version of peephole that wrote it"
                 )
-            return _manifest(content)
+            return _manifest(_upgraded(content) if version == 2 else content)
         except (ValueError, KeyError, RecursionError) as error:
             problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise CorruptError(f"{place}: {problem}; restore the file or build the index again") from error
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of format 2 in the form of format 3."""
+    segments = [_mapping("segment", segment) for segment in _list("segments", content["segments"])]
+    return content | {
+        "passage_words": 0,
+        "segments": [{"vectors": segment["documents"], **segment} for segment in segments],
+    }
 
 
 def _manifest(content: object) -> Manifest:
@@ -136,6 +152,7 @@ def _manifest(content: object) -> Manifest:
         dimension=_count("dimension", values["dimension"], least=1, most=_MOST_ROWS),
         model_fingerprint=_text("model_fingerprint", values["model_fingerprint"]),
         source=_text("source", values["source"]),
+        passage_words=_count("passage_words", values["passage_words"], most=_MOST_ROWS),
         segments=tuple(_segment(segment) for segment in _list("segments", values["segments"])),
         goal=_numbers("goal", values["goal"], "recall", "max_bytes", "max_latency_ms"),
         recall={name: float(value) for name, value in recall.items()},
@@ -155,12 +172,14 @@ def _segment(content: object) -> SegmentEntry:
     if not re.fullmatch(r"segment-[0-9]{6}", name):
         raise ValueError(f"{name[:_SHOWN]!r} is no segment name")
     documents = _count(f"documents of {name}", values["documents"], least=1, most=_MOST_ROWS)
+    vectors = _count(f"vectors of {name}", values["vectors"], least=documents, most=_MOST_ROWS)
     deleted = _count(f"deleted of {name}", values["deleted"])
     if deleted > documents:
         raise ValueError(f"{name} has fewer documents than were deleted")
     return SegmentEntry(
         name=name,
         documents=documents,
+        vectors=vectors,
         deleted=deleted,
         faiss=_text("faiss", values["faiss"]),
         parameters=_parameters(values["parameters"]),

@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from index.dense.passages import Span, passage_table
 from index.dense.tuning import Goal
 from index.disk.carried_model import fingerprint
 from index.disk.files import WriterLock
@@ -55,6 +56,7 @@ class IndexBuilder:
         model: Path,
         dimension: int,
         source: str,
+        passage_words: int = 0,
         goal: Goal | None = None,
         resume: bool = False,
         wait: float = 0.0,
@@ -65,6 +67,7 @@ class IndexBuilder:
         model: folder of the model, which is copied into the index.
         dimension: width of the vectors.
         source: fingerprint of the corpus.
+        passage_words: most words of a passage, for later additions too; 0 if documents are not split.
         goal: what the dense index must reach, also for later additions; None for exact search.
         resume: continue the staged build if its model, source and dimension are the same. Otherwise, and
             without it, a staged build is removed.
@@ -74,7 +77,7 @@ class IndexBuilder:
         goal = goal or Goal(recall=1)
         if dimension < 1:
             raise InputError(f"vectors need at least one dimension, not {dimension}")
-        plan = Plan(fingerprint(model), source, dimension)
+        plan = Plan(fingerprint(model), source, dimension, passage_words)
         lock = prepare(folder, wait)
         try:
             staging = (Staging.resume(folder, plan) if resume else None) or Staging.create(
@@ -85,6 +88,7 @@ class IndexBuilder:
                 plan.model_fingerprint,
                 dimension,
                 source,
+                passage_words,
                 goal.to_mapping(),
             )
             return cls(folder, lock, staging, origin, None)
@@ -113,7 +117,7 @@ class IndexBuilder:
             raise
         try:
             live = base.manifest
-            plan = Plan(live.model_fingerprint, source, live.dimension, live.generation)
+            plan = Plan(live.model_fingerprint, source, live.dimension, live.passage_words, live.generation)
             staging = Staging.resume(folder, plan) if resume else None
             staging = staging or Staging.create(folder, base.model_folder, plan)
             return cls(folder, lock, staging, Origin.of(base), base)
@@ -132,13 +136,29 @@ class IndexBuilder:
         """The folder of the model that must encode the documents: a copy with the same fingerprint."""
         return self._staging.model
 
-    def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
-        """Store documents with their vectors, float32 (n, dimension): all or none, durable on return.
+    @property
+    def passage_words(self) -> int:
+        """Most words of a passage; 0 if documents are not split."""
+        return self._staging.plan.passage_words
 
+    def append(
+        self,
+        documents: Sequence[Document],
+        vectors: NDArray[np.float32],
+        passages: Sequence[Sequence[Span]] | None = None,
+    ) -> None:
+        """Store documents with the vectors of their passages: all or none, durable on return.
+
+        documents: the documents.
+        vectors: float32 (passages, dimension), document by document.
+        passages: the spans of each document, at least one; None if every document is one passage.
         Raises InputError for an id that is already staged, and for vectors of another shape or dtype or not
         finite; StorageError. After an error `append` can be called again.
         """
-        expected = (len(documents), self._staging.plan.dimension)
+        table = passage_table(
+            [[Span(0, len(document.text))] for document in documents] if passages is None else passages
+        )
+        expected = (len(table), self._staging.plan.dimension)
         if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.shape != expected:
             got = (
                 f"{vectors.dtype} {vectors.shape}"
@@ -148,10 +168,10 @@ class IndexBuilder:
             raise InputError(f"vectors must be float32 {expected}, not {got}")
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
-            document_id = documents[int(np.flatnonzero(~finite)[0])].id
+            document_id = documents[int(table[np.flatnonzero(~finite)[0], 0])].id
             raise InputError(f"the vector of document {document_id!r} is not finite; check the model")
         if documents:
-            self._staging.append(documents, vectors)
+            self._staging.append(documents, vectors, table)
 
     def replaced(self) -> int:
         """Number of staged documents that replace one in the index."""
@@ -186,6 +206,7 @@ class IndexBuilder:
                 folder,
                 staging.documents,
                 staging.vectors,
+                staging.passages(),
                 staging.plan.dimension,
                 others,
                 Goal.of(self._origin.goal),
@@ -244,7 +265,7 @@ class IndexBuilder:
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 block = rows[start : start + _ROWS_AT_ONCE]
                 documents = part.segment.documents.documents(block.tolist())
-                self._staging.append(documents, part.segment.vectors.take(block))
+                self._staging.append(documents, *part.segment.passages_of(block, documents))
                 done += len(block)
                 progress("gathering", done, total)
         return [part for part in parts if part not in merged]

@@ -48,6 +48,7 @@ class Origin:
     model_fingerprint: str
     dimension: int
     source: str  # fingerprint of the corpus
+    passage_words: int  # most words of a passage; 0 if documents are not split
     goal: Mapping[str, Scalar]  # as in the manifest
 
     @classmethod
@@ -59,6 +60,7 @@ class Origin:
             manifest.model_fingerprint,
             manifest.dimension,
             manifest.source,
+            manifest.passage_words,
             manifest.goal,
         )
 
@@ -146,6 +148,7 @@ def _manifest(
         dimension=origin.dimension,
         model_fingerprint=origin.model_fingerprint,
         source=origin.source,
+        passage_words=origin.passage_words,
         segments=tuple(entries),
         goal=origin.goal,
         recall={"recall@10": min(recalls)} if recalls else {},

@@ -5,8 +5,11 @@ In: documents with vectors. Out: the same, after a crash too. Knows nothing of s
     staging.json      the plan of the build: model, corpus, base; written last
     model/            a copy of the model
     documents.sqlite  the documents; their number is the number of rows that are done
-    vectors.f16       raw float16 rows; rows beyond that number are incomplete and overwritten
+    vectors.f16       raw float16 rows, one a passage
+    passages.i32      the table of the passages (index/dense/passages.py)
     generation/       the generation while it is made
+
+Vectors and passages beyond those of the stored documents are incomplete and overwritten.
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.dense.passages import COLUMNS, is_table
 from index.dense.vectors import to_halves
 from index.disk.carried_model import copy_model, fingerprint
 from index.disk.files import remove, storing, sync_folder, write_atomically
@@ -38,6 +44,7 @@ class Plan:
     model_fingerprint: str
     source: str  # fingerprint of the corpus
     dimension: int
+    passage_words: int  # most words of a passage; 0 if documents are not split
     base: str = ""  # the generation that documents are added to; empty for a new index
     format_version: int = FORMAT_VERSION
 
@@ -51,17 +58,16 @@ class Staging:
         self.plan = plan
         self.model = folder / "model"
         self.vectors = folder / "vectors.f16"
-        with storing(self.vectors):
-            self._file = _open_alone(self.vectors)
-        try:
+        with ExitStack() as opened:
+            with storing(self.vectors):
+                self._file = opened.enter_context(_open_alone(self.vectors))
+                self._table = opened.enter_context(_open_alone(folder / "passages.i32"))
             self.documents = DocumentWriter(folder / "documents.sqlite")
-        except BaseException:
-            self._file.close()
-            raise
-        size = os.fstat(self._file.fileno()).st_size
-        if size < self.documents.count * self._row_bytes:
-            self.close()
-            raise CorruptError(f"{self.vectors}: ends early; build again without --resume")
+            opened.callback(self.documents.close)
+            self._passages = len(self.passages())
+            if os.fstat(self._file.fileno()).st_size < self._passages * self._row_bytes:
+                raise CorruptError(f"{self.vectors}: ends early; build again without --resume")
+            self._opened = opened.pop_all()
 
     @classmethod
     def create(cls, index: Path, model: Path, plan: Plan) -> Staging:
@@ -107,25 +113,41 @@ class Staging:
 
     @property
     def count(self) -> int:
-        """Number of documents stored, each with its vector."""
+        """Number of documents stored, each with its vectors."""
         return self.documents.count
 
     @property
     def _row_bytes(self) -> int:
         return self.plan.dimension * 2
 
-    def append(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
-        """Store documents and vectors, float32 (n, dimension): all or none, durable on return.
+    def passages(self) -> NDArray[np.int32]:
+        """The table of the passages of the stored documents. Raises CorruptError if it is damaged."""
+        with storing(self.folder):
+            self._table.seek(0)
+            data = self._table.read()
+        width = COLUMNS * 4
+        table = np.frombuffer(data[: len(data) // width * width], "<i4").reshape(-1, COLUMNS)
+        stored = table[: np.searchsorted(table[:, 0], self.count)]
+        if self.count and not is_table(stored, self.count):
+            raise CorruptError(f"{self.folder}: its passages are damaged; build again without --resume")
+        return stored
 
+    def append(
+        self, documents: Sequence[Document], vectors: NDArray[np.float32], table: NDArray[np.int32]
+    ) -> None:
+        """Store documents with the vectors of their passages: all or none, durable on return.
+
+        documents: the documents.
+        vectors: float32 (passages, dimension).
+        table: int32 (passages, 3), the passages of these documents, numbered from 0.
         Raises InputError for a duplicate id, StorageError.
         """
-        data = memoryview(to_halves(vectors).data).cast("B")
         with storing(self.vectors):
-            self._file.seek(self.count * self._row_bytes)
-            while data:
-                data = data[self._file.write(data) or 0 :]
-            os.fsync(self._file.fileno())
+            _write(self._file, self._passages * self._row_bytes, to_halves(vectors))
+            numbered = (table + np.array([self.count, 0, 0])).astype("<i4")
+            _write(self._table, self._passages * COLUMNS * 4, numbered)
         self.documents.append(documents)
+        self._passages += len(table)
 
     def seal(self) -> None:
         """Make a later resume impossible, because other documents follow. Raises StorageError."""
@@ -136,14 +158,23 @@ class Staging:
 
     def close(self) -> None:
         """Close the files and leave them in place. Calling it again does nothing."""
-        self.documents.close()
-        self._file.close()
+        self._opened.close()
 
     def discard(self) -> None:
         """Close the files and remove them. Raises StorageError."""
         self.close()
         with storing(self.folder):
             remove(self.folder)
+
+
+def _write(file: FileIO, offset: int, array: NDArray[Any]) -> None:
+    """Write an array at an offset, and nothing after it; durable on return."""
+    data = memoryview(np.ascontiguousarray(array).data).cast("B")
+    file.seek(offset)
+    while data:
+        data = data[file.write(data) or 0 :]
+    file.truncate()
+    os.fsync(file.fileno())
 
 
 def _open_alone(path: Path) -> FileIO:

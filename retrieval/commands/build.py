@@ -12,6 +12,7 @@ from index.reader import Index
 from index.writing.compact import compact as compact_index
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.options import (
+    PASSAGES,
     PATH,
     PATH_OR_STANDARD_INPUT,
     index_argument,
@@ -46,6 +47,13 @@ from retrieval.indexing.build import build as build_index
     type=PATH_OR_STANDARD_INPUT,
     help="Real queries to tune by, one a line.  [default: the training queries of a BEIR folder]",
 )
+@click.option(
+    "--passages",
+    "passage_words",
+    type=PASSAGES,
+    metavar="WORDS|off",
+    help="Most words of a passage of a long document.  [default: what the model reads, 128]",
+)
 @click.option("--resume", is_flag=True, help="Go on with a build that was cut short.")
 @wait_option
 @json_option
@@ -57,6 +65,7 @@ def build(
     max_memory: str | None,
     max_latency: str | None,
     queries: Path | None,
+    passage_words: int | None,
     resume: bool,
     wait: float,
     as_json: bool,
@@ -65,6 +74,8 @@ def build(
 
     CORPUS is a BEIR folder, a .jsonl, .tsv or .csv file (also .gz), a folder of text files, or - for JSONL on
     standard input. An index already in OUTPUT serves until the new one is whole.
+
+    A longer document than the model reads is split into passages and found by the best of them.
 
     A corpus of 20,000 documents or more gets the fastest FAISS index that keeps the target recall, chosen
     by measuring; `peephole info` shows what was tried.
@@ -84,6 +95,7 @@ def build(
             output,
             goal=goal,
             queries=texts,
+            passage_words=passage_words,
             resume=resume,
             wait=wait,
             progress=progress,

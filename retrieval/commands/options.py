@@ -24,7 +24,17 @@ class _OutputFile(click.Path):
         return path
 
 
+class _PassageWords(click.IntRange):
+    """A number of words, or "off", which is 0."""
+
+    name = "words"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return 0 if value == "off" else int(super().convert(value, param, ctx))
+
+
 OUTPUT_FILE = _OutputFile(path_type=Path)
+PASSAGES = _PassageWords(min=8)
 PATH_OR_STANDARD_INPUT = click.Path(path_type=Path, allow_dash=True)
 
 

@@ -116,7 +116,7 @@ def _print_answer(answer: Answer) -> None:
     for hit in answer.hits:
         title = hit.title if hit.title and hit.title != hit.id else ""
         print_line(f"{hit.rank:3}  {hit.score:.3f}  ", Styled(hit.id, colour="green"), f"  {title}")
-        pieces = snippet(query, hit.text)
+        pieces = snippet(query, hit.passage.text if hit.passage else hit.text)
         if pieces:
             print_line("            ", *pieces_of(pieces))
     print_line("")

@@ -16,6 +16,8 @@ An LSTM has read other words before it weighs the row of a word. The share still
 Other towers (DSSM, and the CNN and LSTM of the papers): leave-one-out. The share of a word is the cosine lost
 when the word is left out. These shares do not sum to the cosine.
 
+A document of several passages is explained by the one nearest to the query.
+
 A query without a document is compared with itself, and the cosine is 1.
 """
 
@@ -29,6 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from index.dense.passages import Span
 from index.documents.store import Document
 from index.errors import InputError
 from index.reader import Index
@@ -86,6 +89,7 @@ class MatchExplanation:
     query: TextExplanation
     document_id: str | None = None
     document: TextExplanation | None = None
+    passage: Span | None = None  # the part of the document that is explained; None for all of it
     pairs: tuple[WordPair, ...] = ()  # the ten largest; empty without a document or if not exact
 
 
@@ -101,13 +105,14 @@ def explain(folder: Path, query: str, document_id: str | None = None) -> MatchEx
     """
     if not query.strip():
         raise InputError("the query is empty; give at least one word")
-    with _opened(folder, document_id) as (model, document):
+    with _opened(folder, document_id) as (model, index):
         tracer = Tracer(model, "query")
         trace = tracer.trace(query)
-        if document is None:
+        if index is None or document_id is None:
             return _query_explanation(tracer, query, trace, _unit(trace.composition.embedding))
+        document, span = _passage(index, document_id, trace.composition.embedding)
         document_tracer = Tracer(model, "document")
-        text = document_text(document.title, document.text)
+        text = document_text(document.title, document.text[slice(*span or (None,))])
         document_trace = document_tracer.trace(text)
     embedding, document_embedding = (_unit(t.composition.embedding) for t in (trace, document_trace))
     _, document_shares = shares_of(document_tracer, document_trace, embedding)
@@ -115,6 +120,7 @@ def explain(folder: Path, query: str, document_id: str | None = None) -> MatchEx
         _query_explanation(tracer, query, trace, document_embedding),
         cosine=float(embedding @ document_embedding),
         document_id=document.id,
+        passage=span,
         document=_text_explanation(document_tracer, text, document_trace, document_shares),
         pairs=pairs_of(trace, document_trace),
     )
@@ -127,20 +133,23 @@ def _query_explanation(tracer: Tracer, query: str, trace: Trace, target: Float64
 
 
 @contextmanager
-def _opened(folder: Path, document_id: str | None) -> Iterator[tuple[TrainedModel, Document | None]]:
+def _opened(folder: Path, document_id: str | None) -> Iterator[tuple[TrainedModel, Index | None]]:
     if (folder / FILES.config).is_file():
         if document_id is not None:
             raise InputError("a model holds no documents; give an index to explain one", path=folder)
         yield read_model(folder), None
         return
     with Index.open(folder) as index:
-        document = None
-        if document_id is not None:
-            row = index.row_of(document_id)
-            if row is None:
-                raise InputError(f"no document has the id {document_id!r}; `search` shows ids", path=folder)
-            (document,) = index.documents([row])
-        yield read_model_of(index), document
+        yield read_model_of(index), index
+
+
+def _passage(index: Index, document_id: str, embedding: Float64Array) -> tuple[Document, Span | None]:
+    """A document, and its passage nearest to the query; None for the whole text."""
+    row = index.row_of(document_id)
+    if row is None:
+        raise InputError(f"no document has the id {document_id!r}; `search` shows ids", path=index.folder)
+    (document,) = index.documents([row])
+    return document, index.nearest_span(row, embedding.astype(np.float32))
 
 
 def _unit(embedding: Float64Array) -> Float64Array:

@@ -29,7 +29,8 @@ def to_json(explanation: MatchExplanation) -> dict[str, Any]:
     query: `text`, `words` (the fields of `WordExplanation`) and `cells`.
     query.cells: `left_to_right` and `right_to_left`, the ten most active cells, each with its number `cell`,
         its `output` at the end and the places of the `words` that it detected; empty without an LSTM.
-    document: as query, and `id`; null without a document.
+    document: as query, and `id` and `passage`; null without a document.
+    document.passage: `start` and `end` of the part of its text that is explained; null for all of it.
     pairs: the pairs of words with the largest shares of the cosine: a word each of `query` and `document`,
         and `share`.
     """
@@ -40,7 +41,13 @@ def to_json(explanation: MatchExplanation) -> dict[str, Any]:
         "exact": explanation.exact,
         "cosine": explanation.cosine,
         "query": _text_json(query),
-        "document": None if document is None else {"id": explanation.document_id, **_text_json(document)},
+        "document": None
+        if document is None
+        else {
+            "id": explanation.document_id,
+            "passage": explanation.passage and explanation.passage._asdict(),
+            **_text_json(document),
+        },
         "pairs": [pair._asdict() for pair in explanation.pairs],
     }
 

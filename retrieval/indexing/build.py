@@ -22,8 +22,8 @@ from retrieval.data.dataset import Dataset
 from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
 from retrieval.data.queries import read_qrels
 from retrieval.indexing.parallel import encode_shards
+from retrieval.indexing.passages import SplitDocument, passage_texts, passage_words_of, split_document
 from retrieval.model.folder import TrainedModel, read_model
-from retrieval.text.words import document_text
 
 # Documents between two checkpoints: a few seconds of work, beside which syncing the disk costs little.
 _DOCUMENTS_PER_SHARD = 4096
@@ -49,6 +49,7 @@ def build(
     *,
     goal: Goal | None = None,
     queries: Sequence[str] | None = None,
+    passage_words: int | None = None,
     resume: bool = False,
     wait: float = 0.0,
     progress: Progress = no_progress,
@@ -61,6 +62,7 @@ def build(
     goal: how to choose the FAISS index; recall .99 by default.
     queries: real queries to tune by. By default the training queries of a BEIR folder; for another corpus its
         own documents.
+    passage_words: most words of a passage; 0 to leave documents whole. By default what the tower reads.
     resume: keep the documents that an interrupted build of the same corpus and model has encoded.
     wait: seconds to wait for another writer.
     progress: called as documents are encoded and segments are written.
@@ -75,6 +77,7 @@ def build(
         model=model,
         dimension=saved.config.dimension,
         source=source,
+        passage_words=passage_words_of(saved.config, passage_words),
         goal=goal or Goal(),
         resume=resume,
         wait=wait,
@@ -136,18 +139,14 @@ def _encode(
     total: int | None,
     progress: Progress,
 ) -> None:
-    shards = _shards(islice(documents, builder.count, None))
-    with closing(encode_shards(model, shards, _texts)) as encoded:
+    shards = _shards(islice(documents, builder.count, None), builder.passage_words)
+    with closing(encode_shards(model, shards, passage_texts)) as encoded:
         for shard, vectors in encoded:
-            builder.append(shard, vectors)
+            builder.append([split.document for split in shard], vectors, [split.spans for split in shard])
             progress("encoding", builder.count, total)
 
 
-def _texts(documents: Sequence[Document]) -> list[str]:
-    return [document_text(document.title, document.text) for document in documents]
-
-
-def _shards(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    stream = iter(documents)
+def _shards(documents: Iterable[Document], passage_words: int) -> Iterator[list[SplitDocument]]:
+    stream = (split_document(document, passage_words) for document in documents)
     while shard := list(islice(stream, _DOCUMENTS_PER_SHARD)):
         yield shard

@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from index.disk.folder import read_current
 from index.documents.filters import Condition, parse_condition
+from index.documents.store import Document
 from index.errors import InputError
 from index.locks import ProcessLock
 from index.ranking import Ranking
 from index.reader import Index
+from index.values import Vectors
 from retrieval.model.folder import read_model_of
 from retrieval.search.fusion import fuse
+from retrieval.search.passages import Passage, lexical_span, passage_of
 
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -41,6 +44,8 @@ class Hit:
     score: float  # higher is better; comparable within one search only
     title: str
     text: str
+    # The part of a long document that answers best; None if the document was not split.
+    passage: Passage | None = None
 
 
 class Retriever:
@@ -132,8 +137,12 @@ class Retriever:
             if not query.strip():
                 raise InputError("the query is empty; give at least one word")
         with self._using() as opened:
-            ranking = opened.rank(queries, k, mode, where)
-            return [_hits(opened.index, scores, rows) for scores, rows in zip(*ranking, strict=True)]
+            embeddings = opened.embeddings(queries, mode)
+            ranking = opened.rank(queries, embeddings, k, mode, where)
+            return [
+                opened.hits(query, None if embeddings is None else embeddings[number], scores, rows)
+                for number, (query, scores, rows) in enumerate(zip(queries, *ranking, strict=True))
+            ]
 
     def rank(
         self, queries: Sequence[str], k: int, mode: Mode, where: Sequence[str | Condition] = ()
@@ -143,7 +152,7 @@ class Retriever:
         Returns float32 and int64 (n, at most k), row -1 where there are fewer documents.
         """
         with self._using() as opened:
-            return opened.rank(queries, k, mode, where)
+            return opened.rank(queries, opened.embeddings(queries, mode), k, mode, where)
 
     @contextmanager
     def _using(self) -> Iterator[_Opened]:
@@ -211,26 +220,63 @@ class _Opened:
         if self._retired and not self._searches:
             self.index.close()
 
-    def rank(self, queries: Sequence[str], k: int, mode: Mode, where: Sequence[str | Condition]) -> Ranking:
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
+    def embeddings(self, queries: Sequence[str], mode: Mode) -> Vectors | None:
+        """The embeddings of the queries; None if the mode needs none."""
         if mode not in MODES:
             raise InputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        return None if mode == "lexical" else self.tower.encode(queries)
+
+    def rank(
+        self,
+        queries: Sequence[str],
+        embeddings: Vectors | None,
+        k: int,
+        mode: Mode,
+        where: Sequence[str | Condition],
+    ) -> Ranking:
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
         k = min(k, max(1, self.index.count))  # memory must not grow with a k that no index can fill
         conditions = [parse_condition(part) if isinstance(part, str) else part for part in where]
-        if mode == "lexical":
+        if embeddings is None:
             return self.index.search_lexical(queries, k, conditions)
         if mode == "dense":
-            return self.index.search_dense(self.tower.encode(queries), k, conditions)
+            return self.index.search_dense(embeddings, k, conditions)
         depth = max(k, _FUSION_DEPTH)
-        dense = self.index.search_dense(self.tower.encode(queries), depth, conditions)
+        dense = self.index.search_dense(embeddings, depth, conditions)
         lexical = self.index.search_lexical(queries, depth, conditions)
         return fuse(dense, lexical, k, self.tower.dense_share)
 
+    def hits(
+        self,
+        query: str,
+        embedding: NDArray[np.float32] | None,
+        scores: NDArray[np.float32],
+        rows: NDArray[np.int64],
+    ) -> list[Hit]:
+        """The documents of a ranking of one query, each with its best passage."""
+        ranked = rows[rows >= 0].tolist()
+        documents = self.index.documents(ranked)
+        return [
+            Hit(
+                rank,
+                document.id,
+                score,
+                document.title,
+                document.text,
+                self._passage(query, embedding, row, document),
+            )
+            for rank, (score, row, document) in enumerate(
+                zip(scores.tolist(), ranked, documents, strict=False), 1
+            )
+        ]
 
-def _hits(index: Index, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> list[Hit]:
-    documents = index.documents(rows[rows >= 0].tolist())
-    return [
-        Hit(rank, document.id, float(score), document.title, document.text)
-        for rank, (score, document) in enumerate(zip(scores.tolist(), documents, strict=False), 1)
-    ]
+    def _passage(
+        self, query: str, embedding: NDArray[np.float32] | None, row: int, document: Document
+    ) -> Passage | None:
+        if embedding is not None:
+            span = self.index.nearest_span(row, embedding)
+        else:
+            spans = self.index.spans(row)
+            span = lexical_span(spans, document.text, query) if spans else None
+        return None if span is None else passage_of(document, span)

@@ -20,6 +20,7 @@ import pytest
 from fruit_corpus import WORDS
 
 from index.dense import tuning
+from index.dense.passages import Span
 from index.dense.tuning import Goal, part_counts
 from index.disk.manifest import SegmentEntry
 from index.documents.filters import Condition
@@ -56,19 +57,21 @@ class Written:
 @dataclass
 class Oracle:
     documents: dict[str, Document] = field(default_factory=dict)
-    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)  # of the passages
     segments: dict[str, Written] = field(default_factory=dict)
     places: dict[str, tuple[str, int]] = field(default_factory=dict)  # segment and row in it
     written: int = 0
+    most_passages: int = 1  # of a document
 
     def copy(self) -> Oracle:
         parts = (self.documents, self.vectors, self.segments, self.places)
-        return Oracle(*map(dict, parts), self.written)
+        return Oracle(*map(dict, parts), self.written, self.most_passages)
 
-    def put(self, documents: list[Document], vectors: np.ndarray) -> None:
+    def put(self, documents: list[Document], vectors: np.ndarray, spans: list[list[Span]]) -> None:
         self.documents |= {one.id: one for one in documents}
         stored = vectors.astype(np.float16).astype(np.float32)
-        self.vectors |= {one.id: row for one, row in zip(documents, stored, strict=True)}
+        parts = np.split(stored, np.cumsum([len(each) for each in spans])[:-1])
+        self.vectors |= {one.id: part for one, part in zip(documents, parts, strict=True)}
 
     def drop(self, names: list[str]) -> None:
         for name in names:
@@ -112,7 +115,7 @@ class Oracle:
         return {name: score for name, score in scores.items() if score > 0}
 
     def cosines(self, query: np.ndarray) -> dict[str, float]:
-        return {name: float(vector @ query) for name, vector in self.vectors.items()}
+        return {name: float((vectors @ query).max()) for name, vectors in self.vectors.items()}
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -129,8 +132,8 @@ def about(topics: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 def made(
     numbers: np.ndarray, oracle: Oracle, generator: np.random.Generator
-) -> tuple[list[Document], np.ndarray]:
-    """New documents of these numbers."""
+) -> tuple[list[Document], np.ndarray, list[list[Span]]]:
+    """New documents of these numbers, with the vectors and the spans of their passages."""
     topics = generator.integers(0, TOPICS, len(numbers))
     documents = []
     for number, topic in zip(numbers.tolist(), topics.tolist(), strict=True):
@@ -138,28 +141,30 @@ def made(
         words = " ".join(generator.choice(WORDS, generator.integers(1, 6)))
         text = f"{words} topic{topic} written{oracle.written}"
         documents.append(Document(f"d{number}", f"number{number}", text, {"topic": topic}))
-    return documents, about(topics, generator)
+    counts = generator.integers(1, oracle.most_passages + 1, len(numbers))
+    spans = [[Span(start, start + 3) for start in range(count)] for count in counts.tolist()]
+    return documents, about(np.repeat(topics, counts), generator), spans
 
 
 def add(folder: Path, oracle: Oracle, generator: np.random.Generator) -> None:
     """Some new, some in the place of old ones."""
     numbers = np.unique(generator.integers(0, 2 * len(oracle.documents) + 10, generator.integers(1, 9)))
-    documents, vectors = made(numbers, oracle, generator)
+    content = made(numbers, oracle, generator)
     with IndexBuilder.begin_adding(folder, source="more") as builder:
-        builder.append(documents, vectors)
+        builder.append(*content)
         builder.publish()
-    oracle.put(documents, vectors)
+    oracle.put(*content)
 
 
 def replace_topic(folder: Path, oracle: Oracle, generator: np.random.Generator) -> None:
     """All documents of one topic become documents of others."""
     names = of_a_topic(oracle, generator)
     if names:
-        documents, vectors = made(np.array([int(name[1:]) for name in names]), oracle, generator)
+        content = made(np.array([int(name[1:]) for name in names]), oracle, generator)
         with IndexBuilder.begin_adding(folder, source="more") as builder:
-            builder.append(documents, vectors)
+            builder.append(*content)
             builder.publish()
-        oracle.put(documents, vectors)
+        oracle.put(*content)
 
 
 def of_a_topic(oracle: Oracle, generator: np.random.Generator) -> list[str]:
@@ -267,6 +272,11 @@ def _ask_dense(index: Index, oracle: Oracle, queries: np.ndarray, k: int, tally:
     ):  # one at a time, as many at once
         (alone,) = hits(index, index.search_dense(query, 10))
         assert_alike([score for _, score in alone], [score for _, score in found])
+    for query, ranked in zip(queries, index.search_exact(queries, 3).rows.tolist(), strict=True):
+        for row in filter(lambda row: row >= 0, ranked):
+            vectors = oracle.vectors[index.documents([row])[0].id]
+            span = index.nearest_span(row, query)
+            assert (0 if span is None else span.start) == (vectors @ query).argmax()
     if oracle.documents:
         where = [Condition("topic", "<", "4")]
         for found, expected in zip(hits(index, index.search_dense(queries, k, where)), every, strict=True):
@@ -297,14 +307,16 @@ def told(seed: int) -> Iterator[np.random.Generator]:
         raise
 
 
-def begin(folder: Path, model: Path, count: int, seed: int, goal: Goal | None = None) -> Oracle:
+def begin(
+    folder: Path, model: Path, count: int, seed: int, most_passages: int, goal: Goal | None = None
+) -> Oracle:
     """An index of so many documents."""
-    oracle, generator = Oracle(), np.random.default_rng(seed)
-    documents, vectors = made(np.arange(count), oracle, generator)
+    oracle, generator = Oracle(most_passages=most_passages), np.random.default_rng(seed)
+    content = made(np.arange(count), oracle, generator)
     with IndexBuilder.begin(folder, model=model, dimension=DIMENSION, source="s", goal=goal) as builder:
-        builder.append(documents, vectors)
+        builder.append(*content)
         builder.publish()
-    oracle.put(documents, vectors)
+    oracle.put(*content)
     with Index.open(folder) as index:
         oracle.look(index)
     return oracle
@@ -342,10 +354,12 @@ def compressed_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "_p50_ms", lambda search, asked: 1.0 if "partial" in repr(search) else 1000.0)
 
 
-@pytest.mark.parametrize("first", range(0, 140, 35))
-def test_exact_index_answers_as_the_oracle_whatever_was_changed(tmp_path: Path, model: Path, first: int):
+@pytest.mark.parametrize(("first", "most_passages"), [(0, 1), (35, 4), (70, 1), (105, 4)])
+def test_exact_index_answers_as_the_oracle_whatever_was_changed(
+    tmp_path: Path, model: Path, first: int, most_passages: int
+):
     tally = Recall()
-    known = begin(tmp_path / "base", model, 40, first)
+    known = begin(tmp_path / "base", model, 40, first, most_passages)
     for seed in range(first, first + 35):
         run(tmp_path / "base", known, tmp_path / "index", seed, STEPS_OF_ALL, tally)
     assert tally.queries > 300
@@ -353,10 +367,13 @@ def test_exact_index_answers_as_the_oracle_whatever_was_changed(tmp_path: Path, 
 
 
 @pytest.mark.usefixtures("compressed_wins")
-def test_compressed_index_keeps_its_promise_whatever_was_changed(tmp_path: Path, model: Path):
+@pytest.mark.parametrize(("documents", "most_passages"), [(1000, 1), (400, 4)])
+def test_compressed_index_keeps_its_promise_whatever_was_changed(
+    tmp_path: Path, model: Path, documents: int, most_passages: int
+):
     tally = Recall()
-    known = begin(tmp_path / "base", model, 1000, 0, Goal(GOAL))
-    for seed in range(1000, 1060):
+    known = begin(tmp_path / "base", model, documents, 0, most_passages, Goal(GOAL))
+    for seed in range(1000, 1030):
         steps = STEPS_OF_COMPRESSED if seed % 10 else [delete_around, compact_all, delete_topic]
         run(tmp_path / "base", known, tmp_path / "index", seed, steps, tally)
     assert GOAL <= tally.promised / tally.queries < 0.99

@@ -148,11 +148,11 @@ def read_vectors(path: Path) -> Vectors:
 
 
 def index_vectors(folder: Path) -> Vectors:
-    """All vectors of an index, float32 (n, d), in the order of its rows."""
+    """All vectors of an index, float32 (n, d), in the order of their numbers."""
     from index.reader import Index
 
     with Index.open(folder) as index:
-        return index.vectors(index.rows())
+        return index.vectors(index.vector_numbers())
 
 
 def _queries(place: Path, vectors: Vectors, queries: Path | None) -> tuple[Vectors, Vectors, str]:

@@ -73,9 +73,9 @@ def _opened(folder: Path) -> BuiltIndex:
     from index.reader import Index
 
     opened = Index.open(folder)
-    live = opened.rows()
+    live = opened.vector_numbers()
     return BuiltIndex(
-        search=lambda queries, k: np.searchsorted(live, opened.search_dense(queries, k).rows),
+        search=lambda queries, k: np.searchsorted(live, opened.search_vectors(queries, k).rows),
         save=lambda path: None,
     )
 

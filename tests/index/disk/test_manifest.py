@@ -15,10 +15,11 @@ MANIFEST = Manifest(
     dimension=8,
     model_fingerprint="ab" * 32,
     source="corpus",
+    passage_words=128,
     segments=(
-        SegmentEntry("segment-000001", 4, 1, "Flat", {}, {"k1": 0.9, "b": 0.4, "tokens": 1}, 17),
+        SegmentEntry("segment-000001", 4, 9, 1, "Flat", {}, {"k1": 0.9, "b": 0.4, "tokens": 1}, 17),
         SegmentEntry(
-            "segment-000002", 2, 0, "IVF8", {"nprobe": 4}, {}, 0, ({"name": "IVF8", "recall": 0.9},)
+            "segment-000002", 2, 2, 0, "IVF8", {"nprobe": 4}, {}, 0, ({"name": "IVF8", "recall": 0.9},)
         ),
     ),
     recall={"recall@10": 1.0},
@@ -42,7 +43,7 @@ def test_size_is_that_of_all_files():
 
 
 def test_unknown_version_is_told_before_anything_else_is_read():
-    with pytest.raises(FormatVersionError, match=r"^INDEX: format version 9, this program reads 2; build"):
+    with pytest.raises(FormatVersionError, match=r"^INDEX: format version 9, this program reads 2 and 3; build"):
         Manifest.from_json(b'{"format_version": 9, "something": "new"}', place="INDEX")
 
 
@@ -60,6 +61,8 @@ def test_unknown_version_is_told_before_anything_else_is_read():
         (changed(segments=[7]), "SegmentEntry is not an object"),
         (changed(segments=[{"name": "segment-000001"}]), "SegmentEntry lacks 'bm25'"),
         (MANIFEST.to_json().replace(b'"deleted": 1', b'"deleted": 5'), "fewer documents than were deleted"),
+        (MANIFEST.to_json().replace(b'"vectors": 9', b'"vectors": 3'), "vectors of segment-000001 is not"),
+        (changed(passage_words=-1), "passage_words is not a whole number"),
         (MANIFEST.to_json().replace(b'"recall": 0.9', b'"recall": {}'), "other than plain values"),
         (changed(goal={"target_recall": []}), "other than plain values"),
         (changed(recall={"recall@10": "high"}), "other than numbers"),
@@ -83,6 +86,16 @@ def test_anything_unexpected_is_refused_in_one_line(data: bytes, problem: str):
     with pytest.raises(CorruptError, match=problem) as caught:
         Manifest.from_json(data)
     assert "\n" not in str(caught.value)
+
+
+def test_manifest_of_format_2_has_one_vector_a_document():
+    content = json.loads(MANIFEST.to_json()) | {"format_version": 2}
+    del content["passage_words"]
+    for segment in content["segments"]:
+        del segment["vectors"]
+    manifest = Manifest.from_json(json.dumps(content).encode())
+    assert (manifest.format_version, manifest.passage_words) == (2, 0)
+    assert [segment.vectors for segment in manifest.segments] == [4, 2]
 
 
 def test_nan_is_never_written():

@@ -1,0 +1,139 @@
+"""The passages of a segment: which document each vector belongs to, and which part of its text it stands for.
+
+In: a table with one line a vector. Out: rankings of documents from rankings of vectors; the passages of a
+document. A document scores as its best passage. Knows nothing of texts or of how they are split.
+
+The table is int32 (vectors, 3), little-endian: row of the document, first character, end. Rows ascend, and
+every document has a vector.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.disk.files import storing
+from index.disk.opening import create, map_file
+from index.errors import CorruptError
+from index.ranking import Ranking, empty_ranking
+from index.values import Mask, Rows, Vectors
+
+COLUMNS = 3
+# By how much a search goes deeper if the vectors that it found belong to too few documents.
+_DEPTH_GROWTH = 4
+
+
+class Span(NamedTuple):
+    """A passage: characters [start, end) of a document's text."""
+
+    start: int
+    end: int
+
+
+def passage_table(spans: Sequence[Sequence[Span]]) -> NDArray[np.int32]:
+    """The table of some documents, numbered from 0. spans: the passages of each document, at least one."""
+    lines = [(row, *span) for row, parts in enumerate(spans) for span in parts]
+    return np.array(lines, np.int32).reshape(-1, COLUMNS)
+
+
+def is_table(table: NDArray[np.int32], documents: int) -> bool:
+    """Whether these lines are the table of so many documents."""
+    rows, starts, ends = table.T
+    return bool(
+        len(rows) >= documents > 0
+        and rows[0] == 0
+        and rows[-1] == documents - 1
+        and np.isin(np.diff(rows), (0, 1)).all()
+        and (starts >= 0).all()
+        and (starts <= ends).all()
+    )
+
+
+def write_passages(path: Path, table: NDArray[np.int32]) -> None:
+    """Write a table to a new file; durable on return. Raises StorageError."""
+    with storing(path), create(path) as file:
+        file.write(table.astype("<i4").tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class Passages:
+    """The passages of a published segment. Raises CorruptError if the file is not what was written.
+
+    path: what `write_passages` wrote.
+    vectors: lines of the table.
+    documents: how many documents they belong to.
+    """
+
+    def __init__(self, path: Path, vectors: int, documents: int) -> None:
+        try:
+            table = map_file(path, "<i4").reshape(-1, COLUMNS)
+        except (OSError, ValueError) as error:
+            raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
+        if len(table) != vectors or not is_table(table, documents):
+            raise CorruptError(
+                f"{path}: does not hold the passages of {documents} documents; restore it or build again"
+            )
+        self._table = table
+        self.rows: NDArray[np.int64] = table[:, 0].astype(np.int64)
+        self._starts = np.searchsorted(self.rows, np.arange(documents + 1))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def mask(self, documents: Mask) -> Mask:
+        """The vectors of some documents, bool (vectors,). documents: bool (documents,)."""
+        return documents[self.rows]
+
+    def numbers(self, rows: Rows) -> Rows:
+        """The numbers of all vectors of these documents, document by document."""
+        return np.concatenate(
+            [np.empty(0, np.int64)]
+            + [np.arange(self._starts[row], self._starts[row + 1]) for row in rows.tolist()]
+        )
+
+    def table(self, rows: Rows) -> NDArray[np.int32]:
+        """The lines of these documents, numbered from 0 in the given order."""
+        table = np.array(self._table[self.numbers(rows)])
+        table[:, 0] = np.repeat(np.arange(len(rows)), self._starts[rows + 1] - self._starts[rows])
+        return table
+
+    def spans(self, row: int) -> list[Span]:
+        """The passages of a document, in order."""
+        lines = self._table[self._starts[row] : self._starts[row + 1]]
+        return [Span(start, end) for _, start, end in lines.tolist()]
+
+    def rank_documents(self, search: Callable[[Vectors, int], Ranking], queries: Vectors, k: int) -> Ranking:
+        """The k documents with the best vectors; a document has the score of its best one.
+
+        search: gives the nearest vectors of some queries, so many a query, -1 where there are no more.
+        queries: float32 (n, dimension).
+        k: documents a query.
+        """
+        ranking = empty_ranking(len(queries), k)
+        pending = np.arange(len(queries))
+        depth = k * -(-len(self.rows) // (len(self._starts) - 1))
+        while len(pending):
+            depth = min(depth, len(self.rows))
+            nearest = search(queries[pending], depth)
+            short = []
+            for query, scores, numbers in zip(pending.tolist(), *nearest, strict=True):
+                complete = self._fill(ranking, query, scores[numbers >= 0], numbers[numbers >= 0])
+                if not complete and numbers[-1] >= 0 and depth < len(self.rows):
+                    short.append(query)
+            pending = np.array(short, np.int64)
+            depth *= _DEPTH_GROWTH
+        return ranking
+
+    def _fill(self, ranking: Ranking, query: int, scores: NDArray[np.float32], numbers: Rows) -> bool:
+        """Rank the documents of the nearest vectors, best first; returns whether there are enough."""
+        rows, first = np.unique(self.rows[numbers], return_index=True)
+        best = np.argsort(first)[: ranking.rows.shape[1]]
+        ranking.rows[query, : len(best)] = rows[best]
+        ranking.scores[query, : len(best)] = scores[first[best]]
+        return bool(len(best) == ranking.rows.shape[1])
