@@ -26,7 +26,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "corpus": Verb("retrieval.commands.train:corpus", "Make a data set to train and search."),
+    "corpus": Verb("retrieval.commands.corpus:corpus", "Make a data set to train and search."),
     "train": Verb("retrieval.commands.train:train", "Train a two-tower model on the pairs of a BEIR folder."),
     "build": Verb(
         "retrieval.commands.build:build",

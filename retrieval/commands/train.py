@@ -1,4 +1,4 @@
-"""Verbs that make a data set and a model: corpus, train."""
+"""The verb that makes a model: train."""
 
 from __future__ import annotations
 
@@ -12,39 +12,11 @@ from index.errors import needing
 from retrieval.commands.options import PATH, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
-from retrieval.data.pydoc.corpus import write_pydoc_corpus
 from retrieval.data.queries import splits
 from retrieval.model.config import TowerKind, preset
 
 if TYPE_CHECKING:
     from retrieval.training.train import TrainingResult
-
-
-@click.group()
-def corpus() -> None:
-    """Make a data set to train and search."""
-
-
-@corpus.command()
-@click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")
-@click.option("--package", "packages", multiple=True, help="Only this package (repeatable).")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=12_000, show_default=True, help="Most documents."
-)
-@json_option
-def pydoc(output: Path, packages: tuple[str, ...], limit: int, as_json: bool) -> None:
-    """Docstrings of the standard library and of the packages installed here, as a BEIR folder.
-
-    A document is a docstring's body, its query the summary line; split by hash into train, dev and test.
-
-    Example: peephole corpus pydoc -o data
-    """
-    with progress_bars("docstrings") as progress:
-        counts = write_pydoc_corpus(output, packages=packages or None, limit=limit, progress=progress)
-    if as_json:
-        print_json(asdict(counts))
-    else:
-        print_line(f"{output}: " + ", ".join(f"{value:,} {name}" for name, value in asdict(counts).items()))
 
 
 @click.command()
