@@ -17,10 +17,7 @@ Knows nothing of models or indexes.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,16 +26,17 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from index.disk.files import storing
-from index.disk.opening import create, read_file
+from index.disk.opening import read_file
+from index.documents.store import Document
 from index.errors import InputError
 from index.values import Progress, no_progress
+from retrieval.data.beir import Content, Mark, check_beir_output, write_beir
 from retrieval.data.pydoc.docstrings import Docstring, builtin_docstrings, describe, source_docstrings
 from retrieval.data.pydoc.packages import STANDARD_LIBRARY, package_roots, sources
+from retrieval.data.queries import Qrels
 
 DEFAULT_LIMIT = 12_000
-_MARK = "pydoc.json"
-_MADE_BY = "peephole corpus pydoc"
+_MARK = Mark("pydoc.json", "peephole corpus pydoc")
 
 _LONGEST_BODY = 2_000  # characters
 _FEWEST_BODY_WORDS = 8
@@ -84,31 +82,16 @@ def write_pydoc_corpus(
     if limit < 1:
         raise InputError(f"limit {limit} is below 1; ask for at least one document")
     output = Path(output)
-    if output.name in ("", ".."):
-        raise InputError("has no name; name the folder to write", path=output)
-    if output.exists() and not _may_replace(output):
-        raise InputError("exists and was not written by this command; choose another folder", path=output)
+    check_beir_output(output, _MARK)
     roots = package_roots(packages)
     entries = _collect(_docstrings(roots), limit, progress)
     if not entries:
         raise InputError(f"no docstrings in {', '.join(sorted(roots))}; name other packages")
     queries = _queries(entries)
     counts = _counts(entries, queries, len(roots))
-    _publish(Path(os.path.realpath(output)), entries, queries, counts)
+    facts = {"python": sys.version.split()[0], **asdict(counts)}
+    write_beir(output, _content(entries, queries), _MARK, facts)
     return counts
-
-
-def _may_replace(output: Path) -> bool:
-    return output.is_dir() and (not any(output.iterdir()) or _is_marked(output))
-
-
-def _is_marked(output: Path) -> bool:
-    """Whether this command wrote the folder; a file of another program may have the same name as the mark."""
-    try:
-        mark = json.loads(read_file(output / _MARK))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(mark, dict) and mark.get("made_by") == _MADE_BY
 
 
 def _docstrings(roots: dict[str, Path]) -> Iterator[Docstring]:
@@ -183,52 +166,12 @@ def _counts(entries: Sequence[_Entry], queries: Iterable[str], packages: int) ->
     return PydocCounts(len(entries), sizes["train"], sizes["dev"], sizes["test"], packages)
 
 
-def _publish(
-    output: Path, entries: Iterable[_Entry], queries: dict[str, list[_Entry]], counts: PydocCounts
-) -> None:
-    """Write a folder beside the output, then rename it to the output."""
-    draft = output.with_name(f".{output.name}.{os.urandom(8).hex()}.draft")
-    try:
-        with storing(output):
-            output.parent.mkdir(parents=True, exist_ok=True)
-            draft.mkdir()
-            (draft / "qrels").mkdir()
-            _write_folder(draft, entries, queries, counts)
-            _replace(output, draft)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _replace(output: Path, draft: Path) -> None:
-    """Rename the draft to the output. An output that is not empty is renamed first, then removed."""
-    if output.is_dir() and any(output.iterdir()):
-        aside = output.with_name(f".{output.name}.{os.urandom(8).hex()}.old")
-        output.rename(aside)
-        draft.rename(output)
-        shutil.rmtree(aside)
-    else:
-        draft.replace(output)
-
-
-def _write_folder(
-    folder: Path, entries: Iterable[_Entry], queries: dict[str, list[_Entry]], counts: PydocCounts
-) -> None:
-    corpus = ({"_id": entry.id, "title": entry.title, "text": entry.body} for entry in entries)
-    _write_lines(folder / "corpus.jsonl", (json.dumps(record, ensure_ascii=False) for record in corpus))
-    texts = ({"_id": query_id, "text": relevant[0].summary} for query_id, relevant in queries.items())
-    _write_lines(folder / "queries.jsonl", (json.dumps(record, ensure_ascii=False) for record in texts))
-    for split in ("train", "dev", "test"):
-        judgements = [
-            f"{query_id}\t{entry.id}\t1"
-            for query_id, relevant in queries.items()
-            if _split_of(query_id) == split
-            for entry in relevant
-        ]
-        _write_lines(folder / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *judgements])
-    mark = {"made_by": _MADE_BY, "python": sys.version.split()[0], **asdict(counts)}
-    _write_lines(folder / _MARK, [json.dumps(mark)])
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with create(path) as file:
-        file.writelines(f"{line}\n".encode() for line in lines)
+def _content(entries: Sequence[_Entry], queries: dict[str, list[_Entry]]) -> Content:
+    qrels: dict[str, Qrels] = {split: {} for split in ("train", "dev", "test")}
+    for query_id, relevant in queries.items():
+        qrels[_split_of(query_id)][query_id] = {entry.id: 1 for entry in relevant}
+    return Content(
+        documents=(Document(entry.id, entry.title, entry.body) for entry in entries),
+        queries={query_id: relevant[0].summary for query_id, relevant in queries.items()},
+        qrels=qrels,
+    )

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from index.errors import InputError, StorageError
+from retrieval.data import beir
 from retrieval.data.pydoc import corpus as pydoc
 from retrieval.data.pydoc import packages as sources_of
 from retrieval.data.pydoc.corpus import PydocCounts, write_pydoc_corpus
@@ -175,7 +176,7 @@ def test_failed_writing_leaves_the_old_folder_whole(packages: Path, monkeypatch:
     def full(path: Path, lines: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pydoc, "_write_lines", full)
+    monkeypatch.setattr(beir, "_write_lines", full)
     with pytest.raises(StorageError, match=r"out: cannot be written \(No space left on device\); free some"):
         write_pydoc_corpus(output, packages=["fruits"])
     assert (output / "corpus.jsonl").read_bytes() == before
