@@ -1,8 +1,8 @@
 """Readers of documents; `retrieval.data.queries` reads queries and qrels.
 
-In: a BEIR folder, a JSONL, TSV or CSV file, a folder of text files, or standard input. Out: a stream of
-`Document`. A broken file is an InputError with file, line and remedy; nothing is guessed or left out. Knows
-nothing of words, vectors or indexes.
+In: a BEIR folder, a JSONL, TSV, CSV or Parquet file, a folder of text files, or standard input. Out: a
+stream of `Document`. A broken file is an InputError with file, line and remedy; nothing is guessed or left
+out. Knows nothing of words, vectors or indexes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,8 @@ from index.documents.store import Document
 from index.errors import InputError
 from index.values import Scalar
 from retrieval.data.lines import STANDARD_INPUT, Place, is_stream, read_text
-from retrieval.data.records import (
-    Record,
-    csv_rows,
-    id_field,
-    json_records,
-    scalar,
-    table_records,
-    text_field,
-    tsv_rows,
-)
+from retrieval.data.records import Record, id_field, json_records, scalar, text_field
+from retrieval.data.tables import TABLE_KINDS, table_kind, table_records_of
 
 _CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _TEXT_SUFFIXES = frozenset({".md", ".rst", ".txt"})
@@ -36,11 +28,11 @@ _OWN_FIELDS = frozenset({"_id", "id", "title", "text", "metadata"})
 def read_documents(path: Path | str) -> Iterator[Document]:
     """Documents in the order of the file, one at a time. Only their ids stay in memory.
 
-    path: one of these, where every file may be gzipped:
+    path: one of these, where every file but Parquet may be gzipped:
         - a BEIR folder, which holds `corpus.jsonl` or `corpus.jsonl.gz`;
         - a `.jsonl` file;
-        - a `.tsv` or `.csv` file whose header names `_id` (or `id`) and `title` or `text`; other columns
-          become metadata;
+        - a `.tsv`, `.csv` or `.parquet` file whose columns are `_id` (or `id`) and `title` or `text`; other
+          columns become metadata;
         - a folder of `.txt`, `.md` and `.rst` files, whose relative paths become the ids;
         - "-" for JSONL on standard input, or a pipe of JSONL.
 
@@ -57,17 +49,12 @@ def read_documents(path: Path | str) -> Iterator[Document]:
         if corpus is None:
             return _from_text_files(path)
         return _from_records(json_records(corpus), corpus)
-    kind = path.name.removesuffix(".gz").rpartition(".")[2].lower()
-    if kind in ("jsonl", "ndjson"):
-        records = json_records(path)
-    elif kind == "tsv":
-        records = table_records(tsv_rows(path))
-    elif kind == "csv":
-        records = table_records(csv_rows(path))
+    if table_kind(path):
+        records = table_records_of(path)
     elif is_stream(path):  # a process substitution, whose name has no suffix
         records = json_records(path)
     else:
-        raise InputError("not a kind of corpus that is read; give .jsonl, .tsv, .csv or a folder", path=path)
+        raise InputError(f"not a kind of corpus that is read; give {TABLE_KINDS} or a folder", path=path)
     return _from_records(records, path)
 
 
@@ -127,7 +114,8 @@ def _from_records(records: Iterable[Record], path: Path | str) -> Iterator[Docum
         first = lines.setdefault(document.id, record.place.line)
         if first != record.place.line:
             raise record.place.error(
-                f'"_id" {document.id!r} was already used on line {first}; give every document its own'
+                f'"_id" {document.id!r} was already used on {record.place.unit} {first}; '
+                "give every document its own"
             )
         yield document
     if not lines:

@@ -38,11 +38,20 @@ class Place(NamedTuple):
 
     path: Path | str
     line: int | None = None
+    unit: str = "line"  # or "row", for a file that has no lines
 
     def error(self, problem: str) -> InputError:
         """The error that names this place and says what is wrong there."""
         path = "standard input" if str(self.path) == STANDARD_INPUT else self.path
-        return InputError(problem, path=path, line=self.line)
+        if self.line is None or self.unit == "line":
+            return InputError(problem, path=path, line=self.line)
+        error = InputError(f"{self.unit} {self.line}: {problem}", path=path)
+        error.line = self.line
+        return error
+
+    def __str__(self) -> str:
+        """The place within its file, such as "line 3"."""
+        return f"{self.unit} {self.line}"
 
 
 def is_stream(path: Path | str) -> bool:

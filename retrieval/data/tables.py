@@ -1,0 +1,124 @@
+"""Any table as a stream of records: CSV, TSV, JSONL or Parquet, the kind by the name of the file.
+
+In: a path, whose name ends in .csv, .tsv, .jsonl, .ndjson or .parquet; the text kinds also gzipped. Out: a
+stream of `Record`. A file whose content is plainly something else (a PDF named .csv) is an InputError.
+Knows nothing of what the columns mean.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from index.disk.opening import shortages
+from index.errors import InputError
+from retrieval.data.lines import is_stream
+from retrieval.data.parquet import parquet_columns, parquet_records
+from retrieval.data.records import Record, csv_rows, json_records, table_records, tsv_rows
+
+TABLE_KINDS = ".jsonl, .ndjson, .tsv, .csv (also .gz) or .parquet"
+
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_SIGNATURES = {
+    _GZIP: "gzip",
+    _PARQUET: "Parquet",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\xd0\xcf\x11\xe0": "an old Office file",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+_HEAD_BYTES = 4096
+
+_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+    "csv": lambda path: table_records(csv_rows(path)),
+    "tsv": lambda path: table_records(tsv_rows(path)),
+    "jsonl": json_records,
+    "ndjson": json_records,
+    "parquet": parquet_records,
+}
+
+
+def table_kind(path: Path | str) -> str | None:
+    """The kind of table that the name of a file tells: csv, tsv, jsonl, ndjson or parquet; None for others.
+
+    >>> table_kind("faq.CSV.gz"), table_kind("faq.parquet"), table_kind("faq.txt")
+    ('csv', 'parquet', None)
+    """
+    kind = Path(path).name.lower().removesuffix(".gz").rpartition(".")[2]
+    return kind if kind in _READERS else None
+
+
+def table_records_of(path: Path | str) -> Iterator[Record]:
+    """The rows of a table, one at a time. The place of a Parquet file's record is its row, not its line.
+
+    path: a file whose name tells its kind, see `table_kind`.
+    Raises InputError at once for an unknown kind, a missing file, and content that is plainly of another
+    kind; during reading what the reader of the kind raises. Raises MissingExtraError for Parquet without
+    pyarrow, and StorageError.
+    """
+    path = Path(path)
+    kind = table_kind(path)
+    if kind is None:
+        raise InputError(f"not a kind of table that is read; give {TABLE_KINDS}", path=path)
+    _check_content(path, kind)
+    return _READERS[kind](path)
+
+
+def header_of(path: Path | str) -> list[str]:
+    """The columns of a table whose file names them apart from the rows; [] for JSONL and an empty file.
+
+    Raises what `table_records_of` raises.
+    """
+    path = Path(path)
+    kind = table_kind(path)
+    if kind == "parquet":
+        return parquet_columns(path)
+    if kind in ("csv", "tsv"):
+        _, cells = next(csv_rows(path) if kind == "csv" else tsv_rows(path), (None, []))
+        return [cell.strip() for cell in cells]
+    return []
+
+
+def _check_content(path: Path, kind: str) -> None:
+    """Raise InputError if the first bytes belong to another kind of file than the name says."""
+    if path.exists() and is_stream(path):
+        return  # what is read here would be missing later
+    head = _head(path)
+    if not head and kind == "parquet":
+        raise InputError("is empty, not Parquet; write it again", path=path)
+    packed = head.startswith(_GZIP)
+    if packed and kind != "parquet":
+        head = _unpacked(head)
+    found = next((name for magic, name in _SIGNATURES.items() if head.startswith(magic)), None)
+    if kind == "parquet":
+        if found != "Parquet":
+            raise InputError(f"is {found or 'something else'}, not Parquet; give the file itself", path=path)
+    elif found or b"\0" in head:
+        inside = " inside gzip" if packed else ""
+        what = found or "not text (it holds zero bytes)"
+        raise InputError(
+            f"is {what}{inside}, not {kind.upper()}; save the table as {kind.upper()}", path=path
+        )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with shortages(path), path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise InputError("no such file; check the path", path=path) from error
+    except IsADirectoryError as error:
+        raise InputError("is a folder where a file is expected", path=path) from error
+    except OSError as error:
+        raise InputError(f"cannot be opened ({error.strerror}); check its permissions", path=path) from error
+
+
+def _unpacked(head: bytes) -> bytes:
+    """The start of the content of a gzip file; b"" if it is damaged, which its reader will tell."""
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _HEAD_BYTES)
+    except zlib.error:
+        return b""

@@ -1,0 +1,126 @@
+"""Tables of every kind: the same records, and one line for a file that is not what its name says."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from index.errors import InputError
+from retrieval.data.documents import read_documents
+from retrieval.data.records import Record
+from retrieval.data.tables import header_of, table_kind, table_records_of
+
+ROWS = [
+    {"question": 'say "a,b"', "answer": "one\ttwo".replace("\t", " ")},
+    {"question": "启动", "answer": "服务"},
+]
+KINDS = ["csv", "tsv", "jsonl", "ndjson", "parquet", "csv.gz", "tsv.gz", "jsonl.gz"]
+
+
+def write_table(path: Path, rows: list[dict[str, object]]) -> Path:
+    """Rows of equal keys as a file of the kind that its name says."""
+    kind = table_kind(path)
+    if kind == "parquet":
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        return path
+    if kind in ("jsonl", "ndjson"):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    elif kind == "csv":
+        cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+        text = "".join(",".join('"' + c.replace('"', '""') + '"' for c in row) + "\r\n" for row in cells)
+    else:
+        text = "".join("\t".join(map(str, row)) + "\n" for row in [rows[0], *(row.values() for row in rows)])
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_rows_from_every_kind_are_the_same_records(tmp_path: Path, kind: str) -> None:
+    path = write_table(tmp_path / f"faq.{kind}", ROWS)
+    records = list(table_records_of(path))
+    assert [record.fields for record in records] == ROWS
+    first = 2 if kind.startswith(("csv", "tsv")) else 1
+    assert [record.place.line for record in records] == [first, first + 1]
+    assert header_of(path) == ([] if "json" in kind else ["question", "answer"])
+
+
+def test_a_row_of_parquet_is_told_as_a_row(tmp_path: Path) -> None:
+    (record,) = table_records_of(write_table(tmp_path / "a.parquet", [{"a": "x"}]))
+    error = record.place.error("is wrong")
+    assert str(error) == f"{tmp_path / 'a.parquet'}: row 1: is wrong"
+    assert error.line == 1
+
+
+def test_documents_of_a_parquet_file(tmp_path: Path) -> None:
+    rows = [{"_id": f"d{n}", "text": f"text {n}", "year": 2000 + n} for n in range(3000)]
+    documents = list(read_documents(write_table(tmp_path / "c.parquet", rows)))
+    assert [(one.id, one.text, one.metadata["year"]) for one in documents[::2999]] == [
+        ("d0", "text 0", 2000),
+        ("d2999", "text 2999", 4999),
+    ]
+    twice = write_table(tmp_path / "twice.parquet", [rows[0], rows[0]])
+    with pytest.raises(InputError, match=r"row 2: \"_id\" 'd0' was already used on row 1"):
+        list(read_documents(twice))
+
+
+def test_values_of_parquet_that_json_does_not_know(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import datetime
+
+    row = {"day": datetime.date(2024, 5, 1), "none": None, "bytes": "é".encode(), "list": ["a"], "n": 1.5}
+    parquet.write_table(pyarrow.Table.from_pylist([row, row | {"n": float("nan")}]), tmp_path / "a.parquet")
+    first, second = table_records_of(tmp_path / "a.parquet")
+    assert first.fields == {"day": "2024-05-01", "none": None, "bytes": "é", "list": ["a"], "n": 1.5}
+    assert second.fields["n"] is None
+    parquet.write_table(pyarrow.table({"a": [b"\xe9"]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match='row 1: "a" is not text but bytes'):
+        list(table_records_of(tmp_path / "b.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.csv", b"%PDF-1.7 ...", "is a PDF, not CSV"),
+        ("a.csv", b"\xff\xfea\0,\0", "is UTF-16 text, not CSV"),
+        ("a.csv.gz", gzip.compress(b"%PDF-1.7 ..."), "is a PDF inside gzip, not CSV"),
+        ("a.jsonl", b"PK\x03\x04....", "is a zip archive or a spreadsheet, not JSONL"),
+        ("a.jsonl", b"PAR1....", "is Parquet, not JSONL"),
+        ("a.tsv", b"a\tb\0\n", "is not text (it holds zero bytes), not TSV"),
+        ("a.parquet", gzip.compress(b"a"), "is gzip, not Parquet"),
+        ("a.parquet", b"question,answer", "is something else, not Parquet"),
+        ("a.parquet", b"", "is empty, not Parquet"),
+        ("a.parquet", b"PAR1 and nothing more", "cannot be read as Parquet ("),
+        ("a.xml", b"<a/>", "not a kind of table that is read"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    if told.startswith("cannot"):
+        pytest.importorskip("pyarrow")
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        list[Record](table_records_of(path))
+    assert str(caught.value).startswith(f"{path}: {told}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_file_damaged_in_the_middle_is_one_line(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "a.parquet", [{"a": f"some text {n}"} for n in range(5000)])
+    content = bytearray(path.read_bytes())
+    content[4:400] = b"\xff" * 396
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as Parquet") as caught:
+        list(table_records_of(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        table_records_of(tmp_path / "none.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        table_records_of(tmp_path / "folder.csv")
