@@ -1,0 +1,140 @@
+"""A data set from a click log: its graded pairs, divided into train, dev and test.
+
+In: a log and the documents that it is about. Out: a BEIR folder. Queries go into the splits by a hash of
+their text, 80 : 10 : 10, so that a query has the same split in every log. Few queries are all for training.
+Knows nothing of models or indexes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from index.documents.store import Document
+from index.errors import InputError
+from index.values import Progress, no_progress
+from retrieval.data.beir import Content, Mark, check_beir_output, write_beir
+from retrieval.data.clicks.grading import LEAST_CLICKS, GradedPairs, grade_pairs
+from retrieval.data.clicks.log import ClickLog, query_key
+from retrieval.data.clicks.propensity import Propensities, estimate_propensities
+from retrieval.data.clicks.reading import ReadLog, read_click_log
+from retrieval.data.documents import read_documents
+from retrieval.data.queries import Qrels
+
+_MARK = Mark("clicks.json", "peephole corpus clicks")
+_SPLITS = ("train", "dev", "test")
+# With fewer queries a tenth is too small to measure by, and training needs them all.
+_FEWEST_TO_SPLIT = 50
+
+
+@dataclass(frozen=True)
+class ClickCounts:
+    """What a log held, and what became of it."""
+
+    rows: int
+    rows_of_unknown_documents: int  # passed over
+    queries: int
+    clicks: int
+    impressions: int | None  # None if the log does not tell
+    average_rate: float  # clicks over examined impressions
+    documents: int  # of the corpus
+    pairs: int  # kept
+    pairs_by_grade: dict[str, int]
+    queries_by_split: dict[str, int]  # kept
+    queries_with_few_clicks: int  # left out: no document has enough clicks
+    queries_without_preference: int  # left out: no document is clicked clearly more than the average
+    propensity_by_rank: dict[str, float]  # empty if no correction was possible
+    not_corrected_because: str  # "" if it was
+
+
+def write_click_corpus(
+    log: Path,
+    corpus: Path | str,
+    output: Path,
+    *,
+    least_clicks: int = LEAST_CLICKS,
+    missing_ok: bool = False,
+    progress: Progress = no_progress,
+) -> ClickCounts:
+    """Write the graded pairs of a click log and the corpus as a BEIR folder, whole or not at all.
+
+    log: the log, see `retrieval.data.clicks.reading`.
+    corpus: the documents, as for `read_documents`.
+    output: the folder to write; one that this function wrote before is replaced.
+    least_clicks: a query and a document with fewer are no pair.
+    missing_ok: pass over rows of documents that the corpus lacks.
+    progress: called as the documents are read and the stages begin.
+    Raises InputError, also if no pair is left, and StorageError.
+    """
+    check_beir_output(output, _MARK)
+    documents = []
+    for document in read_documents(corpus):
+        documents.append(document)
+        progress("documents", len(documents), None)
+    progress("clicks", 0, None)
+    read = read_click_log(log, {document.id for document in documents}, missing_ok=missing_ok)
+    propensities = estimate_propensities(read.log)
+    pairs = grade_pairs(read.log, propensities, least_clicks=least_clicks)
+    if not len(pairs):
+        raise InputError(
+            f"no document has {least_clicks} clicks and clearly more of them than the average; "
+            "give a longer log, or lower --least-clicks",
+            path=log,
+        )
+    queries, qrels = split_pairs(read.log, pairs)
+    counts = _counts(read, documents, propensities, pairs, qrels)
+    write_beir(output, Content(documents, queries, qrels), _MARK, asdict(counts))
+    return counts
+
+
+def split_pairs(log: ClickLog, pairs: GradedPairs) -> tuple[dict[str, str], dict[str, Qrels]]:
+    """The texts of the queries by id, a hash of the text, and the qrels of each split that has any."""
+    ids = {row: _query_id(log.queries[row]) for row in np.unique(pairs.query).tolist()}
+    found: dict[str, Qrels] = {split: {} for split in _SPLITS}
+    for row, document, grade in zip(
+        *(a.tolist() for a in (pairs.query, pairs.document, pairs.grade)), strict=True
+    ):
+        split = _split_of(ids[row]) if len(ids) >= _FEWEST_TO_SPLIT else "train"
+        found[split].setdefault(ids[row], {})[log.documents[document]] = grade
+    queries = {query_id: log.queries[row] for row, query_id in ids.items()}
+    return queries, {split: qrels for split, qrels in found.items() if qrels}
+
+
+def _query_id(text: str) -> str:
+    return hashlib.sha256(query_key(text).encode(errors="replace")).hexdigest()[:16]
+
+
+def _split_of(query_id: str) -> str:
+    return {0: "test", 1: "dev"}.get(int(query_id, 16) % 10, "train")
+
+
+def _counts(
+    read: ReadLog,
+    documents: Sequence[Document],
+    propensities: Propensities,
+    pairs: GradedPairs,
+    qrels: dict[str, Qrels],
+) -> ClickCounts:
+    log, known = read.log, bool(read.log.impressions.all())
+    by_rank = zip(propensities.ranks.tolist(), propensities.values.tolist(), strict=True)
+    grades, sizes = np.unique(pairs.grade, return_counts=True)
+    return ClickCounts(
+        rows=read.rows,
+        rows_of_unknown_documents=read.rows_passed_over,
+        queries=len(log.queries),
+        clicks=int(log.clicks.sum()),
+        impressions=int(log.impressions.sum()) if known else None,
+        average_rate=round(pairs.average, 4),
+        documents=len(documents),
+        pairs=len(pairs),
+        pairs_by_grade=dict(zip(map(str, grades.tolist()), sizes.tolist(), strict=True)),
+        queries_by_split={split: len(qrels.get(split, ())) for split in _SPLITS},
+        queries_with_few_clicks=pairs.queries_with_few_clicks,
+        queries_without_preference=pairs.queries_without_preference,
+        propensity_by_rank={} if propensities.why_equal else {str(r): round(v, 4) for r, v in by_rank},
+        not_corrected_because=propensities.why_equal,
+    )

@@ -1,0 +1,148 @@
+"""Reading click logs, in the shapes that analytics systems export.
+
+In: a table with a column of queries and one of document ids, and as many as there are of clicks, impressions
+and ranks. Out: a `ClickLog`. Knows nothing of what is made of the clicks.
+
+* With a column of impressions, each row adds up many sessions: its clicks and impressions.
+* With 0 and 1 as clicks and no impressions, each row is one result of one session: clicked or only shown.
+* Otherwise only clicks are known: a row is one, or as many as its column of clicks says. What was shown and
+  not clicked is missing, so that the ranks tell nothing and are left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.errors import InputError
+from retrieval.data.clicks.log import ClickLog, Sighting, click_log, clicks_alone
+from retrieval.data.lines import MOST_LINES, Place
+from retrieval.data.records import Record
+from retrieval.data.tables import table_records_of
+
+# What a column is for, to the names that it may have; the first of them that a log has is taken.
+NAMES = {
+    "query": ("query", "q", "search_term", "search_query", "query_text"),
+    "document": ("doc_id", "document_id", "product_id", "item_id", "document", "doc", "url", "_id", "id"),
+    "clicks": ("clicks", "click", "clicked"),
+    "impressions": ("impressions", "shown", "views"),
+    "rank": ("rank", "position"),
+}
+_WHOLE = re.compile(r"(\d{1,12})(\.0*)?", re.ASCII)  # counts with which sums fit into int64
+_TRUTH = {"true": 1, "false": 0}
+
+
+@dataclass(frozen=True)
+class ReadLog:
+    """A log as it was read."""
+
+    log: ClickLog
+    rows: int  # of the file
+    rows_passed_over: int  # those that name documents that the corpus lacks
+
+
+def read_click_log(path: Path, document_ids: Container[str], *, missing_ok: bool = False) -> ReadLog:
+    """Read a click log whole.
+
+    path: a table, see `retrieval.data.tables`.
+    document_ids: the documents of the corpus.
+    missing_ok: pass over rows that name other documents. Without it they are an error.
+    Raises InputError with file and line for a missing column, an empty query or id, a count or rank that is
+    no whole number, a rank below 1 and more clicks than impressions; and for a log without clicks. Raises
+    what `table_records_of` raises.
+    """
+    rows = _Rows(path, document_ids)
+    log = click_log(rows)
+    if not rows.count:
+        raise InputError("holds no rows; give a log of clicks", path=path)
+    if rows.missing and not missing_ok:
+        place, document = next(iter(rows.missing.values())), next(iter(rows.missing))
+        raise place.error(
+            f"unknown document {document!r}; the corpus lacks {len(rows.missing):,} documents of the log "
+            f"({rows.passed_over:,} rows), add them or pass over them with --missing-ok"
+        )
+    if not log.clicks.any():
+        raise InputError("no document of the corpus was clicked; give a log with clicks", path=path)
+    known = "impressions" in rows.columns or rows.values == {0, 1}
+    return ReadLog(log if known else clicks_alone(log), rows.count, rows.passed_over)
+
+
+class _Rows:
+    """The sightings of a log, read once; a row without impressions counts as one impression."""
+
+    def __init__(self, path: Path, document_ids: Container[str]) -> None:
+        self.path, self.document_ids = path, document_ids
+        self.columns: Mapping[str, str] = {}
+        self.count = self.passed_over = 0
+        self.missing: dict[str, Place] = {}  # unknown document to where it first occurs
+        self.values: set[int] = set()  # of clicks; 2 stands for all above 1
+
+    def __iter__(self) -> Iterator[Sighting]:
+        for record in table_records_of(self.path):
+            if not self.columns:
+                self.columns = _columns(record)
+            self.count += 1
+            if self.count > MOST_LINES:
+                raise record.place.error(f"more than {MOST_LINES} rows; add them up by day or week")
+            sighting = _sighting(record, self.columns)
+            self.values.add(min(sighting.clicks, 2))
+            if sighting.document not in self.document_ids:
+                self.passed_over += 1
+                self.missing.setdefault(sighting.document, record.place)
+            elif sighting.impressions:
+                yield sighting
+
+
+def _columns(record: Record) -> dict[str, str]:
+    """What columns are for, to their names in the log. Raises InputError if one that is needed is missing."""
+    plain = {re.sub(r"[\s-]+", "_", name.strip().casefold()): name for name in record.fields}
+    found = {
+        what: plain[next(name for name in names if name in plain)]
+        for what, names in NAMES.items()
+        if not plain.keys().isdisjoint(names)
+    }
+    for what in ("query", "document", *(["clicks"] if "impressions" in found else [])):
+        if what not in found:
+            raise InputError(
+                f"no column of {what if what == 'clicks' else f'the {what}'}; name it "
+                f"{' or '.join(NAMES[what][:2])}",
+                path=record.place.path,
+                line=1,
+            )
+    return found
+
+
+def _sighting(record: Record, columns: Mapping[str, str]) -> Sighting:
+    query, document = _text(record, columns["query"]), _text(record, columns["document"])
+    clicks, impressions, rank = (
+        _whole(record, columns[what]) if what in columns else default
+        for what, default in (("clicks", 1), ("impressions", 1), ("rank", 0))
+    )
+    if "rank" in columns and rank == 0:
+        raise record.place.error(f'"{columns["rank"]}" is 0; count ranks from 1')
+    if "impressions" in columns and clicks > impressions:
+        raise record.place.error(f"{clicks:,} clicks of {impressions:,} impressions; correct the counts")
+    return Sighting(query, document, rank, clicks, impressions)
+
+
+def _text(record: Record, column: str) -> str:
+    value = record.fields.get(column)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # JSON writes ids such as 17 without quotation marks
+    if not isinstance(value, str) or not value.strip():
+        raise record.place.error(f'"{column}" is empty or not text; fill it in or drop the row')
+    return value.strip()
+
+
+def _whole(record: Record, column: str) -> int:
+    """A count, also in the forms that data frames write: 3.0, true."""
+    value = record.fields.get(column)
+    text = "" if value is None else str(value).strip()
+    if text.lower() in _TRUTH:
+        return _TRUTH[text.lower()]
+    match = _WHOLE.fullmatch(text)
+    if match is None:
+        raise record.place.error(f'"{column}" is {text[:40]!r}; write a whole number, 0 or more')
+    return int(match[1])
