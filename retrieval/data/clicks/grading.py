@@ -24,8 +24,9 @@ LEAST_CLICKS = 3
 HIGHEST_GRADE = 3
 # Where most of what is shown is clicked, an average document would else leave no room above it.
 _HIGHEST_AVERAGE = 0.5
-# The prior weighs as much as this many examined impressions, at least and at most.
-_PRIOR_WEIGHT = (2.0, 1000.0)
+# The prior weighs as much as this many examined impressions, at least and at most. Without the upper bound one
+# good document among a thousand dull ones would need a thousand impressions to be heard.
+_PRIOR_WEIGHT = (2.0, 20.0)
 
 
 @dataclass(frozen=True)
