@@ -24,7 +24,7 @@ LEAST_CLICKS = 3
 HIGHEST_GRADE = 3
 # Where most of what is shown is clicked, an average document would else leave no room above it.
 _HIGHEST_AVERAGE = 0.5
-# The prior weighs as much as this many examined impressions, at least and at most. Without the upper bound one
+# The prior weighs as much as this many examined impressions, at least and at most. Without the upper bound, a
 # good document among a thousand dull ones would need a thousand impressions to be heard.
 _PRIOR_WEIGHT = (2.0, 20.0)
 
