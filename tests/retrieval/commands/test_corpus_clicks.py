@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from cli import verbs
 from retrieval.data.dataset import Dataset
+from retrieval.training.dataset import read_training_data
 
 HEADER = "query,doc_id,clicks,impressions,rank"
 
@@ -150,12 +151,12 @@ def test_the_least_clicks_decide_which_pairs_count():
     assert qrels() == {"copy": {"a": 2}}
 
 
-def test_the_model_of_a_log_is_trained_from_the_folder_as_from_any_other():
+def test_training_reads_the_folder_as_any_other():
     told(*AGGREGATED)
-    arguments = ["train", "data", "-o", "model", "--epochs", "1", "--tower", "bag", "--json"]
-    result = CliRunner().invoke(verbs, arguments)
-    assert result.exit_code == 0, result.output
-    assert Path("model/config.json").is_file()
+    data = read_training_data(Path("data"))
+    assert sorted(data.queries.values()) == ["copy", "list"]
+    assert sorted(map(str, data.train.values())) == ["{'a': 2}", "{'b': 2}"]
+    assert [document.id for document in data.documents] == ["a", "b"]
 
 
 BROKEN = [
@@ -207,6 +208,14 @@ def test_a_broken_log_is_one_line_with_its_place(rows, problem):
 def test_a_log_without_a_column_that_is_needed_names_it(header, problem):
     Path("log.csv").write_text(f"{header}\ncopy,a,1\n")
     assert problem in failure()
+
+
+def test_a_run_that_fails_leaves_the_folder_of_the_last_one():
+    told(*AGGREGATED)
+    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+    Path("log.csv").write_text(f"{HEADER}\ncopy,a,9,8,1\n")
+    assert run().exit_code == 1
+    assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == before
 
 
 def test_a_folder_of_another_origin_is_not_replaced():
