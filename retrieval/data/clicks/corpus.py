@@ -51,6 +51,14 @@ class ClickCounts:
     not_corrected_because: str  # "" if it was
 
 
+@dataclass(frozen=True)
+class ClickData:
+    """A data set in memory, and how it came to be."""
+
+    content: Content
+    counts: ClickCounts
+
+
 def write_click_corpus(
     log: Path,
     corpus: Path | str,
@@ -62,15 +70,33 @@ def write_click_corpus(
 ) -> ClickCounts:
     """Write the graded pairs of a click log and the corpus as a BEIR folder, whole or not at all.
 
-    log: the log, see `retrieval.data.clicks.reading`.
-    corpus: the documents, as for `read_documents`.
+    log, corpus, least_clicks, missing_ok, progress: as for `read_click_data`.
     output: the folder to write; one that this function wrote before is replaced.
-    least_clicks: a query and a document with fewer are no pair.
-    missing_ok: pass over rows of documents that the corpus lacks.
-    progress: called as the documents are read and the stages begin.
-    Raises InputError, also if no pair is left, and StorageError.
+    Raises what `read_click_data` and `write_beir` raise.
     """
     check_beir_output(output, _MARK)
+    data = read_click_data(log, corpus, least_clicks=least_clicks, missing_ok=missing_ok, progress=progress)
+    write_beir(output, data.content, _MARK, asdict(data.counts))
+    return data.counts
+
+
+def read_click_data(
+    log: Path,
+    corpus: Path | str,
+    *,
+    least_clicks: int = LEAST_CLICKS,
+    missing_ok: bool = False,
+    progress: Progress = no_progress,
+) -> ClickData:
+    """Read a log and the documents that it is about, and grade its pairs.
+
+    log: the log, see `retrieval.data.clicks.reading`.
+    corpus: the documents, as for `read_documents`.
+    least_clicks: a query and a document with fewer are no pair.
+    missing_ok: pass over rows of documents that the corpus lacks.
+    progress: called as the documents are read and when the log's turn has come.
+    Raises what `read_documents` and `read_click_log` raise, and InputError if no pair is left.
+    """
     documents = []
     for document in read_documents(corpus):
         documents.append(document)
@@ -87,8 +113,7 @@ def write_click_corpus(
         )
     queries, qrels = split_pairs(read.log, pairs)
     counts = _counts(read, documents, propensities, pairs, qrels)
-    write_beir(output, Content(documents, queries, qrels), _MARK, asdict(counts))
-    return counts
+    return ClickData(Content(documents, queries, qrels), counts)
 
 
 def split_pairs(log: ClickLog, pairs: GradedPairs) -> tuple[dict[str, str], dict[str, Qrels]]:
