@@ -1,0 +1,92 @@
+"""Long documents: found by any part, and the hit names the part."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli import verbs
+from index.reader import Index
+from retrieval.explain.shares import explain
+from retrieval.indexing.build import add, build
+from retrieval.model.config import ModelConfig
+from retrieval.search.retriever import MODES, Mode, Retriever
+
+CONFIG = ModelConfig("bag", 8, 4, 8, document_words=16)
+FILLER = "cat dog boat sail tree leaf house door tea cup."
+PARTS = [
+    FILLER,
+    "启动服务 meal plate in the harbour at night.",
+    "sail the boat home.",
+    "tea cup tea cup leaf.",
+]
+LONG = " ".join(PARTS)
+SHORT = "a house with one door"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, random_model) -> Path:
+    place = tmp_path_factory.mktemp("passages")
+    random_model(CONFIG, texts=[LONG, SHORT]).save(place / "model")
+    write(place / "corpus.jsonl", {"long": LONG, "short": SHORT})
+    build(place / "corpus.jsonl", place / "model", place / "index")
+    return place
+
+
+def write(path: Path, texts: dict[str, str]) -> Path:
+    path.write_text("\n".join(json.dumps({"_id": name, "text": text}) for name, text in texts.items()))
+    return path
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_hit_carries_the_passage_that_answers(folder: Path, mode: Mode):
+    with Retriever.open(folder / "index") as retriever:
+        hits = {hit.id: hit for hit in retriever.search("meal plate harbour", mode=mode)}
+    passage = hits["long"].passage
+    assert "meal plate in the harbour" in passage.text
+    assert passage.text == LONG[passage.start : passage.end] != LONG
+    assert hits["long"].text == LONG
+    assert "short" not in hits or hits["short"].passage is None
+
+
+def test_score_is_the_cosine_of_the_best_passage(folder: Path):
+    with Retriever.open(folder / "index") as retriever, Index.open(folder / "index") as index:
+        query = retriever.encode(["meal plate harbour"])[0]
+        (hit,) = (hit for hit in retriever.search("meal plate harbour", mode="dense") if hit.id == "long")
+        vectors = index.vectors(index.vector_numbers())
+        assert len(vectors) == len(index.spans(0)) + 1 > 3
+        assert hit.score == pytest.approx(float((vectors[:-1] @ query).max()), abs=1e-6)
+
+
+def test_explanation_is_of_the_passage_and_its_cosine_is_the_score(folder: Path):
+    explanation = explain(folder / "index", "meal plate harbour", "long")
+    with Retriever.open(folder / "index") as retriever:
+        (hit,) = (hit for hit in retriever.search("meal plate harbour", mode="dense") if hit.id == "long")
+    assert explanation.passage == (hit.passage.start, hit.passage.end)
+    assert explanation.document.text == hit.passage.text
+    assert explanation.cosine == pytest.approx(hit.score, abs=1e-3)
+    assert explain(folder / "index", "meal", "short").passage is None
+
+
+def test_added_documents_are_split_as_those_of_the_build(folder: Path, tmp_path: Path):
+    for words in (0, 8, None):
+        index = tmp_path / f"index-{words}"
+        build(folder / "corpus.jsonl", folder / "model", index, passage_words=words)
+        add(write(tmp_path / "more.jsonl", {"more": LONG}), index)
+        with Index.open(index) as opened:
+            spans = [opened.spans(opened.row_of(name)) for name in ("long", "more")]
+        assert spans[0] == spans[1]
+        assert bool(spans[0]) == (words != 0)
+
+
+def test_passages_can_be_turned_off_and_must_not_be_longer_than_the_model_reads(folder: Path, tmp_path: Path):
+    arguments = ["build", folder / "corpus.jsonl", "-m", folder / "model", "-o", tmp_path / "i", "--passages"]
+    result = CliRunner().invoke(verbs, [*map(str, arguments), "off"])
+    assert result.exit_code == 0
+    with Index.open(tmp_path / "i") as opened:
+        assert len(opened.vector_numbers()) == opened.count == 2
+    result = CliRunner().invoke(verbs, [*map(str, arguments), "17"])
+    assert result.exit_code == 1
+    assert "the model reads 16 words; --passages must not be more" in result.output
+    assert CliRunner().invoke(verbs, [*map(str, arguments), "some"]).exit_code == 2

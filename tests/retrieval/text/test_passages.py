@@ -1,0 +1,75 @@
+"""Passages: what they cover, how long they are, where they are cut."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from index.dense.passages import Span
+from retrieval.text.passages import passages
+from retrieval.text.words import words
+
+SENTENCE = "one two three four five six seven eight nine ten."
+
+
+def texts(text: str, spans: list[Span]) -> list[str]:
+    return [text[start:end] for start, end in spans]
+
+
+def test_short_document_is_one_passage_of_its_whole_text():
+    assert passages("a title", " two words ", 8) == [Span(0, 11)]
+    assert passages("", "", 8) == [Span(0, 0)]
+
+
+def test_passages_are_whole_sentences_and_overlap_by_a_quarter():
+    text = " ".join(SENTENCE for _ in range(9))
+    spans = passages("", text, 40)
+    assert texts(text, spans)[0] == " ".join([SENTENCE] * 4)
+    assert [start for start, _ in spans] == [0, 3 * 50, 5 * 50]
+    assert spans[-1].end == len(text)
+
+
+def test_the_title_takes_its_room_in_every_passage_but_not_more_than_half():
+    text = " ".join(SENTENCE for _ in range(9))
+    for title, most in (("t " * 10, 3), ("t " * 500, 2)):
+        counts = [text[start:end].count(".") for start, end in passages(title, text, 40)]
+        assert max(counts) == most
+
+
+def test_chinese_and_lines_end_sentences():
+    text = "启动服务。停止服务！\n查看状态\n重启"
+    assert texts(text, passages("", text, 8)) == ["启动服务。停止服务！", "查看状态\n重启"]
+
+
+def test_a_sentence_longer_than_a_passage_is_cut_at_white_space():
+    text = " ".join(f"word{number}" for number in range(100))
+    parts = texts(text, passages("", text, 30))
+    assert max(len(words(part)) for part in parts) <= 30
+    assert {word for part in parts for word in part.split()} == set(text.split())
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "启" * 500, "a. " * 400, "\n" * 400 + "end of it " * 30])
+def test_odd_texts_end_and_are_covered(text: str):
+    spans = passages("", text, 16)
+    covered = np.zeros(len(text), bool)
+    for start, end in spans:
+        covered[start:end] = True
+    assert all(covered[at] or text[at].isspace() for at in range(len(text)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(["one", "two.", "三。", "4.5", "a&&b", "six\n", "", "\t", "x-y!", "\u3000"])),
+    st.integers(8, 20),
+    st.sampled_from(["", "title", "a rather long title of nine words, more or less"]),
+)
+def test_passages_cover_the_text_and_fit(parts: list[str], limit: int, title: str):
+    text = " ".join(parts)
+    spans = passages(title, text, limit)
+    assert spans == sorted(set(spans))
+    assert len({end for _, end in spans}) == len(spans)
+    covered = "".join(" " if not any(s <= at < e for s, e in spans) else c for at, c in enumerate(text))
+    assert covered.split() == text.split()
+    if len(spans) > 1:
+        room = max(limit - len(words(title)) if title else limit, limit // 2)
+        assert max(len(words(part)) for part in texts(text, spans)) <= room
