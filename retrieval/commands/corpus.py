@@ -1,4 +1,4 @@
-"""Verbs that make a data set, all in the group corpus: pydoc, clicks."""
+"""Verbs that make a data set, all in the group corpus: pydoc, clicks, files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from retrieval.commands.printing import plain, print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.data.clicks.corpus import ClickCounts, write_click_corpus
 from retrieval.data.clicks.grading import LEAST_CLICKS
+from retrieval.data.files.corpus import DEFAULT_SECONDS, FilesResult, write_files_corpus
 from retrieval.data.pydoc.corpus import write_pydoc_corpus
 
 # Lower ranks are in --json.
@@ -106,3 +107,62 @@ def _print_clicks(output: Path, counts: ClickCounts, least_clicks: int) -> None:
     else:
         shown = list(counts.propensity_by_rank.items())[:_RANKS_SHOWN]
         print_line("  examined    " + ", ".join(f"rank {rank} {value:.2f}" for rank, value in shown))
+
+
+@corpus.command()
+@click.argument("folder", type=PATH)
+@click.option("-o", "--output", type=PATH, required=True, help="Folder to write, or to bring up to date.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Only paths or names like this (repeatable).")
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="No paths, names or folders like this (repeatable)."
+)
+@click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read, and list them.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True, max=86_400),
+    default=DEFAULT_SECONDS,
+    show_default=True,
+    help="Most seconds for a file.",
+)
+@json_option
+def files(
+    folder: Path,
+    output: Path,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    skip_broken: bool,
+    time_limit: float,
+    as_json: bool,
+) -> None:
+    """Sections of Markdown, reStructuredText, HTML, PDF, Word, PowerPoint, Excel and text files, as a corpus.
+
+    A document is the text below a heading, a page or slide, or a sheet. Run again, it reads only the files
+    that have changed.
+
+    Example: peephole corpus files docs -o data
+    """
+    with progress_bars("reading") as progress:
+        result = write_files_corpus(
+            folder,
+            output,
+            include=include,
+            exclude=exclude,
+            skip_broken=skip_broken,
+            seconds=time_limit,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"data": str(output), **asdict(result)})
+    else:
+        _print_files(output, result)
+
+
+def _print_files(output: Path, result: FilesResult) -> None:
+    print_line(
+        f"{output}: {result.documents:,} documents of {result.files:,} files, "
+        f"{result.read:,} read, {result.unchanged:,} unchanged"
+    )
+    if result.left_out:
+        print_line("left out: " + ", ".join(f"{count:,} {name}" for name, count in result.left_out.items()))
+    for broken in result.broken:
+        print_line(f"broken: {broken.path}: {broken.problem}", err=True)

@@ -1,0 +1,51 @@
+"""Checks of an Office file before a library reads it: its unpacked size, and no declarations in its XML.
+
+In: bytes. Out: nothing, or a ValueError with problem and remedy. Knows nothing of what the parts mean.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+
+MAX_UNPACKED_BYTES = 256 << 20
+_MOST_PARTS = 20_000
+_CHUNK = 1 << 20
+_MAIN_PARTS = {"docx": "word/", "pptx": "ppt/", "xlsx": "xl/"}
+_DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+
+
+def check_archive(content: bytes, kind: str) -> None:
+    """Raise ValueError for a broken archive, one of another kind, a zip bomb, and XML with declarations."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            parts = archive.infolist()
+            if not any(part.filename.startswith(_MAIN_PARTS[kind]) for part in parts):
+                raise ValueError(f"is a ZIP archive but no .{kind}; rename it or remove it")
+            if len(parts) > _MOST_PARTS or sum(part.file_size for part in parts) > MAX_UNPACKED_BYTES:
+                raise _too_large()
+            left = MAX_UNPACKED_BYTES
+            for part in parts:
+                left -= _check_part(archive, part, left)
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"broken .{kind} ({str(error).rstrip('.')}); save it again") from error
+
+
+def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, left: int) -> int:
+    """Read a part as its own header says; returns its size."""
+    size, head = 0, b""
+    with archive.open(part) as stream:
+        while chunk := stream.read(_CHUNK):
+            size += len(chunk)
+            if size > left:
+                raise _too_large()
+            # An XML declaration stands before the first element; UTF-16 has a zero byte at every letter.
+            head = head or chunk
+    if part.filename.endswith((".xml", ".rels")) and _DECLARATION.search(head.replace(b"\0", b"")):
+        raise ValueError("holds XML with a document type, which no Office program writes; remove the file")
+    return size
+
+
+def _too_large() -> ValueError:
+    return ValueError(f"unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB; split it, or leave it out")

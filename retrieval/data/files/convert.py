@@ -1,0 +1,81 @@
+"""The content of a file to its sections, whatever its kind.
+
+In: a kind and bytes. Out: an `Extract`, or a ValueError with problem and remedy. It is called in a process of
+its own, `worker`, because these are files of strangers. Knows nothing of folders.
+"""
+
+from __future__ import annotations
+
+from index.errors import needing
+from retrieval.data.files.archive import check_archive
+from retrieval.data.files.kinds import mismatch
+from retrieval.data.files.sections import Extract, Outline
+
+
+def convert(kind: str, content: bytes) -> Extract:
+    """The sections of a file.
+
+    kind: as `kinds` names it.
+    content: all bytes of the file.
+    Raises ValueError for a file that cannot be read, in words for the user; MissingExtraError; and what a
+    library raises for a broken file.
+    """
+    problem = mismatch(kind, content) if content else None
+    if problem:
+        raise ValueError(problem)
+    if not content:
+        return Extract([])
+    with needing("files"):
+        if kind in ("markdown", "rst", "text"):
+            return _text(kind, _decoded(content))
+        if kind == "html":
+            return _html(content)
+        if kind == "pdf":
+            from retrieval.data.files.pdf import read_pdf
+
+            return read_pdf(content)
+        return _office(kind, content)
+
+
+def _text(kind: str, text: str) -> Extract:
+    if kind == "markdown":
+        from retrieval.data.files.markdown import read_markdown
+
+        return read_markdown(text)
+    from retrieval.data.files.kinds import looks_like_rst
+
+    if kind == "rst" or looks_like_rst(text):
+        from retrieval.data.files.rst import read_rst
+
+        return read_rst(text)
+    outline = Outline()
+    outline.block(text)
+    return Extract(outline.sections())
+
+
+def _html(content: bytes) -> Extract:
+    from retrieval.data.files.html import read_html
+
+    try:
+        return read_html(content)
+    except UnicodeDecodeError as error:
+        raise _encoding_error(error, "the encoding that it declares") from error
+
+
+def _office(kind: str, content: bytes) -> Extract:
+    from retrieval.data.files.office import read_docx, read_pptx, read_xlsx
+
+    check_archive(content, kind)
+    return {"docx": read_docx, "pptx": read_pptx, "xlsx": read_xlsx}[kind](content)
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _encoding_error(error, "UTF-8") from error
+
+
+def _encoding_error(error: UnicodeDecodeError, expected: str) -> ValueError:
+    line = error.object[: error.start].count(b"\n") + 1
+    return ValueError(f"not {expected} (line {line}, byte {error.start}); save it as UTF-8")
