@@ -27,10 +27,12 @@ from index.errors import InputError, PeepholeError
 from index.lexical.postings import Lengths
 from index.reader import Index
 from index.segment import write_segment
-from index.values import Progress, no_progress
+from index.values import Progress, Rows, no_progress
+from index.writing.comparison import Comparison
 from index.writing.publish import Kept, Origin, publish
 from index.writing.staging import Plan, Staging
 
+_NONE = np.empty(0, np.int64)
 # Rows copied at once from an old segment into a new one.
 _ROWS_AT_ONCE = 4096
 
@@ -173,6 +175,10 @@ class IndexBuilder:
         if documents:
             self._staging.append(documents, vectors, table)
 
+    def compare(self) -> Comparison:
+        """A comparison of a corpus with the index that documents are added to."""
+        return Comparison(self._base.segments if self._base else ())
+
     def replaced(self) -> int:
         """Number of staged documents that replace one in the index."""
         return sum(len(rows) for rows in self._replaced())
@@ -181,6 +187,7 @@ class IndexBuilder:
         self,
         *,
         compact: bool = False,
+        gone: Sequence[Rows] = (),
         queries: NDArray[np.float32] | None = None,
         progress: Progress = no_progress,
     ) -> Manifest:
@@ -189,14 +196,15 @@ class IndexBuilder:
         Small segments are merged into the new one by a size-tiered merge policy, ratio 2.
 
         compact: merge all segments into one instead.
+        gone: for each segment of the index, live rows to delete in the same step; empty for none.
         queries: unit vectors of real queries to tune by, float32 (n, dimension); None if there are none.
         progress: called during every stage.
         Raises InputError if there are no documents or no dense index meets the goal, StorageError. The live
         generation then does not change.
         """
-        if not self.count and not compact:
+        if not self.count and not compact and not any(map(len, gone)):
             raise InputError("the corpus has no documents; nothing was published")
-        kept = self._merge(compact, progress)
+        kept = self._merge(compact, gone, progress)
         entries = [part.segment.entry for part in kept]
         others = Lengths(sum(entry.documents for entry in entries), sum(entry.words for entry in entries))
 
@@ -249,12 +257,14 @@ class IndexBuilder:
                 rows += segment.rows_of(ids).values()
         return [np.array(rows, np.int64) for rows in replaced]
 
-    def _merge(self, compact: bool, progress: Progress) -> list[Kept]:
+    def _merge(self, compact: bool, gone: Sequence[Rows], progress: Progress) -> list[Kept]:
         """Stage the live documents of the segments to merge; returns the segments that stay."""
         segments = self._base.segments if self._base else ()
         parts = [
-            Kept(segment, np.union1d(segment.deleted(), rows))
-            for segment, rows in zip(segments, self._replaced(), strict=True)
+            Kept(segment, np.unique(np.concatenate([segment.deleted(), replaced, deleted])))
+            for segment, replaced, deleted in zip(
+                segments, self._replaced(), gone or [_NONE] * len(segments), strict=True
+            )
         ]
         merged = parts if compact else _to_merge(parts, self.count)
         if merged:

@@ -25,8 +25,10 @@ from retrieval.commands.progress import progress_bars
 from retrieval.commands.units import parse_bytes, parse_milliseconds
 from retrieval.data.lines import numbered_lines
 from retrieval.data.queries import read_query_lines
+from retrieval.indexing.build import AddResult
 from retrieval.indexing.build import add as add_documents
 from retrieval.indexing.build import build as build_index
+from retrieval.indexing.sync import sync as sync_documents
 
 
 @click.command()
@@ -112,25 +114,38 @@ def build(
 @click.command()
 @index_argument
 @click.argument("corpus", type=PATH_OR_STANDARD_INPUT)
+@click.option(
+    "--sync", is_flag=True, help="Hold exactly CORPUS: leave what is the same, delete what is not in it."
+)
 @click.option("--resume", is_flag=True, help="Go on with an addition that was cut short.")
 @wait_option
 @json_option
-def add(index: Path, corpus: Path, resume: bool, wait: float, as_json: bool) -> None:
+def add(index: Path, corpus: Path, sync: bool, resume: bool, wait: float, as_json: bool) -> None:
     """Add documents to an index; one with the _id of another takes its place.
 
-    CORPUS is as for `build`. A search sees all of the new documents or none.
+    CORPUS is as for `build`. A search sees all of the changes or none.
 
+    \b
     Example: peephole add my.index new.jsonl
-    """
+    Example: peephole add my.index data --sync
+    """  # noqa: D301
+    change = sync_documents if sync else add_documents
     with progress_bars("adding") as progress:
-        result = add_documents(source(corpus), index, resume=resume, wait=wait, progress=progress)
+        result = change(source(corpus), index, resume=resume, wait=wait, progress=progress)
     if as_json:
         print_json({"index": str(index), **asdict(result)})
     else:
-        print_line(
-            f"{index}: {result.added:,} added, {result.replaced:,} replaced, {result.documents:,} documents, "
-            f"{result.generation}"
-        )
+        _print_added(index, result, sync)
+
+
+def _print_added(index: Path, result: AddResult, sync: bool) -> None:
+    synced = f"{result.deleted:,} deleted, {result.unchanged:,} unchanged, " if sync else ""
+    changes = result.added + result.replaced + result.deleted
+    print_line(
+        f"{index}: {result.added:,} added, {result.replaced:,} replaced, {synced}"
+        f"{result.documents:,} documents, "
+        f"{result.generation}{'' if changes else '; nothing changed, so nothing was published'}"
+    )
 
 
 @click.command()

@@ -40,6 +40,8 @@ class AddResult:
     documents: int  # in the index now
     added: int  # documents with a new id
     replaced: int  # documents that replaced one with the same id
+    deleted: int = 0  # documents that the corpus does not hold; only `sync` deletes
+    unchanged: int = 0  # documents that are the same as before; only `sync` compares
 
 
 def build(
@@ -70,7 +72,7 @@ def build(
     """
     saved = read_model(model)
     saved.encoder("document")  # refuse a broken model here, under the name that the caller knows
-    source = _fingerprint(corpus, resume)
+    source = fingerprint(corpus, resume)
     documents = read_documents(corpus)
     builder = IndexBuilder.begin(
         output,
@@ -83,7 +85,7 @@ def build(
         wait=wait,
     )
     with builder:
-        _encode(builder, read_model(builder.model), documents, count_documents(corpus), progress)
+        encode_into(builder, read_model(builder.model), documents, count_documents(corpus), progress)
         tuning = queries if queries is not None else _training_queries(corpus)
         vectors = saved.encoder("query").encode(tuning[:_MAX_TUNING_QUERIES]) if tuning else None
         return builder.publish(queries=vectors, progress=progress)
@@ -108,16 +110,17 @@ def add(
     progress: called as documents are encoded and segments are written.
     Raises what `build` raises.
     """
-    source = _fingerprint(corpus, resume)
+    source = fingerprint(corpus, resume)
     documents = read_documents(corpus)
     with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
-        _encode(builder, read_model(builder.model), documents, count_documents(corpus), progress)
+        encode_into(builder, read_model(builder.model), documents, count_documents(corpus), progress)
         count, replaced = builder.count, builder.replaced()
         manifest = builder.publish(progress=progress)
         return AddResult(manifest.generation, manifest.documents, count - replaced, replaced)
 
 
-def _fingerprint(corpus: Path | str, resume: bool) -> str:
+def fingerprint(corpus: Path | str, resume: bool) -> str:
+    """The fingerprint of a corpus. Raises InputError if it is to be resumed and can be read only once."""
     source = corpus_fingerprint(corpus)
     if source is None and resume:
         raise InputError("a pipe or standard input cannot be resumed; give a file, or leave --resume out")
@@ -132,13 +135,21 @@ def _training_queries(corpus: Path | str) -> list[str]:
     return [queries[query_id] for query_id in read_qrels(corpus, "train") if query_id in queries]
 
 
-def _encode(
+def encode_into(
     builder: IndexBuilder,
     model: TrainedModel,
     documents: Iterable[Document],
     total: int | None,
     progress: Progress,
 ) -> None:
+    """Encode documents and append them to a build, after those that it has from before an interruption.
+
+    builder: the build.
+    model: whose document tower encodes.
+    documents: all of them, also those that the build has.
+    total: their number, for progress; None if it is not known.
+    progress: called after every shard.
+    """
     shards = _shards(islice(documents, builder.count, None), builder.passage_words)
     with closing(encode_shards(model, shards, passage_texts)) as encoded:
         for shard, vectors in encoded:

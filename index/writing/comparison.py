@@ -1,0 +1,65 @@
+"""What a corpus changes in an index: which documents are new, differ, are the same, or are gone.
+
+In: the segments of the live generation, then the documents of the corpus. Out: the documents to write, the
+rows to delete. Changes nothing. Knows nothing of vectors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from index.documents.store import Document
+from index.segment import Segment
+from index.values import Rows
+
+
+class Comparison:
+    """Goes through a corpus once. It holds a bit for each row of the index."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        """segments: of the live generation."""
+        self._segments = segments
+        self._unseen = [
+            np.ones(segment.count, bool) if segment.live is None else segment.live.copy()
+            for segment in segments
+        ]
+        self.found = 0  # documents of the corpus whose id the index has
+        self.unchanged = 0  # of these, the ones that are the same in title, text and metadata
+
+    def changed(self, documents: Sequence[Document]) -> list[Document]:
+        """Those documents that the index lacks or holds otherwise, in order. The ids are not checked."""
+        stored: dict[str, Document] = {}
+        ids = [document.id for document in documents]
+        for segment, unseen in zip(self._segments, self._unseen, strict=True):
+            rows = list(segment.rows_of(ids).values())
+            unseen[rows] = False
+            stored.update((document.id, document) for document in segment.documents.documents(rows))
+        changed = [
+            document
+            for document in documents
+            if document.id not in stored or not is_same(document, stored[document.id])
+        ]
+        self.found += len(stored)
+        self.unchanged += len(documents) - len(changed)
+        return changed
+
+    def gone(self) -> list[Rows]:
+        """For each segment, the live rows whose documents did not occur."""
+        return [np.flatnonzero(unseen) for unseen in self._unseen]
+
+
+def is_same(one: Document, other: Document) -> bool:
+    """Whether two documents with the same id are equal; the order of metadata does not matter.
+
+    >>> is_same(Document("a", metadata={"n": 1}), Document("a", metadata={"n": True}))
+    False
+    """
+    return (one.title, one.text) == (other.title, other.text) and _canonical(one) == _canonical(other)
+
+
+def _canonical(document: Document) -> str:
+    """Metadata as JSON, in which 1, 1.0 and true differ, as they do in a filter."""
+    return json.dumps(dict(document.metadata), sort_keys=True)

@@ -1,0 +1,76 @@
+"""Make an index hold exactly what a corpus holds, in one published generation.
+
+In: what `read_documents` reads, and an index folder. Out: the new generation, or none if nothing changed.
+Only new and changed documents are encoded. A synchronisation that is cut short can be resumed. Imports no
+torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from index.documents.store import Document
+from index.errors import InputError
+from index.reader import Index
+from index.values import Progress, no_progress
+from index.writing.builder import IndexBuilder
+from index.writing.comparison import Comparison
+from retrieval.data.documents import count_documents, read_documents
+from retrieval.indexing.build import AddResult, encode_into, fingerprint
+from retrieval.model.folder import read_model
+
+# Documents compared at once.
+_DOCUMENTS_AT_ONCE = 1024
+
+
+def sync(
+    corpus: Path | str,
+    index: Path,
+    *,
+    resume: bool = False,
+    wait: float = 0.0,
+    progress: Progress = no_progress,
+) -> AddResult:
+    """Add new documents, replace changed ones, keep those that are the same, and delete all others.
+
+    corpus: what `read_documents` reads; "-" is standard input.
+    index: the index folder. If the corpus changes nothing, its generation stays.
+    resume: keep what an interrupted synchronisation with the same corpus has encoded.
+    wait: seconds to wait for another writer.
+    progress: called as documents are compared and encoded and segments are written.
+    Raises what `build` raises, and InputError for a corpus that has no document of the index.
+    """
+    source = f"sync {fingerprint(corpus, resume)}"
+    documents = read_documents(corpus)
+    with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
+        comparison = builder.compare()
+        changed = _changed(comparison, documents, count_documents(corpus), progress)
+        encode_into(builder, read_model(builder.model), changed, None, progress)
+        gone = comparison.gone()
+        deleted = sum(map(len, gone))
+        if deleted and not comparison.found:
+            raise InputError(
+                f"has no document of the index, so all {deleted:,} would be deleted; check the path, or make "
+                "the index with `peephole build`",
+                path=None if str(corpus) == "-" else corpus,
+            )
+        count, replaced = builder.count, builder.replaced()
+        counts = (count - replaced, replaced, deleted, comparison.unchanged)
+        if count or deleted:
+            manifest = builder.publish(gone=gone, progress=progress)
+        else:
+            with Index.open(index) as live:
+                manifest = live.manifest
+        return AddResult(manifest.generation, manifest.documents, *counts)
+
+
+def _changed(
+    comparison: Comparison, documents: Iterable[Document], total: int | None, progress: Progress
+) -> Iterator[Document]:
+    stream, done = iter(documents), 0
+    while block := list(islice(stream, _DOCUMENTS_AT_ONCE)):
+        yield from comparison.changed(block)
+        done += len(block)
+        progress("comparing", done, total)
