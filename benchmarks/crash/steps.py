@@ -34,11 +34,12 @@ from benchmarks.crash.world import (
     delete,
     problems_of,
     strays,
+    sync,
     verify_problems,
 )
 from index.disk.verify import verify
 
-VERBS = ("build", "resume", "add", "delete", "compact")
+VERBS = ("build", "resume", "add", "sync", "delete", "compact")
 _DOCUMENTS = 40
 _SHARD = 15
 _EVENTS = frozenset(
@@ -121,6 +122,8 @@ def _change(verb: str, index: Path, work: Path, model: Path, state: State) -> Ch
         return build(index, model, work, base, 3, *(["--resume"] if verb == "resume" else []))
     if verb == "add":
         return add(index, work, state, 3, generator)
+    if verb == "sync":
+        return sync(index, work, state, 3, generator)
     return delete(index, state, generator) if verb == "delete" else compact(index, state)
 
 

@@ -107,6 +107,14 @@ def add(index: Path, work: Path, state: State, version: int, generator: random.R
     return Change("add", (str(index), str(write_corpus(work / "add.jsonl", changed))), {**state, **changed})
 
 
+def sync(index: Path, work: Path, state: State, version: int, generator: random.Random) -> Change:
+    """Make the index hold a corpus that lacks some documents, changes some and has new ones."""
+    gone = generator.sample(sorted(state), min(_CHANGED, len(state) - 1))
+    left = {name: known for name, known in state.items() if name not in gone}
+    after = add(index, work, left, version, generator).after
+    return Change("add", (str(index), str(write_corpus(work / "sync.jsonl", after)), "--sync"), after)
+
+
 def delete(index: Path, state: State, generator: random.Random) -> Change:
     """Delete some documents."""
     gone = generator.sample(sorted(state), min(_CHANGED, len(state) - 1))

@@ -20,7 +20,7 @@ from index.dense.passages import Span, passage_table
 from index.dense.tuning import Goal
 from index.disk.carried_model import fingerprint
 from index.disk.files import WriterLock
-from index.disk.folder import prepare
+from index.disk.folder import prepare, sweep
 from index.disk.manifest import Manifest, SegmentEntry
 from index.documents.store import Document
 from index.errors import InputError, PeepholeError
@@ -228,6 +228,17 @@ class IndexBuilder:
         with suppress(PeepholeError):  # the index is published; the next writer removes the leftovers
             self._staging.discard()
         return manifest
+
+    def leave(self) -> Manifest:
+        """End an addition that changes nothing; returns the live manifest.
+
+        The leftovers of killed writes are removed, as `publish` does. Raises StorageError.
+        """
+        if self._base is None:
+            raise InputError("the corpus has no documents; nothing was published")
+        self._staging.discard()
+        sweep(self._folder, self._base.generation)
+        return self._base.manifest
 
     def close(self) -> None:
         """Release the lock; staged documents stay for a later resume. Calling it again does nothing."""

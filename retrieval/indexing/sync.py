@@ -13,7 +13,6 @@ from pathlib import Path
 
 from index.documents.store import Document
 from index.errors import InputError
-from index.reader import Index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from index.writing.comparison import Comparison
@@ -58,11 +57,8 @@ def sync(
             )
         count, replaced = builder.count, builder.replaced()
         counts = (count - replaced, replaced, deleted, comparison.unchanged)
-        if count or deleted:
-            manifest = builder.publish(gone=gone, progress=progress)
-        else:
-            with Index.open(index) as live:
-                manifest = live.manifest
+        changes = count or deleted
+        manifest = builder.publish(gone=gone, progress=progress) if changes else builder.leave()
         return AddResult(manifest.generation, manifest.documents, *counts)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar, cast
 
-from index.errors import InputError, MissingExtraError
+from index.errors import InputError, MissingExtraError, StorageError
 from retrieval.data.files.sections import Extract, Section
 
 T = TypeVar("T")
@@ -30,6 +30,7 @@ T = TypeVar("T")
 # More would wait for the disk; two take half the time of one (benchmarks/NOTES.md).
 _MAX_WORKERS = 4
 _LONGEST_ANSWER = 1 << 30
+_SECONDS_TO_START = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +97,14 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def convert(self, path: Path, kind: str) -> Converted:
-        process = self._process = self._process or _start()
+        process = self._process = self._process or self._start()
         request = json.dumps({"path": str(path), "kind": kind, "seconds": self._seconds}).encode()
         until = time.monotonic() + self._seconds
         try:
             to_worker = cast(IO[bytes], process.stdin)
             to_worker.write(len(request).to_bytes(8, "little") + request)
             to_worker.flush()
-            size = int.from_bytes(self._read(8, until), "little")
-            if size > _LONGEST_ANSWER:
-                raise EOFError
-            answer = json.loads(self._read(size, until))
+            answer = self._answer(until)
         except TimeoutError as error:
             self.close()
             limit = f"{self._seconds:g} seconds"
@@ -120,6 +118,25 @@ class _Worker:
                 path=path,
             ) from error
         return _converted(answer, path)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """Start a process and wait until it is ready. Raises StorageError."""
+        process = self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "retrieval.data.files.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        try:
+            self._answer(time.monotonic() + _SECONDS_TO_START)
+        except (TimeoutError, EOFError) as error:
+            self.close()
+            raise StorageError(
+                "a process that reads files does not start; free some memory, or see what "
+                "`python -m retrieval.data.files.worker` says"
+            ) from error
+        return process
 
     def kill(self) -> None:
         if self._process is not None:
@@ -135,6 +152,13 @@ class _Worker:
                 with suppress(OSError):  # a request that could not be written to a dead worker
                     cast(IO[bytes], pipe).close()
 
+    def _answer(self, until: float) -> dict[str, Any]:
+        size = int.from_bytes(self._read(8, until), "little")
+        if size > _LONGEST_ANSWER:
+            raise EOFError
+        answer: dict[str, Any] = json.loads(self._read(size, until))
+        return answer
+
     def _read(self, size: int, until: float) -> bytes:
         """Exactly so many bytes. Raises TimeoutError, EOFError if the process has ended."""
         handle = cast(IO[bytes], cast("subprocess.Popen[bytes]", self._process).stdout).fileno()
@@ -147,16 +171,6 @@ class _Worker:
                 raise EOFError
             data += chunk
         return bytes(data)
-
-
-def _start() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "retrieval.data.files.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-    )
 
 
 def _converted(answer: dict[str, Any], path: Path) -> Converted:

@@ -1,9 +1,10 @@
 """A worker process of `retrieval.data.files.pool`: python -m retrieval.data.files.worker.
 
-In, again and again: eight bytes, little-endian, with the length of a JSON object of path, kind, seconds; then
-the object. Out, in the same form: {"extract": ..., "sha256": ...}, or {"problem": ...} or {"missing": ...}. A
-file may be hostile, so the worker has little memory, writes no file, opens no connection and starts no
-program, and ends if a file takes too long. Knows nothing of the corpus.
+Out first: {"ready": true}. Then, again and again, in: path, kind and seconds. Out: {"extract": ...,
+"sha256": ...}, {"problem": ...} or {"missing": ...}. Each is a JSON object after eight bytes with its length, little-endian.
+
+A file may be hostile, so the worker has little memory, writes no file, opens no connection, starts no program,
+and ends if a file takes too long. Knows nothing of the corpus.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not end up among the answers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal
     _restrict()
+    _send(answers, {"ready": True})
     while header := sys.stdin.buffer.read(8):
         request = json.loads(sys.stdin.buffer.read(int.from_bytes(header, "little")))
         signal.alarm(int(request["seconds"]) + 5)  # the parent waits for less; it may have been killed

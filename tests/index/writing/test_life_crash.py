@@ -28,7 +28,7 @@ def model(random_model: Callable[..., TwoTower], tmp_path_factory: pytest.TempPa
 
 # Strides without a common factor, so that the verbs are not all killed at the same steps.
 @pytest.mark.parametrize(
-    ("verb", "stride"), [("build", 11), ("resume", 9), ("add", 9), ("delete", 5), ("compact", 7)]
+    ("verb", "stride"), [("build", 11), ("resume", 9), ("add", 9), ("sync", 9), ("delete", 5), ("compact", 7)]
 )
 def test_command_killed_before_a_step_leaves_all_or_nothing(model: Path, verb: str, stride: int):
     (row,), failures = steps.steps(model, stride, [verb])

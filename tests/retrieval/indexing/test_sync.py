@@ -1,4 +1,4 @@
-"""An index made to hold exactly a corpus, against a plain dictionary, and by what it encodes and publishes."""
+"""An index made to hold exactly a corpus: against a plain dictionary, and by what it encodes."""
 
 from __future__ import annotations
 
