@@ -26,6 +26,7 @@ class Found:
     kind: str
     size: int  # bytes
     modified: int  # nanoseconds since 1970
+    changed: int  # the same of its entry in the file system, which nobody can set back
 
 
 def find_files(
@@ -52,7 +53,8 @@ def find_files(
             left_out[reason] += 1
         else:
             status = path.stat()
-            found.append(Found(name, folder / name, kind_of(name) or "", status.st_size, status.st_mtime_ns))
+            times = (status.st_mtime_ns, status.st_ctime_ns)
+            found.append(Found(name, folder / name, kind_of(name) or "", status.st_size, *times))
     return sorted(found, key=lambda file: file.name), left_out
 
 

@@ -24,7 +24,6 @@ _INLINE_LIST = """
     samp small span strike strong sub sup time tt u var wbr math
 """
 _INLINE = frozenset(_INLINE_LIST.split())
-_TIGHT = frozenset({"li", "dt", "dd"})
 _SPACE = re.compile(r"[ \t\n\r\f\v\u00a0\u200b]+")
 
 
@@ -51,6 +50,7 @@ class _Reader:
         self._words: list[str] = []  # of the block that is being read
         self._prefix = ""
         self._tight = False
+        self._after_item = False
 
     def children(self, element: Element) -> None:
         self._add(element.text)
@@ -65,6 +65,7 @@ class _Reader:
         self._words = []
         if text:
             self._outline.block(self._prefix + text, tight=self._tight)
+            self._after_item = bool(self._prefix)
             self._prefix, self._tight = "", False
 
     def _add(self, text: str | None) -> None:
@@ -91,12 +92,17 @@ class _Reader:
             self._outline.block(verbatim(element))
         elif tag == "table":
             self._outline.block("\n".join(_rows(element)))
-        else:
-            if tag in _TIGHT:
-                self._prefix, self._tight = "- " if tag == "li" else "", tag != "dt"
+        elif tag in ("li", "dd"):
+            self._prefix = "- " if tag == "li" else ""
+            self._tight = tag == "dd" or self._after_item
             self.children(element)
             self.flush()
-            self._prefix = ""
+            self._prefix, self._tight = "", False
+            return
+        else:
+            self.children(element)
+            return
+        self._after_item = False
 
 
 def words(element: Element) -> str:

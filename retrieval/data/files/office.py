@@ -19,6 +19,7 @@ _MOST_ROWS = 100_000  # of a workbook
 _WORD_STYLES = "\n".join(
     [
         "p[style-name='Title'] => h1:fresh",
+        "p.Title => h1:fresh",
         *(
             f"p[style-name='{word} {n}'] => h{n + 1}:fresh"
             for word in ("heading", "Heading")

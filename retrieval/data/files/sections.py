@@ -15,6 +15,8 @@ from index.documents.store import Document
 from index.values import Scalar
 
 _LONGEST_SLUG = 60  # characters of one heading
+# Kinds whose headings are pages, slides and sheets, which say little without the file's name.
+_PARTED = frozenset({"pdf", "pptx", "xlsx"})
 # Characters that no text needs, and that terminals and XML do not bear.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 
@@ -85,16 +87,17 @@ def documents(path: str, extract: Extract, kind: str, date: str) -> Iterator[Doc
     kind: of the file, as `kinds` names it.
     date: of its last change.
     """
-    title = extract.title or PurePosixPath(path).stem
+    stem = PurePosixPath(path).stem
+    top = extract.title or (stem if kind in _PARTED else "")
     metadata: dict[str, Scalar] = {**extract.fields, "path": path, "type": kind, "date": date}
     used: set[str] = set()
     for section in extract.sections:
         anchor = _unused(section.anchor or "/".join(map(slug, section.headings)), used)
         headings = section.headings
-        if extract.title and headings[:1] != (extract.title,):
-            headings = (extract.title, *headings)
+        if top and headings[:1] != (top,):
+            headings = (top, *headings)
         document_id = f"{path}#{anchor}" if anchor else path
-        yield Document(document_id, " > ".join(headings) or title, section.text, metadata)
+        yield Document(document_id, " > ".join(headings) or stem, section.text, metadata)
 
 
 def slug(heading: str) -> str:

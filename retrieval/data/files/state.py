@@ -35,7 +35,8 @@ class Entry:
     """A file that was read."""
 
     size: int
-    modified: int | None  # nanoseconds since 1970; None if the file was changing
+    modified: int | None  # nanoseconds since 1970, as in `Found`; None if the file was changing
+    changed: int | None
     sha256: str
     documents: int
 
@@ -60,7 +61,7 @@ class LastRun:
         entry = self.entries.get(file.name)
         if entry is None or entry.size != file.size:
             return None
-        if entry.modified == file.modified:
+        if (entry.modified, entry.changed) == (file.modified, file.changed):
             return entry
         try:
             return entry if sha256_of(file.path, links=True) == entry.sha256 else None
@@ -70,8 +71,9 @@ class LastRun:
 
 def entry_of(file: Found, sha256: str, documents: int) -> Entry:
     """The entry of a file that was just read, or found unchanged."""
-    settled = file.modified + _SETTLED_NANOSECONDS < time.time_ns()
-    return Entry(file.size, file.modified if settled else None, sha256, documents)
+    if max(file.modified, file.changed) + _SETTLED_NANOSECONDS < time.time_ns():
+        return Entry(file.size, file.modified, file.changed, sha256, documents)
+    return Entry(file.size, None, None, sha256, documents)
 
 
 def is_ours(output: Path) -> bool:

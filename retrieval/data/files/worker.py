@@ -1,10 +1,11 @@
 """A worker process of `retrieval.data.files.pool`: python -m retrieval.data.files.worker.
 
-Out first: {"ready": true}. Then, again and again, in: path, kind and seconds. Out: {"extract": ...,
-"sha256": ...}, {"problem": ...} or {"missing": ...}. Each is a JSON object after eight bytes with its length, little-endian.
+Out first: {"ready": true}. Then, again and again, in: path, kind and seconds; out: {"extract": ...,
+"sha256": ...}, {"problem": ...} or {"missing": ...}. Each is a JSON object after eight bytes with its length,
+little-endian.
 
-A file may be hostile, so the worker has little memory, writes no file, opens no connection, starts no program,
-and ends if a file takes too long. Knows nothing of the corpus.
+A file may be hostile, so the worker has little memory, writes no file, opens no connection, starts no
+program, and ends if a file takes too long. Knows nothing of the corpus.
 """
 
 from __future__ import annotations

@@ -1,0 +1,275 @@
+"""What each format gives: headings and readable text, in the order of the file."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+from made_files import docx, pdf, pptx, xlsx, zipped
+
+from retrieval.data.files import archive
+from retrieval.data.files.convert import convert
+from retrieval.data.files.sections import Extract, Outline, documents, slug
+
+
+def extract(kind: str, content: str | bytes) -> Extract:
+    return convert(kind, content if isinstance(content, bytes) else dedent(content).encode())
+
+
+def sections(kind: str, content: str | bytes) -> dict[str, str]:
+    return {" > ".join(each.headings): each.text for each in extract(kind, content).sections}
+
+
+def problem(kind: str, content: bytes) -> str:
+    with pytest.raises(ValueError) as caught:
+        convert(kind, content)
+    return str(caught.value)
+
+
+def test_markdown_is_split_at_headings_and_loses_its_markup():
+    text = """\
+        Intro with a [link](https://example.org "t") and ![badge](b.png).
+
+        # Guide
+        ## Install
+        ### Linux
+
+        Run **this** in `sh`:
+
+        ```sh
+        apt install   peephole
+        # no heading
+        ```
+
+        - one
+          - inner
+        - two
+
+        | a | b |
+        |---|---|
+        | 1 | 2 |
+
+        Setext
+        ------
+        <p align="center">raw <b>html</b> &amp; more</p>
+        <!-- hidden -->
+
+        # 安装
+        用 `pip` 安装。<br>第二行
+        """
+    assert sections("markdown", text) == {
+        "": "Intro with a link and .",
+        "Guide > Install > Linux": "Run this in sh:\n\napt install   peephole\n# no heading\n"
+        "\n- one\n- inner\n- two\n\na | b\n1 | 2",
+        "Guide > Setext": "raw html & more",
+        "安装": "用 pip 安装。\n第二行",
+    }
+
+
+def test_front_matter_of_markdown_gives_title_and_simple_fields():
+    found = extract(
+        "markdown", "---\ntitle: 'My page'\nauthor: Ann\ntags: [a, b]\nnested:\n  x: 1\n---\n## A\ntext"
+    )
+    assert (found.title, found.fields) == ("My page", {"author": "Ann"})
+    (document,) = documents("d/page.md", found, "markdown", "2024-05-01")
+    assert document.title == "My page > A"
+    assert document.metadata == {
+        "author": "Ann",
+        "path": "d/page.md",
+        "type": "markdown",
+        "date": "2024-05-01",
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["---\nno end\n", "", "\n\n", "# only a heading\n", "<!-- open", "# a\n## b\n"]
+)
+def test_odd_markdown_is_read(text):
+    assert all(each.text for each in extract("markdown", text).sections)
+
+
+def test_rst_of_sphinx_is_split_at_headings_without_its_directives():
+    text = """\
+        .. _top:
+
+        =====
+        Guide
+        =====
+
+        .. contents::
+
+        See :doc:`the models </topics/models>`, :class:`~django.db.models.Model` and :setting:`DEBUG`.
+
+        .. toctree::
+           :maxdepth: 2
+
+           intro
+
+        Install
+        =======
+
+        .. versionadded:: 3.2
+
+        .. note:: Mind this.
+
+        .. code-block:: pycon
+           :linenos:
+
+           >>> a = 1
+
+        .. setting:: DATABASES
+
+        A `link <https://example.org>`_ and ``code``.
+
+        .. class:: Field(x)
+           :module: a
+
+           A field.
+
+        .. unknown-thing:: arg
+           :option: value
+
+           Its text.
+
+        ====  ====
+        a     b
+        ====  ====
+        1     2
+        ====  ====
+        """
+    assert sections("rst", text) == {
+        "Guide": "See the models, Model and DEBUG.",
+        "Guide > Install": "New in version 3.2\n\nNote\n\nMind this.\n\n>>> a = 1\n\nDATABASES\n\n"
+        "A link and code.\n\nField(x)\n\nA field.\n\narg\n\nIts text.\n\na | b\n1 | 2",
+    }
+
+
+def test_rst_reads_no_other_file(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret words")
+    text = f"T\n=\n\nseen\n\n.. include:: {secret}\n\n.. raw:: html\n   :file: {secret}\n\n" + (
+        f".. csv-table::\n   :file: {secret}\n\n.. literalinclude:: {secret}\n"
+    )
+    (found,) = extract("rst", text).sections
+    assert found.text.startswith("seen")
+    assert "secret words" not in found.text
+
+
+def test_broken_rst_gives_what_can_be_read():
+    (found,) = extract("rst", "T\n=\n\nAn *open emphasis and `odd.\n\n.. image::\n\n===\n\nend").sections
+    assert "An *open emphasis" in found.text
+    assert "end" in found.text
+    assert "System Message" not in found.text
+
+
+def test_text_is_one_document_unless_it_is_rst():
+    assert sections("text", "Title\n=====\n\nplain  text") == {"": "Title\n=====\n\nplain  text"}
+    rst = "Title\n=====\n\n.. _a:\n\nSee :ref:`b`.\n"
+    assert sections("text", rst) == {"Title": "See b."}
+    assert sections("text", b"\xef\xbb\xbf\r\nbom\r\n") == {"": "bom"}
+
+
+def test_html_is_its_main_content_split_at_headings():
+    page = """\
+        <html><head><title>Site</title><style>p {}</style><script>x()</script></head><body>
+        <header>Logo</header><nav>Menu</nav><div class="sidebar">Side</div>
+        <main><header><h1>Guide<a class="headerlink" href="#g">¶</a></h1></header>
+        <p>One <b>two</b>\n three<br>four</p><aside>ad</aside><form>search</form>
+        <h2>Code</h2><pre>a  =  1\n   b</pre><ul><li>x</li><li><p>y</p></li></ul>
+        <table><tr><th>k</th><td>v</td></tr></table><dl><dt>term</dt><dd>meaning</dd></dl>
+        <aside class="admonition note"><p>Note well</p></aside>
+        </main><footer>Imprint</footer></body></html>"""
+    assert sections("html", page) == {
+        "Guide": "One two three\nfour",
+        "Guide > Code": "a  =  1\n  b\n\n- x\n- y\n\nk | v\n\nterm\nmeaning\n\nNote well",
+    }
+
+
+def test_html_without_main_content_is_its_body_without_furniture():
+    page = "<body><header>Logo</header><div id=nav>Menu</div><h1>A</h1><p>text</p><footer>F</footer>"
+    assert sections("html", page) == {"A": "text"}
+
+
+def test_html_is_decoded_as_it_declares():
+    page = '<meta charset="gbk"><title>标题</title><p>中文</p>'
+    (found,) = documents("a.html", extract("html", page.encode("gbk")), "html", "2024-01-01")
+    assert (found.title, found.text) == ("标题", "中文")
+    assert sections("html", "<p>é</p>".encode("utf-16")) == {"": "é"}
+    assert problem("html", b"<p>\n\xff</p>").startswith(
+        "not the encoding that it declares (line 2, byte 4); save"
+    )
+
+
+def test_html_entities_do_not_multiply_or_read_files(tmp_path):
+    (tmp_path / "secret").write_text("secret words")
+    bomb = '<!DOCTYPE html [<!ENTITY a "xxxxxxxxxx"><!ENTITY b "&a;&a;&a;">'
+    page = f'{bomb}<!ENTITY c SYSTEM "file://{tmp_path}/secret">]><body><p>see &b; &c; end</p></body>'
+    (found,) = extract("html", page).sections
+    assert "xxxxxxxxxx" * 2 not in found.text
+    assert "secret words" not in found.text
+
+
+def test_pdf_gives_a_section_a_page():
+    found = extract("pdf", pdf(["Hello world", "", "Third page"], title="My Book"))
+    made = list(documents("a/b.pdf", found, "pdf", "2024-01-01"))
+    assert [(d.id, d.title, d.text) for d in made] == [
+        ("a/b.pdf#page-1", "My Book > page 1", "Hello world"),
+        ("a/b.pdf#page-3", "My Book > page 3", "Third page"),
+    ]
+
+
+def test_word_headings_make_sections():
+    content = docx(
+        [
+            ("Title", "Manual"),
+            ("Heading1", "Install"),
+            ("", "Some <text>"),
+            ("Heading2", "Linux"),
+            ("", "apt"),
+            ("Heading1", "安装"),
+            ("", "中文"),
+        ]
+    )
+    assert sections("docx", content) == {
+        "Manual > Install": "Some <text>",
+        "Manual > Install > Linux": "apt",
+        "Manual > 安装": "中文",
+    }
+
+
+def test_slides_and_sheets_make_sections():
+    slides = extract("pptx", pptx([("Intro", "Hello", "say hi"), ("Only a title", "", "")]))
+    assert [(d.id, d.title, d.text) for d in documents("talk.pptx", slides, "pptx", "d")] == [
+        ("talk.pptx#slide-1", "talk > Intro", "Hello\n\nsay hi"),
+        ("talk.pptx#slide-2", "talk > Only a title", "Only a title"),
+    ]
+    sheets = extract("xlsx", xlsx({"Prices": [["name", "price"], ["tea", 3.0], ["milk", 1.25]], "Empty": []}))
+    assert [(d.id, d.title, d.text) for d in documents("p.xlsx", sheets, "xlsx", "d")] == [
+        ("p.xlsx#prices", "p > Prices", "name | price\ntea | 3\nmilk | 1.25")
+    ]
+
+
+def test_archives_that_unpack_too_far_or_declare_entities_are_refused(monkeypatch):
+    monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 1 << 20)
+    bomb = zipped({"word/document.xml": b"0" * (2 << 20)})
+    assert problem("docx", bomb).startswith("unpacks to more than 1 MiB; ")
+    assert "document type" in problem("docx", docx([("", "x")], '<!DOCTYPE a [<!ENTITY b "c">]>'))
+    lying = bytearray(zipped({"word/document.xml": b"0" * (2 << 20)}))
+    at = lying.rindex(b"PK\x01\x02") + 24
+    lying[at : at + 4] = (10).to_bytes(4, "little")  # the size in the directory
+    assert "; " in problem("docx", bytes(lying))
+
+
+def test_ids_are_unique_and_do_not_change_with_other_sections():
+    outline = Outline()
+    for level, heading in [(1, "A"), (2, "B"), (2, "B"), (2, "b 2"), (1, "?"), (1, "安装 nginx")]:
+        outline.heading(level, heading)
+        outline.block(f"text of {heading}")
+    ids = [each.id for each in documents("x.md", Extract(outline.sections()), "markdown", "d")]
+    assert ids == ["x.md#a", "x.md#a/b", "x.md#a/b-2", "x.md#a/b-2-2", "x.md#section", "x.md#安装-nginx"]
+    assert slug("É" * 100) == "é" * 60
+
+
+def test_control_characters_are_left_out():
+    assert sections("text", "a\x1b[31mb\x0cc\x9b") == {"": "a[31mb\nc"}
+    assert sections("markdown", "# T\x1b\n\na\x1b[31mb\x07\n") == {"T": "a[31mb"}
