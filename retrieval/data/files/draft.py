@@ -25,7 +25,7 @@ from index.documents.store import Document
 from retrieval.data.files.find import Found
 from retrieval.data.files.pool import Converted
 from retrieval.data.files.sections import documents
-from retrieval.data.files.state import CORPUS, Entry, LastRun, entry_of, write_state
+from retrieval.data.files.state import CORPUS, STATE, Entry, LastRun, entry_of, write_state
 
 
 class Draft:
@@ -90,7 +90,7 @@ class Draft:
 
 def _sweep(output: Path) -> None:
     """Remove the drafts of runs that were killed."""
-    pattern = re.compile(temporary_of(CORPUS))
+    pattern = re.compile("|".join(map(temporary_of, (CORPUS, STATE))))
     with storing(output):
         for path in list(output.iterdir()):
             if pattern.fullmatch(path.name):

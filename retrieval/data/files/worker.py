@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from index.disk.opening import open_to_read
-from index.errors import MissingExtraError, PeepholeError
+from index.errors import MissingExtraError
 from retrieval.data.files.convert import convert
 
 MAX_FILE_BYTES = 128 << 20
@@ -50,35 +50,34 @@ def main() -> None:
     while header := sys.stdin.buffer.read(8):
         request = json.loads(sys.stdin.buffer.read(int.from_bytes(header, "little")))
         signal.alarm(int(request["seconds"]) + 5)  # the parent waits for less; it may have been killed
-        _send(answers, _answer(os.fsencode(request["path"]), request["kind"]))
+        _send(answers, _answer(Path(request["path"]), request["kind"]))
         signal.alarm(0)
 
 
-def _answer(path: bytes, kind: str) -> dict[str, Any]:
+def _answer(path: Path, kind: str) -> dict[str, Any]:
     try:
-        with open_to_read(Path(os.fsdecode(path)), links=True) as file:
+        with open_to_read(path, links=True) as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            return {"problem": f"larger than {MAX_FILE_BYTES >> 20} MiB; split it, or leave it out"}
+    except OSError as error:
+        return {"problem": f"cannot be read ({error.strerror}); check its permissions"}
+    if len(content) > MAX_FILE_BYTES:
+        return {"problem": f"larger than {MAX_FILE_BYTES >> 20} MiB; split it, or leave it out"}
+    try:
         extract = convert(kind, content)
-        return {"extract": asdict(extract), "sha256": hashlib.sha256(content).hexdigest()}
     except MissingExtraError as error:
         return {"missing": str(error)}
-    except OSError as error:
-        return {"problem": f"cannot be read ({error.strerror or error}); check its permissions"}
     except MemoryError:
         return {"problem": "needs too much memory to read; split it, or leave it out"}
     except RecursionError:
         return {"problem": "is nested too deeply; simplify it, or leave it out"}
     except Exception as error:  # a library may raise anything for a broken file
         return {"problem": _problem(error, kind)}
+    return {"extract": asdict(extract), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _problem(error: Exception, kind: str) -> str:
     text = " ".join(str(error).split())
-    if (type(error) is ValueError and "; " in text) or isinstance(
-        error, PeepholeError
-    ):  # our own, with a remedy
+    if type(error) is ValueError and "; " in text:  # our own, with a remedy
         return text
     reason = f"{type(error).__name__}: {text}"[:200].rstrip(": .")
     return f"cannot be read as {kind} ({reason}); repair it, or leave it out"
