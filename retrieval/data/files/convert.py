@@ -7,7 +7,7 @@ its own, `worker`, because these are files of strangers. Knows nothing of folder
 from __future__ import annotations
 
 from index.errors import needing
-from retrieval.data.files.archive import check_archive
+from retrieval.data.files.formats.archive import check_archive
 from retrieval.data.files.kinds import mismatch
 from retrieval.data.files.sections import Extract, Outline
 
@@ -31,7 +31,7 @@ def convert(kind: str, content: bytes) -> Extract:
         if kind == "html":
             return _html(content)
         if kind == "pdf":
-            from retrieval.data.files.pdf import read_pdf
+            from retrieval.data.files.formats.pdf import read_pdf
 
             return read_pdf(content)
         return _office(kind, content)
@@ -39,13 +39,13 @@ def convert(kind: str, content: bytes) -> Extract:
 
 def _text(kind: str, text: str) -> Extract:
     if kind == "markdown":
-        from retrieval.data.files.markdown import read_markdown
+        from retrieval.data.files.formats.markdown import read_markdown
 
         return read_markdown(text)
     from retrieval.data.files.kinds import looks_like_rst
 
     if kind == "rst" or looks_like_rst(text):
-        from retrieval.data.files.rst import read_rst
+        from retrieval.data.files.formats.rst import read_rst
 
         return read_rst(text)
     outline = Outline()
@@ -54,7 +54,7 @@ def _text(kind: str, text: str) -> Extract:
 
 
 def _html(content: bytes) -> Extract:
-    from retrieval.data.files.html import read_html
+    from retrieval.data.files.formats.html import read_html
 
     try:
         return read_html(content)
@@ -63,7 +63,7 @@ def _html(content: bytes) -> Extract:
 
 
 def _office(kind: str, content: bytes) -> Extract:
-    from retrieval.data.files.office import read_docx, read_pptx, read_xlsx
+    from retrieval.data.files.formats.office import read_docx, read_pptx, read_xlsx
 
     check_archive(content, kind)
     return {"docx": read_docx, "pptx": read_pptx, "xlsx": read_xlsx}[kind](content)

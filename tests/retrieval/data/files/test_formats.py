@@ -7,8 +7,8 @@ from textwrap import dedent
 import pytest
 from made_files import docx, pdf, pptx, xlsx, zipped
 
-from retrieval.data.files import archive
 from retrieval.data.files.convert import convert
+from retrieval.data.files.formats import archive
 from retrieval.data.files.sections import Extract, Outline, documents, slug
 
 

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
 from index.values import Scalar
-from retrieval.data.files.markup import read_markup
+from retrieval.data.files.formats.markup import read_markup
 from retrieval.data.files.sections import Extract, Outline, clean
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)

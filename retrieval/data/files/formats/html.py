@@ -9,7 +9,7 @@ import codecs
 import re
 from typing import Any
 
-from retrieval.data.files.markup import read_markup
+from retrieval.data.files.formats.markup import read_markup
 from retrieval.data.files.sections import Extract, Outline, clean
 
 # Where a page says what is its content, best first.

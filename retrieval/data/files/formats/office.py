@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from retrieval.data.files.html import read_html_text
+from retrieval.data.files.formats.html import read_html_text
 from retrieval.data.files.sections import Extract, Section, clean
 
 _MOST_ROWS = 100_000  # of a workbook

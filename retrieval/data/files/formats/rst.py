@@ -15,7 +15,7 @@ from docutils import nodes
 from docutils.core import publish_parts
 from docutils.parsers.rst import Directive, directives, roles
 
-from retrieval.data.files.markup import read_markup
+from retrieval.data.files.formats.markup import read_markup
 from retrieval.data.files.sections import Extract, Outline, clean
 
 # They say how a page is made, or repeat what stands elsewhere.
