@@ -48,7 +48,7 @@ def _text(page: Any) -> str:
 
 
 def _headings(document: Any) -> list[tuple[str, ...]]:
-    """For each page the bookmarks, outermost first, under which its first line lies."""
+    """For each page the first bookmark that begins on it, else the last one before, outermost first."""
     starts: dict[int, tuple[str, ...]] = {}
     path: list[str] = []
     for bookmark in document.get_toc(max_depth=4):

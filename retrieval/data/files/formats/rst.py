@@ -37,6 +37,9 @@ _VERSIONS = {
 }
 # Sphinx means a Python class; docutils means a class of the style sheet.
 _NOT_DOCUTILS = frozenset({"class"})
+# A directive that has only arguments; docutils writes this name into the element's class.
+_BARE = "bare-directive"
+_NOISE = frozenset({"system-message", "contents"})
 _SETTINGS = {
     "_disable_config": True,
     "file_insertion_enabled": False,
@@ -60,7 +63,7 @@ def read_rst(text: str) -> Extract:
     outline = Outline()
     # It is docutils' own output, in which all text is escaped: it holds no document type and no entities.
     body = ET.fromstring(f"<body>{clean(parts['body'])}</body>")  # noqa: S314
-    _drop_messages(body)
+    _drop_noise(body)
     read_markup(body, outline)
     return Extract(outline.sections())
 
@@ -92,7 +95,8 @@ class _AnyDirective(Directive):  # type: ignore[misc]
         found: list[nodes.Node] = []
         if argument:
             parsed, _ = self.state.inline_text(argument, self.lineno)
-            found.append(nodes.paragraph(argument, "", *parsed))
+            classes = [] if self.content else [_BARE]
+            found.append(nodes.paragraph(argument, "", *parsed, classes=classes))
         body = nodes.container()
         self.state.nested_parse(self.content, self.content_offset, body)
         return [*found, *body.children]
@@ -132,16 +136,17 @@ def _any_role(
     return [nodes.inline(source, shown.lstrip("!."))], []
 
 
-def _drop_messages(element: ET.Element) -> None:
-    """Remove what docutils says about mistakes in the text, and lists of contents."""
-    for child in list(element):
+def _drop_noise(element: ET.Element) -> None:
+    """Remove what docutils says about mistakes in the text, lists of contents, and marks of the next heading.
+
+    A mark is a directive without content right before a heading, such as `.. setting:: DEBUG`.
+    """
+    children = list(element)
+    for child, following in zip(children, [*children[1:], None], strict=False):
         classes = child.get("class", "").split()
-        if "system-message" in classes or "contents" in classes:
-            _remove(element, child)
+        is_mark = _BARE in classes and (following is None or following.tag == "section")
+        if is_mark or not _NOISE.isdisjoint(classes):
+            child.clear()
+            child.tag = "template"
         else:
-            _drop_messages(child)
-
-
-def _remove(parent: ET.Element, child: ET.Element) -> None:
-    child.clear()
-    child.tag = "template"
+            _drop_noise(child)

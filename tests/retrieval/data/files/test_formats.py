@@ -144,6 +144,11 @@ def test_rst_of_sphinx_is_split_at_headings_without_its_directives():
     }
 
 
+def test_rst_marks_of_the_next_heading_are_left_out():
+    text = "A\n=\n\none\n\n.. setting:: B_SETTING\n\nB\n=\n\n.. class:: Field(x)\n\ntwo\n\n.. setting:: C\n"
+    assert sections("rst", text) == {"A": "one", "B": "Field(x)\n\ntwo"}
+
+
 def test_rst_reads_no_other_file(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("secret words")
