@@ -27,7 +27,7 @@ from retrieval.data.files.sections import Extract, Section
 
 T = TypeVar("T")
 
-# More would wait for the disk; two take half the time of one (benchmarks/NOTES.md).
+# Two took 14 s for the docs of a framework where one took 24 (benchmarks/NOTES.md); more were not measured.
 _MAX_WORKERS = 4
 _LONGEST_ANSWER = 1 << 30
 _SECONDS_TO_START = 60.0
@@ -95,6 +95,7 @@ class _Worker:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._ended = False
 
     def convert(self, path: Path, kind: str) -> Converted:
         process = self._process = self._process or self._start()
@@ -128,6 +129,8 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             bufsize=0,
         )
+        if self._ended:  # `kill` came while it started
+            process.kill()
         try:
             self._answer(time.monotonic() + _SECONDS_TO_START)
         except (TimeoutError, EOFError) as error:
@@ -139,6 +142,8 @@ class _Worker:
         return process
 
     def kill(self) -> None:
+        """End the process, and any that a thread may be about to start."""
+        self._ended = True
         if self._process is not None:
             self._process.kill()
 
