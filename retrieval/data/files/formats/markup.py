@@ -120,11 +120,10 @@ def _texts(element: Element) -> Iterator[str]:
     for child in element:
         tag = child.tag.rpartition("}")[2].lower() if isinstance(child.tag, str) else ""
         if tag and tag not in _SILENT:
-            if tag == "br":
-                yield "\n"
+            between = "\n" if tag == "br" else "" if tag in _INLINE else " "
+            yield between
             yield from _texts(child)
-            if tag not in _INLINE:
-                yield " "
+            yield "" if tag == "br" else between
         yield child.tail or ""
 
 

@@ -193,6 +193,7 @@ def test_html_is_its_main_content_split_at_headings():
 def test_html_without_main_content_is_its_body_without_furniture():
     page = "<body><header>Logo</header><div id=nav>Menu</div><h1>A</h1><p>text</p><footer>F</footer>"
     assert sections("html", page) == {"A": "text"}
+    assert sections("html", "<p>x<p>y<table><tr><td>a<p>b</p>c<td>d</table>") == {"": "x\n\ny\n\na b c | d"}
 
 
 def test_html_is_decoded_as_it_declares():
