@@ -15,6 +15,7 @@ from retrieval.commands.options import (
     PASSAGES,
     PATH,
     PATH_OR_STANDARD_INPUT,
+    column_option,
     index_argument,
     json_option,
     source,
@@ -23,6 +24,7 @@ from retrieval.commands.options import (
 from retrieval.commands.printing import manifest_json, print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.commands.units import parse_bytes, parse_milliseconds
+from retrieval.data.columns import ColumnNames
 from retrieval.data.lines import numbered_lines
 from retrieval.data.queries import read_query_lines
 from retrieval.indexing.build import AddResult
@@ -47,7 +49,7 @@ from retrieval.indexing.sync import sync as sync_documents
 @click.option(
     "--queries",
     type=PATH_OR_STANDARD_INPUT,
-    help="Real queries to tune by, one a line.  [default: the training queries of a BEIR folder]",
+    help="Real queries to tune by, one a line.  [default: the training queries of the data set]",
 )
 @click.option(
     "--passages",
@@ -56,6 +58,7 @@ from retrieval.indexing.sync import sync as sync_documents
     metavar="WORDS|off",
     help="Most words of a passage of a long document.  [default: what the model reads, 128]",
 )
+@column_option
 @click.option("--resume", is_flag=True, help="Go on with a build that was cut short.")
 @wait_option
 @json_option
@@ -68,14 +71,16 @@ def build(
     max_latency: str | None,
     queries: Path | None,
     passage_words: int | None,
+    columns: ColumnNames,
     resume: bool,
     wait: float,
     as_json: bool,
 ) -> None:
     """Encode a corpus with a model's document tower and publish it as an index.
 
-    CORPUS is a BEIR folder, a .jsonl, .tsv or .csv file (also .gz), a folder of text files, or - for JSONL on
-    standard input. An index already in OUTPUT serves until the new one is whole.
+    CORPUS is a BEIR folder, a table (.jsonl, .tsv, .csv, also .gz, or .parquet) of documents or of pairs, a
+    folder of text files, or - for JSONL on standard input. An index already in OUTPUT serves until the new
+    one is whole.
 
     A longer document than the model reads is split into passages and found by the best of them.
 
@@ -98,6 +103,7 @@ def build(
             goal=goal,
             queries=texts,
             passage_words=passage_words,
+            columns=columns,
             resume=resume,
             wait=wait,
             progress=progress,
@@ -118,9 +124,18 @@ def build(
     "--sync", is_flag=True, help="Hold exactly CORPUS: leave what is the same, delete what is not in it."
 )
 @click.option("--resume", is_flag=True, help="Go on with an addition that was cut short.")
+@column_option
 @wait_option
 @json_option
-def add(index: Path, corpus: Path, sync: bool, resume: bool, wait: float, as_json: bool) -> None:
+def add(
+    index: Path,
+    corpus: Path,
+    sync: bool,
+    resume: bool,
+    columns: ColumnNames,
+    wait: float,
+    as_json: bool,
+) -> None:
     """Add documents to an index; one with the _id of another takes its place.
 
     CORPUS is as for `build`. A search sees all of the changes or none.
@@ -131,7 +146,7 @@ def add(index: Path, corpus: Path, sync: bool, resume: bool, wait: float, as_jso
     """  # noqa: D301
     change = sync_documents if sync else add_documents
     with progress_bars("adding") as progress:
-        result = change(source(corpus), index, resume=resume, wait=wait, progress=progress)
+        result = change(source(corpus), index, columns=columns, resume=resume, wait=wait, progress=progress)
     if as_json:
         print_json({"index": str(index), **asdict(result)})
     else:

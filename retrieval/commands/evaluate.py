@@ -9,9 +9,10 @@ import click
 
 from index.disk.output import is_replaceable
 from index.errors import needing
-from retrieval.commands.options import OUTPUT_FILE, PATH, index_argument, json_option
+from retrieval.commands.options import OUTPUT_FILE, PATH, column_option, index_argument, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
+from retrieval.data.columns import ColumnNames
 from retrieval.evaluation.breakdown import lost_queries
 from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.evaluate import evaluate_index, evaluation_json
@@ -25,7 +26,7 @@ _LOST_QUERIES_SHOWN = 5
 @click.command()
 @index_argument
 @click.argument("data", type=PATH)
-@click.option("--split", default="test", show_default=True, help="Which qrels/SPLIT.tsv to score.")
+@click.option("--split", default="test", show_default=True, help="Which split to score.")
 @click.option("--mode", "modes", type=click.Choice(MODES), multiple=True, help="Only this mode (repeatable).")
 @click.option(
     "--measure", "measures", multiple=True, help="As ir-measures names it (repeatable): AP, R@5 ..."
@@ -34,6 +35,7 @@ _LOST_QUERIES_SHOWN = 5
 @click.option("--run", "run_path", type=OUTPUT_FILE, help="Write TREC runs; one file a mode.")
 @click.option("--report", type=PATH, help="Folder for a page of tables and plots.")
 @click.option("--per-query", type=OUTPUT_FILE, help="Write every query's values as TSV.")
+@column_option
 @json_option
 def evaluate(
     index: Path,
@@ -45,9 +47,12 @@ def evaluate(
     run_path: Path | None,
     report: Path | None,
     per_query: Path | None,
+    columns: ColumnNames,
     as_json: bool,
 ) -> None:
-    """Score an index on a BEIR folder's judged queries, the whole index as candidates, 100 deep.
+    """Score an index on judged queries, the whole index as candidates, 100 deep.
+
+    DATA is a BEIR folder or a table of pairs, as for `train`.
 
     Differences are tested by a paired randomisation test on the first measure, corrected for their number
     (Holm). With several modes, --run hits.trec writes hits.dense.trec and so on.
@@ -70,6 +75,7 @@ def evaluate(
             measures=tuple(dict.fromkeys(measures)) or DEFAULT_MEASURES,
             against=against,
             report=report,
+            columns=columns,
             progress=progress,
         )
     if run_path is not None:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from index.errors import needing
-from retrieval.commands.options import PATH, json_option
+from retrieval.commands.options import PATH, column_option, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
-from retrieval.data.queries import splits
+from retrieval.data.columns import ColumnNames
+from retrieval.data.dataset import AnyDataset, open_dataset
+from retrieval.data.pairs import PairsDataset, PairsSummary
 from retrieval.model.config import TowerKind, preset
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     help="Vectors in a .npz file, or a sentence-transformers model, to learn the language from.",
 )
 @click.option("--resume", is_flag=True, help="Go on with a training that was cut short.")
+@column_option
 @json_option
 def train(
     data: Path,
@@ -56,40 +59,61 @@ def train(
     seed: int,
     teacher: str | None,
     resume: bool,
+    columns: ColumnNames,
     as_json: bool,
 ) -> None:
-    """Train a two-tower model on the pairs of a BEIR folder, and on titles and sentences of its documents.
+    """Train a two-tower model on pairs, and on titles and sentences of the documents.
 
-    DATA has corpus.jsonl and, if there are any, queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to choose
-    the best epoch by. After Ctrl-C or a crash the same command with --resume goes on where it stopped.
+    DATA is a table of pairs (.csv, .tsv, .jsonl, .parquet) with a query and a document in each row; or a BEIR
+    folder, which has corpus.jsonl and, if there are any, queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to
+    choose the best epoch by. After Ctrl-C or a crash the same command with --resume goes on where it stopped.
 
     A teacher's .npz file has document_ids, document_vectors and, for the training queries, query_ids and
     query_vectors. A teacher helps most if there are few pairs.
 
     \b
-    Example: peephole train data -o my.model
+    Example: peephole train faq.csv -o my.model
     Example: peephole train data -o my.model --teacher vectors.npz
     """  # noqa: D301
     with needing("train"):
         from retrieval.training.loop import Recipe
         from retrieval.training.train import train as train_model
     config = preset(tower, paper)
-    if not as_json and (data / "corpus.jsonl").is_file() and "train" not in splits(data):
-        print_line("no qrels/train.tsv: learning from titles and sentences of the documents alone")
+    dataset = open_dataset(data, columns)
+    summary = dataset.summary() if isinstance(dataset, PairsDataset) else None
+    if not as_json:
+        _print_data(data, dataset, summary)
     recipe = Recipe(seed=seed) if epochs is None else Recipe(seed=seed, epochs=epochs)
     with needing("train"), progress_bars("training") as progress, interrupt_requests() as stop:
         try:
             trained = train_model(
-                data, output, config, recipe, teacher=teacher, resume=resume, progress=progress, stop=stop
+                dataset, output, config, recipe, teacher=teacher, resume=resume, progress=progress, stop=stop
             )
         except KeyboardInterrupt as error:
             raise click.ClickException(
                 "interrupted; the same command with --resume goes on from here"
             ) from error
     if as_json:
-        print_json(asdict(trained))
+        print_json(asdict(trained) | ({"data": asdict(summary)} if summary else {}))
     else:
         _print_trained(output, trained)
+
+
+def _print_data(data: Path, dataset: AnyDataset, summary: PairsSummary | None) -> None:
+    """Say what was understood of the data, before hours are spent on it."""
+    if summary is None:
+        if (data / "corpus.jsonl").is_file() and "train" not in dataset.splits():
+            print_line("no qrels/train.tsv: learning from titles and sentences of the documents alone")
+        return
+    columns = ", ".join(f"{role} is {name!r}" for role, name in summary.columns.items())
+    unused = f"; not used: {', '.join(map(repr, summary.unused))}" if summary.unused else ""
+    print_line(f"{data}: {columns}{unused}")
+    negatives = f", {summary.negatives:,} negatives" if summary.negatives else ""
+    splits = ", ".join(f"{split} {count:,}" for split, count in summary.splits.items())
+    print_line(
+        f"  {summary.rows:,} rows: {summary.pairs:,} pairs{negatives}, {summary.documents:,} documents, "
+        f"{summary.queries:,} queries ({splits})"
+    )
 
 
 def _print_trained(output: Path, trained: TrainingResult) -> None:

@@ -1,35 +1,53 @@
-"""A BEIR data set: documents, queries by id, and the qrels of each split.
+"""A data set: documents, queries by id, and the qrels of each split, from a BEIR folder or a file of pairs.
 
-In: a folder with corpus.jsonl and, if there are any, queries.jsonl and qrels/SPLIT.tsv. Out: each part, read
-when it is needed. Knows nothing of what the parts are used for.
+In: a folder with corpus.jsonl and, if there are any, queries.jsonl and qrels/SPLIT.tsv; or a table of pairs.
+Out: each part, read when it is needed. Knows nothing of what the parts are used for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from index.documents.store import Document
-from retrieval.data.documents import read_documents
+from index.errors import InputError
+from retrieval.data.columns import USUAL, ColumnNames, find_columns, missing_column
+from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
+from retrieval.data.pairs import PairsDataset
 from retrieval.data.queries import Qrels, read_qrels, read_queries, splits
+from retrieval.data.tables import header_of, table_kind, table_records_of
+
+# As many records of JSONL tell whether it holds pairs: a corpus may be too large to read for that.
+_RECORDS_TO_LOOK_AT = 1000
+_CORPUS_COLUMNS = frozenset({"_id", "id", "text", "title"})
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A BEIR folder, whose parts are read when they are needed.
+    """A BEIR folder, whose parts are read when they are needed; or a corpus alone, which has no queries.
 
     >>> dataset = Dataset(Path("data"))                                        # doctest: +SKIP
     >>> dataset.splits(), len(dataset.qrels("dev"))                            # doctest: +SKIP
     (['train', 'dev', 'test'], 2844)
     """
 
-    folder: Path
+    folder: Path | str  # what `read_documents` reads
 
     def documents(self) -> Iterator[Document]:
         """The documents, one at a time. Raises what `read_documents` raises."""
         return read_documents(self.folder)
+
+    def count_documents(self) -> int | None:
+        """The number of documents, for showing progress; None if it is not known without reading them."""
+        return count_documents(self.folder)
+
+    def fingerprint(self) -> str | None:
+        """What `corpus_fingerprint` returns and raises."""
+        return corpus_fingerprint(self.folder)
 
     @cached_property
     def queries(self) -> dict[str, str]:
@@ -49,3 +67,38 @@ class Dataset:
         Raises what `read_qrels` raises.
         """
         return read_qrels(self.folder, split, query_ids=self.queries, document_ids=document_ids)
+
+
+AnyDataset: TypeAlias = Dataset | PairsDataset
+
+
+def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
+    """The data set that a path leads to: a file of pairs if it is a table with a query column.
+
+    path: a BEIR folder, a table, or anything else that `read_documents` reads.
+    columns: role to the columns that the user names, see `retrieval.data.columns`.
+    Raises InputError for a table in which no column is recognised, or two fit equally well; for columns named
+    for what is not a table; and what `table_records_of` raises.
+    """
+    place = Path(path)
+    if not place.is_file() or table_kind(place) is None:
+        if columns:
+            raise InputError("has no columns to name; leave --column out, or give a table", path=path)
+        return Dataset(path)
+    names = _column_names(place, _RECORDS_TO_LOOK_AT)
+    found = find_columns(place, names, columns)
+    if found is not None:
+        # A record far below may be the first with negatives.
+        return PairsDataset(place, find_columns(place, _column_names(place), columns) or found, columns)
+    if names and _CORPUS_COLUMNS.isdisjoint(names):
+        raise missing_column(place, names, "query")
+    return Dataset(path)
+
+
+def _column_names(path: Path, limit: int | None = None) -> list[str]:
+    """The columns of a table, in their order; of JSONL those of its first records, or of all."""
+    records = table_records_of(path)
+    names: Mapping[str, None] = dict.fromkeys(header_of(path))
+    if not names:
+        names = {name: None for record in islice(records, limit) for name in record.fields}
+    return list(names)

@@ -1,6 +1,6 @@
 """Evaluation of an index on a data set, as `peephole evaluate` does it, and its result as JSON values.
 
-In: an index folder, a BEIR folder, and perhaps a baseline: another index or a TREC run. Out: an `Evaluation`.
+In: an index folder, a data set, and perhaps a baseline: another index or a TREC run. Out: an `Evaluation`.
 Knows nothing of printing.
 """
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from index.values import Progress, no_progress
-from retrieval.data.dataset import Dataset
+from retrieval.data.columns import USUAL, ColumnNames
+from retrieval.data.dataset import open_dataset
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.breakdown import lost_queries
 from retrieval.evaluation.compare import Evaluation, compare_runs, read_baseline
@@ -30,24 +31,26 @@ def evaluate_index(
     measures: Sequence[str] = DEFAULT_MEASURES,
     against: Path | None = None,
     report: Path | None = None,
+    columns: ColumnNames = USUAL,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Search every judged query of a split in every mode, 100 deep, and compare the rankings.
 
     index: index folder.
-    data: BEIR folder.
-    split: name of the qrels file.
+    data: BEIR folder or file of pairs.
+    split: name of the qrels file, or split of the pairs.
     modes: the modes to search in.
     measures: names of ir-measures; significance is tested on the first.
     against: another index folder, or a TREC run file.
     report: folder for the HTML page; None for no page.
+    columns: role to the columns that the user names, for a file of pairs.
     progress: is called after each batch of queries.
     Raises InputError for an unknown measure or split, and for qrels that name unknown ids; what opening an
     index raises; and StorageError if the report cannot be written.
     """
     for measure in measures:
         parse_measure(measure)  # an unknown one is refused before the searches
-    dataset = Dataset(data)
+    dataset = open_dataset(data, columns)
     queries = dataset.queries
     with Retriever.open(index) as retriever:
         qrels = dataset.qrels(split, document_ids=retriever)

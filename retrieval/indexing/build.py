@@ -1,6 +1,6 @@
 """Build an index from a corpus, or add a corpus to an index: read, encode with the document tower, publish.
 
-In: what `read_documents` reads, and a model folder. Out: a published generation. A build that is cut short
+In: what `open_dataset` opens, and a model folder. Out: a published generation. A build that is cut short
 can be resumed. Imports no torch. Knows nothing of files inside an index.
 """
 
@@ -18,8 +18,8 @@ from index.documents.store import Document
 from index.errors import InputError
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
-from retrieval.data.dataset import Dataset
-from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
+from retrieval.data.columns import USUAL, ColumnNames
+from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
 from retrieval.data.queries import read_qrels
 from retrieval.indexing.parallel import encode_shards
 from retrieval.indexing.passages import SplitDocument, passage_texts, passage_words_of, split_document
@@ -52,19 +52,21 @@ def build(
     goal: Goal | None = None,
     queries: Sequence[str] | None = None,
     passage_words: int | None = None,
+    columns: ColumnNames = USUAL,
     resume: bool = False,
     wait: float = 0.0,
     progress: Progress = no_progress,
 ) -> Manifest:
     """Encode a corpus and publish it as the next generation of an index folder, in place of the last one.
 
-    corpus: what `read_documents` reads; "-" is standard input.
+    corpus: what `open_dataset` opens: documents, or a data set with documents; "-" is standard input.
     model: the model folder; it is copied into the index.
     output: the index folder. If the build fails, its last published generation stays.
     goal: how to choose the FAISS index; recall .99 by default.
-    queries: real queries to tune by. By default the training queries of a BEIR folder; for another corpus its
-        own documents.
     passage_words: most words of a passage; 0 to leave documents whole. By default what the tower reads.
+    queries: real queries to tune by. By default the training queries of the data set; for a corpus without
+        queries its own documents.
+    columns: role to the columns that the user names, for a file of pairs.
     resume: keep the documents that an interrupted build of the same corpus and model has encoded.
     wait: seconds to wait for another writer.
     progress: called as documents are encoded and segments are written.
@@ -72,8 +74,9 @@ def build(
     """
     saved = read_model(model)
     saved.encoder("document")  # refuse a broken model here, under the name that the caller knows
-    source = fingerprint(corpus, resume)
-    documents = read_documents(corpus)
+    dataset = open_dataset(corpus, columns)
+    source = fingerprint(dataset, resume)
+    documents = dataset.documents()
     builder = IndexBuilder.begin(
         output,
         model=model,
@@ -85,8 +88,8 @@ def build(
         wait=wait,
     )
     with builder:
-        encode_into(builder, read_model(builder.model), documents, count_documents(corpus), progress)
-        tuning = queries if queries is not None else _training_queries(corpus)
+        encode_into(builder, read_model(builder.model), documents, dataset.count_documents(), progress)
+        tuning = queries if queries is not None else _training_queries(dataset)
         vectors = saved.encoder("query").encode(tuning[:_MAX_TUNING_QUERIES]) if tuning else None
         return builder.publish(queries=vectors, progress=progress)
 
@@ -95,6 +98,7 @@ def add(
     corpus: Path | str,
     index: Path,
     *,
+    columns: ColumnNames = USUAL,
     resume: bool = False,
     wait: float = 0.0,
     progress: Progress = no_progress,
@@ -103,36 +107,42 @@ def add(
 
     A document replaces the one with the same id.
 
-    corpus: what `read_documents` reads; "-" is standard input.
+    corpus: what `open_dataset` opens: documents, or a data set with documents; "-" is standard input.
     index: the index folder.
+    columns: role to the columns that the user names, for a file of pairs.
     resume: keep what an interrupted addition has encoded, unless the index has changed since.
     wait: seconds to wait for another writer.
     progress: called as documents are encoded and segments are written.
     Raises what `build` raises.
     """
-    source = fingerprint(corpus, resume)
-    documents = read_documents(corpus)
+    dataset = open_dataset(corpus, columns)
+    source = fingerprint(dataset, resume)
+    documents = dataset.documents()
     with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
-        encode_into(builder, read_model(builder.model), documents, count_documents(corpus), progress)
+        encode_into(builder, read_model(builder.model), documents, dataset.count_documents(), progress)
         count, replaced = builder.count, builder.replaced()
         manifest = builder.publish(progress=progress)
         return AddResult(manifest.generation, manifest.documents, count - replaced, replaced)
 
 
-def fingerprint(corpus: Path | str, resume: bool) -> str:
+def fingerprint(dataset: AnyDataset, resume: bool) -> str:
     """The fingerprint of a corpus. Raises InputError if it is to be resumed and can be read only once."""
-    source = corpus_fingerprint(corpus)
+    source = dataset.fingerprint()
     if source is None and resume:
         raise InputError("a pipe or standard input cannot be resumed; give a file, or leave --resume out")
     return source or "standard input"
 
 
-def _training_queries(corpus: Path | str) -> list[str]:
-    """Queries of the training split of a BEIR folder; none for another corpus or without that split."""
-    if not (Path(corpus, "queries.jsonl").is_file() and Path(corpus, "qrels", "train.tsv").is_file()):
-        return []
-    queries = Dataset(Path(corpus)).queries
-    return [queries[query_id] for query_id in read_qrels(corpus, "train") if query_id in queries]
+def _training_queries(dataset: AnyDataset) -> list[str]:
+    """Queries of the training split; none without that split."""
+    if isinstance(dataset, Dataset):
+        folder = Path(dataset.folder)
+        if not ((folder / "queries.jsonl").is_file() and (folder / "qrels" / "train.tsv").is_file()):
+            return []
+        judged = read_qrels(folder, "train")  # of a corpus that may hold only some of the documents
+    else:
+        judged = dataset.qrels("train") if "train" in dataset.splits() else {}
+    return [dataset.queries[query_id] for query_id in judged if query_id in dataset.queries]
 
 
 def encode_into(

@@ -1,6 +1,6 @@
 """Make an index hold exactly what a corpus holds, in one published generation.
 
-In: what `read_documents` reads, and an index folder. Out: the new generation, or none if nothing changed.
+In: a corpus as for `build`, and an index folder. Out: the new generation, or none if nothing changed.
 Only new and changed documents are encoded. A synchronisation that is cut short can be resumed. Imports no
 torch.
 """
@@ -16,7 +16,8 @@ from index.errors import InputError
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from index.writing.comparison import Comparison
-from retrieval.data.documents import count_documents, read_documents
+from retrieval.data.columns import USUAL, ColumnNames
+from retrieval.data.dataset import open_dataset
 from retrieval.indexing.build import AddResult, encode_into, fingerprint
 from retrieval.model.folder import read_model
 
@@ -28,24 +29,27 @@ def sync(
     corpus: Path | str,
     index: Path,
     *,
+    columns: ColumnNames = USUAL,
     resume: bool = False,
     wait: float = 0.0,
     progress: Progress = no_progress,
 ) -> AddResult:
     """Add new documents, replace changed ones, keep those that are the same, and delete all others.
 
-    corpus: what `read_documents` reads; "-" is standard input.
+    corpus: as for `build`; "-" is standard input.
     index: the index folder. If the corpus changes nothing, its generation stays.
+    columns: role to the columns that the user names, for a file of pairs.
     resume: keep what an interrupted synchronisation with the same corpus has encoded.
     wait: seconds to wait for another writer.
     progress: called as documents are compared and encoded and segments are written.
     Raises what `build` raises, and InputError for a corpus that has no document of the index.
     """
-    source = f"sync {fingerprint(corpus, resume)}"
-    documents = read_documents(corpus)
+    dataset = open_dataset(corpus, columns)
+    source = f"sync {fingerprint(dataset, resume)}"
+    documents = dataset.documents()
     with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
         comparison = builder.compare()
-        changed = _changed(comparison, documents, count_documents(corpus), progress)
+        changed = _changed(comparison, documents, dataset.count_documents(), progress)
         encode_into(builder, read_model(builder.model), changed, None, progress)
         gone = comparison.gone()
         deleted = sum(map(len, gone))

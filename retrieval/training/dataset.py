@@ -1,7 +1,7 @@
 """What training reads of a data set: documents, queries, and the qrels of train and dev.
 
-In: a BEIR folder. Out: `TrainingData`. Without a dev split, a tenth of the training queries is held out.
-Knows nothing of models.
+In: a BEIR folder or a file of pairs. Out: `TrainingData`. Without a dev split, a tenth of the training
+queries is held out. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.documents.store import Document
-from retrieval.data.dataset import Dataset
+from retrieval.data.dataset import AnyDataset, open_dataset
 from retrieval.data.queries import Qrels
 
 # With fewer training queries a tenth is too small to measure by, and training needs them all.
@@ -28,9 +28,9 @@ class TrainingData:
     dev: Qrels  # likewise
 
 
-def read_training_data(folder: Path) -> TrainingData:
-    """Read a BEIR folder. Raises InputError if its content is not valid."""
-    dataset = Dataset(folder)
+def read_training_data(source: AnyDataset | Path) -> TrainingData:
+    """Read a data set, or what `open_dataset` opens. Raises InputError if its content is not valid."""
+    dataset = open_dataset(source) if isinstance(source, Path) else source
     documents = list(dataset.documents())
     ids = {document.id for document in documents}
     judged = [split for split in ("dev", "train") if split in dataset.splits()]

@@ -1,8 +1,8 @@
-"""From a BEIR folder to a model folder: vocabulary, initial weights, training, evaluation on dev, the report.
+"""From a data set to a model folder: vocabulary, initial weights, training, evaluation on dev, the report.
 
-In: `corpus.jsonl` and, if there are any, `queries.jsonl`, `qrels/train.tsv` and `qrels/dev.tsv`. Out: a model
-folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its place. Without
-judged pairs the model learns from the pseudo-queries alone.
+In: documents and, if there are any, queries and the qrels of train and dev. Out: a model folder. Without a
+dev split a tenth of the training queries, chosen by hash, is held out in its place. Without judged pairs the
+model learns from the pseudo-queries alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 
 from index.disk.files import WriterLock, storing
 from index.values import Progress, no_progress
+from retrieval.data.dataset import AnyDataset
 from retrieval.evaluation.measures import DEFAULT_MEASURES
 from retrieval.model.config import ModelConfig, stored
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
@@ -53,7 +54,7 @@ class TrainingResult:
 
 
 def train(
-    folder: Path,
+    source: AnyDataset | Path,
     output: Path,
     config: ModelConfig,
     recipe: Recipe,
@@ -65,9 +66,9 @@ def train(
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
-    """Train on a BEIR folder and write a model folder.
+    """Train on a data set and write a model folder.
 
-    folder: the data set.
+    source: the data set, or its BEIR folder or file of pairs.
     output: the model folder. Until training ends it holds what it held before, beside a checkpoint.
     config: the model's configuration.
     recipe: how to train.
@@ -80,7 +81,7 @@ def train(
     Raises InputError, also for an output that holds something else than a model, CorruptError for a damaged
     checkpoint, BusyError, StorageError, KeyboardInterrupt.
     """
-    dataset = read_training_data(folder)
+    dataset = read_training_data(source)
     check_model_output(output)
     with storing(output):
         output.mkdir(parents=True, exist_ok=True)

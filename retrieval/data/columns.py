@@ -1,0 +1,132 @@
+"""Which column of a table holds the query, which the document, and so on: by usual names, or as told.
+
+In: the names of the columns, and what the user said about them. Out: `Columns`. No column that fits, or two
+that fit equally well, is an InputError. Knows nothing of the rows.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
+
+from index.errors import InputError
+
+# Role -> the columns that the user names for it; no columns means that the table has none for it.
+ColumnNames: TypeAlias = Mapping[str, Sequence[str]]
+USUAL: ColumnNames = MappingProxyType({})  # the user names none
+
+# For each role its usual names, written as `_plain` writes them, in groups. A name of an earlier group is
+# preferred: in FlagEmbedding's files "prompt" stands beside "query", and is no query there.
+_USUAL_NAMES: dict[str, tuple[str, ...]] = {
+    "query": (
+        "query question anchor 问题 查询 提问 问句",
+        "querytext questiontext searchquery userquery searchterm 搜索词 检索词",
+        "prompt sentence1 问",
+    ),
+    "document": (
+        "document doc answer positive pos passage 答案 回答 文档",
+        "documenttext answertext passagetext text response reply body content context 正文 内容 段落 文本",
+        "sentence2 答",
+    ),
+    "id": ("docid documentid passageid answerid corpusid 文档编号", "id 编号"),
+    "title": ("title documenttitle doctitle passagetitle 标题",),
+    "score": ("score label relevance grade relevancescore 分数 标签 相关性 相关度 等级",),
+    "split": ("split 划分",),
+}
+_NEGATIVE = re.compile(r"(hard)?neg(ative)?(passage|document|doc)?s?\d*|(负例|负样本)\d*")
+
+ROLES = (*_USUAL_NAMES, "negative")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The column of each role; None if the table has none. unused: the columns without a role."""
+
+    query: str
+    document: str
+    id: str | None
+    title: str | None
+    score: str | None
+    split: str | None
+    negatives: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def named(self) -> dict[str, str]:
+        """Role to column, of the roles that have one; several columns of negatives stand side by side."""
+        roles = {role: getattr(self, role) for role in _USUAL_NAMES} | {"negative": ", ".join(self.negatives)}
+        return {role: column for role, column in roles.items() if column}
+
+
+def find_columns(path: Path, names: Sequence[str], given: ColumnNames) -> Columns | None:
+    """The columns of a file of pairs; None if no column holds a query and none is named for it.
+
+    path: the file, for errors.
+    names: its columns.
+    given: what the user said, which goes before the usual names.
+    Raises InputError for a named column that is not there, for a query without a document, and for two
+    columns that fit a role equally well.
+    """
+    _check_given(path, names, given)
+    taken = {name for columns in given.values() for name in columns}
+    free = {name: _plain(name) for name in names if name not in taken}
+    found = {
+        role: (given[role][0] if given[role] else None) if role in given else _usual(path, free, role)
+        for role in _USUAL_NAMES
+    }
+    negatives = given.get("negative")
+    if negatives is None:
+        negatives = [name for name, plain in free.items() if _NEGATIVE.fullmatch(plain)]
+    query, document = found.pop("query"), found.pop("document")
+    if query is None:
+        return None
+    if document is None:
+        raise missing_column(path, names, "document")
+    used = {query, document, *found.values(), *negatives}
+    unused = tuple(name for name in names if name not in used)
+    return Columns(query, document, **found, negatives=tuple(negatives), unused=unused)
+
+
+def missing_column(path: Path, names: Sequence[str], role: str) -> InputError:
+    """The error that no column is recognised as that of a role."""
+    return InputError(
+        f"no column is recognised as the {role}; the columns are {_listed(names)}: name one with "
+        f"--column {role}=NAME",
+        path=path,
+    )
+
+
+def _check_given(path: Path, names: Sequence[str], given: ColumnNames) -> None:
+    absent = next((name for columns in given.values() for name in columns if name not in names), None)
+    if absent is not None:
+        raise InputError(f"has no column {absent!r}; the columns are {_listed(names)}", path=path)
+
+
+def _usual(path: Path, free: Mapping[str, str], role: str) -> str | None:
+    for group in _USUAL_NAMES[role]:
+        fitting = [name for name, plain in free.items() if plain in group.split()]
+        if len(fitting) > 1:
+            raise InputError(
+                f"{_listed(fitting)} all fit the {role}; choose one with --column {role}=NAME", path=path
+            )
+        if fitting:
+            return fitting[0]
+    return None
+
+
+def _plain(name: str) -> str:
+    """A name without case, spaces and separators.
+
+    >>> _plain("Hard Negative_1")
+    'hardnegative1'
+    """
+    return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if c.isalnum())
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:20])
+    return f"{shown}, ..." if len(names) > 20 else shown
