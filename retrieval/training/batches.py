@@ -24,6 +24,10 @@ from retrieval.training.pseudo_queries import pseudo_queries
 # cost quality where judged pairs are many.
 FULL_EPOCH = 8_000
 
+# Of a query's given negatives as many are scored in one step, drawn anew each time. Each costs the encoding
+# of one more document.
+GIVEN_NEGATIVES = 4
+
 
 @dataclass(frozen=True)
 class TrainingSet:
@@ -37,6 +41,7 @@ class TrainingSet:
     relevant: tuple[frozenset[int], ...]  # for each judged query the rows of its relevant documents
     removed_words: NDArray[np.int64]  # (pairs, 2): words [from, to) that the pair's document goes without
     pseudo_query_texts: tuple[str, ...]
+    negatives: tuple[tuple[int, ...], ...] = ()  # for each judged query the rows of its given negatives
 
     @property
     def judged_pairs(self) -> int:
@@ -48,7 +53,8 @@ class TrainingSet:
 class Batch:
     """Rows to score against each other: document i is the positive of query i, the others are negatives.
 
-    No document occurs twice. n queries, m >= n documents.
+    Behind the n positives stand given negatives of the queries. No document occurs twice. n queries, m >= n
+    documents.
     """
 
     queries: NDArray[np.int64]  # (n,)
@@ -70,7 +76,7 @@ def training_set(
 
     documents: the corpus.
     queries: query id to text; must hold every query of `qrels`.
-    qrels: query id to document id to grade; a grade of 0 or less makes no pair.
+    qrels: query id to document id to grade; a grade of 0 or less makes no pair but a given negative.
     vocabulary: the features of the words.
     query_words: how many words of a query count.
     document_words: how many words of a document count.
@@ -80,6 +86,7 @@ def training_set(
     rows = {document.id: row for row, document in enumerate(documents)}
     judged = {query: {rows[d]: g for d, g in grades.items() if g > 0} for query, grades in qrels.items()}
     query_ids = [query_id for query_id, grades in judged.items() if grades]
+    negatives = tuple(tuple(rows[d] for d, g in qrels[query].items() if g <= 0) for query in query_ids)
     if qrels and not query_ids:
         raise InputError("no query has a relevant document to learn from; add pairs to qrels/train.tsv")
     pairs = [(row, document) for row, query_id in enumerate(query_ids) for document in judged[query_id]]
@@ -102,6 +109,7 @@ def training_set(
         relevant=tuple(frozenset(judged[query_id]) for query_id in query_ids),
         removed_words=np.array([(0, 0)] * len(pairs) + [(q.start, q.end) for _, q in pseudo], np.int64),
         pseudo_query_texts=tuple(query.text for _, query in pseudo),
+        negatives=negatives,
     )
 
 
@@ -151,9 +159,16 @@ def plan_batches(
     return batches
 
 
-def make_batch(data: TrainingSet, pairs: NDArray[np.int64]) -> Batch:
-    """The batch of some pairs, int64 (n,), rows of `data.pairs`."""
-    queries, documents = data.pairs[pairs].T
+def make_batch(data: TrainingSet, pairs: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:
+    """The batch of some pairs, with given negatives of their queries.
+
+    data: the training set.
+    pairs: int64 (n,), rows of `data.pairs`.
+    rng: draws the given negatives of queries that have more than `GIVEN_NEGATIVES`; None takes the first.
+    """
+    queries, positives = data.pairs[pairs].T
+    negatives = _given_negatives(data, queries, positives, rng)
+    documents = np.concatenate((positives, negatives))
     false_negatives = np.zeros((len(queries), len(documents)), bool)
     columns = {int(document): column for column, document in enumerate(documents)}
     for row, query in enumerate(queries):
@@ -162,7 +177,25 @@ def make_batch(data: TrainingSet, pairs: NDArray[np.int64]) -> Batch:
             column = columns.get(document)
             if column is not None and column != row:
                 false_negatives[row, column] = True
-    return Batch(queries, documents, false_negatives, data.grades[pairs], data.removed_words[pairs])
+    removed_words = np.concatenate((data.removed_words[pairs], np.zeros((len(negatives), 2), np.int64)))
+    return Batch(queries, documents, false_negatives, data.grades[pairs], removed_words)
+
+
+def _given_negatives(
+    data: TrainingSet,
+    queries: NDArray[np.int64],
+    positives: NDArray[np.int64],
+    rng: np.random.Generator | None,
+) -> NDArray[np.int64]:
+    """Rows of given negatives of the queries, without those that are positives in the same batch."""
+    there = set(positives.tolist())
+    chosen: dict[int, None] = {}
+    for query in queries.tolist():
+        given = data.negatives[query] if query < len(data.negatives) else ()
+        if len(given) > GIVEN_NEGATIVES and rng is not None:
+            given = tuple(rng.permutation(given)[:GIVEN_NEGATIVES].tolist())
+        chosen.update((row, None) for row in given[:GIVEN_NEGATIVES] if row not in there)
+    return np.array(list(chosen), np.int64)
 
 
 def remove_words(texts: Ragged, removed: NDArray[np.int64]) -> Ragged:

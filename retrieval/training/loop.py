@@ -207,9 +207,10 @@ class Trainer:
     def _train_step(self, pairs: NDArray[np.int64], rate: float) -> Point:
         # Dropout draws from torch's generator: seeded by the step, it repeats after a resume.
         torch.manual_seed((self.recipe.seed << 32) + self.state.total_steps)
+        rng = np.random.default_rng((self.recipe.seed, self.state.epoch, self.state.step))
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        batch = make_batch(self.data, pairs)
+        batch = make_batch(self.data, pairs, rng)
         queries, documents = self._encode(batch)
         gamma, false_negatives = self.model.config.gamma, torch.from_numpy(batch.false_negatives)
         loss = softmax_loss(queries, documents, gamma, false_negatives, torch.from_numpy(batch.weights))

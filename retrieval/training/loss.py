@@ -6,8 +6,9 @@ equations 4 and 5:
     P(D+ | Q) = exp(gamma cos(Q, D+)) / sum_D exp(gamma cos(Q, D))
     loss = -log P(D+ | Q)
 
-The sum runs over the documents of the batch: the documents of the other queries are the negatives. False
-negatives are masked: documents of the batch that are relevant to the query as well.
+The sum runs over the documents of the batch: the documents of the other queries are the negatives, and given
+negatives, if there are any. False negatives are masked: documents of the batch that are relevant to the query
+as well.
 """
 
 from __future__ import annotations

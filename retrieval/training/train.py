@@ -198,6 +198,8 @@ def _fingerprint(
     """A digest of all that decides the outcome of a training."""
     dev = [dataset.dev, [dataset.queries[query_id] for query_id in dataset.dev]]
     digest = hashlib.sha256(json.dumps([stored(config), asdict(recipe), dev], sort_keys=True).encode())
+    if any(data.negatives):
+        digest.update(json.dumps(data.negatives).encode())
     vectors = () if teacher is None else (teacher.queries, teacher.documents)
     for array in (data.pairs, data.grades, data.removed_words, *vectors):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -13,6 +13,7 @@ from index.documents.store import Document
 from index.errors import InputError
 from retrieval.text.vocabulary import Lexicon, Vocabulary, ragged
 from retrieval.training.batches import (
+    GIVEN_NEGATIVES,
     TrainingSet,
     draw_pseudo_queries,
     feature_weights,
@@ -211,6 +212,28 @@ def test_batch_with_one_query_twice_masks_both_ways():
 def test_batch_carries_the_grades_of_its_pairs():
     data = make({"q1": {"d1": 2}, "q2": {"d2": 3}})
     assert make_batch(data, np.array([1, 0])).weights.tolist() == [3, 2]
+
+
+def test_given_negatives_stand_behind_the_positives_and_are_masked_where_relevant():
+    data = make({"q1": {"d1": 1, "d3": 0}, "q2": {"d2": 1, "d3": 2, "d1": -1}})
+    assert data.negatives == ((2,), (0,))
+    assert data.pairs.tolist() == [[0, 0], [1, 1], [1, 2]]
+    batch = make_batch(data, np.array([0, 1]))
+    # d1 is a negative of q2 and already there; d3 is a negative of q1 and relevant to q2.
+    assert batch.documents.tolist() == [0, 1, 2]
+    assert batch.false_negatives.tolist() == [[False, False, False], [False, False, True]]
+    assert batch.removed_words.tolist() == [[0, 0]] * 3
+    assert batch.weights.tolist() == [1, 1]
+
+
+def test_of_many_given_negatives_some_are_drawn_and_in_time_all():
+    pages = [Document(f"d{n}", "", "x") for n in range(20)]
+    qrels = {"q": {f"d{n}": int(n == 0) for n in range(20)}}
+    data = training_set(pages, {"q": "x"}, qrels, VOCABULARY, 4, 4)
+    drawn = [make_batch(data, np.array([0]), np.random.default_rng(n)).documents.tolist() for n in range(60)]
+    assert {len(documents) for documents in drawn} == {1 + GIVEN_NEGATIVES}
+    assert {row for documents in drawn for row in documents} == set(range(20))
+    assert make_batch(data, np.array([0])).documents.tolist() == [0, 1, 2, 3, 4]
 
 
 @given(PAIRS, st.integers(0, 3))
