@@ -284,6 +284,26 @@ def test_an_interrupted_training_resumed_writes_the_same_model(data, tmp_path, a
         assert got[name] == expected[name], name
 
 
+def test_an_interrupted_training_on_a_file_of_pairs_resumed_writes_the_same_model(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {"anchor": QUERIES[f"q{n}"], "positive": DOCUMENTS[f"d{n}"], "negative": DOCUMENTS[f"d{n - 1}"]}
+        for n in range(1, 4)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = train(path, tmp_path / "whole", CONFIG, RECIPE)
+    interrupt(path, tmp_path / "m", 2)
+    resumed = train(path, tmp_path / "m", CONFIG, RECIPE, resume=True)
+    assert replace(resumed, seconds=0) == replace(whole, seconds=0)
+    assert files(tmp_path / "m")[FILES.weights] == files(tmp_path / "whole")[FILES.weights]
+    # Other negatives are other data.
+    interrupt(path, tmp_path / "m", 2)
+    rows[0]["negative"] = DOCUMENTS["d3"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="begun with other data"):
+        train(path, tmp_path / "m", CONFIG, RECIPE, resume=True)
+
+
 @pytest.mark.parametrize("after", [1, 2, 4])
 def test_an_interrupted_training_on_pseudo_queries_resumed_writes_the_same_model(tmp_path, write_beir, after):
     pages = {name: f"{text} here. {text} is told there." for name, text in DOCUMENTS.items()}

@@ -1,0 +1,265 @@
+"""A file of pairs at the command: train, build, evaluate, search; every kind of file; bad input."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli import verbs
+from retrieval.data.pairs import document_id
+
+TOPICS = ("copy a file", "list a folder", "启动 nginx 服务", "wait for threads", "parse a date", "send mail")
+ROWS = [
+    {"question": f"how to {topic} {n}", "answer": f'{topic}: "use" tool {n},\nthen check it', "topic": topic}
+    for n in range(12)
+    for topic in TOPICS
+]
+
+
+def peephole(*args: object) -> Result:
+    return CliRunner().invoke(verbs, [str(arg) for arg in args], prog_name="peephole")
+
+
+def works(*args: object) -> str:
+    result = peephole(*args)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def failure(*args: object) -> str:
+    """The one line that a failing command prints."""
+    result = peephole(*args)
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "unexpected" not in result.stderr
+    return result.stderr.removeprefix("Error: ").rstrip("\n")
+
+
+def write_csv(path: Path) -> None:
+    rows = [list(ROWS[0]), *(row.values() for row in ROWS)]
+    quoted = (",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows)
+    path.write_text("".join(f"{line}\r\n" for line in quoted), encoding="utf-8", newline="")
+
+
+def write_jsonl(path: Path) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in ROWS)
+    path.write_bytes(gzip.compress(text.encode()))
+
+
+def write_parquet(path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+
+
+@pytest.fixture(scope="module")
+def faq(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with faq.csv, the model trained on it and the index of both; not to change."""
+    folder = tmp_path_factory.mktemp("faq")
+    write_csv(folder / "faq.csv")
+    (folder / "said").write_text(works("train", folder / "faq.csv", "-o", folder / "M", "--epochs", 2))
+    works("build", folder / "faq.csv", "-m", folder / "M", "-o", folder / "I")
+    return folder
+
+
+def contents(folder: Path, but: tuple[str, ...]) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name not in but)
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files if "report" not in file.parts}
+
+
+def test_two_commands_from_a_file_to_an_answer(faq: Path) -> None:
+    first, second = (faq / "said").read_text().splitlines()[:2]
+    assert first == f"{faq / 'faq.csv'}: query is 'question', document is 'answer'; not used: 'topic'"
+    assert second.startswith("  72 rows: 72 pairs, 72 documents, 72 queries (train ")
+    (hit, *_) = json.loads(works("search", faq / "I", "how to copy a file 3", "--json"))["hits"]
+    wanted = next(row["answer"] for row in ROWS if row["question"] == "how to copy a file 3")
+    assert hit["id"] == document_id("", wanted)
+
+
+def test_evaluation_takes_the_queries_that_training_left_out(faq: Path) -> None:
+    data = json.loads(
+        works("train", faq / "faq.csv", "-o", faq / "other", "--epochs", 1, "--tower", "bag", "--json")
+    )["data"]
+    assert data["columns"] == {"query": "question", "document": "answer"}
+    assert sum(data["splits"].values()) == data["queries"] == 72
+    evaluation = json.loads(works("evaluate", faq / "I", faq / "faq.csv", "--json"))
+    assert evaluation["queries"] == data["splits"]["test"] > 0
+    assert evaluation["modes"]["lexical"]["R@100"] == 1
+
+
+@pytest.mark.parametrize(("name", "write"), [("faq.jsonl.gz", write_jsonl), ("faq.parquet", write_parquet)])
+def test_the_same_rows_give_the_same_model_and_index(
+    faq: Path, tmp_path: Path, name: str, write: Callable[[Path], None]
+) -> None:
+    write(tmp_path / name)
+    works("train", tmp_path / name, "-o", tmp_path / "M", "--epochs", 2)
+    works("build", tmp_path / name, "-m", tmp_path / "M", "-o", tmp_path / "I")
+    # training.json and the manifest, which has its digest, hold times.
+    times = ("training.json", "manifest.json", "CURRENT")
+    assert contents(tmp_path / "M", times) == contents(faq / "M", times)
+    assert contents(tmp_path / "I", times) == contents(faq / "I", times)
+
+
+def test_columns_may_be_named_to_every_verb(made, tmp_path: Path) -> None:
+    path = tmp_path / "faq.csv"
+    path.write_text("Frage,Antwort,Nr\nwie geht es,gut,n1\nwo ist es,da,n2\n")
+    named = ("--column", "query=Frage", "--column", "document=Antwort", "--column", "id=Nr")
+    said = works("train", path, "-o", tmp_path / "M", "--epochs", 1, "--tower", "bag", *named)
+    assert "query is 'Frage', document is 'Antwort', id is 'Nr'" in said
+    works("build", path, "-m", tmp_path / "M", "-o", tmp_path / "I", *named)
+    found = json.loads(works("search", tmp_path / "I", "gut", "--json"))["hits"]
+    assert {hit["id"] for hit in found} == {"n1", "n2"}
+    again = json.loads(works("add", tmp_path / "I", path, *named, "--json"))
+    assert (again["added"], again["replaced"]) == (0, 2)
+    evaluation = works("evaluate", tmp_path / "I", path, "--split", "train", *named, "--json")
+    assert json.loads(evaluation)["queries"] == 2
+
+
+def test_other_columns_are_another_corpus(faq: Path, tmp_path: Path) -> None:
+    other = ("--column", "document=topic")
+    works("build", faq / "faq.csv", "-m", faq / "M", "-o", tmp_path / "I", *other)
+    assert json.loads(works("info", tmp_path / "I", "--json"))["documents"] == len(TOPICS)
+
+
+@pytest.mark.parametrize(
+    "value", ["Frage", "question=a", "query=a --column query=b", "query=a --column document="]
+)
+def test_a_wrong_option_is_a_usage_error(faq: Path, tmp_path: Path, value: str) -> None:
+    result = peephole("train", faq / "faq.csv", "-o", tmp_path / "M", "--column", *value.split())
+    assert result.exit_code == 2, result.output
+
+
+LONG = "question,answer\n" + "what,that\n" * 20
+BAD: dict[str, tuple[str, str | bytes, str]] = {
+    "no column": (
+        "a.csv",
+        "Frage,Antwort\nx,y\n",
+        ": no column is recognised as the query; the columns are 'Fr",
+    ),
+    "no document": ("a.csv", "query,Antwort\nx,y\n", ": no column is recognised as the document"),
+    "two columns": (
+        "a.tsv",
+        "query\tquestion\tanswer\nx\ty\tz\n",
+        ": 'query', 'question' all fit the query; ch",
+    ),
+    "few fields": ("a.csv", "question,answer\nx,y\nx\n", ":3: 1 columns where the header has 2"),
+    "empty query": ("a.csv", "question,answer\nx,y\n ,y\n", ':3: the query ("question") is empty'),
+    "empty document": ("a.csv", 'question,answer\nx,y\n\nx,""\n', ':4: the document ("answer") is empty'),
+    "empty list": ("a.jsonl", '{"query": "x", "pos": []}\n', ':1: the document ("pos") is empty'),
+    "no query": ("a.jsonl", '{"query": "x", "pos": "y"}\n{"pos": "y"}\n', ':2: the query ("query") is empty'),
+    "query of numbers": ("a.jsonl", '{"query": 1, "pos": "y"}\n', ':1: "query" is not text but int'),
+    "no texts": ("a.jsonl", '{"query": "x", "pos": {"a": 1}}\n', ':1: "pos" is neither a text nor a list of'),
+    "list of numbers": (
+        "a.jsonl",
+        '{"query": "x", "pos": ["y", 1]}\n',
+        ':1: "pos" is neither a text nor a list',
+    ),
+    "list of nulls": ("a.jsonl", '{"query": "x", "pos": [null]}\n', ':1: "pos" is neither a text nor a list'),
+    "broken JSON": ("a.jsonl", '{"query": "x", "pos": "y"}\n{"query"\n', ":2: broken JSON"),
+    "empty CSV": ("a.csv", "", ": holds no documents"),
+    "empty JSONL": ("a.jsonl", "\n", ": holds no documents"),
+    "header alone": ("a.csv", "question,answer\n", ": holds no rows"),
+    "Latin-1": (
+        "a.csv",
+        "question,answer\nx,caf\xe9\n".encode("latin-1"),
+        ":2: not UTF-8: byte 5 of the line",
+    ),
+    "PDF": ("a.csv", b"%PDF-1.7\n%\xe2\xe3", ": is a PDF, not CSV"),
+    "gzip": ("a.parquet", gzip.compress(b"x"), ": is gzip, not Parquet"),
+    "zip": ("a.jsonl", b"PK\x03\x04\x14\x00", ": is a zip archive or a spreadsheet, not JSONL"),
+    "cut gzip": ("a.csv.gz", gzip.compress(LONG.encode())[:-9], ":22: cannot be read on"),
+    "cut Parquet": ("a.parquet", b"PAR1\x15\x04", ": cannot be read as Parquet"),
+    "score": (
+        "a.csv",
+        "query,doc,score\nx,y,1\nx,z,good\n",
+        ":3: the score (\"score\") is not a number: 'good'",
+    ),
+    "endless score": ("a.csv", "query,doc,score\nx,y,inf\n", ':2: the score ("score") is not a number'),
+    "two grades": (
+        "a.csv",
+        "query,doc,score\nx,y,1\nx,y,2\n",
+        ":3: grades the pair 2, and line 2 grades it 1",
+    ),
+    "one id twice": (
+        "a.csv",
+        "query,doc,id\nx,y,1\nz,w,1\n",
+        ":3: the id '1' was already used on line 2 for",
+    ),
+    "id of a list": (
+        "a.jsonl",
+        '{"query": "x", "doc": "y", "id": [1]}\n',
+        ':1: the id ("id") is list; write',
+    ),
+    "two splits": (
+        "a.csv",
+        "query,doc,split\nX,y,test\nx,z,dev\n",
+        ":3: the query is in split dev here and in te",
+    ),
+    "unknown split": ("a.csv", "query,doc,split\nx,y,holdout\n", ":2: \"split\" names the split 'holdout'"),
+    "missing file": ("none.csv", "", ""),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "told"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line(tmp_path: Path, name: str, content: str | bytes, told: str) -> None:
+    if told == ": cannot be read as Parquet":
+        pytest.importorskip("pyarrow")
+    path = tmp_path / name
+    if name.startswith("none"):
+        told = ": no such file"
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = failure("train", path, "-o", tmp_path / "M")
+    assert said.startswith(f"{path}{told}")
+    assert not (tmp_path / "M").exists()
+
+
+def test_a_parquet_file_cut_short_is_one_line(faq: Path, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "faq.parquet")
+    content = (tmp_path / "faq.parquet").read_bytes()
+    for size in (len(content) // 2, len(content) - 1):
+        (tmp_path / "faq.parquet").write_bytes(content[:size])
+        said = failure("build", tmp_path / "faq.parquet", "-m", faq / "M", "-o", tmp_path / "I")
+        assert said.startswith(f"{tmp_path / 'faq.parquet'}: cannot be read as Parquet (")
+        assert "cut short" in said
+
+
+def test_a_row_of_parquet_that_is_wrong_is_named_by_its_number(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = [{"query": "x", "pos": ["y"]}, {"query": "x", "pos": None}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    said = failure("train", tmp_path / "a.parquet", "-o", tmp_path / "M")
+    assert said == f'{tmp_path / "a.parquet"}: row 2: the document ("pos") is empty; fill it or drop the row'
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 whatever PAR1")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    said = failure("train", tmp_path / "a.parquet", "-o", tmp_path / "M")
+    assert said == "needs pyarrow, which is not installed; run: pip install 'peephole[parquet]'"
+
+
+def test_a_spreadsheet_named_csv_is_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "faq.csv", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    assert "is a zip archive or a spreadsheet, not CSV" in failure(
+        "train", tmp_path / "faq.csv", "-o", tmp_path / "M"
+    )
+
+
+def test_columns_of_a_folder_cannot_be_named(made, tmp_path: Path) -> None:
+    said = failure("train", made.data, "-o", tmp_path / "M", "--column", "query=x")
+    assert said == f"{made.data}: has no columns to name; leave --column out, or give a table"
+
+
+def test_documents_that_the_index_lacks_are_named(faq: Path, made) -> None:
+    said = failure("evaluate", made.index, faq / "faq.csv")
+    assert said.startswith(f"{faq / 'faq.csv'}:")
+    assert "is not in the index; build or add this file first" in said
