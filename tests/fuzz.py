@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from index.disk.manifest import Manifest
 from index.documents.filters import parse_condition
 from index.errors import PeepholeError
 from index.lexical.tokens import lexical_tokens
+from retrieval.data.dataset import open_dataset
 from retrieval.data.documents import read_documents
 from retrieval.data.queries import read_query_lines
 from retrieval.model.config import read_config
@@ -110,6 +112,27 @@ def open_weights(path: Path) -> None:
         assert array.size == 0 or np.asarray(array).reshape(-1)[-1] is not None
 
 
+def join_pairs(path: Path) -> None:
+    """A file of pairs, to the qrels of its splits: every judged document is there."""
+    dataset = open_dataset(path)
+    ids = {document.id for document in dataset.documents()}
+    for split in dataset.splits():
+        assert all(ids.issuperset(grades) for grades in dataset.qrels(split).values())
+
+
+def _parquet() -> bytes:
+    """A small file of pairs."""
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [{"query": f"q{n}", "pos": [f"a{n}", "b"], "id": n, "score": n / 2} for n in range(9)]
+    out = BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), out)
+    return out.getvalue()
+
+
+_PARQUET = _parquet()
+
 TARGETS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
     "text": (_TEXTS, tokenise),
     "filters": (_TEXTS, filter_documents),
@@ -125,6 +148,15 @@ TARGETS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
         mutated(b'_id,title,text\n1,a,"b\n""c"""\n2,d,e\n', 60),
         in_file("corpus.csv", lambda path: list(read_documents(path))),
     ),
+    "pairs": (
+        mutated(
+            b'{"query": "a", "pos": ["b"], "neg": "c", "id": 1, "score": 0.5, "split": "dev"}\n'
+            b'{"query": "A", "pos": "b", "title": "t"}\n',
+            120,
+        ),
+        in_file("faq.jsonl", join_pairs),
+    ),
+    "parquet": (mutated(_PARQUET, len(_PARQUET)), in_file("faq.parquet", join_pairs)),
     "queries": (mutated(b'{"_id": "q", "text": "a"}\nq2\tb\n', 40), in_file("queries.txt", read_query_lines)),
 }
 
