@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks.common import RESULTS, ROOT, write_result
 from retrieval.data.dataset import Dataset
-from retrieval.data.pairs import split_of
+from retrieval.data.pairs.joining import split_of
 from retrieval.evaluation.provenance import provenance
 
 COMMAND = (sys.executable, str(ROOT / "cli.py"))

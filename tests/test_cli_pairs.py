@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import verbs
-from retrieval.data.pairs import document_id
+from retrieval.data.pairs.joining import document_id
 
 TOPICS = ("copy a file", "list a folder", "启动 nginx 服务", "wait for threads", "parse a date", "send mail")
 ROWS = [

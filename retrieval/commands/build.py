@@ -24,8 +24,8 @@ from retrieval.commands.options import (
 from retrieval.commands.printing import manifest_json, print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.commands.units import parse_bytes, parse_milliseconds
-from retrieval.data.columns import ColumnNames
 from retrieval.data.lines import numbered_lines
+from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.queries import read_query_lines
 from retrieval.indexing.build import AddResult
 from retrieval.indexing.build import add as add_documents

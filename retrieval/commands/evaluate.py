@@ -12,7 +12,7 @@ from index.errors import needing
 from retrieval.commands.options import OUTPUT_FILE, PATH, column_option, index_argument, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
-from retrieval.data.columns import ColumnNames
+from retrieval.data.pairs.columns import ColumnNames
 from retrieval.evaluation.breakdown import lost_queries
 from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.evaluate import evaluate_index, evaluation_json

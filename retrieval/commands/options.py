@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from index.disk.output import check_output
-from retrieval.data.columns import ROLES, ColumnNames
+from retrieval.data.pairs.columns import ROLES, ColumnNames
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,9 +12,9 @@ from index.errors import needing
 from retrieval.commands.options import PATH, column_option, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
-from retrieval.data.columns import ColumnNames
 from retrieval.data.dataset import AnyDataset, open_dataset
-from retrieval.data.pairs import PairsDataset, PairsSummary
+from retrieval.data.pairs.columns import ColumnNames
+from retrieval.data.pairs.dataset import PairsDataset, PairsSummary
 from retrieval.model.config import TowerKind, preset
 
 if TYPE_CHECKING:

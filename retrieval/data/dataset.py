@@ -15,9 +15,9 @@ from typing import TypeAlias
 
 from index.documents.store import Document
 from index.errors import InputError
-from retrieval.data.columns import USUAL, ColumnNames, find_columns, missing_column
 from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
-from retrieval.data.pairs import PairsDataset
+from retrieval.data.pairs.columns import USUAL, ColumnNames, find_columns, missing_column
+from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.data.queries import Qrels, read_qrels, read_queries, splits
 from retrieval.data.tables import header_of, table_kind, table_records_of
 
@@ -76,7 +76,7 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
     """The data set that a path leads to: a file of pairs if it is a table with a query column.
 
     path: a BEIR folder, a table, or anything else that `read_documents` reads.
-    columns: role to the columns that the user names, see `retrieval.data.columns`.
+    columns: role to the columns that the user names, see `retrieval.data.pairs.columns`.
     Raises InputError for a table in which no column is recognised, or two fit equally well; for columns named
     for what is not a table; and what `table_records_of` raises.
     """

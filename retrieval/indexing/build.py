@@ -18,8 +18,8 @@ from index.documents.store import Document
 from index.errors import InputError
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
-from retrieval.data.columns import USUAL, ColumnNames
 from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
+from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.queries import read_qrels
 from retrieval.indexing.parallel import encode_shards
 from retrieval.indexing.passages import SplitDocument, passage_texts, passage_words_of, split_document

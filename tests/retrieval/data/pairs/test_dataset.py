@@ -10,7 +10,8 @@ import pytest
 
 from index.errors import InputError
 from retrieval.data.dataset import Dataset, open_dataset
-from retrieval.data.pairs import PairsDataset, document_id, query_id, split_of
+from retrieval.data.pairs.dataset import PairsDataset
+from retrieval.data.pairs.joining import document_id, query_id, split_of
 
 
 def pairs_of(path: Path, rows: list[dict[str, object]] | str, **columns: list[str]) -> PairsDataset:

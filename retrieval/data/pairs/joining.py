@@ -1,122 +1,38 @@
-"""A data set from a file of pairs: documents, queries by id, and the qrels of each split.
+"""The rows of a file of pairs joined: documents, queries, judgements and splits.
 
-In: a table whose rows hold a query and a document that answers it, see `retrieval.data.columns`. Out: the
-same parts as a BEIR folder has. Equal texts are one document or one query. The same rows give the same data
-set, whatever kind of file they are in. Knows nothing of what the parts are used for.
+In: `PairRow`s. Out: `JoinedPairs`. Equal texts are one document or one query. The same rows give the same
+result, whatever kind of file they are in. Knows nothing of files and columns.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
 from index.documents.store import Document
-from index.errors import InputError
-from retrieval.data.columns import ColumnNames, Columns
-from retrieval.data.documents import corpus_fingerprint
 from retrieval.data.lines import MOST_CHARACTERS, MOST_LINES, Place
-from retrieval.data.pair_rows import PairRow, pair_row
-from retrieval.data.queries import Qrels
-from retrieval.data.tables import table_records_of
+from retrieval.data.pairs.rows import PairRow
 
 # With fewer queries a tenth is too small to measure by, and training needs them all.
-_MIN_QUERIES_TO_SPLIT = 50
-_SPLITS = ("train", "dev", "test")
+MIN_QUERIES_TO_SPLIT = 50
+SPLITS = ("train", "dev", "test")
 
 _DocumentKey: TypeAlias = tuple[str, str]  # title, text
 
 
 @dataclass(frozen=True)
-class PairsSummary:
-    """What was understood of a file of pairs. The names of the fields are keys of `train --json`."""
+class JoinedPairs:
+    """All rows of a file, joined."""
 
-    columns: dict[str, str]  # role to column
-    unused: list[str]  # columns without a role
     rows: int
-    pairs: int  # of a query and a relevant document
-    negatives: int  # judged pairs of a query and a document that is not relevant
-    documents: int
-    queries: int
-    splits: dict[str, int]  # split to its queries
-
-
-@dataclass(frozen=True)
-class PairsDataset:
-    """A file of pairs, which is read once, when it is needed, and then held in memory."""
-
-    path: Path
-    columns: Columns
-    given: ColumnNames  # what the user said about the columns
-
-    def documents(self) -> Iterator[Document]:
-        """The documents in the order of the file, given negatives last. Raises InputError."""
-        return iter(self._pairs.documents)
-
-    def count_documents(self) -> int:
-        """The number of documents. Raises InputError."""
-        return len(self._pairs.documents)
-
-    @cached_property
-    def queries(self) -> dict[str, str]:
-        """Query id, a hash of the text, to text. Raises InputError."""
-        return {query_id(text): text for text in self._pairs.judged}
-
-    def splits(self) -> list[str]:
-        """Names of the splits that have queries. Raises InputError."""
-        return [split for split in _SPLITS if split in self._pairs.splits.values()]
-
-    def qrels(self, split: str, document_ids: Container[str] | None = None) -> Qrels:
-        """The qrels of a split; a judged document that is not relevant has the grade 0.
-
-        split: train, dev or test.
-        document_ids: the document ids that may occur; None allows all.
-
-        Queries without a relevant document are left out. Raises InputError for a split without queries, and
-        for a document that may not occur.
-        """
-        if split not in self.splits():
-            known = ", ".join(self.splits()) or "none"
-            few = "" if self.columns.split else f"; from {_MIN_QUERIES_TO_SPLIT} queries on some are held out"
-            raise InputError(f"no query is in split {split!r}; choose one of: {known}{few}", path=self.path)
-        pairs = self._pairs
-        qrels = {query_id(text): pairs.judged[text] for text, name in pairs.splits.items() if name == split}
-        for document in (document for grades in qrels.values() for document in grades):
-            if document_ids is not None and document not in document_ids:
-                raise pairs.places[document].error(
-                    f"document {document!r} is not in the index; build or add this file first"
-                )
-        return qrels
-
-    def fingerprint(self) -> str:
-        """A digest of the file and of what the user said about its columns. Raises InputError."""
-        said = json.dumps({role: list(names) for role, names in self.given.items()}, sort_keys=True)
-        return hashlib.sha256(f"{corpus_fingerprint(self.path)}\0{said}".encode()).hexdigest()
-
-    def summary(self) -> PairsSummary:
-        """What was understood of the file. Raises InputError."""
-        grades = [grade for judged in self._pairs.judged.values() for grade in judged.values()]
-        splits = list(self._pairs.splits.values())
-        return PairsSummary(
-            columns=self.columns.named(),
-            unused=list(self.columns.unused),
-            rows=self._pairs.rows,
-            pairs=sum(grade > 0 for grade in grades),
-            negatives=sum(grade <= 0 for grade in grades),
-            documents=len(self._pairs.documents),
-            queries=len(self._pairs.judged),
-            splits={split: splits.count(split) for split in self.splits()},
-        )
-
-    @cached_property
-    def _pairs(self) -> _Pairs:
-        rows = (pair_row(record, self.columns) for record in table_records_of(self.path))
-        return _joined(rows, self.path)
+    documents: list[Document]
+    places: dict[str, Place]  # document id to where it was first read
+    judged: dict[str, dict[str, int]]  # query text to document id to grade
+    splits: dict[str, str]  # query text to split, of the queries with a relevant document
 
 
 def query_id(text: str) -> str:
@@ -146,17 +62,6 @@ def _normalised(query: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", query).casefold().split())
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """All rows of a file, joined."""
-
-    rows: int
-    documents: list[Document]
-    places: dict[str, Place]  # document id to where it was first read
-    judged: dict[str, dict[str, int]]  # query text to document id to grade
-    splits: dict[str, str]  # query text to split, of the queries with a relevant document
-
-
 @dataclass
 class _Reading:
     """What the rows read so far say."""
@@ -171,8 +76,13 @@ class _Reading:
     splits: dict[str, tuple[str, Place]] = field(default_factory=dict)  # normalised query to its split
 
 
-def _joined(rows: Iterable[PairRow], path: Path) -> _Pairs:
-    """The documents, queries and judgements of all rows. Raises InputError."""
+def join_pairs(rows: Iterable[PairRow], path: Path) -> JoinedPairs:
+    """The documents, queries and judgements of all rows.
+
+    Raises InputError, with the place of the row, for an id of two documents, a pair that is graded twice, a
+    query in two splits, and a file that is too large to be held in memory; and if there is no row. path: for
+    this error.
+    """
     reading = _Reading()
     for row in rows:
         _check_size(reading, row)
@@ -229,7 +139,7 @@ def _check_split(reading: _Reading, row: PairRow, split: str) -> None:
         )
 
 
-def _resolved(reading: _Reading) -> _Pairs:
+def _resolved(reading: _Reading) -> JoinedPairs:
     """The data set: every document has an id, and a given negative is the document of that text."""
     by_text: dict[str, _DocumentKey] = {}
     for key in reading.ids:
@@ -248,7 +158,7 @@ def _resolved(reading: _Reading) -> _Pairs:
     }
     places = {ids[key]: place for key, place in reading.places.items()}
     documents = [Document(ids[key], *key) for key in ids]
-    return _Pairs(reading.rows, documents, places, judged, _splits(reading, judged))
+    return JoinedPairs(reading.rows, documents, places, judged, _splits(reading, judged))
 
 
 def _ids(reading: _Reading) -> dict[_DocumentKey, str]:
@@ -266,5 +176,5 @@ def _splits(reading: _Reading, judged: dict[str, dict[str, int]]) -> dict[str, s
     normalised = {query: _normalised(query) for query in queries}
     if reading.splits:
         return {query: reading.splits[normalised[query]][0] for query in queries}
-    few = len(set(normalised.values())) < _MIN_QUERIES_TO_SPLIT
+    few = len(set(normalised.values())) < MIN_QUERIES_TO_SPLIT
     return {query: "train" if few else split_of(query) for query in queries}

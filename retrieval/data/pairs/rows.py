@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from retrieval.data.columns import Columns
 from retrieval.data.lines import Place
+from retrieval.data.pairs.columns import Columns
 from retrieval.data.records import Record
 
 _SPLITS = {
