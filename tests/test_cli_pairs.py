@@ -149,6 +149,7 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
         "query\tquestion\tanswer\nx\ty\tz\n",
         ": 'query', 'question' all fit the query; ch",
     ),
+    "semicolons": ("a.csv", "question;answer\nx;y\n", ": cells are separated by ;"),
     "few fields": ("a.csv", "question,answer\nx,y\nx\n", ":3: 1 columns where the header has 2"),
     "empty query": ("a.csv", "question,answer\nx,y\n ,y\n", ':3: the query ("question") is empty'),
     "empty document": ("a.csv", 'question,answer\nx,y\n\nx,""\n', ':4: the document ("answer") is empty'),

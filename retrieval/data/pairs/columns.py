@@ -93,6 +93,11 @@ def find_columns(path: Path, names: Sequence[str], given: ColumnNames) -> Column
 
 def missing_column(path: Path, names: Sequence[str], role: str) -> InputError:
     """The error that no column is recognised as that of a role."""
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        mark = ";" if ";" in names[0] else "tab"
+        return InputError(
+            f"cells are separated by {mark}; separate them by commas, or by tabs in .tsv", path=path
+        )
     return InputError(
         f"no column is recognised as the {role}; the columns are {_listed(names)}: name one with "
         f"--column {role}=NAME",
