@@ -53,13 +53,15 @@ class TrainingSet:
 class Batch:
     """Rows to score against each other: document i is the positive of query i, the others are negatives.
 
-    Behind the n positives stand given negatives of the queries. No document occurs twice. n queries, m >= n
-    documents.
+    Behind the n positives stand given negatives, each for the queries that it was given for. No document
+    occurs twice. n queries, m >= n documents.
     """
 
     queries: NDArray[np.int64]  # (n,)
     documents: NDArray[np.int64]  # (m,)
-    false_negatives: NDArray[np.bool_]  # (n, m): other relevant documents of a query, to be masked
+    false_negatives: NDArray[
+        np.bool_
+    ]  # (n, m), to be masked: other relevant documents, others' given negatives
     weights: NDArray[np.float32]  # (n,): the grade of each pair
     removed_words: NDArray[np.int64]  # (m, 2): words [from, to) to remove from each document
 
@@ -177,6 +179,10 @@ def make_batch(data: TrainingSet, pairs: NDArray[np.int64], rng: np.random.Gener
             column = columns.get(document)
             if column is not None and column != row:
                 false_negatives[row, column] = True
+        if len(negatives):
+            # Of other queries a given negative was not judged, and it may be a positive of none.
+            given = data.negatives[query] if query < len(data.negatives) else ()
+            false_negatives[row, len(positives) :] |= ~np.isin(negatives, given)
     removed_words = np.concatenate((data.removed_words[pairs], np.zeros((len(negatives), 2), np.int64)))
     return Batch(queries, documents, false_negatives, data.grades[pairs], removed_words)
 

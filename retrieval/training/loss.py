@@ -6,9 +6,9 @@ equations 4 and 5:
     P(D+ | Q) = exp(gamma cos(Q, D+)) / sum_D exp(gamma cos(Q, D))
     loss = -log P(D+ | Q)
 
-The sum runs over the documents of the batch: the documents of the other queries are the negatives, and given
-negatives, if there are any. False negatives are masked: documents of the batch that are relevant to the query
-as well.
+The sum runs over the documents of the batch: the documents of the other queries are the negatives, and the
+query's given negatives, if there are any. Masked are false negatives, which are documents of the batch that
+are relevant to the query as well, and the given negatives of other queries.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def softmax_loss(
     queries: float32 (n, d), unit length.
     documents: float32 (m, d), m >= n, unit length.
     gamma: the scale of the cosines.
-    false_negatives: bool (n, m), True for another relevant document of the query, which is masked.
+    false_negatives: bool (n, m), True for what is masked: another relevant document, others' negatives.
     weights: float32 (n,), the weight of each pair in the mean; equal by default.
     """
     logits = (gamma * queries @ documents.t()).masked_fill(false_negatives, -torch.inf)

@@ -226,6 +226,13 @@ def test_given_negatives_stand_behind_the_positives_and_are_masked_where_relevan
     assert batch.weights.tolist() == [1, 1]
 
 
+def test_a_given_negative_counts_for_its_own_query_alone():
+    data = make({"q1": {"d1": 1, "d3": 0}, "q2": {"d2": 1}})
+    batch = make_batch(data, np.array([0, 1]))
+    assert batch.documents.tolist() == [0, 1, 2]
+    assert batch.false_negatives.tolist() == [[False, False, False], [False, False, True]]
+
+
 def test_of_many_given_negatives_some_are_drawn_and_in_time_all():
     pages = [Document(f"d{n}", "", "x") for n in range(20)]
     qrels = {"q": {f"d{n}": int(n == 0) for n in range(20)}}
