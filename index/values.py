@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:  # the command line imports this module before it needs numpy
@@ -18,8 +18,11 @@ Rows: TypeAlias = "NDArray[np.int64]"
 # Which rows of a segment are meant, bool (count,).
 Mask: TypeAlias = "NDArray[np.bool_]"
 
-# A value of a document's metadata, or of a setting in a manifest.
+# A value of a setting in a manifest.
 Scalar: TypeAlias = str | int | float | bool | None
+
+# A value of a document's metadata: all that JSON can say.
+Json: TypeAlias = "Scalar | Sequence[Json] | Mapping[str, Json]"
 
 # Called with the name of a stage, how much of it is done, and how much there is (None if that is unknown).
 Progress: TypeAlias = Callable[[str, int, int | None], None]

@@ -29,7 +29,8 @@ from hypothesis.strategies import SearchStrategy
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
 
 from index.disk.manifest import Manifest
-from index.documents.filters import parse_condition
+from index.documents.parse import parse_where
+from index.documents.selection import Selection
 from index.errors import PeepholeError
 from index.lexical.tokens import lexical_tokens
 from retrieval.data.dataset import open_dataset
@@ -81,16 +82,15 @@ def tokenise(text: str) -> None:
 
 
 def filter_documents(text: str) -> None:
-    """A condition, and its SQL on the table that it is made for."""
-    condition = parse_condition(text)
+    """A filter, and the rows that it selects."""
+    expression = parse_where(text)
     database = sqlite3.connect(":memory:")
     database.execute("CREATE TABLE attributes (name TEXT NOT NULL, value NOT NULL, row INTEGER NOT NULL)")
+    database.execute("CREATE TABLE documents (row INTEGER PRIMARY KEY, metadata TEXT NOT NULL)")
     database.executemany(
         "INSERT INTO attributes VALUES (?, ?, ?)", [("a", "1", 0), ("a", 1, 0), ("b", 2.5, 1)]
     )
-    with suppress(UnicodeEncodeError):  # a lone surrogate, which no stored text has
-        rows = database.execute(*condition.sql()).fetchall()
-        assert {row for (row,) in rows} <= {0, 1}
+    assert len(Selection(database, 2, 3).rows(expression)) == 2
     database.close()
 
 

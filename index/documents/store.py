@@ -6,7 +6,6 @@ Rows count from 0 in the order of insertion.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,16 +15,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from index.disk.files import sync_file
 from index.disk.opening import is_own, open_to_read
-from index.documents.filters import Condition, attributes, is_finite, is_valid
+from index.documents.attributes import attributes
+from index.documents.columns import Column, read_column
+from index.documents.expression import Field
+from index.documents.filters import Filter, as_expression
+from index.documents.metadata import metadata_json, metadata_of, problem_of
+from index.documents.numbers import is_valid
+from index.documents.selection import Selection
 from index.documents.untrusted import check_schema, query, restrict
 from index.errors import CorruptError, InputError, StorageError
 from index.locks import ProcessLock
-from index.values import Scalar
+from index.values import Json, Mask
 
 _DOCUMENTS = """
 CREATE TABLE documents (
@@ -55,16 +57,17 @@ WITH RECURSIVE names(name) AS (
 )
 SELECT name FROM names WHERE name IS NOT NULL
 """
-# The documents whose metadata has a value that is stored as the given one.
-_STORED_AS = """
-SELECT row, metadata FROM documents WHERE row IN (SELECT row FROM attributes WHERE name = ? AND value = ?)
-"""
 _COLUMNS = "id, title, text, metadata"
 
 # Most bytes of a document: SQLite's own limit.
 _LONGEST_ROW = 10**9
 # The last bytes of a journal that names another journal (SQLite's file format, "The Rollback Journal").
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+
+# Least bytes of an attribute in the file: pointer, lengths and types of a cell without content.
+_SHORTEST_ATTRIBUTE = 7
+# Fields whose values are kept in memory, 16 bytes a document and the different values each.
+_KEPT_COLUMNS = 8
 
 # Parameters of a statement. SQLite's default limit is 32766; fewer keep statements small.
 _ROWS_A_STATEMENT = 1000
@@ -77,7 +80,7 @@ class Document:
     id: str  # unique in its index, not empty
     title: str = ""
     text: str = ""
-    metadata: Mapping[str, Scalar] = field(default_factory=dict)  # plain values by name
+    metadata: Mapping[str, Json] = field(default_factory=dict)  # what JSON can say, by name
 
 
 class DocumentWriter:
@@ -126,7 +129,7 @@ class DocumentWriter:
                     "INSERT INTO documents (row, id, title, text, metadata) VALUES (?, ?, ?, ?, ?)", rows
                 )
                 self._database.executemany(
-                    "INSERT INTO attributes (name, value, row) VALUES (?, ?, ?)",
+                    "INSERT OR IGNORE INTO attributes (name, value, row) VALUES (?, ?, ?)",
                     (
                         (*attribute, row)
                         for row, document in enumerate(documents, self.count)
@@ -208,6 +211,7 @@ class DocumentReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = ProcessLock()
+        self._columns: dict[tuple[str, ...], Column] = {}
         # Immutable: a published file never changes, so SQLite needs no lock and no journal.
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         self._check_readable()
@@ -217,6 +221,7 @@ class DocumentReader:
                 restrict(self._database, path.stat().st_size)
                 check_schema(self._database, _SCHEMA)
                 self.count = _count(self._database)
+                self._most = path.stat().st_size // _SHORTEST_ATTRIBUTE
             except BaseException:
                 self._database.close()
                 raise
@@ -259,25 +264,23 @@ class DocumentReader:
                 rows.update(query(self._database, statement, part, most=len(part)))
         return rows
 
-    def matching(self, condition: Condition) -> NDArray[np.bool_]:
-        """The rows that meet a condition, bool (count,)."""
-        mask = np.zeros(self.count, bool)
+    def matching(self, where: Filter) -> Mask:
+        """The rows that meet a filter, bool (count,)."""
         with self._lock, self._reading():
-            # A row has a value at most twice: as text, and as the number that the text spells.
-            records = query(self._database, *condition.sql(), most=2 * self.count)
-            rows = np.array([row for (row,) in records] or np.empty(0, np.int64))
-            if rows.dtype != np.int64 or ((rows < 0) | (rows >= self.count)).any():
-                raise ValueError("an attribute of no document")
-            mask[rows] = True
-            rounded = condition.rounded()
-            if rounded is not None:
-                stored = (condition.name, rounded)
-                for row, metadata in query(self._database, _STORED_AS, stored, most=self.count):
-                    mask[row] = condition.meets(_metadata(metadata).get(condition.name))
-        return ~mask if condition.operator == "!=" else mask
+            return Selection(self._database, self.count, self._most).rows(as_expression(where))
+
+    def column(self, field: Field) -> Column:
+        """The values of a field; those of the last fields are kept."""
+        with self._lock, self._reading():
+            column = self._columns.pop(field.names, None)
+            column = column or read_column(self._database, field, self.count, self._most)
+            self._columns[field.names] = column
+            while len(self._columns) > _KEPT_COLUMNS:
+                del self._columns[next(iter(self._columns))]
+        return column
 
     def fields(self) -> set[str]:
-        """The names of all metadata fields of the documents."""
+        """The stored names of all metadata fields of the documents (index/documents/attributes.py)."""
         with self._lock, self._reading():
             names = {name for (name,) in query(self._database, _NAMES)}
             if not all(isinstance(name, str) for name in names):
@@ -355,34 +358,18 @@ def _count(database: sqlite3.Connection) -> int:
 
 
 def _metadata_json(document: Document) -> str:
-    """Metadata as compact JSON. Raises InputError for values that JSON cannot restore."""
-    for name, value in document.metadata.items():
-        if not isinstance(name, str) or not (value is None or isinstance(value, str | int | float)):
-            raise InputError(
-                f"document {document.id!r}: metadata {name!r} is not text, number, true, false or null"
-            )
-        if not is_finite(value):
-            raise InputError(
-                f"document {document.id!r}: metadata {name!r} is NaN or past float64; write it as text"
-            )
-    return json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Metadata as JSON. Raises InputError for values that JSON cannot restore."""
+    problem = problem_of(document.metadata)
+    if problem:
+        raise InputError(f"document {document.id!r}: metadata {problem}")
+    return metadata_json(document.metadata)
 
 
 def _document(record: tuple[str, str, str, str]) -> Document:
     if not all(isinstance(part, str) for part in record):
         raise sqlite3.DatabaseError("a document that is not made of texts")
     document_id, title, text, metadata = record
-    return Document(document_id, title, text, _metadata(metadata))
-
-
-def _metadata(text: str) -> dict[str, Scalar]:
-    try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise sqlite3.DatabaseError(f"metadata that is no JSON, {error}") from error
-    if not isinstance(metadata, dict):
-        raise sqlite3.DatabaseError("metadata that is no JSON object")
-    return metadata
+    return Document(document_id, title, text, metadata_of(metadata))
 
 
 def _is_encodable(document: Document) -> bool:

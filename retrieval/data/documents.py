@@ -11,13 +11,15 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from index.disk.files import sha256_of
+from index.documents.metadata import problem_of
 from index.documents.store import Document
 from index.errors import InputError
-from index.values import Scalar
+from index.values import Json
 from retrieval.data.lines import STANDARD_INPUT, Place, is_stream, read_text
-from retrieval.data.records import Record, id_field, json_records, scalar, text_field
+from retrieval.data.records import Record, id_field, json_records, text_field
 from retrieval.data.tables import TABLE_KINDS, table_kind, table_records_of
 
 _CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
@@ -129,15 +131,19 @@ def _document(record: Record) -> Document:
     return Document(document_id, text_field(record, "title"), text_field(record, "text"), _metadata(record))
 
 
-def _metadata(record: Record) -> dict[str, Scalar]:
+def _metadata(record: Record) -> dict[str, Json]:
     """The values of the field `metadata`, where BEIR puts them, and of all fields that are not known."""
-    values = record.fields.get("metadata")
+    values: Any = record.fields.get("metadata")
     if values is None:
         values = {}
     elif not isinstance(values, dict):
         values = {"metadata": values}
     values |= {name: value for name, value in record.fields.items() if name not in _OWN_FIELDS}
-    return {name: scalar(record.place, name, value) for name, value in values.items()}
+    problem = problem_of(values)
+    if problem:
+        raise record.place.error(problem)
+    metadata: dict[str, Json] = values
+    return metadata
 
 
 def _text_files(folder: Path) -> Iterator[Path]:

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from index.documents.filters import is_finite
-from index.values import Scalar
 from retrieval.data.lines import LONGEST_LINE_BYTES, Place, numbered_lines, read_lines
 
 
@@ -134,25 +132,3 @@ def id_field(record: Record) -> str:
     if not value.strip():
         raise record.place.error(f'"{name}" is empty; give every record its own')
     return value
-
-
-def scalar(place: Place, name: str, value: object) -> Scalar:
-    """A value of a document's metadata; lists and objects become their JSON text.
-
-    place: where the document was read.
-    name: the field, for the error.
-    value: as JSON gave it.
-
-    Raises InputError for a number beyond float64 (1.8e308), which can only be stored as text.
-    """
-    problem = "holds too large a number; write it as text"
-    try:
-        if value is None or (isinstance(value, str | int | float) and is_finite(value)):
-            return value
-        if not isinstance(value, int | float):
-            return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except RecursionError:
-        problem = "is nested too deeply; write it as text"
-    except ValueError:
-        pass  # a number in a list
-    raise place.error(f'"{name}" {problem}')

@@ -73,7 +73,9 @@ def test_duplicate_id_is_named_and_nothing_of_its_batch_is_kept(writer: Document
         (Document("a", text="\ud800"), "lone surrogate"),
         (Document("\ud800"), "lone surrogate"),
         (Document("a", metadata={"x": float("nan")}), "NaN"),
-        (Document("a", metadata={"x": [1]}), "metadata 'x'"),  # type: ignore[dict-item]
+        (Document("a", metadata={"x": {1}}), "metadata 'x'"),  # type: ignore[dict-item]
+        (Document("a", metadata={"x": {"y": [{2: 3}]}}), "metadata 'x'"),  # type: ignore[dict-item]
+        (Document("a", metadata={"x": [0] * 10_000}), "more than 10,000 values"),
         (Document("a", metadata={1: "x"}), "metadata 1"),  # type: ignore[dict-item]
     ],
 )
@@ -174,7 +176,7 @@ def test_query_without_an_end_is_given_up(
 def test_more_rows_than_documents_are_damage(writer: DocumentWriter, tmp_path: Path):
     writer.append([Document("a", metadata={"n": "1"}), Document("b")])
     reader = published(writer, tmp_path / "d.sqlite")
-    reader.count = 0
+    reader._most = 0
     with pytest.raises(CorruptError, match="more rows than there can be"):
         reader.matching(Condition("n", "=", "1"))
 

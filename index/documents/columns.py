@@ -1,0 +1,96 @@
+"""The values of one metadata field, document by document, for counting and grouping.
+
+In: a field and an open database of documents. Out: a `Column`. Knows nothing of filters or rankings.
+
+Values are those that "=" tells apart: a text that spells a number is that number, true and false are texts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.documents.attributes import leaves
+from index.documents.expression import Field
+from index.documents.metadata import metadata_of
+from index.documents.numbers import Attribute, exact, is_rounded, number_of
+from index.documents.untrusted import query
+from index.values import Mask, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The values of a field in the documents of a segment.
+
+    values: all different values.
+    rows: int64 (n,), ascending; a row with several values stands there several times.
+    codes: int64 (n,), the place in `values` of the row's value.
+    """
+
+    values: tuple[Attribute, ...]
+    rows: Rows
+    codes: NDArray[np.int64]
+
+    def counts(self, allowed: Mask) -> Iterator[tuple[Attribute, int]]:
+        """Each value that the allowed rows have, and how many of them have it."""
+        counts = np.bincount(self.codes[allowed[self.rows]], minlength=len(self.values))
+        for code in np.flatnonzero(counts):
+            yield self.values[code], int(counts[code])
+
+    def values_of(self, row: int) -> list[Attribute]:
+        """The values of a row."""
+        start, stop = np.searchsorted(self.rows, [row, row + 1])
+        return [self.values[code] for code in self.codes[start:stop]]
+
+
+def read_column(
+    database: sqlite3.Connection,
+    field: Field,
+    count: int,
+    most: int,
+) -> Column:
+    """The values of a field.
+
+    database: open, with the tables of a segment.
+    field: which one.
+    count: rows of the segment.
+    most: the largest possible number of attributes, by the file's size.
+    Raises sqlite3.DatabaseError or ValueError if the file is damaged.
+    """
+    marks = ",".join("?" * len(field.names))
+    statement = f"SELECT value, row FROM attributes WHERE name IN ({marks})"  # noqa: S608 (marks only)
+    pairs = query(database, statement, field.names, most=most)
+    if not all(isinstance(row, int) and 0 <= row < count for _, row in pairs):
+        raise ValueError("an attribute of no document")
+    if any(is_rounded(value) for value, _ in pairs):
+        return _column(_exact_pairs(database, field, pairs))
+    return _column((value, row) for value, row in pairs if not _spells(value))
+
+
+def _column(pairs: Iterable[tuple[Attribute, int]]) -> Column:
+    codes: dict[Attribute, int] = {}
+    coded = {(row, codes.setdefault(value, len(codes))) for value, row in pairs}
+    ordered = np.array(sorted(coded), np.int64).reshape(-1, 2)
+    return Column(tuple(map(exact, codes)), ordered[:, 0].copy(), ordered[:, 1].copy())
+
+
+def _spells(value: Attribute) -> bool:
+    """Whether a text spells a number, which is then an attribute of the same row."""
+    return isinstance(value, str) and number_of(value) is not None
+
+
+def _exact_pairs(
+    database: sqlite3.Connection, field: Field, pairs: list[tuple[Attribute, int]]
+) -> Iterator[tuple[Attribute, int]]:
+    """The pairs, where rows with a number that SQLite rounds are read from their metadata."""
+    rounded = {row for value, row in pairs if is_rounded(value)}
+    yield from ((value, row) for value, row in pairs if row not in rounded and not _spells(value))
+    for row in sorted(rounded):
+        for (text,) in query(database, "SELECT metadata FROM documents WHERE row = ?", [row], most=1):
+            for name, value in leaves(metadata_of(text)):
+                if name in field.names:
+                    yield exact(value), row

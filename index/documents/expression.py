@@ -1,0 +1,129 @@
+"""Filters as trees of conditions on the metadata of documents.
+
+In: the parts. Out: frozen trees, which can be keys of a cache. Knows nothing of how they are written or
+evaluated.
+
+A condition holds for a document if one of the values of its field meets it: an array gives the field each of
+its elements as a value. `Not` holds exactly where its part does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+from index.documents.attributes import shown_name, stored_name
+from index.documents.numbers import is_valid
+from index.errors import InputError
+
+Operator = Literal["!=", ">=", "<=", "=", ">", "<"]
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of the metadata.
+
+    names: the stored names whose values it has.
+    column: where it stands in the text of the filter, from 1.
+    """
+
+    names: tuple[str, ...]
+    column: int = field(default=1, compare=False)
+
+    @classmethod
+    def bare(cls, text: str, column: int = 1) -> Field:
+        """The field of an unquoted name: a.b is `b` inside `a`, and a field of the very name a.b."""
+        path = stored_name(text.split("."))
+        name = stored_name((text,))
+        return cls((name,) if path == name else (name, path), column)
+
+    def __str__(self) -> str:
+        return shown_name(self.names[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A value of the field compares with a text as `Condition` (index/documents/filters.py) says.
+
+    "!=" is the opposite of "=": it holds for documents without the field too.
+    """
+
+    field: Field
+    operator: Operator
+    value: str
+
+    def __post_init__(self) -> None:
+        if self.operator not in OPERATORS:
+            raise InputError(f"{self.operator!r} is no operator; write {', '.join(OPERATORS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """A value of the field equals one of these."""
+
+    field: Field
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The field, or anything inside it, is a text, a number, true or false."""
+
+    field: Field
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A value of the field is a text that begins so."""
+
+    field: Field
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold."""
+
+    part: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All parts hold."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """One of the parts holds, or more."""
+
+    parts: tuple[Expression, ...]
+
+
+Leaf: TypeAlias = Comparison | In | Exists | Prefix
+Expression: TypeAlias = Leaf | Not | And | Or
+
+
+def leaves_of(expression: Expression) -> Iterator[Leaf]:
+    """All conditions of a filter, from left to right."""
+    pending = [expression]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, And | Or):
+            pending += reversed(part.parts)
+        elif isinstance(part, Not):
+            pending.append(part.part)
+        else:
+            yield part
+
+
+def check_text(*texts: object) -> None:
+    """Raise InputError unless these are texts that UTF-8 can hold."""
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"a condition is made of texts, not of {text!r}; write it as text")
+        if not is_valid(text):
+            raise InputError(f"the condition on {text!r} is not valid UTF-8; write it so")
