@@ -22,7 +22,8 @@ from index.dense.passages import Span
 from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
-from index.documents.filters import Condition
+from index.documents.fields import check_fields
+from index.documents.filters import Filter, all_of
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from index.lexical.bm25 import weigh
@@ -70,7 +71,7 @@ class Index:
         vectors = [segment.entry.vectors for segment in segments]
         self._vector_offsets = [0, *accumulate(vectors)][:-1]
         self._opened = opened
-        self._filters: dict[tuple[Condition, ...], list[Mask]] = {}
+        self._filters: dict[tuple[Filter, ...], list[Mask]] = {}
         self._filters_lock = ProcessLock()
 
     @classmethod
@@ -92,7 +93,7 @@ class Index:
         self,
         queries: NDArray[np.float32],
         k: int,
-        where: Sequence[Condition] = (),
+        where: Sequence[Filter] = (),
         *,
         model: str | None = None,
     ) -> Ranking:
@@ -100,7 +101,7 @@ class Index:
 
         queries: float32 (n, dimension), of unit length.
         k: results a query, at least 1; the ranking is (n, min(k, count)).
-        where: conditions that a document's metadata must all meet; the search is then exact.
+        where: filters that a document's metadata must all meet; the search is then exact.
         model: fingerprint of the model that encoded the queries; None is not checked.
         Raises InputError for another shape, NaN, a k below 1, a field that no document has, another model.
         """
@@ -111,19 +112,19 @@ class Index:
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_dense(queries, k, mask)
         )
 
-    def search_exact(self, queries: NDArray[np.float32], k: int, where: Sequence[Condition] = ()) -> Ranking:
+    def search_exact(self, queries: NDArray[np.float32], k: int, where: Sequence[Filter] = ()) -> Ranking:
         """The nearest documents by comparing every stored vector. Parameters as in `search_dense`."""
         queries = self._checked(queries)
         return self._search(
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_exact(queries, k, mask)
         )
 
-    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Condition] = ()) -> Ranking:
+    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter] = ()) -> Ranking:
         """The best documents by BM25; those without any term of the query are left out (row -1).
 
         queries: texts.
         k: results a query, at least 1; the ranking is (n, min(k, count)).
-        where: conditions that a document's metadata must all meet.
+        where: filters that a document's metadata must all meet.
         Raises InputError for a k below 1 and a field that no document has.
         """
         parts = [segment.lexical for segment in self.segments]
@@ -227,7 +228,7 @@ class Index:
         self,
         k: int,
         queries: int,
-        where: Sequence[Condition],
+        where: Sequence[Filter],
         search: Callable[[int, int, Mask | None], Ranking],
     ) -> Ranking:
         """Search every segment and merge the rankings. search: called with a segment's number, k and mask."""
@@ -243,17 +244,14 @@ class Index:
         ]
         return parts[0] if len(parts) == 1 else merge(parts, self._offsets, k)
 
-    def _masks(self, where: tuple[Condition, ...]) -> list[Mask]:
+    def _masks(self, where: tuple[Filter, ...]) -> list[Mask]:
         """For each segment the rows that meet all conditions; the last filters are cached."""
         with self._filters_lock:
             masks = self._filters.get(where)
         if masks is None:  # two threads may compute the same mask; neither waits for the other
-            for condition in where:
-                self._check_field(condition.name)
-            masks = [
-                np.logical_and.reduce([segment.documents.matching(condition) for condition in where])
-                for segment in self.segments
-            ]
+            expression = all_of(where)
+            check_fields(expression, self._fields())
+            masks = [segment.documents.matching(expression) for segment in self.segments]
         with self._filters_lock:
             self._filters.pop(where, None)
             self._filters[where] = masks
@@ -261,11 +259,9 @@ class Index:
                 del self._filters[next(iter(self._filters))]
         return masks
 
-    def _check_field(self, name: str) -> None:
-        known = set().union(*(segment.documents.fields() for segment in self.segments))
-        if name not in known:
-            others = f"they have {', '.join(sorted(known)[:8])}" if known else "they have none"
-            raise InputError(f"no document has a field {name!r}; {others}")
+    def _fields(self) -> set[str]:
+        """The stored names of all metadata fields."""
+        return set().union(*(segment.documents.fields() for segment in self.segments))
 
 
 def _numbers(parts: Iterable[tuple[int, Mask | None]]) -> Rows:
