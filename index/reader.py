@@ -19,14 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
+from index.dense.tuning import FLAT
 from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
-from index.documents.fields import check_fields
+from index.documents.columns import Column
+from index.documents.expression import Field
+from index.documents.fields import check_field, check_fields
 from index.documents.filters import Filter, all_of
+from index.documents.numbers import Attribute
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
-from index.lexical.bm25 import weigh
+from index.lexical.bm25 import Bm25, weigh
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
@@ -132,6 +136,37 @@ class Index:
         return self._search(
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_lexical(weighed[at], k, mask)
         )
+
+    def is_exact(self, where: Sequence[Filter]) -> bool:
+        """Whether a dense search with these filters compares every vector, so that depth changes no order."""
+        return bool(where) or all(segment.entry.faiss == FLAT for segment in self.segments)
+
+    def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
+        """For each segment the live documents that meet the filters, bool (segment.count,).
+
+        query: if given, a text of which they also have a word, as in `search_lexical`.
+        """
+        masks = self._masks(tuple(where)) if where else [None] * len(self.segments)
+        found = [
+            np.ones(segment.count, bool) if mask is None else mask
+            for segment, mask in zip(self.segments, map(Segment.allowed, self.segments, masks), strict=True)
+        ]
+        if query is None:
+            return found
+        parts = [segment.lexical for segment in self.segments]
+        having = map(Bm25.having, parts, weigh(parts, query))
+        return [mask & one for mask, one in zip(found, having, strict=True)]
+
+    def columns(self, field: Field) -> list[Column]:
+        """For each segment the values of a metadata field. Raises InputError if no document has it."""
+        check_field(field, self._fields())
+        return [segment.documents.column(field) for segment in self.segments]
+
+    def values_of(self, field: Field, rows: Sequence[int]) -> list[list[Attribute]]:
+        """The values that the documents of these rows have in a field. Raises InputError as `columns`."""
+        columns = self.columns(field)
+        places = [bisect_right(self._offsets, row) - 1 for row in rows]
+        return [columns[at].values_of(row - self._offsets[at]) for at, row in zip(places, rows, strict=True)]
 
     def documents(self, rows: Sequence[int]) -> list[Document]:
         """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""

@@ -124,6 +124,14 @@ class Bm25:
         chosen = best(scores, k)
         return candidates[chosen], scores[chosen]
 
+    def having(self, terms: Sequence[Term]) -> Mask:
+        """The rows that have one of these terms or more, bool (count,): all that `search` can find."""
+        mask = np.zeros(self.count, bool)
+        with self._reading():
+            for term in terms:
+                mask[self._rows[term.postings]] = True
+        return mask
+
     def postings(self, term: str) -> slice:
         """Where the postings of a term are; empty if no document has it. Raises CorruptError."""
         with self._reading():
