@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.folder import read_current
-from index.documents.filters import Condition, parse_condition
+from index.documents.filters import Filter
+from index.documents.parse import parse_field, parse_filters
 from index.documents.store import Document
 from index.errors import InputError
 from index.locks import ProcessLock
@@ -25,14 +26,22 @@ from index.ranking import Ranking
 from index.reader import Index
 from index.values import Vectors
 from retrieval.model.folder import read_model_of
+from retrieval.search.facets import MOST_VALUES, FacetValue, count_values
 from retrieval.search.fusion import fuse
+from retrieval.search.grouping import best_of_each
+from retrieval.search.paging import deepen
 from retrieval.search.passages import Passage, lexical_span, passage_of
 
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-# The least depth of the two rankings that hybrid search fuses.
+# A filter as a text or a tree, or several that must all hold.
+Where: TypeAlias = str | Filter | Sequence[str | Filter]
+
+# The first depth of the two rankings that hybrid search fuses, and of a search of compressed vectors; see
+# retrieval/search/paging.py for the next ones.
 _FUSION_DEPTH = 100
+_SCAN_DEPTH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,7 @@ class Retriever:
     """An open index and its query tower. Safe for use from several threads.
 
     >>> with Retriever.open("my.index") as retriever:                          # doctest: +SKIP
-    ...     hits = retriever.search("list files by size", k=10, where=["lang=en"])
+    ...     hits = retriever.search("list files by size", k=10, where="lang = en")
     """
 
     def __init__(self, index: Index) -> None:
@@ -112,41 +121,76 @@ class Retriever:
             return opened.tower.encode(queries)
 
     def search(
-        self, query: str, k: int = 10, mode: Mode = "hybrid", where: Sequence[str | Condition] = ()
+        self,
+        query: str,
+        k: int = 10,
+        mode: Mode = "hybrid",
+        where: Where = (),
+        *,
+        offset: int = 0,
+        per: str | None = None,
     ) -> list[Hit]:
         """The k best documents for a query, best first; fewer if the corpus has fewer.
 
         query: text, more than white space.
         k: the number of hits, from 1.
         mode: "dense", "lexical" (only documents that share a word with the query) or "hybrid".
-        where: conditions on the metadata such as "year>=2020"; a document must meet all of them.
-        Raises InputError for an empty query, a k below 1, an unknown mode, and a condition that cannot be
-        parsed or names a field that no document has.
+        where: a filter on the metadata such as "lang = en and year >= 2020" (index/documents/parse.py), or
+            several; a document must meet all of them.
+        offset: best documents that are left out; the first hit has the rank offset + 1. Pages of any size
+            together are what one search for all of them gives.
+        per: a metadata field; no two hits share a value of it. Documents without the field are all found.
+        Raises InputError for an empty query, a k below 1, an offset below 0, an unknown mode, and a filter
+        that cannot be parsed or names a field that no document has.
         """
-        return self.search_all([query], k, mode, where)[0]
+        return self.search_all([query], k, mode, where, offset=offset, per=per)[0]
 
     def search_all(
         self,
         queries: Sequence[str],
         k: int = 10,
         mode: Mode = "hybrid",
-        where: Sequence[str | Condition] = (),
+        where: Where = (),
+        *,
+        offset: int = 0,
+        per: str | None = None,
     ) -> list[list[Hit]]:
         """`search` for several queries at once; returns the hits of each query, in order."""
-        for query in queries:
-            if not query.strip():
-                raise InputError("the query is empty; give at least one word")
+        _check_queries(queries)
         with self._using() as opened:
             embeddings = opened.embeddings(queries, mode)
-            ranking = opened.rank(queries, embeddings, k, mode, where)
+            ranking = opened.page(queries, embeddings, k, mode, where, offset, per)
             return [
-                opened.hits(query, None if embeddings is None else embeddings[number], scores, rows)
+                opened.hits(query, None if embeddings is None else embeddings[number], scores, rows, offset)
                 for number, (query, scores, rows) in enumerate(zip(queries, *ranking, strict=True))
             ]
 
-    def rank(
-        self, queries: Sequence[str], k: int, mode: Mode, where: Sequence[str | Condition] = ()
-    ) -> Ranking:
+    def facets(
+        self,
+        query: str,
+        fields: Sequence[str],
+        mode: Mode = "hybrid",
+        where: Where = (),
+        *,
+        most: int = MOST_VALUES,
+    ) -> dict[str, list[FacetValue]]:
+        """How many of all documents that a search can find have each value of some metadata fields.
+
+        That is how many hits the search has with a k without limit: in mode "lexical" documents that meet the
+        filter and share a word with the query, in the others all documents that meet the filter.
+
+        query, mode, where: as for `search`.
+        fields: names of fields, as in a filter.
+        most: values of a field, the most frequent first.
+        Returns the values by field. Raises what `search` raises.
+        """
+        _check_queries([query])
+        _check_mode(mode)
+        with self._using() as opened:
+            masks = opened.index.matching(parse_filters(where), query if mode == "lexical" else None)
+            return {field: count_values(opened.index, field, masks, most) for field in fields}
+
+    def rank(self, queries: Sequence[str], k: int, mode: Mode, where: Where = ()) -> Ranking:
         """The k best documents as scores and rows of the index; parameters and errors as for `search`.
 
         Returns float32 and int64 (n, at most k), row -1 where there are fewer documents.
@@ -222,30 +266,60 @@ class _Opened:
 
     def embeddings(self, queries: Sequence[str], mode: Mode) -> Vectors | None:
         """The embeddings of the queries; None if the mode needs none."""
-        if mode not in MODES:
-            raise InputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        _check_mode(mode)
         return None if mode == "lexical" else self.tower.encode(queries)
 
-    def rank(
+    def page(
         self,
         queries: Sequence[str],
         embeddings: Vectors | None,
         k: int,
         mode: Mode,
-        where: Sequence[str | Condition],
+        where: Where,
+        offset: int,
+        per: str | None,
+    ) -> Ranking:
+        """The documents of the ranks from offset + 1; parameters as for `Retriever.search`."""
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
+        if offset < 0:
+            raise InputError(f"offset must be at least 0, not {offset}")
+        last = min(offset + k, max(1, self.index.count))
+        if per is None:
+            ranking = self.rank(queries, embeddings, last, mode, where)
+        else:
+            field = parse_field(per)
+            ranking = best_of_each(
+                lambda depth: self.rank(queries, embeddings, depth, mode, where),
+                lambda rows: self.index.values_of(field, rows),
+                last,
+                max(1, self.index.count),
+            )
+        return Ranking(ranking.scores[:, offset:last], ranking.rows[:, offset:last])
+
+    def rank(
+        self, queries: Sequence[str], embeddings: Vectors | None, k: int, mode: Mode, where: Where
     ) -> Ranking:
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        k = min(k, max(1, self.index.count))  # memory must not grow with a k that no index can fill
-        conditions = [parse_condition(part) if isinstance(part, str) else part for part in where]
+        count = max(1, self.index.count)
+        k = min(k, count)  # memory must not grow with a k that no index can fill
+        conditions = parse_filters(where)
         if embeddings is None:
             return self.index.search_lexical(queries, k, conditions)
         if mode == "dense":
-            return self.index.search_dense(embeddings, k, conditions)
-        depth = max(k, _FUSION_DEPTH)
-        dense = self.index.search_dense(embeddings, depth, conditions)
-        lexical = self.index.search_lexical(queries, depth, conditions)
-        return fuse(dense, lexical, k, self.tower.dense_share)
+            if self.index.is_exact(conditions):
+                return self.index.search_dense(embeddings, k, conditions)
+            return deepen(lambda depth, _: self.index.search_dense(embeddings, depth), k, _SCAN_DEPTH, count)
+
+        def fused(depth: int, level: int) -> Ranking:
+            """All documents of both rankings; scores 0 to 1, and 1 lower in each next level."""
+            dense = self.index.search_dense(embeddings, depth, conditions)
+            lexical = self.index.search_lexical(queries, depth, conditions)
+            ranking = fuse(dense, lexical, min(2 * depth, count), self.tower.dense_share)
+            return Ranking(ranking.scores - np.float32(level), ranking.rows)
+
+        return deepen(fused, k, _FUSION_DEPTH, count)
 
     def hits(
         self,
@@ -253,8 +327,16 @@ class _Opened:
         embedding: NDArray[np.float32] | None,
         scores: NDArray[np.float32],
         rows: NDArray[np.int64],
+        offset: int,
     ) -> list[Hit]:
-        """The documents of a ranking of one query, each with its best passage."""
+        """The documents of a ranking of one query, each with its best passage.
+
+        query: its text.
+        embedding: float32 (dimension,), of the query; None to choose passages by their words.
+        scores: float32 (k,).
+        rows: int64 (k,), -1 where there are no more documents.
+        offset: how many better documents there are.
+        """
         ranked = rows[rows >= 0].tolist()
         documents = self.index.documents(ranked)
         return [
@@ -267,7 +349,7 @@ class _Opened:
                 self._passage(query, embedding, row, document),
             )
             for rank, (score, row, document) in enumerate(
-                zip(scores.tolist(), ranked, documents, strict=False), 1
+                zip(scores.tolist(), ranked, documents, strict=False), offset + 1
             )
         ]
 
@@ -280,3 +362,14 @@ class _Opened:
             spans = self.index.spans(row)
             span = lexical_span(spans, document.text, query) if spans else None
         return None if span is None else passage_of(document, span)
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise InputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+
+
+def _check_queries(queries: Sequence[str]) -> None:
+    for query in queries:
+        if not query.strip():
+            raise InputError("the query is empty; give at least one word")
