@@ -19,6 +19,7 @@ from retrieval.commands.options import (
 )
 from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
 from retrieval.data.queries import Query, read_query_lines
+from retrieval.search.facets import FacetValue
 from retrieval.search.retriever import MODES, Hit, Mode, Retriever
 from retrieval.text.snippet import snippet
 
@@ -26,12 +27,24 @@ from retrieval.text.snippet import snippet
 MOST_HITS = 100_000
 
 
+class _Page(NamedTuple):
+    """Which hits are asked for, and which fields are counted."""
+
+    k: int
+    mode: Mode
+    where: Sequence[str]
+    facets: Sequence[str]
+    offset: int
+    per: str | None
+
+
 class Answer(NamedTuple):
-    """The hits of a query, and the milliseconds from text to hits."""
+    """The hits of a query, the milliseconds from text to hits, and the counted values by field."""
 
     query: Query
     hits: list[Hit]
     took_ms: float
+    facets: dict[str, list[FacetValue]]
 
 
 @click.command()
@@ -58,8 +71,16 @@ class Answer(NamedTuple):
 @click.option(
     "--where",
     multiple=True,
-    help="Only documents whose metadata meets it: lang=en, year>=2020 (repeatable).",
+    help="Only documents whose metadata meets it: lang=en, 'lang = en and not year < 2020' (repeatable).",
 )
+@click.option("--facet", multiple=True, help="Count the values of this metadata field (repeatable).")
+@click.option(
+    "--offset",
+    type=click.IntRange(0, MOST_HITS),
+    default=0,
+    help="Leave out so many of the best hits, to read the next page.",
+)
+@click.option("--per", help="At most one hit for each value of this metadata field.")
 @json_option
 def search(
     index: Path,
@@ -69,6 +90,9 @@ def search(
     file: Path | None,
     run_path: Path | None,
     where: tuple[str, ...],
+    facet: tuple[str, ...],
+    offset: int,
+    per: str | None,
     as_json: bool,
 ) -> None:
     """Search an index. The words after INDEX are one query; --queries gives many.
@@ -76,13 +100,15 @@ def search(
     \b
     Example: peephole search my.index list files by size
     Example: peephole search my.index --queries questions.txt --run hits.trec
-    Example: peephole search my.index --where lang=en --where 'year>=2020' list files
+    Example: peephole search my.index --where 'lang = en and year >= 2020' list files
+    Example: peephole search my.index --facet lang --per author.name --offset 10 list files
     """  # noqa: D301
     if bool(query) == (file is not None):
         raise click.UsageError("give a query, or --queries FILE")
     queries = [Query("1", " ".join(query))] if file is None else read_query_lines(source(file))
+    page = _Page(k, mode, where, facet, offset, per)
     with Retriever.open(index) as retriever:
-        answers = [_answer(retriever, each, k, mode, where) for each in queries]
+        answers = [_answer(retriever, each, page) for each in queries]
     if run_path is not None:
         from retrieval.evaluation.runs import write_trec_run
 
@@ -95,18 +121,22 @@ def search(
             _print_answer(answer)
 
 
-def _answer(retriever: Retriever, query: Query, k: int, mode: Mode, where: Sequence[str]) -> Answer:
+def _answer(retriever: Retriever, query: Query, page: _Page) -> Answer:
     start = time.perf_counter()
-    hits = retriever.search(query.text, k, mode, where)
-    return Answer(query, hits, (time.perf_counter() - start) * 1000)
+    hits = retriever.search(query.text, page.k, page.mode, page.where, offset=page.offset, per=page.per)
+    took_ms = (time.perf_counter() - start) * 1000
+    facets = retriever.facets(query.text, page.facets, page.mode, page.where) if page.facets else {}
+    return Answer(query, hits, took_ms, facets)
 
 
 def _answer_json(answer: Answer, mode: Mode) -> dict[str, Any]:
+    facets = {field: [asdict(one) for one in values] for field, values in answer.facets.items()}
     return {
         "query": answer.query.text,
         "mode": mode,
         "took_ms": round(answer.took_ms, 3),
         "hits": [asdict(hit) for hit in answer.hits],
+        **({"facets": facets} if facets else {}),
     }
 
 
@@ -119,4 +149,7 @@ def _print_answer(answer: Answer) -> None:
         pieces = snippet(query, hit.passage.text if hit.passage else hit.text)
         if pieces:
             print_line("            ", *pieces_of(pieces))
+    for field, values in answer.facets.items():
+        counts = ", ".join(f"{one.value} ({one.count:,})" for one in values)
+        print_line(Styled(field, bold=True), f"  {counts or 'no values'}")
     print_line("")
