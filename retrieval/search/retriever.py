@@ -310,7 +310,9 @@ class _Opened:
         if mode == "dense":
             if self.index.is_exact(conditions):
                 return self.index.search_dense(embeddings, k, conditions)
-            return deepen(lambda depth, _: self.index.search_dense(embeddings, depth), k, _SCAN_DEPTH, count)
+            return deepen(
+                lambda depth, _: self.index.search_dense(embeddings, depth, conditions), k, _SCAN_DEPTH, count
+            )
 
         def fused(depth: int, level: int) -> Ranking:
             """All documents of both rankings; scores 0 to 1, and 1 lower in each next level."""
