@@ -1,7 +1,7 @@
 """The parts of a filter's text: fields, values and lists, from left to right.
 
-In: a text and a place in it; the grammar stands in index/documents/parse.py. Out: the part that begins there, or
-an InputError that names the column. Knows nothing of conditions.
+In: a text and a place in it; the grammar stands in index/documents/parse.py. Out: the part that begins there,
+or an InputError that names the column. Knows nothing of conditions.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _in_time(names: tuple[str, ...], sign: str, value: str) -> Statement:
 
 
 def _exists(leaf: Exists) -> Statement:
-    inside = " OR ".join(["name = ? OR (name > ? AND name < ?)"] * len(leaf.field.names))
+    inside = " OR ".join(["name = ? OR (name >= ? AND name < ?)"] * len(leaf.field.names))
     parameters = [
         part for name in leaf.field.names for part in (name, f"{name}{SEPARATOR}", f"{name}{_AFTER}")
     ]
@@ -167,8 +167,10 @@ def _exists(leaf: Exists) -> Statement:
 
 
 def _prefix(leaf: Prefix) -> Statement:
-    """Bytes are compared: SQLite's functions on texts end at a NUL."""
+    """Bytes are compared: SQLite's functions on texts end at a NUL. Of an empty text they make NULL."""
     start = leaf.prefix.encode()
+    if not start:
+        return _where(leaf.field.names, "typeof(value) = 'text'", [])
     test = "value >= ? AND typeof(value) = 'text' AND substr(CAST(value AS BLOB), 1, ?) = ?"
     return _where(leaf.field.names, test, [leaf.prefix, len(start), start])
 
