@@ -159,11 +159,13 @@ def _in_time(names: tuple[str, ...], sign: str, value: str) -> Statement:
 
 
 def _exists(leaf: Exists) -> Statement:
-    inside = " OR ".join(["name = ? OR (name >= ? AND name < ?)"] * len(leaf.field.names))
-    parameters = [
-        part for name in leaf.field.names for part in (name, f"{name}{SEPARATOR}", f"{name}{_AFTER}")
-    ]
-    return f"SELECT row FROM attributes WHERE {inside}", parameters  # noqa: S608 (marks only)
+    """Two reads a name, joined: a single one with OR takes twice as long."""
+    reads, parameters = [], []
+    for name in leaf.field.names:
+        reads += ["SELECT row FROM attributes WHERE name = ?"]
+        reads += ["SELECT row FROM attributes WHERE name >= ? AND name < ?"]
+        parameters += [name, f"{name}{SEPARATOR}", f"{name}{_AFTER}"]
+    return " UNION ALL ".join(reads), parameters
 
 
 def _prefix(leaf: Prefix) -> Statement:
