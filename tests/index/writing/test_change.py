@@ -233,7 +233,7 @@ def test_filter_finds_the_best_of_those_that_match(folder: Path):
 def test_field_that_no_document_has_is_told(folder: Path):
     with (
         Index.open(folder) as index,
-        pytest.raises(InputError, match="no document has a field 'nummer'; they have number"),
+        pytest.raises(InputError, match="no document has a field 'nummer'; did you mean number"),
     ):
         index.search_lexical(["apple"], 3, [Condition("nummer", "=", "3")])
 
