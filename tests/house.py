@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("index.segment",),
     ("index.dense", "index.lexical", "index.documents"),
     ("index.disk",),
-    ("index.ranking", "index.values", "index.locks"),
+    ("index.ranking", "index.values", "index.locks", "index.phases"),
     ("index.errors",),
 )
 

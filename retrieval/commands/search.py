@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import click
 
@@ -19,32 +15,12 @@ from retrieval.commands.options import (
 )
 from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
 from retrieval.data.queries import Query, read_query_lines
-from retrieval.search.facets import FacetValue
-from retrieval.search.retriever import MODES, Hit, Mode, Retriever
+from retrieval.search.answer import Answer, Request, answer, answer_json, phases_ms
+from retrieval.search.retriever import MODES, Mode, Retriever
 from retrieval.text.snippet import snippet
 
 # More than a person or a re-ranker reads; a typing mistake must not fill the memory.
 MOST_HITS = 100_000
-
-
-class _Page(NamedTuple):
-    """Which hits are asked for, and which fields are counted."""
-
-    k: int
-    mode: Mode
-    where: Sequence[str]
-    facets: Sequence[str]
-    offset: int
-    per: str | None
-
-
-class Answer(NamedTuple):
-    """The hits of a query, the milliseconds from text to hits, and the counted values by field."""
-
-    query: Query
-    hits: list[Hit]
-    took_ms: float
-    facets: dict[str, list[FacetValue]]
 
 
 @click.command()
@@ -81,6 +57,7 @@ class Answer(NamedTuple):
     help="Leave out so many of the best hits, to read the next page.",
 )
 @click.option("--per", help="At most one hit for each value of this metadata field.")
+@click.option("--profile", is_flag=True, help="Show the milliseconds of each phase of the search.")
 @json_option
 def search(
     index: Path,
@@ -93,6 +70,7 @@ def search(
     facet: tuple[str, ...],
     offset: int,
     per: str | None,
+    profile: bool,
     as_json: bool,
 ) -> None:
     """Search an index. The words after INDEX are one query; --queries gives many.
@@ -106,47 +84,30 @@ def search(
     if bool(query) == (file is not None):
         raise click.UsageError("give a query, or --queries FILE")
     queries = [Query("1", " ".join(query))] if file is None else read_query_lines(source(file))
-    page = _Page(k, mode, where, facet, offset, per)
+    request = Request(k, mode, where, facet, offset, per)
     with Retriever.open(index) as retriever:
-        answers = [_answer(retriever, each, page) for each in queries]
+        answers = [answer(retriever, each.text, request) for each in queries]
     if run_path is not None:
         from retrieval.evaluation.runs import write_trec_run
 
-        write_trec_run(run_path, {a.query.id: {hit.id: hit.score for hit in a.hits} for a in answers})
+        hits = zip(queries, answers, strict=True)
+        write_trec_run(run_path, {each.id: {hit.id: hit.score for hit in a.hits} for each, a in hits})
     if as_json:
-        listed = [_answer_json(answer, mode) for answer in answers]
+        listed = [answer_json(each, profile=profile) for each in answers]
         print_json(listed if file is not None else listed[0])
     elif run_path is None:
-        for answer in answers:
-            _print_answer(answer)
+        for each in answers:
+            _print_answer(each, profile)
 
 
-def _answer(retriever: Retriever, query: Query, page: _Page) -> Answer:
-    start = time.perf_counter()
-    hits = retriever.search(query.text, page.k, page.mode, page.where, offset=page.offset, per=page.per)
-    took_ms = (time.perf_counter() - start) * 1000
-    facets = retriever.facets(query.text, page.facets, page.mode, page.where) if page.facets else {}
-    return Answer(query, hits, took_ms, facets)
-
-
-def _answer_json(answer: Answer, mode: Mode) -> dict[str, Any]:
-    facets = {field: [asdict(one) for one in values] for field, values in answer.facets.items()}
-    return {
-        "query": answer.query.text,
-        "mode": mode,
-        "took_ms": round(answer.took_ms, 3),
-        "hits": [asdict(hit) for hit in answer.hits],
-        **({"facets": facets} if facets else {}),
-    }
-
-
-def _print_answer(answer: Answer) -> None:
-    query = answer.query.text
-    print_line(Styled(query, bold=True), f"  ({len(answer.hits)} hits, {answer.took_ms:.1f} ms)")
+def _print_answer(answer: Answer, profile: bool) -> None:
+    print_line(Styled(answer.query, bold=True), f"  ({len(answer.hits)} hits, {answer.took_ms:.1f} ms)")
+    if profile:
+        print_line(", ".join(f"{name} {taken:.2f} ms" for name, taken in phases_ms(answer).items()))
     for hit in answer.hits:
         title = hit.title if hit.title and hit.title != hit.id else ""
         print_line(f"{hit.rank:3}  {hit.score:.3f}  ", Styled(hit.id, colour="green"), f"  {title}")
-        pieces = snippet(query, hit.passage.text if hit.passage else hit.text)
+        pieces = snippet(answer.query, hit.passage.text if hit.passage else hit.text)
         if pieces:
             print_line("            ", *pieces_of(pieces))
     for field, values in answer.facets.items():

@@ -112,7 +112,7 @@ def _from_records(records: Iterable[Record], path: Path | str) -> Iterator[Docum
     """The documents. Raises InputError for an id that occurs twice, and if there is no document."""
     lines: dict[str, int | None] = {}
     for record in records:
-        document = _document(record)
+        document = document_of(record)
         first = lines.setdefault(document.id, record.place.line)
         if first != record.place.line:
             raise record.place.error(
@@ -124,7 +124,11 @@ def _from_records(records: Iterable[Record], path: Path | str) -> Iterator[Docum
         raise Place(path).error("holds no documents; give a corpus with at least one")
 
 
-def _document(record: Record) -> Document:
+def document_of(record: Record) -> Document:
+    """The document of a record.
+
+    Raises InputError without an id, a title or a text, and for values of a wrong type.
+    """
     document_id = id_field(record)
     if "title" not in record.fields and "text" not in record.fields:
         raise record.place.error('neither "title" nor "text"; name a field so')

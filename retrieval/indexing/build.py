@@ -119,10 +119,31 @@ def add(
     source = fingerprint(dataset, resume)
     documents = dataset.documents()
     with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
-        encode_into(builder, read_model(builder.model), documents, dataset.count_documents(), progress)
-        count, replaced = builder.count, builder.replaced()
-        manifest = builder.publish(progress=progress)
-        return AddResult(manifest.generation, manifest.documents, count - replaced, replaced)
+        return _publish_added(builder, documents, dataset.count_documents(), progress)
+
+
+def add_documents(documents: Sequence[Document], index: Path, *, wait: float = 0.0) -> AddResult:
+    """`add` for documents in memory; it cannot be resumed.
+
+    documents: at least one, each with its own id.
+    index: the index folder.
+    wait: seconds to wait for another writer.
+    Raises what `build` raises.
+    """
+    with IndexBuilder.begin_adding(index, source="memory", wait=wait) as builder:
+        return _publish_added(builder, documents, len(documents), no_progress)
+
+
+def _publish_added(
+    builder: IndexBuilder,
+    documents: Iterable[Document],
+    total: int | None,
+    progress: Progress,
+) -> AddResult:
+    encode_into(builder, read_model(builder.model), documents, total, progress)
+    count, replaced = builder.count, builder.replaced()
+    manifest = builder.publish(progress=progress)
+    return AddResult(manifest.generation, manifest.documents, count - replaced, replaced)
 
 
 def fingerprint(dataset: AnyDataset, resume: bool) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from index.phases import phase
 from retrieval.model.config import ModelConfig
 from retrieval.model.weights import Table
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
@@ -63,12 +64,14 @@ class Encoder:
         embeddings = np.empty((len(texts), self.dimension), np.float32)
         if self._lexicon.words and self._projected.nbytes > _CACHE_BYTES:
             self._clear_words()
-        word_ids = [self._lexicon.word_ids(text, self._word_limit) for text in texts]
-        self._project_new_words()
-        for rows in _batches(word_ids):
-            batch = self._compose(self._projected, ragged([word_ids[row] for row in rows]))
-            batch /= np.maximum(np.sqrt(np.einsum("ij,ij->i", batch, batch)), 1e-12)[:, None]
-            embeddings[rows] = batch
+        with phase("tokenise"):
+            word_ids = [self._lexicon.word_ids(text, self._word_limit) for text in texts]
+        with phase("encode"):
+            self._project_new_words()
+            for rows in _batches(word_ids):
+                batch = self._compose(self._projected, ragged([word_ids[row] for row in rows]))
+                batch /= np.maximum(np.sqrt(np.einsum("ij,ij->i", batch, batch)), 1e-12)[:, None]
+                embeddings[rows] = batch
         return embeddings
 
     def _clear_words(self) -> None:

@@ -22,6 +22,7 @@ from index.documents.parse import parse_field, parse_filters
 from index.documents.store import Document
 from index.errors import InputError
 from index.locks import ProcessLock
+from index.phases import phase
 from index.ranking import Ranking
 from index.reader import Index
 from index.values import Vectors
@@ -115,6 +116,14 @@ class Retriever:
         """Close the index; closing twice is harmless."""
         self._opened.retire()
 
+    @contextmanager
+    def pinned(self) -> Iterator[Self]:
+        """The generation that is open now, as a retriever that a refresh does not change. Do not close it."""
+        with self._using() as opened:
+            view = type(self).__new__(type(self))
+            view._opened, view._lock = opened, ProcessLock()
+            yield view
+
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings of n queries, float32 (n, dimension), unit length."""
         with self._using() as opened:
@@ -160,10 +169,13 @@ class Retriever:
         with self._using() as opened:
             embeddings = opened.embeddings(queries, mode)
             ranking = opened.page(queries, embeddings, k, mode, where, offset, per)
-            return [
-                opened.hits(query, None if embeddings is None else embeddings[number], scores, rows, offset)
-                for number, (query, scores, rows) in enumerate(zip(queries, *ranking, strict=True))
-            ]
+            with phase("documents"):
+                return [
+                    opened.hits(
+                        query, None if embeddings is None else embeddings[number], scores, rows, offset
+                    )
+                    for number, (query, scores, rows) in enumerate(zip(queries, *ranking, strict=True))
+                ]
 
     def facets(
         self,
@@ -306,22 +318,29 @@ class _Opened:
         k = min(k, count)  # memory must not grow with a k that no index can fill
         conditions = parse_filters(where)
         if embeddings is None:
-            return self.index.search_lexical(queries, k, conditions)
+            return self._lexical(queries, k, conditions)
         if mode == "dense":
             if self.index.is_exact(conditions):
-                return self.index.search_dense(embeddings, k, conditions)
-            return deepen(
-                lambda depth, _: self.index.search_dense(embeddings, depth, conditions), k, _SCAN_DEPTH, count
-            )
+                return self._dense(embeddings, k, conditions)
+            return deepen(lambda depth, _: self._dense(embeddings, depth, conditions), k, _SCAN_DEPTH, count)
 
         def fused(depth: int, level: int) -> Ranking:
             """All documents of both rankings; scores 0 to 1, and 1 lower in each next level."""
-            dense = self.index.search_dense(embeddings, depth, conditions)
-            lexical = self.index.search_lexical(queries, depth, conditions)
-            ranking = fuse(dense, lexical, min(2 * depth, count), self.tower.dense_share)
+            dense = self._dense(embeddings, depth, conditions)
+            lexical = self._lexical(queries, depth, conditions)
+            with phase("fuse"):
+                ranking = fuse(dense, lexical, min(2 * depth, count), self.tower.dense_share)
             return Ranking(ranking.scores - np.float32(level), ranking.rows)
 
         return deepen(fused, k, _FUSION_DEPTH, count)
+
+    def _dense(self, embeddings: Vectors, k: int, where: Sequence[Filter]) -> Ranking:
+        with phase("dense"):
+            return self.index.search_dense(embeddings, k, where)
+
+    def _lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter]) -> Ranking:
+        with phase("lexical"):
+            return self.index.search_lexical(queries, k, where)
 
     def hits(
         self,

@@ -1,0 +1,88 @@
+"""The answer to a query, and its JSON: one form for `peephole search --json` and for the HTTP API.
+
+In: an open index, queries, and what is asked of each. Out: hits with the time that they took, and JSON
+values. Knows nothing of who asks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
+
+from index.phases import Phases, recording
+from retrieval.search.facets import FacetValue
+from retrieval.search.passages import Passage
+from retrieval.search.retriever import Hit, Mode, Retriever
+
+_HIT_FIELDS = tuple(field.name for field in fields(Hit))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a search besides its query; see `Retriever.search` and `Retriever.facets`."""
+
+    k: int = 10
+    mode: Mode = "hybrid"
+    where: tuple[str, ...] = ()
+    facets: tuple[str, ...] = ()  # fields whose values are counted
+    offset: int = 0
+    per: str | None = None
+
+
+class Answer(NamedTuple):
+    """The hits of a query, the counted values by field, and what it took from text to hits."""
+
+    query: str
+    mode: Mode
+    hits: list[Hit]
+    facets: Mapping[str, list[FacetValue]]
+    took_ms: float  # without the facets
+    phases: Phases  # seconds
+
+
+def answer(retriever: Retriever, query: str, request: Request) -> Answer:
+    """Search, and measure it. Raises what `Retriever.search` and `Retriever.facets` raise."""
+    start = time.perf_counter()
+    with recording() as phases:
+        hits = retriever.search(
+            query, request.k, request.mode, request.where, offset=request.offset, per=request.per
+        )
+    took_ms = (time.perf_counter() - start) * 1000
+    facets = retriever.facets(query, request.facets, request.mode, request.where) if request.facets else {}
+    return Answer(query, request.mode, hits, facets, took_ms, phases)
+
+
+def answer_json(answer: Answer, *, profile: bool = False) -> dict[str, Any]:
+    """The answer as JSON values: query, mode, took_ms, hits (the fields of `Hit`), and any facets.
+
+    profile: also `phases_ms`, the milliseconds of each phase.
+    """
+    values: dict[str, Any] = {
+        "query": answer.query,
+        "mode": answer.mode,
+        "took_ms": round(answer.took_ms, 3),
+        "hits": [_hit_json(hit) for hit in answer.hits],
+    }
+    if answer.facets:
+        values["facets"] = {
+            field: [asdict(each) for each in counts] for field, counts in answer.facets.items()
+        }
+    if profile:
+        values["phases_ms"] = phases_ms(answer)
+    return values
+
+
+def _hit_json(hit: Hit) -> dict[str, Any]:
+    # dataclasses.asdict copies deeply and takes ten times as long.
+    values = {name: getattr(hit, name) for name in _HIT_FIELDS}
+    if isinstance(hit.passage, Passage):
+        values["passage"] = asdict(hit.passage)
+    return values
+
+
+def phases_ms(answer: Answer) -> dict[str, float]:
+    """The milliseconds of each phase, in the order in which they ended, and `other`, the rest."""
+    known = {name: round(seconds * 1000, 3) for name, seconds in answer.phases.items()}
+    return {**known, "other": round(max(0.0, answer.took_ms - sum(known.values())), 3)}
