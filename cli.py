@@ -42,6 +42,7 @@ VERBS = {
         "Make one segment of an index, without what was deleted or replaced.",
     ),
     "search": Verb("retrieval.commands.search:search", "Search an index."),
+    "serve": Verb("retrieval.commands.serve:serve", "Serve an index over HTTP."),
     "explain": Verb(
         "retrieval.commands.explain:explain",
         "Show which words of a query, and of a document of an index, carry the match.",

@@ -1,0 +1,113 @@
+"""The one module that calls the retriever, the writers and the explanation for HTTP.
+
+In: checked values. Out: JSON values. Knows nothing of requests and responses.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.documents.store import Document
+from index.reader import Index
+from index.writing.delete import delete
+from retrieval.explain.shares import explain
+from retrieval.explain.text import to_json
+from retrieval.indexing.build import add_documents
+from retrieval.model.encoder import Encoder
+from retrieval.model.folder import read_model_of
+from retrieval.search.answer import Answer, answer, answer_json
+from retrieval.search.retriever import Mode, Retriever
+
+
+class Engine:
+    """An index that is served. Safe for use from several threads.
+
+    Raises what `Retriever.open` raises.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.retriever = Retriever.open(folder)
+        self._documents: tuple[str, Encoder] | None = None
+        self._documents_lock = threading.Lock()
+        self._refreshing = threading.Lock()
+
+    @property
+    def index(self) -> Index:
+        """The generation that is searched now."""
+        return self.retriever.index
+
+    @contextmanager
+    def pinned(self) -> Iterator[Retriever]:
+        """The generation of now, for answers that must all come from one."""
+        with self.retriever.pinned() as retriever:
+            yield retriever
+
+    def refresh(self) -> bool:
+        """See `Retriever.refresh`. Of two at a time, the later could bring back the older generation."""
+        with self._refreshing:
+            return self.retriever.refresh()
+
+    def close(self) -> None:
+        """Close the index."""
+        self.retriever.close()
+
+    def document(self, document_id: str) -> dict[str, Any] | None:
+        """The document with this id: id, title, text, metadata; None if there is none."""
+        with self.pinned() as retriever:
+            row = retriever.index.row_of(document_id)
+            return None if row is None else asdict(retriever.index.documents([row])[0])
+
+    def explain(self, query: str, document_id: str | None) -> dict[str, Any]:
+        """What `explain --json` prints. Raises what `explain` raises."""
+        return to_json(explain(self.folder, query, document_id))
+
+    def embed(self, side: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeddings float32 (n, dimension) of texts. side: the tower, "query" or "document"."""
+        if side == "query":
+            return self.retriever.encode(texts)
+        with self.pinned() as retriever, self._documents_lock:
+            fingerprint = retriever.index.manifest.model_fingerprint
+            if self._documents is None or self._documents[0] != fingerprint:
+                self._documents = fingerprint, read_model_of(retriever.index).encoder("document")
+            return self._documents[1].encode(texts)
+
+    def add(self, documents: Sequence[Document], wait: float) -> dict[str, Any]:
+        """Add or replace documents; this process serves them on return. wait: seconds, for another writer."""
+        result = add_documents(documents, self.folder, wait=wait)
+        self.refresh()
+        return asdict(result)
+
+    def delete(self, document_id: str, wait: float) -> bool:
+        """Delete a document, and return whether there was one. wait: seconds, for another writer."""
+        if document_id not in self.retriever:
+            self.refresh()
+        deleted = document_id in self.retriever and delete(
+            self.folder, [document_id], missing_ok=True, wait=wait
+        )
+        self.refresh()
+        return bool(deleted)
+
+
+def search(
+    retriever: Retriever,
+    query: str,
+    k: int,
+    mode: Mode,
+    where: Sequence[str],
+) -> Answer:
+    """Search a pinned generation. Parameters and errors as for `Retriever.search`."""
+    return answer(retriever, query, k, mode, where)
+
+
+def to_values(found: Answer, profile: bool) -> dict[str, Any]:
+    """What `search --json` prints. profile: with the milliseconds of each phase."""
+    return answer_json(found, profile=profile)

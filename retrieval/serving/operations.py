@@ -1,0 +1,120 @@
+"""The table of the API's operations.
+
+In: the shared state. Out: operations, for `retrieval.serving.app` to route and for OpenAPI to describe.
+"""
+
+from __future__ import annotations
+
+from retrieval.search.retriever import MODES
+from retrieval.serving import schemas
+from retrieval.serving.documents import DocumentHandlers
+from retrieval.serving.embeddings import EmbeddingHandlers
+from retrieval.serving.health import HealthHandlers
+from retrieval.serving.openapi import Operation, Parameter
+from retrieval.serving.searching import SearchHandlers
+from retrieval.serving.settings import Limits
+from retrieval.serving.state import State
+
+_TEXT = {"type": "string", "minLength": 1}
+_SWITCH = {"type": "string", "enum": ["0", "1"], "default": "0"}
+
+
+def operations(state: State) -> list[Operation]:
+    """All operations."""
+    return [*_searching(state), *_writing(state), *_operating(state)]
+
+
+def _query(limits: Limits) -> Parameter:
+    schema = {**_TEXT, "maxLength": limits.query_characters}
+    return Parameter("q", schema, "The query.", required=True)
+
+
+def _searching(state: State) -> list[Operation]:
+    limits, handlers = state.limits, SearchHandlers(state)
+    k = {"type": "integer", "minimum": 1, "maximum": limits.hits, "default": 10}
+    where = {"type": "array", "items": _TEXT, "maxItems": limits.conditions}
+    searched = (
+        _query(limits),
+        Parameter("k", k, "Most hits."),
+        Parameter("mode", {"type": "string", "enum": list(MODES), "default": "hybrid"}, "How to rank."),
+        Parameter("where", where, "Conditions on the metadata, such as year>=2020; repeatable."),
+        Parameter("profile", _SWITCH, "1 adds the milliseconds of each phase."),
+    )
+    explained = (
+        _query(limits),
+        Parameter("id", {"type": "string"}, "The document to explain the query against."),
+    )
+    return [
+        Operation(
+            "GET", "/search", handlers.get, "Search.", searched, answer=schemas.Answer, statuses=(422,)
+        ),
+        Operation(
+            "POST",
+            "/search",
+            handlers.post,
+            "Search for several queries, all in one generation.",
+            body=schemas.SearchMany,
+            answer=list[schemas.Answer],
+        ),
+        Operation(
+            "GET",
+            "/explain",
+            handlers.explain,
+            "Which words carry a match.",
+            explained,
+            answer=schemas.Explanation,
+            statuses=(404, 422),
+        ),
+        Operation(
+            "POST",
+            "/v1/embeddings",
+            EmbeddingHandlers(state).post,
+            "Embed texts with a tower.",
+            body=schemas.Embed,
+            answer=schemas.Embeddings,
+            statuses=(404,),
+        ),
+    ]
+
+
+def _writing(state: State) -> list[Operation]:
+    handlers, one = DocumentHandlers(state), "/documents/{id:path}"
+    return [
+        Operation("GET", one, handlers.get, "A document.", answer=schemas.Document, statuses=(404,)),
+        Operation(
+            "PUT",
+            one,
+            handlers.put,
+            "Add or replace a document.",
+            body=schemas.NewDocument,
+            answer=schemas.Added,
+            writes=True,
+        ),
+        Operation(
+            "DELETE",
+            one,
+            handlers.delete,
+            "Delete a document.",
+            answer=schemas.Deleted,
+            statuses=(404,),
+            writes=True,
+        ),
+        Operation(
+            "POST",
+            "/documents",
+            handlers.post,
+            "Add or replace documents in one step.",
+            body=schemas.Documents,
+            answer=schemas.Added,
+            writes=True,
+        ),
+    ]
+
+
+def _operating(state: State) -> list[Operation]:
+    handlers = HealthHandlers(state)
+    return [
+        Operation("GET", "/healthz", handlers.alive, "Whether the process lives.", answer=schemas.Alive),
+        Operation("GET", "/readyz", handlers.ready, "Whether an index is served.", answer=schemas.Ready),
+        Operation("GET", "/metrics", handlers.metrics, "Metrics of all workers, for Prometheus."),
+    ]

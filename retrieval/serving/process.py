@@ -1,0 +1,136 @@
+"""Processes and sockets: one serving process, or several under uvicorn's supervisor, behind one socket.
+
+In: settings and where to listen. Out: nothing, once SIGTERM or SIGINT came and all requests are answered.
+
+The workers share the socket. With SO_REUSEPORT each would have its own, and connections that wait at a worker
+that dies would be lost with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from index.errors import InputError
+from index.reader import Index
+from retrieval.serving import log
+from retrieval.serving.app import Application
+from retrieval.serving.protocol import LimitedProtocol
+from retrieval.serving.settings import Settings
+
+# Seconds in which requests under way may finish after SIGTERM.
+_DRAIN = 30
+_BACKLOG = 1024
+_KEEP_ALIVE = 75  # longer than nginx keeps its connections by default, 60 s
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where to listen, with how many processes. TLS if both files are given."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+def serve(settings: Settings, listen: Listen) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises InputError for an address that is taken, and what `Index.open` raises.
+    """
+    Index.open(settings.index).close()  # what is wrong at the start is said in one line
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with _listening(listen) as listener, _board(listen.workers) as board:
+        config = _config(replace(settings, board=board), listen)
+        log.event("listening", address=_address(listener, listen), workers=listen.workers)
+        # uvicorn raises the signal that ended it once more; a handler makes sure that this ends nothing.
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda number, frame: None)
+        if listen.workers > 1:
+            Multiprocess(config, sockets=[listener]).run()
+        else:
+            uvicorn.Server(config).run([listener])
+    log.event("stopped")
+
+
+@dataclass(frozen=True)
+class Factory:
+    """Makes the application inside a worker."""
+
+    settings: Settings
+
+    def __call__(self) -> Application:
+        """The application of this process."""
+        return Application(self.settings)
+
+
+def _config(settings: Settings, listen: Listen) -> uvicorn.Config:
+    try:
+        return uvicorn.Config(
+            Factory(settings),
+            factory=True,
+            http=LimitedProtocol,
+            loop="uvloop",
+            ws="none",
+            lifespan="on",
+            workers=listen.workers,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=_DRAIN,
+            ssl_certfile=listen.certificate,
+            ssl_keyfile=listen.key,
+        )
+    except OSError as error:
+        raise InputError(f"cannot be read ({error}); check the path", path=listen.certificate) from error
+
+
+@contextmanager
+def _listening(listen: Listen) -> Iterator[socket.socket]:
+    try:
+        family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+        listener = socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"{listen.host}:{listen.port}: cannot listen there ({error}); choose another --host or --port"
+        ) from error
+    listener.set_inheritable(True)
+    with listener:
+        yield listener
+
+
+def _address(listener: socket.socket, listen: Listen) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{'https' if listen.certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+@contextmanager
+def _board(workers: int) -> Iterator[Path | None]:
+    """A file for the numbers of the workers, in memory where there is such a place; none for one process."""
+    if workers < 2:
+        yield None
+        return
+    memory = Path("/dev/shm")  # noqa: S108 (its name is random, and it is made new)
+    folder = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    handle, name = tempfile.mkstemp(prefix="peephole-", dir=folder)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)

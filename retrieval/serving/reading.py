@@ -1,0 +1,138 @@
+"""What a request says, checked: its parameters and its body.
+
+In: requests and the limits. Out: values, or a refusal that names the parameter. Knows nothing of what they
+are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from retrieval.search.retriever import MODES, Mode
+from retrieval.serving.errors import Refusal
+from retrieval.serving.settings import Limits
+
+_MOST_PARAMETERS = 64
+
+Parameters = dict[str, list[str]]
+
+
+def parameters(request: Request, known: Container[str]) -> Parameters:
+    """The values of each query parameter. Raises a 400 for one that the route does not know."""
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MOST_PARAMETERS,
+        )
+    except ValueError as error:
+        raise Refusal(400, "the query string is not percent-encoded UTF-8, or has too many parts") from error
+    values: Parameters = {}
+    for name, value in pairs:
+        if name not in known:
+            raise Refusal(400, f"no parameter is called {name!a}; see /openapi.json", name)
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def one(values: Parameters, name: str, default: str | None = None) -> str:
+    """The value of a parameter that is given once. Raises a 400 if it is missing or given again."""
+    given = values.get(name, [] if default is None else [default])
+    if len(given) != 1:
+        raise Refusal(400, f"give {name} once" if given else f"{name} is missing", name)
+    return given[0]
+
+
+def switch(values: Parameters, name: str) -> bool:
+    """The value of a parameter that is 0, the default, or 1."""
+    value = one(values, name, "0")
+    if value not in ("0", "1"):
+        raise Refusal(422, f"{name} must be 0 or 1", name)
+    return value == "1"
+
+
+def whole(text: str, name: str) -> int:
+    """A number of at most nine digits."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise Refusal(422, f"{name} must be a whole number", name)
+    return int(text)
+
+
+def checked_query(text: str, limits: Limits, name: str = "q") -> str:
+    """A query of a fitting length with a word in it."""
+    if not text.strip():
+        raise Refusal(422, "the query is empty; give at least one word", name)
+    if len(text) > limits.query_characters:
+        raise Refusal(422, f"a query has at most {limits.query_characters:,} characters", name)
+    return text
+
+
+def checked_hits(k: int, limits: Limits) -> int:
+    """A number of hits between 1 and the limit."""
+    if not 1 <= k <= limits.hits:
+        raise Refusal(422, f"k must be from 1 to {limits.hits:,}", "k")
+    return k
+
+
+def checked_mode(mode: str) -> Mode:
+    """One of the modes of search."""
+    for known in MODES:
+        if mode == known:
+            return known
+    raise Refusal(422, f"mode must be one of {', '.join(MODES)}", "mode")
+
+
+def checked_where(where: list[str], limits: Limits) -> list[str]:
+    """As many conditions as are allowed, none longer than a query."""
+    if len(where) > limits.conditions or any(len(each) > limits.query_characters for each in where):
+        raise Refusal(422, f"where takes at most {limits.conditions} short conditions", "where")
+    return where
+
+
+async def body(request: Request, limits: Limits) -> bytes:
+    """The whole body. Raises 415 if it is not JSON, 413 if it is too long, 408 if it takes too long."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(415, "send the body as Content-Type: application/json")
+    too_long = Refusal(
+        413, f"a body has at most {limits.body_bytes:,} bytes", headers={"Connection": "close"}
+    )
+    if whole_length(request) > limits.body_bytes:
+        raise too_long
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(limits.seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.body_bytes:
+                    raise too_long
+                parts.append(part)
+    except TimeoutError as error:
+        raise Refusal(408, "the body did not arrive in time", headers={"Connection": "close"}) from error
+    except ClientDisconnect as error:
+        raise Refusal(400, "the client went away") from error
+    return b"".join(parts)
+
+
+def whole_length(request: Request) -> int:
+    """The Content-Length, 0 without one."""
+    length = request.headers.get("content-length", "0")
+    return int(length) if length.isascii() and length.isdigit() and len(length) <= 18 else 0
+
+
+async def json_body(request: Request, limits: Limits, kind: type[Any]) -> Any:
+    """The body as a value of a type. Raises 400 for broken JSON, 422 for values of another type."""
+    data = await body(request, limits)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise Refusal(422, f"the body does not fit: {error}") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Refusal(400, f"the body is not JSON: {error}") from error

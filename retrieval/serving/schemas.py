@@ -1,0 +1,143 @@
+"""The JSON of requests and answers as types, from which they are read and documented.
+
+Fields of documents beyond these are metadata, as in a corpus. Knows nothing of what is done with them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+Scalar = str | int | float | bool | None
+
+
+class Hit(Struct):
+    """A document that was found."""
+
+    rank: int
+    id: str
+    score: float
+    title: str
+    text: str
+
+
+class Answer(Struct):
+    """The answer to a query; phases_ms with profile only."""
+
+    query: str
+    mode: str
+    took_ms: float
+    hits: list[Hit]
+    phases_ms: dict[str, float] | None = None
+
+
+class SearchMany(Struct, forbid_unknown_fields=True):
+    """Several queries at once."""
+
+    queries: list[str]
+    k: int = 10
+    mode: str = "hybrid"
+    where: list[str] = []
+    profile: bool = False
+
+
+class Document(Struct):
+    """A document of the index."""
+
+    id: str
+    title: str
+    text: str
+    metadata: dict[str, Scalar]
+
+
+class NewDocument(Struct):
+    """A document to write under the id of the path; title or text is needed."""
+
+    title: str | None = None
+    text: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Documents(Struct, forbid_unknown_fields=True):
+    """Documents to add or replace, each as a line of a corpus: _id, title or text, metadata."""
+
+    documents: list[dict[str, Any]]
+
+
+class Added(Struct):
+    """What a write did, and the generation that it made."""
+
+    generation: str
+    documents: int
+    added: int
+    replaced: int
+
+
+class Deleted(Struct):
+    """That a document was deleted, and the generation without it."""
+
+    id: str
+    deleted: bool
+    generation: str
+
+
+class Ready(Struct):
+    """Whether this worker serves; refused says why a newer generation is not served."""
+
+    status: Literal["ready", "opening"]
+    generation: str | None = None
+    documents: int | None = None
+    refused: str | None = None
+
+
+class Alive(Struct):
+    """That the process lives."""
+
+    status: str
+
+
+class Embed(Struct):
+    """Texts to embed, as OpenAI's clients send them."""
+
+    model: Annotated[str, Meta(description="query or document")]
+    input: str | list[str]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class Embedding(Struct):
+    """The vector of one text: numbers, or base64 of little-endian float32."""
+
+    index: int
+    embedding: list[float] | str
+    object: str = "embedding"
+
+
+class Usage(Struct):
+    """Words that the tower read; prompt_tokens and total_tokens are the same."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(Struct):
+    """The vectors, in the order of the texts."""
+
+    data: list[Embedding]
+    model: str
+    usage: Usage
+    object: str = "list"
+
+
+class Explanation(Struct):
+    """What `peephole explain --json` prints."""
+
+    tower: str
+    pooling: str
+    exact: bool
+    cosine: float | None
+    query: dict[str, Any]
+    document: dict[str, Any] | None
+    pairs: list[dict[str, Any]]

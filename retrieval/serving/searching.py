@@ -1,0 +1,105 @@
+"""The handlers that search and explain.
+
+In: requests. Out: the JSON of `search --json` and of `explain --json`. A search runs in the loop in its turn.
+One with conditions runs in a thread, for a filter that is not cached reads the metadata of all documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from retrieval.search.answer import Answer
+from retrieval.search.retriever import Mode, Retriever
+from retrieval.serving.engine import search, to_values
+from retrieval.serving.errors import Refusal, json_response
+from retrieval.serving.log import Record
+from retrieval.serving.reading import (
+    Parameters,
+    checked_hits,
+    checked_mode,
+    checked_query,
+    checked_where,
+    json_body,
+    one,
+    switch,
+    whole,
+)
+from retrieval.serving.schemas import SearchMany
+from retrieval.serving.state import State
+
+
+class SearchHandlers:
+    """Handlers of /search and /explain."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def get(self, request: Request, values: Parameters) -> Response:
+        """GET /search: one query."""
+        limits = self._state.limits
+        query = checked_query(one(values, "q"), limits)
+        k = checked_hits(whole(one(values, "k", "10"), "k"), limits)
+        mode = checked_mode(one(values, "mode", "hybrid"))
+        where = checked_where(values.get("where", []), limits)
+        profile = switch(values, "profile")
+        answers = await self._answers(request.scope["record"], [query], k, mode, where)
+        return json_response(to_values(answers[0], profile))
+
+    async def post(self, request: Request, values: Parameters) -> Response:
+        """POST /search: several queries, answered from one generation."""
+        limits = self._state.limits
+        asked: SearchMany = await json_body(request, limits, SearchMany)
+        if not 1 <= len(asked.queries) <= limits.queries:
+            raise Refusal(422, f"give 1 to {limits.queries} queries", "queries")
+        queries = [checked_query(query, limits, "queries") for query in asked.queries]
+        mode = checked_mode(asked.mode)
+        where = checked_where(asked.where, limits)
+        k = checked_hits(asked.k, limits)
+        answers = await self._answers(request.scope["record"], queries, k, mode, where)
+        return json_response([to_values(each, asked.profile) for each in answers])
+
+    async def explain(self, request: Request, values: Parameters) -> Response:
+        """GET /explain: which words of a query, and of a document, carry the match."""
+        state = self._state
+        query = checked_query(one(values, "q"), state.limits)
+        document_id = one(values, "id", "") or None
+        if document_id is not None and document_id not in state.engine.retriever:
+            raise Refusal(404, "no document has this id", "id")
+        return json_response(await state.slow.run(state.engine.explain, query, document_id))
+
+    async def _answers(
+        self,
+        record: Record,
+        queries: Sequence[str],
+        k: int,
+        mode: Mode,
+        where: list[str],
+    ) -> list[Answer]:
+        """The answers to all queries, each in a turn of its own, and the record filled in."""
+        state = self._state
+        record.queries = list(queries)
+        with state.engine.pinned() as retriever:
+            answers = [await self._answer(retriever, query, k, mode, where) for query in queries]
+            record.generation = retriever.index.generation
+        record.hits = sum(len(each.hits) for each in answers)
+        for each in answers:
+            state.metrics.search(len(each.hits), each.phases)
+            for phase, seconds in each.phases.items():
+                record.phases[phase] = record.phases.get(phase, 0.0) + seconds
+        return answers
+
+    async def _answer(
+        self,
+        retriever: Retriever,
+        query: str,
+        k: int,
+        mode: Mode,
+        where: list[str],
+    ) -> Answer:
+        if where:
+            return await self._state.slow.run(search, retriever, query, k, mode, where)
+        async with self._state.turns.turn():
+            return search(retriever, query, k, mode, where)

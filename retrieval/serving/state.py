@@ -1,0 +1,67 @@
+"""What the handlers of one process share: settings, the engine once it is open, turns, threads, metrics.
+
+Knows nothing of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from retrieval.serving.engine import Engine
+from retrieval.serving.errors import RETRY, Refusal
+from retrieval.serving.metrics import Metrics
+from retrieval.serving.settings import Settings
+from retrieval.serving.turns import Threads, Turns
+
+
+class State:
+    """The parts of one serving process. `count` comes before the first request."""
+
+    metrics: Metrics
+
+    def __init__(self, settings: Settings) -> None:
+        limits = settings.limits
+        self.settings = settings
+        self.limits = limits
+        self.turns = Turns(limits.waiting, limits.seconds)
+        self.slow = Threads(2, limits.slow, limits.seconds, "slow requests")
+        self.writes = Threads(1, limits.writes, limits.write_seconds, "writes")
+        self.refused: str | None = None  # why the generation that CURRENT names is not served
+        self._engine: Engine | None = None
+
+    def count(self, routes: Sequence[str]) -> None:
+        """Begin to count requests. routes: the paths that are counted apart."""
+        self.metrics = Metrics(routes, self.settings.board)
+
+    @property
+    def engine(self) -> Engine:
+        """The open index. Raises a 503 before it is open."""
+        if self._engine is None:
+            raise Refusal(503, "no index is open yet", headers=RETRY)
+        return self._engine
+
+    def open(self) -> None:
+        """Open the index. Raises what `Retriever.open` raises."""
+        self._engine = Engine(self.settings.index)
+        self._engine.embed("query", ["first words"])  # loads what the first query would wait for
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an index is open."""
+        return self._engine is not None
+
+    def refresh_gauges(self) -> None:
+        """Write the gauges of this process onto the board."""
+        queue = self.turns.waiting + self.slow.waiting + self.writes.waiting
+        if self._engine is None:
+            self.metrics.refresh(0, 0, queue)
+            return
+        index = self._engine.index
+        self.metrics.refresh(int(index.generation.removeprefix("generation-")), index.count, queue)
+
+    def close(self) -> None:
+        """Finish the writes that run, and close the index."""
+        self.slow.close()
+        self.writes.close()
+        if self._engine is not None:
+            self._engine.close()
