@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ def serve(settings: Settings, listen: Listen) -> None:
     Raises InputError for an address that is taken, and what `Index.open` raises.
     """
     Index.open(settings.index).close()  # what is wrong at the start is said in one line
+    _check_certificate(listen)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with _listening(listen) as listener, _board(listen.workers) as board:
@@ -78,27 +80,35 @@ class Factory:
 
 
 def _config(settings: Settings, listen: Listen) -> uvicorn.Config:
+    return uvicorn.Config(
+        Factory(settings),
+        factory=True,
+        http=LimitedProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        workers=listen.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_DRAIN,
+        ssl_certfile=listen.certificate,
+        ssl_keyfile=listen.key,
+    )
+
+
+def _check_certificate(listen: Listen) -> None:
+    if listen.certificate is None:
+        return
     try:
-        return uvicorn.Config(
-            Factory(settings),
-            factory=True,
-            http=LimitedProtocol,
-            loop="uvloop",
-            ws="none",
-            lifespan="on",
-            workers=listen.workers,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=_DRAIN,
-            ssl_certfile=listen.certificate,
-            ssl_keyfile=listen.key,
-        )
-    except OSError as error:
-        raise InputError(f"cannot be read ({error}); check the path", path=listen.certificate) from error
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(listen.certificate, listen.key)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot be read with its key ({error}); give PEM files", path=listen.certificate
+        ) from error
 
 
 @contextmanager

@@ -1,0 +1,347 @@
+"""The API: answers equal those of the commands, and every limit has its status and one line."""
+
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cli import verbs
+from index.disk.files import WriterLock
+from index.writing.delete import delete
+from retrieval.search.retriever import Retriever
+from retrieval.serving.settings import Limits
+
+TOKEN = "a-token-of-some-length"  # noqa: S105
+WRITER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def printed(*arguments):
+    result = CliRunner().invoke(verbs, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def without_time(answer):
+    return {name: value for name, value in answer.items() if name != "took_ms"}
+
+
+def refused(response, status, says):
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert error["status"] == status and says in error["message"] and "\n" not in error["message"]
+
+
+def test_a_search_answers_what_the_command_prints(run, folder):
+    async def scenario(served):
+        for mode in ("hybrid", "dense", "lexical"):
+            got = await served.client.get("/search", params={"q": "copy a directory", "k": 3, "mode": mode})
+            said = printed("search", folder, "-k", 3, "--mode", mode, "--json", "copy a directory")
+            assert without_time(got.json()) == without_time(said)
+
+    run(scenario)
+
+
+def test_many_queries_are_answered_in_their_order(run, folder):
+    async def scenario(served):
+        body = {"queries": ["copy a directory", "wait"], "k": 2, "mode": "lexical"}
+        got = (await served.client.post("/search", json=body)).json()
+        with Retriever.open(folder) as retriever:
+            for answer, query in zip(got, body["queries"], strict=True):
+                hits = retriever.search(query, 2, "lexical")
+                assert [hit["id"] for hit in answer["hits"]] == [hit.id for hit in hits]
+
+    run(scenario)
+
+
+def test_an_explanation_is_what_the_command_prints(run, folder):
+    async def scenario(served):
+        got = await served.client.get("/explain", params={"q": "copy", "id": "faq/1"})
+        assert got.json() == printed("explain", folder, "copy", "faq/1", "--json")
+        refused(await served.client.get("/explain", params={"q": "copy", "id": "no"}), 404, "no document")
+
+    run(scenario)
+
+
+def test_conditions_and_a_profile_pass_through(run):
+    async def scenario(served):
+        refused(await served.client.get("/search?q=copy&where=nonsense"), 422, "nonsense")
+        refused(await served.client.get("/search?q=copy&where=no_such=1"), 422, "no_such")
+        got = (await served.client.get("/search?q=copy&profile=1")).json()
+        assert set(got["phases_ms"]) >= {"tokenise", "encode", "dense", "lexical", "fuse", "documents"}
+        assert "phases_ms" not in (await served.client.get("/search?q=copy")).json()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("document_id", ["a/b c", "a?b=c&d#e", "../../CURRENT", "启动/服务", "%41", "a+b"])
+def test_a_document_is_written_found_read_and_deleted(run, document_id):
+    path = f"/documents/{quote(document_id, safe='')}"
+
+    async def scenario(served):
+        body = {"title": "Zebra", "text": "a zebra crossing", "metadata": {"lang": "en"}}
+        got = await served.client.put(path, json=body, headers=WRITER)
+        assert got.status_code == 200 and got.json()["added"] == 1
+        assert (await served.client.get(path)).json() == {"id": document_id, **body}
+        found = (await served.client.get("/search?q=zebra&mode=lexical&where=lang=en")).json()
+        assert [hit["id"] for hit in found["hits"]] == [document_id]
+        assert (await served.client.put(path, json={"text": "b"}, headers=WRITER)).json()["replaced"] == 1
+        assert (await served.client.delete(path, headers=WRITER)).json()["deleted"]
+        refused(await served.client.get(path), 404, "no document")
+        refused(await served.client.delete(path, headers=WRITER), 404, "no document")
+
+    run(scenario)
+
+
+def test_documents_are_written_all_or_none(run):
+    async def scenario(served):
+        before = served.state.engine.index.generation
+        body = {"documents": [{"_id": "x", "text": "one"}, {"text": "two"}]}
+        refused(
+            await served.client.post("/documents", json=body, headers=WRITER), 422, 'documents:2: no "_id"'
+        )
+        body["documents"][1]["_id"] = "x"
+        refused(await served.client.post("/documents", json=body, headers=WRITER), 422, "unique")
+        assert served.state.engine.index.generation == before
+        body["documents"][1]["_id"] = "y"
+        got = (await served.client.post("/documents", json=body, headers=WRITER)).json()
+        assert got["added"] == 2
+
+    run(scenario)
+
+
+WRITES = [("PUT", "/documents/x"), ("DELETE", "/documents/faq/1"), ("POST", "/documents")]
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+@pytest.mark.parametrize(
+    "given", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \u00ff"]
+)
+def test_nothing_is_written_without_the_token(run, method, path, given):
+    async def scenario(served):
+        before = served.state.engine.index.pointer
+        headers = {} if given is None else {"Authorization": given.encode("latin-1")}
+        got = await served.client.request(method, path, headers=headers, json={"text": "x"})
+        refused(got, 401, "Bearer")
+        assert got.headers["www-authenticate"] == "Bearer"
+        served.state.engine.refresh()
+        assert served.state.engine.index.pointer == before
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_without_a_token_at_the_server_writing_is_off(run, method, path):
+    async def scenario(served):
+        refused(await served.client.request(method, path, headers=WRITER), 403, "--token-file")
+
+    run(scenario, token=None)
+
+
+def test_a_writer_elsewhere_is_waited_for_and_then_named(run, folder):
+    async def scenario(served):
+        with WriterLock(folder):
+            got = await served.client.put("/documents/x", json={"text": "x"}, headers=WRITER)
+        refused(got, 503, "another writer")
+        assert got.headers["retry-after"]
+
+    run(scenario, limits=Limits(lock_seconds=0))
+
+
+@pytest.mark.parametrize("model", ["query", "document"])
+def test_embeddings_are_those_of_the_tower_in_both_encodings(run, folder, model):
+    async def scenario(served):
+        body = {"model": model, "input": ["copy a directory", "wait"]}
+        got = (await served.client.post("/v1/embeddings", json=body)).json()
+        vectors = np.array([each["embedding"] for each in got["data"]], np.float32)
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        if model == "query":
+            with Retriever.open(folder) as retriever:
+                assert np.array_equal(vectors, retriever.encode(body["input"]))
+        assert got["usage"] == {"prompt_tokens": 4, "total_tokens": 4} and got["object"] == "list"
+        body["encoding_format"] = "base64"
+        coded = (await served.client.post("/v1/embeddings", json=body)).json()["data"]
+        decoded = [np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for each in coded]
+        assert np.array_equal(decoded, vectors)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        ({"model": "gpt", "input": "x"}, 404, "model"),
+        ({"model": "query", "input": []}, 422, "input"),
+        ({"model": "query", "input": " "}, 422, "input"),
+        ({"model": "query", "input": "x", "dimensions": 7}, 422, "dimensions"),
+        ({"model": "query", "input": [1, 2]}, 422, None),
+        ({"model": "query", "input": "x" * 100_001}, 422, "input"),
+    ],
+)
+def test_errors_of_embeddings_have_openais_shape(run, body, status, param):
+    async def scenario(served):
+        error = (await served.client.post("/v1/embeddings", json=body)).json()["error"]
+        assert error["type"] == "invalid_request_error" and error["param"] == param
+        assert error["status"] == status
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "says"),
+    [
+        ("/search", 400, "q is missing"),
+        ("/search?q=a&q=b", 400, "once"),
+        ("/search?q=", 422, "empty"),
+        ("/search?q=%20", 422, "empty"),
+        ("/search?q=" + "x" * 1001, 422, "1,000 characters"),
+        ("/search?q=" + "x" * 17_000, 414, "16,384 bytes"),
+        ("/search?q=a&k=0", 422, "k must be"),
+        ("/search?q=a&k=1001", 422, "k must be"),
+        ("/search?q=a&k=-1", 422, "whole number"),
+        ("/search?q=a&k=%D9%A1", 422, "whole number"),
+        ("/search?q=a&k=1e3", 422, "whole number"),
+        ("/search?q=a&mode=magic", 422, "dense, lexical, hybrid"),
+        ("/search?q=a&profile=yes", 422, "0 or 1"),
+        ("/search?q=a&limit=3", 400, "limit"),
+        ("/search?q=%ff", 400, "UTF-8"),
+        ("/search?q=a" + "&where=x=1" * 17, 422, "where"),
+        ("/search?q=a" + "&where=x=1" * 65, 400, "too many"),
+        ("/documents/no", 404, "no document"),
+        ("/documents/", 404, "no document"),
+        ("/Search?q=a", 404, "no such route"),
+        ("/../../etc/passwd", 404, "no such route"),
+        ("/search/", 404, "no such route"),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong(run, target, status, says):
+    async def scenario(served):
+        refused(await served.client.get(target), status, says)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "says"),
+    [
+        (b"{", "application/json", 400, "not JSON"),
+        (b"", "application/json", 400, "not JSON"),
+        (b"[" * 4000, "application/json", 422, "does not fit"),
+        (b'{"queries":["\\ud800"]}', "application/json", 400, "not JSON"),
+        (b'{"queries":["\xff"]}', "application/json", 400, "not JSON"),
+        (b"[]", "application/json", 422, "does not fit"),
+        (b'{"queries":"x"}', "application/json", 422, "does not fit"),
+        (b'{"queries":[]}', "application/json", 422, "1 to 100 queries"),
+        (b'{"queries":["a"],"k":true}', "application/json", 422, "does not fit"),
+        (b'{"queries":["a"],"limit":1}', "application/json", 422, "does not fit"),
+        (b'{"queries":["a"]}', "text/plain", 415, "application/json"),
+        (b" " * 5000, "application/json", 413, "4,096 bytes"),
+    ],
+)
+def test_a_wrong_body_is_told_what_is_wrong(run, body, kind, status, says):
+    async def scenario(served):
+        got = await served.client.post("/search", content=body, headers={"Content-Type": kind})
+        refused(got, status, says)
+
+    run(scenario, limits=Limits(body_bytes=4096))
+
+
+def test_a_body_without_a_length_is_cut_off(run):
+    async def scenario(served):
+        async def endless():
+            for _ in range(1000):
+                yield b" " * 1000
+
+        headers = {"Content-Type": "application/json"}
+        refused(await served.client.post("/search", content=endless(), headers=headers), 413, "4,096 bytes")
+
+    run(scenario, limits=Limits(body_bytes=4096))
+
+
+def test_a_method_that_a_path_does_not_have_is_named(run):
+    async def scenario(served):
+        got = await served.client.patch("/search")
+        refused(got, 405, "method")
+        assert set(got.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+    run(scenario)
+
+
+def test_every_route_and_parameter_is_in_the_openapi_document(run):
+    async def scenario(served):
+        paths = (await served.client.get("/openapi.json")).json()["paths"]
+        assert {(path, method) for path, methods in paths.items() for method in methods} == {
+            ("/search", "get"),
+            ("/search", "post"),
+            ("/explain", "get"),
+            ("/v1/embeddings", "post"),
+            ("/documents", "post"),
+            ("/documents/{id}", "get"),
+            ("/documents/{id}", "put"),
+            ("/documents/{id}", "delete"),
+            ("/healthz", "get"),
+            ("/readyz", "get"),
+            ("/metrics", "get"),
+        }
+        names = [each["name"] for each in paths["/search"]["get"]["parameters"]]
+        assert names == ["q", "k", "mode", "where", "profile"]
+        for path, methods in paths.items():
+            for method, operation in methods.items():
+                for each in operation["parameters"]:
+                    if each["in"] == "query":  # the server knows it: no 400 for an unknown parameter
+                        target = path.replace("{id}", "x")
+                        got = await served.client.request(method, target, params={each["name"]: ""})
+                        assert "no parameter" not in got.text
+                refs = json.dumps(operation).count("#/components/schemas/")
+                assert refs >= 1
+
+    run(scenario)
+
+
+def test_a_failure_that_nobody_expects_is_one_line_without_a_traceback(run, monkeypatch, capfd):
+    async def scenario(served):
+        def fail(*arguments):
+            raise RuntimeError("secret detail")
+
+        monkeypatch.setattr("retrieval.serving.searching.search", fail)
+        got = await served.client.get("/search?q=a")
+        refused(got, 500, "unexpected failure")
+        assert "secret" not in got.text and "Traceback" not in got.text
+
+    run(scenario)
+    logged = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["problem"] for line in logged if line.get("status") == 500] == [
+        "RuntimeError: secret detail"
+    ]
+
+
+def test_an_origin_may_call_only_if_it_is_allowed(run):
+    async def scenario(served):
+        got = await served.client.get("/search?q=a", headers={"Origin": "https://a.example"})
+        assert got.headers["access-control-allow-origin"] == "https://a.example"
+        wrong = await served.client.get("/search", headers={"Origin": "https://a.example"})
+        assert wrong.status_code == 400 and "access-control-allow-origin" in wrong.headers
+        other = await served.client.get("/search?q=a", headers={"Origin": "https://b.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+    run(scenario, cors_origins=("https://a.example",))
+
+
+def test_no_origin_may_call_by_default(run):
+    async def scenario(served):
+        got = await served.client.get("/search?q=a", headers={"Origin": "https://a.example"})
+        assert "access-control-allow-origin" not in got.headers
+
+    run(scenario)
+
+
+def test_a_document_deleted_elsewhere_is_deleted_here(run, folder):
+    async def scenario(served):
+        delete(folder, ["faq/1"])
+        refused(await served.client.delete("/documents/faq/1", headers=WRITER), 404, "no document")
+
+    run(scenario)

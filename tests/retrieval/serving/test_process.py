@@ -1,0 +1,133 @@
+"""The command with processes and sockets of its own: start, death of a worker, draining, hostile bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from cli import verbs
+
+ROOT = Path(__file__).parents[3]
+
+
+class Server:
+    """`peephole serve` in a process; its log is in a file."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, port: int) -> None:
+        self.process, self.log, self.port = process, log, port
+        self.url = f"http://127.0.0.1:{port}"
+
+    def children(self) -> set[int]:
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        found = {int(pid) for task in tasks for pid in task.read_text().split()}
+        return {pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+    def wait_for(self, condition, seconds=30.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+
+    def answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/search?q=copy").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[Server]:
+    log = folder.parent / "log"
+    with log.open("wb") as errors:
+        command = [sys.executable, str(ROOT / "cli.py"), "serve", str(folder), "--port", "0", *options]
+        process = subprocess.Popen(command, stderr=errors, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        server = Server(process, log, 0)
+        server.wait_for(lambda: b'"listening"' in log.read_bytes())
+        address = json.loads(log.read_text().splitlines()[0])["address"]
+        server = Server(process, log, int(address.rpartition(":")[2]))
+        server.wait_for(server.answers)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_that_dies_is_replaced_and_sigterm_ends_all_with_0(folder):
+    with serving(folder, "--workers", "2") as server:
+        server.wait_for(lambda: len(server.children()) == 2)
+        before = server.children()
+        os.kill(min(before), signal.SIGKILL)
+        server.wait_for(lambda: len(server.children()) == 2 and server.children() != before)
+        assert server.answers()
+        server.wait_for(lambda: "peephole_workers 2\n" in httpx.get(f"{server.url}/metrics").text)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in before)
+        said = server.log.read_text()
+        assert "Traceback" not in said
+        assert all(isinstance(json.loads(line), dict) for line in said.splitlines())
+
+
+def test_a_request_under_way_is_answered_after_sigterm_and_a_new_one_refused(folder):
+    with serving(folder) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        body = b'{"queries": ["copy a directory"]}'
+        head = f"POST /search HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body[:5])
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", server.port)).close()
+        client.sendall(body[5:])
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        assert server.process.wait(30) == 0
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_bytes_that_are_no_http_get_one_line_and_the_server_lives(folder):
+    with serving(folder, "--no-access-log") as server:
+        for data, status in (
+            (b"\x16\x03\x01 hello\r\n\r\n", 400),
+            (b"GET /" + b"\xff" * 10 + b" HTTP/1.1\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\n" + b"a: " + b"x" * 200_000, 431),
+            (b"GET /healthz HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", 200),
+            (b"GET /nothing/%00%0d%0a HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        ):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+                client.sendall(data)
+                got = client.recv(1 << 16)
+                assert got.startswith(f"HTTP/1.1 {status} ".encode()), (data[:40], got)
+        assert server.answers()
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_what_is_wrong_at_the_start_is_one_line(folder, tmp_path):
+    def said(*arguments: str) -> str:
+        result = CliRunner().invoke(verbs, ["serve", *arguments])
+        assert result.exit_code != 0 and len(result.stderr.strip().splitlines()[-1:]) == 1
+        return result.stderr
+
+    assert "not an index" in said(str(tmp_path / "none"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert "cannot listen there" in said(str(folder), "--port", port)
+    assert "go together" in said(str(folder), "--tls-cert", "x.pem")
+    (tmp_path / "short").write_text("x")
+    assert "openssl rand" in said(str(folder), "--token-file", str(tmp_path / "short"))
+    assert "cannot be read" in said(
+        str(folder), "--port", "0", "--tls-cert", str(tmp_path / "c"), "--tls-key", str(tmp_path / "k")
+    )
