@@ -93,6 +93,16 @@ class Index:
                 if pointer == before:  # else a writer published and removed the old one meanwhile
                     raise
 
+    def keep_vectors(self, most_bytes: int) -> None:
+        """Keep converted vectors in memory for exact search, smallest segments first, up to a size.
+
+        Call it before other threads use the index. most_bytes: of all segments together.
+        """
+        for segment in sorted(self.segments, key=lambda segment: segment.exact_bytes()):
+            most_bytes -= segment.exact_bytes()
+            if segment.exact_bytes() and most_bytes >= 0:
+                segment.vectors.keep()
+
     def search_dense(
         self,
         queries: NDArray[np.float32],

@@ -195,6 +195,10 @@ class Segment:
                 f"{folder / _DOCUMENTS}: does not hold {self.count} documents; restore it or build again"
             )
 
+    def exact_bytes(self) -> int:
+        """The bytes that `StoredVectors.keep` would take; 0 if searches do not read all stored vectors."""
+        return 4 * self.vectors.count * self.vectors.dimension if self._scan is None else 0
+
     def search_dense(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
         """The k best by inner product, from the compressed vectors; exact with a filter or without these.
 

@@ -65,17 +65,19 @@ class Retriever:
     ...     hits = retriever.search("list files by size", k=10, where="lang = en")
     """
 
-    def __init__(self, index: Index) -> None:
-        self._opened = _Opened(index)
+    def __init__(self, index: Index, kept_bytes: int = 0) -> None:
+        self._kept_bytes = kept_bytes
+        self._opened = _Opened(index, None, kept_bytes)
         self._lock = ProcessLock()
 
     @classmethod
-    def open(cls, folder: Path | str, *, checksums: bool = False) -> Self:
+    def open(cls, folder: Path | str, *, checksums: bool = False, kept_bytes: int = 0) -> Self:
         """Open an index folder. Raises what `Index.open` and `read_model` raise.
 
         checksums: read every byte first and compare it with its checksum.
+        kept_bytes: memory for converted vectors, with which exact search is faster; see `Index.keep_vectors`.
         """
-        return cls(Index.open(Path(folder), checksums=checksums))
+        return cls(Index.open(Path(folder), checksums=checksums), kept_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +108,7 @@ class Retriever:
         # Names are not enough: a folder that was built anew or swapped begins with the same ones.
         if read_current(folder) == old.index.pointer:
             return False
-        fresh = _Opened(Index.open(folder), old.tower)
+        fresh = _Opened(Index.open(folder), old.tower, self._kept_bytes)
         with self._lock:
             old, self._opened = self._opened, fresh
         old.retire()
@@ -243,10 +245,11 @@ class _Tower:
 class _Opened:
     """A generation and its query tower; the generation is closed once it is retired and no search uses it."""
 
-    def __init__(self, index: Index, old_tower: _Tower | None = None) -> None:
+    def __init__(self, index: Index, old_tower: _Tower | None, kept_bytes: int) -> None:
         """old_tower: used again if it is of the same model, because it has many words in its cache."""
         self.index = index
         try:
+            index.keep_vectors(kept_bytes)
             same = old_tower is not None and old_tower.fingerprint == index.manifest.model_fingerprint
             self.tower = old_tower if old_tower is not None and same else _Tower(index)
         except BaseException:

@@ -26,6 +26,9 @@ from retrieval.model.folder import read_model_of
 from retrieval.search.answer import Answer, answer, answer_json
 from retrieval.search.retriever import Mode, Retriever
 
+# Memory of a worker for converted vectors. An index that was not compressed has at most 20,000 documents.
+_KEPT_BYTES = 64 << 20
+
 
 class Engine:
     """An index that is served. Safe for use from several threads.
@@ -35,7 +38,7 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.retriever = Retriever.open(folder)
+        self.retriever = Retriever.open(folder, kept_bytes=_KEPT_BYTES)
         self._documents: tuple[str, Encoder] | None = None
         self._documents_lock = threading.Lock()
         self._refreshing = threading.Lock()

@@ -151,3 +151,12 @@ def test_raw_file_that_ends_early_is_not_published(tmp_path: Path):
     (tmp_path / "raw").write_bytes(b"\0" * 20)
     with pytest.raises(CorruptError, match="ends early"):
         write_vectors(tmp_path / "vectors.faiss", tmp_path / "raw", 11, 1)
+
+
+def test_kept_vectors_give_the_very_scores(stored: Path, vectors: np.ndarray):
+    plain, kept = (StoredVectors(stored, *vectors.shape) for _ in range(2))
+    kept.keep()
+    for queries in (vectors[:1], vectors[:5]):
+        assert np.array_equal(kept.scores(queries), plain.scores(queries))
+    rows = np.arange(3)
+    assert np.array_equal(kept.take(rows), plain.take(rows))
