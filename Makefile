@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test audit advisories fuzz lint format bench house serving-environment clean
+.PHONY: demo test audit advisories fuzz fuzz-http lint format bench house serving-environment clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -49,6 +49,10 @@ advisories: $(INSTALLED)
 # A minute of random and mutated input against everything that reads what strangers wrote.
 fuzz: $(INSTALLED)
 	$(BIN)/python tests/fuzz.py --seconds 60
+
+# 10,000 random and hostile requests against the HTTP application.
+fuzz-http: $(INSTALLED)
+	PYTHONPATH=. $(BIN)/python tests/fuzz_http.py --requests 10000
 
 # What a machine that serves installs: no torch, at most 200 MB, and a search that works.
 serving-environment: $(INSTALLED)

