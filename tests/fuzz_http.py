@@ -38,6 +38,16 @@ PATHS = (
 )
 METHODS = ("GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "X")
 NAMES = ("q", "k", "mode", "where", "id", "profile", "Q", "__proto__", "")
+KNOWN = (("k",), ("mode",), ("where",), ("profile",), ("id",))
+ROUTES = (
+    *(("GET", "/search"), ("GET", "/search"), ("POST", "/search"), ("GET", "/explain"), ("GET", "/metrics")),
+    *(
+        ("POST", "/v1/embeddings"),
+        ("POST", "/documents"),
+        ("PUT", "/documents/x"),
+        ("DELETE", "/documents/faq/1"),
+    ),
+)
 TEXTS = (
     *(
         "list files",
@@ -107,12 +117,15 @@ def body(random: random.Random) -> bytes:
 
 def request(random: random.Random) -> tuple[str, bytes, bytes, list[tuple[bytes, bytes]], bytes]:
     """Method, raw path, query string, headers, body."""
-    path = random.choice(PATHS)
+    method, path = random.choice(METHODS), random.choice(PATHS)
+    names = random.choice(KNOWN) if random.random() < 0.8 else NAMES
+    pairs = [f"{random.choice(names)}={random.choice(TEXTS)}" for _ in range(random.randrange(4))]
     if random.random() < 0.2:
         path += random.choice(TEXTS)
-    pairs = [f"{random.choice(NAMES)}={random.choice(TEXTS)}" for _ in range(random.randrange(5))]
-    if random.random() < 0.5:
-        pairs.append("q=copy+a+directory")
+    if random.random() < 0.7:  # a route that is there, and what it asks for
+        method, path = random.choice(ROUTES)
+        pairs = [pair for pair in pairs if path in ("/search", "/explain") and not pair.startswith("q=")]
+        pairs += ["q=copy+a+directory"] if path in ("/search", "/explain") and method == "GET" else []
     headers = [
         (b"host", b"x"),
         (b"content-type", random.choice((b"application/json",) * 4 + (b"text/xml", b""))),
@@ -123,7 +136,7 @@ def request(random: random.Random) -> tuple[str, bytes, bytes, list[tuple[bytes,
     if random.random() < 0.1:
         headers.append((b"content-length", random.choice((b"-1", b"99999999999999999999", b"x", b"0"))))
     raw = path.encode("latin-1")
-    return random.choice(METHODS), raw, "&".join(pairs).encode(), headers, body(random)
+    return method, raw, "&".join(pairs).encode(), headers, body(random)
 
 
 async def send(

@@ -44,14 +44,29 @@ class Answer(NamedTuple):
 
 def answer(retriever: Retriever, query: str, request: Request) -> Answer:
     """Search, and measure it. Raises what `Retriever.search` and `Retriever.facets` raise."""
+    return answers(retriever, [query], request)[0]
+
+
+def answers(retriever: Retriever, queries: Sequence[str], request: Request) -> list[Answer]:
+    """Search for several queries at once; each answer has the time of all, for each had to wait for all.
+
+    Raises what `answer` raises. Scores may differ from those of one query in the last digits, for several
+    vectors are multiplied in another order.
+    """
     start = time.perf_counter()
     with recording() as phases:
-        hits = retriever.search(
-            query, request.k, request.mode, request.where, offset=request.offset, per=request.per
+        found = retriever.search_all(
+            queries, request.k, request.mode, request.where, offset=request.offset, per=request.per
         )
     took_ms = (time.perf_counter() - start) * 1000
-    facets = retriever.facets(query, request.facets, request.mode, request.where) if request.facets else {}
-    return Answer(query, request.mode, hits, facets, took_ms, phases)
+    return [
+        Answer(query, request.mode, hits, _facets(retriever, query, request), took_ms, phases)
+        for query, hits in zip(queries, found, strict=True)
+    ]
+
+
+def _facets(retriever: Retriever, query: str, request: Request) -> dict[str, list[FacetValue]]:
+    return retriever.facets(query, request.facets, request.mode, request.where) if request.facets else {}
 
 
 def answer_json(answer: Answer, *, profile: bool = False) -> dict[str, Any]:

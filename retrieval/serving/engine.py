@@ -23,7 +23,7 @@ from retrieval.explain.text import to_json
 from retrieval.indexing.build import add_documents
 from retrieval.model.encoder import Encoder
 from retrieval.model.folder import read_model_of
-from retrieval.search.answer import Answer, answer, answer_json
+from retrieval.search.answer import Answer, answer_json, answers
 from retrieval.search.retriever import Mode, Retriever
 
 # Memory of a worker for converted vectors. An index that was not compressed has at most 20,000 documents.
@@ -102,13 +102,13 @@ class Engine:
 
 def search(
     retriever: Retriever,
-    query: str,
+    queries: Sequence[str],
     k: int,
     mode: Mode,
     where: Sequence[str],
-) -> Answer:
-    """Search a pinned generation. Parameters and errors as for `Retriever.search`."""
-    return answer(retriever, query, k, mode, where)
+) -> list[Answer]:
+    """Search a pinned generation. Parameters and errors as for `Retriever.search_all`."""
+    return answers(retriever, queries, k, mode, where)
 
 
 def to_values(found: Answer, profile: bool) -> dict[str, Any]:

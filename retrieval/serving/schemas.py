@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from retrieval.search.retriever import Mode
+
 Scalar = str | int | float | bool | None
 
 
@@ -36,8 +38,8 @@ class SearchMany(Struct, forbid_unknown_fields=True):
     """Several queries at once."""
 
     queries: list[str]
-    k: int = 10
-    mode: str = "hybrid"
+    k: Annotated[int, Meta(ge=1)] = 10
+    mode: Mode = "hybrid"
     where: list[str] = []
     profile: bool = False
 

@@ -14,11 +14,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from retrieval.serving.errors import RETRY, Refusal
 
 T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def _full(what: str) -> Refusal:
@@ -55,6 +57,66 @@ class Turns:
                     await asyncio.sleep(0)  # the loop reads what has arrived before the next turn
         finally:
             self.waiting -= 1
+
+
+class _Waiting(NamedTuple, Generic[Item, Result]):
+    item: Item
+    arrived: float
+    result: asyncio.Future[Result]
+
+
+class Batches(Generic[Item, Result]):
+    """Turns that are shared: whoever gets one does the work for others of its kind that wait.
+
+    Several queries together cost half as much each as one by one (benchmarks/NOTES.md), so the rate grows
+    with the load, and nobody waits for a batch to fill.
+
+    turns: the turns.
+    seconds: how long an item may wait.
+    most: items of a batch.
+    """
+
+    def __init__(self, turns: Turns, seconds: float, most: int) -> None:
+        self._turns = turns
+        self._seconds = seconds
+        self._most = most
+        self._kinds: dict[object, list[_Waiting[Item, Result]]] = {}
+
+    async def result(self, kind: object, item: Item, work: Callable[[list[Item]], list[Result]]) -> Result:
+        """The result for an item. work: gives the results for items of one kind, in order.
+
+        Raises what the work raises, a 503 if too many wait, TimeoutError.
+        """
+        own = _Waiting[Item, Result](item, time.monotonic(), asyncio.get_running_loop().create_future())
+        own.result.add_done_callback(lambda future: future.cancelled() or future.exception())
+        group = self._kinds.setdefault(kind, [])
+        group.append(own)
+        try:
+            async with self._turns.turn():
+                if not own.result.done():
+                    self._work(group, work)
+                return own.result.result()
+        finally:
+            if own in group:
+                group.remove(own)
+            if not group:
+                self._kinds.pop(kind, None)
+
+    def _work(self, group: list[_Waiting[Item, Result]], work: Callable[[list[Item]], list[Result]]) -> None:
+        """Take the first of a group, the oldest first, and give each its result."""
+        batch, group[:] = group[: self._most], group[self._most :]
+        oldest = time.monotonic() - self._seconds
+        for each in [each for each in batch if each.arrived < oldest]:
+            batch.remove(each)
+            each.result.set_exception(TimeoutError())
+        try:
+            results = work([each.item for each in batch]) if batch else []
+        except Exception as error:  # it belongs to all whose work this was
+            for each in batch:
+                each.result.set_exception(error)
+            return
+        for each, result in zip(batch, results, strict=True):
+            each.result.set_result(result)
 
 
 class Threads:

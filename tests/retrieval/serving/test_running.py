@@ -11,6 +11,7 @@ import pytest
 
 from index.writing.compact import compact
 from index.writing.delete import delete
+from retrieval.search.retriever import Retriever
 from retrieval.serving.app import Application
 from retrieval.serving.board import Board
 from retrieval.serving.engine import search
@@ -63,6 +64,45 @@ def test_a_full_queue_is_refused_and_an_empty_one_serves_again(run):
     run(scenario, limits=Limits(waiting=2))
 
 
+def test_queries_that_wait_are_searched_together_and_each_gets_its_own_answer(run, folder, monkeypatch):
+    asked = []
+
+    async def scenario(served):
+        def counted(retriever, queries, k, mode, where):
+            asked.append((list(queries), k))
+            return search(retriever, queries, k, mode, where)
+
+        monkeypatch.setattr("retrieval.serving.searching.search", counted)
+        texts = ["copy a directory", "wait", "turn text into a date", "mail"] * 3
+        gets = [served.client.get("/search", params={"q": text, "k": 3}) for text in texts]
+        other = served.client.get("/search", params={"q": "wait", "k": 2})
+        *answers, short = await asyncio.gather(*gets, other)
+        with Retriever.open(folder) as retriever:
+            for text, got in zip(texts, answers, strict=True):
+                ids = [hit["id"] for hit in got.json()["hits"]]
+                assert ids == [hit.id for hit in retriever.search(text, 3)] and got.json()["query"] == text
+        assert len(short.json()["hits"]) == 2
+
+    run(scenario)
+    assert sorted(len(queries) for queries, k in asked if k == 3) == [4, 8]
+    assert [queries for queries, k in asked if k == 2] == [["wait"]]
+
+
+def test_a_failure_of_a_batch_reaches_all_in_it_and_nobody_else(run, monkeypatch):
+    async def scenario(served):
+        def fail(*arguments):
+            raise RuntimeError("boom")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("retrieval.serving.searching.search", fail)
+            answers = await asyncio.gather(*(served.client.get("/search?q=copy") for _ in range(5)))
+        assert [each.status_code for each in answers] == [500] * 5
+        assert (await served.client.get("/search?q=copy")).status_code == 200
+        assert served.state.turns.waiting == 0
+
+    run(scenario)
+
+
 def test_a_search_that_waited_too_long_is_not_run(run):
     async def scenario(served):
         got = await served.client.get("/search?q=copy")
@@ -103,18 +143,19 @@ def test_queries_sent_together_are_answered_from_one_generation(run, folder, mon
     asked = []
 
     async def scenario(served):
-        def search_and_change(retriever, query, k, mode, where):
+        def search_and_change(retriever, queries, k, mode, where):
             asked.append(retriever.index.generation)
             if len(asked) == 1:
                 delete(folder, ["faq/1"])
                 served.state.engine.refresh()
-            return search(retriever, query, k, mode, where)
+            return search(retriever, queries, k, mode, where)
 
         monkeypatch.setattr("retrieval.serving.searching.search", search_and_change)
-        got = await served.client.post("/search", json={"queries": ["copy a directory"] * 2, "k": 50})
-        first, second = got.json()
-        assert first["hits"] == second["hits"] and "faq/1" in {hit["id"] for hit in second["hits"]}
-        assert len(set(asked)) == 1
+        got = await served.client.post("/search", json={"queries": ["copy a directory"] * 9, "k": 50})
+        first, second = got.json()[0], got.json()[8]
+        first, second = ([hit["id"] for hit in answer["hits"]] for answer in (first, second))
+        assert first == second and "faq/1" in second
+        assert len(asked) == 2 and len(set(asked)) == 1
         after = (await served.client.get("/search?q=copy+a+directory&k=50")).json()
         assert "faq/1" not in {hit["id"] for hit in after["hits"]}
 
