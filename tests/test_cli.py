@@ -196,7 +196,7 @@ def test_search_json_has_the_keys_of_the_contract(made, mode):
     assert (answer["query"], answer["mode"]) == ("copy a folder", mode)
     assert answer["took_ms"] > 0
     for rank, hit in enumerate(answer["hits"], 1):
-        assert list(hit) == ["rank", "id", "score", "title", "text"]
+        assert list(hit) == ["rank", "id", "score", "title", "text", "passage"]
         assert hit["rank"] == rank
     assert ids(answer)[0] == "d1"
     scores = [hit["score"] for hit in answer["hits"]]

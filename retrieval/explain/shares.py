@@ -16,7 +16,8 @@ An LSTM has read other words before it weighs the row of a word. The share still
 Other towers (DSSM, and the CNN and LSTM of the papers): leave-one-out. The share of a word is the cosine lost
 when the word is left out. These shares do not sum to the cosine.
 
-A document of several passages is explained by the one nearest to the query.
+A document of several passages is explained by the one nearest to the query, as the tower reads it. Its vector
+in the index is drawn towards the rest of the document, so the cosine is not the score.
 
 A query without a document is compared with itself, and the cosine is 1.
 """
@@ -38,6 +39,7 @@ from index.reader import Index
 from retrieval.explain.keywords import CELLS, ActiveCell, active_cells, detection_counts, is_keyword
 from retrieval.explain.trace import CellStates, Float64Array, Trace, Tracer
 from retrieval.model.folder import FILES, TrainedModel, read_model, read_model_of
+from retrieval.text.passages import passage_text
 from retrieval.text.words import document_text
 
 _PAIRS = 10
@@ -112,7 +114,7 @@ def explain(folder: Path, query: str, document_id: str | None = None) -> MatchEx
             return _query_explanation(tracer, query, trace, _unit(trace.composition.embedding))
         document, span = _passage(index, document_id, trace.composition.embedding)
         document_tracer = Tracer(model, "document")
-        text = document_text(document.title, document.text[slice(*span or (None,))])
+        text = _text_read(document, span, index.manifest.passage_words)
         document_trace = document_tracer.trace(text)
     embedding, document_embedding = (_unit(t.composition.embedding) for t in (trace, document_trace))
     _, document_shares = shares_of(document_tracer, document_trace, embedding)
@@ -150,6 +152,12 @@ def _passage(index: Index, document_id: str, embedding: Float64Array) -> tuple[D
         raise InputError(f"no document has the id {document_id!r}; `search` shows ids", path=index.folder)
     (document,) = index.documents([row])
     return document, index.nearest_span(row, embedding.astype(np.float32))
+
+
+def _text_read(document: Document, span: Span | None, passage_words: int) -> str:
+    if span is None:
+        return document_text(document.title, document.text)
+    return passage_text(document.title, document.text, span, passage_words)
 
 
 def _unit(embedding: Float64Array) -> Float64Array:

@@ -22,7 +22,13 @@ from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
 from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.queries import read_qrels
 from retrieval.indexing.parallel import encode_shards
-from retrieval.indexing.passages import SplitDocument, passage_texts, passage_words_of, split_document
+from retrieval.indexing.passages import (
+    SplitDocument,
+    passage_texts,
+    passage_vectors,
+    passage_words_of,
+    split_document,
+)
 from retrieval.model.folder import TrainedModel, read_model
 
 # Documents between two checkpoints: a few seconds of work, beside which syncing the disk costs little.
@@ -184,7 +190,8 @@ def encode_into(
     shards = _shards(islice(documents, builder.count, None), builder.passage_words)
     with closing(encode_shards(model, shards, passage_texts)) as encoded:
         for shard, vectors in encoded:
-            builder.append([split.document for split in shard], vectors, [split.spans for split in shard])
+            documents, spans = [split.document for split in shard], [split.spans for split in shard]
+            builder.append(documents, passage_vectors(vectors, shard), spans)
             progress("encoding", builder.count, total)
 
 

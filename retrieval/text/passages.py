@@ -1,8 +1,9 @@
 """Passages: the parts of a document that the document tower reads one by one.
 
 In: title and text of a document. Out: spans of the text, each of whole sentences where that is possible, each
-short enough for the tower together with the title. Neighbours overlap, so that no answer is cut in two.
-Knows nothing of vectors or indexes.
+short enough for the tower together with its context. Neighbours overlap, so that no answer is cut in two.
+The context is what tells what the document is about: its title, or its first sentence. Knows nothing of
+vectors or indexes.
 
 A document scores as its best passage: MaxP of Dai and Callan 2019 (Deeper Text Understanding for IR with
 Contextual Neural Language Modeling, section 3).
@@ -14,7 +15,7 @@ import re
 from collections.abc import Iterator
 
 from index.dense.passages import Span
-from retrieval.text.words import words
+from retrieval.text.words import document_text, words
 
 # The end of a sentence, or of a line. Chinese ends a sentence without a space.
 _END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
@@ -23,23 +24,49 @@ _SPACE = re.compile(r"\s+")
 _OVERLAP = 0.25
 # No text has more words than characters, and no ASCII text more than three words in four characters.
 _CHARACTERS_A_WORD = 4 / 3
+# The context has at most this part of the words that the tower reads.
+_CONTEXT = 0.2
 
 
 def passages(title: str, text: str, limit: int) -> list[Span]:
     """The passages of a document in order, at least one; the only one of a short document is its whole text.
 
-    title: it stands before each passage when the tower reads it, so its words count.
+    title: of the document.
     text: the text to split.
-    limit: most words of title and passage together, as `words` counts them. A passage has half as many at
-        least, however long the title is.
+    limit: most words of context and passage together, as `words` counts them.
     """
     if _is_short(title, text, limit):
         return [Span(0, len(text))]
-    room = max(limit - len(words(title, limit)) if title.strip() else limit, limit // 2, 1)
+    room = max(limit - len(words(_context(title, text, limit), limit)), 1)
     sentences = list(_sentences(text, room))
     if sum(count for _, count in sentences) <= room:
         return [Span(0, len(text))]
     return list(_packed(sentences, room))
+
+
+def passage_text(title: str, text: str, span: Span, limit: int) -> str:
+    """What the document tower reads of a passage: the context of the document, then the passage.
+
+    title: of the document.
+    text: of the document.
+    span: the passage.
+    limit: as for `passages`.
+    """
+    if span == (0, len(text)):
+        return document_text(title, text)
+    first = not title.strip() and span.start == 0  # the context would stand there twice
+    return document_text("" if first else _context(title, text, limit), text[span.start : span.end])
+
+
+def _context(title: str, text: str, limit: int) -> str:
+    """The beginning of the title, or without one of the first sentence."""
+    context, count = "", 0
+    for part in (title.strip() or _END.split(text.strip(), maxsplit=1)[0]).split():
+        count += len(words(part))
+        if count > limit * _CONTEXT:
+            return context or part[: int(limit * _CONTEXT)]
+        context = f"{context} {part}".lstrip()
+    return context
 
 
 def _is_short(title: str, text: str, limit: int) -> bool:

@@ -17,7 +17,7 @@ from torch import nn
 
 from retrieval.model.config import ModelConfig, Side
 from retrieval.model.folder import read_model, table_owner, write_model
-from retrieval.text.vocabulary import Lexicon, Vocabulary, ragged
+from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.towers.bodies import Tower, text_batch
 
 _BATCH_TEXTS = 512
@@ -58,12 +58,20 @@ class TwoTower(nn.Module):
         """Unit embeddings float32 (n, dimension) of n documents."""
         return self._encode("document", texts)
 
-    @torch.no_grad()
     def _encode(self, side: Side, texts: Sequence[str]) -> NDArray[np.float32]:
         lexicon = Lexicon(self.vocabulary)
         word_ids = ragged([lexicon.word_ids(text, self.config.word_limit(side)) for text in texts])
-        features = lexicon.features()
-        embeddings = torch.empty(len(texts), self.config.dimension)
+        return self.encode_words(side, word_ids, lexicon.features())
+
+    @torch.no_grad()
+    def encode_words(self, side: Side, word_ids: Ragged, features: Ragged) -> NDArray[np.float32]:
+        """Unit embeddings float32 (n, dimension) of n texts that are split into words.
+
+        side: which of the two towers encodes.
+        word_ids: of each text, rows of `features`.
+        features: feature ids of each word.
+        """
+        embeddings = torch.empty(len(word_ids), self.config.dimension)
         # Texts of similar length are encoded together, so that most steps of the LSTM have all texts.
         order = np.argsort(-word_ids.lengths(), kind="stable")
         for start in range(0, len(order), _BATCH_TEXTS):

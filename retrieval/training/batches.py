@@ -1,14 +1,17 @@
 """Training data as arrays: numbered queries and documents, the pairs among them, and batches of the pairs.
 
-In: documents, queries, qrels and a vocabulary. Out: a `TrainingSet`, and batches of row numbers into it. Each
-document also has pseudo-queries (`retrieval.training.pseudo_queries`). When a document is paired with one of
-them, the words of that pseudo-query are removed from the document. Knows nothing of towers or losses.
+In: documents, queries, qrels and a vocabulary. Out: a `TrainingSet`, and batches of row numbers into it. A
+long document is split into passages, which are what the tower reads; one passage of a relevant document is
+the positive (`retrieval.training.positives`). Each passage also has pseudo-queries
+(`retrieval.training.pseudo_queries`). When a passage is paired with one of them, the words of that
+pseudo-query are removed from the passage. Knows nothing of towers or losses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.queries import Qrels
+from retrieval.indexing.passages import split_document
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.text.words import document_text
 from retrieval.training.pseudo_queries import pseudo_queries
@@ -33,15 +37,16 @@ GIVEN_NEGATIVES = 4
 class TrainingSet:
     """Tokenised texts and the pairs among them: the judged pairs first, then those of the pseudo-queries."""
 
-    documents: Ragged  # word ids, which are rows of `features`
+    documents: Ragged  # the passages: word ids, which are rows of `features`
+    owners: NDArray[np.int64]  # (passages,): the document of each passage, ascending
     queries: Ragged  # likewise; the judged queries first, then the pseudo-queries
     features: Ragged  # feature ids of each word
-    pairs: NDArray[np.int64]  # (pairs, 2): query row, document row; pseudo-queries in order of documents
+    pairs: NDArray[np.int64]  # (pairs, 2): query row, passage row; pseudo-queries in order of passages
     grades: NDArray[np.float32]  # (pairs,): relevance, positive
-    relevant: tuple[frozenset[int], ...]  # for each judged query the rows of its relevant documents
-    removed_words: NDArray[np.int64]  # (pairs, 2): words [from, to) that the pair's document goes without
+    relevant: tuple[frozenset[int], ...]  # for each judged query the passages of its relevant documents
+    removed_words: NDArray[np.int64]  # (pairs, 2): words [from, to) that the pair's passage goes without
     pseudo_query_texts: tuple[str, ...]
-    negatives: tuple[tuple[int, ...], ...] = ()  # for each judged query the rows of its given negatives
+    negatives: tuple[tuple[int, ...], ...] = ()  # for each judged query the passages of its given negatives
 
     @property
     def judged_pairs(self) -> int:
@@ -73,50 +78,76 @@ def training_set(
     vocabulary: Vocabulary,
     query_words: int,
     document_words: int,
+    passage_words: int = 0,
 ) -> TrainingSet:
     """Number the texts, the pairs of the qrels and the pseudo-queries.
+
+    The positive of a judged pair is the document's first passage.
 
     documents: the corpus.
     queries: query id to text; must hold every query of `qrels`.
     qrels: query id to document id to grade; a grade of 0 or less makes no pair but a given negative.
     vocabulary: the features of the words.
     query_words: how many words of a query count.
-    document_words: how many words of a document count.
+    document_words: how many words of a passage count.
+    passage_words: most words of a passage; 0 to leave documents whole.
     Raises InputError if no judgement makes a pair, or if there are neither pairs nor pseudo-queries.
     """
     lexicon = Lexicon(vocabulary)
-    rows = {document.id: row for row, document in enumerate(documents)}
+    passages, owners = _passages(documents, passage_words)
+    starts = np.searchsorted(owners, np.arange(len(documents) + 1)).tolist()
+    rows = {d.id: range(starts[n], starts[n + 1]) for n, d in enumerate(documents)}
     judged = {query: {rows[d]: g for d, g in grades.items() if g > 0} for query, grades in qrels.items()}
     query_ids = [query_id for query_id, grades in judged.items() if grades]
-    negatives = tuple(tuple(rows[d] for d, g in qrels[query].items() if g <= 0) for query in query_ids)
+    negatives = tuple(
+        tuple(chain.from_iterable(rows[d] for d, g in qrels[query].items() if g <= 0)) for query in query_ids
+    )
     if qrels and not query_ids:
         raise InputError("no query has a relevant document to learn from; add pairs to qrels/train.tsv")
-    pairs = [(row, document) for row, query_id in enumerate(query_ids) for document in judged[query_id]]
-    grades = [judged[query_ids[row]][document] for row, document in pairs]
-    texts = [lexicon.word_ids(document_text(d.title, d.text), document_words) for d in documents]
+    pairs = [(row, of_it[0]) for row, query_id in enumerate(query_ids) for of_it in judged[query_id]]
+    grades = [grade for query_id in query_ids for grade in judged[query_id].values()]
+    texts = [lexicon.word_ids(document_text(d.title, d.text), document_words) for d in passages]
     pseudo = [
         (row, query)
-        for row, (document, words) in enumerate(zip(documents, texts, strict=True))
-        for query in pseudo_queries(document, words, lexicon)
+        for row, (passage, words) in enumerate(zip(passages, texts, strict=True))
+        for query in pseudo_queries(passage, words, lexicon)
     ]
     if not pairs and not pseudo:
         raise InputError("no document has a title or sentence to learn from; add pairs to qrels/train.tsv")
     judged_words = [lexicon.word_ids(queries[query_id], query_words) for query_id in query_ids]
     return TrainingSet(
         documents=ragged(texts),
+        owners=owners,
         queries=ragged(judged_words + [query.words[:query_words] for _, query in pseudo]),
         features=lexicon.features(),
         pairs=np.array(pairs + [(len(query_ids) + n, row) for n, (row, _) in enumerate(pseudo)], np.int64),
         grades=np.array(grades + [1] * len(pseudo), np.float32),
-        relevant=tuple(frozenset(judged[query_id]) for query_id in query_ids),
+        relevant=tuple(frozenset(chain.from_iterable(judged[query_id])) for query_id in query_ids),
         removed_words=np.array([(0, 0)] * len(pairs) + [(q.start, q.end) for _, q in pseudo], np.int64),
         pseudo_query_texts=tuple(query.text for _, query in pseudo),
         negatives=negatives,
     )
 
 
+def _passages(documents: Sequence[Document], words: int) -> tuple[list[Document], NDArray[np.int64]]:
+    """The passages of all documents as documents, and the number of the document of each, int64 (passages,).
+
+    documents: the corpus.
+    words: most words of a passage; 0 to leave documents whole.
+    """
+    passages, owners = [], []
+    for number, document in enumerate(documents):
+        split = split_document(document, words)
+        if len(split.spans) == 1:
+            passages.append(document)
+        else:
+            passages += [replace(document, title="", text=text) for text in split.texts()]
+        owners += [number] * len(split.spans)
+    return passages, np.array(owners, np.int64)
+
+
 def draw_pseudo_queries(data: TrainingSet, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The pseudo-queries of one epoch, at most one of each document, as rows of `data.pairs`."""
+    """The pseudo-queries of one epoch, at most one of each passage, as rows of `data.pairs`."""
     pseudo_pairs = data.pairs[data.judged_pairs :]
     documents, first, count = np.unique(pseudo_pairs[:, 1], return_index=True, return_counts=True)
     drawn = rng.permutation(len(documents))[: max(0, FULL_EPOCH - data.judged_pairs)]

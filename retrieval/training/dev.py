@@ -17,17 +17,18 @@ import torch
 from index.documents.store import Document
 from index.lexical.bm25 import Bm25, weigh
 from index.lexical.postings import write_bm25
-from index.ranking import Ranking
+from index.ranking import Ranking, empty_ranking
 from retrieval.evaluation.measures import evaluate_run
+from retrieval.indexing.passages import passage_texts, passage_vectors, split_document
 from retrieval.search.fusion import fuse
-from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData
 
 # Candidates beside the relevant documents, about this many: enough to rank epochs, and the time is bounded.
 _DEV_DOCUMENTS = 20_000
 _DENSE_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]
-_QUERIES_AT_A_TIME = 1024
+# Bounds the memory: cosines held at once, 64 MiB.
+_SCORES_AT_ONCE = 1 << 24
 # As deep as `retrieval.search` looks for hybrid search.
 _FUSION_DEPTH = 100
 
@@ -66,16 +67,20 @@ def best_dense_share(model: TwoTower, dataset: TrainingData) -> float:
 
 
 def _rank(model: TwoTower, dataset: TrainingData, documents: Sequence[Document], depth: int) -> Ranking:
-    vectors = torch.from_numpy(model.encode_documents([document_text(d.title, d.text) for d in documents]))
+    split = [split_document(document, model.config.document_words) for document in documents]
+    embeddings = model.encode_documents(passage_texts(split))
+    vectors = torch.from_numpy(passage_vectors(embeddings, split))
+    starts = np.cumsum([0, *(len(document.spans) for document in split)])[:-1]
     queries = torch.from_numpy(model.encode_queries([dataset.queries[query_id] for query_id in dataset.dev]))
-    top = [
-        torch.topk(part @ vectors.t(), min(depth, len(documents)))
-        for part in torch.split(queries, _QUERIES_AT_A_TIME)
-    ]
-    return Ranking(
-        np.concatenate([part.values.numpy() for part in top]),
-        np.concatenate([part.indices.numpy() for part in top]),
-    )
+    ranking = empty_ranking(len(queries), min(depth, len(documents)))
+    at_once = max(1, _SCORES_AT_ONCE // len(vectors))
+    for start in range(0, len(queries), at_once):
+        cosines = (queries[start : start + at_once] @ vectors.t()).numpy()
+        scores = torch.from_numpy(np.maximum.reduceat(cosines, starts, axis=1))
+        top = torch.topk(scores, ranking.rows.shape[1])
+        ranking.scores[start : start + at_once] = top.values
+        ranking.rows[start : start + at_once] = top.indices
+    return ranking
 
 
 def _measure(

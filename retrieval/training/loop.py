@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from index.errors import InputError
+from retrieval.model.config import Side
+from retrieval.text.vocabulary import Ragged
 from retrieval.towers.bodies import text_batch
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import (
@@ -35,6 +37,12 @@ from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.curve import Point, add_point
 from retrieval.training.distillation import TeacherVectors
 from retrieval.training.loss import distillation_loss, hard_negative_statistics, softmax_loss
+from retrieval.training.positives import (
+    candidate_passages,
+    has_choice,
+    with_nearest_positives,
+    with_positives,
+)
 
 # The least weight of the distillation loss with many judged pairs, as a share of the recipe's `teaching`.
 MIN_TEACHING_SHARE = 0.05
@@ -131,6 +139,7 @@ class Trainer:
         self.best = _with_prefix(tensors, "best.")
         for name, parameter in self.model.named_parameters():
             self.optimiser.state[parameter] = _with_prefix(tensors, f"adam.{name}/")
+        self.data = with_positives(self.data, tensors["positives"].numpy())
 
     def save(self) -> None:
         """Write the checkpoint. Raises StorageError."""
@@ -139,7 +148,12 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"adam.{name}/{key}"] = value
+        tensors["positives"] = torch.from_numpy(self._positives())
         write_checkpoint(self.checkpoint, tensors, asdict(self.state) | {"fingerprint": self.fingerprint})
+
+    def _positives(self) -> NDArray[np.int64]:
+        """The passages of the judged pairs, int64 (judged pairs,)."""
+        return np.ascontiguousarray(self.data.pairs[: self.data.judged_pairs, 1])
 
     def train(
         self,
@@ -190,11 +204,24 @@ class Trainer:
 
     def _epoch_batches(self) -> list[NDArray[np.int64]]:
         """The batches of this epoch, of judged pairs and of pseudo-queries, in random order."""
+        if self.state.step == 0 and self.state.epoch > 0:
+            self._choose_positives()
         data, size = self.data, self.recipe.batch
         rng = np.random.default_rng((self.recipe.seed, self.state.epoch))
         batches = plan_batches(data, size, rng)
         batches += plan_batches(data, size, rng, draw_pseudo_queries(data, rng))
         return [batches[number] for number in rng.permutation(len(batches))]
+
+    def _choose_positives(self) -> None:
+        """Make the passage that the model now finds nearest the positive of each judged pair."""
+        if not has_choice(self.data):
+            return
+        queries = self._embeddings("query", self.data.queries, np.arange(len(self.data.relevant)))
+        passages = self._embeddings("document", self.data.documents, candidate_passages(self.data))
+        self.data = with_nearest_positives(self.data, queries, passages)
+
+    def _embeddings(self, side: Side, texts: Ragged, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.model.encode_words(side, texts.take(rows), self.data.features)
 
     def _learning_rate(self, steps: int) -> float:
         """The learning rate of the next step, with `steps` in this epoch."""

@@ -120,6 +120,7 @@ def _report(
     facts = {name: value for name, value in asdict(result).items() if name != "dev"}
     counts = {
         "documents": len(dataset.documents),
+        "passages": len(data.documents),
         "training_queries": len(dataset.train),
         "training_pairs": data.judged_pairs,
         "pseudo_queries": len(data.pseudo_query_texts),
@@ -137,10 +138,16 @@ def vocabulary_and_training_set(dataset: TrainingData, config: ModelConfig) -> t
     vocabulary = learn_vocabulary(
         _training_texts(dataset),
         max_words=WHOLE_WORDS if config.whole_words else 0,
-        limit=config.document_words,
     )
-    words = (config.query_words, config.document_words)
-    return vocabulary, training_set(dataset.documents, dataset.queries, dataset.train, vocabulary, *words)
+    return vocabulary, training_set(
+        dataset.documents,
+        dataset.queries,
+        dataset.train,
+        vocabulary,
+        config.query_words,
+        config.document_words,
+        passage_words=config.document_words,
+    )
 
 
 def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet) -> TwoTower:
@@ -176,6 +183,7 @@ def _training_texts(dataset: TrainingData) -> Sequence[str]:
 def _teacher_vectors(
     teacher: str, dataset: TrainingData, output: Path, progress: Progress, stop: Callable[[], bool]
 ) -> TeacherVectors:
+    # One vector a document, as a file has it; all passages of a document share it.
     documents = {document.id: document_text(document.title, document.text) for document in dataset.documents}
     judged = [query_id for query_id, grades in dataset.train.items() if max(grades.values()) > 0]
     queries = {query_id: dataset.queries[query_id] for query_id in judged}
@@ -183,9 +191,10 @@ def _teacher_vectors(
 
 
 def _by_rows(vectors: TeacherVectors, data: TrainingSet) -> TeacherVectors:
-    """The vectors by rows of the training set; a pseudo-query gets the vector of its document."""
-    owners = data.pairs[data.judged_pairs :, 1]
-    return replace(vectors, queries=np.concatenate((vectors.queries, vectors.documents[owners])))
+    """The vectors by rows of the training set; passages and pseudo-queries have those of their documents."""
+    documents = vectors.documents[data.owners]
+    passages = data.pairs[data.judged_pairs :, 1]
+    return TeacherVectors(documents, np.concatenate((vectors.queries, documents[passages])))
 
 
 def _fingerprint(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.dense.passages import Span
-from retrieval.text.passages import passages
+from retrieval.text.passages import passage_text, passages
 from retrieval.text.words import words
 
 SENTENCE = "one two three four five six seven eight nine ten."
@@ -22,23 +22,32 @@ def test_short_document_is_one_passage_of_its_whole_text():
 
 
 def test_passages_are_whole_sentences_and_overlap_by_a_quarter():
-    text = " ".join(SENTENCE for _ in range(9))
-    spans = passages("", text, 40)
-    assert texts(text, spans)[0] == " ".join([SENTENCE] * 4)
-    assert [start for start, _ in spans] == [0, 3 * 50, 5 * 50]
+    text = " ".join(SENTENCE for _ in range(10))
+    spans = passages("", text, 60)
+    assert texts(text, spans)[0] == " ".join([SENTENCE] * 5)
+    assert [start // 50 for start, _ in spans] == [0, 4, 5]
     assert spans[-1].end == len(text)
 
 
-def test_the_title_takes_its_room_in_every_passage_but_not_more_than_half():
+def test_the_tower_reads_each_passage_after_the_first_sentence_or_the_title():
+    text = "About pumps. " + " ".join(SENTENCE for _ in range(9))
+    for title, context in (("", "About pumps."), ("Water", "Water")):
+        first, second, *_ = passages(title, text, 40)
+        assert passage_text(title, text, first, 40).startswith(f"{title} About pumps. one".strip())
+        assert passage_text(title, text, second, 40).startswith(f"{context} one two")
+    assert passage_text("Water", "short", Span(0, 5), 40) == "Water short"
+
+
+def test_a_long_title_leaves_room_for_the_passage():
     text = " ".join(SENTENCE for _ in range(9))
-    for title, most in (("t " * 10, 3), ("t " * 500, 2)):
-        counts = [text[start:end].count(".") for start, end in passages(title, text, 40)]
-        assert max(counts) == most
+    spans = passages("zz " * 500, text, 40)
+    assert spans == passages("zz " * 10, text, 40)
+    assert [passage_text("zz " * 500, text, span, 40).count("zz ") for span in spans] == [8] * len(spans)
 
 
 def test_chinese_and_lines_end_sentences():
     text = "启动服务。停止服务！\n查看状态\n重启"
-    assert texts(text, passages("", text, 8)) == ["启动服务。停止服务！", "查看状态\n重启"]
+    assert texts(text, passages("", text, 8)) == ["启动服务。", "停止服务！", "查看状态\n重启"]
 
 
 def test_a_sentence_longer_than_a_passage_is_cut_at_white_space():
@@ -71,5 +80,5 @@ def test_passages_cover_the_text_and_fit(parts: list[str], limit: int, title: st
     covered = "".join(" " if not any(s <= at < e for s, e in spans) else c for at, c in enumerate(text))
     assert covered.split() == text.split()
     if len(spans) > 1:
-        room = max(limit - len(words(title)) if title else limit, limit // 2)
-        assert max(len(words(part)) for part in texts(text, spans)) <= room
+        read = [passage_text(title, text, span, limit) for span in spans]
+        assert max(len(words(part)) for part in read) <= limit

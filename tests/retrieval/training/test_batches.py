@@ -47,6 +47,7 @@ def from_pairs(pairs, documents=None):
     count = documents or int(pairs[:, 1].max()) + 1
     return TrainingSet(
         documents=ragged([[row] for row in range(count)]),
+        owners=np.arange(count),
         queries=ragged([[0] for _ in relevant]),
         features=ragged([[0] for _ in range(count)]),
         pairs=pairs,
@@ -257,6 +258,7 @@ def test_feature_weights_are_inverse_document_frequencies():
     # Four texts; feature 0 in all, 1 in two, 2 in one (twice there), 3 in none.
     data = TrainingSet(
         documents=ragged([[0, 1], [0, 1, 1]]),
+        owners=np.arange(2),
         queries=ragged([[0], [2, 2]]),
         features=ragged([[0], [1], [0, 2, 2]]),
         pairs=np.zeros((0, 2), np.int64),
@@ -280,7 +282,15 @@ def test_feature_weights_equal_counting_one_text_at_a_time():
     nothing = np.zeros((0, 2), np.int64)
     asked = (frozenset(),) * len(queries)
     data = TrainingSet(
-        documents, queries, lexicon.features(), nothing, np.zeros(0, np.float32), asked, nothing, ()
+        documents,
+        np.arange(2000),
+        queries,
+        lexicon.features(),
+        nothing,
+        np.zeros(0, np.float32),
+        asked,
+        nothing,
+        (),
     )
     counts = np.zeros(len(VOCABULARY))
     for text in texts:

@@ -146,7 +146,7 @@ def test_training_leaves_a_report_that_agrees_with_its_record(data, tmp_path):
         assert "{:.0f} {:.0f} {:.4f} {:.4f}".format(*row) in told
         assert entry["steps"] == sum(step.epoch <= entry["epoch"] for step in seen)
     assert f"best epoch: {trained.best_epoch}" in told
-    assert "documents 3 training queries 3 training pairs 3 pseudo queries" in told
+    assert "documents 3 passages 3 training queries 3 training pairs 3 pseudo queries" in told
     assert [path.name for path in (tmp_path / "m" / FOLDER).iterdir()] == [PAGE]
 
 
