@@ -37,8 +37,8 @@ PATHS = (
     ),
 )
 METHODS = ("GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "X")
-NAMES = ("q", "k", "mode", "where", "id", "profile", "Q", "__proto__", "")
-KNOWN = (("k",), ("mode",), ("where",), ("profile",), ("id",))
+NAMES = ("q", "k", "mode", "where", "id", "profile", "facet", "offset", "per", "Q", "__proto__", "")
+KNOWN = (("k",), ("mode",), ("where",), ("profile",), ("id",), ("facet",), ("offset",), ("per",))
 ROUTES = (
     *(("GET", "/search"), ("GET", "/search"), ("POST", "/search"), ("GET", "/explain"), ("GET", "/metrics")),
     *(
@@ -87,7 +87,7 @@ TEXTS = (
     ),
 )
 BODIES: tuple[Any, ...] = (
-    {"queries": ["copy"], "k": 3, "mode": "dense", "where": []},
+    {"queries": ["copy"], "k": 3, "mode": "dense", "where": [], "facet": ["lang"], "offset": 3},
     {"documents": [{"_id": "x", "title": "t", "text": "x", "metadata": {"a": 1}}]},
     {"title": "x", "text": "y", "metadata": {"n": [1, {}]}},
     {"model": "query", "input": "copy", "encoding_format": "base64"},

@@ -23,8 +23,8 @@ from retrieval.explain.text import to_json
 from retrieval.indexing.build import add_documents
 from retrieval.model.encoder import Encoder
 from retrieval.model.folder import read_model_of
-from retrieval.search.answer import Answer, answer_json, answers
-from retrieval.search.retriever import Mode, Retriever
+from retrieval.search.answer import Answer, Request, answer_json, answers
+from retrieval.search.retriever import Retriever
 
 # Memory of a worker for converted vectors. An index that was not compressed has at most 20,000 documents.
 _KEPT_BYTES = 64 << 20
@@ -100,15 +100,9 @@ class Engine:
         return bool(deleted)
 
 
-def search(
-    retriever: Retriever,
-    queries: Sequence[str],
-    k: int,
-    mode: Mode,
-    where: Sequence[str],
-) -> list[Answer]:
-    """Search a pinned generation. Parameters and errors as for `Retriever.search_all`."""
-    return answers(retriever, queries, k, mode, where)
+def search(retriever: Retriever, queries: Sequence[str], request: Request) -> list[Answer]:
+    """Search a pinned generation. Raises what `answers` raises."""
+    return answers(retriever, queries, request)
 
 
 def to_values(found: Answer, profile: bool) -> dict[str, Any]:

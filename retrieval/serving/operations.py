@@ -33,11 +33,16 @@ def _searching(state: State) -> list[Operation]:
     limits, handlers = state.limits, SearchHandlers(state)
     k = {"type": "integer", "minimum": 1, "maximum": limits.hits, "default": 10}
     where = {"type": "array", "items": _TEXT, "maxItems": limits.conditions}
+    facet = {"type": "array", "items": _TEXT, "maxItems": limits.facets}
+    offset = {"type": "integer", "minimum": 0, "maximum": limits.offset, "default": 0}
     searched = (
         _query(limits),
         Parameter("k", k, "Most hits."),
         Parameter("mode", {"type": "string", "enum": list(MODES), "default": "hybrid"}, "How to rank."),
         Parameter("where", where, "Conditions on the metadata, such as year>=2020; repeatable."),
+        Parameter("facet", facet, "Metadata fields whose values are counted; repeatable."),
+        Parameter("offset", offset, "How many of the best hits are left out, to read the next page."),
+        Parameter("per", _TEXT, "A metadata field of which no two hits share a value."),
         Parameter("profile", _SWITCH, "1 adds the milliseconds of each phase."),
     )
     explained = (

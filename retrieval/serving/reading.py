@@ -89,11 +89,33 @@ def checked_mode(mode: str) -> Mode:
     raise Refusal(422, f"mode must be one of {', '.join(MODES)}", "mode")
 
 
-def checked_where(where: list[str], limits: Limits) -> list[str]:
+def checked_offset(offset: int, limits: Limits) -> int:
+    """A number of hits to leave out, up to the limit."""
+    if not 0 <= offset <= limits.offset:
+        raise Refusal(422, f"offset must be from 0 to {limits.offset:,}", "offset")
+    return offset
+
+
+def checked_where(where: list[str], limits: Limits) -> tuple[str, ...]:
     """As many conditions as are allowed, none longer than a query."""
     if len(where) > limits.conditions or any(len(each) > limits.query_characters for each in where):
         raise Refusal(422, f"where takes at most {limits.conditions} short conditions", "where")
-    return where
+    return tuple(where)
+
+
+def checked_facets(fields: list[str], limits: Limits) -> tuple[str, ...]:
+    """As many fields as are allowed, each once."""
+    fields = [checked_field(each, limits, "facet") for each in dict.fromkeys(fields)]
+    if len(fields) > limits.facets:
+        raise Refusal(422, f"facet takes at most {limits.facets} fields", "facet")
+    return tuple(fields)
+
+
+def checked_field(field: str, limits: Limits, name: str) -> str:
+    """A name of a metadata field that is not longer than a query."""
+    if not field or len(field) > limits.query_characters:
+        raise Refusal(422, f"{name} takes the name of a metadata field", name)
+    return field
 
 
 async def body(request: Request, limits: Limits) -> bytes:

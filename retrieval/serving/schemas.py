@@ -11,26 +11,41 @@ from msgspec import Meta, Struct
 
 from retrieval.search.retriever import Mode
 
-Scalar = str | int | float | bool | None
+
+class Passage(Struct):
+    """A part of a document's text, from character `start` to before `end`."""
+
+    start: int
+    end: int
+    text: str
 
 
 class Hit(Struct):
-    """A document that was found."""
+    """A document that was found; passage is its part that answers best, null if it was not split."""
 
     rank: int
     id: str
     score: float
     title: str
     text: str
+    passage: Passage | None = None
+
+
+class FacetValue(Struct):
+    """A value of a metadata field, and how many of all documents that match have it."""
+
+    value: str | int | float
+    count: int
 
 
 class Answer(Struct):
-    """The answer to a query; phases_ms with profile only."""
+    """The answer to a query; facets by field if some were asked for, phases_ms with profile only."""
 
     query: str
     mode: str
     took_ms: float
     hits: list[Hit]
+    facets: dict[str, list[FacetValue]] | None = None
     phases_ms: dict[str, float] | None = None
 
 
@@ -41,6 +56,9 @@ class SearchMany(Struct, forbid_unknown_fields=True):
     k: Annotated[int, Meta(ge=1)] = 10
     mode: Mode = "hybrid"
     where: list[str] = []
+    facet: list[str] = []
+    offset: Annotated[int, Meta(ge=0)] = 0
+    per: str | None = None
     profile: bool = False
 
 
@@ -50,7 +68,7 @@ class Document(Struct):
     id: str
     title: str
     text: str
-    metadata: dict[str, Scalar]
+    metadata: dict[str, Any]
 
 
 class NewDocument(Struct):

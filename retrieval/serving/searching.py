@@ -1,7 +1,8 @@
 """The handlers that search and explain.
 
 In: requests. Out: the JSON of `search --json` and of `explain --json`. A search runs in the loop in its turn.
-One with conditions runs in a thread, for a filter that is not cached reads the metadata of all documents.
+One with conditions, facets, an offset or one hit per value runs in a thread, for it may read the metadata of
+all documents, or rank many.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from retrieval.search.answer import Answer
-from retrieval.search.retriever import Mode, Retriever
+from retrieval.search.answer import Request as Wanted
+from retrieval.search.retriever import Retriever
 from retrieval.serving.engine import search, to_values
 from retrieval.serving.errors import Refusal, json_response
 from retrieval.serving.log import Record
 from retrieval.serving.reading import (
     Parameters,
+    checked_facets,
+    checked_field,
     checked_hits,
     checked_mode,
+    checked_offset,
     checked_query,
     checked_where,
     json_body,
@@ -26,6 +31,7 @@ from retrieval.serving.reading import (
     whole,
 )
 from retrieval.serving.schemas import SearchMany
+from retrieval.serving.settings import Limits
 from retrieval.serving.state import State
 from retrieval.serving.turns import Batches
 
@@ -44,11 +50,8 @@ class SearchHandlers:
         """GET /search: one query."""
         limits = self._state.limits
         query = checked_query(one(values, "q"), limits)
-        k = checked_hits(whole(one(values, "k", "10"), "k"), limits)
-        mode = checked_mode(one(values, "mode", "hybrid"))
-        where = checked_where(values.get("where", []), limits)
         profile = switch(values, "profile")
-        answers = await self._answers(request.scope["record"], [query], k, mode, where)
+        answers = await self._answers(request.scope["record"], [query], _wanted(values, limits))
         return json_response(to_values(answers[0], profile))
 
     async def post(self, request: Request, values: Parameters) -> Response:
@@ -58,9 +61,7 @@ class SearchHandlers:
         if not 1 <= len(asked.queries) <= limits.queries:
             raise Refusal(422, f"give 1 to {limits.queries} queries", "queries")
         queries = [checked_query(query, limits, "queries") for query in asked.queries]
-        where = checked_where(asked.where, limits)
-        k = checked_hits(asked.k, limits)
-        answers = await self._answers(request.scope["record"], queries, k, asked.mode, where)
+        answers = await self._answers(request.scope["record"], queries, _wanted_by_all(asked, limits))
         return json_response([to_values(each, asked.profile) for each in answers])
 
     async def explain(self, request: Request, values: Parameters) -> Response:
@@ -72,45 +73,54 @@ class SearchHandlers:
             raise Refusal(404, "no document has this id", "id")
         return json_response(await state.slow.run(state.engine.explain, query, document_id))
 
-    async def _answers(
-        self,
-        record: Record,
-        queries: list[str],
-        k: int,
-        mode: Mode,
-        where: list[str],
-    ) -> list[Answer]:
+    async def _answers(self, record: Record, queries: list[str], wanted: Wanted) -> list[Answer]:
         """The answers to all queries, from one generation, and the record filled in."""
         state = self._state
         record.queries = queries
         with state.engine.pinned() as retriever:
             record.generation = retriever.index.generation
-            answers = await self._searched(retriever, queries, k, mode, where)
+            answers = await self._searched(retriever, queries, wanted)
         record.hits = sum(len(each.hits) for each in answers)
         record.phases = dict(answers[0].phases)
         for each in answers:
             state.metrics.search(len(each.hits), each.phases)
         return answers
 
-    async def _searched(
-        self,
-        retriever: Retriever,
-        queries: list[str],
-        k: int,
-        mode: Mode,
-        where: list[str],
-    ) -> list[Answer]:
-        if where:
-            return await self._state.slow.run(search, retriever, queries, k, mode, where)
+    async def _searched(self, retriever: Retriever, queries: list[str], wanted: Wanted) -> list[Answer]:
+        if wanted.where or wanted.facets or wanted.offset or wanted.per is not None:
+            return await self._state.slow.run(search, retriever, queries, wanted)
 
         def work(queries: list[str]) -> list[Answer]:
-            return search(retriever, queries, k, mode, where)
+            return search(retriever, queries, wanted)
 
         if len(queries) == 1:
-            kind = (retriever.index.pointer, k, mode)
-            return [await self._batches.result(kind, queries[0], work)]
+            return [await self._batches.result((retriever.index.pointer, wanted), queries[0], work)]
         answers: list[Answer] = []
         for start in range(0, len(queries), _BATCH):
             async with self._state.turns.turn():
                 answers += work(queries[start : start + _BATCH])
         return answers
+
+
+def _wanted(values: Parameters, limits: Limits) -> Wanted:
+    """What the parameters of GET /search ask for."""
+    return Wanted(
+        checked_hits(whole(one(values, "k", "10"), "k"), limits),
+        checked_mode(one(values, "mode", "hybrid")),
+        checked_where(values.get("where", []), limits),
+        checked_facets(values.get("facet", []), limits),
+        checked_offset(whole(one(values, "offset", "0"), "offset"), limits),
+        checked_field(one(values, "per"), limits, "per") if "per" in values else None,
+    )
+
+
+def _wanted_by_all(asked: SearchMany, limits: Limits) -> Wanted:
+    """What the body of POST /search asks for, of each of its queries."""
+    return Wanted(
+        checked_hits(asked.k, limits),
+        asked.mode,
+        checked_where(asked.where, limits),
+        checked_facets(asked.facet, limits),
+        checked_offset(asked.offset, limits),
+        None if asked.per is None else checked_field(asked.per, limits, "per"),
+    )

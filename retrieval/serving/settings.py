@@ -23,6 +23,8 @@ class Limits:
     hits: int = 1000  # most k
     queries: int = 100  # in one POST /search
     conditions: int = 16
+    facets: int = 16  # fields that are counted
+    offset: int = 10_000
     documents: int = 1000  # in one POST /documents
     inputs: int = 256  # in one POST /v1/embeddings
     input_characters: int = 100_000  # of all inputs together

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -13,9 +15,11 @@ from click.testing import CliRunner
 from cli import verbs
 from index.disk.files import WriterLock
 from index.writing.delete import delete
+from retrieval.indexing.build import build
 from retrieval.search.retriever import Retriever
 from retrieval.serving.settings import Limits
 
+GOLDEN = Path(__file__).parents[2] / "golden"
 TOKEN = "a-token-of-some-length"  # noqa: S105
 WRITER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -74,6 +78,57 @@ def test_conditions_and_a_profile_pass_through(run):
         got = (await served.client.get("/search?q=copy&profile=1")).json()
         assert set(got["phases_ms"]) >= {"tokenise", "encode", "dense", "lexical", "fuse", "documents"}
         assert "phases_ms" not in (await served.client.get("/search?q=copy")).json()
+
+    run(scenario)
+
+
+COLOURED = [
+    {"_id": f"c/{n}", "text": f"zebra {n}", "metadata": {"colour": ["red", "blue"][n % 2], "at": {"n": n}}}
+    for n in range(5)
+]
+
+
+def test_facets_pages_and_one_hit_a_value_are_those_of_the_command(run, folder):
+    async def scenario(served):
+        await served.client.post("/documents", json={"documents": COLOURED}, headers=WRITER)
+        asked = {"q": "zebra", "mode": "lexical", "k": 2, "facet": ["colour", "at.n"], "offset": 2}
+        got = (await served.client.get("/search", params=asked)).json()
+        options = ["--mode", "lexical", "-k", 2, "--facet", "colour", "--facet", "at.n", "--offset", 2]
+        assert without_time(got) == without_time(printed("search", folder, *options, "--json", "zebra"))
+        assert got["facets"]["colour"] == [{"value": "red", "count": 3}, {"value": "blue", "count": 2}]
+        assert [hit["rank"] for hit in got["hits"]] == [3, 4]
+        body = {"queries": ["zebra"], "mode": "lexical", "per": "colour", "facet": ["colour"]}
+        (many,) = (await served.client.post("/search", json=body)).json()
+        assert len(many["hits"]) == 2 and many["facets"]["colour"] == got["facets"]["colour"]
+
+    run(scenario)
+
+
+def test_metadata_of_any_json_is_written_read_and_filtered(run):
+    async def scenario(served):
+        given = {"author": {"name": "Ada", "tags": ["x", 2, None, True]}}
+        got = await served.client.put(
+            "/documents/n", json={"text": "zebra", "metadata": given}, headers=WRITER
+        )
+        assert got.status_code == 200, got.text
+        assert (await served.client.get("/documents/n")).json()["metadata"] == given
+        found = (await served.client.get("/search?q=zebra&where=author.name=Ada")).json()
+        assert [hit["id"] for hit in found["hits"]] == ["n"]
+
+    run(scenario)
+
+
+def test_a_hit_of_a_long_document_names_its_passage(run, folder, tmp_path):
+    text = " ".join(f"filler{n} words here." for n in range(400)) + " A zebra crosses the road."
+    (tmp_path / "corpus.jsonl").write_text(json.dumps({"_id": "long", "text": text}))
+    shutil.rmtree(folder)
+    build(tmp_path, GOLDEN / "model-1-bag", folder)
+
+    async def scenario(served):
+        got = (await served.client.get("/search?q=zebra&mode=lexical")).json()["hits"][0]
+        passage = got["passage"]
+        assert passage["text"] == text[passage["start"] : passage["end"]] and "zebra" in passage["text"]
+        assert len(passage["text"]) < len(text)
 
     run(scenario)
 
@@ -208,6 +263,13 @@ def test_errors_of_embeddings_have_openais_shape(run, body, status, param):
         ("/search?q=a&mode=magic", 422, "dense, lexical, hybrid"),
         ("/search?q=a&profile=yes", 422, "0 or 1"),
         ("/search?q=a&limit=3", 400, "limit"),
+        ("/search?q=a&offset=-1", 422, "whole number"),
+        ("/search?q=a&offset=10001", 422, "offset must be from 0 to 10,000"),
+        ("/search?q=a&facet=", 422, "facet takes the name"),
+        ("/search?q=a&facet=no_such", 422, "no document has a field 'no_such'"),
+        ("/search?q=a" + "".join(f"&facet={n}" for n in range(17)), 422, "at most 16 fields"),
+        ("/search?q=a&per=no_such", 422, "no document has a field 'no_such'"),
+        ("/search?q=a&per=lang&per=lang", 400, "once"),
         ("/search?q=%ff", 400, "UTF-8"),
         ("/search?q=a" + "&where=x=1" * 17, 422, "where"),
         ("/search?q=a" + "&where=x=1" * 65, 400, "too many"),
@@ -238,6 +300,10 @@ def test_a_wrong_request_is_told_what_is_wrong(run, target, status, says):
         (b'{"queries":[]}', "application/json", 422, "1 to 100 queries"),
         (b'{"queries":["a"],"k":true}', "application/json", 422, "does not fit"),
         (b'{"queries":["a"],"limit":1}', "application/json", 422, "does not fit"),
+        (b'{"queries":["a"],"offset":-1}', "application/json", 422, "does not fit"),
+        (b'{"queries":["a"],"offset":10001}', "application/json", 422, "10,000"),
+        (b'{"queries":["a"],"facet":["no_such"]}', "application/json", 422, "no_such"),
+        (b'{"queries":["a"],"per":""}', "application/json", 422, "per takes the name"),
         (b'{"queries":["a"]}', "text/plain", 415, "application/json"),
         (b" " * 5000, "application/json", 413, "4,096 bytes"),
     ],
@@ -288,7 +354,7 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
             ("/metrics", "get"),
         }
         names = [each["name"] for each in paths["/search"]["get"]["parameters"]]
-        assert names == ["q", "k", "mode", "where", "profile"]
+        assert names == ["q", "k", "mode", "where", "facet", "offset", "per", "profile"]
         for path, methods in paths.items():
             for method, operation in methods.items():
                 for each in operation["parameters"]:

@@ -68,9 +68,9 @@ def test_queries_that_wait_are_searched_together_and_each_gets_its_own_answer(ru
     asked = []
 
     async def scenario(served):
-        def counted(retriever, queries, k, mode, where):
-            asked.append((list(queries), k))
-            return search(retriever, queries, k, mode, where)
+        def counted(retriever, queries, request):
+            asked.append((list(queries), request.k))
+            return search(retriever, queries, request)
 
         monkeypatch.setattr("retrieval.serving.searching.search", counted)
         texts = ["copy a directory", "wait", "turn text into a date", "mail"] * 3
@@ -143,12 +143,12 @@ def test_queries_sent_together_are_answered_from_one_generation(run, folder, mon
     asked = []
 
     async def scenario(served):
-        def search_and_change(retriever, queries, k, mode, where):
+        def search_and_change(retriever, queries, request):
             asked.append(retriever.index.generation)
             if len(asked) == 1:
                 delete(folder, ["faq/1"])
                 served.state.engine.refresh()
-            return search(retriever, queries, k, mode, where)
+            return search(retriever, queries, request)
 
         monkeypatch.setattr("retrieval.serving.searching.search", search_and_change)
         got = await served.client.post("/search", json={"queries": ["copy a directory"] * 9, "k": 50})
