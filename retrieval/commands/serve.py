@@ -59,7 +59,7 @@ def serve(
     """
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
-    # A search is too short for several threads; they would wait for each other. Set before numpy is imported.
+    # A search is too short for several threads; they would wait for each other. Workers inherit this.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     with needing("serve"):

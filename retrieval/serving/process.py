@@ -1,16 +1,16 @@
-"""Processes and sockets: one serving process, or several under uvicorn's supervisor, behind one socket.
+"""Processes and sockets: workers under uvicorn's supervisor, behind one listening socket.
 
 In: settings and where to listen. Out: nothing, once SIGTERM or SIGINT came and all requests are answered.
 
 The workers share the socket. With SO_REUSEPORT each would have its own, and connections that wait at a worker
-that dies would be lost with it.
+that dies would be lost with it. One worker is a process of its own too: it is replaced when it dies, and
+numpy is imported in it after the number of threads is set.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import ssl
 import tempfile
@@ -55,17 +55,24 @@ def serve(settings: Settings, listen: Listen) -> None:
     _check_certificate(listen)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with _listening(listen) as listener, _board(listen.workers) as board:
+    with _listening(listen) as listener, _board() as board:
         config = _config(replace(settings, board=board), listen)
         log.event("listening", address=_address(listener, listen), workers=listen.workers)
-        # uvicorn raises the signal that ended it once more; a handler makes sure that this ends nothing.
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda number, frame: None)
-        if listen.workers > 1:
-            Multiprocess(config, sockets=[listener]).run()
-        else:
-            uvicorn.Server(config).run([listener])
+        _Supervisor(config, [listener]).run()
     log.event("stopped")
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's supervisor, which when told to stop also closes its own copy of the listening socket.
+
+    Otherwise new connections would be taken, and wait for nobody.
+    """
+
+    def terminate_all(self) -> None:
+        """Refuse new connections, and tell the workers to stop."""
+        for each in self.sockets:
+            each.close()
+        super().terminate_all()
 
 
 @dataclass(frozen=True)
@@ -131,11 +138,8 @@ def _address(listener: socket.socket, listen: Listen) -> str:
 
 
 @contextmanager
-def _board(workers: int) -> Iterator[Path | None]:
-    """A file for the numbers of the workers, in memory where there is such a place; none for one process."""
-    if workers < 2:
-        yield None
-        return
+def _board() -> Iterator[Path]:
+    """A file for the numbers of the workers, in memory where there is such a place."""
     memory = Path("/dev/shm")  # noqa: S108 (its name is random, and it is made new)
     folder = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     handle, name = tempfile.mkstemp(prefix="peephole-", dir=folder)

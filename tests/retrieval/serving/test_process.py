@@ -89,7 +89,7 @@ def test_a_request_under_way_is_answered_after_sigterm_and_a_new_one_refused(fol
         client.sendall(head.encode() + body[:5])
         time.sleep(0.2)
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        time.sleep(1.5)
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", server.port)).close()
         client.sendall(body[5:])
