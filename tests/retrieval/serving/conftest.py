@@ -16,7 +16,6 @@ from retrieval.serving.settings import Limits, Settings
 from retrieval.serving.state import State
 
 TOKEN = "a-token-of-some-length"  # noqa: S105
-WRITER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @dataclass
