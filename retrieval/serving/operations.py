@@ -21,7 +21,7 @@ _SWITCH = {"type": "string", "enum": ["0", "1"], "default": "0"}
 
 def operations(state: State) -> list[Operation]:
     """All operations."""
-    return [*_searching(state), *_writing(state), *_operating(state)]
+    return [*_searching(state), *_many(state), *_writing(state), *_operating(state)]
 
 
 def _query(limits: Limits) -> Parameter:
@@ -54,14 +54,6 @@ def _searching(state: State) -> list[Operation]:
             "GET", "/search", handlers.get, "Search.", searched, answer=schemas.Answer, statuses=(422,)
         ),
         Operation(
-            "POST",
-            "/search",
-            handlers.post,
-            "Search for several queries, all in one generation.",
-            body=schemas.SearchMany,
-            answer=list[schemas.Answer],
-        ),
-        Operation(
             "GET",
             "/explain",
             handlers.explain,
@@ -69,6 +61,19 @@ def _searching(state: State) -> list[Operation]:
             explained,
             answer=schemas.Explanation,
             statuses=(404, 422),
+        ),
+    ]
+
+
+def _many(state: State) -> list[Operation]:
+    return [
+        Operation(
+            "POST",
+            "/search",
+            SearchHandlers(state).post,
+            "Search for several queries, all in one generation.",
+            body=schemas.SearchMany,
+            answer=list[schemas.Answer],
         ),
         Operation(
             "POST",

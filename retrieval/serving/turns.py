@@ -2,8 +2,8 @@
 
 In: work. Out: its results, or a refusal when too many wait or one waits too long.
 
-A search takes about a millisecond and holds Python's lock for most of it. In a thread it would take as long,
-and wait for the lock besides (benchmarks/NOTES.md). So it runs in the loop, and between two searches the loop
+A search takes about a millisecond and holds Python's lock for most of it. Threads bring no more searches a
+second than the loop (benchmarks/NOTES.md). So it runs in the loop, and between two searches the loop
 takes in what has arrived: health checks are answered, and a full queue is seen at once.
 """
 
