@@ -62,7 +62,7 @@ def test_passages_and_nested_filters_of_format_3_hold():
     with Retriever.open(GOLDEN / "index-3") as retriever:
         assert retriever.index.count == 5
         assert retriever.index.row_of("faq/5") is None
-        (hit,) = retriever.search("read gzip", 1, where="tags = shell and not author exists")
+        (hit,) = retriever.search("read gzip", 1, where="tags = shell and not exists author")
         assert (hit.id, hit.passage.text) == ("faq/2", "The option -z reads gzip.")
         long = {hit.id for hit in retriever.search("copy", 10) if hit.passage is not None}
         assert long == {"faq/1", "faq/2", "faq/3", "faq/6"}
