@@ -22,7 +22,7 @@ demo: $(INSTALLED)
 		"turn a string into a date" "multiply two matrices"; do \
 		$(BIN)/peephole search demo/index -k 3 "$$query"; done
 	@echo "Try your own:    $(BIN)/peephole search demo/index your question"
-	@echo "On your data:    a folder with corpus.jsonl, queries.jsonl and qrels/train.tsv; see README.md"
+	@echo "On your data:    peephole train faq.csv -o my.model; see README.md"
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
