@@ -156,7 +156,8 @@ def test_temporary_file_has_a_name_that_nobody_can_take_beforehand(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "name", ["vectors.f16", "documents.sqlite", "documents.sqlite-journal", "staging.json", "model"]
+    "name",
+    ["vectors.f16", "passages.i32", "documents.sqlite", "documents.sqlite-journal", "staging.json", "model"],
 )
 @pytest.mark.parametrize("kind", ["link", "second name", "pipe"])
 def test_resume_starts_anew_where_a_staged_file_is_not_its_own(
@@ -267,6 +268,7 @@ def test_file_that_the_manifest_does_not_name_is_not_read(folder: Path, deleted:
 FALSE_MANIFESTS = {
     "documents|": ({"documents": 2**80, "segments|0|documents": 2**80}, "documents"),
     "segment": ({"segments|0|documents": 2**40, "documents": 2**40}, "documents"),
+    "vectors": ({"segments|0|vectors": 2**80}, "vectors of segment-000001"),
     "no documents": ({"segments|0|documents": 0, "documents": 0}, "documents of segment-000001"),
     "dimension": ({"dimension": 2**80}, "dimension"),
     "no dimension": ({"dimension": 0}, "dimension"),

@@ -1,4 +1,4 @@
-"""A build killed with SIGKILL at every moment that matters, then resumed."""
+"""A build killed with SIGKILL at every moment that matters, then resumed. Documents have two passages each."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
+from index.dense.passages import Span
 from index.disk.verify import verify
 from index.errors import InputError
 from index.reader import Index
@@ -20,6 +21,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fruit_corpus import DIMENSION, numbered, unit_vectors
+from index.dense.passages import Span
 from index.writing.builder import IndexBuilder
 from index.documents.store import DocumentWriter
 
@@ -42,7 +44,8 @@ def build(target):
     DocumentWriter.copy_to = dying(DocumentWriter.copy_to)
     with IndexBuilder.begin(target, model=model, dimension=DIMENSION, source="corpus") as builder:
         for start in range(0, 30, 10):
-            builder.append(numbered(10, start), unit_vectors(30)[start : start + 10])
+            vectors = unit_vectors(60)[2 * start : 2 * start + 20]
+            builder.append(numbered(10, start), vectors, [[Span(0, 5), Span(3, 9)]] * 10)
             (target.parent / f"{target.name}.acknowledged").write_text(str(builder.count))
         builder.publish()
 
@@ -75,7 +78,10 @@ def test_build_killed_anywhere_loses_nothing_and_resumes_to_the_same_index(
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     steps = int(subprocess.run(arguments, stdout=subprocess.PIPE, check=True, env=environment).stdout)
     assert steps > 30
-    expected = build(tmp_path / "whole", numbered(30)).files
+    with IndexBuilder.begin(tmp_path / "whole", model=model, dimension=DIMENSION, source="corpus") as builder:
+        append_from(builder, 0)
+        expected = builder.publish().files
+    assert "segment-000001/passages.i32" in expected
     for step in range(1, steps + 1):
         target = tmp_path / "killed" / str(step)
         with Index.open(target, checksums=True) as index:
@@ -86,11 +92,16 @@ def test_build_killed_anywhere_loses_nothing_and_resumes_to_the_same_index(
         ) as builder:
             if live == numbered(2):
                 assert builder.count >= acknowledged(target)
-            for start in range(builder.count, 30, 10):
-                builder.append(numbered(10, start), unit_vectors(30)[start : start + 10])
+            append_from(builder, builder.count)
             assert builder.publish().files == expected
         assert verify(target) == []
         assert len(list(target.iterdir())) == 3  # the lock, CURRENT and one generation
+
+
+def append_from(builder: IndexBuilder, first: int) -> None:
+    for start in range(first, 30, 10):
+        vectors = unit_vectors(60)[2 * start : 2 * start + 20]
+        builder.append(numbered(10, start), vectors, [[Span(0, 5), Span(3, 9)]] * 10)
 
 
 def acknowledged(target: Path) -> int:
