@@ -27,7 +27,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "corpus": Verb("retrieval.commands.corpus:corpus", "Make a data set to train and search."),
-    "train": Verb("retrieval.commands.train:train", "Train a two-tower model on the pairs of a BEIR folder."),
+    "train": Verb("retrieval.commands.train:train", "Train a two-tower model on pairs."),
     "build": Verb(
         "retrieval.commands.build:build",
         "Encode a corpus with a model's document tower and publish it as an index.",
@@ -47,9 +47,7 @@ VERBS = {
         "retrieval.commands.explain:explain",
         "Show which words of a query, and of a document of an index, carry the match.",
     ),
-    "evaluate": Verb(
-        "retrieval.commands.evaluate:evaluate", "Score an index on a BEIR folder's judged queries."
-    ),
+    "evaluate": Verb("retrieval.commands.evaluate:evaluate", "Score an index on judged queries."),
     "bench": Verb("retrieval.commands.bench:bench", "Measure on your own data what you would use instead."),
     "info": Verb("retrieval.commands.inspect:info", "What an index holds and what made it."),
     "verify": Verb(

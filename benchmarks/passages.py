@@ -108,7 +108,9 @@ def measured(
     corpus = work / "corpus.jsonl"
     with corpus.open("w", encoding="utf-8") as file:
         for document in documents:
-            file.write(json.dumps({"_id": document.id, "title": document.title, "text": document.text}) + "\n")
+            file.write(
+                json.dumps({"_id": document.id, "title": document.title, "text": document.text}) + "\n"
+            )
     result: dict[str, Any] = {"documents": len(documents), "queries": len(qrels)}
     tuning = [queries[query] for query in list(qrels)[:TIMED]]
     for name, words in (("off", 0), ("passages", None)):

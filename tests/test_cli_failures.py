@@ -404,7 +404,7 @@ def test_a_fault_of_the_program_is_one_line_and_a_traceback_on_demand(made, monk
     def broken(*args: object, **more: object) -> None:
         raise ZeroDivisionError("first line\nsecond line")
 
-    monkeypatch.setattr("retrieval.search.retriever.Retriever.search", broken)
+    monkeypatch.setattr("retrieval.search.retriever.Retriever.search_all", broken)
     result = peephole("search", made.index, "copy")
     assert result.exit_code == 1
     assert result.stderr == (
