@@ -4,7 +4,7 @@
 
 DATA is a BEIR folder, MODEL a model trained on it. Three corpora are built twice each, with passages and with
 `--passages off`: DATA's own; LONG documents of at least WORDS words, each the concatenation of documents of
-DATA in the order of a hash of their ids; and the documents that these consist of, each by itself. A query's
+DATA in the order of a hash of their ids, blank lines between; and these documents, each by itself. A query's
 relevant long document is the one that holds its relevant document. Prints a table and writes
 benchmarks/results/passages-SET.json: nDCG@10, R@10 and R@100 by mode, bytes, seconds of the build, p50 of a
 query in milliseconds, medians of alternating rounds.
@@ -79,7 +79,7 @@ def concatenated(documents: list[Document], count: int, words: int) -> list[list
 
 
 def joined(number: int, group: list[Document]) -> Document:
-    return Document(f"long-{number}", "", "\n".join(f"{each.title} {each.text}".strip() for each in group))
+    return Document(f"long-{number}", "", "\n\n".join(f"{each.title} {each.text}".strip() for each in group))
 
 
 def moved(qrels: Qrels, groups: list[list[Document]]) -> Qrels:

@@ -69,7 +69,7 @@ def build(
     model: the model folder; it is copied into the index.
     output: the index folder. If the build fails, its last published generation stays.
     goal: how to choose the FAISS index; recall .99 by default.
-    passage_words: most words of a passage; 0 to leave documents whole. By default what the tower reads.
+    passage_words: most words of a passage; 0 to leave documents whole. 64 by default.
     queries: real queries to tune by. By default the training queries of the data set; for a corpus without
         queries its own documents.
     columns: role to the columns that the user names, for a file of pairs.
@@ -187,7 +187,9 @@ def encode_into(
     total: their number, for progress; None if it is not known.
     progress: called after every shard.
     """
-    shards = _shards(islice(documents, builder.count, None), builder.passage_words)
+    shards = _shards(
+        islice(documents, builder.count, None), model.config.document_words, builder.passage_words
+    )
     with closing(encode_shards(model, shards, passage_texts)) as encoded:
         for shard, vectors in encoded:
             documents, spans = [split.document for split in shard], [split.spans for split in shard]
@@ -195,7 +197,9 @@ def encode_into(
             progress("encoding", builder.count, total)
 
 
-def _shards(documents: Iterable[Document], passage_words: int) -> Iterator[list[SplitDocument]]:
-    stream = (split_document(document, passage_words) for document in documents)
+def _shards(
+    documents: Iterable[Document], document_words: int, passage_words: int
+) -> Iterator[list[SplitDocument]]:
+    stream = (split_document(document, document_words, passage_words) for document in documents)
     while shard := list(islice(stream, _DOCUMENTS_PER_SHARD)):
         yield shard

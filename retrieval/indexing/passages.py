@@ -18,6 +18,8 @@ from index.values import Vectors
 from retrieval.model.config import ModelConfig
 from retrieval.text.passages import passage_text, passages
 
+# Most words of a passage by default. Shorter than what the towers read: a passage should be about one thing.
+PASSAGE_WORDS = 64
 # The weight of the whole document in the vector of a passage, chosen on the dev split of `medquad`.
 DOCUMENT_SHARE = 0.5
 
@@ -36,8 +38,8 @@ class SplitDocument:
         return [passage_text(title, text, span, self.passage_words) for span in self.spans]
 
 
-def passage_words_of(config: ModelConfig, words: int | None) -> int:
-    """Most words of a passage: as many as the tower reads by default; 0 if documents are not to be split.
+def passage_words_of(config: ModelConfig, words: int | None = None) -> int:
+    """Most words of a passage; 0 if documents are not to be split.
 
     config: of the model.
     words: what the user wants; 0 to leave documents whole, None for the default.
@@ -45,14 +47,20 @@ def passage_words_of(config: ModelConfig, words: int | None) -> int:
     """
     if words is not None and words > config.document_words:
         raise InputError(f"the model reads {config.document_words} words; --passages must not be more")
-    return config.document_words if words is None else words
+    return min(PASSAGE_WORDS, config.document_words) if words is None else words
 
 
-def split_document(document: Document, passage_words: int) -> SplitDocument:
-    """A document with its passages of at most so many words; 0 leaves it whole."""
+def split_document(document: Document, document_words: int, passage_words: int) -> SplitDocument:
+    """A document with its passages.
+
+    document: the document.
+    document_words: words up to which it is not split, as many as the tower reads.
+    passage_words: most words of a passage; 0 to leave the document whole.
+    """
     if not passage_words:
         return SplitDocument(document, [Span(0, len(document.text))], 0)
-    return SplitDocument(document, passages(document.title, document.text, passage_words), passage_words)
+    spans = passages(document.title, document.text, document_words, passage_words)
+    return SplitDocument(document, spans, passage_words)
 
 
 def passage_texts(documents: Sequence[SplitDocument]) -> list[str]:

@@ -1,9 +1,8 @@
 """Passages: the parts of a document that the document tower reads one by one.
 
 In: title and text of a document. Out: spans of the text, each of whole sentences where that is possible, each
-short enough for the tower together with its context. Neighbours overlap, so that no answer is cut in two.
-The context is what tells what the document is about: its title, or its first sentence. Knows nothing of
-vectors or indexes.
+short enough for the tower together with the title. Neighbours overlap, so that no answer is cut in two, but
+not from one paragraph to the next. Knows nothing of vectors or indexes.
 
 A document scores as its best passage: MaxP of Dai and Callan 2019 (Deeper Text Understanding for IR with
 Contextual Neural Language Modeling, section 3).
@@ -13,39 +12,47 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from index.dense.passages import Span
 from retrieval.text.words import document_text, words
 
-# The end of a sentence, or of a line. Chinese ends a sentence without a space.
+# The end of a sentence, or of a line, with the white space behind. Chinese ends a sentence without a space.
 _END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 _SPACE = re.compile(r"\s+")
 # A passage repeats at most this part of the words of the passage before it.
 _OVERLAP = 0.25
 # No text has more words than characters, and no ASCII text more than three words in four characters.
 _CHARACTERS_A_WORD = 4 / 3
-# The context has at most this part of the words that the tower reads.
+# The title has at most this part of the words of a passage.
 _CONTEXT = 0.2
 
 
-def passages(title: str, text: str, limit: int) -> list[Span]:
+class _Sentence(NamedTuple):
+    """A sentence of a text: characters [start, end)."""
+
+    start: int
+    end: int
+    words: int
+    ends_paragraph: bool  # whether a blank line follows
+
+
+def passages(title: str, text: str, whole: int, limit: int) -> list[Span]:
     """The passages of a document in order, at least one; the only one of a short document is its whole text.
 
     title: of the document.
     text: the text to split.
-    limit: most words of context and passage together, as `words` counts them.
+    whole: words of title and text, as `words` counts them, up to which a document is not split.
+    limit: most words of title and passage together in a document that is split.
     """
-    if _is_short(title, text, limit):
+    if _is_short(title, text, whole):
         return [Span(0, len(text))]
-    room = max(limit - len(words(_context(title, text, limit), limit)), 1)
-    sentences = list(_sentences(text, room))
-    if sum(count for _, count in sentences) <= room:
-        return [Span(0, len(text))]
-    return list(_packed(sentences, room))
+    room = max(limit - len(words(_context(title, limit), limit)) if title.strip() else limit, 1)
+    return list(_packed(list(_sentences(text, room)), room))
 
 
 def passage_text(title: str, text: str, span: Span, limit: int) -> str:
-    """What the document tower reads of a passage: the context of the document, then the passage.
+    """What the document tower reads of a passage: the title, or its beginning, and the passage.
 
     title: of the document.
     text: of the document.
@@ -54,14 +61,13 @@ def passage_text(title: str, text: str, span: Span, limit: int) -> str:
     """
     if span == (0, len(text)):
         return document_text(title, text)
-    first = not title.strip() and span.start == 0  # the context would stand there twice
-    return document_text("" if first else _context(title, text, limit), text[span.start : span.end])
+    return document_text(_context(title, limit), text[span.start : span.end])
 
 
-def _context(title: str, text: str, limit: int) -> str:
-    """The beginning of the title, or without one of the first sentence."""
+def _context(title: str, limit: int) -> str:
+    """The beginning of the title."""
     context, count = "", 0
-    for part in (title.strip() or _END.split(text.strip(), maxsplit=1)[0]).split():
+    for part in title.split():
         count += len(words(part))
         if count > limit * _CONTEXT:
             return context or part[: int(limit * _CONTEXT)]
@@ -79,40 +85,54 @@ def _is_short(title: str, text: str, limit: int) -> bool:
     return len(words(f"{title} {text}", limit + 1)) <= limit
 
 
-def _packed(sentences: list[tuple[Span, int]], room: int) -> Iterator[Span]:
-    """Passages of as many whole sentences as fit; the last one begins as early as it can."""
-    first = 0
-    while True:
+def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
+    """Passages of as many whole sentences as fit; the last one begins as early as it can.
+
+    A passage that is half full ends with its paragraph, for the next one may be about something else.
+    """
+    first = stop = 0
+    while stop < len(sentences):
         stop, count = first, 0
-        while stop < len(sentences) and count + sentences[stop][1] <= room:
-            count += sentences[stop][1]
+        while stop < len(sentences) and count + sentences[stop].words <= room:
+            count += sentences[stop].words
             stop += 1
+            if sentences[stop - 1].ends_paragraph and 2 * count >= room:
+                break
         if stop == len(sentences):
             first = _earliest(sentences, stop, room)
-            yield Span(sentences[first][0].start, sentences[-1][0].end)
-            return
-        yield Span(sentences[first][0].start, sentences[stop - 1][0].end)
-        overlap = min(int(room * _OVERLAP), room - sentences[stop][1])
-        first = max(first + 1, _earliest(sentences, stop, overlap))
+        yield Span(sentences[first].start, sentences[stop - 1].end)
+        if stop < len(sentences):
+            overlap = min(int(room * _OVERLAP), room - sentences[stop].words)
+            within = 0 if sentences[stop - 1].ends_paragraph else overlap
+            first = max(first + 1, _earliest(sentences, stop, within))
 
 
-def _earliest(sentences: list[tuple[Span, int]], stop: int, room: int) -> int:
-    """The first of the sentences before `stop` that have at most `room` words together."""
+def _earliest(sentences: list[_Sentence], stop: int, room: int) -> int:
+    """The first of the sentences before `stop` that have at most `room` words together.
+
+    Where they fill half of it, they begin with a paragraph.
+    """
     first, count = stop, 0
-    while first > 0 and count + sentences[first - 1][1] <= room:
+    while first > 0 and count + sentences[first - 1].words <= room:
+        if sentences[first - 1].ends_paragraph and first < stop and 2 * count >= room:
+            break
         first -= 1
-        count += sentences[first][1]
+        count += sentences[first].words
     return first
 
 
-def _sentences(text: str, room: int) -> Iterator[tuple[Span, int]]:
-    """Each sentence with its number of words; one of more than `room` words is cut at white space."""
+def _sentences(text: str, room: int) -> Iterator[_Sentence]:
+    """The sentences in order; one of more than `room` words is cut at white space."""
     start = 0
-    for end in [*(match.start() for match in _END.finditer(text)), len(text)]:
-        sentence = _stripped(text, start, end)
+    for end, gap in [*(match.span() for match in _END.finditer(text)), (len(text), len(text))]:
+        ends_paragraph = text.count("\n", end, gap) > 1
+        left, right = _stripped(text, start, end)
         start = end
-        if sentence.start < sentence.end:
-            yield from _cut(text, sentence, room)
+        if left < right:
+            *parts, (last, count) = _cut(text, Span(left, right), room)
+            for part, words_of_part in parts:
+                yield _Sentence(*part, words_of_part, False)
+            yield _Sentence(*last, count, ends_paragraph)
 
 
 def _cut(text: str, span: Span, room: int) -> Iterator[tuple[Span, int]]:

@@ -94,7 +94,7 @@ def training_set(
     Raises InputError if no judgement makes a pair, or if there are neither pairs nor pseudo-queries.
     """
     lexicon = Lexicon(vocabulary)
-    passages, owners = _passages(documents, passage_words)
+    passages, owners = _passages(documents, document_words, passage_words)
     starts = np.searchsorted(owners, np.arange(len(documents) + 1)).tolist()
     rows = {d.id: range(starts[n], starts[n + 1]) for n, d in enumerate(documents)}
     judged = {query: {rows[d]: g for d, g in grades.items() if g > 0} for query, grades in qrels.items()}
@@ -129,15 +129,18 @@ def training_set(
     )
 
 
-def _passages(documents: Sequence[Document], words: int) -> tuple[list[Document], NDArray[np.int64]]:
+def _passages(
+    documents: Sequence[Document], document_words: int, passage_words: int
+) -> tuple[list[Document], NDArray[np.int64]]:
     """The passages of all documents as documents, and the number of the document of each, int64 (passages,).
 
     documents: the corpus.
-    words: most words of a passage; 0 to leave documents whole.
+    document_words: words up to which a document is left whole.
+    passage_words: most words of a passage; 0 to leave documents whole.
     """
     passages, owners = [], []
     for number, document in enumerate(documents):
-        split = split_document(document, words)
+        split = split_document(document, document_words, passage_words)
         if len(split.spans) == 1:
             passages.append(document)
         else:

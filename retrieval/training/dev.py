@@ -19,7 +19,12 @@ from index.lexical.bm25 import Bm25, weigh
 from index.lexical.postings import write_bm25
 from index.ranking import Ranking, empty_ranking
 from retrieval.evaluation.measures import evaluate_run
-from retrieval.indexing.passages import passage_texts, passage_vectors, split_document
+from retrieval.indexing.passages import (
+    passage_texts,
+    passage_vectors,
+    passage_words_of,
+    split_document,
+)
 from retrieval.search.fusion import fuse
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData
@@ -67,7 +72,8 @@ def best_dense_share(model: TwoTower, dataset: TrainingData) -> float:
 
 
 def _rank(model: TwoTower, dataset: TrainingData, documents: Sequence[Document], depth: int) -> Ranking:
-    split = [split_document(document, model.config.document_words) for document in documents]
+    words = model.config.document_words, passage_words_of(model.config)
+    split = [split_document(document, *words) for document in documents]
     embeddings = model.encode_documents(passage_texts(split))
     vectors = torch.from_numpy(passage_vectors(embeddings, split))
     starts = np.cumsum([0, *(len(document.spans) for document in split)])[:-1]

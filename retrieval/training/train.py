@@ -20,6 +20,7 @@ from index.disk.files import WriterLock, storing
 from index.values import Progress, no_progress
 from retrieval.data.dataset import AnyDataset
 from retrieval.evaluation.measures import DEFAULT_MEASURES
+from retrieval.indexing.passages import passage_words_of
 from retrieval.model.config import ModelConfig, stored
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
@@ -146,7 +147,7 @@ def vocabulary_and_training_set(dataset: TrainingData, config: ModelConfig) -> t
         vocabulary,
         config.query_words,
         config.document_words,
-        passage_words=config.document_words,
+        passage_words=passage_words_of(config),
     )
 
 

@@ -1,4 +1,4 @@
-"""A build killed with SIGKILL at every moment that matters, then resumed. Documents have two passages each."""
+"""A build of documents of two passages, killed with SIGKILL at every moment that matters, then resumed."""
 
 import os
 import subprocess

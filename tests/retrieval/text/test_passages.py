@@ -17,49 +17,60 @@ def texts(text: str, spans: list[Span]) -> list[str]:
 
 
 def test_short_document_is_one_passage_of_its_whole_text():
-    assert passages("a title", " two words ", 8) == [Span(0, 11)]
-    assert passages("", "", 8) == [Span(0, 0)]
+    assert passages("a title", " two words ", 8, 8) == [Span(0, 11)]
+    assert passages("", "", 8, 8) == [Span(0, 0)]
 
 
 def test_passages_are_whole_sentences_and_overlap_by_a_quarter():
     text = " ".join(SENTENCE for _ in range(10))
-    spans = passages("", text, 60)
+    spans = passages("", text, 50, 50)
     assert texts(text, spans)[0] == " ".join([SENTENCE] * 5)
     assert [start // 50 for start, _ in spans] == [0, 4, 5]
     assert spans[-1].end == len(text)
 
 
-def test_the_tower_reads_each_passage_after_the_first_sentence_or_the_title():
-    text = "About pumps. " + " ".join(SENTENCE for _ in range(9))
-    for title, context in (("", "About pumps."), ("Water", "Water")):
-        first, second, *_ = passages(title, text, 40)
-        assert passage_text(title, text, first, 40).startswith(f"{title} About pumps. one".strip())
-        assert passage_text(title, text, second, 40).startswith(f"{context} one two")
+def test_passages_may_be_shorter_than_what_is_left_whole():
+    text = " ".join(SENTENCE for _ in range(4))
+    assert passages("", text, 40, 20) == [Span(0, len(text))]
+    assert len(passages("", text, 39, 20)) == 2
+
+
+def test_a_passage_that_is_half_full_ends_with_its_paragraph():
+    text = "\n\n".join(" ".join([SENTENCE] * count) for count in (2, 1, 3, 1, 1))
+    parts = texts(text, passages("", text, 40, 40))
+    assert [part.count("one") for part in parts] == [2, 4, 2]
+    assert [part.count("\n\n") for part in parts] == [0, 1, 1]
+
+
+def test_the_tower_reads_each_passage_after_the_title():
+    text = " ".join(SENTENCE for _ in range(9))
+    for span in passages("Water pumps", text, 40, 40):
+        assert passage_text("Water pumps", text, span, 40).startswith("Water pumps one two")
     assert passage_text("Water", "short", Span(0, 5), 40) == "Water short"
 
 
 def test_a_long_title_leaves_room_for_the_passage():
     text = " ".join(SENTENCE for _ in range(9))
-    spans = passages("zz " * 500, text, 40)
-    assert spans == passages("zz " * 10, text, 40)
+    spans = passages("zz " * 500, text, 40, 40)
+    assert spans == passages("zz " * 10, text, 40, 40)
     assert [passage_text("zz " * 500, text, span, 40).count("zz ") for span in spans] == [8] * len(spans)
 
 
 def test_chinese_and_lines_end_sentences():
     text = "启动服务。停止服务！\n查看状态\n重启"
-    assert texts(text, passages("", text, 8)) == ["启动服务。", "停止服务！", "查看状态\n重启"]
+    assert texts(text, passages("", text, 8, 8)) == ["启动服务。停止服务！", "查看状态\n重启"]
 
 
 def test_a_sentence_longer_than_a_passage_is_cut_at_white_space():
     text = " ".join(f"word{number}" for number in range(100))
-    parts = texts(text, passages("", text, 30))
+    parts = texts(text, passages("", text, 30, 30))
     assert max(len(words(part)) for part in parts) <= 30
     assert {word for part in parts for word in part.split()} == set(text.split())
 
 
 @pytest.mark.parametrize("text", ["x" * 5000, "启" * 500, "a. " * 400, "\n" * 400 + "end of it " * 30])
 def test_odd_texts_end_and_are_covered(text: str):
-    spans = passages("", text, 16)
+    spans = passages("", text, 16, 16)
     covered = np.zeros(len(text), bool)
     for start, end in spans:
         covered[start:end] = True
@@ -74,7 +85,7 @@ def test_odd_texts_end_and_are_covered(text: str):
 )
 def test_passages_cover_the_text_and_fit(parts: list[str], limit: int, title: str):
     text = " ".join(parts)
-    spans = passages(title, text, limit)
+    spans = passages(title, text, limit, limit)
     assert spans == sorted(set(spans))
     assert len({end for _, end in spans}) == len(spans)
     covered = "".join(" " if not any(s <= at < e for s, e in spans) else c for at, c in enumerate(text))
