@@ -23,6 +23,7 @@ from index.dense.tuning import FLAT
 from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
+from index.documents.attributes import shown_name
 from index.documents.columns import Column
 from index.documents.expression import Field
 from index.documents.fields import check_field, check_fields
@@ -171,6 +172,16 @@ class Index:
         """For each segment the values of a metadata field. Raises InputError if no document has it."""
         check_field(field, self._fields())
         return [segment.documents.column(field) for segment in self.segments]
+
+    def fields_of_few_values(self, most: int) -> list[str]:
+        """The metadata fields with at most so many different values, as a filter spells them, in order."""
+        found: set[str] = set()
+        for name in self._fields():
+            parts = [segment.documents.few_values(name, most) for segment in self.segments]
+            known = [part for part in parts if part is not None]
+            if len(known) == len(parts) and len(set().union(*known)) <= most:
+                found.add(shown_name(name))
+        return sorted(found)
 
     def values_of(self, field: Field, rows: Sequence[int]) -> list[list[Attribute]]:
         """The values that the documents of these rows have in a field. Raises InputError as `columns`."""

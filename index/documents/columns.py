@@ -71,6 +71,18 @@ def read_column(
     return _column((value, row) for value, row in pairs if not _spells(value))
 
 
+def few_values(database: sqlite3.Connection, name: str, most: int) -> set[Attribute] | None:
+    """The different values under a stored name; None if there are more than so many.
+
+    Raises sqlite3.DatabaseError if the file is damaged.
+    """
+    limit = 2 * most + 1  # a text that spells a number stands beside its number
+    statement = "SELECT DISTINCT value FROM attributes WHERE name = ? LIMIT ?"
+    found = query(database, statement, [name, limit], most=limit)
+    values = {exact(value) for (value,) in found if not _spells(value)}
+    return None if len(found) == limit or len(values) > most else values
+
+
 def _column(pairs: Iterable[tuple[Attribute, int]]) -> Column:
     codes: dict[Attribute, int] = {}
     coded = {(row, codes.setdefault(value, len(codes))) for value, row in pairs}

@@ -18,11 +18,11 @@ from typing import Any
 from index.disk.files import sync_file
 from index.disk.opening import is_own, open_to_read
 from index.documents.attributes import attributes
-from index.documents.columns import Column, read_column
+from index.documents.columns import Column, few_values, read_column
 from index.documents.expression import Field
 from index.documents.filters import Filter, as_expression
 from index.documents.metadata import metadata_json, metadata_of, problem_of
-from index.documents.numbers import is_valid
+from index.documents.numbers import Attribute, is_valid
 from index.documents.selection import Selection
 from index.documents.untrusted import check_schema, query, restrict
 from index.errors import CorruptError, InputError, StorageError
@@ -286,6 +286,11 @@ class DocumentReader:
             if not all(isinstance(name, str) for name in names):
                 raise ValueError("a name that is no text")
         return names
+
+    def few_values(self, name: str, most: int) -> set[Attribute] | None:
+        """The different values under a stored name; None if there are more than so many."""
+        with self._lock, self._reading():
+            return few_values(self._database, name, most)
 
     def close(self) -> None:
         """Close the file. Calling it again does nothing."""

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 
+from index.documents.expression import In
 from index.documents.numbers import Attribute
-from index.documents.parse import parse_field
+from index.documents.parse import parse_field, parse_where
+from index.errors import InputError
 from index.reader import Index
 from index.values import Mask
 
@@ -25,6 +27,30 @@ class FacetValue:
 
     value: Attribute
     count: int  # documents that have it, each once
+
+
+def worth_counting(index: Index, most: int) -> dict[str, list[FacetValue]]:
+    """The metadata fields that split the documents into a few groups, with the values of each.
+
+    index: the open index.
+    most: how many fields; those that most documents have come first.
+    Left out are fields with one value or with more than `MOST_VALUES`, those whose values mostly stand in
+    one document each, and those whose name a filter must quote.
+    """
+    masks = index.matching(())
+    fields = [field for field in index.fields_of_few_values(MOST_VALUES) if _is_bare(field)]
+    counted = {field: count_values(index, field, masks, MOST_VALUES + 1) for field in fields}
+    sizes = {field: sum(each.count for each in values) for field, values in counted.items()}
+    useful = [field for field in fields if 2 <= len(counted[field]) <= min(MOST_VALUES, sizes[field] // 2)]
+    return {field: counted[field] for field in sorted(useful, key=lambda field: -sizes[field])[:most]}
+
+
+def _is_bare(field: str) -> bool:
+    """Whether a filter may spell the field without quotes."""
+    try:
+        return parse_where(f"{field} in ('x')") == In(parse_field(field), ("x",))
+    except InputError:
+        return False
 
 
 def count_values(index: Index, field: str, masks: Sequence[Mask], most: int) -> list[FacetValue]:

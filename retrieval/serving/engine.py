@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,24 @@ from retrieval.indexing.build import add_documents
 from retrieval.model.encoder import Encoder
 from retrieval.model.folder import read_model_of
 from retrieval.search.answer import Answer, Request, answer_json, answers
+from retrieval.search.facets import worth_counting
 from retrieval.search.retriever import Retriever
+from retrieval.text.snippet import snippet
 
 # Memory of a worker for converted vectors. An index that was not compressed has at most 20,000 documents.
 _KEPT_BYTES = 64 << 20
+
+
+# Fields that /fields names: as many as a reader looks at, and as columns are kept.
+_MOST_FIELDS = 8
+
+
+class Shown(NamedTuple):
+    """What an answer shows of a search."""
+
+    profile: bool = False  # the milliseconds of each phase
+    snippet: bool = False  # pieces of each hit's passage, or text, with the words of the query marked
+    text: bool = True  # the text and the passage of each hit
 
 
 class Engine:
@@ -105,6 +119,19 @@ def search(retriever: Retriever, queries: Sequence[str], request: Request) -> li
     return answers(retriever, queries, request)
 
 
-def to_values(found: Answer, profile: bool) -> dict[str, Any]:
-    """What `search --json` prints. profile: with the milliseconds of each phase."""
-    return answer_json(found, profile=profile)
+def fields(retriever: Retriever) -> dict[str, Any]:
+    """The metadata fields worth a filter, each with its values and how many documents have each."""
+    found = worth_counting(retriever.index, _MOST_FIELDS)
+    return {field: [asdict(each) for each in counted] for field, counted in found.items()}
+
+
+def to_values(found: Answer, shown: Shown) -> dict[str, Any]:
+    """What `search --json` prints, with more or less of it."""
+    values = answer_json(found, profile=shown.profile)
+    for hit in values["hits"]:
+        if shown.snippet:
+            text = hit["passage"]["text"] if hit["passage"] else hit["text"]
+            hit["snippet"] = [piece._asdict() for piece in snippet(found.query, text)]
+        if not shown.text:
+            del hit["text"], hit["passage"]
+    return values

@@ -9,6 +9,7 @@ from retrieval.search.retriever import MODES
 from retrieval.serving import schemas
 from retrieval.serving.documents import DocumentHandlers
 from retrieval.serving.embeddings import EmbeddingHandlers
+from retrieval.serving.fields import FieldHandlers
 from retrieval.serving.health import HealthHandlers
 from retrieval.serving.openapi import Operation, Parameter
 from retrieval.serving.searching import SearchHandlers
@@ -44,6 +45,8 @@ def _searching(state: State) -> list[Operation]:
         Parameter("offset", offset, "How many of the best hits are left out, to read the next page."),
         Parameter("per", _TEXT, "A metadata field of which no two hits share a value."),
         Parameter("profile", _SWITCH, "1 adds the milliseconds of each phase."),
+        Parameter("snippet", _SWITCH, "1 adds a snippet to each hit, with the words of the query marked."),
+        Parameter("text", {**_SWITCH, "default": "1"}, "0 leaves out the text and passage of each hit."),
     )
     explained = (
         _query(limits),
@@ -52,6 +55,13 @@ def _searching(state: State) -> list[Operation]:
     return [
         Operation(
             "GET", "/search", handlers.get, "Search.", searched, answer=schemas.Answer, statuses=(422,)
+        ),
+        Operation(
+            "GET",
+            "/fields",
+            FieldHandlers(state).get,
+            "The metadata fields of few values, and their values.",
+            answer=schemas.Fields,
         ),
         Operation(
             "GET",

@@ -50,9 +50,9 @@ def one(values: Parameters, name: str, default: str | None = None) -> str:
     return given[0]
 
 
-def switch(values: Parameters, name: str) -> bool:
-    """The value of a parameter that is 0, the default, or 1."""
-    value = one(values, name, "0")
+def switch(values: Parameters, name: str, default: str = "0") -> bool:
+    """The value of a parameter that is 0 or 1."""
+    value = one(values, name, default)
     if value not in ("0", "1"):
         raise Refusal(422, f"{name} must be 0 or 1", name)
     return value == "1"

@@ -20,15 +20,28 @@ class Passage(Struct):
     text: str
 
 
+class Piece(Struct):
+    """A part of a snippet; marked if it is a word of the query."""
+
+    text: str
+    marked: bool
+
+
 class Hit(Struct):
-    """A document that was found; passage is its part that answers best, null if it was not split."""
+    """A document that was found.
+
+    text: left out with text=0.
+    passage: its part that answers best, null if it was not split; left out with text=0.
+    snippet: with snippet=1, the words around those of the query, of the passage if there is one.
+    """
 
     rank: int
     id: str
     score: float
     title: str
-    text: str
+    text: str | None = None
     passage: Passage | None = None
+    snippet: list[Piece] | None = None
 
 
 class FacetValue(Struct):
@@ -49,6 +62,14 @@ class Answer(Struct):
     phases_ms: dict[str, float] | None = None
 
 
+class Fields(Struct):
+    """The metadata fields of few values, for filters, with the values of each; of one generation."""
+
+    generation: str
+    documents: int
+    fields: dict[str, list[FacetValue]]
+
+
 class SearchMany(Struct, forbid_unknown_fields=True):
     """Several queries at once."""
 
@@ -60,6 +81,8 @@ class SearchMany(Struct, forbid_unknown_fields=True):
     offset: Annotated[int, Meta(ge=0)] = 0
     per: str | None = None
     profile: bool = False
+    snippet: bool = False
+    text: bool = True
 
 
 class Document(Struct):

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from retrieval.search.answer import Answer
 from retrieval.search.answer import Request as Wanted
 from retrieval.search.retriever import Retriever
-from retrieval.serving.engine import search, to_values
+from retrieval.serving.engine import Shown, search, to_values
 from retrieval.serving.errors import Refusal, json_response
 from retrieval.serving.log import Record
 from retrieval.serving.reading import (
@@ -50,9 +50,9 @@ class SearchHandlers:
         """GET /search: one query."""
         limits = self._state.limits
         query = checked_query(one(values, "q"), limits)
-        profile = switch(values, "profile")
+        shown = Shown(switch(values, "profile"), switch(values, "snippet"), switch(values, "text", "1"))
         answers = await self._answers(request.scope["record"], [query], _wanted(values, limits))
-        return json_response(to_values(answers[0], profile))
+        return json_response(to_values(answers[0], shown))
 
     async def post(self, request: Request, values: Parameters) -> Response:
         """POST /search: several queries, answered from one generation."""
@@ -62,7 +62,8 @@ class SearchHandlers:
             raise Refusal(422, f"give 1 to {limits.queries} queries", "queries")
         queries = [checked_query(query, limits, "queries") for query in asked.queries]
         answers = await self._answers(request.scope["record"], queries, _wanted_by_all(asked, limits))
-        return json_response([to_values(each, asked.profile) for each in answers])
+        shown = Shown(asked.profile, asked.snippet, asked.text)
+        return json_response([to_values(each, shown) for each in answers])
 
     async def explain(self, request: Request, values: Parameters) -> Response:
         """GET /explain: which words of a query, and of a document, carry the match."""

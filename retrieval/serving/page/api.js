@@ -1,0 +1,42 @@
+// Requests to the server beside this page.
+// In: what is asked. Out: JSON values, or a Problem with one line for the reader.
+
+export class Problem extends Error {}
+
+const LONGEST_WAIT = 15000; // milliseconds
+
+async function get(path, pairs, signal) {
+  const limit = AbortSignal.timeout(LONGEST_WAIT);
+  let response, values;
+  try {
+    response = await fetch(`${path}?${new URLSearchParams(pairs)}`, {
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+    values = await response.json();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem("The server does not answer.");
+  }
+  if (!response.ok) throw new Problem(values?.error?.message ?? `The server answered ${response.status}.`);
+  return values;
+}
+
+// The metadata fields to filter by, and the number of documents.
+export const fields = () => get("fields", []);
+
+// Some hits of a query. filters: a Map of fields to the texts of chosen values.
+export function search(query, filters, facets, offset, k, signal) {
+  const pairs = [["q", query], ["k", k], ["offset", offset], ["snippet", 1], ["text", 0]];
+  for (const [field, values] of filters) pairs.push(["where", condition(field, values)]);
+  for (const field of facets) pairs.push(["facet", field]);
+  return get("search", pairs, signal);
+}
+
+export const explain = (query, id, signal) => get("explain", [["q", query], ["id", id]], signal);
+
+export const documentOf = (id, signal) => get(`documents/${encodeURIComponent(id)}`, [], signal);
+
+function condition(field, values) {
+  const quoted = [...values].map((value) => `'${value.replaceAll("'", "''")}'`);
+  return `${field} in (${quoted.join(", ")})`;
+}

@@ -1,0 +1,228 @@
+// The search page: what the reader does becomes a state, the state a request, its answer elements.
+
+import * as api from "./api.js";
+import { PAGE, fromAddress, toAddress, toggle } from "./state.js";
+import { facetsOf, hitOf, make } from "./view.js";
+import { explanationOf } from "./why.js";
+
+const PAUSE = 90; // milliseconds without a key before a search
+const SLOW = 250; // milliseconds before the old hits are dimmed
+
+const at = (id) => document.getElementById(id);
+const input = at("query"), hits = at("hits"), more = at("more");
+
+let state = fromAddress();
+let known = { fields: {}, documents: 0 };
+let committed = true; // whether the next change of the query is a new step for the back button
+let composing = false;
+let running = new AbortController();
+let timer = 0;
+
+// ---- Searching
+
+// Ask for the hits from `offset`; those before it stay. An answer that is no longer wanted is dropped.
+async function search(offset = 0) {
+  clearTimeout(timer);
+  running.abort();
+  const own = (running = new AbortController());
+  const { query, filters, n } = state;
+  if (!query.trim()) return showNothing();
+  const dim = setTimeout(() => hits.setAttribute("aria-busy", "true"), SLOW);
+  try {
+    const facets = Object.keys(known.fields);
+    const answer = await api.search(query, filters, facets, offset, n - offset, own.signal);
+    if (own === running) show(answer, offset);
+  } catch (error) {
+    if (own === running) showProblem(error);
+  } finally {
+    clearTimeout(dim);
+    if (own === running) hits.removeAttribute("aria-busy");
+  }
+}
+
+function show(answer, offset) {
+  const elements = answer.hits.map(hitOf);
+  if (offset) hits.append(...elements);
+  else hits.replaceChildren(...elements);
+  const shown = hits.childElementCount;
+  more.hidden = answer.hits.length < state.n - offset || !shown;
+  at("problem").hidden = at("empty").hidden = true;
+  say(shown ? `${shown} ${shown === 1 ? "result" : "results"}${more.hidden ? "" : ", more below"}` : nothing());
+  at("took").textContent = `${answer.took_ms.toFixed(1)} ms`;
+  showFacets(answer.facets ?? {});
+  if (offset) hits.children[offset]?.querySelector(".title").focus();
+}
+
+function nothing() {
+  const remedy = state.filters.size ? "Remove a filter or use other words." : "Try other words.";
+  return `Nothing found for “${state.query.trim()}”. ${remedy}`;
+}
+
+function showNothing() {
+  hits.replaceChildren();
+  more.hidden = at("problem").hidden = true;
+  at("empty").hidden = false;
+  at("took").textContent = "";
+  say("");
+  const counts = state.filters.size ? {} : known.fields;
+  showFacets(counts);
+}
+
+function showProblem(error) {
+  if (!(error instanceof api.Problem)) console.error(error);
+  const text = error instanceof api.Problem ? error.message : "This page failed; load it again.";
+  at("problem").firstElementChild.textContent = text;
+  at("problem").hidden = false;
+}
+
+function say(text) {
+  if (at("count").textContent !== text) at("count").textContent = text;
+}
+
+function showFacets(counts) {
+  const { filters } = state;
+  const focused = document.activeElement;
+  at("filters").hidden = !Object.keys(known.fields).length && !filters.size;
+  at("facets").replaceChildren(...facetsOf(known.fields, counts, filters));
+  const chosen = [...filters.values()].reduce((sum, values) => sum + values.size, 0);
+  at("chosen").textContent = chosen ? ` (${chosen})` : "";
+  at("clear").hidden = !chosen;
+  if (focused?.dataset.field === undefined) return;
+  // The box that was changed is a new element now; the reader stays on it.
+  [...at("facets").querySelectorAll("input")]
+    .find((box) => box.dataset.field === focused.dataset.field && box.value === focused.value)?.focus();
+}
+
+// ---- Why this hit
+
+async function explain(item) {
+  const title = item.querySelector(".title"), why = item.querySelector(".why");
+  const open = title.getAttribute("aria-expanded") === "true";
+  for (const other of hits.querySelectorAll('[aria-expanded="true"]')) close(other.closest("li"));
+  if (open) return;
+  committed = true;
+  title.setAttribute("aria-expanded", "true");
+  const { signal } = running;
+  try {
+    const { id } = item.dataset;
+    const [explained, found] = await Promise.all([
+      api.explain(state.query, id, signal),
+      api.documentOf(id, signal).catch(() => ({ metadata: {} })), // an address cannot end in the id ".."
+    ]);
+    why.replaceChildren(...explanationOf(explained, found));
+  } catch (error) {
+    if (signal.aborted) return;
+    why.replaceChildren(make("p", {}, error.message));
+  }
+  why.hidden = title.getAttribute("aria-expanded") !== "true";
+}
+
+function close(item) {
+  item.querySelector(".title").setAttribute("aria-expanded", "false");
+  item.querySelector(".why").hidden = true;
+}
+
+// ---- What the reader does
+
+function typed() {
+  if (composing || input.value === state.query) return;
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    state = { ...state, query: input.value, n: PAGE };
+    toAddress(state, committed);
+    committed = false;
+    search();
+  }, PAUSE);
+}
+
+function change(part) {
+  state = { ...state, query: input.value, n: PAGE, ...part };
+  toAddress(state, true);
+  committed = true;
+  return search();
+}
+
+function moveFrom(element, step) {
+  const places = [input, ...hits.querySelectorAll(".title"), ...(more.hidden ? [] : [more])];
+  const here = places.indexOf(element);
+  const next = places[here + step];
+  if (here < 0 || !next) return false;
+  next.focus();
+  next.scrollIntoView({ block: "nearest" });
+  if (next === input) input.select();
+  return true;
+}
+
+function pressed(event) {
+  const { key, target } = event;
+  if (event.isComposing || composing || event.keyCode === 229 || event.ctrlKey || event.metaKey || event.altKey) return;
+  const writing = target === input;
+  if (key === "/" && !writing) input.select();
+  else if (key === "ArrowDown") { if (!moveFrom(target, 1)) return; }
+  else if (key === "ArrowUp" && !writing) { if (!moveFrom(target, -1)) return; }
+  else if (key === "Escape") escape(writing);
+  else return;
+  event.preventDefault();
+}
+
+function escape(writing) {
+  const open = hits.querySelector('[aria-expanded="true"]');
+  if (open) { close(open.closest("li")); open.focus(); return; }
+  if (writing) { input.value = ""; typed(); }
+  input.focus();
+}
+
+input.addEventListener("compositionstart", () => { composing = true; clearTimeout(timer); });
+input.addEventListener("compositionend", () => { composing = false; typed(); });
+input.addEventListener("input", typed);
+input.addEventListener("change", () => { committed = true; });
+at("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (composing) return;
+  if (input.value !== state.query) change({});
+  else search();
+  committed = true;
+});
+document.addEventListener("keydown", pressed);
+hits.addEventListener("click", (event) => {
+  const title = event.target.closest(".title");
+  if (title) explain(title.closest("li"));
+});
+at("facets").addEventListener("change", ({ target }) => {
+  const filters = new Map([...state.filters].map(([field, values]) => [field, new Set(values)]));
+  toggle(filters, target.dataset.field, target.value);
+  change({ filters });
+});
+at("clear").addEventListener("click", () => { change({ filters: new Map() }); input.focus(); });
+at("problem").lastElementChild.addEventListener("click", () => start());
+more.addEventListener("click", () => {
+  const offset = hits.childElementCount;
+  state = { ...state, n: offset + PAGE };
+  toAddress(state, false);
+  search(offset);
+});
+window.addEventListener("popstate", restore);
+
+function restore() {
+  state = fromAddress();
+  input.value = state.query;
+  committed = true;
+  document.title = state.query ? `${state.query} – Peephole` : "Peephole";
+  return search();
+}
+
+async function start() {
+  if (!known.documents) {
+    try {
+      known = await api.fields();
+      at("hint").textContent = `Type to search ${known.documents.toLocaleString("en")} documents.`;
+    } catch (error) {
+      showProblem(error);
+    }
+  }
+  if (input.value !== state.query && input.value) typed(); // written before the page was ready
+  else restore();
+}
+
+at("filters").open = matchMedia("(min-width: 52rem)").matches;
+start();

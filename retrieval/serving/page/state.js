@@ -1,0 +1,36 @@
+// What the reader asks for, and its place in the address bar: q, one f.FIELD for each chosen value, n hits.
+
+export const PAGE = 10;
+const MOST = 200;
+
+export function fromAddress() {
+  const filters = new Map();
+  const pairs = new URLSearchParams(location.search);
+  for (const [name, value] of pairs) {
+    if (name.startsWith("f.")) add(filters, name.slice(2), value);
+  }
+  const n = Number.parseInt(pairs.get("n") ?? PAGE, 10);
+  return { query: pairs.get("q") ?? "", filters, n: Math.min(Math.max(n || PAGE, PAGE), MOST) };
+}
+
+// push: whether the back button returns to the state before.
+export function toAddress({ query, filters, n }, push) {
+  const pairs = new URLSearchParams();
+  if (query) pairs.set("q", query);
+  for (const [field, values] of filters) for (const value of values) pairs.append(`f.${field}`, value);
+  if (n > PAGE) pairs.set("n", n);
+  const address = pairs.size ? `?${pairs}` : location.pathname;
+  history[push ? "pushState" : "replaceState"](null, "", address);
+  document.title = query ? `${query} – Peephole` : "Peephole";
+}
+
+export function toggle(filters, field, value) {
+  if (!filters.get(field)?.has(value)) return add(filters, field, value);
+  filters.get(field).delete(value);
+  if (!filters.get(field).size) filters.delete(field);
+}
+
+function add(filters, field, value) {
+  if (!filters.has(field)) filters.set(field, new Set());
+  filters.get(field).add(value);
+}

@@ -1,0 +1,54 @@
+// Elements for hits and filters. Whatever a document says becomes text nodes, never markup.
+
+export function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value !== false && value !== undefined) element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+// A hit: its title is a button that opens the explanation, which stands in `.why`.
+export function hitOf(hit) {
+  const why = `why-${hit.rank}`;
+  const title = make("button", {
+    type: "button", class: "title", dir: "auto", "aria-expanded": "false", "aria-controls": why,
+    "aria-describedby": `about-${hit.rank}`,
+  }, hit.title.trim() || hit.id);
+  const id = hit.title.trim() && hit.title !== hit.id ? make("bdi", { class: "id" }, hit.id) : "";
+  const score = make("span", { class: "score", title: "Score: comparable within one search only" },
+    make("span", { class: "unseen" }, "score "), hit.score.toFixed(3));
+  return make("li", { "data-id": hit.id, value: hit.rank },
+    make("div", { class: "head" }, make("h2", {}, title), score),
+    id && make("p", { class: "about" }, id),
+    make("p", { class: "snippet", id: `about-${hit.rank}`, dir: "auto" }, ...piecesOf(hit.snippet)),
+    make("div", { class: "why", id: why, role: "region", "aria-label": "Why this hit", hidden: true }));
+}
+
+function piecesOf(pieces) {
+  return pieces.map((piece) => (piece.marked ? make("mark", {}, piece.text) : piece.text));
+}
+
+// The filters: all values of each field, with how many documents the search could find with each.
+// counts: of the last answer; a field with chosen values has no others, so theirs are unknown.
+export function facetsOf(fields, counts, filters) {
+  return Object.entries(fields).map(([field, values]) => {
+    const found = new Map((counts[field] ?? []).map((each) => [String(each.value), each.count]));
+    const chosen = filters.get(field) ?? new Set();
+    const all = new Set([...values.map((each) => String(each.value)), ...chosen]);
+    const rows = [...all].map((value) => {
+      const count = found.get(value) ?? (chosen.size ? undefined : 0);
+      return checkbox(field, value, chosen.has(value), count);
+    });
+    return make("fieldset", {}, make("legend", {}, field), ...rows);
+  });
+}
+
+function checkbox(field, value, checked, count) {
+  const box = make("input", {
+    type: "checkbox", checked, "data-field": field, value, disabled: count === 0 && !checked,
+  });
+  const number = count === undefined ? "" : make("span", { class: "number" }, count.toLocaleString("en"));
+  return make("label", {}, box, make("bdi", {}, value), number);
+}

@@ -1,0 +1,99 @@
+// "Why this hit", drawn word by word: query and document with each word shaded by its share of the match.
+
+import { make } from "./view.js";
+
+const WEAKEST = 0.04; // part of the largest share from which a word is shaded
+
+export function explanationOf(explained, found) {
+  const { query, document: read, cosine, exact, pairs } = explained;
+  const kind = exact
+    ? "The shares of the words add up to it."
+    : "Each share is what is lost when the word is left out.";
+  const parts = [
+    make("p", { class: "sum" }, "Cosine ", make("strong", {}, cosine.toFixed(3)), `. ${kind}`),
+    labelled("Query", shaded(query)),
+    labelled(read.passage ? "Passage" : "Document", shaded(read)),
+  ];
+  const strong = pairs.filter((pair) => pair.share > 0).slice(0, 8);
+  if (strong.length) parts.push(labelled("Word pairs", pairList(strong)));
+  const about = Object.entries(found.metadata);
+  if (about.length) parts.push(labelled("About", metadataList(about)));
+  return parts;
+}
+
+function labelled(name, ...children) {
+  return make("section", {}, make("h3", {}, name), ...children);
+}
+
+// The text itself, shaded where the tower found its words. The tower reads normalised text, so a word that
+// is not found as it is written stays plain; where no place fits, the words themselves are shown.
+function shaded({ text, words }) {
+  const top = Math.max(...words.map((word) => Math.abs(word.share)), 1e-9);
+  const shares = sharesByPlace(text, words);
+  const pieces = shares ? runsOf(text, shares) : words.flatMap((word) => [[word.word, word.share], [" ", 0]]);
+  const line = make("p", { class: "shaded", dir: "auto" });
+  for (const [piece, share] of pieces) line.append(shadedPiece(piece, share, top));
+  return line;
+}
+
+function shadedPiece(piece, share, top) {
+  if (Math.abs(share) < WEAKEST * top) return piece;
+  const element = make("span", { class: share > 0 ? "for" : "against", title: signed(share) }, piece);
+  element.style.setProperty("--share", `${Math.round((100 * Math.abs(share)) / top)}%`);
+  return element;
+}
+
+// The share of each UTF-16 unit of the text; null if the text has other lengths in lower case.
+function sharesByPlace(text, words) {
+  const lowered = text.toLowerCase();
+  if (lowered.length !== text.length) return null;
+  const shares = new Float64Array(text.length);
+  let at = 0, placed = 0;
+  for (const { word, share } of words) {
+    const begin = lowered.indexOf(word, at);
+    if (begin < 0) continue;
+    placed += 1;
+    for (let i = begin; i < begin + word.length; i += 1) {
+      if (Math.abs(share) > Math.abs(shares[i])) shares[i] = share;
+    }
+    // Words of Chinese and Japanese are pairs of characters that overlap.
+    at = word.length === 2 && /[\u2e80-\ud7a3]/.test(word) ? begin + 1 : begin + word.length;
+  }
+  return placed ? shares : null;
+}
+
+function runsOf(text, shares) {
+  const runs = [];
+  for (let start = 0, i = 1; i <= text.length; i += 1) {
+    if (i < text.length && shares[i] === shares[start]) continue;
+    runs.push([text.slice(start, i), shares[start]]);
+    start = i;
+  }
+  return runs;
+}
+
+function pairList(pairs) {
+  const top = pairs[0].share;
+  return make("ul", { class: "pairs" }, ...pairs.map((pair) => {
+    const bar = make("span", { class: "bar", "aria-hidden": "true" });
+    bar.style.setProperty("--share", `${Math.round((100 * pair.share) / top)}%`);
+    const words = make("span", {}, make("bdi", {}, pair.query), " – ", make("bdi", {}, pair.document));
+    return make("li", {}, words, bar, make("span", { class: "number" }, signed(pair.share)));
+  }));
+}
+
+function metadataList(entries) {
+  return make("dl", {}, ...entries.flatMap(([name, value]) =>
+    [make("dt", {}, name), make("dd", { dir: "auto" }, valueOf(value))]));
+}
+
+// Only http and https become links; every other value is text.
+function valueOf(value) {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  if (!/^https?:\/\/\S+$/i.test(text)) return text;
+  return make("a", { href: text, rel: "noopener noreferrer", target: "_blank" }, text);
+}
+
+function signed(share) {
+  return `${share < 0 ? "−" : "+"}${Math.abs(share).toFixed(3)}`;
+}
