@@ -1,4 +1,4 @@
-"""A page in Chromium, driven through its DevTools protocol: for tests of the search page and for its pictures.
+"""A page in Chromium, driven through its DevTools protocol: for tests of the search page and its pictures.
 
 In: addresses, keys and scripts. Out: values, events and PNG bytes. Needs Chromium and `websockets`.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-_SECONDS = 20.0
+_SECONDS = 8.0
 _KEYS = {"Enter": ("\r", 13), "Escape": ("", 27), "ArrowUp": ("", 38), "ArrowDown": ("", 40), "/": ("/", 191)}
 
 
@@ -56,13 +56,12 @@ class Page:
             raise RuntimeError(str(result["exceptionDetails"]))
         return result["result"].get("value")
 
-    def until(self, script: str) -> Any:
-        """Wait until an expression is true, and return its value. Raises AssertionError if it never is."""
+    def until(self, script: str) -> None:
+        """Wait until an expression is true or an element. Raises AssertionError if it never is."""
         end = time.monotonic() + _SECONDS
-        while not (value := self.run(script)):
+        while self.run(f"Promise.resolve({script}).then(Boolean)") is not True:
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.01)
-        return value
 
     def open(self, address: str) -> None:
         """Go to an address and wait for the document."""

@@ -48,7 +48,9 @@ function show(answer, offset) {
   more.hidden = answer.hits.length < state.n - offset || !shown;
   at("problem").hidden = at("empty").hidden = true;
   say(shown ? `${shown} ${shown === 1 ? "result" : "results"}${more.hidden ? "" : ", more below"}` : nothing());
-  at("took").textContent = `${answer.took_ms.toFixed(1)} ms`;
+  at("count").classList.toggle("nothing", !shown);
+  at("took").textContent = shown ? `${answer.took_ms.toFixed(1)} ms` : "";
+  if (!shown && state.filters.size) at("filters").open = true;
   showFacets(answer.facets ?? {});
   if (offset) hits.children[offset]?.querySelector(".title").focus();
 }
@@ -73,6 +75,7 @@ function showProblem(error) {
   const text = error instanceof api.Problem ? error.message : "This page failed; load it again.";
   at("problem").firstElementChild.textContent = text;
   at("problem").hidden = false;
+  showFacets({});
 }
 
 function say(text) {
@@ -224,5 +227,9 @@ async function start() {
   else restore();
 }
 
-at("filters").open = matchMedia("(min-width: 52rem)").matches;
+// Filters stand beside the results where there is room (page.css), and are folded away where there is none.
+const wide = matchMedia("(min-width: 52rem)");
+const fold = () => { at("filters").open = wide.matches; };
+wide.addEventListener("change", fold);
+fold();
 start();

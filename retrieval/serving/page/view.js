@@ -33,12 +33,13 @@ function piecesOf(pieces) {
 // The filters: all values of each field, with how many documents the search could find with each.
 // counts: of the last answer; a field with chosen values has no others, so theirs are unknown.
 export function facetsOf(fields, counts, filters) {
-  return Object.entries(fields).map(([field, values]) => {
+  return [...new Set([...Object.keys(fields), ...filters.keys()])].map((field) => {
+    const values = fields[field] ?? [];
     const found = new Map((counts[field] ?? []).map((each) => [String(each.value), each.count]));
     const chosen = filters.get(field) ?? new Set();
     const all = new Set([...values.map((each) => String(each.value)), ...chosen]);
     const rows = [...all].map((value) => {
-      const count = found.get(value) ?? (chosen.size ? undefined : 0);
+      const count = found.get(value) ?? (chosen.size || !counts[field] ? undefined : 0);
       return checkbox(field, value, chosen.has(value), count);
     });
     return make("fieldset", {}, make("legend", {}, field), ...rows);

@@ -1,0 +1,402 @@
+"""The search page: its headers, and in Chromium what a reader sees and does."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote_plus
+
+import pytest
+import uvicorn
+
+from benchmarks.browser import Browser, Page, browser, chromium
+from index.documents.store import Document
+from retrieval.indexing.build import add_documents
+from retrieval.serving.app import Application
+from retrieval.serving.settings import Settings
+
+PAGE = Path(__file__).parents[3] / "retrieval" / "serving" / "page"
+GOLDEN = Path(__file__).parents[2] / "golden" / "index-2"
+HITS = "document.querySelectorAll('#hits > li').length"
+TITLES = "[...document.querySelectorAll('#hits .title')].map((each) => each.textContent)"
+COUNT = "document.getElementById('count').textContent"
+VALUE = "document.getElementById('query').value"
+
+HOSTILE = Document(
+    "<b>id</b>",
+    "<script>alert(1)</script><img src=x onerror=alert(2)>",
+    "okapi <img src=http://evil.example/x onerror=alert(3)>"
+    " \x1b[31mred \u202eesrever\u202c <svg onload=alert(4)>",
+    {"url": "javascript:alert(5)", "note": '"><script src=//evil.example></script>', "colour": "<i>red</i>"},
+)
+ZEBRAS = [
+    Document(f"zebra/{n}", f"Zebra {n}", f"a zebra with {n} stripes", {"colour": ["grey", "white's"][n % 2]})
+    for n in range(1, 13)
+]
+LONG = Document("long", "A giraffe " + "withoutanyblank" * 30, "giraffe " + "neck" * 200, {})
+
+
+def test_the_page_may_load_only_what_is_its_own(run):
+    async def scenario(served):
+        for path in ("/", "/page/page.css", "/page/main.js", "/page/icon.svg"):
+            got = await served.client.get(path)
+            assert got.status_code == 200 and got.headers["x-content-type-options"] == "nosniff"
+            policy = got.headers["content-security-policy"].split("; ")
+            assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"} <= set(policy)
+            assert "unsafe" not in str(policy) and got.headers["referrer-policy"] == "no-referrer"
+
+    run(scenario)
+
+
+def test_a_file_that_did_not_change_is_not_sent_again(run):
+    async def scenario(served):
+        first = await served.client.get("/page/main.js")
+        tag = first.headers["etag"]
+        for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            again = await served.client.get("/page/main.js", headers={"If-None-Match": known})
+            assert again.status_code == 304 and not again.content and again.headers["etag"] == tag
+        other = await served.client.get("/page/main.js", headers={"If-None-Match": '"other"'})
+        assert other.status_code == 200 and other.content == first.content
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("path", ["/page/", "/page/index.html", "/page/../app.py", "/page/%2e%2e/app.py"])
+def test_no_other_file_can_be_asked_for(run, path):
+    async def scenario(served):
+        assert (await served.client.get(path)).status_code == 404
+
+    run(scenario)
+
+
+def test_text_never_becomes_markup_and_no_other_host_is_named():
+    for file in PAGE.iterdir():
+        text = file.read_text("utf-8")
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|Function\(", text
+        ), file
+        hosts = set(re.findall(r"https?://[\w.]+", text)) - {"http://www.w3.org"}
+        assert not hosts, file
+
+
+# ---- In Chromium
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[uvicorn.Server, str]]:
+    """A server in a thread, and its address."""
+    config = uvicorn.Config(
+        Application(Settings(folder, log_requests=False)), port=0, lifespan="on", log_config=None
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        end = time.monotonic() + 20
+        while not server.started:
+            assert time.monotonic() < end and thread.is_alive()
+            time.sleep(0.01)
+        yield server, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page") / "index"
+    shutil.copytree(GOLDEN, folder)
+    add_documents([HOSTILE, LONG, *ZEBRAS], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(page_folder: Path) -> Iterator[str]:
+    with serving(page_folder) as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Browser]:
+    if chromium() is None:
+        pytest.skip("Chromium is not installed")
+    pytest.importorskip("websockets")
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(running: Browser, address: str) -> Iterator[Page]:
+    """The search page, ready, with the focus in its field. No script of it may fail."""
+    with running.page() as page:
+        page.size(1100, 800)
+        ready(page, address)
+        yield page
+        assert page.complaints() == []
+
+
+def ready(page: Page, address: str) -> None:
+    page.open(address)
+    page.until("document.getElementById('facets').childElementCount > 0")
+
+
+def searches(page: Page) -> list[str]:
+    """The queries that were sent, in order."""
+    found = (re.search(r"/search\?q=([^&]*)", url) for url in page.requested())
+    return [unquote_plus(each[1]) for each in found if each]
+
+
+def focused(page: Page) -> str:
+    return str(page.run("document.activeElement.id || document.activeElement.textContent"))
+
+
+def test_typing_shows_hits_with_the_words_marked(page):
+    page.write("zebra stripes")
+    page.until(f"{HITS} === 10")
+    marked = page.run("[...document.querySelectorAll('#hits mark')].map((each) => each.textContent)")
+    assert {"zebra", "stripes"} <= set(marked)
+    scores = page.run("[...document.querySelectorAll('.score')].map((each) => each.lastChild.textContent)")
+    assert scores == sorted(scores, reverse=True) and re.fullmatch(r"\d\.\d{3}", scores[0])
+    assert page.run(COUNT) == "10 results, more below"
+
+
+def test_letters_typed_in_a_row_are_one_search(page):
+    for letter in "zebra":
+        page.write(letter)
+    page.until(f"{HITS} > 0")
+    assert searches(page)[-1] == "zebra" and len(searches(page)) < 5
+
+
+def test_text_of_a_stranger_is_shown_and_never_run(page, address):
+    page.write("okapi")
+    page.until(f"{TITLES}[0]?.startsWith('<script>')")
+    assert page.run(f"{TITLES}[0]") == HOSTILE.title
+    page.press("ArrowDown", "Enter")
+    page.until("document.querySelector('.why dl')")
+    shown = page.run("document.querySelector('#hits > li').textContent")
+    for part in ("<b>id</b>", "<svg onload=alert(4)>", "javascript:alert(5)", "<script src=//evil.example>"):
+        assert part in shown
+    assert (
+        page.run("document.querySelectorAll('main script, main img, main svg, main a, main i').length") == 0
+    )
+    assert "<i>red</i>" in page.run("document.getElementById('facets').textContent")
+    assert all(url.startswith(address) for url in page.requested())
+    assert page.run("document.querySelectorAll('script').length") == 1
+
+
+def test_nothing_is_searched_in_the_middle_of_a_composition(page):
+    page.call("Input.imeSetComposition", text="qi", selectionStart=2, selectionEnd=2)
+    page.until(f"{VALUE} === 'qi'")
+    page.press("Enter")
+    time.sleep(0.3)  # longer than the page waits for the next letter
+    assert searches(page) == [] and page.run(HITS) == 0
+    page.write("启动")
+    page.until(f"{HITS} > 0")
+    assert searches(page) == ["启动"] and page.run(f"{TITLES}[0]") == "启动服务"
+
+
+def test_the_keyboard_alone_is_enough(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.press("ArrowDown")
+    assert focused(page) == page.run(f"{TITLES}[0]")
+    page.press("ArrowDown", "ArrowDown", "ArrowUp")
+    assert focused(page) == page.run(f"{TITLES}[1]")
+    page.press("Enter")
+    page.until("document.querySelectorAll('.why:not([hidden])').length === 1")
+    page.press("Escape")
+    assert page.run("document.querySelectorAll('.why:not([hidden])').length") == 0
+    assert focused(page) == page.run(f"{TITLES}[1]")
+    page.press("/")
+    assert focused(page) == "query" and page.run(VALUE) == "zebra"
+    page.press("Escape")
+    page.until(f"{HITS} === 0")
+    assert page.run(VALUE) == "" and focused(page) == "query"
+
+
+def test_the_next_page_follows_the_first(page, address):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    first = page.run(TITLES)
+    page.run("document.getElementById('more').click()")
+    page.until(f"{HITS} === 20")
+    titles = page.run(TITLES)
+    assert titles[:10] == first and len(set(titles)) == 20
+    assert focused(page) == titles[10] and "n=20" in page.run("location.search")
+    page.open(page.run("location.href"))
+    page.until(f"{HITS} === 20")
+    assert page.run(TITLES) == titles
+
+
+def test_the_back_button_brings_the_last_query_and_its_hits_back(page):
+    page.write("zebra")
+    page.press("Enter")
+    page.until(f"{HITS} === 10")
+    titles = page.run(TITLES)
+    page.run("document.getElementById('query').select()")
+    page.write("systemctl")
+    page.until(f"{TITLES}[0] === '启动服务'")
+    assert page.run("new URLSearchParams(location.search).get('q')") == "systemctl"
+    page.run("history.back()")
+    page.until(f"{TITLES}.join() === {titles!r}.join()")
+    assert page.run(VALUE) == "zebra" and page.run("document.title") == "zebra – Peephole"
+    page.run("history.back()")
+    page.until(f"{HITS} === 0 && {VALUE} === ''")
+
+
+def test_a_filter_leaves_the_hits_that_have_one_of_its_values(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    box = "document.querySelector('input[value=\"white\\'s\"]')"
+    assert page.run(f"{box}.closest('label').textContent") == "white's6"
+    page.run(f"{box}.focus(), {box}.click()")
+    page.until(f"{HITS} === 6")
+    assert all(int(title.split()[1]) % 2 for title in page.run(TITLES))
+    assert page.run("new URLSearchParams(location.search).getAll('f.colour')") == ["white's"]
+    assert page.run(f"document.activeElement === {box} && {box}.checked")
+    page.run("document.querySelector('input[value=grey]').click()")
+    page.until(f"{HITS} === 10 && !document.getElementById('more').hidden")
+    page.run("history.back()")
+    page.until(f"{HITS} === 6")
+    page.run("document.getElementById('clear').click()")
+    page.until(f"{HITS} === 10 && !{box}.checked")
+
+
+def test_an_explanation_shades_words_by_their_shares(page):
+    page.write("zebra stripes")
+    page.until(f"{HITS} > 0")
+    page.run("document.querySelector('.title').click()")
+    page.until("document.querySelector('.why:not([hidden]) .shaded')")
+    lines = page.run("[...document.querySelectorAll('.shaded')].map((each) => each.textContent)")
+    title = page.run(f"{TITLES}[0]")
+    assert lines == ["zebra stripes", f"{title} a zebra with {title.split()[1]} stripes"]
+    shares = page.run(
+        "[...document.querySelectorAll('.for')].map((e) => e.style.getPropertyValue('--share'))"
+    )
+    assert "100%" in shares
+    assert "colour" in page.run("document.querySelector('.why dl').textContent")
+    assert page.run("document.querySelector('.title').getAttribute('aria-expanded')") == "true"
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_never_scrolls_sideways(page, width):
+    page.size(width, 700)
+    for query in ("giraffe", "okapi", "zebra"):
+        page.run("document.getElementById('query').select()")
+        page.write(query)
+        page.until(f"document.querySelector('#hits mark')?.textContent === '{query}'")
+        page.run("document.querySelector('.title').click()")
+        page.until("document.querySelector('.why:not([hidden]) .shaded')")
+        page.run("document.getElementById('filters').open = true")
+        assert page.run("document.documentElement.scrollWidth") <= width
+
+
+# The contrast of a text with what is painted behind it (WCAG 2.2); a canvas reads any form of colour.
+CONTRAST = """
+(() => {
+  const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const paint = (colour) => { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); };
+  const light = () => {
+    const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((each) => {
+      const part = each / 255;
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const contrast = (element) => {
+    const around = [];
+    for (let at = element; at; at = at.parentElement) around.unshift(at);
+    for (const each of around) paint(getComputedStyle(each).backgroundColor);
+    const behind = light();
+    paint(getComputedStyle(element).color);
+    const [low, high] = [behind, light()].sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const texts = [...document.body.querySelectorAll("*")].filter((each) =>
+    each.checkVisibility() && [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim()));
+  return texts.map((each) => [`${each.localName}.${each.className}#${each.id}`, contrast(each)]);
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_has_the_contrast_that_wcag_asks_for(page, address, dark):
+    page.dark(dark)
+    found = dict(page.run(CONTRAST))  # the page before a search
+    page.write("zebra stripes")
+    page.until(f"{HITS} > 0")
+    page.run("document.querySelector('.title').click()")
+    page.until("document.querySelector('.why:not([hidden]) .shaded')")
+    page.run("document.getElementById('problem').hidden = false")
+    page.run("document.getElementById('problem').firstElementChild.textContent = 'gone'")
+    page.run("document.querySelector('.title').blur()")
+    found |= dict(page.run(CONTRAST))
+    assert {"mark.#", "span.for#", "p.#", "button.#more"} <= set(found)
+    assert {name: ratio for name, ratio in found.items() if ratio < 4.5} == {}
+    page_colour = page.run("getComputedStyle(document.body).backgroundColor")
+    assert (page_colour == "rgb(21, 23, 26)") == dark
+
+
+SLOW_FETCH = """
+const ask = window.fetch;
+window.fetch = async (address) => {
+  const answer = await ask(address);
+  if (String(address).includes("q=systemctl")) await new Promise((done) => setTimeout(done, 400));
+  return answer;
+};
+"""
+
+
+def test_an_old_answer_never_replaces_a_newer_one(page, address):
+    # This fetch cannot be aborted, and the first answer comes last.
+    page.call("Page.addScriptToEvaluateOnNewDocument", source=SLOW_FETCH)
+    ready(page, address)
+    page.write("systemctl")
+    page.until("performance.getEntriesByType('resource').some((each) => each.name.includes('q=systemctl'))")
+    page.run("document.getElementById('query').select()")
+    page.write("zebra")
+    page.until(f"{HITS} === 10 && {TITLES}[0].startsWith('Zebra')")
+    time.sleep(0.6)
+    assert page.run(f"{TITLES}[0]").startswith("Zebra")
+
+
+def test_nothing_found_says_what_to_do(page, address):
+    page.open(f"{address}?q=zebra&f.colour=pink")
+    page.until(f"{COUNT}.startsWith('Nothing found for “zebra”. Remove a filter')")
+    page.run("document.getElementById('clear').click()")
+    page.until(f"{HITS} === 10")
+
+
+def test_a_screen_reader_is_told_what_there_is(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    named = {
+        (node["role"]["value"], node["name"]["value"])
+        for node in nodes
+        if not node.get("ignored") and "name" in node
+    }
+    assert {("searchbox", "Search"), ("region", "Results"), ("complementary", "Filters")} <= named
+    assert {("heading", "Peephole"), ("search", ""), ("group", "colour")} <= named
+    spoken = [role for role, name in named if role in ("button", "checkbox", "searchbox") and not name]
+    assert spoken == []
+    assert page.run("document.getElementById('count').getAttribute('aria-live')") == "polite"
+
+
+def test_a_server_that_is_gone_is_told_and_the_hits_stay(running, page_folder):
+    with serving(page_folder) as (server, address), running.page() as page:
+        ready(page, address)
+        page.write("zebra")
+        page.until(f"{HITS} === 10")
+        server.should_exit = True
+        server.force_exit = True
+        page.until("fetch('healthz').then(() => false, () => true)")
+        page.write("s")
+        page.until("!document.getElementById('problem').hidden")
+        assert page.run("document.querySelector('#problem p').textContent") == "The server does not answer."
+        assert page.run(HITS) == 10
