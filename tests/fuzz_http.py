@@ -27,7 +27,16 @@ GOLDEN = Path(__file__).parent / "golden" / "index-2"
 TOKEN = "the-token-that-is-never-sent"  # noqa: S105
 PATHS = (
     *("/search", "/explain", "/documents", "/documents/faq/1", "/v1/embeddings", "/healthz", "/readyz"),
-    *("/metrics", "/openapi.json", "/", "//", "/documents/", "/documents/%2e%2e/%2e%2e/etc/passwd"),
+    *(
+        "/metrics",
+        "/openapi.json",
+        "/fields",
+        "/",
+        "/page/main.js",
+        "//",
+        "/documents/",
+        "/documents/%2e%2e/%2e%2e/etc/passwd",
+    ),
     *(
         "/../CURRENT",
         "/documents/..%2f..%2fCURRENT",
@@ -37,8 +46,34 @@ PATHS = (
     ),
 )
 METHODS = ("GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "X")
-NAMES = ("q", "k", "mode", "where", "id", "profile", "facet", "offset", "per", "Q", "__proto__", "")
-KNOWN = (("k",), ("mode",), ("where",), ("profile",), ("id",), ("facet",), ("offset",), ("per",))
+NAMES = (
+    "q",
+    "k",
+    "mode",
+    "where",
+    "id",
+    "profile",
+    "facet",
+    "offset",
+    "per",
+    "snippet",
+    "text",
+    "Q",
+    "__proto__",
+    "",
+)
+KNOWN = (
+    ("k",),
+    ("mode",),
+    ("where",),
+    ("profile",),
+    ("id",),
+    ("facet",),
+    ("offset",),
+    ("per",),
+    ("snippet",),
+    ("text",),
+)
 ROUTES = (
     *(("GET", "/search"), ("GET", "/search"), ("POST", "/search"), ("GET", "/explain"), ("GET", "/metrics")),
     *(

@@ -30,13 +30,12 @@ def _query(limits: Limits) -> Parameter:
     return Parameter("q", schema, "The query.", required=True)
 
 
-def _searching(state: State) -> list[Operation]:
-    limits, handlers = state.limits, SearchHandlers(state)
+def _search_parameters(limits: Limits) -> tuple[Parameter, ...]:
     k = {"type": "integer", "minimum": 1, "maximum": limits.hits, "default": 10}
     where = {"type": "array", "items": _TEXT, "maxItems": limits.conditions}
     facet = {"type": "array", "items": _TEXT, "maxItems": limits.facets}
     offset = {"type": "integer", "minimum": 0, "maximum": limits.offset, "default": 0}
-    searched = (
+    return (
         _query(limits),
         Parameter("k", k, "Most hits."),
         Parameter("mode", {"type": "string", "enum": list(MODES), "default": "hybrid"}, "How to rank."),
@@ -48,6 +47,11 @@ def _searching(state: State) -> list[Operation]:
         Parameter("snippet", _SWITCH, "1 adds a snippet to each hit, with the words of the query marked."),
         Parameter("text", {**_SWITCH, "default": "1"}, "0 leaves out the text and passage of each hit."),
     )
+
+
+def _searching(state: State) -> list[Operation]:
+    limits, handlers = state.limits, SearchHandlers(state)
+    searched = _search_parameters(limits)
     explained = (
         _query(limits),
         Parameter("id", {"type": "string"}, "The document to explain the query against."),

@@ -18,6 +18,7 @@ from index.writing.delete import delete
 from retrieval.indexing.build import build
 from retrieval.search.retriever import Retriever
 from retrieval.serving.settings import Limits
+from retrieval.text.snippet import snippet
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 TOKEN = "a-token-of-some-length"  # noqa: S105
@@ -100,6 +101,35 @@ def test_facets_pages_and_one_hit_a_value_are_those_of_the_command(run, folder):
         body = {"queries": ["zebra"], "mode": "lexical", "per": "colour", "facet": ["colour"]}
         (many,) = (await served.client.post("/search", json=body)).json()
         assert len(many["hits"]) == 2 and many["facets"]["colour"] == got["facets"]["colour"]
+
+    run(scenario)
+
+
+def test_a_page_of_hits_has_snippets_and_no_texts(run, folder):
+    async def scenario(served):
+        got = (await served.client.get("/search?q=copy+a+folder&k=2&snippet=1&text=0")).json()
+        hit = got["hits"][0]
+        assert set(hit) == {"rank", "id", "score", "title", "snippet"}
+        with Retriever.open(folder) as retriever:
+            text = retriever.search("copy a folder", 2)[0].text
+        assert hit["snippet"] == [each._asdict() for each in snippet("copy a folder", text)]
+        body = {"queries": ["copy a folder"], "k": 2, "snippet": True, "text": False}
+        (many,) = (await served.client.post("/search", json=body)).json()
+        assert without_time(many) == without_time(got)
+        refused(await served.client.get("/search?q=a&text=2"), 422, "text must be 0 or 1")
+
+    run(scenario)
+
+
+def test_fields_are_those_of_few_values_of_the_generation_that_is_served(run):
+    async def scenario(served):
+        before = (await served.client.get("/fields")).json()
+        assert before["fields"] == {"lang": [{"value": "en", "count": 7}, {"value": "zh", "count": 1}]}
+        assert before["documents"] == 8
+        await served.client.post("/documents", json={"documents": COLOURED}, headers=WRITER)
+        after = (await served.client.get("/fields")).json()
+        assert after["fields"]["colour"] == [{"value": "red", "count": 3}, {"value": "blue", "count": 2}]
+        assert after["documents"] == 13 and after["generation"] == served.state.engine.index.generation
 
     run(scenario)
 
@@ -343,6 +373,7 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
         assert {(path, method) for path, methods in paths.items() for method in methods} == {
             ("/search", "get"),
             ("/search", "post"),
+            ("/fields", "get"),
             ("/explain", "get"),
             ("/v1/embeddings", "post"),
             ("/documents", "post"),
@@ -354,7 +385,7 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
             ("/metrics", "get"),
         }
         names = [each["name"] for each in paths["/search"]["get"]["parameters"]]
-        assert names == ["q", "k", "mode", "where", "facet", "offset", "per", "profile"]
+        assert names == ["q", "k", "mode", "where", "facet", "offset", "per", "profile", "snippet", "text"]
         for path, methods in paths.items():
             for method, operation in methods.items():
                 for each in operation["parameters"]:
