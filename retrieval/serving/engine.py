@@ -25,7 +25,7 @@ from retrieval.model.encoder import Encoder
 from retrieval.model.folder import read_model_of
 from retrieval.search.answer import Answer, Request, answer_json, answers
 from retrieval.search.facets import worth_counting
-from retrieval.search.retriever import Retriever
+from retrieval.search.retriever import Hit, Retriever
 from retrieval.text.snippet import snippet
 
 # Memory of a worker for converted vectors. An index that was not compressed has at most 20,000 documents.
@@ -125,13 +125,22 @@ def fields(retriever: Retriever) -> dict[str, Any]:
     return {field: [asdict(each) for each in counted] for field, counted in found.items()}
 
 
-def to_values(found: Answer, shown: Shown) -> dict[str, Any]:
-    """What `search --json` prints, with more or less of it."""
-    values = answer_json(found, profile=shown.profile)
-    for hit in values["hits"]:
-        if shown.snippet:
-            text = hit["passage"]["text"] if hit["passage"] else hit["text"]
-            hit["snippet"] = [piece._asdict() for piece in snippet(found.query, text)]
-        if not shown.text:
-            del hit["text"], hit["passage"]
+def to_values(answers: Sequence[Answer], shown: Shown) -> list[dict[str, Any]]:
+    """For each answer what `search --json` prints, with more or less of it."""
+    values = [answer_json(each, profile=shown.profile) for each in answers]
+    for found, value in zip(answers, values, strict=True):
+        for hit, own in zip(found.hits, value["hits"], strict=True):
+            if shown.snippet:
+                own["snippet"] = [piece._asdict() for piece in snippet(found.query, _read(hit))]
+            if not shown.text:
+                del own["text"], own["passage"]
     return values
+
+
+def characters(answers: Sequence[Answer]) -> int:
+    """The length of all texts from which snippets are made."""
+    return sum(len(_read(hit)) for each in answers for hit in each.hits)
+
+
+def _read(hit: Hit) -> str:
+    return hit.passage.text if hit.passage else hit.text

@@ -7,13 +7,15 @@ all documents, or rank many.
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from retrieval.search.answer import Answer
 from retrieval.search.answer import Request as Wanted
 from retrieval.search.retriever import Retriever
-from retrieval.serving.engine import Shown, search, to_values
+from retrieval.serving.engine import Shown, characters, search, to_values
 from retrieval.serving.errors import Refusal, json_response
 from retrieval.serving.log import Record
 from retrieval.serving.reading import (
@@ -37,6 +39,8 @@ from retrieval.serving.turns import Batches
 
 # Queries that are searched together: more save little, and hold up the loop.
 _BATCH = 8
+# Characters of which snippets take a millisecond or two.
+_SHORT = 20_000
 
 
 class SearchHandlers:
@@ -52,7 +56,7 @@ class SearchHandlers:
         query = checked_query(one(values, "q"), limits)
         shown = Shown(switch(values, "profile"), switch(values, "snippet"), switch(values, "text", "1"))
         answers = await self._answers(request.scope["record"], [query], _wanted(values, limits))
-        return json_response(to_values(answers[0], shown))
+        return json_response((await self._values(answers, shown))[0])
 
     async def post(self, request: Request, values: Parameters) -> Response:
         """POST /search: several queries, answered from one generation."""
@@ -63,7 +67,7 @@ class SearchHandlers:
         queries = [checked_query(query, limits, "queries") for query in asked.queries]
         answers = await self._answers(request.scope["record"], queries, _wanted_by_all(asked, limits))
         shown = Shown(asked.profile, asked.snippet, asked.text)
-        return json_response([to_values(each, shown) for each in answers])
+        return json_response(await self._values(answers, shown))
 
     async def explain(self, request: Request, values: Parameters) -> Response:
         """GET /explain: which words of a query, and of a document, carry the match."""
@@ -73,6 +77,12 @@ class SearchHandlers:
         if document_id is not None and document_id not in state.engine.retriever:
             raise Refusal(404, "no document has this id", "id")
         return json_response(await state.slow.run(state.engine.explain, query, document_id))
+
+    async def _values(self, answers: list[Answer], shown: Shown) -> list[dict[str, Any]]:
+        """The JSON of the answers. Snippets of much text are made in a thread, for they hold up the loop."""
+        if shown.snippet and characters(answers) > _SHORT:
+            return await self._state.slow.run(to_values, answers, shown)
+        return to_values(answers, shown)
 
     async def _answers(self, record: Record, queries: list[str], wanted: Wanted) -> list[Answer]:
         """The answers to all queries, from one generation, and the record filled in."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ from index.disk.files import WriterLock
 from index.writing.delete import delete
 from retrieval.indexing.build import build
 from retrieval.search.retriever import Retriever
+from retrieval.serving.engine import to_values
 from retrieval.serving.settings import Limits
 from retrieval.text.snippet import snippet
 
@@ -119,6 +121,25 @@ def test_a_page_of_hits_has_snippets_and_no_texts(run, folder):
         refused(await served.client.get("/search?q=a&text=2"), 422, "text must be 0 or 1")
 
     run(scenario)
+
+
+def test_snippets_of_much_text_do_not_hold_up_the_loop(run, monkeypatch):
+    threads = []
+
+    def noted(*arguments):
+        threads.append(threading.current_thread() is threading.main_thread())
+        return to_values(*arguments)
+
+    async def scenario(served):
+        monkeypatch.setattr("retrieval.serving.searching.to_values", noted)
+        await served.client.get("/search?q=copy&snippet=1")
+        await served.client.put("/documents/long", json={"text": "zebra " * 5000}, headers=WRITER)
+        await served.client.get("/search?q=zebra")
+        got = await served.client.get("/search?q=zebra&snippet=1&text=0")
+        assert got.json()["hits"][0]["snippet"][0] == {"text": "zebra", "marked": True}
+
+    run(scenario)
+    assert threads == [True, True, False]
 
 
 def test_fields_are_those_of_few_values_of_the_generation_that_is_served(run):
