@@ -1,6 +1,6 @@
 """A page in Chromium, driven through its DevTools protocol: for tests of the search page and its pictures.
 
-In: addresses, keys and scripts. Out: values, events and PNG bytes. Needs Chromium and `websockets`.
+In: an index, keys and scripts. Out: values, events and PNG bytes. Needs Chromium and `websockets`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,45 @@ import json
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+
+from retrieval.serving.app import Application
+from retrieval.serving.settings import Settings
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
-_SECONDS = 8.0
+_SECONDS = 20.0
 _KEYS = {"Enter": ("\r", 13), "Escape": ("", 27), "ArrowUp": ("", 38), "ArrowDown": ("", 40), "/": ("/", 191)}
 
 
 def chromium() -> str | None:
     """The program; None if there is none."""
     return next((found for name in _NAMES if (found := shutil.which(name))), None)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[tuple[uvicorn.Server, str]]:
+    """A server of an index, in a thread of this process, and the address of its page."""
+    app = Application(Settings(folder, log_requests=False))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="on", log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        end = time.monotonic() + _SECONDS
+        while not server.started:
+            assert time.monotonic() < end and thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        yield server, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 class Page:

@@ -30,7 +30,8 @@ function piecesOf(pieces) {
   return pieces.map((piece) => (piece.marked ? make("mark", {}, piece.text) : piece.text));
 }
 
-// The filters: all values of each field, with how many documents the search could find with each.
+// The filters: all values of each field, with how many documents the search could find with each. Numbers
+// stand in order, other values the most frequent first, as the server sends them.
 // counts: of the last answer; a field with chosen values has no others, so theirs are unknown.
 export function facetsOf(fields, counts, filters) {
   return [...new Set([...Object.keys(fields), ...filters.keys()])].map((field) => {
@@ -38,7 +39,9 @@ export function facetsOf(fields, counts, filters) {
     const found = new Map((counts[field] ?? []).map((each) => [String(each.value), each.count]));
     const chosen = filters.get(field) ?? new Set();
     const all = new Set([...values.map((each) => String(each.value)), ...chosen]);
-    const rows = [...all].map((value) => {
+    const ordered = [...all];
+    if (ordered.every((value) => value.trim() && Number.isFinite(+value))) ordered.sort((a, b) => a - b);
+    const rows = ordered.map((value) => {
       const count = found.get(value) ?? (chosen.size || !counts[field] ? undefined : 0);
       return checkbox(field, value, chosen.has(value), count);
     });

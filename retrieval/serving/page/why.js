@@ -3,14 +3,15 @@
 import { make } from "./view.js";
 
 const WEAKEST = 0.04; // part of the largest share from which a word is shaded
+const UNREAD = 100; // characters behind the last word that are shown nevertheless
 
 export function explanationOf(explained, found) {
   const { query, document: read, cosine, exact, pairs } = explained;
-  const kind = exact
-    ? "The shares of the words add up to it."
-    : "Each share is what is lost when the word is left out.";
+  const kind = exact ? "the sum of the shares of all words" : "a word's share is what is lost without it";
+  const against = [...query.words, ...read.words].some((word) => word.share < 0);
   const parts = [
-    make("p", { class: "sum" }, "Cosine ", make("strong", {}, cosine.toFixed(3)), `. ${kind}`),
+    make("p", { class: "sum" }, "Cosine ", make("strong", {}, cosine.toFixed(3)), `: ${kind}. `,
+      against ? "Underlined words count against the match." : ""),
     labelled("Query", shaded(query)),
     labelled(read.passage ? "Passage" : "Document", shaded(read)),
   ];
@@ -30,9 +31,12 @@ function labelled(name, ...children) {
 function shaded({ text, words }) {
   const top = Math.max(...words.map((word) => Math.abs(word.share)), 1e-9);
   const shares = sharesByPlace(text, words);
-  const pieces = shares ? runsOf(text, shares) : words.flatMap((word) => [[word.word, word.share], [" ", 0]]);
+  const pieces = shares
+    ? runsOf(text.slice(0, shares.length), shares)
+    : words.flatMap((word) => [[word.word, word.share], [" ", 0]]);
   const line = make("p", { class: "shaded", dir: "auto" });
   for (const [piece, share] of pieces) line.append(shadedPiece(piece, share, top));
+  if (shares && shares.length < text.length) line.append(" … (read no further)");
   return line;
 }
 
@@ -43,7 +47,8 @@ function shadedPiece(piece, share, top) {
   return element;
 }
 
-// The share of each UTF-16 unit of the text; null if the text has other lengths in lower case.
+// The share of each UTF-16 unit of the text, up to where the tower stopped reading if much is left; null if
+// the text has another length in lower case, or no word is found.
 function sharesByPlace(text, words) {
   const lowered = text.toLowerCase();
   if (lowered.length !== text.length) return null;
@@ -59,7 +64,8 @@ function sharesByPlace(text, words) {
     // Words of Chinese and Japanese are pairs of characters that overlap.
     at = word.length === 2 && /[\u2e80-\ud7a3]/.test(word) ? begin + 1 : begin + word.length;
   }
-  return placed ? shares : null;
+  if (!placed) return null;
+  return text.length - at > UNREAD ? shares.slice(0, at) : shares;
 }
 
 function runsOf(text, shares) {

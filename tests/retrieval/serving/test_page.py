@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote_plus
 
 import pytest
-import uvicorn
 
-from benchmarks.browser import Browser, Page, browser, chromium
+from benchmarks.browser import Browser, Page, browser, chromium, serving
 from index.documents.store import Document
 from retrieval.indexing.build import add_documents
-from retrieval.serving.app import Application
-from retrieval.serving.settings import Settings
 
 PAGE = Path(__file__).parents[3] / "retrieval" / "serving" / "page"
 GOLDEN = Path(__file__).parents[2] / "golden" / "index-2"
@@ -35,7 +31,12 @@ HOSTILE = Document(
     {"url": "javascript:alert(5)", "note": '"><script src=//evil.example></script>', "colour": "<i>red</i>"},
 )
 ZEBRAS = [
-    Document(f"zebra/{n}", f"Zebra {n}", f"a zebra with {n} stripes", {"colour": ["grey", "white's"][n % 2]})
+    Document(
+        f"zebra/{n}",
+        f"Zebra {n}",
+        f"a zebra with {n} stripes",
+        {"colour": ["grey", "white's"][n % 2], "size": 3 - n % 3},
+    )
     for n in range(1, 13)
 ]
 LONG = Document("long", "A giraffe " + "withoutanyblank" * 30, "giraffe " + "neck" * 200, {})
@@ -85,26 +86,6 @@ def test_text_never_becomes_markup_and_no_other_host_is_named():
 
 
 # ---- In Chromium
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[tuple[uvicorn.Server, str]]:
-    """A server in a thread, and its address."""
-    config = uvicorn.Config(
-        Application(Settings(folder, log_requests=False)), port=0, lifespan="on", log_config=None
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        end = time.monotonic() + 20
-        while not server.started:
-            assert time.monotonic() < end and thread.is_alive()
-            time.sleep(0.01)
-        yield server, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +248,11 @@ def test_a_filter_leaves_the_hits_that_have_one_of_its_values(page):
     page.until(f"{HITS} === 10 && !{box}.checked")
 
 
+def test_values_that_are_numbers_stand_in_order(page):
+    boxes = page.run("[...document.querySelectorAll('[data-field=size]')].map((each) => each.value)")
+    assert boxes == ["1", "2", "3"]
+
+
 def test_an_explanation_shades_words_by_their_shares(page):
     page.write("zebra stripes")
     page.until(f"{HITS} > 0")
@@ -281,6 +267,33 @@ def test_an_explanation_shades_words_by_their_shares(page):
     assert "100%" in shares
     assert "colour" in page.run("document.querySelector('.why dl').textContent")
     assert page.run("document.querySelector('.title').getAttribute('aria-expanded')") == "true"
+
+
+SHADED = """
+import("/page/why.js").then(({{ explanationOf }}) => {{
+  const query = {{ text: "q", words: [{{ word: "q", share: 1 }}] }};
+  const read = {{ text: {text}, words: {words}, passage: null }};
+  const explained = {{ query, document: read, cosine: 0.5, exact: false, pairs: [] }};
+  const parts = explanationOf(explained, {{ metadata: {{}} }});
+  const line = parts[2].querySelector(".shaded");
+  return [line.textContent, [...line.children].map((each) => `${{each.className}} ${{each.textContent}}`)];
+}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "shown", "shaded"),
+    [
+        ("Copy a FILE", {"copy": 1, "a": 0, "file": -0.5}, "Copy a FILE", ["for Copy", "against FILE"]),
+        ("复制目录", {"复制": 1, "制目": 0.2, "目录": 0.5}, "复制目录", ["for 复制", "for 目录"]),
+        ("İstanbul", {"i̇stanbul": 1}, "i̇stanbul ", ["for i̇stanbul"]),  # longer in lower case
+        ("zebra " + "x" * 200, {"zebra": 1}, "zebra … (read no further)", ["for zebra"]),
+    ],
+)
+def test_words_are_shaded_where_they_stand(page, text, words, shown, shaded):
+    shares = [{"word": word, "share": share} for word, share in words.items()]
+    script = SHADED.format(text=json.dumps(text), words=json.dumps(shares))
+    assert page.run(script) == [shown, shaded]
 
 
 @pytest.mark.parametrize("width", [320, 390])
