@@ -66,9 +66,11 @@ def read_column(
     pairs = query(database, statement, field.names, most=most)
     if not all(isinstance(row, int) and 0 <= row < count for _, row in pairs):
         raise ValueError("an attribute of no document")
-    if any(is_rounded(value) for value, _ in pairs):
+    different = {value for value, _ in pairs}
+    if any(map(is_rounded, different)):
         return _column(_exact_pairs(database, field, pairs))
-    return _column((value, row) for value, row in pairs if not _spells(value))
+    spelling = set(filter(_spells, different))
+    return _column((value, row) for value, row in pairs if value not in spelling)
 
 
 def few_values(database: sqlite3.Connection, name: str, most: int) -> set[Attribute] | None:
@@ -85,9 +87,10 @@ def few_values(database: sqlite3.Connection, name: str, most: int) -> set[Attrib
 
 def _column(pairs: Iterable[tuple[Attribute, int]]) -> Column:
     codes: dict[Attribute, int] = {}
-    coded = {(row, codes.setdefault(value, len(codes))) for value, row in pairs}
-    ordered = np.array(sorted(coded), np.int64).reshape(-1, 2)
-    return Column(tuple(map(exact, codes)), ordered[:, 0].copy(), ordered[:, 1].copy())
+    coded = [(row, codes.setdefault(value, len(codes))) for value, row in pairs]
+    rows, places = np.array(coded, np.int64).reshape(-1, 2).T
+    ordered = np.unique(rows * len(codes) + places)  # as pairs are, by the row and then the code
+    return Column(tuple(map(exact, codes)), *np.divmod(ordered, max(1, len(codes))))
 
 
 def _spells(value: Attribute) -> bool:

@@ -1,7 +1,7 @@
 """The handler that names the metadata fields by which a reader may filter.
 
-In: requests. Out: fields with few values, and their values. Reading them takes a thread and up to a second
-for a million documents, so the answer is kept as long as the generation is.
+In: requests. Out: fields with few values, and their values. Reading them takes a thread, and a second or two
+a field for a million documents, so the answer is kept as long as the generation is.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import { PAGE, fromAddress, toAddress, toggle } from "./state.js";
 import { facetsOf, hitOf, make } from "./view.js";
 import { explanationOf } from "./why.js";
 
-const PAUSE = 90; // milliseconds without a key before a search
+const PAUSE = 60; // milliseconds without a key before a search
 const SLOW = 250; // milliseconds before the old hits are dimmed
 
 const at = (id) => document.getElementById(id);
@@ -114,7 +114,7 @@ async function explain(item) {
     ]);
     why.replaceChildren(...explanationOf(explained, found));
   } catch (error) {
-    if (signal.aborted) return;
+    if (signal.aborted) return close(item);
     why.replaceChildren(make("p", {}, error.message));
   }
   why.hidden = title.getAttribute("aria-expanded") !== "true";

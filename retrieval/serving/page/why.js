@@ -8,12 +8,13 @@ const UNREAD = 100; // characters behind the last word that are shown neverthele
 export function explanationOf(explained, found) {
   const { query, document: read, cosine, exact, pairs } = explained;
   const kind = exact ? "the sum of the shares of all words" : "a word's share is what is lost without it";
-  const against = [...query.words, ...read.words].some((word) => word.share < 0);
+  const lines = [query, read].map(shaded);
+  const against = lines.some((line) => line.querySelector(".against"));
   const parts = [
     make("p", { class: "sum" }, "Cosine ", make("strong", {}, cosine.toFixed(3)), `: ${kind}. `,
       against ? "Underlined words count against the match." : ""),
-    labelled("Query", shaded(query)),
-    labelled(read.passage ? "Passage" : "Document", shaded(read)),
+    labelled("Query", lines[0]),
+    labelled(read.passage ? "Passage" : "Document", lines[1]),
   ];
   const strong = pairs.filter((pair) => pair.share > 0).slice(0, 8);
   if (strong.length) parts.push(labelled("Word pairs", pairList(strong)));
