@@ -51,9 +51,10 @@ function show(answer, offset) {
   say(shown ? `${shown} ${shown === 1 ? "result" : "results"}${more.hidden ? "" : ", more below"}` : nothing());
   at("count").classList.toggle("nothing", !shown);
   at("took").textContent = shown ? `${answer.took_ms.toFixed(1)} ms` : "";
-  if (!shown && state.filters.size) at("filters").open = true;
+  at("unfilter").hidden = shown > 0 || !state.filters.size;
   showFacets(answer.facets ?? (state.filters.size ? {} : known.fields));
   if (offset) hits.children[offset]?.querySelector(".title").focus();
+  else if (document.activeElement === input) scrollTo(0, 0);
 }
 
 function nothing() {
@@ -63,7 +64,7 @@ function nothing() {
 
 function showNothing() {
   hits.replaceChildren();
-  more.hidden = at("problem").hidden = true;
+  more.hidden = at("problem").hidden = at("unfilter").hidden = true;
   at("empty").hidden = false;
   at("took").textContent = "";
   say("");
@@ -196,7 +197,9 @@ at("facets").addEventListener("change", ({ target }) => {
   toggle(filters, target.dataset.field, target.value);
   change({ filters });
 });
-at("clear").addEventListener("click", () => { change({ filters: new Map() }); input.focus(); });
+for (const id of ["clear", "unfilter"]) {
+  at(id).addEventListener("click", () => { change({ filters: new Map() }); input.focus(); });
+}
 at("problem").lastElementChild.addEventListener("click", () => start());
 more.addEventListener("click", () => {
   const offset = hits.childElementCount;

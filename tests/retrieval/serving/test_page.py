@@ -146,6 +146,15 @@ def test_typing_shows_hits_with_the_words_marked(page):
     assert page.run(COUNT) == "10 results, more below"
 
 
+def test_new_hits_are_shown_from_the_first(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.run("scrollTo(0, 500)")
+    page.until("scrollY > 300")
+    page.write(" stripes")
+    page.until("scrollY === 0")
+
+
 def test_letters_typed_in_a_row_are_one_search(page):
     for letter in "zebra":
         page.write(letter)
@@ -381,8 +390,9 @@ def test_an_old_answer_never_replaces_a_newer_one(page, address):
 def test_nothing_found_says_what_to_do(page, address):
     page.open(f"{address}?q=zebra&f.colour=pink")
     page.until(f"{COUNT}.startsWith('Nothing found for “zebra”. Remove a filter')")
-    page.run("document.getElementById('clear').click()")
+    page.run("document.getElementById('unfilter').click()")
     page.until(f"{HITS} === 10")
+    assert page.run("!document.getElementById('unfilter').checkVisibility()")
 
 
 def test_a_screen_reader_is_told_what_there_is(page):
@@ -409,7 +419,9 @@ def test_a_server_that_is_gone_is_told_and_the_hits_stay(running, page_folder):
         server.should_exit = True
         server.force_exit = True
         page.until("fetch('healthz').then(() => false, () => true)")
+        page.run("scrollTo(0, 600)")
         page.write("s")
         page.until("!document.getElementById('problem').hidden")
+        assert 0 <= page.run("document.getElementById('problem').getBoundingClientRect().top") < 200
         assert page.run("document.querySelector('#problem p').textContent") == "The server does not answer."
         assert page.run(HITS) == 10
