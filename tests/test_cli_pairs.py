@@ -75,9 +75,11 @@ def contents(folder: Path, but: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def test_two_commands_from_a_file_to_an_answer(faq: Path) -> None:
-    first, second = (faq / "said").read_text().splitlines()[:2]
-    assert first == f"{faq / 'faq.csv'}: query is 'question', document is 'answer'; not used: 'topic'"
-    assert second.startswith("  72 rows: 72 pairs, 72 documents, 72 queries (train ")
+    first, second, third = (faq / "said").read_text().splitlines()[:3]
+    assert first == f"{faq / 'faq.csv'}: query is 'question', document is 'answer'"
+    assert second.startswith("  not used: 'topic' (--column metadata=NAME ")
+    assert third.startswith("  72 rows: 72 pairs, 72 documents, 72 queries (train ")
+    assert "test" in third
     (hit, *_) = json.loads(works("search", faq / "I", "how to copy a file 3", "--json"))["hits"]
     wanted = next(row["answer"] for row in ROWS if row["question"] == "how to copy a file 3")
     assert hit["id"] == document_id("", wanted)
@@ -120,6 +122,42 @@ def test_columns_may_be_named_to_every_verb(made, tmp_path: Path) -> None:
     assert (again["added"], again["replaced"]) == (0, 2)
     evaluation = works("evaluate", tmp_path / "I", path, "--split", "train", *named, "--json")
     assert json.loads(evaluation)["queries"] == 2
+
+
+def test_named_metadata_is_found_by_filters_and_changes_no_model(faq: Path, tmp_path: Path) -> None:
+    named = ("--column", "metadata=topic")
+    said = works("train", faq / "faq.csv", "-o", tmp_path / "M", "--epochs", 2, *named)
+    assert "document is 'answer', metadata is 'topic'\n" in said
+    assert "not used" not in said
+    assert contents(tmp_path / "M", ("training.json",)) == contents(faq / "M", ("training.json",))
+    works("build", faq / "faq.csv", "-m", faq / "M", "-o", tmp_path / "I", *named)
+    query = ("how to copy a file 3", "-k", 20, "--json")
+    found = json.loads(works("search", tmp_path / "I", "--where", "topic=启动 nginx 服务", *query))["hits"]
+    assert {hit["id"] for hit in found} == {
+        document_id("", row["answer"]) for row in ROWS if row["topic"] == "启动 nginx 服务"
+    }
+    again = json.loads(works("add", tmp_path / "I", faq / "faq.csv", "--sync", *named, "--json"))
+    assert (again["added"], again["replaced"], again["unchanged"]) == (0, 0, 72)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_metadata_may_be_several_columns_and_numbers(faq: Path, tmp_path: Path, kind: str) -> None:
+    rows = [
+        {"query": "a b", "doc": "x y", "lang": "de", "year": 2001},
+        {"query": "c d", "doc": "z", "lang": "fr", "year": 1999},
+    ]
+    table = [list(rows[0]), *(map(str, row.values()) for row in rows)]
+    text = {
+        "csv": "".join(",".join(row) + "\n" for row in table),
+        "jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+    }[kind]
+    path = tmp_path / f"faq.{kind}"
+    path.write_text(text)
+    named = ("--column", "metadata=lang", "--column", "metadata=year")
+    works("build", path, "-m", faq / "M", "-o", tmp_path / "I", *named)
+    for where, wanted in (("year > 2000", "x y"), ("lang = fr", "z")):
+        found = json.loads(works("search", tmp_path / "I", "a", "--where", where, "--json"))["hits"]
+        assert [hit["text"] for hit in found] == [wanted]
 
 
 def test_other_columns_are_another_corpus(faq: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from index.disk.output import check_output
-from retrieval.data.pairs.columns import ROLES, ColumnNames
+from retrieval.data.pairs.columns import ROLES, SEVERAL, ColumnNames
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,7 +72,7 @@ def column_option(function: F) -> F:
         multiple=True,
         callback=_column_names,
         help=f"Which column of a table is the {', '.join(ROLES[:-1])} or {ROLES[-1]} (repeatable); ROLE= for "
-        "none.  [default: by their usual names]",
+        "none.  [default: by their usual names; only a column named metadata is metadata]",
     )(function)
 
 
@@ -82,7 +82,7 @@ def _column_names(context: click.Context, parameter: click.Parameter, values: tu
         role, equals, name = value.partition("=")
         if not equals or role not in ROLES:
             raise click.BadParameter(f"{value!r} is not ROLE=NAME; the roles are {', '.join(ROLES)}")
-        if columns.get(role) and role != "negative":
+        if columns.get(role) and role not in SEVERAL:
             raise click.BadParameter(f"{role} has two columns; name one")
         columns.setdefault(role, []).extend([name] if name else [])
     if columns.get("query") and not columns.get("document", [""]):

@@ -106,13 +106,16 @@ def _print_data(data: Path, dataset: AnyDataset, summary: PairsSummary | None) -
             print_line("no qrels/train.tsv: learning from titles and sentences of the documents alone")
         return
     columns = ", ".join(f"{role} is {name!r}" for role, name in summary.columns.items())
-    unused = f"; not used: {', '.join(map(repr, summary.unused))}" if summary.unused else ""
-    print_line(f"{data}: {columns}{unused}")
+    print_line(f"{data}: {columns}")
+    unused = ", ".join(repr(name) for name in summary.unused if name)
+    if unused:
+        print_line(f"  not used: {unused} (--column metadata=NAME makes a column metadata of the documents)")
     negatives = f", {summary.negatives:,} negatives" if summary.negatives else ""
     splits = ", ".join(f"{split} {count:,}" for split, count in summary.splits.items())
+    few = "split" not in summary.columns and list(summary.splits) == ["train"]
     print_line(
         f"  {summary.rows:,} rows: {summary.pairs:,} pairs{negatives}, {summary.documents:,} documents, "
-        f"{summary.queries:,} queries ({splits})"
+        f"{summary.queries:,} queries ({splits}{'; too few to hold some out' if few else ''})"
     )
 
 

@@ -137,12 +137,21 @@ def document_of(record: Record) -> Document:
 
 def _metadata(record: Record) -> dict[str, Json]:
     """The values of the field `metadata`, where BEIR puts them, and of all fields that are not known."""
-    values: Any = record.fields.get("metadata")
-    if values is None:
-        values = {}
-    elif not isinstance(values, dict):
-        values = {"metadata": values}
-    values |= {name: value for name, value in record.fields.items() if name not in _OWN_FIELDS}
+    return metadata_field(record, ("metadata", *(name for name in record.fields if name not in _OWN_FIELDS)))
+
+
+def metadata_field(record: Record, names: Iterable[str]) -> dict[str, Json]:
+    """The values of some fields as metadata; of an object in the field `metadata` the values inside it.
+
+    Raises InputError for a value that cannot be stored.
+    """
+    values: dict[str, Any] = {}
+    for name in names:
+        value = record.fields.get(name)
+        if name == "metadata" and isinstance(value, dict):
+            values |= value
+        elif name in record.fields and not (name == "metadata" and value is None):
+            values[name] = value
     problem = problem_of(values)
     if problem:
         raise record.place.error(problem)

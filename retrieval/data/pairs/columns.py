@@ -38,9 +38,11 @@ _USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "score": ("score label relevance grade relevancescore 分数 标签 相关性 相关度 等级",),
     "split": ("split 划分",),
 }
+_METADATA = "metadata"  # the column that BEIR has for it
 _NEGATIVE = re.compile(r"(hard)?neg(ative)?(passage|document|doc)?s?\d*|(负例|负样本)\d*")
 
-ROLES = (*_USUAL_NAMES, "negative")
+ROLES = (*_USUAL_NAMES, "negative", "metadata")
+SEVERAL = frozenset({"negative", "metadata"})  # the roles that several columns may have
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,12 @@ class Columns:
     split: str | None
     negatives: tuple[str, ...]
     unused: tuple[str, ...]
+    metadata: tuple[str, ...] = ()
 
     def named(self) -> dict[str, str]:
-        """Role to column, of the roles that have one; several columns of negatives stand side by side."""
-        roles = {role: getattr(self, role) for role in _USUAL_NAMES} | {"negative": ", ".join(self.negatives)}
+        """Role to column, of the roles that have one; several columns of one role stand side by side."""
+        roles = {role: getattr(self, role) for role in _USUAL_NAMES}
+        roles |= {"negative": ", ".join(self.negatives), "metadata": ", ".join(self.metadata)}
         return {role: column for role, column in roles.items() if column}
 
 
@@ -72,7 +76,8 @@ def find_columns(path: Path, names: Sequence[str], given: ColumnNames) -> Column
     columns that fit a role equally well.
     """
     _check_given(path, names, given)
-    taken = {name for columns in given.values() for name in columns}
+    # A column of metadata keeps its role, so that metadata never changes ids and judgements.
+    taken = {name for role, columns in given.items() for name in columns if role != "metadata"}
     free = {name: _plain(name) for name in names if name not in taken}
     found = {
         role: (given[role][0] if given[role] else None) if role in given else _usual(path, free, role)
@@ -86,9 +91,10 @@ def find_columns(path: Path, names: Sequence[str], given: ColumnNames) -> Column
         return None
     if document is None:
         raise missing_column(path, names, "document")
-    used = {query, document, *found.values(), *negatives}
+    metadata = tuple(given.get("metadata", [name for name in free if name == _METADATA]))
+    used = {query, document, *found.values(), *negatives, *metadata}
     unused = tuple(name for name in names if name not in used)
-    return Columns(query, document, **found, negatives=tuple(negatives), unused=unused)
+    return Columns(query, document, **found, negatives=tuple(negatives), unused=unused, metadata=metadata)
 
 
 def missing_column(path: Path, names: Sequence[str], role: str) -> InputError:

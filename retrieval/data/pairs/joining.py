@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from index.documents.metadata import problem_of
 from index.documents.store import Document
+from index.values import Json
 from retrieval.data.lines import MOST_CHARACTERS, MOST_LINES, Place
+from retrieval.data.pairs.metadata import JoinedMetadata
 from retrieval.data.pairs.rows import PairRow
 
 # With fewer queries a tenth is too small to measure by, and training needs them all.
@@ -71,6 +74,7 @@ class _Reading:
     ids: dict[_DocumentKey, str | None] = field(default_factory=dict)  # every document; its id if it has one
     places: dict[_DocumentKey, Place] = field(default_factory=dict)
     with_id: dict[str, _DocumentKey] = field(default_factory=dict)
+    metadata: dict[_DocumentKey, JoinedMetadata] = field(default_factory=dict)  # of documents that have some
     grades: dict[str, dict[_DocumentKey, tuple[int, Place]]] = field(default_factory=dict)
     negatives: dict[str, dict[str, Place]] = field(default_factory=dict)  # query text to document texts
     splits: dict[str, tuple[str, Place]] = field(default_factory=dict)  # normalised query to its split
@@ -120,6 +124,8 @@ def _document(reading: _Reading, row: PairRow, text: str) -> _DocumentKey:
         )
     if reading.ids.setdefault(key, own) is None:
         reading.ids[key] = own
+    if row.metadata:
+        reading.characters += reading.metadata.setdefault(key, JoinedMetadata()).add(row.metadata)
     return key
 
 
@@ -157,8 +163,17 @@ def _resolved(reading: _Reading) -> JoinedPairs:
         for query, grades in reading.grades.items()
     }
     places = {ids[key]: place for key, place in reading.places.items()}
-    documents = [Document(ids[key], *key) for key in ids]
+    documents = [Document(ids[key], *key, _metadata(reading, key)) for key in ids]
     return JoinedPairs(reading.rows, documents, places, judged, _splits(reading, judged))
+
+
+def _metadata(reading: _Reading, key: _DocumentKey) -> dict[str, Json]:
+    """The metadata of a document. Raises InputError if all rows together give it too much."""
+    metadata = reading.metadata[key].joined() if key in reading.metadata else {}
+    problem = problem_of(metadata)
+    if problem:
+        raise reading.places[key].error(f"the metadata of all rows with this document {problem}")
+    return metadata
 
 
 def _ids(reading: _Reading) -> dict[_DocumentKey, str]:

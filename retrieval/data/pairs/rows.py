@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from index.values import Json
+from retrieval.data.documents import metadata_field
 from retrieval.data.lines import Place
 from retrieval.data.pairs.columns import Columns
 from retrieval.data.records import Record
@@ -37,6 +39,7 @@ class PairRow(NamedTuple):
     id: str | None  # of the document
     grade: int | None  # None without a score; 0 means judged and not relevant
     split: str | None  # train, dev or test; None without such a column
+    metadata: dict[str, Json]  # of the document
 
 
 def pair_row(record: Record, columns: Columns) -> PairRow:
@@ -59,6 +62,7 @@ def pair_row(record: Record, columns: Columns) -> PairRow:
         _id(record, columns.id) if columns.id else None,
         _grade(record, columns.score) if columns.score else None,
         _split(record, columns.split) if columns.split else None,
+        metadata_field(record, columns.metadata),
     )
 
 

@@ -147,6 +147,61 @@ def test_a_judged_document_that_may_not_occur_is_named(tmp_path: Path) -> None:
         dataset.qrels("train", document_ids={"d1"})
 
 
+def metadata_of(dataset: PairsDataset) -> dict[str, dict[str, object]]:
+    """Document text to metadata."""
+    return {document.text: dict(document.metadata) for document in dataset.documents()}
+
+
+def test_metadata_objects_are_taken_as_they_are_and_negatives_have_none(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"query": "a", "pos": ["x", "y"], "neg": "n", "metadata": {"lang": "de", "at": {"page": 3}}},
+        {"query": "b", "pos": "z", "metadata": None},
+        {"query": "c", "pos": "v", "metadata": "old"},
+    ]
+    dataset = pairs_of(tmp_path / "faq.jsonl", rows)
+    same = {"lang": "de", "at": {"page": 3}}
+    assert metadata_of(dataset) == {"x": same, "y": same, "z": {}, "v": {"metadata": "old"}, "n": {}}
+    assert dataset.summary().unused == []
+    assert set(map(str, metadata_of(pairs_of(tmp_path / "a.jsonl", rows, metadata=[])).values())) == {"{}"}
+
+
+def test_a_document_has_the_metadata_of_all_its_rows(tmp_path: Path) -> None:
+    said = [("a", 1), ("b", 1), ("", 1), (["b", "c"], None), ("a", 1)]
+    rows = [
+        {"query": f"q{n}", "doc": "x", "topic": topic, "year": year} for n, (topic, year) in enumerate(said)
+    ]
+    dataset = pairs_of(tmp_path / "faq.jsonl", [dict(row) for row in rows], metadata=["topic", "year"])
+    assert metadata_of(dataset) == {"x": {"topic": ["a", "b", "c"], "year": 1}}
+
+
+def test_a_column_of_metadata_keeps_its_role(tmp_path: Path) -> None:
+    text = "query,title,doc,score,id\na,T,x,2,d1\n"
+    plain, named = (
+        pairs_of(tmp_path / "faq.csv", text, **given)
+        for given in ({}, {"metadata": ["title", "score", "id", "query"]})
+    )
+    assert named.qrels("train") == plain.qrels("train")
+    (document,) = named.documents()
+    assert (document.id, document.title) == ("d1", "T")
+    assert document.metadata == {"title": "T", "score": "2", "id": "d1", "query": "a"}
+
+
+def test_metadata_that_cannot_be_stored_is_one_line(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"query": "a", "doc": "x", "n": 1},
+        {"query": "b", "doc": "x", "n": 10**400},
+    ]
+    with pytest.raises(InputError, match=r"faq\.jsonl:2: 'n' is NaN or past float64"):
+        list(pairs_of(tmp_path / "faq.jsonl", rows, metadata=["n"]).documents())
+    many: list[dict[str, object]] = [
+        {"query": "a", "doc": "x", "n": list(range(k, k + 6000))} for k in (0, 6000)
+    ]
+    with pytest.raises(
+        InputError, match=r"faq\.jsonl:1: the metadata of all rows with this document holds more"
+    ):
+        list(pairs_of(tmp_path / "faq.jsonl", many, metadata=["n"]).documents())
+
+
 def test_the_fingerprint_follows_content_and_columns(tmp_path: Path) -> None:
     path = tmp_path / "faq.csv"
     before = pairs_of(path, "query,answer,b\na,x,z\n").fingerprint()
