@@ -187,7 +187,30 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
         "query\tquestion\tanswer\nx\ty\tz\n",
         ": 'query', 'question' all fit the query; ch",
     ),
-    "semicolons": ("a.csv", "question;answer\nx;y\n", ": cells are separated by ;"),
+    "semicolons": ("a.csv", "question;answer\nx;y\n", ": cells are separated by semicolons"),
+    "click log": (
+        "a.csv",
+        "query,doc_id,clicks,impressions,rank\nx,d1,1,2,1\n",
+        ": looks like a click log, which has ids of documents and not their texts (the columns are 'query', "
+        "'doc_id', 'clicks', 'impressions', 'rank'); make a data set of it and a corpus: "
+        "peephole corpus clicks ",
+    ),
+    "click log with other names": (
+        "a.jsonl",
+        '{"q": "x", "id": "d1", "clicked": 1, "position": 2}\n',
+        ": looks like a click log",
+    ),
+    "text without id": (
+        "a.csv",
+        "text,label\nhello,1\n",
+        ": no column is recognised as the query, which pairs need, or is _id, which a corpus needs; the "
+        "columns are 'text', 'label': name one with --column query=NAME, or add _id",
+    ),
+    "id without text": (
+        "a.jsonl",
+        '{"id": "1", "name": "x"}\n',
+        ": no column is recognised as the query, which pairs need, or is text,",
+    ),
     "few fields": ("a.csv", "question,answer\nx,y\nx\n", ":3: 1 columns where the header has 2"),
     "empty query": ("a.csv", "question,answer\nx,y\n ,y\n", ':3: the query ("question") is empty'),
     "empty document": ("a.csv", 'question,answer\nx,y\n\nx,""\n', ':4: the document ("answer") is empty'),

@@ -6,7 +6,7 @@ Out: each part, read when it is needed. Knows nothing of what the parts are used
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -16,14 +16,20 @@ from typing import TypeAlias
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
-from retrieval.data.pairs.columns import USUAL, ColumnNames, find_columns, missing_column
+from retrieval.data.pairs.columns import (
+    USUAL,
+    ColumnNames,
+    find_columns,
+    missing_column,
+    neither_pairs_nor_corpus,
+)
 from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.data.queries import Qrels, read_qrels, read_queries, splits
 from retrieval.data.tables import header_of, table_kind, table_records_of
 
 # As many records of JSONL tell whether it holds pairs: a corpus may be too large to read for that.
 _RECORDS_TO_LOOK_AT = 1000
-_CORPUS_COLUMNS = frozenset({"_id", "id", "text", "title"})
+_IDS, _TEXTS = frozenset({"_id", "id"}), frozenset({"text", "title"})
 
 
 @dataclass(frozen=True)
@@ -90,9 +96,18 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
     if found is not None:
         # A record far below may be the first with negatives.
         return PairsDataset(place, find_columns(place, _column_names(place), columns) or found, columns)
-    if names and _CORPUS_COLUMNS.isdisjoint(names):
-        raise missing_column(place, names, "query")
+    if names:
+        _check_corpus(place, names)
     return Dataset(path)
+
+
+def _check_corpus(path: Path, names: Sequence[str]) -> None:
+    """Raise InputError if a table without queries lacks a column that every corpus has."""
+    has_id, has_text = not _IDS.isdisjoint(names), not _TEXTS.isdisjoint(names)
+    if not has_id and not has_text:
+        raise missing_column(path, names, "query")
+    if not has_id or not has_text:
+        raise neither_pairs_nor_corpus(path, names, "_id" if has_text else "text")
 
 
 def _column_names(path: Path, limit: int | None = None) -> list[str]:

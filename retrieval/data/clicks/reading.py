@@ -12,7 +12,7 @@ and ranks. Out: a `ClickLog`. Knows nothing of what is made of the clicks.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ NAMES = {
     "impressions": ("impressions", "shown", "views"),
     "rank": ("rank", "position"),
 }
+_COUNTS = ("clicks", "impressions", "rank")
 _WHOLE = re.compile(r"(\d{1,12})(\.0*)?", re.ASCII)  # counts with which sums fit into int64
 _TRUTH = {"true": 1, "false": 0}
 
@@ -95,14 +96,25 @@ class _Rows:
                 yield sighting
 
 
-def _columns(record: Record) -> dict[str, str]:
-    """What columns are for, to their names in the log. Raises InputError if one that is needed is missing."""
-    plain = {re.sub(r"[\s-]+", "_", name.strip().casefold()): name for name in record.fields}
-    found = {
+def looks_like_a_click_log(names: Iterable[str]) -> bool:
+    """Whether a table with these columns has queries, ids of documents, and counts or ranks of results."""
+    found = _found(names)
+    return {"query", "document"} <= found.keys() and not found.keys().isdisjoint(_COUNTS)
+
+
+def _found(columns: Iterable[str]) -> dict[str, str]:
+    """What columns are for, to their names, of those that there are."""
+    plain = {re.sub(r"[\s-]+", "_", name.strip().casefold()): name for name in columns}
+    return {
         what: plain[next(name for name in names if name in plain)]
         for what, names in NAMES.items()
         if not plain.keys().isdisjoint(names)
     }
+
+
+def _columns(record: Record) -> dict[str, str]:
+    """What columns are for, to their names in the log. Raises InputError if one that is needed is missing."""
+    found = _found(record.fields)
     for what in ("query", "document", *(["clicks"] if "impressions" in found else [])):
         if what not in found:
             raise InputError(

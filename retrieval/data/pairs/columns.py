@@ -7,6 +7,7 @@ that fit equally well, is an InputError. Knows nothing of the rows.
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,16 +100,39 @@ def find_columns(path: Path, names: Sequence[str], given: ColumnNames) -> Column
 
 def missing_column(path: Path, names: Sequence[str], role: str) -> InputError:
     """The error that no column is recognised as that of a role."""
-    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        mark = ";" if ";" in names[0] else "tab"
-        return InputError(
-            f"cells are separated by {mark}; separate them by commas, or by tabs in .tsv", path=path
-        )
-    return InputError(
+    return _other_table(path, names) or InputError(
         f"no column is recognised as the {role}; the columns are {_listed(names)}: name one with "
         f"--column {role}=NAME",
         path=path,
     )
+
+
+def neither_pairs_nor_corpus(path: Path, names: Sequence[str], missing: str) -> InputError:
+    """The error that no column holds a query, and that a corpus would need a column that is missing."""
+    return _other_table(path, names) or InputError(
+        f"no column is recognised as the query, which pairs need, or is {missing}, which a corpus needs; "
+        f"the columns are {_listed(names)}: name one with --column query=NAME, or add {missing}",
+        path=path,
+    )
+
+
+def _other_table(path: Path, names: Sequence[str]) -> InputError | None:
+    """The error for a table with other separators, and for a click log; None for others."""
+    from retrieval.data.clicks.reading import looks_like_a_click_log  # its arrays take long to import
+
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        mark = "semicolons" if ";" in names[0] else "tabs"
+        return InputError(
+            f"cells are separated by {mark}; separate them by commas, or by tabs in .tsv", path=path
+        )
+    if looks_like_a_click_log(names):
+        return InputError(
+            f"looks like a click log, which has ids of documents and not their texts (the columns are "
+            f"{_listed(names)}); make a data set of it and a corpus: "
+            f"peephole corpus clicks {shlex.quote(str(path))} --corpus CORPUS -o DATA",
+            path=path,
+        )
+    return None
 
 
 def _check_given(path: Path, names: Sequence[str], given: ColumnNames) -> None:

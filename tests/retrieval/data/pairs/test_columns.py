@@ -80,7 +80,11 @@ def test_named_columns_go_before_usual_names() -> None:
             {},
             "no column is recognised as the document; the columns are 'query', 'stuff':",
         ),
-        (["query;answer"], {"query": ["query;answer"]}, "cells are separated by ;; separate them by commas"),
+        (
+            ["query;answer"],
+            {"query": ["query;answer"]},
+            "cells are separated by semicolons; separate them by commas",
+        ),
         (["a", "b"], {"query": ["c"]}, "has no column 'c'; the columns are 'a', 'b'"),
     ],
 )
