@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import verbs
+from retrieval.data.dataset import open_dataset
 from retrieval.data.pairs.joining import document_id
 
 TOPICS = ("copy a file", "list a folder", "启动 nginx 服务", "wait for threads", "parse a date", "send mail")
@@ -158,6 +159,33 @@ def test_metadata_may_be_several_columns_and_numbers(faq: Path, tmp_path: Path, 
     for where, wanted in (("year > 2000", "x y"), ("lang = fr", "z")):
         found = json.loads(works("search", tmp_path / "I", "a", "--where", where, "--json"))["hits"]
         assert [hit["text"] for hit in found] == [wanted]
+
+
+def test_queries_to_measure_by_are_those_of_the_split(faq: Path, tmp_path: Path) -> None:
+    splits = open_dataset(faq / "faq.csv").splits()
+    assert splits == ["train", "dev", "test"]
+    expected = open_dataset(faq / "faq.csv").qrels("test")
+    bench = ("bench", "ann", faq / "I", "--system", "exact", "--json", "--queries")
+    assert json.loads(works(*bench, faq / "faq.csv"))["queries"] == len(expected)
+    (tmp_path / "typed.tsv").write_text("id\tquery\n1\thow to copy\n")
+    assert json.loads(works(*bench, tmp_path / "typed.tsv"))["queries"] == 2
+    (tmp_path / "few.csv").write_text("query,doc\na,x\n")
+    assert "no query is in split 'test'" in failure(*bench, tmp_path / "few.csv")
+    (tmp_path / "two.csv").write_text("query,question,doc\na,b,x\n")
+    assert "all fit the query" in failure(*bench, tmp_path / "two.csv")
+
+
+def test_a_build_may_be_tuned_by_the_training_queries_of_a_file_of_pairs(
+    faq: Path, made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr(
+        "retrieval.commands.build.build_index", lambda *_, **more: given.append(more["queries"])
+    )
+    monkeypatch.setattr("retrieval.commands.build.manifest_json", lambda *_: {})
+    works("build", made.data, "-m", faq / "M", "-o", tmp_path / "I", "--queries", faq / "faq.csv", "--json")
+    dataset = open_dataset(faq / "faq.csv")
+    assert given == [[dataset.queries[query] for query in dataset.qrels("train")]]
 
 
 def test_other_columns_are_another_corpus(faq: Path, tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ def bench() -> None:
 
 @bench.command()
 @click.argument("vectors", metavar="INDEX|FILE", type=PATH)
-@click.option("--queries", type=PATH, help="Vectors, or for an index a BEIR folder or texts.")
+@click.option(
+    "--queries", type=PATH, help="Vectors, or for an index a BEIR folder, a table of pairs or texts."
+)
 @click.option("--system", "systems", multiple=True, help="Only this one (repeatable).")
 @click.option(
     "--threads",

@@ -24,9 +24,9 @@ from retrieval.commands.options import (
 from retrieval.commands.printing import manifest_json, print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.commands.units import parse_bytes, parse_milliseconds
+from retrieval.data.dataset import read_query_texts
 from retrieval.data.lines import numbered_lines
 from retrieval.data.pairs.columns import ColumnNames
-from retrieval.data.queries import read_query_lines
 from retrieval.indexing.build import AddResult
 from retrieval.indexing.build import add as add_documents
 from retrieval.indexing.build import build as build_index
@@ -49,7 +49,8 @@ from retrieval.indexing.sync import sync as sync_documents
 @click.option(
     "--queries",
     type=PATH_OR_STANDARD_INPUT,
-    help="Real queries to tune by, one a line.  [default: the training queries of the data set]",
+    help="Real queries to tune by, one a line, or a data set with training queries.  [default: those of the "
+    "corpus]",
 )
 @click.option(
     "--passages",
@@ -94,7 +95,7 @@ def build(
         parse_bytes(max_memory) if max_memory else None,
         parse_milliseconds(max_latency) if max_latency else None,
     )
-    texts = [query.text for query in read_query_lines(source(queries))] if queries else None
+    texts = read_query_texts(source(queries), "train") if queries else None
     with progress_bars("building") as progress:
         manifest = build_index(
             source(corpus),

@@ -19,12 +19,13 @@ from retrieval.data.documents import corpus_fingerprint, count_documents, read_d
 from retrieval.data.pairs.columns import (
     USUAL,
     ColumnNames,
+    NoDocumentsError,
     find_columns,
     missing_column,
     neither_pairs_nor_corpus,
 )
 from retrieval.data.pairs.dataset import PairsDataset
-from retrieval.data.queries import Qrels, read_qrels, read_queries, splits
+from retrieval.data.queries import Qrels, read_qrels, read_queries, read_query_lines, splits
 from retrieval.data.tables import header_of, table_kind, table_records_of
 
 # As many records of JSONL tell whether it holds pairs: a corpus may be too large to read for that.
@@ -99,6 +100,30 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
     if names:
         _check_corpus(place, names)
     return Dataset(path)
+
+
+def read_query_texts(path: Path | str, split: str) -> list[str]:
+    """The texts of queries: those of a split of a data set, or all of a file of queries.
+
+    path: a BEIR folder, a table of pairs, or what `read_query_lines` reads.
+    split: of the data set; a file of queries has none.
+    Raises InputError for a split without queries, and what the readers raise.
+    """
+    place = Path(path)
+    if place.is_dir():
+        dataset: AnyDataset = Dataset(place)
+    elif place.is_file() and table_kind(place) and _holds_pairs(place):
+        dataset = open_dataset(place)
+    else:
+        return [query.text for query in read_query_lines(path)]
+    return [dataset.queries[query_id] for query_id in dataset.qrels(split)]
+
+
+def _holds_pairs(path: Path) -> bool:
+    try:
+        return find_columns(path, _column_names(path, _RECORDS_TO_LOOK_AT), USUAL) is not None
+    except NoDocumentsError:
+        return False  # a list of queries with a header
 
 
 def _check_corpus(path: Path, names: Sequence[str]) -> None:

@@ -46,6 +46,10 @@ ROLES = (*_USUAL_NAMES, "negative", "metadata")
 SEVERAL = frozenset({"negative", "metadata"})  # the roles that several columns may have
 
 
+class NoDocumentsError(InputError):
+    """A table has queries, and no column of documents."""
+
+
 @dataclass(frozen=True)
 class Columns:
     """The column of each role; None if the table has none. unused: the columns without a role."""
@@ -73,8 +77,8 @@ def find_columns(path: Path, names: Sequence[str], given: ColumnNames) -> Column
     path: the file, for errors.
     names: its columns.
     given: what the user said, which goes before the usual names.
-    Raises InputError for a named column that is not there, for a query without a document, and for two
-    columns that fit a role equally well.
+    Raises NoDocumentsError for a query without a document; InputError for a named column that is not there,
+    and for two columns that fit a role equally well.
     """
     _check_given(path, names, given)
     # A column of metadata keeps its role, so that metadata never changes ids and judgements.
@@ -100,7 +104,8 @@ def find_columns(path: Path, names: Sequence[str], given: ColumnNames) -> Column
 
 def missing_column(path: Path, names: Sequence[str], role: str) -> InputError:
     """The error that no column is recognised as that of a role."""
-    return _other_table(path, names) or InputError(
+    error = NoDocumentsError if role == "document" else InputError
+    return _other_table(path, names) or error(
         f"no column is recognised as the {role}; the columns are {_listed(names)}: name one with "
         f"--column {role}=NAME",
         path=path,

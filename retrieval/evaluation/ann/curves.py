@@ -47,8 +47,8 @@ def bench_ann(
     """Measure every system on the same vectors and queries.
 
     place: an index folder, or a .npy or .fvecs file of vectors.
-    queries: a .npy or .fvecs file or, for an index, a BEIR folder or a file of texts. None holds out 500 of
-        the vectors, or a tenth if that is fewer; they are easier than the queries of a model.
+    queries: a .npy or .fvecs file or, for an index, a BEIR folder, a table of pairs or a file of
+        texts. None holds out 500 of the vectors, or a tenth if that is fewer; they are easier than the queries of a model.
     systems: names of `SYSTEMS`; an index is measured before them.
     threads: how many each system may use.
     command: for the result.
@@ -173,15 +173,10 @@ def _queries(place: Path, vectors: Vectors, queries: Path | None) -> tuple[Vecto
 
 
 def _encoded(index: Path, queries: Path) -> Vectors:
-    from retrieval.data.dataset import Dataset
-    from retrieval.data.queries import read_query_lines
+    from retrieval.data.dataset import read_query_texts
     from retrieval.search.retriever import Retriever
 
-    if queries.is_dir():
-        dataset = Dataset(queries)
-        texts = [dataset.queries[query_id] for query_id in dataset.qrels("test")]
-    else:
-        texts = [query.text for query in read_query_lines(queries)]
+    texts = read_query_texts(queries, "test")
     with Retriever.open(index) as retriever:
         return retriever.encode(texts)
 
