@@ -133,7 +133,11 @@ def test_train_json_has_the_keys_of_the_contract(made, tmp_path):
 
 def test_train_on_a_bare_corpus_says_so_in_a_line(tmp_path):
     (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "corpus.jsonl").write_text('{"_id": "1", "title": "ls", "text": "list all files"}\n')
+    documents = [
+        {"_id": "1", "title": "ls", "text": "list all files"},
+        {"_id": "2", "title": "cp", "text": "copy a folder"},
+    ]
+    (tmp_path / "d" / "corpus.jsonl").write_text("".join(json.dumps(each) + "\n" for each in documents))
     args = ["train", tmp_path / "d", "-o", tmp_path / "m", "--tower", "bag", "--epochs", "1"]
     lines = peephole(*args).stdout.splitlines()
     assert lines[0] == "no qrels/train.tsv: learning from titles and sentences of the documents alone"

@@ -110,6 +110,28 @@ def test_the_same_rows_give_the_same_model_and_index(
     assert contents(tmp_path / "I", times) == contents(faq / "I", times)
 
 
+@pytest.mark.parametrize(
+    ("negative", "rest"),
+    [
+        ("no answer {}: it says something else", "learning from titles and sentences alone"),
+        ("", "nothing is learnt"),
+    ],
+)
+def test_pairs_that_no_batch_can_hold_are_told(tmp_path: Path, negative: str, rest: str) -> None:
+    path = tmp_path / "faq.csv"
+    path.write_text("query,pos,neg\n" + "".join(f"q {n},mail us,{negative.format(n)}\n" for n in range(4)))
+    args = ("train", path, "-o", tmp_path / "M", "--epochs", 1, "--tower", "bag")
+    result = peephole(*args)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "Warning: all training pairs have the same document, and a query learns against the documents of "
+        f"other pairs: {rest}; add pairs with other documents\n"
+    )
+    with path.open("a") as file:
+        file.write("q 9,call us,\n")
+    assert peephole(*args).stderr == ""
+
+
 def test_columns_may_be_named_to_every_verb(made, tmp_path: Path) -> None:
     path = tmp_path / "faq.csv"
     path.write_text("Frage,Antwort,Nr\nwie geht es,gut,n1\nwo ist es,da,n2\n")

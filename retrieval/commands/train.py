@@ -87,7 +87,15 @@ def train(
     with needing("train"), progress_bars("training") as progress, interrupt_requests() as stop:
         try:
             trained = train_model(
-                dataset, output, config, recipe, teacher=teacher, resume=resume, progress=progress, stop=stop
+                dataset,
+                output,
+                config,
+                recipe,
+                teacher=teacher,
+                resume=resume,
+                progress=progress,
+                stop=stop,
+                warn=lambda problem: print_line(f"Warning: {problem}", err=True),
             )
         except KeyboardInterrupt as error:
             raise click.ClickException(

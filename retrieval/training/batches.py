@@ -195,6 +195,20 @@ def plan_batches(
     return batches
 
 
+def what_hinders_learning(data: TrainingSet) -> str | None:
+    """Why no batch can hold judged pairs, or without those any pair at all; None if nothing hinders."""
+    judged, pseudo = (len(np.unique(rows[:, 1])) for rows in np.split(data.pairs, [data.judged_pairs]))
+    rest = "learning from titles and sentences alone" if pseudo > 1 else "nothing is learnt"
+    if judged == 1:
+        return (
+            f"all training pairs have the same document, and a query learns against the documents of other "
+            f"pairs: {rest}; add pairs with other documents"
+        )
+    if not judged and pseudo < 2:
+        return f"only one document has a title or sentence to learn from: {rest}; add documents or pairs"
+    return None
+
+
 def make_batch(data: TrainingSet, pairs: NDArray[np.int64], rng: np.random.Generator | None = None) -> Batch:
     """The batch of some pairs, with given negatives of their queries.
 

@@ -25,7 +25,7 @@ from retrieval.model.config import ModelConfig, stored
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import TrainingSet, feature_weights, training_set
+from retrieval.training.batches import TrainingSet, feature_weights, training_set, what_hinders_learning
 from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import best_dense_share, dev_measures
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
@@ -66,6 +66,7 @@ def train(
     on_step: Callable[[StepReport], None] | None = None,
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = lambda problem: None,
 ) -> TrainingResult:
     """Train on a data set and write a model folder.
 
@@ -79,6 +80,7 @@ def train(
     on_step: called after each training step; by default `progress` is.
     progress: called as the teacher's vectors and the steps of an epoch are done.
     stop: called after each step; if it returns True, the checkpoint is saved and KeyboardInterrupt raised.
+    warn: called before the first step with what hinders learning, if something does.
     Raises InputError, also for an output that holds something else than a model, CorruptError for a damaged
     checkpoint, BusyError, StorageError, KeyboardInterrupt.
     """
@@ -90,6 +92,9 @@ def train(
         with storing(output):
             remove_temporaries(output)
         vocabulary, data = vocabulary_and_training_set(dataset, config)
+        problem = what_hinders_learning(data)
+        if problem:
+            warn(problem)
         vectors = _teacher_vectors(teacher, dataset, output, progress, stop) if teacher else None
         torch.manual_seed(recipe.seed)
         model = initial_model(config, vocabulary, data)

@@ -48,7 +48,8 @@ def bench_ann(
 
     place: an index folder, or a .npy or .fvecs file of vectors.
     queries: a .npy or .fvecs file or, for an index, a BEIR folder, a table of pairs or a file of
-        texts. None holds out 500 of the vectors, or a tenth if that is fewer; they are easier than the queries of a model.
+        texts. None holds out 500 of the vectors, or a tenth if that is fewer; they are easier than the
+        queries of a model.
     systems: names of `SYSTEMS`; an index is measured before them.
     threads: how many each system may use.
     command: for the result.

@@ -21,6 +21,7 @@ from retrieval.training.batches import (
     plan_batches,
     remove_words,
     training_set,
+    what_hinders_learning,
 )
 
 VOCABULARY = Vocabulary(("#ca", "cat"), 5)
@@ -188,8 +189,11 @@ def test_pairs_of_one_document_are_spread_over_batches():
     assert sum((data.pairs[rows, 1] == 0).sum() for rows in batches) <= len(batches)
 
 
-def test_a_single_document_plans_nothing():
-    assert plan_batches(from_pairs([(0, 0), (1, 0)]), 4, np.random.default_rng(0)) == []
+def test_a_single_document_plans_nothing_and_is_told():
+    data = from_pairs([(0, 0), (1, 0)])
+    assert plan_batches(data, 4, np.random.default_rng(0)) == []
+    assert "all training pairs have the same document" in (what_hinders_learning(data) or "")
+    assert what_hinders_learning(from_pairs([(0, 0), (1, 1)])) is None
 
 
 def test_batch_masks_a_querys_other_relevant_documents():
