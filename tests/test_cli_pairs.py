@@ -261,6 +261,16 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
         '{"id": "1", "name": "x"}\n',
         ": no column is recognised as the query, which pairs need, or is text,",
     ),
+    "TSV with line ends in quotes": (
+        "a.tsv",
+        'question\tanswer\nx\t"y\nz"\n',
+        ":3: 1 columns where the header has 2; check the separators and quotation marks",
+    ),
+    "UTF-16": (
+        "a.csv",
+        "question,answer\nx,y\n".encode("utf-16"),
+        ": is UTF-16 text, not CSV; save the table as CSV in UTF-8",
+    ),
     "few fields": ("a.csv", "question,answer\nx,y\nx\n", ":3: 1 columns where the header has 2"),
     "empty query": ("a.csv", "question,answer\nx,y\n ,y\n", ':3: the query ("question") is empty'),
     "empty document": ("a.csv", 'question,answer\nx,y\n\nx,""\n', ':4: the document ("answer") is empty'),
@@ -356,6 +366,28 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     said = failure("train", tmp_path / "a.parquet", "-o", tmp_path / "M")
     assert said == "needs pyarrow, which is not installed; run: pip install 'peephole[parquet]'"
+
+
+def test_what_spreadsheets_write_around_a_table_is_left_out(tmp_path: Path) -> None:
+    text = (
+        '\ufeff问题,答案,,\r\n怎么退款,"先点“我的”,\r\n再点退款",,\r\n,,,\r\n怎么登录,输入密码,,\r\n,,,\r\n'
+    )
+    (tmp_path / "faq.csv").write_text(text, encoding="utf-8", newline="")
+    said = works("train", tmp_path / "faq.csv", "-o", tmp_path / "M", "--epochs", 1, "--tower", "bag")
+    assert said.splitlines()[:2] == [
+        f"{tmp_path / 'faq.csv'}: query is '问题', document is '答案'",
+        "  2 rows: 2 pairs, 2 documents, 2 queries (train 2; too few to hold some out)",
+    ]
+    (tmp_path / "faq.csv").write_text("query,answer,,\nx,y,,\nz,w,note,\n")
+    said = failure("train", tmp_path / "faq.csv", "-o", tmp_path / "M")
+    assert said.startswith(f"{tmp_path / 'faq.csv'}:3: a value in a column without a name")
+
+
+def test_training_on_a_table_of_documents_says_that_it_has_no_queries(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.csv"
+    path.write_text("_id,title,text\n1,ls,list all files\n2,cp,copy a folder\n")
+    said = works("train", path, "-o", tmp_path / "M", "--epochs", 1, "--tower", "bag")
+    assert said.startswith("no queries: learning from titles and sentences of the documents alone\n")
 
 
 def test_a_spreadsheet_named_csv_is_told(tmp_path: Path) -> None:

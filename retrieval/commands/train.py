@@ -110,8 +110,12 @@ def train(
 def _print_data(data: Path, dataset: AnyDataset, summary: PairsSummary | None) -> None:
     """Say what was understood of the data, before hours are spent on it."""
     if summary is None:
-        if (data / "corpus.jsonl").is_file() and "train" not in dataset.splits():
-            print_line("no qrels/train.tsv: learning from titles and sentences of the documents alone")
+        missing = (
+            "qrels/train.tsv" if (data / "corpus.jsonl").is_file() else "queries" if data.is_file() else ""
+        )
+        # An empty or broken table fails in its first document, before anything is said about it.
+        if missing and "train" not in dataset.splits() and next(dataset.documents()):
+            print_line(f"no {missing}: learning from titles and sentences of the documents alone")
         return
     columns = ", ".join(f"{role} is {name!r}" for role, name in summary.columns.items())
     print_line(f"{data}: {columns}")

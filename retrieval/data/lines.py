@@ -123,7 +123,7 @@ def _decoded(raw: bytes, path: Path | str, number: int) -> str:
         return raw.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise Place(path, number).error(
-            f"not UTF-8: byte {error.start} of the line is 0x{raw[error.start]:02x}; convert the file"
+            f"not UTF-8: byte {error.start} of the line is 0x{raw[error.start]:02x}; save it as UTF-8"
         ) from error
 
 

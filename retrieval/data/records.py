@@ -93,20 +93,30 @@ def csv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
 def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
     """The rows below a header as records, whose fields are the header's columns.
 
-    Raises InputError for a column that occurs twice, and a row that is wider or narrower than the header.
+    Spreadsheets write columns without a name behind a table; if there are several, they are left out.
+    Raises InputError for a name that occurs twice, a row that is wider or narrower than the header, and a
+    value in one of several columns without a name.
     """
     place, columns = next(rows, (None, []))
     if place is None:
         return
     header = [column.strip() for column in columns]
-    if len(set(header)) != len(header):
+    named = [column for column in header if column]
+    if len(set(named)) != len(named):
         raise place.error("the header names a column twice; rename one")
+    unnamed = len(header) - len(named)
     for place, cells in rows:
         if len(cells) != len(header):
+            marks = " and quotation marks" if any('"' in cell for cell in cells) else ""
             raise place.error(
-                f"{len(cells)} columns where the header has {len(header)}; check the separators"
+                f"{len(cells)} columns where the header has {len(header)}; check the separators{marks}"
             )
-        yield Record(place, dict(zip(header, cells, strict=True)))
+        fields: dict[str, object] = dict(zip(header, cells, strict=True))
+        if unnamed > 1:
+            if any(cell for column, cell in zip(header, cells, strict=True) if not column):
+                raise place.error("a value in a column without a name, of which there are several; name them")
+            del fields[""]
+        yield Record(place, fields)
 
 
 def text_field(record: Record, name: str) -> str:

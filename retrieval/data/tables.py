@@ -100,7 +100,7 @@ def _check_content(path: Path, kind: str) -> None:
         inside = " inside gzip" if packed else ""
         what = found or "not text (it holds zero bytes)"
         raise InputError(
-            f"is {what}{inside}, not {kind.upper()}; save the table as {kind.upper()}", path=path
+            f"is {what}{inside}, not {kind.upper()}; save the table as {kind.upper()} in UTF-8", path=path
         )
 
 

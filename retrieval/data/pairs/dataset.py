@@ -18,7 +18,7 @@ from index.errors import InputError
 from retrieval.data.documents import corpus_fingerprint
 from retrieval.data.pairs.columns import ColumnNames, Columns
 from retrieval.data.pairs.joining import MIN_QUERIES_TO_SPLIT, SPLITS, JoinedPairs, join_pairs, query_id
-from retrieval.data.pairs.rows import pair_row
+from retrieval.data.pairs.rows import is_blank, pair_row
 from retrieval.data.queries import Qrels
 from retrieval.data.tables import table_records_of
 
@@ -106,5 +106,6 @@ class PairsDataset:
 
     @cached_property
     def _pairs(self) -> JoinedPairs:
-        rows = (pair_row(record, self.columns) for record in table_records_of(self.path))
+        records = table_records_of(self.path)
+        rows = (pair_row(record, self.columns) for record in records if not is_blank(record))
         return join_pairs(rows, self.path)

@@ -66,6 +66,13 @@ def pair_row(record: Record, columns: Columns) -> PairRow:
     )
 
 
+def is_blank(record: Record) -> bool:
+    """Whether a row says nothing, as those that spreadsheets write below a table."""
+    return all(
+        value is None or (isinstance(value, str) and not value.strip()) for value in record.fields.values()
+    )
+
+
 def _clean(text: str) -> str:
     """The same text from every kind of file: CSV readers change the line ends within a cell."""
     return text.replace("\r\n", "\n").strip()
