@@ -87,15 +87,12 @@ def train(
     with needing("train"), progress_bars("training") as progress, interrupt_requests() as stop:
         try:
             trained = train_model(
-                dataset,
-                output,
-                config,
-                recipe,
+                *(dataset, output, config, recipe),
                 teacher=teacher,
                 resume=resume,
                 progress=progress,
                 stop=stop,
-                warn=lambda problem: print_line(f"Warning: {problem}", err=True),
+                warn=_print_warning,
             )
         except KeyboardInterrupt as error:
             raise click.ClickException(
@@ -129,6 +126,10 @@ def _print_data(data: Path, dataset: AnyDataset, summary: PairsSummary | None) -
         f"  {summary.rows:,} rows: {summary.pairs:,} pairs{negatives}, {summary.documents:,} documents, "
         f"{summary.queries:,} queries ({splits}{'; too few to hold some out' if few else ''})"
     )
+
+
+def _print_warning(problem: str) -> None:
+    print_line(f"Warning: {problem}", err=True)
 
 
 def _print_trained(output: Path, trained: TrainingResult) -> None:
