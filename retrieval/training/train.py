@@ -106,18 +106,22 @@ def train(
         trainer.train(_dev_score(dataset) if dataset.dev else None, on_step or _reporting_to(progress), stop)
         share = best_dense_share(model, dataset) if dataset.dev else DENSE_SHARE_WITHOUT_DEV
         model.config = replace(model.config, dense_share=share)
-        result = TrainingResult(
-            config.tower,
-            sum(parameter.numel() for parameter in model.parameters()),
-            round(trainer.state.seconds, 1),
-            trainer.state.best_epoch + 1,
-            dev_measures(model, dataset, DEFAULT_MEASURES) if dataset.dev else {},
-        )
+        result = _result(trainer, dataset)
         training = asdict(result) | {"recipe": asdict(recipe), "history": trainer.state.history}
         model.save(output, training, small=small)
         write_training_report(output, _report(result, recipe, dataset, data, trainer))
         checkpoint.unlink(missing_ok=True)
     return result
+
+
+def _result(trainer: Trainer, dataset: TrainingData) -> TrainingResult:
+    return TrainingResult(
+        trainer.model.config.tower,
+        sum(parameter.numel() for parameter in trainer.model.parameters()),
+        round(trainer.state.seconds, 1),
+        trainer.state.best_epoch + 1,
+        dev_measures(trainer.model, dataset, DEFAULT_MEASURES) if dataset.dev else {},
+    )
 
 
 def _report(
