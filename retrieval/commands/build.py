@@ -57,7 +57,7 @@ from retrieval.indexing.sync import sync as sync_documents
     "passage_words",
     type=PASSAGES,
     metavar="WORDS|off",
-    help="Most words of a passage of a long document.  [default: 64]",
+    help="Most words of a passage of a long document.  [default: what the model reads, 128]",
 )
 @column_option
 @click.option("--resume", is_flag=True, help="Go on with a build that was cut short.")

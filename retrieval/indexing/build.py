@@ -69,7 +69,7 @@ def build(
     model: the model folder; it is copied into the index.
     output: the index folder. If the build fails, its last published generation stays.
     goal: how to choose the FAISS index; recall .99 by default.
-    passage_words: most words of a passage; 0 to leave documents whole. 64 by default.
+    passage_words: most words of a passage; 0 to leave documents whole. By default what the tower reads.
     queries: real queries to tune by. By default the training queries of the data set; for a corpus without
         queries its own documents.
     columns: role to the columns that the user names, for a file of pairs.

@@ -18,8 +18,6 @@ from index.values import Vectors
 from retrieval.model.config import ModelConfig
 from retrieval.text.passages import passage_text, passages
 
-# Most words of a passage by default. Shorter than what the towers read: a passage should be about one thing.
-PASSAGE_WORDS = 64
 # The weight of the whole document in the vector of a passage, chosen on the dev split of `medquad`.
 DOCUMENT_SHARE = 0.5
 
@@ -39,7 +37,7 @@ class SplitDocument:
 
 
 def passage_words_of(config: ModelConfig, words: int | None = None) -> int:
-    """Most words of a passage; 0 if documents are not to be split.
+    """Most words of a passage: as many as the tower reads by default; 0 if documents are not to be split.
 
     config: of the model.
     words: what the user wants; 0 to leave documents whole, None for the default.
@@ -47,7 +45,7 @@ def passage_words_of(config: ModelConfig, words: int | None = None) -> int:
     """
     if words is not None and words > config.document_words:
         raise InputError(f"the model reads {config.document_words} words; --passages must not be more")
-    return min(PASSAGE_WORDS, config.document_words) if words is None else words
+    return config.document_words if words is None else words
 
 
 def split_document(document: Document, document_words: int, passage_words: int) -> SplitDocument:

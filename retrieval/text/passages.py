@@ -1,7 +1,7 @@
 """Passages: the parts of a document that the document tower reads one by one.
 
 In: title and text of a document. Out: spans of the text, each of whole sentences where that is possible, each
-short enough for the tower together with the title. Neighbours overlap, so that no answer is cut in two, but
+short enough for the tower together with its context. Neighbours overlap, so that no answer is cut in two, but
 not from one paragraph to the next. Knows nothing of vectors or indexes.
 
 A document scores as its best passage: MaxP of Dai and Callan 2019 (Deeper Text Understanding for IR with
@@ -19,12 +19,15 @@ from retrieval.text.words import document_text, words
 
 # The end of a sentence, or of a line, with the white space behind. Chinese ends a sentence without a space.
 _END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
+_PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 _SPACE = re.compile(r"\s+")
 # A passage repeats at most this part of the words of the passage before it.
 _OVERLAP = 0.25
 # No text has more words than characters, and no ASCII text more than three words in four characters.
 _CHARACTERS_A_WORD = 4 / 3
-# The title has at most this part of the words of a passage.
+# A passage that is filled to this part ends with its paragraph, for the next one may be about something else.
+_FILLED = 0.25
+# Title and first sentence of the paragraph have at most this part each of the words that are read.
 _CONTEXT = 0.2
 
 
@@ -43,16 +46,20 @@ def passages(title: str, text: str, whole: int, limit: int) -> list[Span]:
     title: of the document.
     text: the text to split.
     whole: words of title and text, as `words` counts them, up to which a document is not split.
-    limit: most words of title and passage together in a document that is split.
+    limit: most words that are read of a passage of a document that is split, its context included.
     """
     if _is_short(title, text, whole):
         return [Span(0, len(text))]
-    room = max(limit - len(words(_context(title, limit), limit)) if title.strip() else limit, 1)
+    context = len(words(_beginning(title, limit), limit)) if title.strip() else 0
+    room = max(limit - context - int(limit * _CONTEXT), 1)
     return list(_packed(list(_sentences(text, room)), room))
 
 
 def passage_text(title: str, text: str, span: Span, limit: int) -> str:
-    """What the document tower reads of a passage: the title, or its beginning, and the passage.
+    """What the document tower reads of a passage: the title, the first sentence of its paragraph, itself.
+
+    A passage that continues a paragraph often does not say what it is about. Title and sentence are cut to
+    their first words.
 
     title: of the document.
     text: of the document.
@@ -61,13 +68,16 @@ def passage_text(title: str, text: str, span: Span, limit: int) -> str:
     """
     if span == (0, len(text)):
         return document_text(title, text)
-    return document_text(_context(title, limit), text[span.start : span.end])
+    *_, start = (0, *(match.end() for match in _PARAGRAPH.finditer(text, 0, span.start)))
+    topic = _END.split(text[start : span.start].strip(), maxsplit=1)[0]
+    context = f"{_beginning(title, limit)} {_beginning(topic, limit)}"
+    return document_text(context.strip(), text[span.start : span.end])
 
 
-def _context(title: str, limit: int) -> str:
-    """The beginning of the title."""
+def _beginning(text: str, limit: int) -> str:
+    """The first words of a title or sentence, as many as a passage of so many words may have of it."""
     context, count = "", 0
-    for part in title.split():
+    for part in text.split():
         count += len(words(part))
         if count > limit * _CONTEXT:
             return context or part[: int(limit * _CONTEXT)]
@@ -96,7 +106,7 @@ def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
         while stop < len(sentences) and count + sentences[stop].words <= room:
             count += sentences[stop].words
             stop += 1
-            if sentences[stop - 1].ends_paragraph and 2 * count >= room:
+            if sentences[stop - 1].ends_paragraph and count >= room * _FILLED:
                 break
         if stop == len(sentences):
             first = _earliest(sentences, stop, room)
@@ -114,7 +124,7 @@ def _earliest(sentences: list[_Sentence], stop: int, room: int) -> int:
     """
     first, count = stop, 0
     while first > 0 and count + sentences[first - 1].words <= room:
-        if sentences[first - 1].ends_paragraph and first < stop and 2 * count >= room:
+        if sentences[first - 1].ends_paragraph and first < stop and count >= room * _FILLED:
             break
         first -= 1
         count += sentences[first].words
@@ -125,7 +135,7 @@ def _sentences(text: str, room: int) -> Iterator[_Sentence]:
     """The sentences in order; one of more than `room` words is cut at white space."""
     start = 0
     for end, gap in [*(match.span() for match in _END.finditer(text)), (len(text), len(text))]:
-        ends_paragraph = text.count("\n", end, gap) > 1
+        ends_paragraph = _PARAGRAPH.search(text, end, gap) is not None
         left, right = _stripped(text, start, end)
         start = end
         if left < right:

@@ -23,7 +23,7 @@ def test_short_document_is_one_passage_of_its_whole_text():
 
 def test_passages_are_whole_sentences_and_overlap_by_a_quarter():
     text = " ".join(SENTENCE for _ in range(10))
-    spans = passages("", text, 50, 50)
+    spans = passages("", text, 50, 63)  # 12 words are for the context
     assert texts(text, spans)[0] == " ".join([SENTENCE] * 5)
     assert [start // 50 for start, _ in spans] == [0, 4, 5]
     assert spans[-1].end == len(text)
@@ -31,21 +31,28 @@ def test_passages_are_whole_sentences_and_overlap_by_a_quarter():
 
 def test_passages_may_be_shorter_than_what_is_left_whole():
     text = " ".join(SENTENCE for _ in range(4))
-    assert passages("", text, 40, 20) == [Span(0, len(text))]
-    assert len(passages("", text, 39, 20)) == 2
+    assert passages("", text, 40, 25) == [Span(0, len(text))]
+    assert len(passages("", text, 39, 25)) == 2
 
 
-def test_a_passage_that_is_half_full_ends_with_its_paragraph():
+def test_a_passage_ends_with_its_paragraph():
     text = "\n\n".join(" ".join([SENTENCE] * count) for count in (2, 1, 3, 1, 1))
-    parts = texts(text, passages("", text, 40, 40))
-    assert [part.count("one") for part in parts] == [2, 4, 2]
-    assert [part.count("\n\n") for part in parts] == [0, 1, 1]
+    parts = texts(text, passages("", text, 50, 50))
+    assert [part.count("one") for part in parts] == [2, 1, 3, 1, 1]
 
 
-def test_the_tower_reads_each_passage_after_the_title():
-    text = " ".join(SENTENCE for _ in range(9))
-    for span in passages("Water pumps", text, 40, 40):
-        assert passage_text("Water pumps", text, span, 40).startswith("Water pumps one two")
+def test_short_paragraphs_share_a_passage():
+    text = "\n\n".join(f"item {number}" for number in range(40))
+    parts = texts(text, passages("", text, 50, 50))
+    assert parts[0] == "\n\n".join(f"item {number}" for number in range(5))
+    assert max(len(words(part)) for part in parts) == 10
+
+
+def test_the_tower_reads_a_passage_after_the_title_and_the_topic_of_its_paragraph():
+    text = "About pumps. " + " ".join([SENTENCE] * 9) + "\n\nAbout wells. " + " ".join([SENTENCE] * 9)
+    read = [passage_text("Water", text, span, 50) for span in passages("Water", text, 50, 50)]
+    topics = [part.split(" one ")[0] for part in read]
+    assert topics == ["Water About pumps."] * 3 + ["Water About wells."] * 3
     assert passage_text("Water", "short", Span(0, 5), 40) == "Water short"
 
 
@@ -58,7 +65,7 @@ def test_a_long_title_leaves_room_for_the_passage():
 
 def test_chinese_and_lines_end_sentences():
     text = "启动服务。停止服务！\n查看状态\n重启"
-    assert texts(text, passages("", text, 8, 8)) == ["启动服务。停止服务！", "查看状态\n重启"]
+    assert texts(text, passages("", text, 10, 10)) == ["启动服务。停止服务！", "查看状态\n重启"]
 
 
 def test_a_sentence_longer_than_a_passage_is_cut_at_white_space():

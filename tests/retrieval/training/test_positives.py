@@ -20,7 +20,7 @@ def data() -> TrainingSet:
     documents = [LONG, SHORT, OTHER]
     texts = [document.text for document in documents]
     vocabulary = learn_vocabulary(texts, buckets=7, min_count=1)
-    return training_set(documents, QUERIES, QRELS, vocabulary, 8, 4, passage_words=4)
+    return training_set(documents, QUERIES, QRELS, vocabulary, 8, 5, passage_words=5)
 
 
 def test_every_passage_is_a_text_and_the_first_is_the_positive(data: TrainingSet):
@@ -52,5 +52,5 @@ def test_the_nearest_passage_becomes_the_positive(data: TrainingSet):
 
 def test_short_documents_leave_no_choice(data: TrainingSet):
     vocabulary = learn_vocabulary(["house door"], buckets=7, min_count=1)
-    short = training_set([SHORT], {"q": "door"}, {"q": {"short": 1}}, vocabulary, 8, 4, passage_words=4)
+    short = training_set([SHORT], {"q": "door"}, {"q": {"short": 1}}, vocabulary, 8, 5, passage_words=5)
     assert not has_choice(short)
