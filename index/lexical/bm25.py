@@ -39,6 +39,10 @@ from index.values import Mask
 
 # Rounding can make a sum of float32 larger than its bound, at most by this factor.
 _ROUNDING = 1 + 1e-5
+# In a segment of up to so many documents, scoring all postings takes less time than passing over some.
+_FEW_DOCUMENTS = 1 << 15
+# Terms of queries whose postings are remembered, some 300 bytes each.
+_KNOWN_TERMS = 1 << 14
 
 
 class Term(NamedTuple):
@@ -59,6 +63,7 @@ class Bm25:
         self._folder = folder
         self.count = count
         self._sums = Sums(count)
+        self._known: dict[str, slice] = {}
         arrays = [_read(folder / name, kind) for name, kind in ARRAYS.items()]
         self._weights, self._rows, self._starts, self._terms, self._term_starts = arrays
         if not (
@@ -78,12 +83,29 @@ class Bm25:
         allowed: bool (count,), the rows that may be found; None for all.
         """
         ranking = empty_ranking(len(queries), k)
+        ranked = self._best_of_all if self.count <= _FEW_DOCUMENTS else self._best
         for query, terms in enumerate(queries):
             with self._reading():
-                rows, scores = self._best(terms, k, allowed)
+                rows, scores = ranked(terms, k, allowed)
             ranking.scores[query, : len(rows)] = scores
             ranking.rows[query, : len(rows)] = rows
         return ranking
+
+    def _best_of_all(
+        self, terms: Sequence[Term], k: int, allowed: Mask | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
+        sums = self._sums.take()  # not given back if this search fails
+        for postings, weight in sorted(terms, key=lambda term: -term.weight):
+            np.add.at(sums, self._rows[postings], self._weights[postings] * np.float32(weight))
+        candidates = np.flatnonzero(sums > 0)
+        if allowed is not None:
+            candidates = candidates[allowed[candidates]]
+        scores = sums[candidates]
+        sums.fill(0)
+        self._sums.give_back(sums)
+        chosen = best(scores, k)
+        return candidates[chosen], scores[chosen]
 
     def _best(
         self, terms: Sequence[Term], k: int, allowed: Mask | None
@@ -134,6 +156,15 @@ class Bm25:
 
     def postings(self, term: str) -> slice:
         """Where the postings of a term are; empty if no document has it. Raises CorruptError."""
+        known = self._known.get(term)
+        if known is None:
+            known = self._find(term)
+            if len(self._known) >= _KNOWN_TERMS:
+                self._known.clear()
+            self._known[term] = known
+        return known
+
+    def _find(self, term: str) -> slice:
         with self._reading():
             number = self._number(term)
             if number is None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from index.errors import CorruptError
+from index.lexical import bm25 as bm25_module
 from index.lexical import postings
 from index.lexical.bm25 import Bm25, weigh
 from index.lexical.postings import K1, B, Lengths, write_bm25
@@ -97,7 +98,10 @@ def test_scores_and_order_equal_those_of_bm25s(tmp_path: Path, at_once: int, mon
 
 @pytest.mark.parametrize("k", [1, 3, 10, 100])
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.01])
-def test_documents_passed_over_are_never_among_the_best(tmp_path: Path, k: int, share: float):
+def test_documents_passed_over_are_never_among_the_best(
+    tmp_path: Path, k: int, share: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bm25_module, "_FEW_DOCUMENTS", 0)
     texts = random_texts(2000)
     write_bm25(tmp_path / "lexical", texts)
     bm25 = Bm25(tmp_path / "lexical", len(texts))
@@ -109,6 +113,30 @@ def test_documents_passed_over_are_never_among_the_best(tmp_path: Path, k: int, 
         assert found.scores[0, : len(expected)] == pytest.approx(expected, rel=1e-5)
         assert np.all(found.rows[0, len(expected) :] == -1)
         assert np.all(allowed[found.rows[0, : len(expected)]])
+
+
+@pytest.mark.parametrize("k", [1, 10, 2000])
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.01])
+def test_small_segment_ranks_as_a_large_one(
+    tmp_path: Path, k: int, share: float, monkeypatch: pytest.MonkeyPatch
+):
+    texts = random_texts(2000)
+    write_bm25(tmp_path / "lexical", texts)
+    bm25 = Bm25(tmp_path / "lexical", len(texts))
+    allowed = np.random.default_rng(2).random(len(texts)) < share if share < 1 else None
+    queries = random_queries(40)
+    small = search(bm25, queries, k, allowed)
+    monkeypatch.setattr(bm25_module, "_FEW_DOCUMENTS", 0)
+    large = search(bm25, queries, k, allowed)
+    assert np.array_equal(small.rows, large.rows)
+    assert np.array_equal(small.scores, large.scores)
+
+
+def test_terms_are_found_again_after_many_others(lexical: Bm25, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bm25_module, "_KNOWN_TERMS", 2)
+    for _ in range(2):
+        rows = [search(lexical, [word], 1).rows[0, 0] for word in ("apple", "banana", "zebra", "馅饼")]
+        assert rows == [0, 1, -1, 4]
 
 
 def test_segments_score_as_if_they_were_one(tmp_path: Path):
