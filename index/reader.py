@@ -189,12 +189,15 @@ class Index:
         places = [bisect_right(self._offsets, row) - 1 for row in rows]
         return [columns[at].values_of(row - self._offsets[at]) for at, row in zip(places, rows, strict=True)]
 
-    def documents(self, rows: Sequence[int]) -> list[Document]:
-        """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""
+    def documents(self, rows: Sequence[int], *, metadata: bool = True) -> list[Document]:
+        """The documents of these rows, in this order. Raises IndexError for a row that does not exist.
+
+        metadata: whether it is read; otherwise that of every document is empty.
+        """
         documents: dict[int, Document] = {}
         for segment, offset in zip(self.segments, self._offsets, strict=True):
             inside = [row for row in rows if offset <= row < offset + segment.count]
-            local = segment.documents.documents([row - offset for row in inside])
+            local = segment.documents.documents([row - offset for row in inside], metadata=metadata)
             documents.update(zip(inside, local, strict=True))
         missing = [row for row in rows if row not in documents]
         if missing:
@@ -226,8 +229,10 @@ class Index:
         Returns None if the document was not split. Raises IndexError for a row that does not exist.
         """
         segment, inside = self._place(row)
+        if segment.passages is None:
+            return None
         spans = self.spans(row)
-        if segment.passages is None or not spans:
+        if not spans:
             return None
         vectors = segment.vectors.take(segment.passages.numbers(np.array([inside])))
         return spans[int(np.argmax(vectors @ query))]

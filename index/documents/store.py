@@ -58,6 +58,7 @@ WITH RECURSIVE names(name) AS (
 SELECT name FROM names WHERE name IS NOT NULL
 """
 _COLUMNS = "id, title, text, metadata"
+_COLUMNS_WITHOUT_METADATA = "id, title, text, '{}'"
 
 # Most bytes of a document: SQLite's own limit.
 _LONGEST_ROW = 10**9
@@ -235,14 +236,18 @@ class DocumentReader:
                 f"{self._path}: cannot be read ({error.strerror}); restore the file or build the index again"
             ) from error
 
-    def documents(self, rows: Sequence[int]) -> list[Document]:
-        """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""
+    def documents(self, rows: Sequence[int], *, metadata: bool = True) -> list[Document]:
+        """The documents of these rows, in this order. Raises IndexError for a row that does not exist.
+
+        metadata: whether it is read; otherwise that of every document is empty.
+        """
         documents: dict[int, Document] = {}
+        columns = _COLUMNS if metadata else _COLUMNS_WITHOUT_METADATA
         with self._lock, self._reading():
             for start in range(0, len(rows), _ROWS_A_STATEMENT):
                 part = [int(row) for row in rows[start : start + _ROWS_A_STATEMENT] if 0 <= row < self.count]
                 marks = ",".join("?" * len(part))
-                statement = f"SELECT row, {_COLUMNS} FROM documents WHERE row IN ({marks})"  # noqa: S608 (marks only)
+                statement = f"SELECT row, {columns} FROM documents WHERE row IN ({marks})"  # noqa: S608 (ours only)
                 for row, *record in query(self._database, statement, part, most=len(part)):
                     documents[row] = _document(tuple(record))
             missing = next((row for row in rows if row not in documents), None)
@@ -371,10 +376,10 @@ def _metadata_json(document: Document) -> str:
 
 
 def _document(record: tuple[str, str, str, str]) -> Document:
-    if not all(isinstance(part, str) for part in record):
+    if set(map(type, record)) != {str}:
         raise sqlite3.DatabaseError("a document that is not made of texts")
     document_id, title, text, metadata = record
-    return Document(document_id, title, text, metadata_of(metadata))
+    return Document(document_id, title, text, {} if metadata == "{}" else metadata_of(metadata))
 
 
 def _is_encodable(document: Document) -> bool:
