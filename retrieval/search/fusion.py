@@ -29,30 +29,22 @@ def fuse(dense: Ranking, lexical: Ranking, k: int, dense_share: float) -> Rankin
     scores = np.full((len(dense.rows), k), -np.inf, np.float32)
     rows = np.full((len(dense.rows), k), -1, np.int64)
     for query in range(len(rows)):
-        candidates, inverse = np.unique(
-            np.concatenate((dense.rows[query], lexical.rows[query])), return_inverse=True
-        )
-        weighted = np.concatenate(
-            (
-                dense_share * _scaled(dense.scores[query], dense.rows[query]),
-                (1 - dense_share) * _scaled(lexical.scores[query], lexical.rows[query]),
-            )
-        )
+        dense_rows, dense_scores = _scaled(dense, query)
+        lexical_rows, lexical_scores = _scaled(lexical, query)
+        candidates, inverse = np.unique(np.concatenate((dense_rows, lexical_rows)), return_inverse=True)
+        weighted = np.concatenate((dense_share * dense_scores, (1 - dense_share) * lexical_scores))
         fused = np.bincount(inverse, weighted).astype(np.float32)
-        fused[candidates < 0] = -np.inf
         best = np.argsort(-fused, kind="stable")[:k]
-        best = best[candidates[best] >= 0]
         rows[query, : len(best)] = candidates[best]
         scores[query, : len(best)] = fused[best]
     return Ranking(scores, rows)
 
 
-def _scaled(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The scores of one query scaled to 0..1: 0 where there is no document, 1 if all are equal."""
-    valid = rows >= 0
-    scaled = np.zeros(len(scores))
-    if valid.any():
-        worst, best = scores[valid].min(), scores[valid].max()
-        spread = float(best - worst)
-        scaled[valid] = (scores[valid] - worst) / spread if spread > 0 else 1.0
-    return scaled
+def _scaled(ranking: Ranking, query: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The documents of one query, best first, and their scores scaled to 0..1: 1 if all are equal."""
+    found = np.count_nonzero(ranking.rows[query] >= 0)
+    rows, scores = ranking.rows[query, :found], ranking.scores[query, :found]
+    spread = float(scores[0] - scores[-1]) if found else 0.0
+    if spread > 0:
+        return rows, ((scores - scores[-1]) / spread).astype(np.float64)
+    return rows, np.ones(found)
