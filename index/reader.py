@@ -29,7 +29,7 @@ from index.documents.expression import Field
 from index.documents.fields import check_field, check_fields
 from index.documents.filters import Filter, all_of
 from index.documents.numbers import Attribute
-from index.documents.store import Document
+from index.documents.store import Document, DocumentReader
 from index.errors import CorruptError, InputError
 from index.lexical.bm25 import Bm25, weigh
 from index.locks import ProcessLock
@@ -189,15 +189,21 @@ class Index:
         places = [bisect_right(self._offsets, row) - 1 for row in rows]
         return [columns[at].values_of(row - self._offsets[at]) for at, row in zip(places, rows, strict=True)]
 
-    def documents(self, rows: Sequence[int], *, metadata: bool = True) -> list[Document]:
-        """The documents of these rows, in this order. Raises IndexError for a row that does not exist.
+    def documents(self, rows: Sequence[int]) -> list[Document]:
+        """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""
+        return self._documents(rows, DocumentReader.documents)
 
-        metadata: whether it is read; otherwise that of every document is empty.
-        """
+    def texts(self, rows: Sequence[int]) -> list[Document]:
+        """`documents` without metadata, which is empty. Faster, for those of the last calls are kept."""
+        return self._documents(rows, DocumentReader.texts)
+
+    def _documents(
+        self, rows: Sequence[int], read: Callable[[DocumentReader, Sequence[int]], list[Document]]
+    ) -> list[Document]:
         documents: dict[int, Document] = {}
         for segment, offset in zip(self.segments, self._offsets, strict=True):
             inside = [row for row in rows if offset <= row < offset + segment.count]
-            local = segment.documents.documents([row - offset for row in inside], metadata=metadata)
+            local = read(segment.documents, [row - offset for row in inside])
             documents.update(zip(inside, local, strict=True))
         missing = [row for row in rows if row not in documents]
         if missing:

@@ -21,6 +21,7 @@ from index.documents.attributes import attributes
 from index.documents.columns import Column, few_values, read_column
 from index.documents.expression import Field
 from index.documents.filters import Filter, as_expression
+from index.documents.kept import Kept
 from index.documents.metadata import metadata_json, metadata_of, problem_of
 from index.documents.numbers import Attribute, is_valid
 from index.documents.selection import Selection
@@ -213,6 +214,7 @@ class DocumentReader:
         self._path = path
         self._lock = ProcessLock()
         self._columns: dict[tuple[str, ...], Column] = {}
+        self._kept: Kept[Document] = Kept()  # without metadata
         # Immutable: a published file never changes, so SQLite needs no lock and no journal.
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         self._check_readable()
@@ -236,13 +238,23 @@ class DocumentReader:
                 f"{self._path}: cannot be read ({error.strerror}); restore the file or build the index again"
             ) from error
 
-    def documents(self, rows: Sequence[int], *, metadata: bool = True) -> list[Document]:
-        """The documents of these rows, in this order. Raises IndexError for a row that does not exist.
+    def documents(self, rows: Sequence[int]) -> list[Document]:
+        """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""
+        documents = self._read(rows, _COLUMNS)
+        return [documents[row] for row in rows]
 
-        metadata: whether it is read; otherwise that of every document is empty.
-        """
+    def texts(self, rows: Sequence[int]) -> list[Document]:
+        """`documents` without metadata, which is empty; those of the last calls are in memory."""
+        found = self._kept.find(rows)
+        if len(found) < len(rows):
+            fresh = self._read([row for row in rows if row not in found], _COLUMNS_WITHOUT_METADATA)
+            self._kept.keep(fresh, sum(len(each.title) + len(each.text) for each in fresh.values()))
+            found |= fresh
+        return [found[row] for row in rows]
+
+    def _read(self, rows: Sequence[int], columns: str) -> dict[int, Document]:
+        """The documents of these rows by row."""
         documents: dict[int, Document] = {}
-        columns = _COLUMNS if metadata else _COLUMNS_WITHOUT_METADATA
         with self._lock, self._reading():
             for start in range(0, len(rows), _ROWS_A_STATEMENT):
                 part = [int(row) for row in rows[start : start + _ROWS_A_STATEMENT] if 0 <= row < self.count]
@@ -255,7 +267,7 @@ class DocumentReader:
                 raise ValueError(f"no row {missing}")
         if missing is not None:
             raise IndexError(f"row {missing} is not in the index")
-        return [documents[row] for row in rows]
+        return documents
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """Rows by document id; ids that do not exist are left out."""
@@ -300,6 +312,7 @@ class DocumentReader:
     def close(self) -> None:
         """Close the file. Calling it again does nothing."""
         self._database.close()
+        self._kept = Kept()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -379,7 +392,7 @@ def _document(record: tuple[str, str, str, str]) -> Document:
     if set(map(type, record)) != {str}:
         raise sqlite3.DatabaseError("a document that is not made of texts")
     document_id, title, text, metadata = record
-    return Document(document_id, title, text, {} if metadata == "{}" else metadata_of(metadata))
+    return Document(document_id, title, text, metadata_of(metadata))
 
 
 def _is_encodable(document: Document) -> bool:

@@ -362,7 +362,7 @@ class _Opened:
         offset: how many better documents there are.
         """
         ranked = rows[rows >= 0].tolist()
-        documents = self.index.documents(ranked, metadata=False)
+        documents = self.index.texts(ranked)
         return [
             Hit(
                 rank,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fruit_corpus import numbered
 
-from index.documents import untrusted
+from index.documents import store, untrusted
 from index.documents.filters import Condition
 from index.documents.store import Document, DocumentReader, DocumentWriter
 from index.errors import CorruptError, InputError, StorageError
@@ -42,6 +42,38 @@ def test_documents_come_back_by_row_in_the_order_asked_for(writer: DocumentWrite
     assert reader.rows_of(["ü/1", "2", "4", "\ud800"]) == {"ü/1": 0, "2": 1}
 
 
+def test_texts_are_the_documents_without_metadata(writer: DocumentWriter, tmp_path: Path):
+    writer.append([Document("1", "a", "b", {"year": 2020}), Document("2"), Document("3", text="c")])
+    reader = published(writer, tmp_path / "documents.sqlite")
+    for _ in range(2):
+        assert reader.texts([2, 0, 2]) == [
+            Document("3", text="c"),
+            Document("1", "a", "b"),
+            Document("3", text="c"),
+        ]
+    assert reader.documents([0])[0].metadata == {"year": 2020}
+    assert reader.texts([]) == []
+
+
+def test_texts_seen_before_are_not_read_again(
+    writer: DocumentWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    writer.append(numbered(5))
+    reader = published(writer, tmp_path / "d.sqlite")
+    reader.texts([0, 1, 2])
+    asked: list[list[int]] = []
+
+    def noted(
+        database: object, statement: str, parameters: list[int], **rest: object
+    ) -> list[tuple[object, ...]]:
+        asked.append(parameters)
+        return untrusted.query(database, statement, parameters, **rest)
+
+    monkeypatch.setattr(store, "query", noted)
+    assert [each.id for each in reader.texts([1, 4, 0])] == ["d1", "d4", "d0"]
+    assert asked == [[4]]
+
+
 def test_thousands_of_rows_are_found_at_once(writer: DocumentWriter, tmp_path: Path):
     documents = numbered(2500)
     writer.append(documents)
@@ -53,6 +85,8 @@ def test_row_outside_is_an_index_error(writer: DocumentWriter, tmp_path: Path):
     writer.append(numbered(3))
     with pytest.raises(IndexError, match="row 3"):
         published(writer, tmp_path / "d.sqlite").documents([0, 3])
+    with pytest.raises(IndexError, match="row 3"):
+        published(writer, tmp_path / "e.sqlite").texts([0, 3])
 
 
 @pytest.mark.parametrize("second", [["d9", "x", "x"], ["x", "d1"]])
@@ -274,7 +308,9 @@ def test_threads_may_share_a_reader(writer: DocumentWriter, tmp_path: Path):
 
     def read() -> None:
         found.extend(
-            reader.documents([row]) == [documents[row]] and reader.rows_of([f"d{row}"]) == {f"d{row}": row}
+            reader.documents([row]) == [documents[row]]
+            and reader.texts([row])[0].text == documents[row].text
+            and reader.rows_of([f"d{row}"]) == {f"d{row}": row}
             for row in range(100)
         )
 
@@ -289,7 +325,9 @@ def test_threads_may_share_a_reader(writer: DocumentWriter, tmp_path: Path):
 def test_closed_reader_is_the_callers_mistake(writer: DocumentWriter, tmp_path: Path):
     writer.append(numbered(1))
     reader = published(writer, tmp_path / "d.sqlite")
+    reader.texts([0])
     reader.close()
     reader.close()
-    with pytest.raises(sqlite3.ProgrammingError):
-        reader.documents([0])
+    for read in (reader.documents, reader.texts):
+        with pytest.raises(sqlite3.ProgrammingError):
+            read([0])
