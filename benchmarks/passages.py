@@ -59,9 +59,9 @@ def main() -> None:
             name: measured(Path(work) / name, texts, judged, dataset.queries, options.model)
             for name, (texts, judged) in corpora.items()
         }
-    found = {"split": options.split, **result}
-    name = f"passages-{options.data.resolve().name}.json"
-    write_result(RESULTS / name, provenance() | found)
+    name = options.data.resolve().name
+    origin = provenance(f"python -m benchmarks.passages {name} MODEL --split {options.split}")
+    write_result(RESULTS / f"passages-{name}.json", origin | {"split": options.split, **result})
 
 
 def concatenated(documents: list[Document], count: int, words: int) -> list[list[Document]]:

@@ -24,6 +24,8 @@ from index.ranking import Ranking, empty_ranking
 from index.values import Mask, Rows, Vectors
 
 COLUMNS = 3
+# Vectors that a search asks for first: the best documents seldom have more than this many among them.
+_VECTORS_A_DOCUMENT = 4
 # By how much a search goes deeper if the vectors that it found belong to too few documents.
 _DEPTH_GROWTH = 4
 
@@ -117,7 +119,7 @@ class Passages:
         """
         ranking = empty_ranking(len(queries), k)
         pending = np.arange(len(queries))
-        depth = k * -(-len(self.rows) // (len(self._starts) - 1))
+        depth = _VECTORS_A_DOCUMENT * k
         while len(pending):
             depth = min(depth, len(self.rows))
             nearest = search(queries[pending], depth)

@@ -41,7 +41,7 @@ def test_documents_are_ranked_by_their_best_vector_however_many_passages_come_fi
     found = passages.rank_documents(search, np.zeros((2, 4), np.float32), 4)
     assert found.rows.tolist() == [[0, 2, 5, 3]] * 2
     assert found.scores[0].tolist() == pytest.approx([1.0, 0.5, 0.4, 0.3])
-    assert depths == [140, 205]
+    assert depths == [16, 64, 205]
 
 
 def test_fewer_documents_than_asked_for_end_in_none(tmp_path: Path):
