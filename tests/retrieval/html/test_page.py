@@ -25,16 +25,18 @@ def test_values_are_escaped_and_an_unknown_name_is_refused(tmp_path):
 
 def test_templates_are_part_of_the_package():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert setuptools["package-data"] == {"*": ["templates/*"]}
+    assert setuptools["package-data"] == {"*": ["templates/*"], "retrieval.serving": ["page/*"]}
     others = {
         path
         for package in ("index", "retrieval")
         for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")
     }
-    assert len(others) == 6
-    assert {path.parent.name for path in others} == {"templates"}
+    page = {path for path in others if path.parent == ROOT / "retrieval" / "serving" / "page"}
+    assert len(others - page) == 6
+    assert {path.parent.name for path in others - page} == {"templates"}
     assert all((path.parent.parent / "__init__.py").is_file() for path in others)
+    assert {path.suffix for path in page} >= {".html", ".css", ".js"}
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
