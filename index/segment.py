@@ -17,7 +17,7 @@ them by hard links and has only its own tombstones.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.fastscan import FastScan
-from index.dense.passages import Passages, Span, passage_table, write_passages
+from index.dense.passages import Passages, whole_documents, write_passages
 from index.dense.tuning import FLAT, Goal, tune
 from index.dense.vectors import StoredVectors, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
 from index.disk.opening import create, read_file
-from index.documents.store import Document, DocumentReader, DocumentWriter
+from index.documents.store import DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
 from index.lexical.bm25 import Bm25, Term
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
@@ -231,15 +231,10 @@ class Segment:
             return self.live if where is None else where
         return where & self.live
 
-    def passages_of(self, rows: Rows, documents: Sequence[Document]) -> tuple[Vectors, NDArray[np.int32]]:
-        """The vectors and the table of the passages of some documents, in their order.
-
-        rows: int64 (n,) of the documents.
-        documents: the same documents.
-        """
+    def passages_of(self, rows: Rows) -> tuple[Vectors, NDArray[np.int32]]:
+        """The vectors and the table of the passages of some documents, in the order of the rows."""
         if self.passages is None:
-            table = passage_table([[Span(0, len(document.text))] for document in documents])
-            return self.vectors.take(rows), table
+            return self.vectors.take(rows), whole_documents(len(rows))
         return self.vectors.take(self.passages.numbers(rows)), self.passages.table(rows)
 
     def rows_of(self, ids: list[str]) -> dict[str, int]:

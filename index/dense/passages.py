@@ -39,8 +39,31 @@ class Span(NamedTuple):
 
 def passage_table(spans: Sequence[Sequence[Span]]) -> NDArray[np.int32]:
     """The table of some documents, numbered from 0. spans: the passages of each document, at least one."""
+    if all(len(parts) == 1 for parts in spans):
+        return whole_documents(len(spans))
     lines = [(row, *span) for row, parts in enumerate(spans) for span in parts]
     return np.array(lines, np.int32).reshape(-1, COLUMNS)
+
+
+def whole_documents(count: int) -> NDArray[np.int32]:
+    """The table of documents that are not split. Nobody asks for the spans of these, so they are empty."""
+    table = np.zeros((count, COLUMNS), np.int32)
+    table[:, 0] = np.arange(count)
+    return table
+
+
+def split_lines(table: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The lines of the documents that have several."""
+    return table[np.bincount(table[:, 0], minlength=1)[table[:, 0]] > 1]
+
+
+def with_whole_documents(lines: NDArray[np.int32], documents: int) -> NDArray[np.int32]:
+    """The table of so many documents, of which some are split: the reverse of `split_lines`."""
+    counts = np.maximum(np.bincount(lines[:, 0], minlength=documents), 1)
+    table = np.zeros((counts.sum(), COLUMNS), np.int32)
+    table[:, 0] = np.repeat(np.arange(documents), counts)
+    table[np.repeat(counts > 1, counts), 1:] = lines[:, 1:]
+    return table
 
 
 def is_table(table: NDArray[np.int32], documents: int) -> bool:

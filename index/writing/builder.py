@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense.passages import Span, passage_table
+from index.dense.passages import Span, passage_table, whole_documents
 from index.dense.tuning import Goal
 from index.disk.carried_model import fingerprint
 from index.disk.files import WriterLock
@@ -157,9 +157,7 @@ class IndexBuilder:
         Raises InputError for an id that is already staged, and for vectors of another shape or dtype or not
         finite; StorageError. After an error `append` can be called again.
         """
-        table = passage_table(
-            [[Span(0, len(document.text))] for document in documents] if passages is None else passages
-        )
+        table = whole_documents(len(documents)) if passages is None else passage_table(passages)
         expected = (len(table), self._staging.plan.dimension)
         if not isinstance(vectors, np.ndarray) or vectors.dtype != np.float32 or vectors.shape != expected:
             got = (
@@ -286,7 +284,7 @@ class IndexBuilder:
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 block = rows[start : start + _ROWS_AT_ONCE]
                 documents = part.segment.documents.documents(block.tolist())
-                self._staging.append(documents, *part.segment.passages_of(block, documents))
+                self._staging.append(documents, *part.segment.passages_of(block))
                 done += len(block)
                 progress("gathering", done, total)
         return [part for part in parts if part not in merged]

@@ -6,7 +6,7 @@ In: documents with vectors. Out: the same, after a crash too. Knows nothing of s
     model/            a copy of the model
     documents.sqlite  the documents; their number is the number of rows that are done
     vectors.f16       raw float16 rows, one a passage
-    passages.i32      the table of the passages (index/dense/passages.py)
+    passages.i32      of the table of the passages (index/dense/passages.py) the lines of split documents
     generation/       the generation while it is made
 
 Vectors and passages beyond those of the stored documents are incomplete and overwritten.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense.passages import COLUMNS, is_table
+from index.dense.passages import COLUMNS, is_table, split_lines, with_whole_documents
 from index.dense.vectors import to_halves
 from index.disk.carried_model import copy_model, fingerprint
 from index.disk.files import remove, storing, sync_folder, write_atomically
@@ -64,6 +64,7 @@ class Staging:
                 self._table = opened.enter_context(_open_alone(folder / "passages.i32"))
             self.documents = DocumentWriter(folder / "documents.sqlite")
             opened.callback(self.documents.close)
+            self._split = len(self._split_lines())
             self._passages = len(self.passages())
             if os.fstat(self._file.fileno()).st_size < self._passages * self._row_bytes:
                 raise CorruptError(f"{self.vectors}: ends early; build again without --resume")
@@ -122,15 +123,22 @@ class Staging:
 
     def passages(self) -> NDArray[np.int32]:
         """The table of the passages of the stored documents. Raises CorruptError if it is damaged."""
+        lines = self._split_lines()
+        table = None
+        with suppress(ValueError):  # negative rows
+            table = with_whole_documents(lines, self.count)
+        if table is None or (self.count and not is_table(table, self.count)):
+            raise CorruptError(f"{self.folder}: its passages are damaged; build again without --resume")
+        return table
+
+    def _split_lines(self) -> NDArray[np.int32]:
+        """The lines of the table for the stored documents that are split."""
         with storing(self.folder):
             self._table.seek(0)
             data = self._table.read()
         width = COLUMNS * 4
-        table = np.frombuffer(data[: len(data) // width * width], "<i4").reshape(-1, COLUMNS)
-        stored = table[: np.searchsorted(table[:, 0], self.count)]
-        if self.count and not is_table(stored, self.count):
-            raise CorruptError(f"{self.folder}: its passages are damaged; build again without --resume")
-        return stored
+        lines = np.frombuffer(data[: len(data) // width * width], "<i4").reshape(-1, COLUMNS)
+        return lines[: np.searchsorted(lines[:, 0], self.count)]
 
     def append(
         self, documents: Sequence[Document], vectors: NDArray[np.float32], table: NDArray[np.int32]
@@ -144,10 +152,12 @@ class Staging:
         """
         with storing(self.vectors):
             _write(self._file, self._passages * self._row_bytes, to_halves(vectors))
-            numbered = (table + np.array([self.count, 0, 0])).astype("<i4")
-            _write(self._table, self._passages * COLUMNS * 4, numbered)
+            if len(lines := split_lines(table)):
+                numbered = (lines + np.array([self.count, 0, 0])).astype("<i4")
+                _write(self._table, self._split * COLUMNS * 4, numbered)
         self.documents.append(documents)
         self._passages += len(table)
+        self._split += len(lines)
 
     def seal(self) -> None:
         """Make a later resume impossible, because other documents follow. Raises StorageError."""
