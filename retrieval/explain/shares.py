@@ -39,7 +39,7 @@ from index.reader import Index
 from retrieval.explain.keywords import CELLS, ActiveCell, active_cells, detection_counts, is_keyword
 from retrieval.explain.trace import CellStates, Float64Array, Trace, Tracer
 from retrieval.model.folder import FILES, TrainedModel, read_model, read_model_of
-from retrieval.text.passages import passage_text
+from retrieval.text.passages import passage_texts
 from retrieval.text.words import document_text
 
 _PAIRS = 10
@@ -157,7 +157,7 @@ def _passage(index: Index, document_id: str, embedding: Float64Array) -> tuple[D
 def _text_read(document: Document, span: Span | None, passage_words: int) -> str:
     if span is None:
         return document_text(document.title, document.text)
-    return passage_text(document.title, document.text, span, passage_words)
+    return passage_texts(document.title, document.text, [span], passage_words)[0]
 
 
 def _unit(embedding: Float64Array) -> Float64Array:

@@ -24,10 +24,10 @@ from retrieval.data.queries import read_qrels
 from retrieval.indexing.parallel import encode_shards
 from retrieval.indexing.passages import (
     SplitDocument,
-    passage_texts,
     passage_vectors,
     passage_words_of,
     split_document,
+    texts_to_encode,
 )
 from retrieval.model.folder import TrainedModel, read_model
 
@@ -190,7 +190,7 @@ def encode_into(
     shards = _shards(
         islice(documents, builder.count, None), model.config.document_words, builder.passage_words
     )
-    with closing(encode_shards(model, shards, passage_texts)) as encoded:
+    with closing(encode_shards(model, shards, texts_to_encode)) as encoded:
         for shard, vectors in encoded:
             documents, spans = [split.document for split in shard], [split.spans for split in shard]
             builder.append(documents, passage_vectors(vectors, shard), spans)

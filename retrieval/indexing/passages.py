@@ -16,7 +16,7 @@ from index.documents.store import Document
 from index.errors import InputError
 from index.values import Vectors
 from retrieval.model.config import ModelConfig
-from retrieval.text.passages import passage_text, passages
+from retrieval.text.passages import passage_texts, passages
 
 # The weight of the whole document in the vector of a passage, chosen on the dev split of `medquad`.
 DOCUMENT_SHARE = 0.5
@@ -32,8 +32,7 @@ class SplitDocument:
 
     def texts(self) -> list[str]:
         """What the document tower reads of each passage."""
-        title, text = self.document.title, self.document.text
-        return [passage_text(title, text, span, self.passage_words) for span in self.spans]
+        return passage_texts(self.document.title, self.document.text, self.spans, self.passage_words)
 
 
 def passage_words_of(config: ModelConfig, words: int | None = None) -> int:
@@ -61,7 +60,7 @@ def split_document(document: Document, document_words: int, passage_words: int) 
     return SplitDocument(document, spans, passage_words)
 
 
-def passage_texts(documents: Sequence[SplitDocument]) -> list[str]:
+def texts_to_encode(documents: Sequence[SplitDocument]) -> list[str]:
     """What the document tower reads of each passage, document by document."""
     return [text for document in documents for text in document.texts()]
 

@@ -11,7 +11,8 @@ Contextual Neural Language Modeling, section 3).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from index.dense.passages import Span
@@ -21,6 +22,7 @@ from retrieval.text.words import document_text, words
 _END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 _SPACE = re.compile(r"\s+")
+_NOT_SPACE = re.compile(r"\S")
 # A passage repeats at most this part of the words of the passage before it.
 _OVERLAP = 0.25
 # No text has more words than characters, and no ASCII text more than three words in four characters.
@@ -55,23 +57,37 @@ def passages(title: str, text: str, whole: int, limit: int) -> list[Span]:
     return list(_packed(list(_sentences(text, room)), room))
 
 
-def passage_text(title: str, text: str, span: Span, limit: int) -> str:
-    """What the document tower reads of a passage: the title, the first sentence of its paragraph, itself.
+def passage_texts(title: str, text: str, spans: Sequence[Span], limit: int) -> list[str]:
+    """What the document tower reads of passages: the title, the first sentence of the paragraph, the passage.
 
     A passage that continues a paragraph often does not say what it is about. Title and sentence are cut to
     their first words.
 
     title: of the document.
     text: of the document.
-    span: the passage.
+    spans: the passages, in order.
     limit: as for `passages`.
     """
-    if span == (0, len(text)):
-        return document_text(title, text)
-    *_, start = (0, *(match.end() for match in _PARAGRAPH.finditer(text, 0, span.start)))
-    topic = _END.split(text[start : span.start].strip(), maxsplit=1)[0]
-    context = f"{_beginning(title, limit)} {_beginning(topic, limit)}"
-    return document_text(context.strip(), text[span.start : span.end])
+    if list(spans) == [(0, len(text))]:
+        return [document_text(title, text)]
+    ends = [match.end() for match in _PARAGRAPH.finditer(text)]
+    title = _beginning(title, limit)
+    texts = []
+    for span in spans:
+        place = bisect_right(ends, span.start)
+        topic = _topic(text, ends[place - 1] if place else 0, span.start)
+        context = f"{title} {_beginning(topic, limit)}"
+        texts.append(document_text(context.strip(), text[span.start : span.end]))
+    return texts
+
+
+def _topic(text: str, start: int, end: int) -> str:
+    """The first sentence of a paragraph that begins at `start`, as far as it stands before `end`."""
+    first = _NOT_SPACE.search(text, start, end)
+    if first is None:
+        return ""
+    sentence = _END.search(text, first.start(), end)
+    return text[first.start() : sentence.start() if sentence else end]
 
 
 def _beginning(text: str, limit: int) -> str:
@@ -98,7 +114,7 @@ def _is_short(title: str, text: str, limit: int) -> bool:
 def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
     """Passages of as many whole sentences as fit; the last one begins as early as it can.
 
-    A passage that is half full ends with its paragraph, for the next one may be about something else.
+    A passage that is filled to `_FILLED` ends with its paragraph.
     """
     first = stop = 0
     while stop < len(sentences):
@@ -120,7 +136,7 @@ def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
 def _earliest(sentences: list[_Sentence], stop: int, room: int) -> int:
     """The first of the sentences before `stop` that have at most `room` words together.
 
-    Where they fill half of it, they begin with a paragraph.
+    Where they fill `_FILLED` of it, they begin with a paragraph.
     """
     first, count = stop, 0
     while first > 0 and count + sentences[first - 1].words <= room:

@@ -20,10 +20,10 @@ from index.lexical.postings import write_bm25
 from index.ranking import Ranking, empty_ranking
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.indexing.passages import (
-    passage_texts,
     passage_vectors,
     passage_words_of,
     split_document,
+    texts_to_encode,
 )
 from retrieval.search.fusion import fuse
 from retrieval.towers.two_tower import TwoTower
@@ -74,7 +74,7 @@ def best_dense_share(model: TwoTower, dataset: TrainingData) -> float:
 def _rank(model: TwoTower, dataset: TrainingData, documents: Sequence[Document], depth: int) -> Ranking:
     words = model.config.document_words, passage_words_of(model.config)
     split = [split_document(document, *words) for document in documents]
-    embeddings = model.encode_documents(passage_texts(split))
+    embeddings = model.encode_documents(texts_to_encode(split))
     vectors = torch.from_numpy(passage_vectors(embeddings, split))
     starts = np.cumsum([0, *(len(document.spans) for document in split)])[:-1]
     queries = torch.from_numpy(model.encode_queries([dataset.queries[query_id] for query_id in dataset.dev]))

@@ -15,7 +15,7 @@ from retrieval.indexing.passages import DOCUMENT_SHARE
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
 from retrieval.search.retriever import MODES, Mode, Retriever
-from retrieval.text.passages import passage_text
+from retrieval.text.passages import passage_texts
 
 CONFIG = ModelConfig("bag", 8, 4, 8, document_words=16)
 FILLER = "cat dog boat sail tree leaf house door tea cup."
@@ -58,7 +58,7 @@ def test_score_is_the_cosine_of_the_best_passage_drawn_towards_the_document(fold
     encoder = read_model(folder / "model").encoder("document")
     with Retriever.open(folder / "index") as retriever, Index.open(folder / "index") as index:
         spans = index.spans(0)
-        read = encoder.encode([passage_text("", LONG, span, 16) for span in spans])
+        read = encoder.encode(passage_texts("", LONG, spans, 16))
         vectors = read + DOCUMENT_SHARE * read.mean(axis=0)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         cosines = vectors @ retriever.encode(["meal plate harbour"])[0]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.dense.passages import Span
-from retrieval.text.passages import passage_text, passages
+from retrieval.text.passages import passage_texts, passages
 from retrieval.text.words import words
 
 SENTENCE = "one two three four five six seven eight nine ten."
@@ -50,17 +50,17 @@ def test_short_paragraphs_share_a_passage():
 
 def test_the_tower_reads_a_passage_after_the_title_and_the_topic_of_its_paragraph():
     text = "About pumps. " + " ".join([SENTENCE] * 9) + "\n\nAbout wells. " + " ".join([SENTENCE] * 9)
-    read = [passage_text("Water", text, span, 50) for span in passages("Water", text, 50, 50)]
+    read = passage_texts("Water", text, passages("Water", text, 50, 50), 50)
     topics = [part.split(" one ")[0] for part in read]
     assert topics == ["Water About pumps."] * 3 + ["Water About wells."] * 3
-    assert passage_text("Water", "short", Span(0, 5), 40) == "Water short"
+    assert passage_texts("Water", "short", [Span(0, 5)], 40) == ["Water short"]
 
 
 def test_a_long_title_leaves_room_for_the_passage():
     text = " ".join(SENTENCE for _ in range(9))
     spans = passages("zz " * 500, text, 40, 40)
     assert spans == passages("zz " * 10, text, 40, 40)
-    assert [passage_text("zz " * 500, text, span, 40).count("zz ") for span in spans] == [8] * len(spans)
+    assert [part.count("zz ") for part in passage_texts("zz " * 500, text, spans, 40)] == [8] * len(spans)
 
 
 def test_chinese_and_lines_end_sentences():
@@ -98,5 +98,5 @@ def test_passages_cover_the_text_and_fit(parts: list[str], limit: int, title: st
     covered = "".join(" " if not any(s <= at < e for s, e in spans) else c for at, c in enumerate(text))
     assert covered.split() == text.split()
     if len(spans) > 1:
-        read = [passage_text(title, text, span, limit) for span in spans]
+        read = passage_texts(title, text, spans, limit)
         assert max(len(words(part)) for part in read) <= limit
