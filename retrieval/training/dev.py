@@ -20,11 +20,13 @@ from index.lexical.postings import write_bm25
 from index.ranking import Ranking, empty_ranking
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.indexing.passages import (
+    SplitDocument,
     passage_vectors,
     passage_words_of,
     split_document,
     texts_to_encode,
 )
+from retrieval.model.config import ModelConfig
 from retrieval.search.fusion import fuse
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData
@@ -38,8 +40,18 @@ _SCORES_AT_ONCE = 1 << 24
 _FUSION_DEPTH = 100
 
 
+def dev_candidates(dataset: TrainingData, config: ModelConfig) -> list[SplitDocument]:
+    """The documents that the dev queries are ranked against, split for a model with this config."""
+    words = config.document_words, passage_words_of(config)
+    return [split_document(document, *words) for document in _candidates(dataset)]
+
+
 def dev_measures(
-    model: TwoTower, dataset: TrainingData, measures: Sequence[str], depth: int = 100
+    model: TwoTower,
+    dataset: TrainingData,
+    measures: Sequence[str],
+    depth: int = 100,
+    candidates: Sequence[SplitDocument] | None = None,
 ) -> dict[str, float]:
     """Means over the dev queries, with the relevant documents and a sample of the others as candidates.
 
@@ -47,16 +59,19 @@ def dev_measures(
     dataset: its dev split must not be empty.
     measures: names as ir-measures has them, such as nDCG@10.
     depth: how many documents of each ranking are scored.
+    candidates: of `dev_candidates`, for a caller that measures again and again.
     Returns measure name to mean.
     """
-    documents = _candidates(dataset)
-    return _measure(dataset, documents, _rank(model, dataset, documents, depth), measures)
+    split = dev_candidates(dataset, model.config) if candidates is None else candidates
+    documents = [candidate.document for candidate in split]
+    return _measure(dataset, documents, _rank(model, dataset, split, depth), measures)
 
 
 def best_dense_share(model: TwoTower, dataset: TrainingData) -> float:
     """The weight of the dense ranking, from .1 to .9, with the best nDCG@10 of hybrid search on dev."""
-    documents = _candidates(dataset)
-    dense = _rank(model, dataset, documents, _FUSION_DEPTH)
+    split = dev_candidates(dataset, model.config)
+    documents = [candidate.document for candidate in split]
+    dense = _rank(model, dataset, split, _FUSION_DEPTH)
     with tempfile.TemporaryDirectory() as folder:
         write_bm25(Path(folder) / "bm25", (f"{document.title} {document.text}" for document in documents))
         queries = [dataset.queries[query_id] for query_id in dataset.dev]
@@ -71,14 +86,12 @@ def best_dense_share(model: TwoTower, dataset: TrainingData) -> float:
     return best[len(best) // 2]
 
 
-def _rank(model: TwoTower, dataset: TrainingData, documents: Sequence[Document], depth: int) -> Ranking:
-    words = model.config.document_words, passage_words_of(model.config)
-    split = [split_document(document, *words) for document in documents]
+def _rank(model: TwoTower, dataset: TrainingData, split: Sequence[SplitDocument], depth: int) -> Ranking:
     embeddings = model.encode_documents(texts_to_encode(split))
     vectors = torch.from_numpy(passage_vectors(embeddings, split))
     starts = np.cumsum([0, *(len(document.spans) for document in split)])[:-1]
     queries = torch.from_numpy(model.encode_queries([dataset.queries[query_id] for query_id in dataset.dev]))
-    ranking = empty_ranking(len(queries), min(depth, len(documents)))
+    ranking = empty_ranking(len(queries), min(depth, len(split)))
     at_once = max(1, _SCORES_AT_ONCE // len(vectors))
     for start in range(0, len(queries), at_once):
         cosines = (queries[start : start + at_once] @ vectors.t()).numpy()

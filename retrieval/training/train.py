@@ -27,7 +27,7 @@ from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set, what_hinders_learning
 from retrieval.training.dataset import TrainingData, read_training_data
-from retrieval.training.dev import best_dense_share, dev_measures
+from retrieval.training.dev import best_dense_share, dev_candidates, dev_measures
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
 from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
@@ -103,7 +103,9 @@ def train(
         trainer = Trainer(model, data, recipe, checkpoint, fingerprint, vectors and _by_rows(vectors, data))
         if resume and checkpoint.exists():
             trainer.resume()
-        trainer.train(_dev_score(dataset) if dataset.dev else None, on_step or _reporting_to(progress), stop)
+        trainer.train(
+            _dev_score(dataset, config) if dataset.dev else None, on_step or _reporting_to(progress), stop
+        )
         share = best_dense_share(model, dataset) if dataset.dev else DENSE_SHARE_WITHOUT_DEV
         model.config = replace(model.config, dense_share=share)
         result = _result(trainer, dataset)
@@ -227,8 +229,9 @@ def _fingerprint(
     return digest.hexdigest()
 
 
-def _dev_score(dataset: TrainingData) -> Callable[[TwoTower], float]:
-    return lambda model: dev_measures(model, dataset, ("nDCG@10",), depth=10)["nDCG@10"]
+def _dev_score(dataset: TrainingData, config: ModelConfig) -> Callable[[TwoTower], float]:
+    candidates = dev_candidates(dataset, config)  # once, not after each epoch
+    return lambda model: dev_measures(model, dataset, ("nDCG@10",), 10, candidates)["nDCG@10"]
 
 
 def _reporting_to(progress: Progress) -> Callable[[StepReport], None]:
