@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,19 +91,28 @@ def decode(place: Place, line: bytes) -> Event:
     except UnicodeDecodeError as error:
         raise place.error(f"not UTF-8 (byte {error.start} of the line); remove the line") from error
     record = json_record(place, text)
-    time, search = _field(record, "time", str), _field(record, "search", str)
-    if not _TIME.fullmatch(time):
-        raise place.error(f'"time" is {time[:40]!r}, not as 2026-11-28T12:00:00Z; remove the line')
+    at, search = _field(record, "time", str), _field(record, "search", str)
+    if not _TIME.fullmatch(at):
+        raise place.error(f'"time" is {at[:40]!r}, not as 2026-11-28T12:00:00Z; remove the line')
     if not is_search_id(search):
         raise place.error(f'"search" is {search[:40]!r}, not 16 hexadecimal digits; remove the line')
     if "clicked" in record.fields:
         rank = _whole(record, "rank", 1) if "rank" in record.fields else None
-        return Clicked(time, search, _field(record, "clicked", str), rank)
+        return Clicked(at, search, _field(record, "clicked", str), rank)
     query, mode = _field(record, "query", str), _field(record, "mode", str)
     shown = _field(record, "shown", list)
     if not all(isinstance(each, str) for each in shown):
         raise place.error('"shown" is not a list of texts; remove the line')
-    return Shown(time, search, query, mode, _whole(record, "offset", 0), tuple(shown))
+    return Shown(at, search, query, mode, _whole(record, "offset", 0), tuple(shown))
+
+
+def time_text(seconds: float) -> str:
+    """The time of an event. seconds: since 1970.
+
+    >>> time_text(0)
+    '1970-01-01T00:00:00Z'
+    """
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def is_search_id(text: str) -> bool:
