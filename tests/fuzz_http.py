@@ -256,7 +256,7 @@ async def fuzz(requests: int, seed: int, folder: Path) -> Counter[int]:
     assert files(folder) == before, "something was written"
     with opened(log) as parts:
         clicked = {event.clicked for _, event in events(parts) if isinstance(event, Clicked)}
-    assert clicked == {"faq/1"}, "a click on no document was recorded"
+    assert clicked <= {"faq/1"}, "a click on no document was recorded"
     return statuses
 
 

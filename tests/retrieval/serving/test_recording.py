@@ -319,19 +319,19 @@ def test_workers_that_are_killed_leave_whole_lines_and_others_record_on(folder, 
     done = threading.Event()
 
     def ask(number: int) -> None:
-        while not done.is_set():
-            try:
-                got = httpx.get(f"{server.url}/search", params={"q": f"copy {number}", "k": 5}).json()
-                body = {"search": got["search"], "document": got["hits"][0]["id"]}
-                httpx.post(f"{server.url}/click", json=body)
-            except (httpx.TransportError, ValueError, KeyError):
-                continue
-            sent[number].append(got["search"])
+        with httpx.Client(base_url=server.url) as client:
+            while not done.is_set():
+                try:
+                    got = client.get("/search", params={"q": f"copy {number}", "k": 5}).json()
+                    client.post("/click", json={"search": got["search"], "document": got["hits"][0]["id"]})
+                except (httpx.TransportError, ValueError, KeyError):
+                    continue
+                sent[number].append(got["search"])
 
     with serving(folder, "--clicks", str(clicks), "--workers", "2", "--no-access-log") as server:
         with ThreadPoolExecutor(4) as pool:
             asking = [pool.submit(ask, number) for number in range(4)]
-            time.sleep(0.5)
+            server.wait_for(lambda: clicks.exists() and b'"copy 0"' in clicks.read_bytes())
             for worker in server.children():
                 os.kill(worker, signal.SIGKILL)
             server.wait_for(lambda: len(server.children()) == 2 and server.answers())
