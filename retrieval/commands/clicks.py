@@ -64,9 +64,8 @@ def forget(file: Path, query: str | None, older_than: float | None, as_json: boo
     With both options only searches go that fit both.
 
     \b
-    Examples:
-      peephole clicks forget clicks.jsonl --query "jane doe"
-      peephole clicks forget clicks.jsonl --older-than 90
+    Example: peephole clicks forget clicks.jsonl --query secret
+    Example: peephole clicks forget clicks.jsonl --older-than 90
     """  # noqa: D301
     if query is None and older_than is None:
         raise click.UsageError("say what to forget: --query TEXT, --older-than DAYS, or both")

@@ -61,9 +61,8 @@ def serve(
     can learn; nothing about who asked. `peephole clicks` counts and forgets them.
 
     \b
-    Examples:
-      peephole serve my.index --port 8080 --workers 2
-      peephole serve my.index --clicks clicks.jsonl
+    Example: peephole serve my.index --port 8080 --workers 2
+    Example: peephole serve my.index --clicks clicks.jsonl
     """  # noqa: D301
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
