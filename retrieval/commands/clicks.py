@@ -28,9 +28,9 @@ def clicks() -> None:
 @click.argument("file", type=PATH)
 @json_option
 def info(file: Path, as_json: bool) -> None:
-    """How many searches and clicks a log holds, of how many queries, and from when.
+    """Count the searches, clicks and queries of a log.
 
-    FILE is what `serve --clicks` was given; FILE.1, FILE.2, ... beside it belong to it.
+    It says from when they are, too. FILE is what `serve --clicks` was given; FILE.1, FILE.2, ... beside it belong to it.
 
     Example: peephole clicks info clicks.jsonl
     """
@@ -57,9 +57,10 @@ def info(file: Path, as_json: bool) -> None:
 )
 @json_option
 def forget(file: Path, query: str | None, older_than: float | None, as_json: bool) -> None:
-    """Take searches out of a log, with their clicks, also while a server records.
+    """Take searches out of a log, with their clicks.
 
-    FILE and the files FILE.1, FILE.2, ... beside it are replaced one by one. Texts of queries are compared in
+    FILE and the files FILE.1, FILE.2, ... beside it are replaced one by one; a server may go on recording,
+    and waits while this works. Texts of queries are compared in
     lower case (Unicode case folding), without white space at the ends and with one blank for each run of it.
     With both options only searches go that fit both.
 

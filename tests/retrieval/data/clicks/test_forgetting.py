@@ -86,6 +86,14 @@ def test_permissions_stay(path):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_the_owner_stays_so_that_the_server_can_write_on_after_root_forgot(path):
+    path.write_bytes(shown(1, "q") + shown(2, "r"))
+    os.chown(path, 12345, 12346)
+    forget(path, Wanted("q"))
+    assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346)
+
+
 def test_a_torn_line_which_may_hold_the_query_goes_too(path):
     path.write_bytes(shown(1, "other") + shown(2, "jane doe")[:-9])
     assert forget(path, Wanted("x")) == Forgotten(0, 0)
