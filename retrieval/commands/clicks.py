@@ -30,7 +30,8 @@ def clicks() -> None:
 def info(file: Path, as_json: bool) -> None:
     """Count the searches, clicks and queries of a log.
 
-    It says from when they are, too. FILE is what `serve --clicks` was given; FILE.1, FILE.2, ... beside it belong to it.
+    It says from when they are, too. FILE is what `serve --clicks` was given; FILE.1, FILE.2, ... beside it
+    belong to it.
 
     Example: peephole clicks info clicks.jsonl
     """

@@ -26,6 +26,8 @@ MOST_SHOWN = 200
 _GATHER = 0.1
 # Bytes that wait while the log is held or the disk is slow, a worker; what is beyond them is lost.
 _MOST_BYTES = 32 << 20
+# Seconds that the thread waits for the log while somebody forgets a query in it.
+_PATIENCE = 600.0
 _LAST_WAIT = 5.0  # seconds, at the end
 _FIRST_BYTES = b'{"time":"'
 
@@ -110,7 +112,7 @@ class Recorder:
         problem = "more arrives than can be written" if lost else None
         try:
             if batch:
-                append(self._path, b"".join(line for _, line in batch))
+                append(self._path, b"".join(line for _, line in batch), wait=_PATIENCE)
         except PeepholeError as error:
             problem, lost, batch = str(error), lost + len(batch), []
         except Exception as error:  # the thread must go on whatever happens to the file

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -17,8 +18,12 @@ from index.disk.files import storing, sync_folder
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.clicks.log import query_key
-from retrieval.data.clicks.recorded import Clicked, Event, Shown, decode, lines_of
+from retrieval.data.clicks.recorded import Clicked, Event, decode, lines_of
 from retrieval.data.clicks.rotation import WAIT, Part, held, open_parts, put_aside
+
+# What is kept of a line between two passes: whether it is a click, and whether it goes by itself.
+_GONE, _CLICK = 1, 2
+_GONE_CLICK = _GONE | _CLICK
 
 
 @dataclass(frozen=True)
@@ -70,38 +75,39 @@ def forget(
 
 
 class _Rule:
-    """Which events are forgotten, and how many were."""
+    """Which lines of a log are forgotten, and how many were."""
 
     def __init__(self, wanted: Wanted, parts: list[Part]) -> None:
         self._before = wanted.before
         self._key = None if wanted.query is None else query_key(wanted.query)
         self.searches = self.clicks = 0
         self._gone: set[int] = set()  # searches; a click may stand before its search
+        searches, flags = array("Q"), bytearray()
         for part in parts:
             for place, line in lines_of(part):
                 event = decode(place, line)
-                if isinstance(event, Shown) and self._fits(event):
-                    self._gone.add(int(event.search, 16))
+                searches.append(int(event.search, 16))
+                flags.append(self._flag(event))
+                if flags[-1] == _GONE:
+                    self._gone.add(searches[-1])
+        self._lines = zip(searches, flags, strict=True)
 
-    def _fits(self, event: Shown) -> bool:
-        return (self._key is None or query_key(event.query) == self._key) and self._is_old(event)
-
-    def _is_old(self, event: Event) -> bool:
-        return self._before is None or event.time < self._before
-
-    def forgets(self, event: Event) -> bool:
-        """Whether an event goes, which is counted."""
-        gone = int(event.search, 16) in self._gone
+    def _flag(self, event: Event) -> int:
+        is_old = self._before is None or event.time < self._before
         if isinstance(event, Clicked):
-            gone = gone or (self._key is None and self._is_old(event))
-            self.clicks += gone
-        else:
-            self.searches += gone
-        return gone
+            return _GONE_CLICK if is_old and self._key is None else _CLICK
+        return _GONE if is_old and self._key in (None, query_key(event.query)) else 0
 
     def kept(self, part: Part) -> Iterator[bytes]:
-        """The lines of a file that stay."""
-        return (line for place, line in lines_of(part) if not self.forgets(decode(place, line)))
+        """The lines of the next file that stay; the others are counted."""
+        for _, line in lines_of(part):
+            search, flag = next(self._lines)
+            if flag != _GONE_CLICK and search not in self._gone:
+                yield line
+            elif flag & _CLICK:
+                self.clicks += 1
+            else:
+                self.searches += 1
 
 
 def _rewrite(part: Part, rule: _Rule, *, is_live: bool) -> None:
