@@ -50,6 +50,17 @@ class MissingExtraError(PeepholeError):
     """A library that belongs to an extra of the package is not installed."""
 
 
+def one_line(error: Exception) -> str:
+    """Any exception as the line that a person reads."""
+    if isinstance(error, PeepholeError):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}; free space or check the path"
+    problem = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"unexpected {problem}; run `peephole --debug ...` and report it"
+
+
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
     """Turn a missing library inside the block into a MissingExtraError that says how to install it.

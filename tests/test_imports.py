@@ -10,7 +10,7 @@ from house import FLOORS, ROOT, arrows, files, imported, imports, module_of, roo
 
 FILES = files()
 # Import names of the libraries that retrieval/adapters is for.
-ADAPTED = {"haystack", "langchain_core", "llama_index"}
+ADAPTED = {"haystack", "langchain_core", "llama_index", "mcp", "mteb", "onnx", "sentence_transformers"}
 OURS = {"index", "retrieval", "cli", "benchmarks", "tests"}
 
 
