@@ -1,8 +1,8 @@
 """The towers of a model under the interface of sentence-transformers (extra `sentence-transformers`).
 
 In: texts. Out: embeddings as numpy arrays or torch tensors. Takes the place of a `SentenceTransformer` in the
-library's evaluators, `util.semantic_search`, `util.mine_hard_negatives` and programs like these, which encode and
-compare. The library cannot train or save it.
+library's evaluators, `util.semantic_search`, `util.mine_hard_negatives` and programs like these, which encode
+and compare. The library cannot train or save it.
 """
 
 from __future__ import annotations

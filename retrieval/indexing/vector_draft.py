@@ -101,7 +101,6 @@ class VectorDraft:
         cut: of how many of these the model read the beginning only.
         Raises StorageError.
         """
-        # With \u escapes if an id holds half of a surrogate pair, which is no UTF-8.
         ids = "".join(json.dumps(name) + "\n" for name in names).encode()
         with storing(self._output):
             _write(self._vectors, self._place(self.done.vectors), vectors.astype("<f4").tobytes())

@@ -106,10 +106,8 @@ def test_the_evaluator_of_the_library_takes_it(towers, vectors):
 
 
 def test_semantic_search_of_the_library_takes_its_tensors(towers, vectors):
-    encoded = (
-        encode(TEXTS, convert_to_tensor=True) for encode in (towers.encode_query, towers.encode_document)
-    )
-    hits = semantic_search(*encoded, top_k=3)
+    queries = towers.encode_query(TEXTS, convert_to_tensor=True)
+    hits = semantic_search(queries, towers.encode_document(TEXTS, convert_to_tensor=True), top_k=3)
     scores = vectors["query"] @ vectors["document"].T
     expected = np.argsort(-scores, axis=1)[:, :3]
     assert [[hit["corpus_id"] for hit in found] for found in hits] == expected.tolist()
