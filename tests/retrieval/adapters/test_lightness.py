@@ -9,7 +9,8 @@ ASK = """
 import sys
 import retrieval, retrieval.adapters, retrieval.search.retriever, cli
 found = {name for name in sys.modules if name.startswith("retrieval.adapters.")}
-adapted = {"haystack", "langchain_core", "llama_index", "mcp", "mteb", "onnx", "sentence_transformers"}
+adapted = {"haystack", "ir_datasets", "langchain_core", "llama_index"}
+adapted |= {"mcp", "mteb", "onnx", "sentence_transformers"}
 libraries = adapted & {name.partition(".")[0] for name in sys.modules}
 print(*sorted(found | libraries))
 """

@@ -134,7 +134,7 @@ def test_facets_without_fields_tells_those_worth_filtering_by(index):
     ("name", "arguments", "told"),
     [
         ("search", {"query": " "}, "the query is empty"),
-        ("search", {"query": "x", "where": "lang in ("}, "lang in ("),
+        ("search", {"query": "x", "where": "lang in ("}, "a value is missing"),
         ("search", {"query": "x", "where": "color = red"}, "color"),
         ("facets", {"fields": ["color"]}, "color"),
         ("search", {"query": "x", "k": 0}, "greater than or equal to 1"),
