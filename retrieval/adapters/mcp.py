@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from index.documents.parse import parse_filters
 from index.errors import InputError, PeepholeError, needing
 from index.reader import Index
-from retrieval import Hit
 from retrieval.search.facets import MOST_VALUES, count_values, worth_counting
+from retrieval.search.hits import Hit
+from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
 
 with needing("mcp"):
@@ -134,10 +135,7 @@ class _Tools:
         self,
         query: Annotated[str, Field(description=_QUERY)],
         k: Annotated[int, Field(ge=1, le=_MOST_HITS, description="How many documents.")] = 5,
-        mode: Annotated[
-            Literal["hybrid", "dense", "lexical"],
-            Field(description=_MODE),
-        ] = "hybrid",
+        mode: Annotated[Mode, Field(description=_MODE)] = "hybrid",
         where: Annotated[str, Field(description=_WHERE)] = "",
         offset: Annotated[int, Field(ge=0, description=_OFFSET)] = 0,
     ) -> SearchResult:

@@ -13,17 +13,20 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from index.dense.tuning import Goal
 from index.disk.carried_model import fingerprint
 from index.errors import InputError, needing
+from retrieval.adapters.towers import Towers
 from retrieval.data.dataset import open_dataset
 from retrieval.evaluation.assess import rank_all
 from retrieval.indexing.build import build
+from retrieval.model.config import Side
 from retrieval.model.folder import TrainedModel, read_model
+from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
 
 with needing("mteb"):
@@ -50,7 +53,7 @@ class PeepholeSearch:
     def __init__(
         self,
         model: Path | str,
-        mode: Literal["hybrid", "dense", "lexical"] = "hybrid",
+        mode: Mode = "hybrid",
         *,
         passage_words: int | None = None,
         target_recall: float = 1.0,
@@ -119,7 +122,7 @@ class PeepholeEncoder:
     def __init__(self, model: Path | str, revision: str | None = None, *, device: str | None = None) -> None:
         """revision, device: part of MTEB's protocol; the towers have none and run on the processor."""
         saved = read_model(Path(model))
-        self._encoders = {side: saved.encoder(side) for side in ("query", "document")}
+        self._towers = Towers(model)
         self.mteb_model_meta = _meta(saved, "dense", {})
 
     def encode(self, inputs: Iterable[Mapping[str, Any]], *, prompt_type: Any = None, **context: Any) -> Any:
@@ -129,9 +132,9 @@ class PeepholeEncoder:
         prompt_type: whether these are queries; documents otherwise.
         context: what MTEB says of the task; not needed.
         """
-        side: Literal["query", "document"] = "query" if prompt_type == PromptType.query else "document"
-        encoded = [self._encoders[side].encode(list(batch["text"])) for batch in inputs]
-        return np.concatenate(encoded) if encoded else self._encoders[side].encode([])
+        side: Side = "query" if prompt_type == PromptType.query else "document"
+        encoded = [self._towers.encode(side, list(batch["text"])) for batch in inputs]
+        return np.concatenate(encoded) if encoded else self._towers.encode(side, [])
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Cosines (n, m) of n embeddings and m others."""

@@ -16,8 +16,8 @@ import numpy as np
 
 from index.disk.carried_model import fingerprint
 from index.errors import InputError, needing
-from index.locks import ProcessLock
 from index.values import Vectors
+from retrieval.adapters.towers import Towers
 from retrieval.model.config import Side
 from retrieval.model.folder import read_model
 
@@ -61,15 +61,13 @@ class PeepholeSentenceTransformer:
         self.device = torch.device("cpu")
         self.model_card_data = ModelCard(f"peephole {fingerprint(Path(model))}")
         self.max_seq_length = saved.config.document_words  # words
-        self._dimension = saved.config.dimension
-        self._encoders = {side: saved.encoder(side) for side in set(_PROMPTS.values())}
-        self._lock = ProcessLock()
+        self._towers = Towers(model)
         self.similarity = SimilarityFunction.to_similarity_fn(self.similarity_fn_name)
         self.similarity_pairwise = SimilarityFunction.to_similarity_pairwise_fn(self.similarity_fn_name)
 
     def get_embedding_dimension(self) -> int:
         """The width of an embedding."""
-        return self._dimension
+        return self._towers.dimension
 
     get_sentence_embedding_dimension = get_embedding_dimension  # its older name
 
@@ -125,9 +123,7 @@ class PeepholeSentenceTransformer:
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         if not all(isinstance(text, str) for text in texts):
             raise InputError("the inputs must be texts; the towers read nothing else")
-        with self._lock:
-            embeddings = self._encoders[side].encode(texts)
-        embeddings = _truncated(embeddings, truncate_dim, normalize_embeddings)
+        embeddings = _truncated(self._towers.encode(side, texts), truncate_dim, normalize_embeddings)
         values = embeddings if precision == "float32" else quantize_embeddings(embeddings, precision)
         if convert_to_tensor or not convert_to_numpy:
             values = torch.from_numpy(values) if convert_to_tensor else list(torch.from_numpy(values))

@@ -72,7 +72,7 @@ def test_an_example_prints_what_the_page_says(framework, request, tmp_path, monk
     shutil.copytree(request.getfixturevalue("folder"), tmp_path / "here")  # made only if it is needed
     monkeypatch.chdir(tmp_path / "here")
     exec(compile(example, framework, "exec"), {"__name__": "example"})  # noqa: S102 (of our own page)
-    expected = re.findall(r"^#> (.*)$", example, re.MULTILINE)
+    expected = re.findall(r"^# > (.*)$", example, re.MULTILINE)
     assert capsys.readouterr().out.splitlines() == expected
     assert expected
 

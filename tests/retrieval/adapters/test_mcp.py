@@ -99,7 +99,7 @@ def test_every_argument_is_described_and_bounded(index):
             assert schema.get("description"), (tool.name, name)
     search = next(tool for tool in tools if tool.name == "search").input_schema
     assert search["required"] == ["query"]
-    assert search["properties"]["mode"]["enum"] == ["hybrid", "dense", "lexical"]
+    assert search["properties"]["mode"]["enum"] == ["dense", "lexical", "hybrid"]
     assert search["properties"]["k"]["maximum"] == 50
 
 
