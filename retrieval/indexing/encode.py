@@ -123,10 +123,12 @@ def _queries(source: Path | str, columns: ColumnNames, resume: bool) -> _Source:
     if is_stream(source) and resume:
         raise InputError("a pipe or standard input cannot be resumed; give a file, or leave --resume out")
     place = Path(source)
-    if place.is_dir():
-        queries = Dataset(place).queries
-    elif table_kind(place) and isinstance(pairs := open_dataset(place, columns), PairsDataset):
-        queries = pairs.queries
+    if (place.is_file() and table_kind(place)) or columns:
+        dataset = open_dataset(source, columns)
+    else:
+        dataset = Dataset(source)
+    if place.is_dir() or isinstance(dataset, PairsDataset):
+        queries = dataset.queries
     else:
         queries = {query.id: query.text for query in read_query_lines(source)}
     digest = hashlib.sha256()

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import tomllib
 
-from house import ROOT
-
 from benchmarks.extras import extras_of_adapters, size_bytes
+from house import ROOT
 
 
 def test_every_adapter_names_an_extra_that_exists():
