@@ -45,12 +45,11 @@ def test_encode_says_what_it_wrote_and_what_the_model_did_not_read(corpus: Path,
     done = run("encode", corpus, "-m", model, "-o", output)
     assert done.exit_code == 0
     assert done.stdout == f"{output}: 2 vectors, 256 dimensions, of 2 documents\n"
-    assert done.stderr == (
-        "of 1 documents the model read the first 128 words only; --passages gives a long one several vectors\n"
-    )
+    told = "the model read the first 128 words only; --passages gives a long one several vectors"
+    assert done.stderr == f"of 1 documents {told}\n"
     split = run("encode", corpus, "-m", model, "-o", output, "--passages", 128, "--json")
-    told = json.loads(split.stdout)
-    assert told == {
+    facts = json.loads(split.stdout)
+    assert facts == {
         "output": str(output),
         "side": "document",
         "texts": 2,
@@ -59,7 +58,7 @@ def test_encode_says_what_it_wrote_and_what_the_model_did_not_read(corpus: Path,
         "cut": 0,
         "word_limit": 128,
     }
-    assert told["vectors"] > 2
+    assert facts["vectors"] > 2
 
 
 def test_encode_reads_standard_input_for_either_side(model: Path, tmp_path: Path):
