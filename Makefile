@@ -39,7 +39,9 @@ $(ADAPTERS)/installed: $(INSTALLED)
 # The suites that the makers of those libraries publish, the examples in docs/adapters.md, and types that know them.
 test-adapters: $(ADAPTERS)/installed
 	$(ADAPTERS)/bin/python -m mypy --cache-dir $(ADAPTERS)/mypy \
-		-m retrieval.adapters.haystack -m retrieval.adapters.langchain -m retrieval.adapters.llama_index
+		-m retrieval.adapters.haystack -m retrieval.adapters.langchain -m retrieval.adapters.llama_index \
+		-m retrieval.adapters.ir_datasets -m retrieval.adapters.mcp -m retrieval.adapters.mteb \
+		-m retrieval.adapters.onnx -m retrieval.adapters.sentence_transformers
 	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto tests/retrieval/adapters
 
 lint: $(INSTALLED)

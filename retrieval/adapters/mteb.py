@@ -34,6 +34,7 @@ with needing("mteb"):
     from mteb.abstasks import AbsTaskRetrieval
     from mteb.abstasks.task_metadata import TaskMetadata
     from mteb.models import ModelMeta
+    from mteb.models.model_meta import ScoringFunction
     from mteb.similarity_functions import cos_sim, pairwise_cos_sim
     from mteb.types import PromptType
 
@@ -184,7 +185,7 @@ class _BeirTask(AbsTaskRetrieval):
         ]
         qrels = dataset.qrels(split, document_ids={document["id"] for document in documents})
         queries = [{"id": query_id, "text": dataset.queries[query_id]} for query_id in qrels]
-        data = {
+        data: Any = {
             "corpus": Dataset.from_list(documents),
             "queries": Dataset.from_list(queries),
             "relevant_docs": qrels,
@@ -205,7 +206,7 @@ def _among(scores: Mapping[str, float], candidates: Iterable[str], most: int) ->
     return dict(ranked[:most])
 
 
-def _meta(model: TrainedModel, kind: str, settings: dict[str, Any]) -> Any:
+def _meta(model: TrainedModel, kind: Any, settings: dict[str, Any]) -> Any:
     """The metadata; its revision is the model's fingerprint, so that MTEB's cache keeps models apart."""
     sizes = [array.size for name, array in model.arrays.items() if not name.endswith("_scales")]
     tables = [array.size for name, array in model.arrays.items() if name.endswith(".table")]
@@ -225,7 +226,7 @@ def _meta(model: TrainedModel, kind: str, settings: dict[str, Any]) -> Any:
         public_training_code=None,
         public_training_data=None,
         framework=["NumPy"],
-        similarity_fn_name="cosine",
+        similarity_fn_name=ScoringFunction.COSINE,
         use_instructions=False,
         training_datasets=None,
         model_type=[kind],

@@ -124,7 +124,7 @@ class PeepholeSentenceTransformer:
         if not all(isinstance(text, str) for text in texts):
             raise InputError("the inputs must be texts; the towers read nothing else")
         embeddings = _truncated(self._towers.encode(side, texts), truncate_dim, normalize_embeddings)
-        values = embeddings if precision == "float32" else quantize_embeddings(embeddings, precision)
+        values: Any = embeddings if precision == "float32" else quantize_embeddings(embeddings, precision)
         if convert_to_tensor or not convert_to_numpy:
             values = torch.from_numpy(values) if convert_to_tensor else list(torch.from_numpy(values))
         return values[0] if isinstance(inputs, str) else values

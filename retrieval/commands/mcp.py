@@ -19,7 +19,7 @@ def mcp(index: Path, about: str) -> None:
     agent gets the tools search, read_document and facets, and sees a new generation as soon as it is
     published.
 
-    Example: peephole mcp my.index --about "the handbook of the support team"
+    Example: peephole mcp my.index --about handbook
     """
     from retrieval.adapters.mcp import serve
 
