@@ -132,8 +132,8 @@ class VectorDraft:
                 sync_folder(self._output.parent)
             finished.replace(self._output)
             sync_folder(self._output.parent)
-            self.close()
-            remove(self._folder)
+            remove(self._folder)  # while the lock is held, so that no other run can be in it
+        self.close()
 
     def close(self) -> None:
         """Close the draft and leave it in place. Calling it again does nothing."""
@@ -143,6 +143,9 @@ class VectorDraft:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not self.done.texts:
+            with suppress(OSError):
+                remove(self._folder)  # nothing that a later run could use
         self.close()
 
     def _is_of(self, plan: Mapping[str, Any]) -> bool:

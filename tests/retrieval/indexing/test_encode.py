@@ -208,6 +208,13 @@ def test_a_damaged_draft_is_told_and_not_resumed(
     assert len(vectors_of(output)) == 6
 
 
+def test_a_corpus_that_is_broken_at_once_leaves_nothing(model: Path, tmp_path: Path):
+    (tmp_path / "corpus.jsonl").write_text("{broken\n")
+    with pytest.raises(InputError, match="broken JSON"):
+        encode(tmp_path / "corpus.jsonl", model, tmp_path / "vectors.npy")
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.jsonl"]
+
+
 def test_two_runs_do_not_write_the_same_output(corpus: Path, model: Path, tmp_path: Path):
     (tmp_path / ".vectors.npy.draft").mkdir()
     with WriterLock(tmp_path / ".vectors.npy.draft"), pytest.raises(BusyError):
