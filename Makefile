@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+ADAPTERS := .venv-adapters
 
-.PHONY: demo test audit advisories fuzz fuzz-http lint format bench house serving-environment clean
+.PHONY: demo test test-adapters audit advisories fuzz fuzz-http lint format bench house serving-environment clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -26,6 +27,18 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+# The libraries that the adapters are for, in an environment of their own over that of the tests.
+$(ADAPTERS)/installed: $(INSTALLED)
+	test -x $(ADAPTERS)/bin/python || $(BIN)/python -m venv $(ADAPTERS)
+	purelib='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+		$(BIN)/python -c "$$purelib" > "$$($(ADAPTERS)/bin/python -c "$$purelib")/tests.pth"
+	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev-adapters]'
+	touch $@
+
+# The suites that the makers of those libraries publish, and the examples in docs/adapters.md.
+test-adapters: $(ADAPTERS)/installed
+	$(ADAPTERS)/bin/python -m pytest tests/retrieval/adapters
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -75,4 +88,4 @@ house: $(INSTALLED)
 	$(BIN)/python tests/house.py
 
 clean:
-	rm -rf .venv demo build *.egg-info
+	rm -rf .venv $(ADAPTERS) demo build *.egg-info
