@@ -2,6 +2,7 @@
 
 PeepholeError               any failure that a user can remedy; str() is one line: what, where, remedy
 ├── InputError              a file or value from the user is wrong (carries path and line when known)
+│   └── ExistingError       a document that must be new has the id of one in the index
 ├── FormatVersionError      a model or index written by another version of the format
 ├── CorruptError            a stored file does not match its manifest
 ├── BusyError               another process is writing to the same folder
@@ -28,6 +29,10 @@ class InputError(PeepholeError):
         super().__init__(f"{place}{problem}")
         self.path = path
         self.line = line
+
+
+class ExistingError(InputError):
+    """A document that must be new has the id of one in the index."""
 
 
 class FormatVersionError(PeepholeError):

@@ -74,9 +74,9 @@ class Selection:
         if isinstance(expression, Not):
             return ~self.rows(expression.part)
         if isinstance(expression, And):
-            return reduce(operators.and_, map(self.rows, expression.parts))
+            return reduce(operators.and_, map(self.rows, expression.parts), np.ones(self._count, bool))
         if isinstance(expression, Or):
-            return reduce(operators.or_, map(self.rows, expression.parts))
+            return reduce(operators.or_, map(self.rows, expression.parts), np.zeros(self._count, bool))
         return self._leaf(expression)
 
     def _leaf(self, leaf: Leaf) -> Mask:
