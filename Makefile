@@ -38,7 +38,7 @@ $(ADAPTERS)/installed: $(INSTALLED)
 
 # The suites that the makers of those libraries publish, and the examples in docs/adapters.md.
 test-adapters: $(ADAPTERS)/installed
-	$(ADAPTERS)/bin/python -m pytest tests/retrieval/adapters
+	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto tests/retrieval/adapters
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -64,7 +64,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """A value of the field equals one of these."""
+    """A value of the field equals one of these; of no values, none does."""
 
     field: Field
     values: tuple[str, ...]

@@ -99,7 +99,7 @@ class Selection:
         found = [self._compared(Comparison(leaf.field, "=", value)) for value in single]
         if plain:
             found.append(self._selected(_equal(leaf.field.names, plain)))
-        return reduce(operators.or_, found)
+        return reduce(operators.or_, found, np.zeros(self._count, bool))
 
     def _comparison(self, comparison: Comparison) -> Statement:
         """A statement for the rows that meet a comparison; for "!=" those that meet "="."""

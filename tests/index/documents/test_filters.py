@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.documents.expression import And, Field, Or
+from index.documents.expression import And, Field, In, Or
 from index.documents.fields import check_field
 from index.documents.filters import Condition, parse_condition
 from index.documents.store import Document, DocumentReader, DocumentWriter
@@ -190,3 +190,4 @@ def test_an_optional_field_that_no_document_has_is_not_refused():
 def test_all_of_nothing_holds_and_one_of_nothing_does_not(reader: DocumentReader):
     assert reader.matching(And(())).all()
     assert not reader.matching(Or(())).any()
+    assert not reader.matching(In(Field.bare("lang"), ())).any()
