@@ -36,8 +36,10 @@ $(ADAPTERS)/installed: $(INSTALLED)
 	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev-adapters]'
 	touch $@
 
-# The suites that the makers of those libraries publish, and the examples in docs/adapters.md.
+# The suites that the makers of those libraries publish, the examples in docs/adapters.md, and types that know them.
 test-adapters: $(ADAPTERS)/installed
+	$(ADAPTERS)/bin/python -m mypy --cache-dir $(ADAPTERS)/mypy \
+		-m retrieval.adapters.haystack -m retrieval.adapters.langchain -m retrieval.adapters.llama_index
 	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto tests/retrieval/adapters
 
 lint: $(INSTALLED)

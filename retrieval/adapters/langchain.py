@@ -55,7 +55,7 @@ class PeepholeRetriever(BaseRetriever):
     Raises what `Retriever.open` raises.
     """
 
-    index: str
+    index: Path | str
     k: int = 10
     mode: Mode = "hybrid"
     filter: Any = None

@@ -106,7 +106,8 @@ class PeepholeEmbedding(BaseEmbedding):
     _towers: Towers = PrivateAttr()
 
     def __init__(self, folder: Path | str, **kwargs: Any) -> None:
-        super().__init__(folder=str(folder), **kwargs)
+        kwargs["folder"] = str(folder)
+        super().__init__(**kwargs)
         self._towers = Towers(folder)
 
     @classmethod
@@ -148,7 +149,8 @@ class PeepholeVectorStore(BasePydanticVectorStore):
     def __init__(
         self, index: Path | str, model: Path | str | None = None, mode: Mode = "hybrid", **kwargs: Any
     ) -> None:
-        super().__init__(index=str(index), model=None if model is None else str(model), mode=mode, **kwargs)
+        kwargs |= {"index": str(index), "model": None if model is None else str(model), "mode": mode}
+        super().__init__(**kwargs)
         self._collection = Collection(index, model)
 
     @classmethod

@@ -91,7 +91,7 @@ def test_queries_and_documents_are_embedded_by_their_own_towers(model_folder):
 def test_the_retriever_finds_what_the_index_finds_with_title_and_metadata(index):
     with Retriever.open(index) as retriever:
         hits = retriever.search("copy a folder", 3)
-    found = PeepholeRetriever(index=str(index), k=3).invoke("copy a folder")
+    found = PeepholeRetriever(index=index, k=3).invoke("copy a folder")
     assert ids(found) == [hit.id for hit in hits]
     copy = next(document for document in found if document.id == "cp")
     assert copy.page_content == "copy a folder to another disk"
@@ -118,12 +118,12 @@ def test_the_retriever_finds_what_the_index_finds_with_title_and_metadata(index)
 def test_a_filter_is_met_by_every_document_found(index, given, expected):
     store = PeepholeVectorStore(index)
     assert set(ids(store.similarity_search("archive", k=4, filter=given))) == expected
-    retriever = PeepholeRetriever(index=str(index), filter=given)
+    retriever = PeepholeRetriever(index=index, filter=given)
     assert set(ids(retriever.invoke("archive"))) == expected
 
 
 def test_a_filter_of_an_argument_takes_the_place_of_the_retrievers(index):
-    retriever = PeepholeRetriever(index=str(index), filter={"section": 8})
+    retriever = PeepholeRetriever(index=index, filter={"section": 8})
     assert ids(retriever.invoke("archive", filter={"tags": "dir"})) == ["ls"]
 
 
@@ -192,8 +192,8 @@ def test_marginal_relevance_leaves_out_what_is_the_same(tmp_path, model_folder):
 def test_the_content_of_a_long_document_is_its_best_passage_if_asked(index):
     long = " ".join(["Nothing of interest stands in this sentence."] * 40)
     add_documents([IndexDocument("long", text=f"{long} Zebras live in herds.")], index)
-    whole = PeepholeRetriever(index=str(index), k=1, mode="lexical").invoke("zebras")[0]
-    passage = PeepholeRetriever(index=str(index), k=1, mode="lexical", passages=True).invoke("zebras")[0]
+    whole = PeepholeRetriever(index=index, k=1, mode="lexical").invoke("zebras")[0]
+    passage = PeepholeRetriever(index=index, k=1, mode="lexical", passages=True).invoke("zebras")[0]
     assert whole.page_content == f"{long} Zebras live in herds."
     assert passage.page_content in whole.page_content
     assert "Zebras" in passage.page_content
