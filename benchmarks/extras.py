@@ -2,8 +2,8 @@
 
     python -m benchmarks.extras [EXTRA...] [--write]
 
-Without names, the extras of retrieval/adapters. Versions are those of constraints.txt. Needs the package index
-that pip is set up for. With --write, adds to benchmarks/results/extras.json.
+Without names, the extras of retrieval/adapters. Versions are those of constraints.txt. Needs the package
+index that pip is set up for. With --write, adds to benchmarks/results/extras.json.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import tomllib
 
-from benchmarks.extras import extras_of_adapters, size_bytes
 from house import ROOT
+
+from benchmarks.extras import extras_of_adapters, size_bytes
 
 
 def test_every_adapter_names_an_extra_that_exists():

@@ -41,6 +41,7 @@ ROWS = [
     ("export", "how to export everything", "The settings page packs everything into an archive.", "data"),
     ("limits", "how large may a file be", "Files up to two gigabytes are taken.", "data"),
 ]
+COLUMN = ("--column", "metadata=topic")
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +52,7 @@ def folder(tmp_path_factory):
         csv.writer(file).writerows([("id", "query", "document", "topic"), *ROWS])
     for arguments in (
         ["train", folder / "faq.csv", "-o", folder / "my.model", "--tower", "bag", "--epochs", "2"],
-        ["build", folder / "faq.csv", "-m", folder / "my.model", "-o", folder / "my.index"]
-        + ["--column", "metadata=topic"],
+        ["build", folder / "faq.csv", "-m", folder / "my.model", "-o", folder / "my.index", *COLUMN],
     ):
         result = CliRunner().invoke(verbs, [str(argument) for argument in arguments])
         assert result.exit_code == 0, result.output
@@ -72,7 +72,7 @@ def test_an_example_prints_what_the_page_says(framework, request, tmp_path, monk
     shutil.copytree(request.getfixturevalue("folder"), tmp_path / "here")  # made only if it is needed
     monkeypatch.chdir(tmp_path / "here")
     exec(compile(example, framework, "exec"), {"__name__": "example"})  # noqa: S102 (of our own page)
-    expected = re.findall(r"^#> (.*)$", example, re.MULTILINE)
+    expected = re.findall(r"^# > (.*)$", example, re.MULTILINE)
     assert capsys.readouterr().out.splitlines() == expected
     assert expected
 
