@@ -40,7 +40,7 @@ $(ADAPTERS)/installed: $(INSTALLED)
 test-adapters: $(ADAPTERS)/installed
 	$(ADAPTERS)/bin/python -m mypy --cache-dir $(ADAPTERS)/mypy \
 		-m retrieval.adapters.haystack -m retrieval.adapters.langchain -m retrieval.adapters.llama_index
-	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto tests/retrieval/adapters
+	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/retrieval/adapters
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

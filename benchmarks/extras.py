@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +41,16 @@ def weigh(extra: str | None, folder: Path) -> dict[str, Any]:
     python = str(folder / "bin" / "python")
     bare = size_bytes(folder)
     what = str(ROOT) if extra is None else f"{ROOT}[{extra}]"
-    started = time.perf_counter()
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     subprocess.run(
         [*pip, "install", "--quiet", "-c", str(ROOT / "constraints.txt"), what],
         check=True,
         stderr=subprocess.DEVNULL,
     )
-    seconds = time.perf_counter() - started
     listed = subprocess.run([*pip, "list", "--format", "json"], check=True, capture_output=True).stdout
     return {
         "MB": round((size_bytes(folder) - bare) / 1e6, 1),
         "packages": len({each["name"] for each in json.loads(listed)} - {"pip", "setuptools"}),
-        "install seconds": round(seconds),
     }
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 from index.documents.expression import And, Expression, Not, Or
 from index.documents.store import Document as IndexDocument
 from index.errors import ExistingError, InputError, needing
+from index.values import Json
 from retrieval.adapters.collection import Collection, document_of, metadata_of
 from retrieval.adapters.conditions import Sign, condition
 from retrieval.indexing.build import Existing
@@ -218,11 +219,20 @@ def _to_index(document: Document) -> IndexDocument:
 
 def _from_index(document: IndexDocument, score: float | None = None) -> Document:
     meta = metadata_of(document)
-    rest = meta.pop(_REST, None)
-    others = json.loads(rest) if isinstance(rest, str) else {}
+    others = _rest(document.id, meta.pop(_REST, "{}"))
     if score is not None:
         others["score"] = score
     return Document.from_dict({"id": document.id, "content": document.text, "meta": meta, **others})
+
+
+def _rest(document_id: str, stored: Json) -> dict[str, Any]:
+    try:
+        rest = json.loads(str(stored))
+    except ValueError:
+        rest = None
+    if not isinstance(rest, dict):
+        raise InputError(f"document {document_id!r}: the metadata {_REST!r} is none that this store wrote")
+    return rest
 
 
 def _where(filters: dict[str, Any] | None) -> list[Expression]:

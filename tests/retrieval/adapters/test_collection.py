@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from index.documents.store import Document
@@ -74,3 +76,20 @@ def test_the_title_is_metadata_and_metadata_the_title():
     assert metadata_of(document) == {"title": "T", "n": 1}
     assert metadata_of(Document("a", "T", "text", {"n": 1})) == {"title": "T", "n": 1}
     assert document_of("a", "text", {"title": 3}).title == ""
+
+
+def test_writers_and_readers_at_once_lose_nothing(index):
+    def write(name: str) -> list[int]:
+        collection = Collection(index)
+        counts = []
+        for number in range(3):
+            collection.add([Document(f"{name}{number}", text=f"file {number} of {name}")])
+            found = collection.search(f"file {number} of {name}", 100, "hybrid")
+            assert f"{name}{number}" in {each.document.id for each in found}
+            counts.append(len(found))
+        return counts
+
+    with ThreadPoolExecutor(2) as threads:
+        for counts in threads.map(write, ["a", "b"]):
+            assert counts == sorted(counts)
+    assert Collection(index).count() == 4 + 2 * 3

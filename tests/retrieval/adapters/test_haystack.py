@@ -17,8 +17,10 @@ from haystack.document_stores.types import DuplicatePolicy, FilterPolicy  # noqa
 from haystack.errors import FilterError  # noqa: E402
 from haystack.testing.document_store import DocumentStoreBaseExtendedTests  # noqa: E402
 
+from index.documents.store import Document as IndexDocument  # noqa: E402
 from index.errors import InputError  # noqa: E402
 from retrieval.adapters.haystack import PeepholeDocumentStore, PeepholeRetriever  # noqa: E402
+from retrieval.indexing.build import add_documents  # noqa: E402
 from retrieval.search.retriever import Retriever  # noqa: E402
 
 
@@ -132,6 +134,12 @@ def test_meta_that_is_not_json_is_refused_by_name(store):
     with pytest.raises(InputError, match="metadata 'x' is not text"):
         store.write_documents([Document(id="a", content="x", meta={"x": object()})])
     assert store.count_documents() == 4
+
+
+def test_metadata_under_the_name_of_the_stores_own_must_be_the_stores(store, index):
+    add_documents([IndexDocument("a", text="x", metadata={"_haystack": "mine"})], index)
+    with pytest.raises(InputError, match="document 'a': the metadata '_haystack' is none that this store"):
+        store.filter_documents()
 
 
 def test_a_pipeline_that_was_saved_finds_the_same(store):

@@ -1,19 +1,36 @@
-"""Whoever imports `retrieval` pays for no adapter."""
+"""Whoever imports `retrieval` pays for no adapter, and who searches through one pays for no torch."""
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 
-ASK = """
-import sys
-import retrieval, retrieval.adapters, retrieval.search.retriever, cli
-found = {name for name in sys.modules if name.startswith("retrieval.adapters.")}
-libraries = {"haystack", "langchain_core", "llama_index"} & {name.partition(".")[0] for name in sys.modules}
-print(*sorted(found | libraries))
-"""
+import pytest
+
+
+def modules_after(imports: str) -> set[str]:
+    """Names of the modules that a new process has after an import statement."""
+    code = f"import sys\n{imports}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
 
 
 def test_importing_retrieval_imports_no_adapter_and_no_library_of_one():
-    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+    names = modules_after("import retrieval, retrieval.adapters, retrieval.search.retriever, cli")
+    assert "retrieval.search.retriever" in names
+    assert not [name for name in names if name.startswith("retrieval.adapters.")]
+    assert not names & {"haystack", "langchain_core", "llama_index"}
+
+
+@pytest.mark.parametrize(
+    ("module", "library"),
+    [("collection", "retrieval"), ("langchain", "langchain_core"), ("llama_index", "llama_index")],
+)
+def test_an_adapter_imports_no_torch(module, library):
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"needs {library}; `make test-adapters` installs it")
+    names = modules_after(f"import retrieval.adapters.{module}")
+    assert f"retrieval.adapters.{module}" in names
+    assert "torch" not in names  # Haystack imports torch by itself where it is installed
