@@ -55,8 +55,11 @@ class Index:
     generation: its name.
     model_folder: the model inside.
     segments: in the order of their rows.
+    waits: False: a search waits for no other machine.
     Rows number the documents of all segments from 0, deleted ones included.
     """
+
+    waits = False
 
     def __init__(
         self,
@@ -281,6 +284,14 @@ class Index:
         queries = self._checked(queries)
         parts = [segment.search_vectors(queries, k) for segment in self.segments]
         return merge(parts, self._vector_offsets, k)
+
+    def parts(self) -> Sequence[Segment]:
+        """The segments."""
+        return self.segments
+
+    def problems(self) -> list[str]:
+        """None: all of the index is in its folder."""
+        return []
 
     def close(self) -> None:
         """Release the generation. Calling it again does nothing."""

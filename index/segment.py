@@ -31,7 +31,7 @@ from index.dense.vectors import FLAT, StoredVectors, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
 from index.disk.opening import create, read_file
-from index.documents.store import DocumentReader, DocumentWriter
+from index.documents.store import Document, DocumentReader, DocumentWriter
 from index.errors import CorruptError, FormatVersionError
 from index.lexical.bm25 import Bm25, Term
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
@@ -246,6 +246,10 @@ class Segment:
         """The rows of live documents by document id; other ids are left out."""
         rows = self.documents.rows_of(ids)
         return {each: row for each, row in rows.items() if self.live is None or self.live[row]}
+
+    def read(self, rows: list[int]) -> list[Document]:
+        """The documents of these rows, in this order."""
+        return self.documents.documents(rows)
 
     def deleted(self) -> Rows:
         """The rows of deleted documents, ascending."""

@@ -1,6 +1,6 @@
 """What a corpus changes in an index: which documents are new, differ, are the same, or are gone.
 
-In: the segments of the live generation, then the documents of the corpus. Out: the documents to write, the
+In: the parts of the live generation, then the documents of the corpus. Out: the documents to write, the
 rows to delete. Changes nothing. Knows nothing of vectors.
 """
 
@@ -12,15 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from index.documents.store import Document
-from index.segment import Segment
+from index.protocol import Part
 from index.values import Rows
 
 
 class Comparison:
     """Goes through a corpus once. It holds a bit for each row of the index."""
 
-    def __init__(self, segments: Sequence[Segment]) -> None:
-        """segments: of the live generation."""
+    def __init__(self, segments: Sequence[Part]) -> None:
+        """segments: all parts of the live generation."""
         self._segments = segments
         self._unseen = [
             np.ones(segment.count, bool) if segment.live is None else segment.live.copy()
@@ -36,7 +36,7 @@ class Comparison:
         for segment, unseen in zip(self._segments, self._unseen, strict=True):
             rows = list(segment.rows_of(ids).values())
             unseen[rows] = False
-            stored.update((document.id, document) for document in segment.documents.documents(rows))
+            stored.update((document.id, document) for document in segment.read(rows))
         changed = [
             document
             for document in documents

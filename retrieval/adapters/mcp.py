@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from index.documents.parse import parse_filters
 from index.errors import InputError, PeepholeError, needing
-from index.reader import Index
+from index.protocol import OpenIndex
 from retrieval.search.facets import MOST_VALUES, count_values, worth_counting
 from retrieval.search.hits import Hit
 from retrieval.search.modes import Mode
@@ -215,7 +215,7 @@ def _found(hit: Hit) -> FoundDocument:
     )
 
 
-def _instructions(index: Index, about: str) -> str:
+def _instructions(index: OpenIndex, about: str) -> str:
     fields = worth_counting(index, _FIELDS_TOLD)
     told = f"`where` filters by {', '.join(fields)}; `facets` tells their values. " if fields else ""
     return _INSTRUCTIONS.format(count=index.count, about=f": {about}" if about else "", fields=told)

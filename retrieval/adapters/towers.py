@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from index.disk.folder import is_index
 from index.locks import ProcessLock
-from index.reader import Index
+from index.opened import open_index
 from retrieval.model.config import Side
 from retrieval.model.folder import TrainedModel, read_model, read_model_of
 
@@ -22,7 +22,7 @@ class Towers:
     """The towers of a model; each encodes for one thread at a time.
 
     folder: of a model, or of an index, whose model is taken.
-    Raises what `Index.open` and `read_model` raise.
+    Raises what `open_index` and `read_model` raise.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -43,5 +43,5 @@ _SIDES: tuple[Side, ...] = ("query", "document")
 def _model(folder: Path) -> TrainedModel:
     if not is_index(folder):
         return read_model(folder)
-    with Index.open(folder) as index:
+    with open_index(folder) as index:
         return read_model_of(index)

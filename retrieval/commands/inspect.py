@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from index.disk.verify import verify as verify_index
-from index.reader import Index
+from index.opened import open_index
 from retrieval.commands.options import index_argument, json_option
 from retrieval.commands.printing import manifest_json, plain, print_json, print_line
 
@@ -20,7 +20,7 @@ def info(index: Path, as_json: bool) -> None:
 
     Example: peephole info my.index
     """
-    with Index.open(index) as opened:
+    with open_index(index) as opened:
         facts = manifest_json(index, opened.manifest)
     if as_json:
         print_json(facts)
@@ -43,9 +43,14 @@ def info(index: Path, as_json: bool) -> None:
 def verify(index: Path, as_json: bool) -> None:
     """Read every byte of an index and compare it with the checksums; fails if anything differs.
 
+    Of an index in Milvus the documents there are counted too.
+
     Example: peephole verify my.index
     """
     problems = verify_index(index)
+    if not problems:
+        with open_index(index) as opened:
+            problems = opened.problems()
     if as_json:
         print_json({"index": str(index), "sound": not problems, "problems": problems})
     elif not problems:

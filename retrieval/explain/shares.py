@@ -35,7 +35,8 @@ import numpy as np
 from index.dense.passages import Span
 from index.documents.store import Document
 from index.errors import InputError
-from index.reader import Index
+from index.opened import open_index
+from index.protocol import OpenIndex
 from retrieval.explain.keywords import CELLS, ActiveCell, active_cells, detection_counts, is_keyword
 from retrieval.explain.trace import CellStates, Float64Array, Trace, Tracer
 from retrieval.model.folder import FILES, TrainedModel, read_model, read_model_of
@@ -103,7 +104,7 @@ def explain(folder: Path, query: str, document_id: str | None = None) -> MatchEx
     document_id: id of a document of the index; None explains the query alone.
 
     Raises InputError for an empty query, an unknown document id, or a document id with a model folder; and
-    what `read_model` and `Index.open` raise.
+    what `read_model` and `open_index` raise.
     """
     if not query.strip():
         raise InputError("the query is empty; give at least one word")
@@ -135,17 +136,17 @@ def _query_explanation(tracer: Tracer, query: str, trace: Trace, target: Float64
 
 
 @contextmanager
-def _opened(folder: Path, document_id: str | None) -> Iterator[tuple[TrainedModel, Index | None]]:
+def _opened(folder: Path, document_id: str | None) -> Iterator[tuple[TrainedModel, OpenIndex | None]]:
     if (folder / FILES.config).is_file():
         if document_id is not None:
             raise InputError("a model holds no documents; give an index to explain one", path=folder)
         yield read_model(folder), None
         return
-    with Index.open(folder) as index:
+    with open_index(folder) as index:
         yield read_model_of(index), index
 
 
-def _passage(index: Index, document_id: str, embedding: Float64Array) -> tuple[Document, Span | None]:
+def _passage(index: OpenIndex, document_id: str, embedding: Float64Array) -> tuple[Document, Span | None]:
     """A document, and its passage nearest to the query; None for the whole text."""
     row = index.row_of(document_id)
     if row is None:

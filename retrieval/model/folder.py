@@ -29,7 +29,7 @@ from retrieval.model.weights import Table, quantise, read_weights, write_weights
 from retrieval.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from index.reader import Index
+    from index.protocol import OpenIndex
 
 
 class ModelFiles(NamedTuple):
@@ -110,7 +110,7 @@ def read_model(folder: Path) -> TrainedModel:
     return model
 
 
-def read_model_of(index: Index) -> TrainedModel:
+def read_model_of(index: OpenIndex) -> TrainedModel:
     """The model inside an index. Raises what `read_model` does, and CorruptError for a file that the index's
     manifest does not name, whose bytes nobody knows.
     """

@@ -14,7 +14,7 @@ from index.documents.expression import In
 from index.documents.numbers import Attribute
 from index.documents.parse import parse_field, parse_where
 from index.errors import InputError
-from index.reader import Index
+from index.protocol import OpenIndex
 from index.values import Mask
 
 # Values of a field that are shown.
@@ -29,7 +29,7 @@ class FacetValue:
     count: int  # documents that have it, each once
 
 
-def worth_counting(index: Index, most: int) -> dict[str, list[FacetValue]]:
+def worth_counting(index: OpenIndex, most: int) -> dict[str, list[FacetValue]]:
     """The metadata fields that split the documents into a few groups, with the values of each.
 
     index: the open index.
@@ -53,7 +53,7 @@ def _is_bare(field: str) -> bool:
         return False
 
 
-def count_values(index: Index, field: str, masks: Sequence[Mask], most: int) -> list[FacetValue]:
+def count_values(index: OpenIndex, field: str, masks: Sequence[Mask], most: int) -> list[FacetValue]:
     """The most frequent values of a field, of equal ones numbers before texts, each in order.
 
     index: the open index.

@@ -6,19 +6,19 @@ In: an open index. Out: the same with its tower. Knows nothing of how a search r
 from __future__ import annotations
 
 from index.locks import ProcessLock
-from index.reader import Index
+from index.protocol import OpenIndex
 from retrieval.search.tower import QueryTower
 
 
 class OpenGeneration:
     """A generation and its query tower; it is closed once it is retired and no search holds it."""
 
-    def __init__(self, index: Index, old_tower: QueryTower | None, kept_bytes: int) -> None:
+    def __init__(self, index: OpenIndex, old_tower: QueryTower | None, kept_bytes: int) -> None:
         """Close the index if this fails.
 
         index: the generation.
         old_tower: used again if it is of the same model, because it has many words in its cache.
-        kept_bytes: memory for converted vectors; see `Index.keep_vectors`.
+        kept_bytes: memory for converted vectors; see `OpenIndex.keep_vectors`.
         Raises what `QueryTower` raises.
         """
         self.index = index

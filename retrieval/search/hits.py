@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.documents.store import Document
-from index.reader import Index
+from index.protocol import OpenIndex
 from retrieval.search.passages import Passage, lexical_span, passage_of
 
 
@@ -29,7 +29,7 @@ class Hit:
 
 
 def hits_of(
-    index: Index,
+    index: OpenIndex,
     query: str,
     embedding: NDArray[np.float32] | None,
     scores: NDArray[np.float32],
@@ -63,7 +63,7 @@ def hits_of(
 
 
 def _passage(
-    index: Index,
+    index: OpenIndex,
     query: str,
     embedding: NDArray[np.float32] | None,
     row: int,

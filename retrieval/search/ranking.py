@@ -13,8 +13,8 @@ import numpy as np
 
 from index.errors import InputError
 from index.phases import phase
+from index.protocol import OpenIndex
 from index.ranking import Ranking
-from index.reader import Index
 from index.values import Vectors
 from retrieval.search.fusion import fuse
 from retrieval.search.generation import OpenGeneration
@@ -118,11 +118,11 @@ def conditions_of(where: Where) -> Sequence[Filter]:
     return parse_filters(where)
 
 
-def _dense(index: Index, embeddings: Vectors, k: int, where: Sequence[Filter]) -> Ranking:
+def _dense(index: OpenIndex, embeddings: Vectors, k: int, where: Sequence[Filter]) -> Ranking:
     with phase("dense"):
         return index.search_dense(embeddings, k, where)
 
 
-def _lexical(index: Index, queries: Sequence[str], k: int, where: Sequence[Filter]) -> Ranking:
+def _lexical(index: OpenIndex, queries: Sequence[str], k: int, where: Sequence[Filter]) -> Ranking:
     with phase("lexical"):
         return index.search_lexical(queries, k, where)

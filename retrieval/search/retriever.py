@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from index.disk.folder import read_current
 from index.errors import InputError
 from index.locks import ProcessLock
+from index.opened import open_index
 from index.phases import phase
+from index.protocol import OpenIndex
 from index.ranking import Ranking
-from index.reader import Index
 from index.values import Vectors
 from retrieval.search.generation import OpenGeneration
 from retrieval.search.hits import Hit, hits_of
@@ -38,19 +39,20 @@ class Retriever:
     ...     hits = retriever.search("list files by size", k=10, where="lang = en")
     """
 
-    def __init__(self, index: Index, kept_bytes: int = 0) -> None:
+    def __init__(self, index: OpenIndex, kept_bytes: int = 0) -> None:
         self._kept_bytes = kept_bytes
         self._opened = OpenGeneration(index, None, kept_bytes)
         self._lock = ProcessLock()
 
     @classmethod
     def open(cls, folder: Path | str, *, checksums: bool = False, kept_bytes: int = 0) -> Self:
-        """Open an index folder. Raises what `Index.open` and `read_model` raise.
+        """Open an index folder. Raises what `open_index` and `read_model` raise.
 
         checksums: read every byte first and compare it with its checksum.
-        kept_bytes: memory for converted vectors, with which exact search is faster; see `Index.keep_vectors`.
+        kept_bytes: memory for converted vectors, with which exact search is faster; see
+            `OpenIndex.keep_vectors`.
         """
-        return cls(Index.open(Path(folder), checksums=checksums), kept_bytes)
+        return cls(open_index(Path(folder), checksums=checksums), kept_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +68,7 @@ class Retriever:
             return isinstance(document_id, str) and opened.index.row_of(document_id) is not None
 
     @property
-    def index(self) -> Index:
+    def index(self) -> OpenIndex:
         """The generation that is searched now."""
         return self._opened.index
 
@@ -81,7 +83,7 @@ class Retriever:
         # Names are not enough: a folder that was built anew or swapped begins with the same ones.
         if read_current(folder) == old.index.pointer:
             return False
-        fresh = OpenGeneration(Index.open(folder), old.tower, self._kept_bytes)
+        fresh = OpenGeneration(open_index(folder), old.tower, self._kept_bytes)
         with self._lock:
             old, self._opened = self._opened, fresh
         old.retire()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index.errors import InputError
 from index.locks import ProcessLock
-from index.reader import Index
+from index.protocol import OpenIndex
 from retrieval.model.folder import read_model_of
 
 
@@ -23,7 +23,7 @@ class QueryTower:
     dense_share: the weight of the dense ranking in hybrid search.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: OpenIndex) -> None:
         """Raises what `read_model_of` does, InputError for a model of another dimension than the index."""
         model = read_model_of(index)
         if model.config.dimension != index.dimension:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.documents.store import Document
-from index.reader import Index
+from index.protocol import OpenIndex
 from index.writing.delete import delete
 from retrieval.explain.shares import explain
 from retrieval.explain.text import to_json
@@ -59,7 +59,7 @@ class Engine:
         self._refreshing = threading.Lock()
 
     @property
-    def index(self) -> Index:
+    def index(self) -> OpenIndex:
         """The generation that is searched now."""
         return self.retriever.index
 

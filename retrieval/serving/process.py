@@ -23,7 +23,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from index.errors import InputError
-from index.reader import Index
+from index.opened import open_index
 from retrieval.serving import log
 from retrieval.serving.app import Application
 from retrieval.serving.protocol import LimitedProtocol
@@ -50,9 +50,9 @@ class Listen:
 def serve(settings: Settings, listen: Listen) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises InputError for an address that is taken, and what `Index.open` and `check_log` raise.
+    Raises InputError for an address that is taken, and what `open_index` and `check_log` raise.
     """
-    Index.open(settings.index).close()  # what is wrong at the start is said in one line
+    open_index(settings.index).close()  # what is wrong at the start is said in one line
     _check_certificate(listen)
     if settings.clicks is not None:
         check_log(settings.clicks)

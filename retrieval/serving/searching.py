@@ -1,8 +1,8 @@
 """The handlers that search and explain.
 
 In: requests. Out: the JSON of `search --json` and of `explain --json`. A search runs in the loop in its turn.
-One with conditions, facets, an offset or one hit per value runs in a thread, for it may read the metadata of
-all documents, or rank many.
+One that waits for another machine, and one with conditions, facets, an offset or one hit per value runs in a
+thread, for it may read the metadata of all documents, or rank many.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class SearchHandlers:
         return answers
 
     async def _searched(self, retriever: Retriever, queries: list[str], wanted: Wanted) -> list[Answer]:
-        if wanted.where or wanted.facets or wanted.offset or wanted.per is not None:
+        slow = retriever.index.waits or wanted.where or wanted.facets or wanted.offset
+        if slow or wanted.per is not None:
             return await self._state.slow.run(search, retriever, queries, wanted)
 
         def work(queries: list[str]) -> list[Answer]:

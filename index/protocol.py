@@ -1,0 +1,133 @@
+"""What every open index can do, wherever its vectors live.
+
+In: query vectors or texts; rows. Out: rankings of rows; documents. `index.reader.Index` keeps it over files,
+`index.remote.reader.RemoteIndex` over Milvus, and one suite of tests runs over both. Whoever searches knows
+this protocol only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from index.dense.passages import Span
+from index.disk.folder import Pointer
+from index.disk.manifest import Manifest
+from index.documents.store import Document
+from index.ranking import Ranking
+from index.values import Mask, Rows, Vectors
+
+if TYPE_CHECKING:
+    from index.documents.columns import Column
+    from index.documents.expression import Field
+    from index.documents.filters import Filter
+    from index.documents.numbers import Attribute
+
+
+class Part(Protocol):
+    """Some documents of an open generation."""
+
+    @property
+    def count(self) -> int:
+        """Its rows, deleted ones included."""
+
+    @property
+    def live(self) -> Mask | None:
+        """The rows that are not deleted, bool (count,); None if all are live."""
+
+    def rows_of(self, ids: list[str]) -> dict[str, int]:
+        """The rows of live documents by document id; other ids are left out."""
+
+    def read(self, rows: list[int]) -> list[Document]:
+        """The documents of these rows, in this order."""
+
+
+class OpenIndex(Protocol):
+    """An open generation, read-only and safe for use by several threads; `Index` says what each method does.
+
+    folder: of the index.
+    pointer: what CURRENT said at opening.
+    manifest: what was published.
+    count: documents that a search can find.
+    dimension: width of the vectors.
+    generation: its name.
+    model_folder: the model inside.
+    waits: whether a search waits for another machine, so that it must not hold up a loop of events.
+    Rows name documents: whole numbers from 0, with gaps where documents were deleted.
+    """
+
+    folder: Path
+    pointer: Pointer
+    manifest: Manifest
+    count: int
+    dimension: int
+    generation: str
+    model_folder: Path
+    waits: bool
+
+    def keep_vectors(self, most_bytes: int) -> None:
+        """Keep vectors in memory for exact search, where that makes it faster."""
+
+    def search_dense(
+        self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
+    ) -> Ranking:
+        """The nearest documents of each query by inner product, from the tuned dense index."""
+
+    def search_exact(self, queries: Vectors, k: int, where: Sequence[Filter] = ()) -> Ranking:
+        """The nearest documents by comparing every stored vector."""
+
+    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter] = ()) -> Ranking:
+        """The best documents by BM25; those without any term of the query are left out (row -1)."""
+
+    def is_exact(self, where: Sequence[Filter]) -> bool:
+        """Whether a dense search with these filters compares every vector, so that depth changes no order."""
+
+    def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
+        """For each part the live documents that meet the filters and have a word of the query."""
+
+    def columns(self, field: Field) -> list[Column]:
+        """For each part of the index, as in `matching`, the values of a metadata field."""
+
+    def fields_of_few_values(self, most: int) -> list[str]:
+        """The metadata fields with at most so many different values, as a filter spells them, in order."""
+
+    def values_of(self, field: Field, rows: Sequence[int]) -> list[list[Attribute]]:
+        """The values that the documents of these rows have in a field."""
+
+    def documents(self, rows: Sequence[int]) -> list[Document]:
+        """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""
+
+    def texts(self, rows: Sequence[int]) -> list[Document]:
+        """`documents` without metadata, which is empty."""
+
+    def row_of(self, id: str) -> int | None:  # noqa: A002
+        """The row of the live document with this id; None if there is none."""
+
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The rows of live documents by document id; ids that no document has are left out."""
+
+    def rows(self, where: Sequence[Filter] = ()) -> Rows:
+        """The rows of all documents that a search can find, ascending."""
+
+    def spans(self, row: int) -> list[Span]:
+        """The passages of a document, in order; none if it was not split."""
+
+    def nearest_span(self, row: int, query: Vectors) -> Span | None:
+        """The passage of a document with the largest inner product; None if it was not split."""
+
+    def parts(self) -> Sequence[Part]:
+        """The documents in the parts that `matching` speaks of, for writers to compare with."""
+
+    def problems(self) -> list[str]:
+        """What is wrong outside the folder, one line each: rows that a server lacks."""
+
+    def close(self) -> None:
+        """Release the generation. Calling it again does nothing."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
