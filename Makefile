@@ -42,7 +42,8 @@ test-adapters: $(ADAPTERS)/installed
 		-m retrieval.adapters.haystack -m retrieval.adapters.langchain -m retrieval.adapters.llama_index \
 		-m retrieval.adapters.ir_datasets -m retrieval.adapters.mcp -m retrieval.adapters.mteb \
 		-m retrieval.adapters.onnx -m retrieval.adapters.sentence_transformers
-	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/retrieval/adapters
+	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/retrieval/adapters \
+		tests/index/remote tests/index/test_protocol.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

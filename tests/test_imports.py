@@ -136,6 +136,10 @@ def test_no_module_of_the_adapters_imports_another_library_than_its_own():
         assert len(foreign) <= 1, path
 
 
+def test_one_module_talks_to_milvus():
+    assert [by_name(path) for path in FILES if "pymilvus" in roots(path)] == ["index/remote/client.py"]
+
+
 def test_every_floor_is_named_once():
     rooms = [room for floor in FLOORS for room in floor]
     assert len(rooms) == len(set(rooms))

@@ -84,6 +84,8 @@ class Manifest:
     goal: what tuning had to reach, by name.
     recall: measured against exact search, by name; empty while every segment is exact.
     files: by path relative to the generation, "/" between folders.
+    store: where vectors and documents live if not in these files: "address" and "collection"; empty
+        otherwise, and then left out of the file.
     """
 
     format_version: int
@@ -98,6 +100,7 @@ class Manifest:
     goal: Mapping[str, Scalar] = field(default_factory=dict)
     recall: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+    store: Mapping[str, Scalar] = field(default_factory=dict)
 
     def size_bytes(self) -> int:
         """Bytes of all files that are listed: the generation without its manifest."""
@@ -105,7 +108,10 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """UTF-8 JSON; the same manifest gives the same bytes. Raises ValueError for NaN."""
-        return (json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+        content = asdict(self)
+        if not self.store:
+            del content["store"]
+        return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: bytes, *, place: object = MANIFEST) -> Manifest:
@@ -139,7 +145,7 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _manifest(content: object) -> Manifest:
-    values = _values(Manifest, content)
+    values = _values(Manifest, {"store": {}, **_mapping("Manifest", content)})
     files = _mapping("files", values["files"])
     recall = _mapping("recall", values["recall"])
     if not all(type(value) in (int, float) and 0 <= value <= 1 for value in recall.values()):
@@ -157,6 +163,7 @@ def _manifest(content: object) -> Manifest:
         goal=_numbers("goal", values["goal"], "recall", "max_bytes", "max_latency_ms"),
         recall={name: float(value) for name, value in recall.items()},
         files={check_relative(name): _file(entry) for name, entry in files.items()},
+        store=_scalars("store", values["store"]),
     )
     names = [segment.name for segment in manifest.segments]
     if len(set(names)) < len(names):

@@ -25,8 +25,11 @@ from index.disk.manifest import Manifest, SegmentEntry
 from index.documents.store import Document
 from index.errors import InputError, PeepholeError
 from index.lexical.postings import Lengths
+from index.opened import open_index
+from index.protocol import OpenIndex
 from index.reader import Index
-from index.segment import write_segment
+from index.remote.address import Address
+from index.segment import Segment, write_segment
 from index.values import Progress, Rows, no_progress
 from index.writing.comparison import Comparison
 from index.writing.publish import Kept, Origin, publish
@@ -35,20 +38,32 @@ from index.writing.staging import Plan, Staging
 _NONE = np.empty(0, np.int64)
 # Rows copied at once from an old segment into a new one.
 _ROWS_AT_ONCE = 4096
+NO_COMPACTION = "lives in Milvus, which compacts by itself; build it again to count the words anew"
 
 
 class IndexBuilder:
     """A build in an index folder; holds its writer lock until `close` or the end of the with block."""
 
     def __init__(
-        self, folder: Path, lock: WriterLock, staging: Staging, origin: Origin, base: Index | None
+        self,
+        folder: Path,
+        lock: WriterLock,
+        staging: Staging,
+        origin: Origin,
+        base: OpenIndex | None,
+        store: str | None = None,
     ) -> None:
-        """Use `begin` or `begin_adding`. base: the live generation, if documents are added to it."""
+        """Use `begin` or `begin_adding`.
+
+        base: the live generation, if documents are added to it.
+        store: the address of the collection, for an index in Milvus.
+        """
         self._folder = folder
         self._lock = lock
         self._staging = staging
         self._origin = origin
         self._base = base
+        self._store = store
 
     @classmethod
     def begin(
@@ -62,6 +77,7 @@ class IndexBuilder:
         goal: Goal | None = None,
         resume: bool = False,
         wait: float = 0.0,
+        store: str | None = None,
     ) -> IndexBuilder:
         """Start a build, or continue one that was killed.
 
@@ -74,7 +90,9 @@ class IndexBuilder:
         resume: continue the staged build if its model, source and dimension are the same. Otherwise, and
             without it, a staged build is removed.
         wait: seconds to wait for another writer.
-        Raises BusyError, InputError for a model or folder that cannot be used, StorageError.
+        store: milvus://HOST:PORT/COLLECTION for an index whose vectors and documents live there.
+        Raises BusyError, InputError for a model or folder that cannot be used, StorageError; with a store
+        also RemoteError, MissingExtraError, InputError for a name that another index has.
         """
         goal = goal or Goal(recall=1)
         if dimension < 1:
@@ -82,6 +100,10 @@ class IndexBuilder:
         plan = Plan(fingerprint(model), source, dimension, passage_words)
         lock = prepare(folder, wait)
         try:
+            if store is not None:
+                from index.writing import remote  # a local build must not wait for it
+
+                remote.claim(folder, Address.parse(store))
             staging = (Staging.resume(folder, plan) if resume else None) or Staging.create(
                 folder, model, plan
             )
@@ -93,7 +115,7 @@ class IndexBuilder:
                 passage_words,
                 goal.to_mapping(),
             )
-            return cls(folder, lock, staging, origin, None)
+            return cls(folder, lock, staging, origin, None, store)
         except BaseException:
             lock.release()
             raise
@@ -108,12 +130,12 @@ class IndexBuilder:
         source: fingerprint of the corpus that is added.
         resume: continue the staged addition if its source and base are the same.
         wait: seconds to wait for another writer.
-        Raises BusyError, StorageError, and what `Index.open` raises.
+        Raises BusyError, StorageError, and what `open_index` raises.
         """
-        Index.open(folder).close()  # raises before a lock file is left in a folder without an index
+        open_index(folder).close()  # raises before a lock file is left in a folder without an index
         lock = prepare(folder, wait)
         try:
-            base = Index.open(folder)
+            base = open_index(folder)
         except BaseException:
             lock.release()
             raise
@@ -122,7 +144,8 @@ class IndexBuilder:
             plan = Plan(live.model_fingerprint, source, live.dimension, live.passage_words, live.generation)
             staging = Staging.resume(folder, plan) if resume else None
             staging = staging or Staging.create(folder, base.model_folder, plan)
-            return cls(folder, lock, staging, Origin.of(base), base)
+            store = live.store.get("address")
+            return cls(folder, lock, staging, Origin.of(base), base, None if store is None else str(store))
         except BaseException:
             base.close()
             lock.release()
@@ -170,12 +193,16 @@ class IndexBuilder:
         if not finite.all():
             document_id = documents[int(table[np.flatnonzero(~finite)[0], 0])].id
             raise InputError(f"the vector of document {document_id!r} is not finite; check the model")
+        if self._store is not None:
+            from index.remote.rows import check_lengths
+
+            check_lengths(documents, table)
         if documents:
             self._staging.append(documents, vectors, table)
 
     def compare(self) -> Comparison:
         """A comparison of a corpus with the index that documents are added to."""
-        return Comparison(self._base.segments if self._base else ())
+        return Comparison(self._base.parts() if self._base else ())
 
     def held(self, ids: Sequence[str]) -> set[str]:
         """Those of these ids that a document of the index has, to which documents are added."""
@@ -183,7 +210,7 @@ class IndexBuilder:
 
     def replaced(self) -> int:
         """Number of staged documents that replace one in the index."""
-        return sum(len(rows) for rows in self._replaced())
+        return sum(len(self.held(ids)) for ids in self._staging.documents.ids())
 
     def publish(
         self,
@@ -208,6 +235,8 @@ class IndexBuilder:
         """
         if not (self.count or compact or empty or any(map(len, gone))):
             raise InputError("the corpus has no documents; nothing was published")
+        if self._store is not None:
+            return self._publish_remote(self._store, compact, gone, queries, progress)
         kept = self._merge(compact, gone, progress)
         entries = [part.segment.entry for part in kept]
         others = Lengths(sum(entry.documents for entry in entries), sum(entry.words for entry in entries))
@@ -263,9 +292,42 @@ class IndexBuilder:
     ) -> None:
         self.close()
 
+    def _publish_remote(
+        self,
+        store: str,
+        compact: bool,
+        gone: Sequence[Rows],
+        queries: NDArray[np.float32] | None,
+        progress: Progress,
+    ) -> Manifest:
+        """`publish` of an index whose vectors live in Milvus."""
+        from index.remote.reader import RemoteIndex
+        from index.writing.remote import add_remote, build_remote
+
+        if compact:
+            raise InputError(
+                "Milvus compacts an index itself; build it again to renew the statistics of BM25"
+            )
+        if isinstance(self._base, RemoteIndex):
+            rows = gone[0] if gone else _NONE
+            manifest = add_remote(self._folder, self._base, self._staging, rows, progress)
+        elif self.count:
+            manifest = build_remote(
+                self._folder, self._origin, Address.parse(store), self._staging, queries, progress
+            )
+        else:
+            raise InputError("an index in Milvus is made of documents; give some")
+        with suppress(PeepholeError):  # the index is published; the next writer removes the leftovers
+            self._staging.discard()
+        return manifest
+
+    def _segments(self) -> Sequence[Segment]:
+        """The segments that documents are added to."""
+        return self._base.segments if isinstance(self._base, Index) else ()
+
     def _replaced(self) -> list[NDArray[np.int64]]:
         """For each segment of the base, the live rows whose document ids are staged."""
-        segments = self._base.segments if self._base else ()
+        segments = self._segments()
         replaced: list[list[int]] = [[] for _ in segments]
         for ids in self._staging.documents.ids():
             for rows, segment in zip(replaced, segments, strict=True):
@@ -274,7 +336,7 @@ class IndexBuilder:
 
     def _merge(self, compact: bool, gone: Sequence[Rows], progress: Progress) -> list[Kept]:
         """Stage the live documents of the segments to merge; returns the segments that stay."""
-        segments = self._base.segments if self._base else ()
+        segments = self._segments()
         parts = [
             Kept(segment, np.unique(np.concatenate([segment.deleted(), replaced, deleted])))
             for segment, replaced, deleted in zip(

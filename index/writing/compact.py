@@ -9,9 +9,11 @@ from pathlib import Path
 
 from index.disk.folder import prepare, read_current, sweep, sweep_staging
 from index.disk.manifest import Manifest
+from index.errors import InputError
+from index.opened import is_remote
 from index.reader import Index
 from index.values import Progress, no_progress
-from index.writing.builder import IndexBuilder
+from index.writing.builder import NO_COMPACTION, IndexBuilder
 
 
 def compact(folder: Path, *, progress: Progress = no_progress, wait: float = 0.0) -> Manifest:
@@ -20,8 +22,10 @@ def compact(folder: Path, *, progress: Progress = no_progress, wait: float = 0.0
     folder: of the index. If it is compact already, only the leftovers of interrupted writes are removed.
     progress: called during every stage.
     wait: seconds to wait for another writer.
-    Raises BusyError, StorageError, CorruptError, InputError if there is no index.
+    Raises BusyError, StorageError, CorruptError, InputError if there is no index, or one in Milvus.
     """
+    if is_remote(folder):
+        raise InputError(NO_COMPACTION, path=folder)
     with Index.open(folder) as live:
         if len(live.segments) <= 1 and all(segment.live is None for segment in live.segments):
             with prepare(folder, wait):

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from index.disk.carried_model import model_files
 from index.disk.files import list_files, remove, sha256_of, share, storing, sync_folder, write_atomically
 from index.disk.folder import STAGING, Pointer, next_generation, sweep, sweep_staging, write_current
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
-from index.reader import Index
+from index.protocol import OpenIndex
 from index.segment import DELETED, Segment, share_segment
 from index.values import Progress, Rows, Scalar
 
@@ -52,7 +52,7 @@ class Origin:
     goal: Mapping[str, Scalar]  # as in the manifest
 
     @classmethod
-    def of(cls, live: Index) -> Origin:
+    def of(cls, live: OpenIndex) -> Origin:
         """The origin of an open generation, for one that changes it."""
         manifest = live.manifest
         return cls(
@@ -68,10 +68,11 @@ class Origin:
 def publish(
     index: Path,
     origin: Origin,
-    live: Index | None,
+    live: OpenIndex | None,
     kept: Sequence[Kept],
     write: Callable[[Path], SegmentEntry] | None,
     progress: Progress,
+    store: Mapping[str, Scalar] = {},
 ) -> Manifest:
     """Make the next generation from kept segments and at most one new segment; remove the old one.
 
@@ -82,6 +83,7 @@ def publish(
     kept: the segments that stay; one without live documents is left out.
     write: writes the new segment into the folder that it is called with; None for no new segment.
     progress: called during the checksums.
+    store: where vectors and documents live if not in the folder, as in the manifest.
     Raises StorageError. The last published generation then stays live.
     """
     draft = index / STAGING / _DRAFT
@@ -94,7 +96,7 @@ def publish(
         if write is not None:
             entries.append(write(draft / _next_segment(live)))
         known = live.manifest.files if live else {}
-        manifest = _manifest(index, draft, origin, entries, known, progress)
+        manifest = replace(_manifest(index, draft, origin, entries, known, progress), store=store)
         pointer = _put_in_place(index, draft, manifest)
     except BaseException:
         with suppress(OSError):  # the next attempt may need its disk space
@@ -109,7 +111,7 @@ def publish(
     return manifest
 
 
-def _model_files(origin: Origin, live: Index | None) -> list[str]:
+def _model_files(origin: Origin, live: OpenIndex | None) -> list[str]:
     """The files of the model; of a published one, only those that its manifest names."""
     if live is None:
         return model_files(origin.model)
@@ -122,10 +124,10 @@ def _share(kept: Kept, draft: Path) -> SegmentEntry:
     return share_segment(kept.segment.folder, draft / entry.name, entry, kept.deleted)
 
 
-def _next_segment(live: Index | None) -> str:
+def _next_segment(live: OpenIndex | None) -> str:
     """A name that no live segment has, kept or not: known checksums are looked up by file name."""
-    segments = live.segments if live else ()
-    numbers = (int(segment.entry.name.removeprefix("segment-")) for segment in segments)
+    entries = live.manifest.segments if live else ()
+    numbers = (int(entry.name.removeprefix("segment-")) for entry in entries)
     return f"segment-{max(numbers, default=0) + 1:06}"
 
 

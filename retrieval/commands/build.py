@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from index.dense.tuning import Goal
-from index.reader import Index
+from index.opened import open_index
 from index.writing.compact import compact as compact_index
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.columns import column_option
@@ -44,6 +44,11 @@ from retrieval.indexing.sync import sync as sync_documents
     show_default=True,
     help="Least recall@10 against exact search; 1 keeps search exact.",
 )
+@click.option(
+    "--store",
+    metavar="ADDRESS",
+    help="Keep vectors and documents in Milvus: milvus://HOST:PORT/COLLECTION.",
+)
 @click.option("--max-memory", metavar="SIZE", help="Most bytes that a dense search may read: 500MB, 2GB.")
 @click.option("--max-latency", metavar="TIME", help="Longest median of a dense search: 2ms.")
 @click.option(
@@ -67,6 +72,7 @@ def build(
     corpus: Path,
     model: Path,
     output: Path,
+    store: str | None,
     target_recall: float,
     max_memory: str | None,
     max_latency: str | None,
@@ -88,8 +94,12 @@ def build(
     A corpus of 20,000 documents or more gets the fastest FAISS index that keeps the target recall, chosen
     by measuring; `peephole info` shows what was tried.
 
+    \b
     Example: peephole build data -m my.model -o my.index
-    """
+    Example: peephole build data -m my.model -o my.index --store milvus://db:19530/faq
+    """  # noqa: D301
+    if store is not None and max_memory:
+        raise click.UsageError("a server does not tell the memory of an index; leave --max-memory out")
     goal = Goal(
         target_recall,
         parse_bytes(max_memory) if max_memory else None,
@@ -107,6 +117,7 @@ def build(
             columns=columns,
             resume=resume,
             wait=wait,
+            store=store,
             progress=progress,
         )
     if as_json:
@@ -185,7 +196,7 @@ def delete(
     given = None if file is None else numbered_lines(source(file), kept=True)
     document_ids = list(ids) if given is None else [line for _, line in given]
     deleted = delete_documents(index, document_ids, missing_ok=missing_ok, wait=wait)
-    with Index.open(index) as opened:
+    with open_index(index) as opened:
         facts = {"index": str(index), "generation": opened.generation, "documents": opened.count}
     if as_json:
         print_json(facts | {"deleted": deleted})

@@ -67,6 +67,7 @@ def build(
     columns: ColumnNames = USUAL,
     resume: bool = False,
     wait: float = 0.0,
+    store: str | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
     """Encode a corpus and publish it as the next generation of an index folder, in place of the last one.
@@ -81,6 +82,7 @@ def build(
     columns: role to the columns that the user names, for a file of pairs.
     resume: keep the documents that an interrupted build of the same corpus and model has encoded.
     wait: seconds to wait for another writer.
+    store: milvus://HOST:PORT/COLLECTION for an index whose vectors and documents live there.
     progress: called as documents are encoded and segments are written.
     Raises InputError, FormatVersionError, CorruptError, BusyError, StorageError.
     """
@@ -98,6 +100,7 @@ def build(
         goal=goal or Goal(),
         resume=resume,
         wait=wait,
+        store=store,
     )
     with builder:
         encode_into(builder, read_model(builder.model), documents, dataset.count_documents(), progress)

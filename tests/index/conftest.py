@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fruit_corpus import Build, unit_vectors
+from milvus_server import LiteServer, running
 from numpy.typing import NDArray
 
 from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.writing.builder import IndexBuilder
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiteServer]:
+    """A server; only for tests that are marked `needs_milvus`."""
+    with running(tmp_path_factory.mktemp("milvus")) as server:
+        yield server
 
 
 @pytest.fixture

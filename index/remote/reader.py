@@ -1,0 +1,504 @@
+"""RemoteIndex: an open generation whose vectors, documents and postings live in Milvus, read-only.
+
+In: query vectors or texts; rows. Out: rankings of rows; documents: `index.protocol.OpenIndex`. The folder
+holds the manifest, the model and the statistics of BM25. Knows nothing of models or text encoding.
+
+A row of the collection is a passage. Passages are numbered in the order in which they are written; a
+document's row is the number of its first passage, which also holds its title, its metadata and its postings.
+The text is cut at the beginnings of the passages, a piece in each.
+
+A generation consists of the passages with numbers below the manifest's count, without those of the documents
+whose rows are in `gone.i64`. So what a writer adds is not seen before it is published, all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from sqlite3 import DatabaseError
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.dense.passages import Span
+from index.disk.folder import Pointer, hold, read_current, read_manifest
+from index.disk.manifest import Manifest, SegmentEntry
+from index.disk.opening import read_file
+from index.disk.verify import file_problems
+from index.documents.kept import Kept
+from index.documents.metadata import metadata_of
+from index.documents.store import Document
+from index.errors import CorruptError, FormatVersionError, InputError, RemoteError
+from index.lexical.postings import BM25_SETTINGS
+from index.locks import ProcessLock
+from index.ranking import Ranking, best, empty_ranking
+from index.remote.address import Address
+from index.remote.client import MOST_RESULTS, Row, Server
+from index.remote.terms import UNUSED, Statistics
+from index.values import Json, Mask, Rows, Vectors
+
+if TYPE_CHECKING:
+    from index.documents.columns import Column
+    from index.documents.expression import Field
+    from index.documents.filters import Filter
+    from index.documents.numbers import Attribute
+
+T = TypeVar("T")
+
+STATISTICS = "statistics.sqlite"
+GONE = "gone.i64"
+# The prefix of the kind of the server's index in a manifest.
+KIND = "Milvus "
+FLAT_KIND = f"{KIND}FLAT"
+
+# Documents read at once: all of their text and metadata must fit in an answer of 64 MB.
+_DOCUMENTS_AT_ONCE = 200
+# Results asked for beyond k, so that those with the score of the last one come in the order of their rows.
+_TIES = 16
+# Passages that a search asks for first for each document, and by how much it then goes deeper.
+_PASSAGES_A_DOCUMENT = 4
+_DEPTH_GROWTH = 4
+# Fields whose values are kept in memory.
+_KEPT_COLUMNS = 8
+# The rows that stand for documents.
+_FIRST = 'key != ""'
+
+
+class RemoteIndex:
+    """An open generation in Milvus, with the attributes of `index.protocol.OpenIndex`.
+
+    entry: the one segment of the manifest, which stands for all rows of the collection.
+    gone: int64, ascending; rows of documents that are deleted though the server may still have them.
+    """
+
+    waits = True
+
+    def __init__(
+        self,
+        folder: Path,
+        pointer: Pointer,
+        manifest: Manifest,
+        server: Server,
+        opened: ExitStack,
+    ) -> None:
+        """Use `open` instead. opened: what `close` closes."""
+        self.folder = folder
+        self.pointer = pointer
+        self.manifest = manifest
+        self.count = manifest.documents
+        self.dimension = manifest.dimension
+        self.generation = manifest.generation
+        self.model_folder = folder / pointer.generation / "model"
+        self.entry = entry_of(manifest)
+        self.statistics_path = folder / pointer.generation / self.entry.name / STATISTICS
+        self.gone = read_gone(folder / pointer.generation / self.entry.name / GONE)
+        self.collection = server.collection(str(manifest.store["collection"]))
+        self._statistics = Statistics(self.statistics_path, self.entry.documents)
+        opened.callback(self._statistics.close)
+        self._parameters = {
+            name: value for name, value in self.entry.parameters.items() if name in ("ef", "nprobe")
+        }
+        self._opened = opened
+        self._kept: Kept[tuple[Document, list[Span]]] = Kept()
+        self._columns: dict[tuple[str, ...], Column] = {}
+        self._columns_lock = ProcessLock()
+        self._own_process = ProcessLock()
+        self._live = self._visible()
+
+    @classmethod
+    def open(cls, folder: Path, *, checksums: bool = False) -> RemoteIndex:
+        """Open the live generation. checksums: compare every byte of the folder first.
+
+        Raises what `Index.open` raises, RemoteError, MissingExtraError.
+        """
+        pointer = read_current(folder)
+        while True:
+            try:
+                return _open(folder, pointer, checksums)
+            except CorruptError:
+                before, pointer = pointer, read_current(folder)
+                if pointer == before:  # else a writer published and removed the old one meanwhile
+                    raise
+
+    def keep_vectors(self, most_bytes: int) -> None:
+        """Nothing: the server keeps them."""
+
+    def search_dense(
+        self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
+    ) -> Ranking:
+        """As `Index.search_dense`; with a filter too by the index that the server has."""
+        if model is not None and model != self.manifest.model_fingerprint:
+            raise InputError("the queries were encoded by another model than the index; build it again")
+        queries, k = self._checked(queries), self._depth(k)
+        within = self._within(where)
+        if not k:
+            return empty_ranking(len(queries), k)
+        if self.entry.vectors == self.entry.documents:
+            return self._best(self._search_dense(queries, min(k + _TIES, MOST_RESULTS), within), k)
+        return self._best_documents(queries, k, within)
+
+    def search_exact(self, queries: Vectors, k: int, where: Sequence[Filter] = ()) -> Ranking:
+        """As `Index.search_exact`. Unless the server's index is exact, all vectors are read from it."""
+        if self.is_exact(()):
+            return self.search_dense(queries, k, where)
+        queries, k = self._checked(queries), min(self._depth(k), self.count)
+        ranking = empty_ranking(len(queries), k)
+        for rows in self.collection.scan(self._within(where), ["row", "dense"], self.entry.vectors):
+            if rows:
+                vectors = np.array([row["dense"] for row in rows], np.float32)
+                self._add(ranking, queries @ vectors.T, np.array([row["row"] for row in rows], np.int64))
+        return ranking
+
+    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter] = ()) -> Ranking:
+        """As `Index.search_lexical`, with N and df of all documents that were written since the build."""
+        k = self._depth(k)
+        within = self._within(where)
+        if not k:
+            return empty_ranking(len(queries), k)
+        weights = [self._statistics.weigh(query) for query in queries]
+        asked = [number for number, weight in enumerate(weights) if weight]
+        depth = min(k + _TIES, MOST_RESULTS)
+        found = self.collection.search("sparse", [weights[number] for number in asked], depth, within, {})
+        ranked: list[list[tuple[int, float]]] = [[] for _ in queries]
+        for number, hits in zip(asked, found, strict=True):
+            ranked[number] = [(row, score) for _, row, score in hits if score > 0]
+        return self._best(ranked, k)
+
+    def is_exact(self, where: Sequence[Filter]) -> bool:
+        """Whether the server compares every vector."""
+        return self.entry.faiss == FLAT_KIND
+
+    def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
+        """As `Index.matching`, of one part with a place for each passage."""
+        mask = np.zeros(self.entry.vectors, bool)
+        within = f"({self._within(where)}) and {_FIRST}"
+        if query is None:
+            for rows in self.collection.scan(within, ["row"], self.entry.vectors):
+                mask[[int(row["row"]) for row in rows]] = True
+            return [mask]
+        wanted = self._statistics.weigh(query).keys() - {UNUSED}
+        for rows in self.collection.scan(within, ["row", "sparse"], self.entry.vectors if wanted else 0):
+            mask[[int(row["row"]) for row in rows if not wanted.isdisjoint(row["sparse"])]] = True
+        return [mask]
+
+    def columns(self, field: Field) -> list[Column]:
+        """As `Index.columns`. All metadata is read from the server; the last fields are kept."""
+        from index.documents.fields import check_field
+        from index.remote.columns import column_of
+
+        check_field(field, self._statistics.fields())
+        with self._columns_lock:
+            column = self._columns.pop(field.names, None)
+        if column is None:
+            column = column_of(self._all_metadata(), field)
+        with self._columns_lock:
+            self._columns[field.names] = column
+            while len(self._columns) > _KEPT_COLUMNS:
+                del self._columns[next(iter(self._columns))]
+        return [column]
+
+    def fields_of_few_values(self, most: int) -> list[str]:
+        """As `Index.fields_of_few_values`. The metadata of all documents is read from the server."""
+        from index.documents.attributes import shown_name
+        from index.remote.columns import few_values
+
+        return sorted(map(shown_name, few_values(self._all_metadata(), most)))
+
+    def values_of(self, field: Field, rows: Sequence[int]) -> list[list[Attribute]]:
+        """As `Index.values_of`, from the documents of these rows alone."""
+        from index.documents.fields import check_field
+        from index.remote.columns import values_in
+
+        check_field(field, self._statistics.fields())
+        return [values_in(document.metadata, field) for document in self.documents(rows)]
+
+    def documents(self, rows: Sequence[int]) -> list[Document]:
+        """As `Index.documents`."""
+        found = self._read(rows)
+        return [found[row][0] for row in rows]
+
+    def texts(self, rows: Sequence[int]) -> list[Document]:
+        """As `Index.texts`; the metadata is there all the same."""
+        return self.documents(rows)
+
+    def row_of(self, id: str) -> int | None:  # noqa: A002
+        """As `Index.row_of`."""
+        return self.rows_of([id]).get(id)
+
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """As `Index.rows_of`."""
+        keys = {key_of(each): each for each in ids}
+        rows: dict[str, int] = {}
+        for part in _parts(list(keys)):
+            listed = ", ".join(f'"{key}"' for key in part)
+            for row in self.collection.query(f"({self._live}) and key in [{listed}]", ["row", "key"]):
+                rows[keys[row["key"]]] = int(row["row"])
+        return {each: rows[each] for each in ids if each in rows}
+
+    def rows(self, where: Sequence[Filter] = ()) -> Rows:
+        """As `Index.rows`."""
+        return np.flatnonzero(self.matching(where)[0])
+
+    def spans(self, row: int) -> list[Span]:
+        """As `Index.spans`."""
+        spans = self._read([row])[row][1]
+        return spans if len(spans) > 1 else []
+
+    def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
+        """As `Index.nearest_span`."""
+        spans = self.spans(row)
+        if not spans:
+            return None
+        rows = self.collection.query(f"row == {int(row)}", ["number", "dense"])
+        vectors = np.array([each["dense"] for each in sorted(rows, key=_number)], np.float32)
+        return spans[int(np.argmax(vectors @ query))]
+
+    def parts(self) -> list[RemotePart]:
+        """One part, of all documents."""
+        return [RemotePart(self)]
+
+    def problems(self) -> list[str]:
+        """One line if the server does not have the documents that were published."""
+        found = self.collection.count(f"({self._live}) and {_FIRST}")
+        if found == self.count:
+            return []
+        address = self.manifest.store["address"]
+        return [
+            f"{address}: holds {found:,} documents of this generation, {self.count:,} were published; "
+            "restore them or build again"
+        ]
+
+    def close(self) -> None:
+        """Release the generation. Calling it again does nothing."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _visible(self) -> str:
+        """The filter of this generation's rows. Rows that the server has removed meanwhile are not named."""
+        visible = f"number < {self.entry.vectors}"
+        still = [
+            int(row["row"])
+            for part in _parts(self.gone.tolist())
+            for row in self.collection.query(f"number in {part}", ["row"])
+        ]
+        return f"{visible} and row not in {still}" if still else visible
+
+    def _within(self, where: Sequence[Filter]) -> str:
+        """The filter of what a search may find. Raises InputError for a field that no document has."""
+        with self._own_process:  # the connection does not survive a fork
+            if not where:
+                return self._live
+        from index.documents.fields import check_fields
+        from index.documents.filters import all_of
+        from index.remote.conditions import filter_of
+
+        expression, known = all_of(where), self._statistics.fields()
+        check_fields(expression, known)
+        return f"({self._live}) and ({filter_of(expression, known)})"
+
+    def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        queries = np.ascontiguousarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.dimension:
+            raise InputError(f"queries must have the shape (n, {self.dimension}), not {queries.shape}")
+        if not np.isfinite(queries).all():
+            raise InputError("a query vector is not finite; check the model")
+        return queries
+
+    def _depth(self, k: int) -> int:
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
+        if min(k, self.count) > MOST_RESULTS:
+            raise InputError(f"Milvus gives at most {MOST_RESULTS:,} results; ask for fewer than {k:,}")
+        return min(k, self.count)
+
+    def _search_dense(self, queries: Vectors, depth: int, within: str) -> list[list[tuple[int, float]]]:
+        """Rows and scores of the nearest passages; a row comes once for each of its passages."""
+        found = self.collection.search("dense", list(queries), depth, within, self._parameters_for(depth))
+        return [[(row, score) for _, row, score in hits] for hits in found]
+
+    def _parameters_for(self, depth: int) -> dict[str, int]:
+        """The server's parameters; a search for more results must look at more candidates."""
+        parameters = {name: int(value or 0) for name, value in self._parameters.items()}
+        if "ef" in parameters:
+            parameters["ef"] = max(parameters["ef"], depth)
+        return parameters
+
+    def _best_documents(self, queries: Vectors, k: int, within: str) -> Ranking:
+        """The k documents with the best passages; a document has the score of its best one."""
+        ranking = empty_ranking(len(queries), k)
+        pending, depth = np.arange(len(queries)), _PASSAGES_A_DOCUMENT * k + _TIES
+        while len(pending):
+            depth = min(depth, MOST_RESULTS, self.entry.vectors)
+            found = self._search_dense(queries[pending], depth, within)
+            firsts: list[list[tuple[int, float]]] = []
+            short = []
+            for query, hits in zip(pending.tolist(), found, strict=True):
+                scores: dict[int, float] = {}
+                for row, score in hits:
+                    scores.setdefault(row, score)
+                firsts.append(list(scores.items()))
+                more = len(hits) >= depth and depth < min(MOST_RESULTS, self.entry.vectors)
+                if len(scores) < k and more:
+                    short.append(query)
+            part = self._best(firsts, k)
+            ranking.rows[pending], ranking.scores[pending] = part.rows, part.scores
+            pending = np.array(short, np.int64)
+            depth *= _DEPTH_GROWTH
+        return ranking
+
+    def _best(self, found: Sequence[Sequence[tuple[int, float]]], k: int) -> Ranking:
+        """The k best, equal scores in the order of their rows."""
+        ranking = empty_ranking(len(found), k)
+        for query, hits in enumerate(found):
+            ordered = sorted(hits)
+            rows = np.array([row for row, _ in ordered], np.int64)
+            scores = np.array([score for _, score in ordered], np.float32)
+            chosen = best(scores, k)
+            ranking.rows[query, : len(chosen)] = rows[chosen]
+            ranking.scores[query, : len(chosen)] = scores[chosen]
+        return ranking
+
+    def _add(self, ranking: Ranking, scores: NDArray[np.float32], rows: Rows) -> None:
+        """Merge more passages into a ranking of documents."""
+        for query, line in enumerate(scores):
+            top: dict[int, float] = dict(
+                zip(ranking.rows[query].tolist(), ranking.scores[query].tolist(), strict=True)
+            )
+            top.pop(-1, None)
+            least = float(ranking.scores[query, -1])
+            for at in np.flatnonzero(line >= least).tolist():
+                row, score = int(rows[at]), float(line[at])
+                top[row] = max(score, top.get(row, score))
+            part = self._best([list(top.items())], ranking.rows.shape[1])
+            ranking.rows[query], ranking.scores[query] = part.rows[0], part.scores[0]
+
+    def _read(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
+        """The documents of these rows with their passages; those of the last calls are in memory."""
+        wanted = [int(row) for row in rows]
+        found = self._kept.find(wanted)
+        missing = [row for row in dict.fromkeys(wanted) if row not in found]
+        for part in _parts(missing):
+            fresh = self._read_part(part)
+            self._kept.keep(fresh, sum(_characters(document) for document, _ in fresh.values()))
+            found |= fresh
+        for row in wanted:
+            if row not in found:
+                raise IndexError(f"row {row} is not in the index")
+        return found
+
+    def _read_part(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
+        fields = ["number", "row", "start", "end", "id", "title", "text", "metadata"]
+        passages: dict[int, list[Row]] = defaultdict(list)
+        for each in self.collection.query(f"({self._live}) and row in {list(rows)}", fields):
+            passages[int(each["row"])].append(each)
+        return {row: self._document(sorted(parts, key=_number)) for row, parts in passages.items()}
+
+    def _document(self, parts: Sequence[Row]) -> tuple[Document, list[Span]]:
+        first = parts[0]
+        try:
+            metadata = metadata_of(first["metadata"])
+        except DatabaseError as error:
+            raise RemoteError(f"{self.manifest.store['address']}: {error}; build the index again") from error
+        text = "".join(part["text"] for part in parts)
+        spans = [Span(int(part["start"]), int(part["end"])) for part in parts]
+        return Document(first["id"], first["title"], text, metadata), spans
+
+    def _all_metadata(self) -> Iterator[tuple[int, dict[str, Json]]]:
+        """Row and metadata of every document."""
+        within = f"({self._live}) and {_FIRST}"
+        for rows in self.collection.scan(within, ["metadata"], self.entry.vectors):
+            for row in rows:
+                yield int(row["number"]), metadata_of(row["metadata"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemotePart:
+    """All documents of an open index, as `index.protocol.Part` says."""
+
+    index: RemoteIndex
+
+    @property
+    def count(self) -> int:
+        """A place for each passage."""
+        return self.index.entry.vectors
+
+    @property
+    def live(self) -> Mask:
+        """The rows of documents that are not deleted, read from the server."""
+        return self.index.matching(())[0]
+
+    def rows_of(self, ids: list[str]) -> dict[str, int]:
+        """The rows of live documents by document id; other ids are left out."""
+        return self.index.rows_of(ids)
+
+    def read(self, rows: list[int]) -> list[Document]:
+        """The documents of these rows, in this order."""
+        return self.index.documents(rows)
+
+
+def entry_of(manifest: Manifest) -> SegmentEntry:
+    """The one segment of an index in Milvus. Raises CorruptError, FormatVersionError."""
+    store = manifest.store
+    if len(manifest.segments) != 1 or not all(
+        isinstance(store.get(key), str) for key in ("address", "collection")
+    ):
+        raise CorruptError("the manifest does not say where the index is; build it again")
+    entry = manifest.segments[0]
+    if entry.bm25.get("tokens") != BM25_SETTINGS["tokens"]:
+        raise FormatVersionError("the index was written by a version this program does not read; build again")
+    return entry
+
+
+def key_of(document_id: str) -> str:
+    """What the rows of a document are found by: its id may be anything, and a filter must hold none of it."""
+    return sha256(document_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def read_gone(path: Path) -> Rows:
+    """The rows of deleted documents. Raises CorruptError."""
+    try:
+        return np.frombuffer(read_file(path), "<i8").astype(np.int64)
+    except (OSError, ValueError) as error:
+        raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
+
+
+def _parts(items: list[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), _DOCUMENTS_AT_ONCE):
+        yield items[start : start + _DOCUMENTS_AT_ONCE]
+
+
+def _number(row: Row) -> int:
+    return int(row["number"])
+
+
+def _characters(document: Document) -> int:
+    return len(document.title) + len(document.text)
+
+
+def _open(folder: Path, pointer: Pointer, checksums: bool) -> RemoteIndex:
+    generation = folder / pointer.generation
+    handle = hold(generation)
+    opened = ExitStack()
+    opened.callback(os.close, handle)
+    with opened:
+        manifest = read_manifest(folder, pointer)
+        for problem in file_problems(generation, manifest, checksums=checksums):
+            raise CorruptError(problem)
+        entry_of(manifest)
+        server = Server(Address.parse(str(manifest.store["address"])))
+        opened.callback(server.close)
+        return RemoteIndex(folder, pointer, manifest, server, opened.pop_all())

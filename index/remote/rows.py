@@ -1,0 +1,87 @@
+"""Documents as rows of a collection, one a passage.
+
+In: documents with the table of their passages, vectors, and numbers of terms. Out: rows. Knows nothing of the
+server but the length of its texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.documents.metadata import metadata_json
+from index.documents.store import Document
+from index.errors import InputError
+from index.lexical.tokens import lexical_tokens
+from index.remote.client import TEXTS, Row
+from index.remote.conditions import stored_attributes
+from index.remote.reader import key_of
+from index.remote.terms import UNUSED, sparse_of
+
+
+def rows_of_document(
+    document: Document,
+    spans: NDArray[np.int32],
+    vectors: NDArray[np.float16],
+    first: int,
+    numbers: Mapping[str, int],
+    average: float,
+) -> Iterator[Row]:
+    """The rows of a document.
+
+    spans: int32 (p, 2), first character and end of each passage.
+    vectors: float16 (p, d), of the passages.
+    first: the number of the first row.
+    numbers, average: as for `sparse_of`.
+    """
+    attributes = stored_attributes(document.metadata)
+    for at, (piece, (start, end), vector) in enumerate(
+        zip(pieces(document.text, spans), spans.tolist(), vectors, strict=True)
+    ):
+        row = {"number": first + at, "row": first, "start": start, "end": end, "text": piece, **_REST}
+        if not at:
+            terms = lexical_tokens(words_of(document))
+            row |= {
+                "key": key_of(document.id),
+                "id": document.id,
+                "title": document.title,
+                "metadata": metadata_json(document.metadata),
+                "sparse": sparse_of(terms, numbers, average),
+            }
+        yield row | {"attributes": attributes, "dense": vector.astype(np.float32)}
+
+
+# What only the first row of a document has.
+_REST = {"key": "", "id": "", "title": "", "metadata": "", "sparse": {UNUSED: 1.0}}
+
+
+def words_of(document: Document) -> str:
+    """The text whose words BM25 counts."""
+    return f"{document.title} {document.text}"
+
+
+def pieces(text: str, spans: NDArray[np.int32]) -> list[str]:
+    """A text cut where its passages begin, one piece a passage; together they are the text."""
+    cuts = [0, *np.maximum.accumulate(spans[1:, 0]).tolist(), len(text)]
+    return [text[start:end] for start, end in pairwise(cuts)]
+
+
+def check_lengths(documents: Sequence[Document], table: NDArray[np.int32]) -> None:
+    """Raise InputError for a document that Milvus cannot hold.
+
+    table: of the passages of these documents, as in index/dense/passages.py.
+    """
+    starts = np.searchsorted(table[:, 0], np.arange(len(documents) + 1))
+    for number, document in enumerate(documents):
+        spans = table[starts[number] : starts[number + 1], 1:]
+        parts = {"id": document.id, "title": document.title, "metadata": metadata_json(document.metadata)}
+        for name, text in (*parts.items(), *(("text", piece) for piece in pieces(document.text, spans))):
+            if 4 * len(text) > TEXTS[name] and len(text.encode("utf-8", "surrogatepass")) > TEXTS[name]:
+                remedy = "split it by --passages" if name == "text" else "shorten it"
+                raise InputError(
+                    f"document {document.id[:80]!r}: its {name} has more than {TEXTS[name]:,} bytes, which "
+                    f"Milvus cannot hold in one piece; {remedy}"
+                )

@@ -1,0 +1,172 @@
+"""Statistics of BM25, and the names of metadata fields, of an index whose postings live in Milvus.
+
+In: terms and field names of the documents that a build or addition writes. Out: for each term its number,
+which is its dimension in Milvus' sparse vectors, and in how many documents it is. Knows nothing of the
+server.
+
+Milvus' own BM25 is not used: it has other tokens, counts documents by segment, and finds nothing in Chinese.
+The tf part of a posting (index/lexical/bm25.py) is a weight of a document's sparse vector, idf times query tf
+one of the query's, and their inner product is the score. N and df count all documents that were written since
+the build, deleted ones included, as those of a local segment do; a new build counts anew.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from itertools import count, islice
+from pathlib import Path
+
+from index.disk.files import storing, sync_file
+from index.disk.opening import open_to_read
+from index.documents.untrusted import check_schema, query, restrict
+from index.errors import CorruptError, StorageError
+from index.lexical.postings import K1, B
+from index.lexical.tokens import lexical_tokens
+from index.locks import ProcessLock
+
+_TERMS = """
+CREATE TABLE terms (
+    term TEXT PRIMARY KEY,
+    number INTEGER NOT NULL,
+    documents INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+_FIELDS = "CREATE TABLE fields (name TEXT PRIMARY KEY) WITHOUT ROWID"
+_SCHEMA = (_TERMS, _FIELDS)
+
+# A dimension that no term has. Milvus-lite takes no empty sparse vector, so each has something there.
+UNUSED = 0
+_ADD = """
+INSERT INTO terms VALUES (?, ?, ?)
+ON CONFLICT (term) DO UPDATE SET documents = documents + excluded.documents
+"""
+_TERMS_A_STATEMENT = 1000
+
+Sparse = dict[int, float]
+
+
+class Statistics:
+    """The statistics of a published index; safe for use by several threads.
+
+    path: what `write_statistics` wrote.
+    documents: N of BM25.
+    Raises CorruptError, on opening or later, if the file is not what was written.
+    """
+
+    def __init__(self, path: Path, documents: int) -> None:
+        self._path = path
+        self._documents = documents
+        self._lock = ProcessLock()
+        with self._reading():
+            open_to_read(path).close()
+            uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+            self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            try:
+                restrict(self._database, path.stat().st_size)
+                check_schema(self._database, _SCHEMA)
+            except BaseException:
+                self._database.close()
+                raise
+
+    def weigh(self, text: str) -> Sparse:
+        """The terms of a query by number, weighted by idf and query tf; unknown terms are left out."""
+        counts = Counter(lexical_tokens(text))
+        with self._lock, self._reading():
+            known = dict(_known(self._database, counts))
+        weights = {}
+        for term, (number, df) in known.items():
+            if not (
+                isinstance(number, int) and isinstance(df, int) and number > 0 and 0 < df <= self._documents
+            ):
+                raise CorruptError(f"{self._path}: damaged; restore the file or build the index again")
+            weights[number] = counts[term] * math.log(1 + (self._documents - df + 0.5) / (df + 0.5))
+        return weights
+
+    def fields(self) -> set[str]:
+        """The stored names of all metadata fields (index/documents/attributes.py)."""
+        with self._lock, self._reading():
+            return {str(name) for (name,) in query(self._database, "SELECT name FROM fields")}
+
+    def close(self) -> None:
+        """Close the file. Calling it again does nothing."""
+        self._database.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise  # used after close()
+        except (sqlite3.Error, OSError) as error:
+            raise CorruptError(
+                f"{self._path}: cannot be read ({error}); restore the file or build the index again"
+            ) from error
+
+
+def write_statistics(
+    path: Path, base: Path | None, df: Mapping[str, int], fields: Iterable[str]
+) -> dict[str, int]:
+    """Write the statistics of an index with some documents more; durable on return.
+
+    path: the new file.
+    base: the statistics before these documents; None if there are no others.
+    df: for each term of the new documents in how many of them it is.
+    fields: the stored names of their metadata fields.
+    Returns the number of each of these terms. Raises StorageError.
+    """
+    with storing(path):
+        if base is not None:
+            shutil.copyfile(base, path)
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            with database:
+                if base is None:
+                    for statement in _SCHEMA:
+                        database.execute(statement)
+                numbers = _count(database, df)
+                database.executemany("INSERT OR IGNORE INTO fields VALUES (?)", ((name,) for name in fields))
+            database.execute("VACUUM")
+        sync_file(path)
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(f"{path}: cannot be written ({error}); check the disk's free space") from error
+    return numbers
+
+
+def _count(database: sqlite3.Connection, df: Mapping[str, int]) -> dict[str, int]:
+    """Add documents to terms; returns the number of each term."""
+    numbers = {term: number for term, (number, _) in _known(database, df)}
+    ((highest,),) = database.execute("SELECT max(number) FROM terms")
+    new = [term for term in df if term not in numbers]
+    numbers |= dict(zip(new, count((highest or UNUSED) + 1), strict=False))
+    database.executemany(
+        _ADD,
+        ((term, numbers[term], documents) for term, documents in df.items()),
+    )
+    return numbers
+
+
+def _known(database: sqlite3.Connection, terms: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Number and document frequency of those of these terms that a document has."""
+    remaining = iter(terms)
+    while part := list(islice(remaining, _TERMS_A_STATEMENT)):
+        marks = ",".join("?" * len(part))
+        statement = f"SELECT term, number, documents FROM terms WHERE term IN ({marks})"  # noqa: S608 (marks only)
+        for term, number, documents in query(database, statement, part, most=len(part)):
+            yield term, (number, documents)
+
+
+def sparse_of(terms: list[str], numbers: Mapping[str, int], average: float) -> Sparse:
+    """The tf parts of a document as a sparse vector.
+
+    terms: its tokens.
+    numbers: of all terms.
+    average: the average number of tokens of a document.
+    """
+    penalty = K1 * (1 - B + B * len(terms) / max(average, 1e-9))
+    parts = {numbers[term]: tf / (tf + penalty) for term, tf in Counter(terms).items()}
+    return parts or {UNUSED: 1.0}

@@ -1,0 +1,190 @@
+"""Choice of the server's index over the dense vectors, by measuring recall and time on that server.
+
+In: a collection with its vectors, the same vectors here, a goal, real queries if there are any. Out: the
+index that the collection then has, its parameters, and all that was measured. Knows nothing of documents.
+
+Exact search is computed here, from the vectors themselves. As for a local index one half of the queries
+chooses the parameter and the other half reports. What a server accepts is not always what it does:
+Milvus-lite takes some kinds and searches them exactly, so measure on the server that will serve.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.dense.tuning import SMALL, Goal
+from index.errors import InputError
+from index.remote.client import Collection, Hit
+from index.values import Progress, Rows, Scalar, Vectors
+
+_K = 10
+# Queries to tune by, fewest real ones that suffice, and how many of them are timed.
+_QUERIES = 400
+_FEWEST = 50
+_TIMED = 20
+# Standard errors by which the recall on the choosing half must exceed the goal.
+_MARGIN = 2.0
+# Cosines that differ by less are equal: duplicate documents.
+_TIE = 1e-5
+_ROWS_AT_ONCE = 8192
+_SEED = 2
+
+
+class Kind(NamedTuple):
+    """A kind of index that the server builds: its settings, its search parameter and the values to try."""
+
+    name: str
+    settings: Mapping[str, int]
+    parameter: str
+    values: Sequence[int]
+
+
+FLAT = Kind("FLAT", {}, "", (0,))
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An index that was measured.
+
+    name: of its kind.
+    parameter, value: of the search; "" and 0 for exact search.
+    recall: recall@10 on the queries that did not choose the value.
+    p50_ms: median time of a search.
+    """
+
+    name: str
+    parameter: str
+    value: int
+    recall: float
+    p50_ms: float
+
+    def parameters(self) -> dict[str, Scalar]:
+        """The search parameter and the recall measured with it; empty for exact search."""
+        return {self.parameter: self.value, "recall@10": self.recall} if self.parameter else {}
+
+    def meets(self, goal: Goal) -> bool:
+        """Whether it reaches the goal."""
+        fast = goal.max_latency_ms is None or self.p50_ms <= goal.max_latency_ms
+        return self.recall >= goal.recall and fast
+
+
+def kinds(count: int) -> list[Kind]:
+    """The kinds to try for so many vectors, exact search first."""
+    lists = max(16, min(65_536, int(4 * math.sqrt(count))))
+    probes = [value for value in (1, 2, 4, 8, 16, 32, 64, 128, 256) if value <= lists]
+    return [
+        FLAT,
+        Kind("HNSW", {"M": 16, "efConstruction": 200}, "ef", (16, 32, 64, 128, 256, 512, 1024)),
+        Kind("IVF_FLAT", {"nlist": lists}, "nprobe", probes),
+    ]
+
+
+def tune(
+    collection: Collection,
+    vectors: NDArray[np.float16],
+    queries: Vectors | None,
+    goal: Goal,
+    progress: Progress,
+) -> tuple[Tried, list[Tried]]:
+    """Give a collection the fastest index that meets the goal; it is searchable on return.
+
+    collection: with all rows, numbered as the vectors.
+    vectors: float16 (n, d), of unit length.
+    queries: real queries, float32 (m, d); with fewer than 50, or None, vectors of the corpus are the queries.
+    goal: the requirements. Its limit on memory is not looked at, for a server does not tell.
+    progress: called after each kind.
+    Returns the choice, and all that was measured. Raises InputError if no kind meets the goal, RemoteError.
+    """
+    small = len(vectors) < SMALL or goal.recall == 1
+    candidates = [FLAT] if small and goal.max_latency_ms is None else kinds(len(vectors))
+    asked, own = _tuning_queries(vectors, queries)
+    tried = []
+    least = np.empty(0, np.float32)
+    for done, kind in enumerate(candidates):
+        progress("tuning", done, len(candidates))
+        collection.index(kind.name, kind.settings)
+        if len(candidates) > 1 and not len(least):
+            least = _least_scores(vectors, asked, own)
+        tried.append(_measured(collection, kind, asked, own, least, goal.recall))
+        if small and tried[-1].meets(goal):
+            break
+    progress("tuning", len(candidates), len(candidates))
+    fit = [each for each in tried if each.meets(goal)]
+    if not fit:
+        costs = "; ".join(f"{each.name} recall {each.recall:.4f}, {each.p50_ms:.2f} ms" for each in tried)
+        raise InputError(f"no index of this server meets the goal, loosen it: {costs}")
+    chosen = min(fit, key=lambda each: each.p50_ms)
+    if chosen is not tried[-1]:
+        kind = next(kind for kind in candidates if kind.name == chosen.name)
+        collection.index(kind.name, kind.settings)
+    return chosen, tried
+
+
+def _measured(
+    collection: Collection, kind: Kind, queries: Vectors, own: Rows, least: NDArray[np.float32], target: float
+) -> Tried:
+    """The cheapest setting of a kind that reaches the target, or its dearest one."""
+
+    def search(some: Vectors, value: int, k: int) -> list[list[Hit]]:
+        return collection.search(
+            "dense", list(some), k, "number >= 0", {kind.parameter: value} if value else {}
+        )
+
+    value, recall = kind.values[0], 1.0
+    if kind.parameter:
+        half = len(queries) // 2
+        for value in kind.values:
+            recalls = _recalls(search(queries, value, _K + 1), own, least)
+            error = float(recalls[:half].std()) / math.sqrt(max(1, half))
+            recall = round(float(recalls[half:].mean()), 4)
+            if float(recalls[:half].mean()) - _MARGIN * error >= target and recall >= target:
+                break
+    p50 = _p50_ms(lambda query: search(query, value, _K), queries[:_TIMED])
+    return Tried(kind.name, kind.parameter, value, recall, p50)
+
+
+def _recalls(found: list[list[Hit]], own: Rows, least: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Recall@10 of each query; ties count as hits, the query's own row does not."""
+    right = [
+        sum(score >= limit for number, _, score in hits if number != mine)
+        for hits, mine, limit in zip(found, own.tolist(), least.tolist(), strict=True)
+    ]
+    return np.minimum(right, _K) / _K
+
+
+def _tuning_queries(vectors: NDArray[np.float16], queries: Vectors | None) -> tuple[Vectors, Rows]:
+    """The queries to tune by, and for each the row that must not count as a hit, -1 for none."""
+    generator = np.random.default_rng(_SEED)
+    if queries is not None and len(queries) >= _FEWEST:
+        chosen = generator.permutation(len(queries))[:_QUERIES]
+        return np.ascontiguousarray(queries[chosen], np.float32), np.full(len(chosen), -1)
+    rows = generator.permutation(len(vectors))[:_QUERIES]
+    return vectors[rows].astype(np.float32), rows
+
+
+def _least_scores(vectors: NDArray[np.float16], queries: Vectors, own: Rows) -> NDArray[np.float32]:
+    """For each query the score of its tenth best row by exact search, float32 (n,)."""
+    top = np.full((len(queries), _K), -np.inf, np.float32)
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        scores = queries @ vectors[start : start + _ROWS_AT_ONCE].astype(np.float32).T
+        inside = np.flatnonzero((own >= start) & (own < start + scores.shape[1]))
+        scores[inside, own[inside] - start] = -np.inf
+        top = -np.partition(-np.concatenate((top, scores), axis=1), _K - 1, axis=1)[:, :_K]
+    least: NDArray[np.float32] = top.min(axis=1) - np.float32(_TIE)
+    return least
+
+
+def _p50_ms(search: Callable[[Vectors], object], queries: Vectors) -> float:
+    times = []
+    for number in range(len(queries)):
+        start = time.perf_counter()
+        search(queries[number : number + 1])
+        times.append(time.perf_counter() - start)
+    return round(1000 * float(np.median(times)), 3) if times else 0.0

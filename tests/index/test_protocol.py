@@ -1,0 +1,286 @@
+"""What `index.protocol.OpenIndex` promises, over a local index and over one in Milvus."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fruit_corpus import DIMENSION, numbered, unit_vectors
+from milvus_server import needs_milvus
+from numpy.typing import NDArray
+
+from index.dense.passages import Span
+from index.documents.filters import Condition
+from index.documents.parse import parse_field, parse_where
+from index.documents.store import Document
+from index.errors import InputError
+from index.lexical.tokens import lexical_tokens
+from index.opened import open_index
+from index.protocol import OpenIndex
+from index.writing.builder import IndexBuilder
+from index.writing.delete import delete
+
+Spans = Sequence[Sequence[Span]]
+Write = Callable[..., None]
+
+TAGGED = [
+    Document("en", "English", "red apple", {"lang": "en", "year": 2020, "tags": ["x", "y"], "a.b": "dot"}),
+    Document("de", "Deutsch", "roter apple", {"lang": "de", "year": "2021", "author": {"name": "Ada"}}),
+    Document("zh", "", "红苹果很好吃", {"lang": "zh", "year": 2020.5, "when": "2024-05-01T10:00:00Z"}),
+    Document("odd", "", 'it\'s "x" % _ \\', {"lang": 'e"n', "year": [1, 3000], "big": 2**63 + 1, "ok": True}),
+    Document("none", "", "no metadata at all"),
+]
+FILTERS = {
+    "lang = en": ["en"],
+    "lang != en": ["de", "zh", "odd", "none"],
+    "year = 2021": ["de"],
+    "year >= 2020.5": ["de", "zh", "odd"],
+    "year > 2020 and year < 2021": ["zh", "odd"],
+    "not year > 2000": ["none"],
+    "tags = y or author.name = Ada": ["en", "de"],
+    "a.b = dot": ["en"],
+    "lang in (en, zh)": ["en", "zh"],
+    "lang not in (en, zh)": ["de", "odd", "none"],
+    "exists author": ["de"],
+    "not exists lang": ["none"],
+    "lang = 'e\"n'": ["odd"],
+    "lang prefix 'e'": ["en", "odd"],
+    "lang prefix 'E'": [],
+    "lang prefix ''": ["en", "de", "zh", "odd"],
+    "lang < en": ["de", "odd"],
+    "when = 2024-05-01T12:00:00+02:00": ["zh"],
+    "when > 2024-05-01T09:59:59Z": ["zh"],
+    "when < 2024-05-01T10:00:00Z": [],
+    f"big = {2**63 + 1}": ["odd"],
+    f"big = {2**63 + 2}": [],
+    "ok = true": ["odd"],
+}
+
+
+@pytest.fixture(params=["local", pytest.param("milvus", marks=needs_milvus)])
+def store(request: pytest.FixtureRequest) -> str | None:
+    """Where vectors live: None for the folder's own files."""
+    return None if request.param == "local" else request.getfixturevalue("milvus").new_store()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def write(folder: Path, model: Path, store: str | None) -> Write:
+    """Builds the index, or adds to the one that is there."""
+
+    def write_(
+        documents: Sequence[Document],
+        vectors: NDArray[np.float32] | None = None,
+        spans: Spans | None = None,
+        *,
+        adding: bool = False,
+    ) -> None:
+        rows = unit_vectors(len(documents)) if vectors is None else vectors
+        begun = (
+            IndexBuilder.begin_adding(folder, source="more")
+            if adding
+            else IndexBuilder.begin(folder, model=model, dimension=DIMENSION, source="corpus", store=store)
+        )
+        with begun as builder:
+            builder.append(documents, rows, spans)
+            builder.publish()
+
+    return write_
+
+
+def ids_of(index: OpenIndex, rows: NDArray[np.int64]) -> list[str]:
+    return [document.id for document in index.documents(rows[rows >= 0].tolist())]
+
+
+def test_open_index_tells_what_it_holds(write: Write, folder: Path):
+    write(numbered(30))
+    with open_index(folder) as index:
+        assert (index.count, index.dimension, index.generation) == (30, DIMENSION, "generation-000001")
+        assert (index.model_folder / "config.json").read_text() == '{"dimension": 8}'
+        rows = index.rows_of(["d7", "none", "d3"])
+        assert rows.keys() == {"d7", "d3"}
+        assert index.documents([rows["d7"], rows["d3"], rows["d7"]]) == [numbered(30)[n] for n in (7, 3, 7)]
+        assert [text.text for text in index.texts([rows["d3"]])] == [numbered(30)[3].text]
+        assert index.row_of("none") is None
+        assert index.documents([]) == []
+        assert index.problems() == []
+        for row in (30, -1):
+            with pytest.raises(IndexError, match=f"row {row} is not in the index"):
+                index.documents([row])
+
+
+def test_dense_search_is_the_inner_product_sorted(write: Write, folder: Path):
+    write(numbered(30))
+    vectors = unit_vectors(30).astype(np.float16).astype(np.float32)
+    queries = unit_vectors(4, seed=1)
+    expected = np.argsort(-(queries @ vectors.T), axis=1)[:, :5]
+    with open_index(folder) as index:
+        assert index.is_exact(())
+        for found in (index.search_dense(queries, 5), index.search_exact(queries, 5)):
+            assert [ids_of(index, rows) for rows in found.rows] == [
+                [f"d{n}" for n in line] for line in expected
+            ]
+            assert found.scores == pytest.approx(
+                np.take_along_axis(queries @ vectors.T, expected, 1), abs=1e-5
+            )
+        assert index.search_dense(queries, 10**9).rows.shape == (4, 30)
+        assert index.search_dense(np.empty((0, DIMENSION), np.float32), 5).rows.shape == (0, 5)
+        for wrong in (np.zeros((1, 9), np.float32), np.full((1, DIMENSION), np.nan, np.float32)):
+            with pytest.raises(InputError):
+                index.search_dense(wrong, 5)
+        with pytest.raises(InputError, match="k must be at least 1"):
+            index.search_dense(queries, 0)
+
+
+def bm25(documents: Sequence[Document], query: str) -> dict[str, float]:
+    """Scores by Lucene's formula, k1 .9 and b .4."""
+    texts = {each.id: Counter(lexical_tokens(f"{each.title} {each.text}")) for each in documents}
+    average = sum(tf.total() for tf in texts.values()) / len(texts)
+    scores: dict[str, float] = {}
+    for term in lexical_tokens(query):
+        df = sum(term in tf for tf in texts.values())
+        idf = math.log(1 + (len(texts) - df + 0.5) / (df + 0.5))
+        for name, tf in texts.items():
+            if term in tf:
+                part = tf[term] / (tf[term] + 0.9 * (0.6 + 0.4 * tf.total() / average))
+                scores[name] = scores.get(name, 0) + idf * part
+    return scores
+
+
+@pytest.mark.parametrize("query", ["apple banana number7", "苹果", "apple apple unknown", "the"])
+def test_lexical_scores_are_those_of_the_formula(write: Write, folder: Path, query: str):
+    documents = [*numbered(30), *TAGGED]
+    write(documents)
+    expected = bm25(documents, query)
+    with open_index(folder) as index:
+        found = index.search_lexical([query, "nowhere"], 40)
+        scores = dict(zip(ids_of(index, found.rows[0]), found.scores[0].tolist(), strict=False))
+        assert scores == pytest.approx(expected, abs=1e-5)
+        assert found.rows[1].tolist() == [-1] * 35
+        (mask,) = index.matching((), query)
+        assert set(ids_of(index, np.flatnonzero(mask))) == expected.keys()
+
+
+def test_equal_scores_come_in_the_order_in_which_documents_were_written(write: Write, folder: Path):
+    write([Document(f"d{n}", "", "same words") for n in range(40)], np.repeat(unit_vectors(1), 40, axis=0))
+    with open_index(folder) as index:
+        for found in (index.search_dense(unit_vectors(1), 40), index.search_lexical(["words"], 40)):
+            assert ids_of(index, found.rows[0]) == [f"d{n}" for n in range(40)]
+
+
+def test_filters_mean_the_same_in_every_search(write: Write, folder: Path):
+    write(TAGGED)
+    with open_index(folder) as index:
+        for text, expected in FILTERS.items():
+            where = [parse_where(text)]
+            assert sorted(ids_of(index, index.rows(where))) == sorted(expected), text
+            dense = index.search_dense(unit_vectors(1), 5, where)
+            assert sorted(ids_of(index, dense.rows[0])) == sorted(expected), text
+            lexical = index.search_lexical(["apple"], 5, where)
+            assert set(ids_of(index, lexical.rows[0])) == {"en", "de"} & set(expected), text
+        with pytest.raises(InputError, match="no document has a field"):
+            index.rows([Condition("nowhere", "=", "1")])
+
+
+def test_values_are_counted(write: Write, folder: Path):
+    write(TAGGED)
+    with open_index(folder) as index:
+        masks = index.matching(())
+        counted = [
+            dict(column.counts(mask))
+            for column, mask in zip(index.columns(parse_field("year")), masks, strict=True)
+        ]
+        assert counted == [{2020: 1, 2021: 1, 2020.5: 1, 1: 1, 3000: 1}]
+        assert index.fields_of_few_values(1) == ["a.b", "author.name", "big", "ok", "when"]
+        rows = index.rows_of(["odd", "none"])
+        values = index.values_of(parse_field("year"), [rows["none"], rows["odd"]])
+        assert [sorted(each) for each in values] == [[], [1, 3000]]
+
+
+def test_added_document_replaces_the_one_with_its_id(write: Write, folder: Path):
+    write(numbered(30))
+    new = [Document("d7", "", "elephant", {"number": 700, "kind": "new"}), Document("e", "", "zebra")]
+    write(new, unit_vectors(2, seed=5), adding=True)
+    with open_index(folder) as index:
+        assert (index.count, index.generation) == (31, "generation-000002")
+        assert index.documents([index.rows_of(["d7"])["d7"]]) == [new[0]]
+        found = index.search_dense(unit_vectors(2, seed=5), 31)
+        assert [ids_of(index, rows)[0] for rows in found.rows] == ["d7", "e"]
+        assert Counter(ids_of(index, found.rows[0])) == Counter({*(f"d{n}" for n in range(30)), "e"})
+        assert ids_of(index, index.search_lexical(["number7"], 5).rows[0]) == []
+        assert ids_of(index, index.search_lexical(["zebra elephants"], 5).rows[0]) in (
+            ["d7", "e"],
+            ["e", "d7"],
+        )
+        assert ids_of(index, index.rows([Condition("kind", "=", "new")])) == ["d7"]
+        assert index.problems() == []
+
+
+def test_reader_that_was_open_does_not_see_what_is_added(write: Write, folder: Path):
+    write(numbered(10))
+    with open_index(folder) as old:
+        write([Document("new", "", "apple")], unit_vectors(1), adding=True)
+        assert old.count == 10
+        assert "new" not in ids_of(old, old.search_dense(unit_vectors(1), 10).rows[0])
+        assert "new" not in ids_of(old, old.search_lexical(["apple"], 10).rows[0])
+        assert old.row_of("new") is None
+
+
+def test_deleted_document_never_returns(write: Write, folder: Path):
+    write(numbered(10))
+    assert delete(folder, ["d3", "d4", "gone"], missing_ok=True) == 2
+    with pytest.raises(InputError, match="no document has the id 'd3'"):
+        delete(folder, ["d3"])
+    with open_index(folder) as index:
+        left = [f"d{n}" for n in range(10) if n not in (3, 4)]
+        assert index.count == 8
+        assert sorted(ids_of(index, index.search_dense(unit_vectors(10)[3:4], 10).rows[0])) == left
+        assert ids_of(index, index.search_lexical(["number3"], 10).rows[0]) == []
+        assert ids_of(index, index.rows()) == left
+        assert index.row_of("d3") is None
+    delete(folder, left)
+    with open_index(folder) as index:
+        assert index.count == 0
+        assert index.search_dense(unit_vectors(1), 3).rows.shape == (1, 0)
+
+
+def test_corpus_is_compared_with_the_index(write: Write, folder: Path):
+    write(numbered(10))
+    changed = Document("d2", "", "other")
+    with IndexBuilder.begin_adding(folder, source="sync") as builder:
+        comparison = builder.compare()
+        assert comparison.changed([numbered(10)[1], changed]) == [changed]
+        builder.append([changed], unit_vectors(1))
+        builder.publish(gone=comparison.gone())
+    with open_index(folder) as index:
+        assert sorted(ids_of(index, index.rows())) == ["d1", "d2"]
+        assert index.documents([index.rows_of(["d2"])["d2"]]) == [changed]
+
+
+def test_document_scores_as_its_best_passage(write: Write, folder: Path):
+    text = "first part. second part. third part."
+    spans = [[Span(0, 11), Span(12, 24), Span(25, 36)], [Span(0, 5)], [Span(0, 4), Span(4, 8)]]
+    documents = [Document("long", "t", text), Document("short", "", "short"), Document("two", "", "one two.")]
+    vectors = unit_vectors(6)
+    write(documents, vectors, spans)
+    halves = vectors.astype(np.float16).astype(np.float32)
+    query = unit_vectors(1, seed=9)
+    scores = halves @ query[0]
+    expected = {"long": scores[:3].max(), "short": scores[3], "two": scores[4:].max()}
+    with open_index(folder) as index:
+        for found in (index.search_dense(query, 3), index.search_exact(query, 3)):
+            ranked = dict(zip(ids_of(index, found.rows[0]), found.scores[0].tolist(), strict=True))
+            assert ranked == pytest.approx(expected, abs=1e-5)
+        row = index.rows_of(["long"])["long"]
+        assert index.documents([row]) == [documents[0]]
+        assert index.spans(row) == spans[0]
+        assert index.nearest_span(row, query[0]) == spans[0][int(np.argmax(scores[:3]))]
+        assert index.nearest_span(index.rows_of(["short"])["short"], query[0]) is None
