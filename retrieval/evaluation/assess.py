@@ -22,7 +22,8 @@ from retrieval.evaluation.measures import (
     latency_percentiles,
 )
 from retrieval.evaluation.runs import Run
-from retrieval.search.retriever import Mode, Retriever
+from retrieval.search.modes import Mode
+from retrieval.search.retriever import Retriever
 
 _DEPTH = 100
 _BATCH = 256
