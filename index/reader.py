@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from index.documents.filters import Filter, all_of
 from index.documents.numbers import Attribute
 from index.documents.store import Document, DocumentReader
 from index.errors import CorruptError, InputError
-from index.lexical.bm25 import Bm25, weigh
+from index.lexical.bm25 import Bm25, weigh, weigh_all
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
@@ -39,6 +39,24 @@ from index.values import Mask, Rows, Vectors
 
 # Filters whose masks are cached, one byte a document each.
 _CACHED_FILTERS = 8
+
+
+class WordMatch(NamedTuple):
+    """What n documents have of the words of a query.
+
+    scores: BM25, float32 (n,).
+    shares: of the weight (idf times frequency in the query) of all its words, what each document's words
+        have, float32 (n,), 0 to 1.
+    weight: of all words together, at least the highest score that a document can have; never 0.
+    unknown: the share of that weight which words have that no document has.
+    words: how many different ones there are.
+    """
+
+    scores: NDArray[np.float32]
+    shares: NDArray[np.float32]
+    weight: float
+    unknown: float
+    words: int
 
 
 class Index:
@@ -242,6 +260,44 @@ class Index:
             return None
         vectors = segment.vectors.take(segment.passages.numbers(np.array([inside])))
         return spans[int(np.argmax(vectors @ query))]
+
+    def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of a query with documents, float32 (n,); of a split one the largest of its passages.
+
+        rows: int64 (n,), of documents.
+        query: float32 (dimension,).
+        """
+        cosines = np.empty(len(rows), np.float32)
+        for segment, inside, local in self._by_segment(rows):
+            cosines[inside] = segment.cosines(local, query)
+        return cosines
+
+    def match_words(self, query: str, rows: Rows) -> WordMatch:
+        """What documents have of the words of a query.
+
+        query: its text.
+        rows: int64 (n,), of documents.
+        """
+        weighed = weigh_all([segment.lexical for segment in self.segments], query)
+        weight = weighed.known + weighed.unknown or 1.0
+        scores, shares = np.zeros((2, len(rows)), np.float32)
+        terms = {segment: each for segment, each in zip(self.segments, weighed.by_segment, strict=True)}
+        for segment, inside, local in self._by_segment(rows):
+            parts = segment.lexical.parts(terms[segment], local)
+            weights = np.array([term.weight for term in terms[segment]], np.float32)
+            scores[inside] = weights @ parts
+            shares[inside] = weights @ (parts > 0) / weight
+        return WordMatch(scores, shares, weight, weighed.unknown / weight, weighed.words)
+
+    def _by_segment(self, rows: Rows) -> Iterator[tuple[Segment, Mask | slice, Rows]]:
+        """The segments that hold some of these rows: which of them, and their rows within the segment."""
+        if len(self.segments) == 1:
+            yield self.segments[0], slice(None), rows
+            return
+        for segment, offset in zip(self.segments, self._offsets, strict=True):
+            inside = (rows >= offset) & (rows < offset + segment.count)
+            if inside.any():
+                yield segment, inside, rows[inside] - offset
 
     def vector_numbers(self) -> Rows:
         """The numbers of the vectors of all documents that a search can find, ascending.

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from index.dense.fastscan import FastScan
 from index.dense.passages import Passages, whole_documents, write_passages
 from index.dense.tuning import FLAT, Goal, tune
-from index.dense.vectors import StoredVectors, search_exact, write_vectors
+from index.dense.vectors import StoredVectors, exact_scores, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
 from index.disk.opening import create, read_file
@@ -224,6 +224,14 @@ class Segment:
     def search_lexical(self, queries: list[list[Term]], k: int, where: Mask | None) -> Ranking:
         """The k best by BM25. queries: as `weigh` gives them; k, where: as in `search_dense`."""
         return self.lexical.search(queries, k, self.allowed(where))
+
+    def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of one query with documents, float32 (n,); see `Index.cosines`."""
+        if not len(rows):
+            return np.empty(0, np.float32)
+        if self.passages is None:
+            return exact_scores(self.vectors, rows, query)
+        return self.passages.best_of_documents(rows, lambda some: exact_scores(self.vectors, some, query))
 
     def allowed(self, where: Mask | None) -> Mask | None:
         """The live rows that meet a filter; None for all rows."""

@@ -122,6 +122,15 @@ class Passages:
             + [np.arange(self._starts[row], self._starts[row + 1]) for row in rows.tolist()]
         )
 
+    def best_of_documents(self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The highest score among the vectors of each document, float32 (n,).
+
+        rows: int64 (n,), of documents.
+        score: gives the scores of vectors by their numbers.
+        """
+        counts = self._starts[rows + 1] - self._starts[rows]
+        return np.maximum.reduceat(score(self.numbers(rows)), np.cumsum(counts) - counts)
+
     def table(self, rows: Rows) -> NDArray[np.int32]:
         """The lines of these documents, numbered from 0 in the given order."""
         table = np.array(self._table[self.numbers(rows)])

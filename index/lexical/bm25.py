@@ -154,6 +154,21 @@ class Bm25:
                 mask[self._rows[term.postings]] = True
         return mask
 
+    def parts(self, terms: Sequence[Term], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The tf parts of some terms in some documents, float32 (terms, n); 0 where a document lacks a term.
+
+        terms: as `weigh` gives them for this segment.
+        rows: int64 (n,), in any order.
+        """
+        wanted = rows.astype(np.int32)  # as stored; otherwise the search would convert all postings
+        if not terms or not len(wanted):
+            return np.zeros((len(terms), len(wanted)), np.float32)
+        with self._reading():
+            places = np.stack([self._rows[term.postings].searchsorted(wanted) for term in terms])
+            places += np.array([[term.postings.start] for term in terms])
+            np.minimum(places, np.array([[term.postings.stop - 1] for term in terms]), out=places)
+            return np.where(self._rows[places] == wanted, self._weights[places], np.float32(0))
+
     def postings(self, term: str) -> slice:
         """Where the postings of a term are; empty if no document has it. Raises CorruptError."""
         known = self._known.get(term)
@@ -196,18 +211,44 @@ class Bm25:
         return None
 
 
-def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
-    """The terms of a query for each segment, weighted by idf over all segments."""
+class Weighed(NamedTuple):
+    """The terms of a query in an index.
+
+    by_segment: for each segment those that it has.
+    known: sum of the weights of the terms that some document has.
+    unknown: sum of the weights of the others.
+    words: how many different terms there are.
+    """
+
+    by_segment: list[list[Term]]
+    known: float
+    unknown: float
+    words: int
+
+
+def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
+    """The terms of a query, weighted by idf over all segments, and what they weigh together."""
     total = sum(segment.count for segment in segments)
-    weighted: list[list[Term]] = [[] for _ in segments]
-    for term, tf in Counter(lexical_tokens(query)).items():
+    by_segment: list[list[Term]] = [[] for _ in segments]
+    known = unknown = 0.0
+    counts = Counter(lexical_tokens(query))
+    for term, tf in counts.items():
         places = [segment.postings(term) for segment in segments]
         df = sum(place.stop - place.start for place in places)
         weight = tf * math.log(1 + (total - df + 0.5) / (df + 0.5))
-        for terms, place in zip(weighted, places, strict=True):
+        if df:
+            known += weight
+        else:
+            unknown += weight
+        for terms, place in zip(by_segment, places, strict=True):
             if place.stop > place.start:
                 terms.append(Term(place, weight))
-    return weighted
+    return Weighed(by_segment, known, unknown, len(counts))
+
+
+def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
+    """The terms of a query for each segment, weighted by idf over all segments."""
+    return weigh_all(segments, query).by_segment
 
 
 def _read(path: Path, kind: str) -> NDArray[Any]:

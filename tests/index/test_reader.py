@@ -16,6 +16,7 @@ from index.documents.filters import Condition
 from index.documents.store import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index
+from index.writing.builder import IndexBuilder
 
 
 @pytest.fixture
@@ -57,6 +58,29 @@ def test_lexical_search_finds_words_of_title_and_text(folder: Path):
         assert set(index.search_lexical(["bananas"], 30).rows[0].tolist()) - {-1} == {
             i for i in range(30) if "banana" in numbered(30)[i].text
         }
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_single_rows_score_as_in_a_search(folder: Path, added: bool):  # of one segment, and of two
+    if added:
+        with IndexBuilder.begin_adding(folder, source="more") as builder:
+            builder.append(numbered(9, start=30), unit_vectors(39)[30:])
+            builder.publish()
+    query, text = unit_vectors(1, seed=1)[0], "number17 banana number35 nowhere"
+    with Index.open(folder) as index:
+        assert len(index.segments) == 1 + added
+        rows = np.arange(index.count)[::-1].copy()
+        found = index.search_exact(query[None], index.count)
+        assert index.cosines(found.rows[0], query) == pytest.approx(found.scores[0], abs=1e-6)
+        match = index.match_words(text, rows)
+        by_row = dict(zip(*(part[0].tolist() for part in index.search_lexical([text], 50)[::-1]), strict=True))
+        assert match.scores.tolist() == pytest.approx([by_row.get(row, 0) for row in rows.tolist()], rel=1e-5)
+        assert match.words == 4
+        assert 0 < match.unknown < 1
+        assert (match.scores <= match.shares * match.weight + 1e-6).all()
+        assert ((match.shares > 0) == (match.scores > 0)).all()
+        assert index.match_words("nowhere", rows).shares.max() == 0
+        assert index.match_words("nowhere", rows).unknown == 1
 
 
 def test_more_results_than_documents_are_clipped(folder: Path):
