@@ -31,6 +31,7 @@ class Request:
     facets: tuple[str, ...] = ()  # fields whose values are counted
     offset: int = 0
     per: str | None = None
+    min_probability: float | None = None
 
 
 class Answer(NamedTuple):
@@ -58,7 +59,10 @@ def answers(retriever: Retriever, queries: Sequence[str], request: Request) -> l
     start = time.perf_counter()
     with recording() as phases:
         found = retriever.search_all(
-            queries, request.k, request.mode, request.where, offset=request.offset, per=request.per
+            *(queries, request.k, request.mode, request.where),
+            offset=request.offset,
+            per=request.per,
+            min_probability=request.min_probability,
         )
     took_ms = (time.perf_counter() - start) * 1000
     return [
@@ -94,6 +98,8 @@ def answer_json(answer: Answer, *, profile: bool = False) -> dict[str, Any]:
 def _hit_json(hit: Hit) -> dict[str, Any]:
     # dataclasses.asdict copies deeply and takes ten times as long.
     values = {name: getattr(hit, name) for name in _HIT_FIELDS}
+    if hit.probability is not None:
+        values["probability"] = round(hit.probability, 4)
     if isinstance(hit.passage, Passage):
         values["passage"] = asdict(hit.passage)
     return values
