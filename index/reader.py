@@ -47,15 +47,13 @@ class WordMatch(NamedTuple):
     scores: BM25, float32 (n,).
     shares: of the weight (idf times frequency in the query) of all its words, what each document's words
         have, float32 (n,), 0 to 1.
-    weight: of all words together, at least the highest score that a document can have; never 0.
-    unknown: the share of that weight which words have that no document has.
+    weight: of all words together, which no score exceeds; never 0.
     words: how many different ones there are.
     """
 
     scores: NDArray[np.float32]
     shares: NDArray[np.float32]
     weight: float
-    unknown: float
     words: int
 
 
@@ -279,15 +277,15 @@ class Index:
         rows: int64 (n,), of documents.
         """
         weighed = weigh_all([segment.lexical for segment in self.segments], query)
-        weight = weighed.known + weighed.unknown or 1.0
+        weight = weighed.weight or 1.0
         scores, shares = np.zeros((2, len(rows)), np.float32)
-        terms = {segment: each for segment, each in zip(self.segments, weighed.by_segment, strict=True)}
+        terms = dict(zip(self.segments, weighed.by_segment, strict=True))
         for segment, inside, local in self._by_segment(rows):
             parts = segment.lexical.parts(terms[segment], local)
             weights = np.array([term.weight for term in terms[segment]], np.float32)
             scores[inside] = weights @ parts
             shares[inside] = weights @ (parts > 0) / weight
-        return WordMatch(scores, shares, weight, weighed.unknown / weight, weighed.words)
+        return WordMatch(scores, shares, weight, weighed.words)
 
     def _by_segment(self, rows: Rows) -> Iterator[tuple[Segment, Mask | slice, Rows]]:
         """The segments that hold some of these rows: which of them, and their rows within the segment."""

@@ -1,17 +1,21 @@
-"""The calibration of a model: from what is known of a query and a document to the probability that it answers.
+"""The calibration of a model: from what is known of a query and a hit to the probability of relevance.
 
-In: a JSON file beside the weights, or fitted numbers. Out: probabilities. Knows nothing of how the evidence is
-found or how the numbers are fitted.
+In: a JSON file beside the weights, or fitted numbers. Out: probabilities. Knows nothing of how the evidence
+is found or how the numbers are fitted.
+
+Two logistic regressions, one of the first hit of a ranking and one of those after it:
 
     probability = 1 / (1 + exp(-(intercept + sum of weight * evidence)))
 
-An unknown key, NaN or an infinite number in the file is an error that names it.
+The margins of a further hit are its cosine and BM25 minus those of the first one: a hit that looks good is
+less likely relevant beside one that looks better. An unknown key, NaN or an infinite number in the file is an
+error that names it.
 """
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,29 +28,42 @@ from index.errors import FormatVersionError, InputError
 
 FORMAT_VERSION = 1
 
-# What is known of a query and a document, in the order in which it is weighed; see retrieval/search/evidence.py.
-EVIDENCE = ("cosine", "bm25", "share", "unknown", "words")
-_LARGEST = 1e6  # of any weight; larger ones are of a damaged file and could overflow
+# What is known of a query and a document, in this order; see `retrieval.search.evidence`.
+EVIDENCE = ("cosine", "bm25", "share", "words")
+MARGINS = ("cosine_margin", "bm25_margin")
+_FIRST = ("intercept", *EVIDENCE)
+_FURTHER = (*_FIRST, *MARGINS)
+_LARGEST = 1e6  # of any number; larger ones are of a damaged file and could overflow
 
 
 @dataclass(frozen=True)
 class Calibration:
     """The fitted numbers.
 
-    intercept: the log odds without evidence.
-    weights: one for each of `EVIDENCE`.
+    first: of the first hit of a ranking: intercept and a weight for each of `EVIDENCE`.
+    further: of the hits after it: the same, and a weight for each of `MARGINS`.
     queries: how many dev queries they were fitted on.
     """
 
-    intercept: float
-    weights: tuple[float, ...]
+    first: Sequence[float]
+    further: Sequence[float]
     queries: int
 
     def probabilities(self, evidence: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probability that each document is relevant, float32 (...). evidence: float32 (..., EVIDENCE)."""
-        odds = evidence @ np.array(self.weights, np.float32) + np.float32(self.intercept)
-        # By tanh, which does not overflow.
-        probabilities: NDArray[np.float32] = np.float32(0.5) * np.tanh(odds / 2) + np.float32(0.5)
+        """The probabilities that hits are relevant, float32 (hits,).
+
+        evidence: float32 (hits, EVIDENCE), that of the first hit of the ranking first.
+        """
+        if not len(evidence):
+            return np.empty(0, np.float32)
+        first, further = np.array(self.first, np.float32), np.array(self.further, np.float32)
+        width, margins = len(EVIDENCE), len(MARGINS)
+        weights = further[1 : width + 1].copy()
+        weights[:margins] += further[width + 1 :]
+        odds = evidence @ weights + (further[0] - evidence[0, :margins] @ further[width + 1 :])
+        odds[0] = evidence[0] @ first[1:] + first[0]
+        # The logistic function by tanh, which does not overflow.
+        probabilities: NDArray[np.float32] = np.float32(0.5) + np.float32(0.5) * np.tanh(odds / 2)
         return probabilities
 
 
@@ -54,8 +71,8 @@ def to_json(calibration: Calibration) -> str:
     """The calibration as a JSON document."""
     content = {
         "format_version": FORMAT_VERSION,
-        "intercept": calibration.intercept,
-        "weights": dict(zip(EVIDENCE, calibration.weights, strict=True)),
+        "first": dict(zip(_FIRST, calibration.first, strict=True)),
+        "further": dict(zip(_FURTHER, calibration.further, strict=True)),
         "queries": calibration.queries,
     }
     return json.dumps(content, indent=2) + "\n"
@@ -73,33 +90,38 @@ def read_calibration(path: Path) -> Calibration | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, f"not readable as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise _damaged(path, "must be a JSON object")
-    version = content.get("format_version")
+    version = content.get("format_version") if isinstance(content, dict) else FORMAT_VERSION
     if version != FORMAT_VERSION:
         raise FormatVersionError(
-            f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}; "
+            f"{path}: format version {str(version)[:40]!r}, this program reads {FORMAT_VERSION}; "
             "train again or use the program that wrote it"
         )
-    _check_keys(path, "key", content, ("format_version", "intercept", "weights", "queries"))
-    weights, queries = content["weights"], content["queries"]
-    if not isinstance(weights, dict):
-        raise _damaged(path, "weights must be a JSON object")
-    _check_keys(path, "weight", weights, EVIDENCE)
-    for name, value in {"intercept": content["intercept"], **weights}.items():
-        if type(value) not in (int, float) or not abs(value) <= _LARGEST:  # NaN is not either
-            raise _damaged(path, f"{name} must be a number of at most {_LARGEST:.0f}, not {str(value)[:40]}")
+    _check_keys(path, "the file", content, ("format_version", "first", "further", "queries"))
+    queries = content["queries"]
     if type(queries) is not int or queries < 1:
         raise _damaged(path, f"queries must be a whole number from 1, not {str(queries)[:40]}")
-    return Calibration(
-        float(content["intercept"]), tuple(float(weights[name]) for name in EVIDENCE), queries
-    )
+    first = _numbers(path, "first", content["first"], _FIRST)
+    further = _numbers(path, "further", content["further"], _FURTHER)
+    return Calibration(first, further, queries)
 
 
-def _check_keys(path: Path, kind: str, content: dict[str, Any], names: tuple[str, ...]) -> None:
+def _numbers(path: Path, part: str, content: Any, names: Sequence[str]) -> tuple[float, ...]:
+    _check_keys(path, part, content, names)
+    for name in names:
+        value = content[name]
+        if type(value) not in (int, float) or not abs(value) <= _LARGEST:  # NaN is not either
+            raise _damaged(
+                path, f"{part}.{name} must be a number of at most {_LARGEST:.0f}, not {str(value)[:40]}"
+            )
+    return tuple(float(content[name]) for name in names)
+
+
+def _check_keys(path: Path, part: str, content: Any, names: Sequence[str]) -> None:
+    if not isinstance(content, dict):
+        raise _damaged(path, f"{part} must be a JSON object")
     for problem, keys in (("unknown", content.keys() - set(names)), ("missing", set(names) - content.keys())):
         if keys:
-            raise _damaged(path, f"{problem} {kind} {', '.join(sorted(keys))[:200]}")
+            raise _damaged(path, f"{problem} key {', '.join(sorted(keys))[:200]} in {part}")
 
 
 def _damaged(path: Path, problem: str) -> InputError:

@@ -80,7 +80,7 @@ def page(
     offset: int,
     per: str | None,
 ) -> Ranking:
-    """The documents of the ranks offset + 1 to offset + k.
+    """The documents of the ranks 1 to offset + k.
 
     opened, queries, embeddings, k, mode, where: as for `rank`.
     offset, per: as for `Retriever.search`.
@@ -102,7 +102,7 @@ def page(
             last,
             count,
         )
-    return Ranking(ranking.scores[:, offset:last], ranking.rows[:, offset:last])
+    return Ranking(ranking.scores[:, :last], ranking.rows[:, :last])
 
 
 def _dense(index: Index, embeddings: Vectors, k: int, where: Sequence[Filter]) -> Ranking:

@@ -154,11 +154,12 @@ class Retriever:
             embeddings = _embeddings(opened, queries, mode)
             ranking = page(opened, queries, embeddings, k, mode, where, offset, per)
             none = [None] * len(queries)
-            likely = probabilities_of(opened, queries, embeddings, ranking.rows)
+            likely = probabilities_of(opened, queries, embeddings, ranking.rows, offset)
             each = zip(
                 queries,
                 none if embeddings is None else embeddings,
-                *ranking,
+                ranking.scores[:, offset:],
+                ranking.rows[:, offset:],
                 none if likely is None else likely,
                 strict=True,
             )

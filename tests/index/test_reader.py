@@ -73,14 +73,14 @@ def test_single_rows_score_as_in_a_search(folder: Path, added: bool):  # of one 
         found = index.search_exact(query[None], index.count)
         assert index.cosines(found.rows[0], query) == pytest.approx(found.scores[0], abs=1e-6)
         match = index.match_words(text, rows)
-        by_row = dict(zip(*(part[0].tolist() for part in index.search_lexical([text], 50)[::-1]), strict=True))
+        by_row = dict(
+            zip(*(part[0].tolist() for part in index.search_lexical([text], 50)[::-1]), strict=True)
+        )
         assert match.scores.tolist() == pytest.approx([by_row.get(row, 0) for row in rows.tolist()], rel=1e-5)
         assert match.words == 4
-        assert 0 < match.unknown < 1
         assert (match.scores <= match.shares * match.weight + 1e-6).all()
         assert ((match.shares > 0) == (match.scores > 0)).all()
         assert index.match_words("nowhere", rows).shares.max() == 0
-        assert index.match_words("nowhere", rows).unknown == 1
 
 
 def test_more_results_than_documents_are_clipped(folder: Path):
