@@ -1,4 +1,4 @@
-"""Is the probability of a hit to be believed, and does it tell questions without an answer from others?
+"""Whether the probability of a hit can be believed, and tells questions without an answer from others.
 
     python -m benchmarks.calibration DATA INDEX OTHER_DATA OTHER_INDEX
 
@@ -25,8 +25,8 @@ from benchmarks.common import RESULTS, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.calibration import BINS, calibration_error, reliability, separation
 from retrieval.evaluation.provenance import provenance
-from retrieval.search.retriever import Retriever
 from retrieval.search.modes import MODES, Mode
+from retrieval.search.retriever import Retriever
 
 HITS = 10
 BATCH = 64
@@ -85,9 +85,7 @@ def errors(hits: Judged) -> dict[str, Any]:
         found = ~np.isnan(hits.probabilities[:, :depth])
         result[name] = {
             "error": round(hits.error(depth), 4),
-            "interval": interval(
-                len(hits.relevant), lambda rows, depth=depth: hits.taken(rows).error(depth)
-            ),
+            "interval": interval(len(hits.relevant), lambda rows, depth=depth: hits.taken(rows).error(depth)),
             "bins": [
                 {key: round(value, 4) for key, value in each._asdict().items()}
                 for each in reliability(hits.probabilities[:, :depth][found], hits.relevant[:, :depth][found])

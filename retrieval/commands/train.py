@@ -139,4 +139,7 @@ def _print_trained(output: Path, trained: TrainingResult) -> None:
     )
     for measure, value in trained.dev.items():
         print_line(f"  dev {measure:8} {value:.4f}")
+    if not trained.calibrated:
+        few = f"{trained.dev_queries} are too few" if trained.dev_queries else "there are none"
+        print_line(f"  no calibration, so hits have no probability: it takes dev queries, and {few}")
     print_line(f"  report: {output / 'report' / 'training.html'}")

@@ -98,8 +98,6 @@ def answer_json(answer: Answer, *, profile: bool = False) -> dict[str, Any]:
 def _hit_json(hit: Hit) -> dict[str, Any]:
     # dataclasses.asdict copies deeply and takes ten times as long.
     values = {name: getattr(hit, name) for name in _HIT_FIELDS}
-    if hit.probability is not None:
-        values["probability"] = round(hit.probability, 4)
     if isinstance(hit.passage, Passage):
         values["passage"] = asdict(hit.passage)
     return values

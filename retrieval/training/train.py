@@ -56,6 +56,7 @@ class TrainingResult:
     seconds: float
     best_epoch: int  # from 1
     dev: dict[str, float]  # measure to its mean over the dev queries; empty without dev
+    dev_queries: int
     calibrated: bool  # whether hits will have a probability
 
 
@@ -117,7 +118,7 @@ def train(
             dev, calibration = _fit_on_dev(model, dataset, output / DEV, small, progress)
         else:
             model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
-        result = _result(trainer, dev, calibration)
+        result = _result(trainer, dataset, dev, calibration)
         training = asdict(result) | {"recipe": asdict(recipe), "history": trainer.state.history}
         model.save(output, training, calibration=calibration, small=small)
         write_training_report(output, _report(result, recipe, dataset, data, trainer))
@@ -137,13 +138,16 @@ def _fit_on_dev(
     return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means(), calibration
 
 
-def _result(trainer: Trainer, dev: dict[str, float], calibration: Calibration | None) -> TrainingResult:
+def _result(
+    trainer: Trainer, dataset: TrainingData, dev: dict[str, float], calibration: Calibration | None
+) -> TrainingResult:
     return TrainingResult(
         trainer.model.config.tower,
         sum(parameter.numel() for parameter in trainer.model.parameters()),
         round(trainer.state.seconds, 1),
         trainer.state.best_epoch + 1,
         dev,
+        len(dataset.dev),
         calibration is not None,
     )
 
@@ -151,7 +155,7 @@ def _result(trainer: Trainer, dev: dict[str, float], calibration: Calibration | 
 def _report(
     result: TrainingResult, recipe: Recipe, dataset: TrainingData, data: TrainingSet, trainer: Trainer
 ) -> TrainingReport:
-    facts = {name: value for name, value in asdict(result).items() if name != "dev"}
+    facts = {name: value for name, value in asdict(result).items() if name not in ("dev", "dev_queries")}
     counts = {
         "documents": len(dataset.documents),
         "passages": len(data.documents),
