@@ -13,22 +13,16 @@ from contextlib import ExitStack, closing
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
-from index.dense.tuning import FLAT
+from index.dense.vectors import FLAT
 from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
-from index.documents.attributes import shown_name
-from index.documents.columns import Column
-from index.documents.expression import Field
-from index.documents.fields import check_field, check_fields
-from index.documents.filters import Filter, all_of
-from index.documents.numbers import Attribute
 from index.documents.store import Document, DocumentReader
 from index.errors import CorruptError, InputError
 from index.lexical.bm25 import Bm25, weigh, weigh_all
@@ -36,6 +30,15 @@ from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
 from index.values import Mask, Rows, Vectors
+
+if TYPE_CHECKING:
+    from index.documents.columns import Column
+    from index.documents.expression import Field
+    from index.documents.filters import Filter
+    from index.documents.numbers import Attribute
+
+# What only filters, facets and grouping need is imported on their first use: a search from the shell has none
+# of them most of the time, and must not wait for it.
 
 # Filters whose masks are cached, one byte a document each.
 _CACHED_FILTERS = 8
@@ -186,11 +189,15 @@ class Index:
 
     def columns(self, field: Field) -> list[Column]:
         """For each segment the values of a metadata field. Raises InputError if no document has it."""
+        from index.documents.fields import check_field
+
         check_field(field, self._fields())
         return [segment.documents.column(field) for segment in self.segments]
 
     def fields_of_few_values(self, most: int) -> list[str]:
         """The metadata fields with at most so many different values, as a filter spells them, in order."""
+        from index.documents.attributes import shown_name
+
         found: set[str] = set()
         for name in self._fields():
             parts = [segment.documents.few_values(name, most) for segment in self.segments]
@@ -370,6 +377,9 @@ class Index:
         with self._filters_lock:
             masks = self._filters.get(where)
         if masks is None:  # two threads may compute the same mask; neither waits for the other
+            from index.documents.fields import check_fields
+            from index.documents.filters import all_of
+
             expression = all_of(where)
             check_fields(expression, self._fields())
             masks = [segment.documents.matching(expression) for segment in self.segments]

@@ -9,7 +9,8 @@ import click
 
 from index.disk.output import is_replaceable
 from index.errors import needing
-from retrieval.commands.options import OUTPUT_FILE, PATH, column_option, index_argument, json_option
+from retrieval.commands.columns import column_option
+from retrieval.commands.options import OUTPUT_FILE, PATH, index_argument, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.data.pairs.columns import ColumnNames

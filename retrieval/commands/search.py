@@ -14,7 +14,6 @@ from retrieval.commands.options import (
     source,
 )
 from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
-from retrieval.data.queries import Query, read_query_lines
 from retrieval.search.answer import Answer, Request, answer, answer_json, phases_ms
 from retrieval.search.modes import MODES, Mode
 from retrieval.search.retriever import Retriever
@@ -91,21 +90,28 @@ def search(
     """  # noqa: D301
     if bool(query) == (file is not None):
         raise click.UsageError("give a query, or --queries FILE")
-    queries = [Query("1", " ".join(query))] if file is None else read_query_lines(source(file))
+    queries = {"1": " ".join(query)} if file is None else _queries_of(file)
     request = Request(k, mode, where, facet, offset, per, min_probability)
     with Retriever.open(index) as retriever:
-        answers = [answer(retriever, each.text, request) for each in queries]
+        answers = [answer(retriever, text, request) for text in queries.values()]
     if run_path is not None:
         from retrieval.evaluation.runs import write_trec_run
 
-        hits = zip(queries, answers, strict=True)
-        write_trec_run(run_path, {each.id: {hit.id: hit.score for hit in a.hits} for each, a in hits})
+        found = zip(queries, answers, strict=True)
+        write_trec_run(run_path, {number: {hit.id: hit.score for hit in a.hits} for number, a in found})
     if as_json:
         listed = [answer_json(each, profile=profile) for each in answers]
         print_json(listed if file is not None else listed[0])
     elif run_path is None:
         for each in answers:
             _print_answer(each, min_probability, profile)
+
+
+def _queries_of(file: Path) -> dict[str, str]:
+    """Query id to text. The readers are imported here: one query from the shell must not wait for them."""
+    from retrieval.data.queries import read_query_lines
+
+    return {query.id: query.text for query in read_query_lines(source(file))}
 
 
 def _print_answer(answer: Answer, least: float | None, profile: bool) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from index.phases import Phases, recording
-from retrieval.search.facets import FacetValue
 from retrieval.search.hits import Hit
 from retrieval.search.modes import Mode
 from retrieval.search.passages import Passage
 from retrieval.search.retriever import Retriever
+
+if TYPE_CHECKING:
+    from retrieval.search.facets import FacetValue
 
 _HIT_FIELDS = tuple(field.name for field in fields(Hit))
 

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.folder import read_current
-from index.documents.parse import parse_filters
 from index.errors import InputError
 from index.locks import ProcessLock
 from index.phases import phase
@@ -25,11 +24,13 @@ from index.reader import Index
 from index.values import Vectors
 from retrieval.model.calibration import EVIDENCE, Calibration
 from retrieval.search.evidence import evidence_of, probabilities_of
-from retrieval.search.facets import MOST_VALUES, FacetValue, count_values
 from retrieval.search.generation import OpenGeneration
 from retrieval.search.hits import Hit, hits_of
 from retrieval.search.modes import Mode, Where, check_mode
-from retrieval.search.ranking import page, rank
+from retrieval.search.ranking import conditions_of, page, rank
+
+if TYPE_CHECKING:
+    from retrieval.search.facets import FacetValue
 
 
 class Retriever:
@@ -174,7 +175,7 @@ class Retriever:
         mode: Mode = "hybrid",
         where: Where = (),
         *,
-        most: int = MOST_VALUES,
+        most: int = 20,
     ) -> dict[str, list[FacetValue]]:
         """How many of all documents that a search can find have each value of some metadata fields.
 
@@ -186,10 +187,12 @@ class Retriever:
         most: values of a field, the most frequent first.
         Returns the values by field. Raises what `search` raises.
         """
+        from retrieval.search.facets import count_values
+
         _check_queries([query])
         check_mode(mode)
         with self._using() as opened:
-            masks = opened.index.matching(parse_filters(where), query if mode == "lexical" else None)
+            masks = opened.index.matching(conditions_of(where), query if mode == "lexical" else None)
             return {field: count_values(opened.index, field, masks, most) for field in fields}
 
     def rank(self, queries: Sequence[str], k: int, mode: Mode, where: Where = ()) -> Ranking:
