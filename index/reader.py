@@ -10,6 +10,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
 from index.documents.store import Document, DocumentReader
 from index.errors import CorruptError, InputError
-from index.lexical.bm25 import Bm25, weigh, weigh_all
+from index.lexical.bm25 import Bm25, Weighed, weigh_all
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 # Filters whose masks are cached, one byte a document each.
 _CACHED_FILTERS = 8
+# Queries whose weighed words are cached: those of one batch.
+_WEIGHED_QUERIES = 64
 
 
 class WordMatch(NamedTuple):
@@ -95,6 +98,9 @@ class Index:
         vectors = [segment.entry.vectors for segment in segments]
         self._vector_offsets = [0, *accumulate(vectors)][:-1]
         self._opened = opened
+        # A search weighs its query to rank documents, and again to judge the hits.
+        parts = [segment.lexical for segment in segments]
+        self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(partial(weigh_all, parts))
         self._filters: dict[tuple[Filter, ...], list[Mask]] = {}
         self._filters_lock = ProcessLock()
 
@@ -161,8 +167,7 @@ class Index:
         where: filters that a document's metadata must all meet.
         Raises InputError for a k below 1 and a field that no document has.
         """
-        parts = [segment.lexical for segment in self.segments]
-        weighed = list(zip(*(weigh(parts, query) for query in queries), strict=True))
+        weighed = list(zip(*(self._weighed(query).by_segment for query in queries), strict=True))
         return self._search(
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_lexical(weighed[at], k, mask)
         )
@@ -184,7 +189,7 @@ class Index:
         if query is None:
             return found
         parts = [segment.lexical for segment in self.segments]
-        having = map(Bm25.having, parts, weigh(parts, query))
+        having = map(Bm25.having, parts, self._weighed(query).by_segment)
         return [mask & one for mask, one in zip(found, having, strict=True)]
 
     def columns(self, field: Field) -> list[Column]:
@@ -283,7 +288,7 @@ class Index:
         query: its text.
         rows: int64 (n,), of documents.
         """
-        weighed = weigh_all([segment.lexical for segment in self.segments], query)
+        weighed = self._weighed(query)
         weight = weighed.weight or 1.0
         scores, shares = np.zeros((2, len(rows)), np.float32)
         terms = dict(zip(self.segments, weighed.by_segment, strict=True))
@@ -291,7 +296,8 @@ class Index:
             parts = segment.lexical.parts(terms[segment], local)
             weights = np.array([term.weight for term in terms[segment]], np.float32)
             scores[inside] = weights @ parts
-            shares[inside] = weights @ (parts > 0) / weight
+            shares[inside] = weights @ (parts > 0)
+        shares /= np.float32(weight)
         return WordMatch(scores, shares, weight, weighed.words)
 
     def _by_segment(self, rows: Rows) -> Iterator[tuple[Segment, Mask | slice, Rows]]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from index.dense.fastscan import FastScan
 from index.dense.passages import Passages, whole_documents, write_passages
-from index.dense.vectors import FLAT, StoredVectors, exact_scores, search_exact, write_vectors
+from index.dense.vectors import FLAT, StoredVectors, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
 from index.disk.opening import create, read_file
@@ -235,8 +235,8 @@ class Segment:
         if not len(rows):
             return np.empty(0, np.float32)
         if self.passages is None:
-            return exact_scores(self.vectors, rows, query)
-        return self.passages.best_of_documents(rows, lambda some: exact_scores(self.vectors, some, query))
+            return self.vectors.take(rows) @ query
+        return self.passages.best_of_documents(rows, lambda numbers: self.vectors.take(numbers) @ query)
 
     def allowed(self, where: Mask | None) -> Mask | None:
         """The live rows that meet a filter; None for all rows."""

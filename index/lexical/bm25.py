@@ -160,14 +160,15 @@ class Bm25:
         terms: as `weigh` gives them for this segment.
         rows: int64 (n,), in any order.
         """
+        if not terms:
+            return np.zeros((0, len(rows)), np.float32)
         wanted = rows.astype(np.int32)  # as stored; otherwise the search would convert all postings
-        if not terms or not len(wanted):
-            return np.zeros((len(terms), len(wanted)), np.float32)
         with self._reading():
-            places = np.stack([self._rows[term.postings].searchsorted(wanted) for term in terms])
-            places += np.array([[term.postings.start] for term in terms])
-            np.minimum(places, np.array([[term.postings.stop - 1] for term in terms]), out=places)
-            return np.where(self._rows[places] == wanted, self._weights[places], np.float32(0))
+            places = np.array([self._rows[postings].searchsorted(wanted) for postings, _ in terms])
+            bounds = np.array([(postings.start, postings.stop - 1) for postings, _ in terms])
+            places += bounds[:, :1]
+            np.minimum(places, bounds[:, 1:], out=places)
+            return (self._rows.take(places) == wanted) * self._weights.take(places)
 
     def postings(self, term: str) -> slice:
         """Where the postings of a term are; empty if no document has it. Raises CorruptError."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ EVIDENCE = ("cosine", "bm25", "share", "words")
 MARGINS = ("cosine_margin", "bm25_margin")
 _FIRST = ("intercept", *EVIDENCE)
 _FURTHER = (*_FIRST, *MARGINS)
+_HALF = np.float32(0.5)
 _LARGEST = 1e6  # of any number; larger ones are of a damaged file and could overflow
 
 
@@ -49,6 +51,21 @@ class Calibration:
     further: Sequence[float]
     queries: int
 
+    @cached_property
+    def _first(self) -> NDArray[np.float32]:
+        return np.array(self.first[1:], np.float32)
+
+    @cached_property
+    def _of_margins(self) -> NDArray[np.float32]:
+        return np.array(self.further[len(_FIRST) :], np.float32)
+
+    @cached_property
+    def _further(self) -> NDArray[np.float32]:
+        """The weights of a further hit's own evidence, its part of the margins included."""
+        weights = np.array(self.further[1 : len(_FIRST)], np.float32)
+        weights[: len(MARGINS)] += self._of_margins
+        return weights
+
     def probabilities(self, evidence: NDArray[np.float32]) -> NDArray[np.float32]:
         """The probabilities that hits are relevant, float32 (hits,).
 
@@ -56,14 +73,11 @@ class Calibration:
         """
         if not len(evidence):
             return np.empty(0, np.float32)
-        first, further = np.array(self.first, np.float32), np.array(self.further, np.float32)
-        width, margins = len(EVIDENCE), len(MARGINS)
-        weights = further[1 : width + 1].copy()
-        weights[:margins] += further[width + 1 :]
-        odds = evidence @ weights + (further[0] - evidence[0, :margins] @ further[width + 1 :])
-        odds[0] = evidence[0] @ first[1:] + first[0]
+        margins = len(MARGINS)
+        odds = evidence @ self._further + (self.further[0] - evidence[0, :margins] @ self._of_margins)
+        odds[0] = evidence[0] @ self._first + self.first[0]
         # The logistic function by tanh, which does not overflow.
-        probabilities: NDArray[np.float32] = np.float32(0.5) + np.float32(0.5) * np.tanh(odds / 2)
+        probabilities: NDArray[np.float32] = np.tanh(odds * _HALF) * _HALF + _HALF
         return probabilities
 
 

@@ -43,7 +43,7 @@ def evidence_of(
     match = index.match_words(query, rows)
     evidence = np.empty((len(rows), len(EVIDENCE)), np.float32)
     evidence[:, 0] = index.cosines(rows, embedding)
-    evidence[:, 1] = match.scores / np.float32(match.weight)
+    np.divide(match.scores, np.float32(match.weight), out=evidence[:, 1])
     evidence[:, 2] = match.shares
     evidence[:, 3] = math.log(max(1, match.words))
     return evidence

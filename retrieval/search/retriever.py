@@ -249,8 +249,8 @@ def _check_probability(least: float, opened: OpenGeneration) -> None:
         raise InputError(f"the least probability must be from 0 to 1, not {least}")
     if opened.tower.calibration is None:
         raise InputError(
-            "the model has no calibration, so its hits have no probability; train it with dev queries "
-            "(qrels/dev.tsv, or 50 queries) and build the index again, or leave the least probability out",
+            "the model has no calibration, so its hits have no probability; train it with dev "
+            "queries and build the index again, or leave the least probability out",
             path=opened.index.model_folder,
         )
 
