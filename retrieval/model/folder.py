@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
     from index.reader import Index
 
 
-@dataclass(frozen=True)
-class ModelFiles:
+class ModelFiles(NamedTuple):
     """The names of the files in a model folder."""
 
     config: str = "config.json"
@@ -50,8 +48,7 @@ class ModelFiles:
 FILES = ModelFiles()
 
 
-@dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(NamedTuple):
     """A model read from its folder."""
 
     folder: Path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from index.phases import Phases, recording
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 _HIT_FIELDS = tuple(field.name for field in fields(Hit))
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is asked of a search besides its query; see `Retriever.search` and `Retriever.facets`."""
 
     k: int = 10
@@ -101,7 +100,7 @@ def _hit_json(hit: Hit) -> dict[str, Any]:
     # dataclasses.asdict copies deeply and takes ten times as long.
     values = {name: getattr(hit, name) for name in _HIT_FIELDS}
     if isinstance(hit.passage, Passage):
-        values["passage"] = asdict(hit.passage)
+        values["passage"] = hit.passage._asdict()
     return values
 
 
