@@ -32,7 +32,7 @@ from retrieval.training.dataset import TrainingData
 
 # The share of queries without an answer that is assumed: enough to learn what their hits look like, and so
 # little that the probabilities hold for queries that have one.
-UNANSWERED = 0.05
+UNANSWERED = 0.02
 # With fewer dev queries ten numbers cannot be told from chance.
 LEAST_QUERIES = 20
 # How deep rankings must be: ten hits remain when as many relevant documents are taken out.
