@@ -123,7 +123,8 @@ def test_corpus_pydoc_prints_what_it_wrote(tmp_path):
 
 def test_train_json_has_the_keys_of_the_contract(made, tmp_path):
     facts = told("train", made.data, "-o", tmp_path / "m", "--tower", "bag", "--epochs", "2")
-    assert list(facts) == ["tower", "parameters", "seconds", "best_epoch", "dev"]
+    kept = ["tower", "parameters", "seconds", "best_epoch", "dev"]
+    assert list(facts) == [*kept, "dev_queries", "calibrated"]
     assert list(facts["dev"]) == MEASURES
     assert facts["tower"] == "bag"
     model = TwoTower.load(tmp_path / "m")

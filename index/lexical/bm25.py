@@ -168,7 +168,8 @@ class Bm25:
             bounds = np.array([(postings.start, postings.stop - 1) for postings, _ in terms])
             places += bounds[:, :1]
             np.minimum(places, bounds[:, 1:], out=places)
-            return (self._rows.take(places) == wanted) * self._weights.take(places)
+            parts: NDArray[np.float32] = (self._rows.take(places) == wanted) * self._weights.take(places)
+        return parts
 
     def postings(self, term: str) -> slice:
         """Where the postings of a term are; empty if no document has it. Raises CorruptError."""

@@ -144,8 +144,8 @@ def fit_logistic(
         fitted -= step / max(1.0, float(np.abs(step).max()))  # longer ones may lead away
         if np.abs(step).max() < 1e-9:
             break
-    slopes = fitted[1:] / deviations
-    return (float(fitted[0] - slopes @ means), *map(float, slopes))
+    slopes: list[float] = (fitted[1:] / deviations).tolist()
+    return (float(fitted[0] - np.dot(slopes, means)), *slopes)
 
 
 def _relevant(retriever: Retriever, judged: Sequence[Mapping[str, int]], rows: Rows) -> NDArray[np.bool_]:
