@@ -43,6 +43,7 @@ VERBS = {
     ),
     "search": Verb("retrieval.commands.search:search", "Search an index."),
     "serve": Verb("retrieval.commands.serve:serve", "Serve an index over HTTP."),
+    "clicks": Verb("retrieval.commands.clicks:clicks", "Count, or forget, the searches that serve recorded."),
     "explain": Verb(
         "retrieval.commands.explain:explain",
         "Show which words of a query, and of a document of an index, carry the match.",

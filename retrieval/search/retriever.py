@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -127,7 +128,8 @@ class Retriever:
         offset: best documents that are left out; the first hit has the rank offset + 1. Pages of any size
             together are what one search for all of them gives.
         per: a metadata field; no two hits share a value of it. Documents without the field are all found.
-        min_probability: of these k hits those are left out whose probability is lower; 0 to 1.
+        min_probability: of these k hits those are left out whose probability is lower, and the others
+            numbered anew; 0 to 1.
         Raises InputError for an empty query, a k below 1, an offset below 0, an unknown mode, a filter that
         cannot be parsed or names a field that no document has, and a least probability that is not from 0 to
         1 or asked of a model without calibration.
@@ -166,7 +168,9 @@ class Retriever:
             )
             with phase("documents"):
                 found = [hits_of(opened.index, *one, offset) for one in each]
-        return found if min_probability is None else [_likely(hits, min_probability) for hits in found]
+        if min_probability is None:
+            return found
+        return [_likely(hits, min_probability, offset) for hits in found]
 
     def facets(
         self,
@@ -240,8 +244,10 @@ def _embeddings(opened: OpenGeneration, queries: Sequence[str], mode: Mode) -> V
     return None if mode == "lexical" else opened.tower.encode(queries)
 
 
-def _likely(hits: Sequence[Hit], least: float) -> list[Hit]:
-    return [hit for hit in hits if hit.probability is not None and hit.probability >= least]
+def _likely(hits: Sequence[Hit], least: float, offset: int) -> list[Hit]:
+    """The hits of at least this probability, numbered as they are shown."""
+    kept = (hit for hit in hits if hit.probability is not None and hit.probability >= least)
+    return [replace(hit, rank=rank) for rank, hit in enumerate(kept, offset + 1)]
 
 
 def _check_probability(least: float, opened: OpenGeneration) -> None:

@@ -7,22 +7,29 @@ import { explanationOf } from "./why.js";
 
 const PAUSE = 60; // milliseconds without a key before a search
 const SLOW = 250; // milliseconds before the old hits are dimmed
+const SETTLED = 1000; // milliseconds without a key after which a query was meant, and is recorded
 
 const at = (id) => document.getElementById(id);
 const input = at("query"), hits = at("hits"), more = at("more");
 
 let state = fromAddress();
-let known = { fields: {}, documents: 0 };
+let known = { fields: {}, documents: 0, records_clicks: true };
 let committed = true; // whether the next change of the query is a new step for the back button
 let composing = false;
 let running = new AbortController();
 let timer = 0;
+let settling = 0;
+let unrecorded = null; // what is shown of a query that is being typed: { query, filters, least, n, items }
+let recording = null; // the promise that it is recorded now
 
 // ---- Searching
 
 // Ask for the hits from `offset`; those before it stay. An answer that is no longer wanted is dropped.
-async function search(offset = 0) {
+// typing: whether the query may be half a word, which no server shall record before it settles.
+async function search(offset = 0, typing = false) {
   clearTimeout(timer);
+  clearTimeout(settling);
+  if (offset) settle();
   running.abort();
   const own = (running = new AbortController());
   const { query, filters, least, n } = state;
@@ -31,8 +38,12 @@ async function search(offset = 0) {
   try {
     // Without filters the counts are those of all documents, which are known; asking costs the server time.
     const facets = filters.size ? Object.keys(known.fields) : [];
-    const answer = await api.search(query, filters, least, facets, offset, n - offset, own.signal);
-    if (own === running) show(answer, offset);
+    const record = !(typing && known.records_clicks);
+    const answer = await api.search(query, filters, least, facets, offset, n - offset, record, own.signal);
+    if (own !== running) return;
+    show(answer, offset);
+    unrecorded = record ? null : { query, filters, least, n, items: [...hits.children] };
+    if (!record) settling = setTimeout(settle, SETTLED);
   } catch (error) {
     if (own === running) showProblem(error);
   } finally {
@@ -43,6 +54,7 @@ async function search(offset = 0) {
 
 function show(answer, offset) {
   const elements = answer.hits.map(hitOf);
+  noteSearch(elements, answer.search);
   if (offset) hits.append(...elements);
   else hits.replaceChildren(...elements);
   const shown = hits.childElementCount;
@@ -102,6 +114,36 @@ function showFacets(counts) {
     .find((box) => box.dataset.field === focused.dataset.field && box.value === focused.value)?.focus();
 }
 
+// ---- What a server may record
+
+// What is shown was meant: search for it again, to be recorded.
+function settle() {
+  clearTimeout(settling);
+  if (unrecorded) recording = again(unrecorded);
+  unrecorded = null;
+  return recording;
+}
+
+async function again({ query, filters, least, n, items }) {
+  try {
+    noteSearch(items, (await api.search(query, filters, least, [], 0, n, true)).search);
+  } catch {
+    // Only the record is missing; the reader has the hits.
+  }
+}
+
+// Note under which id the search of some hits was recorded, if it was.
+function noteSearch(items, id) {
+  for (const item of items) if (id) item.dataset.search = id;
+}
+
+async function record(item) {
+  if (!known.records_clicks) return;
+  if (!item.dataset.search) await settle();
+  const { search, id } = item.dataset;
+  if (search) api.click(search, id, item.value);
+}
+
 // ---- Why this hit
 
 async function explain(item) {
@@ -109,6 +151,7 @@ async function explain(item) {
   const open = title.getAttribute("aria-expanded") === "true";
   for (const other of hits.querySelectorAll('[aria-expanded="true"]')) close(other.closest("li"));
   if (open) return;
+  record(item);
   committed = true;
   title.setAttribute("aria-expanded", "true");
   const { signal } = running;
@@ -140,7 +183,7 @@ function typed() {
     state = { ...state, query: input.value, n: PAGE };
     toAddress(state, committed);
     committed = false;
-    search();
+    search(0, true);
   }, PAUSE);
 }
 
@@ -196,6 +239,7 @@ document.addEventListener("keydown", pressed);
 hits.addEventListener("click", (event) => {
   const title = event.target.closest(".title");
   if (title) explain(title.closest("li"));
+  else if (event.target.closest(".why a")) record(event.target.closest("li"));
 });
 at("facets").addEventListener("change", ({ target }) => {
   const filters = new Map([...state.filters].map(([field, values]) => [field, new Set(values)]));
@@ -229,6 +273,7 @@ async function start() {
   if (!known.documents) {
     try {
       known = await api.fields();
+      at("recorded").hidden = !known.records_clicks;
       at("hint").textContent = `Type to search ${known.documents.toLocaleString("en")} documents.`;
     } catch (error) {
       showProblem(error);

@@ -200,7 +200,9 @@ def test_less_likely_hits_are_left_out_and_none_is_said_in_a_line(calibrated):
     hits = json.loads(peephole(*asked).stdout)["hits"]
     least = sorted(hit["probability"] for hit in hits)[2]
     kept = json.loads(peephole(*asked, "--min-probability", least).stdout)["hits"]
-    assert kept == [hit for hit in hits if hit["probability"] >= least] and len(kept) == len(hits) - 2
+    likely = [hit for hit in hits if hit["probability"] >= least]
+    assert kept == [hit | {"rank": rank} for rank, hit in enumerate(likely, 1)]
+    assert len(kept) == len(hits) - 2
     none = peephole("search", calibrated.index, "copy folder", "--min-probability", "0.999")
     assert (none.exit_code, none.stderr) == (0, "")
     assert none.stdout.split("\n") == [

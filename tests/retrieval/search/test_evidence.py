@@ -93,12 +93,13 @@ def test_pages_have_the_probabilities_of_one_long_search(folder, mode):
         assert retriever.search(QUERIES[0], 5, mode, offset=500) == []
 
 
-def test_hits_below_the_least_probability_are_left_out_and_keep_their_ranks(folder):
+def test_hits_below_the_least_probability_are_left_out_and_the_others_numbered_anew(folder):
     with Retriever.open(folder / "index") as retriever:
         hits = retriever.search(QUERIES[0], 10)
         least = sorted(hit.probability for hit in hits)[4]
         kept = retriever.search(QUERIES[0], 10, min_probability=least)
-        assert kept == [hit for hit in hits if hit.probability >= least]
+        assert [hit.id for hit in kept] == [hit.id for hit in hits if hit.probability >= least]
+        assert [hit.rank for hit in kept] == list(range(1, 7))
         assert len(kept) == 6
         assert retriever.search(QUERIES[0], 10, min_probability=0) == hits
         assert retriever.search(QUERIES[0], 10, min_probability=1) == []

@@ -408,7 +408,7 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
         names = [each["name"] for each in paths["/search"]["get"]["parameters"]]
         assert names == [
             *("q", "k", "mode", "where", "facet", "offset", "per", "min_probability"),
-            *("profile", "snippet", "text"),
+            *("profile", "snippet", "text", "record"),
         ]
         for path, methods in paths.items():
             for method, operation in methods.items():
