@@ -130,7 +130,7 @@ def fit_logistic(
     weights: float64 (n,), how much each example counts.
     """
     if not len(evidence):
-        return (0.0,) * (evidence.shape[1] + 1)
+        return (0.0,) * (int(evidence.shape[1]) + 1)
     means, deviations = evidence.mean(axis=0), evidence.std(axis=0)
     deviations[deviations < 1e-9] = 1.0  # what is always the same gets the weight 0
     scaled = np.column_stack((np.ones(len(evidence)), (evidence - means) / deviations))
