@@ -240,14 +240,25 @@ class Index:
 
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """The row of the live document with this id; None if there is none."""
-        for segment, offset in zip(self.segments, self._offsets, strict=True):
-            for row in segment.rows_of([id]).values():
-                return row + offset
-        return None
+        return self.rows_of([id]).get(id)
 
-    def rows(self) -> Rows:
-        """The rows of all documents that a search can find, ascending."""
-        return _numbers((segment.count, segment.live) for segment in self.segments)
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The rows of live documents by document id; ids that no document has are left out."""
+        return {
+            each: row + offset
+            for segment, offset in zip(self.segments, self._offsets, strict=True)
+            for each, row in segment.rows_of(list(ids)).items()
+        }
+
+    def rows(self, where: Sequence[Filter] = ()) -> Rows:
+        """The rows of all documents that a search can find, ascending.
+
+        where: filters that a document's metadata must all meet.
+        Raises InputError for a field that no document has.
+        """
+        return _numbers(
+            (segment.count, mask) for segment, mask in zip(self.segments, self.matching(where), strict=True)
+        )
 
     def spans(self, row: int) -> list[Span]:
         """The passages of a document, in order; none if it was not split."""

@@ -121,21 +121,24 @@ def rank_all(
     qrels: Qrels,
     mode: Mode,
     progress: Progress = no_progress,
+    *,
+    depth: int = _DEPTH,
 ) -> dict[str, dict[str, float]]:
-    """The run of every judged query in one mode, 100 deep.
+    """The run of every judged query in one mode.
 
     retriever: the index, open.
     queries: query id to text; has every judged query.
     qrels: the judgements, whose query ids are searched.
     mode: the mode to search in.
     progress: is called after each batch of queries.
+    depth: documents of each query, 100 by default.
     """
     query_ids = list(qrels)
     run: dict[str, dict[str, float]] = {}
     for start in range(0, len(query_ids), _BATCH):
         batch = query_ids[start : start + _BATCH]
         texts = [queries[query_id] for query_id in batch]
-        run |= run_of(retriever, batch, retriever.rank(texts, _DEPTH, mode))
+        run |= run_of(retriever, batch, retriever.rank(texts, depth, mode))
         progress(mode, min(start + _BATCH, len(query_ids)), len(query_ids))
     return run
 

@@ -17,6 +17,7 @@ from index.documents.store import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index
 from index.writing.builder import IndexBuilder
+from index.writing.delete import delete
 
 
 @pytest.fixture
@@ -37,6 +38,15 @@ def test_open_index_tells_what_it_holds(folder: Path):
             index.documents([0, 30])
         with pytest.raises(IndexError):
             index.documents([-1])
+
+
+def test_rows_are_found_by_ids_and_by_filters(folder: Path):
+    delete(folder, ["d28"])
+    with Index.open(folder) as index:
+        assert index.rows_of(["d29", "none", "d3", "d28"]) == {"d3": 3, "d29": 29}
+        assert index.rows([Condition("number", ">", "26")]).tolist() == [27, 29]
+        with pytest.raises(InputError, match="no document has a field"):
+            index.rows([Condition("none", "=", "1")])
 
 
 def test_dense_search_is_the_inner_product_sorted(folder: Path):
