@@ -13,7 +13,7 @@ from index.disk.folder import Pointer, read_current, write_current
 from index.disk.manifest import MANIFEST
 from index.disk.verify import verify
 from index.documents.filters import Condition
-from index.documents.store import DocumentWriter
+from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index
 from index.writing.builder import IndexBuilder
