@@ -1,7 +1,7 @@
 """The documents of a segment in a SQLite file, to read.
 
-In: the file that `DocumentWriter` wrote. Out: documents by row, rows by id, rows by metadata. Knows nothing of vectors.
-Rows count from 0 in the order of insertion.
+In: the file that `DocumentWriter` wrote. Out: documents by row, rows by id, rows by metadata.
+Knows nothing of vectors. Rows count from 0 in the order of insertion.
 """
 
 from __future__ import annotations
