@@ -37,11 +37,11 @@ def read_training_data(source: AnyDataset | Path) -> TrainingData:
     qrels = {split: dataset.qrels(split, document_ids=ids) for split in judged}
     train, dev = qrels.get("train", {}), qrels.get("dev", {})
     if "dev" not in judged:
-        train, dev = _hold_out(train)
+        train, dev = hold_out(train)
     return TrainingData(documents, dataset.queries if judged else {}, train, dev)
 
 
-def _hold_out(train: Qrels) -> tuple[Qrels, Qrels]:
+def hold_out(train: Qrels) -> tuple[Qrels, Qrels]:
     """Training and dev qrels from training qrels: a tenth of the queries, by a hash of their ids, is dev."""
     if len(train) < _MIN_QUERIES_TO_HOLD_OUT:
         return train, {}
