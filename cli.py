@@ -42,6 +42,13 @@ VERBS = {
         "Make one segment of an index, without what was deleted or replaced.",
     ),
     "search": Verb("retrieval.commands.search:search", "Search an index."),
+    "learn": Verb(
+        "retrieval.commands.learn:learn",
+        "Learn from clicks, and publish the model if it is shown to be better.",
+    ),
+    "rollback": Verb(
+        "retrieval.commands.learn:rollback", "Give an index the model back that it had before `learn`."
+    ),
     "serve": Verb("retrieval.commands.serve:serve", "Serve an index over HTTP."),
     "explain": Verb(
         "retrieval.commands.explain:explain",

@@ -1,8 +1,8 @@
 """From a data set to a model folder: vocabulary, initial weights, training, evaluation on dev, the report.
 
 In: documents and, if there are any, queries and the qrels of train and dev; on request a model to start from.
-Out: a model folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its place. Without judged pairs the
-model learns from the pseudo-queries alone.
+Out: a model folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its
+place. Without judged pairs the model learns from the pseudo-queries alone.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def train(
     with fast_training(), WriterLock(output):
         with storing(output):
             remove_temporaries(output)
-        vocabulary, data = vocabulary_and_training_set(dataset, config, start and start.vocabulary)
+        vocabulary, data = vocabulary_and_training_set(dataset, config, start.vocabulary if start else None)
         problem = what_hinders_learning(data)
         if problem:
             warn(problem)
