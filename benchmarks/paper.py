@@ -31,7 +31,8 @@ from retrieval.evaluation.assess import rank_all
 from retrieval.evaluation.measures import RunMeasures, evaluate_run
 from retrieval.evaluation.provenance import provenance
 from retrieval.evaluation.significance import holm, paired_test
-from retrieval.search.retriever import Mode, Retriever
+from retrieval.search.modes import Mode
+from retrieval.search.retriever import Retriever
 
 MEASURES = ("nDCG@1", "nDCG@3", "nDCG@10")
 

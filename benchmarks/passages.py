@@ -29,7 +29,8 @@ from retrieval.evaluation.assess import rank_all
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.evaluation.provenance import provenance
 from retrieval.indexing.build import build
-from retrieval.search.retriever import MODES, Retriever
+from retrieval.search.modes import MODES
+from retrieval.search.retriever import Retriever
 
 MEASURES = ("nDCG@10", "R@10", "R@100")
 ROUNDS = 5

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval.search.retriever import Hit, Retriever
+    from retrieval.search.hits import Hit
+    from retrieval.search.retriever import Retriever
     from retrieval.towers.two_tower import TwoTower
 
 __all__ = ["Hit", "Retriever", "TwoTower"]
@@ -20,8 +21,12 @@ def __getattr__(name: str) -> Any:
         from retrieval.towers.two_tower import TwoTower
 
         return TwoTower
-    if name in ("Hit", "Retriever"):
-        from retrieval.search import retriever
+    if name == "Retriever":
+        from retrieval.search.retriever import Retriever
 
-        return getattr(retriever, name)
+        return Retriever
+    if name == "Hit":
+        from retrieval.search.hits import Hit
+
+        return Hit
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

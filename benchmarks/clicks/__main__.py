@@ -38,7 +38,8 @@ from retrieval.evaluation.provenance import provenance
 from retrieval.evaluation.significance import compare_pairs
 from retrieval.indexing.build import build
 from retrieval.model.config import preset
-from retrieval.search.retriever import Mode, Retriever
+from retrieval.search.modes import Mode
+from retrieval.search.retriever import Retriever
 from retrieval.training.loop import Recipe
 from retrieval.training.train import train
 

@@ -22,7 +22,8 @@ from benchmarks.crash.world import ENVIRONMENT, contents, mark
 from index.disk.files import WriterLock, list_files
 from index.disk.verify import verify
 from index.errors import PeepholeError
-from retrieval.search.retriever import Hit, Retriever
+from retrieval.search.hits import Hit
+from retrieval.search.retriever import Retriever
 
 KINDS = ("flip", "truncate", "swap", "remove", "empty")
 # A case that takes longer hangs.

@@ -18,7 +18,7 @@ from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.evaluate import evaluate_index, evaluation_json
 from retrieval.evaluation.measures import DEFAULT_MEASURES
 from retrieval.evaluation.runs import write_mode_runs
-from retrieval.search.retriever import MODES, Mode
+from retrieval.search.modes import MODES, Mode
 
 _LOST_QUERIES_SHOWN = 5
 

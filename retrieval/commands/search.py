@@ -16,7 +16,8 @@ from retrieval.commands.options import (
 from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
 from retrieval.data.queries import Query, read_query_lines
 from retrieval.search.answer import Answer, Request, answer, answer_json, phases_ms
-from retrieval.search.retriever import MODES, Mode, Retriever
+from retrieval.search.modes import MODES, Mode
+from retrieval.search.retriever import Retriever
 from retrieval.text.snippet import snippet
 
 # More than a person or a re-ranker reads; a typing mistake must not fill the memory.

@@ -21,7 +21,8 @@ from retrieval.evaluation.provenance import machine
 from retrieval.evaluation.runs import Run, read_trec_run
 from retrieval.evaluation.significance import PairedComparison, compare_all_pairs, compare_pairs
 from retrieval.model.folder import FILES
-from retrieval.search.retriever import Mode, Retriever
+from retrieval.search.modes import Mode
+from retrieval.search.retriever import Retriever
 from retrieval.text.vocabulary import Vocabulary
 from retrieval.text.words import words
 

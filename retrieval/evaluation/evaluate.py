@@ -17,7 +17,8 @@ from retrieval.evaluation.assess import assess
 from retrieval.evaluation.breakdown import lost_queries
 from retrieval.evaluation.compare import Evaluation, compare_runs, read_baseline
 from retrieval.evaluation.measures import DEFAULT_MEASURES, parse_measure
-from retrieval.search.retriever import MODES, Mode, Retriever
+from retrieval.search.modes import MODES, Mode
+from retrieval.search.retriever import Retriever
 
 _LOST_QUERIES = 10
 

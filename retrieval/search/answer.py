@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 from index.phases import Phases, recording
 from retrieval.search.facets import FacetValue
+from retrieval.search.hits import Hit
+from retrieval.search.modes import Mode
 from retrieval.search.passages import Passage
-from retrieval.search.retriever import Hit, Mode, Retriever
+from retrieval.search.retriever import Retriever
 
 _HIT_FIELDS = tuple(field.name for field in fields(Hit))
 

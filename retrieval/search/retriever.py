@@ -8,54 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, get_args
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.folder import read_current
-from index.documents.filters import Filter
-from index.documents.parse import parse_field, parse_filters
-from index.documents.store import Document
+from index.documents.parse import parse_filters
 from index.errors import InputError
 from index.locks import ProcessLock
 from index.phases import phase
 from index.ranking import Ranking
 from index.reader import Index
 from index.values import Vectors
-from retrieval.model.folder import read_model_of
 from retrieval.search.facets import MOST_VALUES, FacetValue, count_values
-from retrieval.search.fusion import fuse
-from retrieval.search.grouping import best_of_each
-from retrieval.search.paging import deepen
-from retrieval.search.passages import Passage, lexical_span, passage_of
-
-Mode = Literal["dense", "lexical", "hybrid"]
-MODES: tuple[Mode, ...] = get_args(Mode)
-
-# A filter as a text or a tree, or several that must all hold.
-Where: TypeAlias = str | Filter | Sequence[str | Filter]
-
-# The first depth of the two rankings that hybrid search fuses, and of a search of compressed vectors; see
-# retrieval/search/paging.py for the next ones.
-_FUSION_DEPTH = 100
-_SCAN_DEPTH = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A document that a search found."""
-
-    rank: int  # from 1
-    id: str  # of the document
-    score: float  # higher is better; comparable within one search only
-    title: str
-    text: str
-    # The part of a long document that answers best; None if the document was not split.
-    passage: Passage | None = None
+from retrieval.search.generation import OpenGeneration
+from retrieval.search.hits import Hit, hits_of
+from retrieval.search.modes import Mode, Where, check_mode
+from retrieval.search.ranking import page, rank
 
 
 class Retriever:
@@ -67,7 +39,7 @@ class Retriever:
 
     def __init__(self, index: Index, kept_bytes: int = 0) -> None:
         self._kept_bytes = kept_bytes
-        self._opened = _Opened(index, None, kept_bytes)
+        self._opened = OpenGeneration(index, None, kept_bytes)
         self._lock = ProcessLock()
 
     @classmethod
@@ -108,7 +80,7 @@ class Retriever:
         # Names are not enough: a folder that was built anew or swapped begins with the same ones.
         if read_current(folder) == old.index.pointer:
             return False
-        fresh = _Opened(Index.open(folder), old.tower, self._kept_bytes)
+        fresh = OpenGeneration(Index.open(folder), old.tower, self._kept_bytes)
         with self._lock:
             old, self._opened = self._opened, fresh
         old.retire()
@@ -169,14 +141,13 @@ class Retriever:
         """`search` for several queries at once; returns the hits of each query, in order."""
         _check_queries(queries)
         with self._using() as opened:
-            embeddings = opened.embeddings(queries, mode)
-            ranking = opened.page(queries, embeddings, k, mode, where, offset, per)
+            embeddings = _embeddings(opened, queries, mode)
+            ranking = page(opened, queries, embeddings, k, mode, where, offset, per)
+            each = [None] * len(queries) if embeddings is None else embeddings
             with phase("documents"):
                 return [
-                    opened.hits(
-                        query, None if embeddings is None else embeddings[number], scores, rows, offset
-                    )
-                    for number, (query, scores, rows) in enumerate(zip(queries, *ranking, strict=True))
+                    hits_of(opened.index, query, embedding, scores, rows, offset)
+                    for query, embedding, scores, rows in zip(queries, each, *ranking, strict=True)
                 ]
 
     def facets(
@@ -199,7 +170,7 @@ class Retriever:
         Returns the values by field. Raises what `search` raises.
         """
         _check_queries([query])
-        _check_mode(mode)
+        check_mode(mode)
         with self._using() as opened:
             masks = opened.index.matching(parse_filters(where), query if mode == "lexical" else None)
             return {field: count_values(opened.index, field, masks, most) for field in fields}
@@ -210,10 +181,10 @@ class Retriever:
         Returns float32 and int64 (n, at most k), row -1 where there are fewer documents.
         """
         with self._using() as opened:
-            return opened.rank(queries, opened.embeddings(queries, mode), k, mode, where)
+            return rank(opened, queries, _embeddings(opened, queries, mode), k, mode, where)
 
     @contextmanager
-    def _using(self) -> Iterator[_Opened]:
+    def _using(self) -> Iterator[OpenGeneration]:
         with self._lock:
             opened = self._opened
             opened.hold()
@@ -223,174 +194,10 @@ class Retriever:
             opened.release()
 
 
-class _Tower:
-    """A query tower that threads can share: it encodes for one thread at a time."""
-
-    def __init__(self, index: Index) -> None:
-        model = read_model_of(index)
-        if model.config.dimension != index.dimension:
-            raise InputError(
-                "the model's dimension is not the index's; build the index again", path=index.model_folder
-            )
-        self.fingerprint = index.manifest.model_fingerprint
-        self.dense_share = model.config.dense_share
-        self._encoder = model.encoder("query")
-        self._lock = ProcessLock()
-
-    def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
-        with self._lock:
-            return self._encoder.encode(queries)
-
-
-class _Opened:
-    """A generation and its query tower; the generation is closed once it is retired and no search uses it."""
-
-    def __init__(self, index: Index, old_tower: _Tower | None, kept_bytes: int) -> None:
-        """old_tower: used again if it is of the same model, because it has many words in its cache."""
-        self.index = index
-        try:
-            index.keep_vectors(kept_bytes)
-            same = old_tower is not None and old_tower.fingerprint == index.manifest.model_fingerprint
-            self.tower = old_tower if old_tower is not None and same else _Tower(index)
-        except BaseException:
-            index.close()
-            raise
-        self._lock = ProcessLock()
-        self._searches = 0
-        self._retired = False
-
-    def hold(self) -> None:
-        with self._lock:
-            self._searches += 1
-
-    def release(self) -> None:
-        with self._lock:
-            self._searches -= 1
-            self._close_if_done()
-
-    def retire(self) -> None:
-        if not self._lock.is_own():
-            return  # a forked process ends with what it inherited
-        with self._lock:
-            self._retired = True
-            self._close_if_done()
-
-    def _close_if_done(self) -> None:
-        if self._retired and not self._searches:
-            self.index.close()
-
-    def embeddings(self, queries: Sequence[str], mode: Mode) -> Vectors | None:
-        """The embeddings of the queries; None if the mode needs none."""
-        _check_mode(mode)
-        return None if mode == "lexical" else self.tower.encode(queries)
-
-    def page(
-        self,
-        queries: Sequence[str],
-        embeddings: Vectors | None,
-        k: int,
-        mode: Mode,
-        where: Where,
-        offset: int,
-        per: str | None,
-    ) -> Ranking:
-        """The documents of the ranks from offset + 1; parameters as for `Retriever.search`."""
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
-        if offset < 0:
-            raise InputError(f"offset must be at least 0, not {offset}")
-        last = min(offset + k, max(1, self.index.count))
-        if per is None:
-            ranking = self.rank(queries, embeddings, last, mode, where)
-        else:
-            field = parse_field(per)
-            ranking = best_of_each(
-                lambda depth: self.rank(queries, embeddings, depth, mode, where),
-                lambda rows: self.index.values_of(field, rows),
-                last,
-                max(1, self.index.count),
-            )
-        return Ranking(ranking.scores[:, offset:last], ranking.rows[:, offset:last])
-
-    def rank(
-        self, queries: Sequence[str], embeddings: Vectors | None, k: int, mode: Mode, where: Where
-    ) -> Ranking:
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
-        count = max(1, self.index.count)
-        k = min(k, count)  # memory must not grow with a k that no index can fill
-        conditions = parse_filters(where)
-        if embeddings is None:
-            return self._lexical(queries, k, conditions)
-        if mode == "dense":
-            if self.index.is_exact(conditions):
-                return self._dense(embeddings, k, conditions)
-            return deepen(lambda depth, _: self._dense(embeddings, depth, conditions), k, _SCAN_DEPTH, count)
-
-        def fused(depth: int, level: int) -> Ranking:
-            """All documents of both rankings; scores 0 to 1, and 1 lower in each next level."""
-            dense = self._dense(embeddings, depth, conditions)
-            lexical = self._lexical(queries, depth, conditions)
-            with phase("fuse"):
-                ranking = fuse(dense, lexical, min(2 * depth, count), self.tower.dense_share)
-            return Ranking(ranking.scores - np.float32(level), ranking.rows)
-
-        return deepen(fused, k, _FUSION_DEPTH, count)
-
-    def _dense(self, embeddings: Vectors, k: int, where: Sequence[Filter]) -> Ranking:
-        with phase("dense"):
-            return self.index.search_dense(embeddings, k, where)
-
-    def _lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter]) -> Ranking:
-        with phase("lexical"):
-            return self.index.search_lexical(queries, k, where)
-
-    def hits(
-        self,
-        query: str,
-        embedding: NDArray[np.float32] | None,
-        scores: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        offset: int,
-    ) -> list[Hit]:
-        """The documents of a ranking of one query, each with its best passage.
-
-        query: its text.
-        embedding: float32 (dimension,), of the query; None to choose passages by their words.
-        scores: float32 (k,).
-        rows: int64 (k,), -1 where there are no more documents.
-        offset: how many better documents there are.
-        """
-        ranked = rows[rows >= 0].tolist()
-        documents = self.index.texts(ranked)
-        return [
-            Hit(
-                rank,
-                document.id,
-                score,
-                document.title,
-                document.text,
-                self._passage(query, embedding, row, document),
-            )
-            for rank, (score, row, document) in enumerate(
-                zip(scores.tolist(), ranked, documents, strict=False), offset + 1
-            )
-        ]
-
-    def _passage(
-        self, query: str, embedding: NDArray[np.float32] | None, row: int, document: Document
-    ) -> Passage | None:
-        if embedding is not None:
-            span = self.index.nearest_span(row, embedding)
-        else:
-            spans = self.index.spans(row)
-            span = lexical_span(spans, document.text, query) if spans else None
-        return None if span is None else passage_of(document, span)
-
-
-def _check_mode(mode: str) -> None:
-    if mode not in MODES:
-        raise InputError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+def _embeddings(opened: OpenGeneration, queries: Sequence[str], mode: Mode) -> Vectors | None:
+    """The embeddings of the queries; None if the mode needs none. Raises InputError for an unknown mode."""
+    check_mode(mode)
+    return None if mode == "lexical" else opened.tower.encode(queries)
 
 
 def _check_queries(queries: Sequence[str]) -> None:

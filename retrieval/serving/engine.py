@@ -25,7 +25,8 @@ from retrieval.model.encoder import Encoder
 from retrieval.model.folder import read_model_of
 from retrieval.search.answer import Answer, Request, answer_json, answers
 from retrieval.search.facets import worth_counting
-from retrieval.search.retriever import Hit, Retriever
+from retrieval.search.hits import Hit
+from retrieval.search.retriever import Retriever
 from retrieval.text.snippet import snippet
 
 # Memory of a worker for converted vectors. An index that was not compressed has at most 20,000 documents.

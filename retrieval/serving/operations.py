@@ -5,7 +5,7 @@ In: the shared state. Out: operations, for `retrieval.serving.app` to route and 
 
 from __future__ import annotations
 
-from retrieval.search.retriever import MODES
+from retrieval.search.modes import MODES
 from retrieval.serving import schemas
 from retrieval.serving.documents import DocumentHandlers
 from retrieval.serving.embeddings import EmbeddingHandlers

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from retrieval.search.retriever import MODES, Mode
+from retrieval.search.modes import MODES, Mode
 from retrieval.serving.errors import Refusal
 from retrieval.serving.settings import Limits
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from retrieval.search.retriever import Mode
+from retrieval.search.modes import Mode
 
 
 class Passage(Struct):

@@ -11,7 +11,8 @@ import pytest
 from index.disk.verify import verify
 from index.reader import Index
 from retrieval.model.folder import read_model
-from retrieval.search.retriever import MODES, Retriever
+from retrieval.search.modes import MODES
+from retrieval.search.retriever import Retriever
 
 GOLDEN = Path(__file__).parent
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))

@@ -15,8 +15,10 @@ from index.writing.delete import delete
 from retrieval.indexing.build import add, build
 from retrieval.model.config import ModelConfig
 from retrieval.search.facets import FacetValue
+from retrieval.search.hits import Hit
+from retrieval.search.modes import MODES
 from retrieval.search.paging import deepen
-from retrieval.search.retriever import MODES, Hit, Retriever
+from retrieval.search.retriever import Retriever
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", dense_share=0.3)
 RNG = np.random.default_rng(3)

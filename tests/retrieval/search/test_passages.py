@@ -14,7 +14,8 @@ from retrieval.indexing.build import add, build
 from retrieval.indexing.passages import DOCUMENT_SHARE
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
-from retrieval.search.retriever import MODES, Mode, Retriever
+from retrieval.search.modes import MODES, Mode
+from retrieval.search.retriever import Retriever
 from retrieval.text.passages import passage_texts
 
 CONFIG = ModelConfig("bag", 8, 4, 8, document_words=16)

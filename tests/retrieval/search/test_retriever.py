@@ -22,7 +22,8 @@ from retrieval.evaluation.assess import assess
 from retrieval.indexing.build import add, build
 from retrieval.model.config import ModelConfig
 from retrieval.search.fusion import fuse
-from retrieval.search.retriever import MODES, Retriever
+from retrieval.search.modes import MODES
+from retrieval.search.retriever import Retriever
 from retrieval.towers.two_tower import TwoTower
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", dense_share=0.3)
@@ -74,7 +75,7 @@ def cosines(folder):
 def test_names_of_the_contract_are_exported():
     assert retrieval.Retriever is Retriever
     assert retrieval.TwoTower is TwoTower
-    assert retrieval.Hit.__module__ == "retrieval.search.retriever"
+    assert retrieval.Hit.__module__ == "retrieval.search.hits"
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = retrieval.Nothing
 
@@ -297,7 +298,7 @@ def test_assessment_scores_every_judged_query_in_every_mode(retriever, cosines):
 def test_a_k_beyond_the_index_costs_what_the_index_has(made, monkeypatch):
     widths = []
     monkeypatch.setattr(
-        "retrieval.search.retriever.fuse", lambda *given: widths.append(given[2]) or fuse(*given)
+        "retrieval.search.ranking.fuse", lambda *given: widths.append(given[2]) or fuse(*given)
     )
     with Retriever.open(made.index) as retriever:
         assert len(retriever.search("copy folder", 10**9)) == retriever.index.count == 8

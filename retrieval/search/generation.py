@@ -1,0 +1,57 @@
+"""An open generation with its query tower: held by searches, closed when the last one is done.
+
+In: an open index. Out: the same with its tower. Knows nothing of how a search ranks.
+"""
+
+from __future__ import annotations
+
+from index.locks import ProcessLock
+from index.reader import Index
+from retrieval.search.tower import QueryTower
+
+
+class OpenGeneration:
+    """A generation and its query tower; it is closed once it is retired and no search holds it."""
+
+    def __init__(self, index: Index, old_tower: QueryTower | None, kept_bytes: int) -> None:
+        """Close the index if this fails.
+
+        index: the generation.
+        old_tower: used again if it is of the same model, because it has many words in its cache.
+        kept_bytes: memory for converted vectors; see `Index.keep_vectors`.
+        Raises what `QueryTower` raises.
+        """
+        self.index = index
+        try:
+            index.keep_vectors(kept_bytes)
+            same = old_tower is not None and old_tower.fingerprint == index.manifest.model_fingerprint
+            self.tower = old_tower if old_tower is not None and same else QueryTower(index)
+        except BaseException:
+            index.close()
+            raise
+        self._lock = ProcessLock()
+        self._searches = 0
+        self._retired = False
+
+    def hold(self) -> None:
+        """Keep it open until `release`."""
+        with self._lock:
+            self._searches += 1
+
+    def release(self) -> None:
+        """End a `hold`."""
+        with self._lock:
+            self._searches -= 1
+            self._close_if_done()
+
+    def retire(self) -> None:
+        """Close it as soon as nothing holds it; doing so twice is harmless."""
+        if not self._lock.is_own():
+            return  # a forked process ends with what it inherited
+        with self._lock:
+            self._retired = True
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._retired and not self._searches:
+            self.index.close()

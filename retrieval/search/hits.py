@@ -1,0 +1,77 @@
+"""Hits: the documents of a ranking with their texts, long ones with the passage that answers best.
+
+In: an index and the rows that a search found. Out: hits. Knows nothing of how they were ranked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.documents.store import Document
+from index.reader import Index
+from retrieval.search.passages import Passage, lexical_span, passage_of
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document that a search found."""
+
+    rank: int  # from 1
+    id: str  # of the document
+    score: float  # higher is better; comparable within one search only
+    title: str
+    text: str
+    # The part of a long document that answers best; None if the document was not split.
+    passage: Passage | None = None
+
+
+def hits_of(
+    index: Index,
+    query: str,
+    embedding: NDArray[np.float32] | None,
+    scores: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    offset: int,
+) -> list[Hit]:
+    """The hits of one query.
+
+    index: that was searched.
+    query: its text.
+    embedding: float32 (dimension,), of the query; None to choose passages by their words.
+    scores: float32 (k,).
+    rows: int64 (k,), -1 where there are no more documents.
+    offset: how many better documents there are.
+    """
+    ranked = rows[rows >= 0].tolist()
+    documents = index.texts(ranked)
+    return [
+        Hit(
+            rank,
+            document.id,
+            score,
+            document.title,
+            document.text,
+            _passage(index, query, embedding, row, document),
+        )
+        for rank, (score, row, document) in enumerate(
+            zip(scores.tolist(), ranked, documents, strict=False), offset + 1
+        )
+    ]
+
+
+def _passage(
+    index: Index,
+    query: str,
+    embedding: NDArray[np.float32] | None,
+    row: int,
+    document: Document,
+) -> Passage | None:
+    if embedding is not None:
+        span = index.nearest_span(row, embedding)
+    else:
+        spans = index.spans(row)
+        span = lexical_span(spans, document.text, query) if spans else None
+    return None if span is None else passage_of(document, span)

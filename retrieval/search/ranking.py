@@ -1,0 +1,115 @@
+"""The ranking of documents for queries: by embeddings, by words, or both fused.
+
+In: an open generation, queries with their embeddings. Out: scores and rows. Knows nothing of what the
+documents say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from index.documents.filters import Filter
+from index.documents.parse import parse_field, parse_filters
+from index.errors import InputError
+from index.phases import phase
+from index.ranking import Ranking
+from index.reader import Index
+from index.values import Vectors
+from retrieval.search.fusion import fuse
+from retrieval.search.generation import OpenGeneration
+from retrieval.search.grouping import best_of_each
+from retrieval.search.modes import Mode, Where
+from retrieval.search.paging import deepen
+
+# The first depth of the two rankings that hybrid search fuses, and of a search of compressed vectors; see
+# retrieval/search/paging.py for the next ones.
+FUSION_DEPTH = 100
+_SCAN_DEPTH = 10
+
+
+def rank(
+    opened: OpenGeneration,
+    queries: Sequence[str],
+    embeddings: Vectors | None,
+    k: int,
+    mode: Mode,
+    where: Where = (),
+) -> Ranking:
+    """The k best documents of each query.
+
+    opened: what is searched.
+    queries: n texts.
+    embeddings: float32 (n, dimension), of the queries; None for mode "lexical".
+    k, mode, where: as for `Retriever.search`.
+    Returns float32 and int64 (n, at most k), row -1 where there are fewer documents. Raises InputError as
+    `Retriever.search` does.
+    """
+    if k < 1:
+        raise InputError(f"k must be at least 1, not {k}")
+    index = opened.index
+    count = max(1, index.count)
+    k = min(k, count)  # memory must not grow with a k that no index can fill
+    conditions = parse_filters(where)
+    if embeddings is None:
+        return _lexical(index, queries, k, conditions)
+    if mode == "dense":
+        if index.is_exact(conditions):
+            return _dense(index, embeddings, k, conditions)
+        return deepen(lambda depth, _: _dense(index, embeddings, depth, conditions), k, _SCAN_DEPTH, count)
+
+    def fused(depth: int, level: int) -> Ranking:
+        """All documents of both rankings; scores 0 to 1, and 1 lower in each next level."""
+        dense = _dense(index, embeddings, depth, conditions)
+        lexical = _lexical(index, queries, depth, conditions)
+        with phase("fuse"):
+            ranking = fuse(dense, lexical, min(2 * depth, count), opened.tower.dense_share)
+        return Ranking(ranking.scores - np.float32(level), ranking.rows)
+
+    return deepen(fused, k, FUSION_DEPTH, count)
+
+
+def page(
+    opened: OpenGeneration,
+    queries: Sequence[str],
+    embeddings: Vectors | None,
+    k: int,
+    mode: Mode,
+    where: Where,
+    offset: int,
+    per: str | None,
+) -> Ranking:
+    """The documents of the ranks offset + 1 to offset + k.
+
+    opened, queries, embeddings, k, mode, where: as for `rank`.
+    offset, per: as for `Retriever.search`.
+    Returns and raises what `rank` does, InputError for an offset below 0 and a field that no document has.
+    """
+    if k < 1:
+        raise InputError(f"k must be at least 1, not {k}")
+    if offset < 0:
+        raise InputError(f"offset must be at least 0, not {offset}")
+    count = max(1, opened.index.count)
+    last = min(offset + k, count)
+    if per is None:
+        ranking = rank(opened, queries, embeddings, last, mode, where)
+    else:
+        field = parse_field(per)
+        ranking = best_of_each(
+            lambda depth: rank(opened, queries, embeddings, depth, mode, where),
+            lambda rows: opened.index.values_of(field, rows),
+            last,
+            count,
+        )
+    return Ranking(ranking.scores[:, offset:last], ranking.rows[:, offset:last])
+
+
+def _dense(index: Index, embeddings: Vectors, k: int, where: Sequence[Filter]) -> Ranking:
+    with phase("dense"):
+        return index.search_dense(embeddings, k, where)
+
+
+def _lexical(index: Index, queries: Sequence[str], k: int, where: Sequence[Filter]) -> Ranking:
+    with phase("lexical"):
+        return index.search_lexical(queries, k, where)

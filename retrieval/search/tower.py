@@ -1,0 +1,41 @@
+"""The query tower of an open index, shared by threads.
+
+In: the model inside an index; queries. Out: embeddings. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import InputError
+from index.locks import ProcessLock
+from index.reader import Index
+from retrieval.model.folder import read_model_of
+
+
+class QueryTower:
+    """A query tower that threads can share: it encodes for one thread at a time.
+
+    fingerprint: of its model.
+    dense_share: the weight of the dense ranking in hybrid search.
+    """
+
+    def __init__(self, index: Index) -> None:
+        """Raises what `read_model_of` does, InputError for a model of another dimension than the index."""
+        model = read_model_of(index)
+        if model.config.dimension != index.dimension:
+            raise InputError(
+                "the model's dimension is not the index's; build the index again", path=index.model_folder
+            )
+        self.fingerprint = index.manifest.model_fingerprint
+        self.dense_share = model.config.dense_share
+        self._encoder = model.encoder("query")
+        self._lock = ProcessLock()
+
+    def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """The embeddings of n queries, float32 (n, dimension), unit length."""
+        with self._lock:
+            return self._encoder.encode(queries)
