@@ -24,7 +24,7 @@ from index.writing.leftovers import remove_leftovers
 from retrieval.data.clicks.grading import LEAST_CLICKS
 from retrieval.data.dataset import AnyDataset
 from retrieval.learning.candidate import build_candidate, publish_candidate
-from retrieval.learning.comparison import CLICKS, DATA, Compared, compare, reason_against
+from retrieval.learning.comparison import Compared, compare, reason_against
 from retrieval.learning.doubts import doubts
 from retrieval.learning.outcome import Outcome
 from retrieval.learning.pairs import LearningData, read_learning_data
@@ -149,10 +149,9 @@ def _train(live: Index, work: Work, learning: LearningData, settings: Settings, 
 
 
 def _compare(live: Index, work: Work, learning: LearningData, progress: Progress) -> list[Compared]:
-    judges = {CLICKS: learning.held_out} | ({DATA: learning.dev} if learning.dev else {})
     then = Index.open_kept(live.folder, live.pointer)  # what is live by now may have other documents
     with Retriever(then) as before, Retriever.open(work.candidate) as after:
-        return compare(before, after, judges, progress)
+        return compare(before, after, learning.held_out, learning.dev, progress)
 
 
 def _unchanged(

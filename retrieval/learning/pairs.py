@@ -15,7 +15,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from index.documents.store import Document
@@ -28,6 +28,9 @@ from retrieval.data.dataset import AnyDataset
 from retrieval.data.queries import Qrels
 from retrieval.training.dataset import TrainingData, hold_out
 
+# What the ids of queries begin with, so that those of different origins differ.
+_CLICK, _DATA = "click", "data"
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -35,6 +38,7 @@ class Judged:
 
     queries: Mapping[str, str]
     qrels: Qrels
+    shown: Mapping[str, Collection[str]] | None = None  # the results that people saw; None if not known
 
     def __len__(self) -> int:
         return len(self.qrels)
@@ -71,7 +75,11 @@ class LearningData:
         """A digest of all that is learnt from or judges, but the documents."""
         training = [self.training.queries, self.training.train, self.training.dev]
         judges = [[part.queries, part.qrels] for part in (self.held_out, self.dev) if part is not None]
-        return hashlib.sha256(json.dumps([training, judges], sort_keys=True).encode()).hexdigest()
+        shown = [
+            {query: sorted(documents) for query, documents in (part.shown or {}).items()}
+            for part in (self.training, self.held_out)
+        ]
+        return hashlib.sha256(json.dumps([training, judges, shown], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,12 @@ def read_learning_data(
     queries, splits = split_pairs(read.log, pairs)
     clicked = _Part(*(Judged(queries, splits.get(split, {})) for split in ("train", "dev", "test")))
     judged, passed_over = (None, 0) if data is None else _part_of(data, ids)
-    training = _joined(documents, clicked, judged)
+    held_out = replace(clicked.judge, shown=_shown(read.log, clicked.judge))
+    shown = _shown(read.log, clicked.choose) or {}
+    training = replace(
+        _joined(documents, clicked, judged),
+        shown={f"{_CLICK} {query}": documents for query, documents in shown.items()},
+    )
     by_rank = zip(propensities.ranks.tolist(), propensities.values.tolist(), strict=True)
     counts = LearningCounts(
         clicks=int(read.log.clicks.sum()),
@@ -110,13 +123,26 @@ def read_learning_data(
         click_pairs=len(pairs),
         training_queries=len(training.train),
         choosing_queries=len(training.dev),
-        held_out_queries=len(clicked.judge),
+        held_out_queries=len(held_out),
         data_queries=0 if judged is None else len(judged.judge),
         judgements_passed_over=passed_over,
         propensity_by_rank={} if propensities.why_equal else {str(r): round(v, 4) for r, v in by_rank},
         not_corrected_because=propensities.why_equal,
     )
-    return LearningData(read.log, training, clicked.judge, judged.judge if judged else None, counts)
+    return LearningData(read.log, training, held_out, judged.judge if judged else None, counts)
+
+
+def _shown(log: ClickLog, judged: Judged) -> dict[str, set[str]] | None:
+    """The documents that were shown for each judged query; None if the log does not tell."""
+    if not log.impressions.all():
+        return None
+    rows = {query_key(text): row for row, text in enumerate(log.queries)}
+    wanted = {rows[query_key(judged.queries[query])]: query for query in judged.qrels}
+    shown: dict[str, set[str]] = {query: set() for query in judged.qrels}
+    for row, document in zip(log.query.tolist(), log.document.tolist(), strict=True):
+        if row in wanted:
+            shown[wanted[row]].add(log.documents[document])
+    return shown
 
 
 def _part_of(data: AnyDataset, ids: Container[str]) -> tuple[_Part, int]:
@@ -149,7 +175,7 @@ def _judgements(qrels: Qrels) -> int:
 
 
 def _joined(documents: Sequence[Document], clicked: _Part, judged: _Part | None) -> TrainingData:
-    parts = {"click": clicked} if judged is None else {"click": clicked, "data": judged}
+    parts = {_CLICK: clicked} if judged is None else {_CLICK: clicked, _DATA: judged}
     judging = {query_key(part.judge.queries[query]) for part in parts.values() for query in part.judge.qrels}
     queries: dict[str, str] = {}
     train, choose = (

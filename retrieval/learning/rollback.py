@@ -41,9 +41,10 @@ def rollback(index: Path, *, wait: float = 0.0, progress: Progress = no_progress
     progress: called as documents are compared and encoded and segments are written.
     Raises InputError if no generation is kept, CorruptError, BusyError, StorageError.
     """
-    with IndexBuilder.begin_rollback(index, wait=wait) as builder, Index.open(index) as live:
-        restored = read_previous(index, live.manifest)[0].generation
-        comparison = encode_changes(builder, live.live_documents(), live.count, progress)
+    with IndexBuilder.begin_rollback(index, wait=wait) as builder:
+        with Index.open(index) as live:
+            restored = read_previous(index, live.manifest)[0].generation
+            comparison = encode_changes(builder, live.live_documents(), live.count, progress)
         encoded, gone = builder.count, comparison.gone()
         deleted = builder.replaced() + sum(map(len, gone))
         manifest = builder.publish(unchanged=True, gone=gone, progress=progress)

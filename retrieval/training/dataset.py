@@ -7,7 +7,8 @@ queries is held out. Knows nothing of models.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from index.documents.store import Document
@@ -26,6 +27,8 @@ class TrainingData:
     queries: dict[str, str]  # query id to text; empty without qrels
     train: Qrels  # empty if there are none
     dev: Qrels  # likewise
+    # Of dev queries whose judgements are clicks, what was shown: nobody could click on anything else.
+    shown: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 def read_training_data(source: AnyDataset | Path) -> TrainingData:
