@@ -1,8 +1,8 @@
 """Simulated people who search an index and click, recorded as `peephole serve --clicks` records them.
 
-In: an open Retriever, queries and the documents that are relevant to them. Out: events in a file. Three in five
-searches are hybrid, the others lexical or dense, as where somebody compares modes: documents stand at several
-ranks, and are found that the fusion misses. The people are the position-based model
+In: an open Retriever, queries and the documents that are relevant to them. Out: events in a file. Three in
+five searches are hybrid, the others lexical or dense, as where somebody compares modes: documents stand at
+several ranks, and are found that the fusion misses. The people are the position-based model
 (`benchmarks.clicks.simulation`); the other behaviours are what must not be learnt from.
 """
 
