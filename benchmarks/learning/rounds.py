@@ -1,4 +1,4 @@
-"""Does an index get better from being used? Rounds of search, click, learn, from a model without a single pair.
+"""Does an index get better from being used? Rounds of search, click, learn, from a model without pairs.
 
 In: a BEIR folder. Out: nDCG@10 on dev and test after every round, and what every round decided. The first
 model is trained on the bare corpus. In each round a part of the training queries is searched by simulated
@@ -35,7 +35,9 @@ Row = dict[str, Any]
 
 def begin(dataset: Dataset, work: Path) -> Path:
     """An index by a model that was trained on the bare corpus."""
-    write_beir(work / "bare", Content(dataset.documents(), {}, {}), Mark("bare.json", "benchmarks.learning"), {})
+    write_beir(
+        work / "bare", Content(dataset.documents(), {}, {}), Mark("bare.json", "benchmarks.learning"), {}
+    )
     train(work / "bare", work / "bare.model", preset("lstm"), Recipe())
     build(work / "bare", work / "bare.model", work / "index")
     return work / "index"
@@ -93,9 +95,7 @@ def supervised(dataset: Dataset, work: Path) -> Row:
 def scores(dataset: Dataset, index: Path) -> dict[str, dict[str, float]]:
     """Mean nDCG@10 by split and mode."""
     with Retriever.open(index) as retriever:
-        return {
-            split: {mode: _score(retriever, dataset, split, mode) for mode in MODES} for split in SPLITS
-        }
+        return {split: {mode: _score(retriever, dataset, split, mode) for mode in MODES} for split in SPLITS}
 
 
 def _score(retriever: Retriever, dataset: Dataset, split: str, mode: Mode) -> float:
