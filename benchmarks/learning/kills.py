@@ -30,9 +30,9 @@ from retrieval.learning.learn import Settings, learn
 from retrieval.learning.rollback import rollback
 from retrieval.training.loop import Recipe
 
-_DOCUMENTS = 300
+_DOCUMENTS = 450
 _TOPICS = 15
-_SESSIONS = 5
+_SESSIONS = 8
 _SHOWN = 6
 _SETTINGS = Settings(Recipe(epochs=8, batch=64, learning_rate=0.03, warmup=2))
 _LEFTOVER = "left over from an earlier write; the next one removes it"

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from index.dense.tuning import Goal
 from retrieval.data.clicks.recorded import Clicked, Shown, encode
+from retrieval.indexing.build import build
+from retrieval.model.config import ModelConfig
 
 TOPICS = 16
 QUERIES_A_TOPIC = 20
@@ -60,3 +64,14 @@ class World:
                     for place in clicked:
                         file.write(encode(Clicked(time, search, shown[place], place + 1)))
         return log
+
+
+def make_world(folder: Path, random_model: Callable[..., Any], write_beir: Callable[..., Path]) -> World:
+    """An index with exact search by a model of random weights. The arguments are fixtures."""
+    documents = {f"d{n}": f"answer{n} answers{n}" for n in range(TOPICS)}
+    relevant = {f"question{n} detail{m}": f"d{n}" for n in range(TOPICS) for m in range(QUERIES_A_TOPIC)}
+    config = ModelConfig("bag", 16, 4, 16, query_words=8, document_words=8)
+    random_model(config, texts=[*documents.values(), *relevant]).save(folder / "model")
+    corpus = write_beir(folder / "data", documents, {}, {}) / "corpus.jsonl"
+    build(corpus, folder / "model", folder / "index", goal=Goal(recall=1))
+    return World(folder / "index", corpus, relevant)
