@@ -1,6 +1,6 @@
 """Learning from clicks, measured: rounds of use, poisoned logs, a night under load, kills.
 
-    python -m benchmarks.learning rounds DATA [--rounds 10] [--parts 4] [--sessions 10] [--supervised]
+    python -m benchmarks.learning rounds DATA [--rounds 10] [--parts 4] [--sessions 10] [--supervised INDEX]
     python -m benchmarks.learning poison DATA
     python -m benchmarks.learning night DATA [--clients 10]
     python -m benchmarks.learning kills [--kills 50] [--seed 0]
@@ -38,23 +38,25 @@ def keep(name: str, command: str, found: Any) -> None:
 
 def run_rounds(options: argparse.Namespace, work: Path) -> None:
     from benchmarks.learning.picture import draw
-    from benchmarks.learning.rounds import begin, rounds, supervised
+    from benchmarks.learning.rounds import Row, begin, rounds, scores
 
     dataset, name = Dataset(options.data), options.data.name
     index = options.index or begin(dataset, work)
-    rows = rounds(
-        dataset, index, work / "clicks.jsonl", options.rounds, options.parts, options.sessions, note
-    )
-    found: dict[str, Any] = {"rounds": rows}
+    found: dict[str, Any] = {"rounds": []}
     if options.supervised:
-        found["supervised"] = supervised(dataset, work)
+        found["supervised"] = scores(dataset, options.supervised)
         note(found["supervised"])
-    keep(
-        f"rounds {name}",
+    command = (
         f"python -m benchmarks.learning rounds {name} --rounds {options.rounds} --parts {options.parts} "
-        f"--sessions {options.sessions:g}{' --supervised' * options.supervised}",
-        found,
+        f"--sessions {options.sessions:g}{' --supervised INDEX' if options.supervised else ''}"
     )
+
+    def keep_row(row: Row) -> None:
+        note(row)
+        found["rounds"].append(row)
+        keep(f"rounds {name}", command, found)
+
+    rounds(dataset, index, work / "clicks.jsonl", options.rounds, options.parts, options.sessions, keep_row)
     draw(json.loads(RESULT.read_text()))
 
 
@@ -100,7 +102,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--parts", type=int, default=4)
     parser.add_argument("--sessions", type=float, default=10)
-    parser.add_argument("--supervised", action="store_true", help="Also train on all pairs, to compare.")
+    parser.add_argument("--supervised", type=Path, help="An index by a model of all pairs, to compare.")
     parser.add_argument("--clients", type=int, default=10)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)

@@ -85,13 +85,6 @@ def rounds(
     return rows
 
 
-def supervised(dataset: Dataset, work: Path) -> Row:
-    """The same for a model that was trained on all pairs of train, which the clicks stand for."""
-    train(dataset, work / "supervised.model", preset("lstm"), Recipe())
-    build(dataset.folder, work / "supervised.model", work / "supervised")
-    return scores(dataset, work / "supervised")
-
-
 def scores(dataset: Dataset, index: Path) -> dict[str, dict[str, float]]:
     """Mean nDCG@10 by split and mode."""
     with Retriever.open(index) as retriever:

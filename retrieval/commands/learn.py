@@ -171,7 +171,7 @@ def _print_outcome(index: Path, outcome: Outcome) -> None:
     for compared in outcome.compared:
         test = compared.test
         print_line(
-            f"  {compared.queries:31} {compared.mode:6} {test.measure} {test.mean_b:.4f} -> "
+            f"  {compared.queries:15} {compared.mode:6} {test.measure:15} {test.mean_b:.4f} -> "
             f"{test.mean_a:.4f} ({test.low:+.4f} to {test.high:+.4f}), p {test.p_value:.4f}"
         )
     if outcome.published:

@@ -4,8 +4,8 @@ In: the log and what was made of it. Out: a reason, or none. Knows nothing of mo
 
 Who reads results reads them from above and finds good ones there, so the clicks of people stand higher than
 what they were shown. Clicks at random stand as high, and those of somebody who wants to turn the ranking
-around stand lower. That is tested, because it is where a comparison on such clicks goes wrong: a ranking that
-is worse on the whole puts the last of ten documents higher than one that always has it last.
+around stand lower. A comparison by such clicks shows no improvement either (`retrieval.learning.agreement`),
+but this costs no training and names the reason.
 """
 
 from __future__ import annotations
@@ -32,12 +32,11 @@ def doubts(data: LearningData) -> str:
     held_out = data.counts.held_out_queries
     if held_out < FEWEST_HELD_OUT:
         return (
-            f"too few clicks: {data.counts.click_pairs:,} pairs of a query and a document that is clicked "
-            f"clearly more than the average, {held_out} held-out queries among them; {FEWEST_HELD_OUT} are "
-            "needed to compare two models"
+            f"too few clicks: {held_out} of {data.counts.clicked_queries:,} clicked queries are held out, "
+            f"{FEWEST_HELD_OUT} are needed to compare two models"
         )
     if not data.training.train:
-        return "no query is left to train on"
+        return "no document is clicked clearly more than the average, so there is nothing to learn"
     if not (data.log.impressions.all() and data.log.rank.all()):
         if data.dev is None:
             return (

@@ -151,7 +151,7 @@ def _train(live: Index, work: Work, learning: LearningData, settings: Settings, 
 def _compare(live: Index, work: Work, learning: LearningData, progress: Progress) -> list[Compared]:
     then = Index.open_kept(live.folder, live.pointer)  # what is live by now may have other documents
     with Retriever(then) as before, Retriever.open(work.candidate) as after:
-        return compare(before, after, learning.held_out, learning.dev, progress)
+        return compare(before, after, learning.clicked, learning.held_out, learning.dev, progress)
 
 
 def _unchanged(

@@ -26,6 +26,7 @@ from retrieval.data.clicks.propensity import estimate_propensities
 from retrieval.data.clicks.reading import read_click_log
 from retrieval.data.dataset import AnyDataset
 from retrieval.data.queries import Qrels
+from retrieval.learning.agreement import ClickedQueries, held_out_clicks
 from retrieval.training.dataset import TrainingData, hold_out
 
 # What the ids of queries begin with, so that those of different origins differ.
@@ -38,7 +39,6 @@ class Judged:
 
     queries: Mapping[str, str]
     qrels: Qrels
-    shown: Mapping[str, Collection[str]] | None = None  # the results that people saw; None if not known
 
     def __len__(self) -> int:
         return len(self.qrels)
@@ -67,7 +67,8 @@ class LearningData:
 
     log: ClickLog
     training: TrainingData
-    held_out: Judged  # from the clicks
+    clicked: ClickedQueries  # held out, with all that was shown for them; empty if the log does not tell
+    held_out: Judged  # likewise, with the documents that are clicked clearly more than the average
     dev: Judged | None  # of the data set; None without one
     counts: LearningCounts
 
@@ -75,11 +76,9 @@ class LearningData:
         """A digest of all that is learnt from or judges, but the documents."""
         training = [self.training.queries, self.training.train, self.training.dev]
         judges = [[part.queries, part.qrels] for part in (self.held_out, self.dev) if part is not None]
-        shown = [
-            {query: sorted(documents) for query, documents in (part.shown or {}).items()}
-            for part in (self.training, self.held_out)
-        ]
-        return hashlib.sha256(json.dumps([training, judges, shown], sort_keys=True).encode()).hexdigest()
+        shown = {query: sorted(documents) for query, documents in self.training.shown.items()}
+        parts = [training, judges, shown, self.clicked.queries, self.clicked.surplus]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,10 @@ def read_learning_data(
     queries, splits = split_pairs(read.log, pairs)
     clicked = _Part(*(Judged(queries, splits.get(split, {})) for split in ("train", "dev", "test")))
     judged, passed_over = (None, 0) if data is None else _part_of(data, ids)
-    held_out = replace(clicked.judge, shown=_shown(read.log, clicked.judge))
+    held_out = held_out_clicks(read.log)
     shown = _shown(read.log, clicked.choose) or {}
     training = replace(
-        _joined(documents, clicked, judged),
+        _joined(documents, clicked, judged, held_out),
         shown={f"{_CLICK} {query}": documents for query, documents in shown.items()},
     )
     by_rank = zip(propensities.ranks.tolist(), propensities.values.tolist(), strict=True)
@@ -123,13 +122,14 @@ def read_learning_data(
         click_pairs=len(pairs),
         training_queries=len(training.train),
         choosing_queries=len(training.dev),
-        held_out_queries=len(held_out),
+        held_out_queries=len(held_out) or len(clicked.judge),
         data_queries=0 if judged is None else len(judged.judge),
         judgements_passed_over=passed_over,
         propensity_by_rank={} if propensities.why_equal else {str(r): round(v, 4) for r, v in by_rank},
         not_corrected_because=propensities.why_equal,
     )
-    return LearningData(read.log, training, held_out, judged.judge if judged else None, counts)
+    dev = judged.judge if judged else None
+    return LearningData(read.log, training, held_out, clicked.judge, dev, counts)
 
 
 def _shown(log: ClickLog, judged: Judged) -> dict[str, set[str]] | None:
@@ -174,9 +174,12 @@ def _judgements(qrels: Qrels) -> int:
     return sum(map(len, qrels.values()))
 
 
-def _joined(documents: Sequence[Document], clicked: _Part, judged: _Part | None) -> TrainingData:
+def _joined(
+    documents: Sequence[Document], clicked: _Part, judged: _Part | None, held_out: ClickedQueries
+) -> TrainingData:
     parts = {_CLICK: clicked} if judged is None else {_CLICK: clicked, _DATA: judged}
     judging = {query_key(part.judge.queries[query]) for part in parts.values() for query in part.judge.qrels}
+    judging |= {query_key(text) for text in held_out.queries.values()}
     queries: dict[str, str] = {}
     train, choose = (
         _renamed({name: getattr(part, use) for name, part in parts.items()}, judging, queries)

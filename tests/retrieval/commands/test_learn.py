@@ -79,7 +79,7 @@ def test_learn_reports_in_words(world: World, tmp_path: Path):
     lines = peephole("learn", world.index, "--clicks", log, "--keep", 0).stdout.splitlines()
     assert lines[0].startswith("1,")
     assert "queries to train on" in lines[0]
-    assert lines[1].startswith("  held-out clicks, what was shown hybrid nDCG@10 0.")
+    assert lines[1].startswith("  held-out clicks hybrid click agreement ")
     assert lines[-1] == f"{world.index}: published as generation-000002; 0 kept for `peephole rollback`"
 
 

@@ -85,7 +85,7 @@ def test_clicks_that_tell_nothing_are_refused(world: World, tmp_path: Path, beha
 def test_a_refused_model_is_put_aside_with_a_report(world: World, log: Path):
     settings = replace(SETTINGS, recipe=replace(RECIPE, epochs=1, learning_rate=1e-9))
     outcome = learn(world.index, log, settings=settings)
-    assert outcome.reason.startswith("no improvement shown: nDCG@10 of hybrid search is")
+    assert outcome.reason.startswith("no improvement shown: click agreement of hybrid search is")
     assert left(world.index) == ["refused"]
     folder = Path(outcome.kept_aside)
     report = json.loads((folder / "report.json").read_text())
