@@ -73,7 +73,10 @@ def kills(work: Path, count: int, seed: int, note: Callable[[object], None]) -> 
         verb = tuple(acts)[killed % len(acts)]
         shutil.rmtree(index)
         shutil.copytree(starts[verb], index)
-        moment, problems = _kill(index, acts[verb], durations[verb], generator)
+        start = time.perf_counter()
+        moment, problems = _kill(index, acts[verb], durations[verb] * generator.random())
+        if moment == "finished first":  # the machine is less busy than it was
+            durations[verb] = (durations[verb] + time.perf_counter() - start) / 3
         failures += [f"{verb}, {moment}: {problem}" for problem in problems]
         met[verb][moment] += 1
         killed += moment != "finished first"
@@ -95,18 +98,20 @@ def _undisturbed(act: Act) -> float:
     return time.perf_counter() - start
 
 
-def _kill(index: Path, act: Act, duration: float, generator: random.Random) -> tuple[str, list[str]]:
+def _kill(index: Path, act: Act, after_seconds: float) -> tuple[str, list[str]]:
     """Kill an act, check the index, do the act again, check again; what was met, and what is wrong."""
     before, documents = read_current(index), _documents(index)
     process = _FORK.Process(target=act)
     process.start()
-    time.sleep(generator.uniform(0, 1) * duration)
+    process.join(after_seconds)
     process.kill()
     process.join()
     problems = [problem for problem in verify(index) if not problem.endswith(_LEFTOVER)]
     if _documents(index) != documents:
         problems.append("holds other documents than before")
     changed = read_current(index) != before
+    if process.exitcode == 0:
+        return "finished first", problems
     again = _FORK.Process(target=_again, args=(act,))
     again.start()
     again.join()
@@ -116,8 +121,6 @@ def _kill(index: Path, act: Act, duration: float, generator: random.Random) -> t
     if _documents(index) != documents:
         problems.append("holds other documents at the end")
     problems += verify(index) + _strays(index)
-    if process.exitcode == 0:
-        return "finished first", problems
     return "after publishing" if changed else "before publishing", problems
 
 
