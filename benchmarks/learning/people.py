@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.clicks.simulation import User
-from retrieval.data.clicks.recorded import Clicked, Shown, encode
+from retrieval.data.clicks.recorded import Clicked, Event, Shown, encode
 from retrieval.data.dataset import Dataset
 from retrieval.data.queries import Qrels
 from retrieval.search.modes import Mode
@@ -47,12 +47,12 @@ def at_random_from_above(ranks: NDArray[np.int64], relevant: NDArray[np.bool_]) 
 
 def the_last(ranks: NDArray[np.int64], relevant: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Always click the last result."""
-    return (ranks == len(ranks)).astype(np.float64)
+    return np.asarray(ranks == len(ranks), np.float64)
 
 
 def the_second(ranks: NDArray[np.int64], relevant: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Always click the second result."""
-    return (ranks == min(2, len(ranks))).astype(np.float64)
+    return np.asarray(ranks == min(2, len(ranks)), np.float64)
 
 
 @dataclass(frozen=True)
@@ -104,5 +104,5 @@ def _session(
     random: np.random.Generator, query: str, mode: Mode, shown: Sequence[str], clicked: NDArray[np.int64]
 ) -> bytes:
     time, search = "2026-11-28T12:00:00Z", random.bytes(8).hex()
-    events = [Clicked(time, search, shown[place], place + 1) for place in clicked.tolist()]
-    return b"".join(map(encode, [Shown(time, search, query, mode, 0, tuple(shown)), *events]))
+    clicks: list[Event] = [Clicked(time, search, shown[place], place + 1) for place in clicked.tolist()]
+    return b"".join(map(encode, [Shown(time, search, query, mode, 0, tuple(shown)), *clicks]))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from index.disk.folder import read_manifest
+from index.disk.folder import Pointer, read_manifest
 from index.disk.previous import read_previous
 from index.disk.verify import verify as verify_index
+from index.errors import PeepholeError
 from index.reader import Index
 from retrieval.commands.options import index_argument, json_option
 from retrieval.commands.printing import manifest_json, plain, print_json, print_line
@@ -45,17 +46,21 @@ def info(index: Path, as_json: bool) -> None:
 
 def _previous(live: Index) -> list[dict[str, object]]:
     """What there is to say of the generations that an index keeps, the latest first."""
-    manifests = [read_manifest(live.folder, pointer) for pointer in read_previous(live.folder, live.manifest)]
-    return [
-        {
-            "generation": manifest.generation,
-            "created": manifest.created,
-            "documents": manifest.documents,
-            "model_fingerprint": manifest.model_fingerprint,
-            "bytes": manifest.size_bytes(),
-        }
-        for manifest in manifests
-    ]
+    return [_kept(live.folder, pointer) for pointer in read_previous(live.folder, live.manifest)]
+
+
+def _kept(index: Path, pointer: Pointer) -> dict[str, object]:
+    try:
+        manifest = read_manifest(index, pointer)
+    except PeepholeError as error:  # what is live can be told of all the same
+        return {"generation": pointer.generation, "problem": str(error)}
+    return {
+        "generation": manifest.generation,
+        "created": manifest.created,
+        "documents": manifest.documents,
+        "model_fingerprint": manifest.model_fingerprint,
+        "bytes": manifest.size_bytes(),
+    }
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,11 @@ def test_learn_publishes_and_rollback_goes_back(world: World, tmp_path: Path):
     assert kept["model_fingerprint"] == first["model_fingerprint"]
     assert "previous           generation generation-000001" in peephole("info", world.index).stdout
     assert told("verify", world.index)["sound"]
+
+    shutil.copytree(world.index, tmp_path / "damaged")
+    (tmp_path / "damaged" / "generation-000001" / "manifest.json").write_text("{}")
+    damaged = told("info", tmp_path / "damaged")
+    assert (damaged["documents"], list(damaged["previous"][0])) == (16, ["generation", "problem"])
 
     result = peephole("rollback", world.index)
     assert result.stdout == (
