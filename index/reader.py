@@ -10,37 +10,59 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
-from index.dense.tuning import FLAT
+from index.dense.vectors import FLAT
 from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
-from index.documents.attributes import shown_name
-from index.documents.columns import Column
-from index.documents.expression import Field
-from index.documents.fields import check_field, check_fields
-from index.documents.filters import Filter, all_of
-from index.documents.numbers import Attribute
 from index.documents.store import Document, DocumentReader
 from index.errors import CorruptError, InputError
-from index.lexical.bm25 import Bm25, weigh
+from index.lexical.bm25 import Bm25, Weighed, weigh_all
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
 from index.values import Mask, Rows, Vectors
 
+if TYPE_CHECKING:
+    from index.documents.columns import Column
+    from index.documents.expression import Field
+    from index.documents.filters import Filter
+    from index.documents.numbers import Attribute
+
+# What only filters, facets and grouping need is imported on their first use: a search from the shell has none
+# of them most of the time, and must not wait for it.
+
 # Filters whose masks are cached, one byte a document each.
 _CACHED_FILTERS = 8
 # Documents read at once where all are read.
 _DOCUMENTS_AT_ONCE = 1024
+# Queries whose weighed words are cached: those of one batch.
+_WEIGHED_QUERIES = 64
+
+
+class WordMatch(NamedTuple):
+    """What n documents have of the words of a query.
+
+    scores: BM25, float32 (n,).
+    shares: of the weight (idf times frequency in the query) of all its words, what each document's words
+        have, float32 (n,), 0 to 1.
+    weight: of all words together, which no score exceeds; never 0.
+    words: how many different ones there are.
+    """
+
+    scores: NDArray[np.float32]
+    shares: NDArray[np.float32]
+    weight: float
+    words: int
 
 
 class Index:
@@ -78,6 +100,9 @@ class Index:
         vectors = [segment.entry.vectors for segment in segments]
         self._vector_offsets = [0, *accumulate(vectors)][:-1]
         self._opened = opened
+        # A search weighs its query to rank documents, and again to judge the hits.
+        parts = [segment.lexical for segment in segments]
+        self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(partial(weigh_all, parts))
         self._filters: dict[tuple[Filter, ...], list[Mask]] = {}
         self._filters_lock = ProcessLock()
 
@@ -152,8 +177,7 @@ class Index:
         where: filters that a document's metadata must all meet.
         Raises InputError for a k below 1 and a field that no document has.
         """
-        parts = [segment.lexical for segment in self.segments]
-        weighed = list(zip(*(weigh(parts, query) for query in queries), strict=True))
+        weighed = list(zip(*(self._weighed(query).by_segment for query in queries), strict=True))
         return self._search(
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_lexical(weighed[at], k, mask)
         )
@@ -175,16 +199,20 @@ class Index:
         if query is None:
             return found
         parts = [segment.lexical for segment in self.segments]
-        having = map(Bm25.having, parts, weigh(parts, query))
+        having = map(Bm25.having, parts, self._weighed(query).by_segment)
         return [mask & one for mask, one in zip(found, having, strict=True)]
 
     def columns(self, field: Field) -> list[Column]:
         """For each segment the values of a metadata field. Raises InputError if no document has it."""
+        from index.documents.fields import check_field
+
         check_field(field, self._fields())
         return [segment.documents.column(field) for segment in self.segments]
 
     def fields_of_few_values(self, most: int) -> list[str]:
         """The metadata fields with at most so many different values, as a filter spells them, in order."""
+        from index.documents.attributes import shown_name
+
         found: set[str] = set()
         for name in self._fields():
             parts = [segment.documents.few_values(name, most) for segment in self.segments]
@@ -228,14 +256,25 @@ class Index:
 
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """The row of the live document with this id; None if there is none."""
-        for segment, offset in zip(self.segments, self._offsets, strict=True):
-            for row in segment.rows_of([id]).values():
-                return row + offset
-        return None
+        return self.rows_of([id]).get(id)
 
-    def rows(self) -> Rows:
-        """The rows of all documents that a search can find, ascending."""
-        return _numbers((segment.count, segment.live) for segment in self.segments)
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The rows of live documents by document id; ids that no document has are left out."""
+        return {
+            each: row + offset
+            for segment, offset in zip(self.segments, self._offsets, strict=True)
+            for each, row in segment.rows_of(list(ids)).items()
+        }
+
+    def rows(self, where: Sequence[Filter] = ()) -> Rows:
+        """The rows of all documents that a search can find, ascending.
+
+        where: filters that a document's metadata must all meet.
+        Raises InputError for a field that no document has.
+        """
+        return _numbers(
+            (segment.count, mask) for segment, mask in zip(self.segments, self.matching(where), strict=True)
+        )
 
     def spans(self, row: int) -> list[Span]:
         """The passages of a document, in order; none if it was not split."""
@@ -258,6 +297,45 @@ class Index:
             return None
         vectors = segment.vectors.take(segment.passages.numbers(np.array([inside])))
         return spans[int(np.argmax(vectors @ query))]
+
+    def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of a query with documents, float32 (n,); of a split one the largest of its passages.
+
+        rows: int64 (n,), of documents.
+        query: float32 (dimension,).
+        """
+        cosines = np.empty(len(rows), np.float32)
+        for segment, inside, local in self._by_segment(rows):
+            cosines[inside] = segment.cosines(local, query)
+        return cosines
+
+    def match_words(self, query: str, rows: Rows) -> WordMatch:
+        """What documents have of the words of a query.
+
+        query: its text.
+        rows: int64 (n,), of documents.
+        """
+        weighed = self._weighed(query)
+        weight = weighed.weight or 1.0
+        scores, shares = np.zeros((2, len(rows)), np.float32)
+        terms = dict(zip(self.segments, weighed.by_segment, strict=True))
+        for segment, inside, local in self._by_segment(rows):
+            parts = segment.lexical.parts(terms[segment], local)
+            weights = np.array([term.weight for term in terms[segment]], np.float32)
+            scores[inside] = weights @ parts
+            shares[inside] = weights @ (parts > 0)
+        shares /= np.float32(weight)
+        return WordMatch(scores, shares, weight, weighed.words)
+
+    def _by_segment(self, rows: Rows) -> Iterator[tuple[Segment, Mask | slice, Rows]]:
+        """The segments that hold some of these rows: which of them, and their rows within the segment."""
+        if len(self.segments) == 1:
+            yield self.segments[0], slice(None), rows
+            return
+        for segment, offset in zip(self.segments, self._offsets, strict=True):
+            inside = (rows >= offset) & (rows < offset + segment.count)
+            if inside.any():
+                yield segment, inside, rows[inside] - offset
 
     def vector_numbers(self) -> Rows:
         """The numbers of the vectors of all documents that a search can find, ascending.
@@ -332,6 +410,9 @@ class Index:
         with self._filters_lock:
             masks = self._filters.get(where)
         if masks is None:  # two threads may compute the same mask; neither waits for the other
+            from index.documents.fields import check_fields
+            from index.documents.filters import all_of
+
             expression = all_of(where)
             check_fields(expression, self._fields())
             masks = [segment.documents.matching(expression) for segment in self.segments]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from index.errors import needing
-from retrieval.commands.options import PATH, column_option, index_argument, json_option, wait_option
+from retrieval.commands.columns import column_option
+from retrieval.commands.options import PATH, index_argument, json_option, wait_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
 from retrieval.data.clicks.grading import LEAST_CLICKS

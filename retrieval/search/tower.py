@@ -21,6 +21,7 @@ class QueryTower:
 
     fingerprint: of its model.
     dense_share: the weight of the dense ranking in hybrid search.
+    calibration: from evidence to probabilities; None if the model has none.
     """
 
     def __init__(self, index: Index) -> None:
@@ -32,6 +33,7 @@ class QueryTower:
             )
         self.fingerprint = index.manifest.model_fingerprint
         self.dense_share = model.config.dense_share
+        self.calibration = model.calibration
         self._encoder = model.encoder("query")
         self._lock = ProcessLock()
 

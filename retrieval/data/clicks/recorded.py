@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from array import array
 from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -90,19 +93,28 @@ def decode(place: Place, line: bytes) -> Event:
     except UnicodeDecodeError as error:
         raise place.error(f"not UTF-8 (byte {error.start} of the line); remove the line") from error
     record = json_record(place, text)
-    time, search = _field(record, "time", str), _field(record, "search", str)
-    if not _TIME.fullmatch(time):
-        raise place.error(f'"time" is {time[:40]!r}, not as 2026-11-28T12:00:00Z; remove the line')
+    at, search = _field(record, "time", str), _field(record, "search", str)
+    if not _TIME.fullmatch(at):
+        raise place.error(f'"time" is {at[:40]!r}, not as 2026-11-28T12:00:00Z; remove the line')
     if not is_search_id(search):
         raise place.error(f'"search" is {search[:40]!r}, not 16 hexadecimal digits; remove the line')
     if "clicked" in record.fields:
         rank = _whole(record, "rank", 1) if "rank" in record.fields else None
-        return Clicked(time, search, _field(record, "clicked", str), rank)
+        return Clicked(at, search, _field(record, "clicked", str), rank)
     query, mode = _field(record, "query", str), _field(record, "mode", str)
     shown = _field(record, "shown", list)
     if not all(isinstance(each, str) for each in shown):
         raise place.error('"shown" is not a list of texts; remove the line')
-    return Shown(time, search, query, mode, _whole(record, "offset", 0), tuple(shown))
+    return Shown(at, search, query, mode, _whole(record, "offset", 0), tuple(shown))
+
+
+def time_text(seconds: float) -> str:
+    """The time of an event. seconds: since 1970.
+
+    >>> time_text(0)
+    '1970-01-01T00:00:00Z'
+    """
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def is_search_id(text: str) -> bool:
@@ -190,41 +202,58 @@ def read_recorded(
 
 @dataclass
 class _Clicks:
-    """What was clicked, and the queries on which something was."""
+    """What was clicked, and which lines of the log matter. The query of a line is a hash; 0 for a click."""
 
     documents: dict[int, frozenset[str]] = field(default_factory=dict)  # by search, those that it showed
-    queries: set[str] = field(default_factory=set)  # their keys
+    queries: set[int] = field(default_factory=set)  # on which something was clicked
+    line_searches: array[int] = field(default_factory=lambda: array("Q"))  # by line
+    line_queries: array[int] = field(default_factory=lambda: array("q"))
     read: int = 0
     counted: int = 0
     searches: int = 0
 
 
 def _clicks_of(parts: Sequence[Part]) -> _Clicks:
-    """Two passes: a search and its clicks may stand in any order, since several processes write them."""
+    """Two passes: a search and its clicks may stand in any order, since several processes write them.
+
+    The second one decodes only the searches that have a click.
+    """
     found, names = _Clicks(), dict[str, str]()
     for place, event in events(parts):
-        if isinstance(event, Clicked):
-            found.read += 1
-            if found.read > MOST_CLICKS:
-                raise place.error(f"more than {MOST_CLICKS:,} clicks; forget old ones with --older-than")
-            key, name = int(event.search, 16), names.setdefault(event.clicked, event.clicked)
-            found.documents[key] = found.documents.get(key, frozenset()) | {name}
-    clicked, found.documents = found.documents, {}
-    for _, event in events(parts):
+        search = int(event.search, 16)
+        found.line_searches.append(search)
+        found.line_queries.append(0 if isinstance(event, Clicked) else hash(query_key(event.query)) or 1)
         if isinstance(event, Shown):
             found.searches += 1
-            counted = clicked.pop(int(event.search, 16), frozenset()).intersection(event.shown)
+            continue
+        found.read += 1
+        if found.read > MOST_CLICKS:
+            raise place.error(f"more than {MOST_CLICKS:,} clicks; forget old ones with --older-than")
+        name = names.setdefault(event.clicked, event.clicked)
+        found.documents[search] = found.documents.get(search, frozenset()) | {name}
+    clicked, found.documents = found.documents, {}
+    lines = chain.from_iterable(map(lines_of, parts))
+    for (place, line), search, query in zip(lines, found.line_searches, found.line_queries, strict=True):
+        if query and search in clicked:
+            event = decode(place, line)
+            counted = (
+                clicked.pop(search).intersection(event.shown) if isinstance(event, Shown) else frozenset()
+            )
             if counted:
-                found.documents[int(event.search, 16)] = counted
-                found.queries.add(query_key(event.query))
+                found.documents[search] = counted
+                found.queries.add(query)
                 found.counted += len(counted)
     return found
 
 
 def _sightings(parts: Sequence[Part], clicks: _Clicks) -> Iterator[tuple[Place, Sighting]]:
     """The results of each search whose query has a click."""
-    for place, event in events(parts):
-        if isinstance(event, Shown) and query_key(event.query) in clicks.queries:
+    lines = chain.from_iterable(map(lines_of, parts))
+    for (place, line), query in zip(lines, clicks.line_queries, strict=True):
+        if query not in clicks.queries:
+            continue
+        event = decode(place, line)
+        if isinstance(event, Shown):
             clicked = clicks.documents.pop(int(event.search, 16), frozenset())
             for rank, document in enumerate(event.shown, event.offset + 1):
                 yield place, Sighting(event.query, document, rank, int(document in clicked), 1)

@@ -57,11 +57,21 @@ def opened(path: Path, wait: float = WAIT) -> Iterator[list[Part]]:
     """
     with ExitStack() as stack:
         with _reading(path), _held_to_read(path, wait):
-            paths = [*put_aside(path), *([path] if os.path.lexists(path) else [])]
-            parts = [_part(each, stack) for each in paths]
+            parts = open_parts(path, stack)
         if not parts:
             raise InputError("no such file; check the path", path=path)
         yield parts
+
+
+def open_parts(path: Path, stack: ExitStack) -> list[Part]:
+    """Open all files of a log to read, the oldest first, for one who holds the lock.
+
+    path: FILE.
+    stack: closes the files.
+    Raises OSError, StorageError.
+    """
+    paths = [*put_aside(path), *([path] if os.path.lexists(path) else [])]
+    return [_part(each, stack) for each in paths]
 
 
 @contextmanager
