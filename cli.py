@@ -49,6 +49,13 @@ VERBS = {
         "retrieval.commands.vectors:export", "Write a tower as an ONNX file, to encode in other languages."
     ),
     "search": Verb("retrieval.commands.search:search", "Search an index."),
+    "learn": Verb(
+        "retrieval.commands.learn:learn",
+        "Learn from clicks, and publish the model if it is shown to be better.",
+    ),
+    "rollback": Verb(
+        "retrieval.commands.learn:rollback", "Give an index the model back that it had before `learn`."
+    ),
     "serve": Verb("retrieval.commands.serve:serve", "Serve an index over HTTP."),
     "clicks": Verb("retrieval.commands.clicks:clicks", "Count, or forget, the searches that serve recorded."),
     "mcp": Verb("retrieval.commands.mcp:mcp", "Serve an index to agents over MCP."),

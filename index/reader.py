@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 # Filters whose masks are cached, one byte a document each.
 _CACHED_FILTERS = 8
+# Documents read at once where all are read.
+_DOCUMENTS_AT_ONCE = 1024
 # Queries whose weighed words are cached: those of one batch.
 _WEIGHED_QUERIES = 64
 
@@ -118,6 +120,14 @@ class Index:
                 before, pointer = pointer, read_current(folder)
                 if pointer == before:  # else a writer published and removed the old one meanwhile
                     raise
+
+    @classmethod
+    def open_kept(cls, folder: Path, pointer: Pointer) -> Index:
+        """Open a generation that the live one keeps, see index/disk/previous.py.
+
+        Only the holder of the writer lock can know that it is still there. Raises CorruptError, StorageError.
+        """
+        return _open(folder, pointer, checksums=False)
 
     def keep_vectors(self, most_bytes: int) -> None:
         """Keep converted vectors in memory for exact search, smallest segments first, up to a size.
@@ -237,6 +247,12 @@ class Index:
         if missing:
             raise IndexError(f"row {missing[0]} is not in the index")
         return [documents[row] for row in rows]
+
+    def live_documents(self) -> Iterator[Document]:
+        """All documents that a search can find, by row."""
+        rows = self.rows().tolist()
+        for start in range(0, len(rows), _DOCUMENTS_AT_ONCE):
+            yield from self.documents(rows[start : start + _DOCUMENTS_AT_ONCE])
 
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """The row of the live document with this id; None if there is none."""

@@ -22,6 +22,7 @@ from index.disk.carried_model import fingerprint
 from index.disk.files import WriterLock
 from index.disk.folder import prepare, sweep
 from index.disk.manifest import Manifest, SegmentEntry
+from index.disk.previous import read_previous, used_generations
 from index.documents.store import Document
 from index.errors import InputError, PeepholeError
 from index.lexical.postings import Lengths
@@ -43,7 +44,7 @@ class IndexBuilder:
     def __init__(
         self, folder: Path, lock: WriterLock, staging: Staging, origin: Origin, base: Index | None
     ) -> None:
-        """Use `begin` or `begin_adding`. base: the live generation, if documents are added to it."""
+        """Use `begin`, `begin_adding` or `begin_rollback`. base: the generation that is changed."""
         self._folder = folder
         self._lock = lock
         self._staging = staging
@@ -128,6 +129,42 @@ class IndexBuilder:
             lock.release()
             raise
 
+    @classmethod
+    def begin_rollback(cls, folder: Path, *, wait: float = 0.0) -> IndexBuilder:
+        """Start to go back to the last kept generation, or continue.
+
+        What is published keeps the generations before that one; the live one is not kept. The documents of
+        the two may differ: append those that the kept one lacks or has otherwise, and give `publish` those
+        that are gone, as `compare` tells, so that no document is lost with a model.
+
+        folder: of the index.
+        wait: seconds to wait for another writer.
+        Raises InputError if no generation is kept, BusyError, StorageError, and what `Index.open` raises.
+        """
+        Index.open(folder).close()
+        lock = prepare(folder, wait)
+        try:
+            with Index.open(folder) as live:
+                previous = read_previous(folder, live.manifest)
+            if not previous:
+                raise InputError(
+                    "keeps no earlier generation to go back to; `peephole learn` keeps them", path=folder
+                )
+            base = Index.open_kept(folder, previous[0])
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            kept = base.manifest
+            source = f"rollback of {live.pointer.manifest_sha256}"
+            plan = Plan(kept.model_fingerprint, source, kept.dimension, kept.passage_words, kept.generation)
+            staging = Staging.resume(folder, plan) or Staging.create(folder, base.model_folder, plan)
+            return cls(folder, lock, staging, Origin.of(base, previous[1:]), base)
+        except BaseException:
+            base.close()
+            lock.release()
+            raise
+
     @property
     def count(self) -> int:
         """Number of documents that are staged; a resumed build continues after them."""
@@ -189,6 +226,7 @@ class IndexBuilder:
         self,
         *,
         compact: bool = False,
+        unchanged: bool = False,
         empty: bool = False,
         gone: Sequence[Rows] = (),
         queries: NDArray[np.float32] | None = None,
@@ -199,14 +237,14 @@ class IndexBuilder:
         Small segments are merged into the new one by a size-tiered merge policy, ratio 2.
 
         compact: merge all segments into one instead.
-        empty: publish without documents too, an index to add to later.
+        if not (self.count or compact or unchanged or empty or any(map(len, gone))):
         gone: for each segment of the index, live rows to delete in the same step; empty for none.
         queries: unit vectors of real queries to tune by, float32 (n, dimension); None if there are none.
         progress: called during every stage.
         Raises InputError if there are no documents or no dense index meets the goal, StorageError. The live
         generation then does not change.
         """
-        if not (self.count or compact or empty or any(map(len, gone))):
+        if not (self.count or compact or unchanged or empty or any(map(len, gone))):
             raise InputError("the corpus has no documents; nothing was published")
         kept = self._merge(compact, gone, progress)
         entries = [part.segment.entry for part in kept]
@@ -241,7 +279,7 @@ class IndexBuilder:
         if self._base is None:
             raise InputError("the corpus has no documents; nothing was published")
         self._staging.discard()
-        sweep(self._folder, self._base.generation)
+        sweep(self._folder, used_generations(self._folder, self._base.manifest))
         return self._base.manifest
 
     def close(self) -> None:

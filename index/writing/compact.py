@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from index.disk.folder import prepare, read_current, sweep, sweep_staging
 from index.disk.manifest import Manifest
 from index.reader import Index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
+from index.writing.leftovers import remove_leftovers
 
 
 def compact(folder: Path, *, progress: Progress = no_progress, wait: float = 0.0) -> Manifest:
@@ -24,9 +24,7 @@ def compact(folder: Path, *, progress: Progress = no_progress, wait: float = 0.0
     """
     with Index.open(folder) as live:
         if len(live.segments) <= 1 and all(segment.live is None for segment in live.segments):
-            with prepare(folder, wait):
-                sweep(folder, read_current(folder).generation)
-                sweep_staging(folder)
+            remove_leftovers(folder, wait)
             return live.manifest
     with IndexBuilder.begin_adding(folder, source="compact", wait=wait) as builder:
         return builder.publish(compact=True, progress=progress)

@@ -41,7 +41,7 @@ _DOCUMENTS_PER_SHARD = 4096
 Existing: TypeAlias = Literal["replace", "keep", "refuse"]
 
 # Enough to measure recall and latency by, and encoded in less than a second.
-_MAX_TUNING_QUERIES = 2000
+MAX_TUNING_QUERIES = 2000
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def build(
     with builder:
         encode_into(builder, read_model(builder.model), documents, dataset.count_documents(), progress)
         tuning = queries if queries is not None else _training_queries(dataset)
-        vectors = saved.encoder("query").encode(tuning[:_MAX_TUNING_QUERIES]) if tuning else None
+        vectors = saved.encoder("query").encode(tuning[:MAX_TUNING_QUERIES]) if tuning else None
         return builder.publish(queries=vectors, progress=progress)
 
 

@@ -47,15 +47,19 @@ def dev_calibration(retriever: Retriever, dataset: TrainingData, dense_share: fl
     """The calibration that fits the dev queries best; None for fewer than `LEAST_QUERIES`.
 
     retriever: of `retrieval.training.dev_index`.
-    dataset: the data set whose dev queries are searched.
+    dataset: the data set whose dev queries are searched. Those whose judgements are clicks are left out: a
+        query without a good answer has no clicks, so that they would promise too much.
     dense_share: the weight of the dense ranking in hybrid search, which the index does not know yet.
     """
-    queries = [dataset.queries[query_id] for query_id in dataset.dev]
+    dev = {query_id: grades for query_id, grades in dataset.dev.items() if query_id not in dataset.shown}
+    if len(dev) < LEAST_QUERIES:
+        return None
+    queries = [dataset.queries[query_id] for query_id in dev]
     dense = retriever.rank(queries, FUSION_DEPTH, "dense")
     lexical = retriever.rank(queries, FUSION_DEPTH, "lexical")
     rankings = (dense, lexical, fuse(dense, lexical, DEPTH, dense_share))
     shallow = [Ranking(scores[:, :DEPTH], rows[:, :DEPTH]) for scores, rows in rankings]
-    return fit_calibration(retriever, queries, list(dataset.dev.values()), shallow)
+    return fit_calibration(retriever, queries, list(dev.values()), shallow)
 
 
 def fit_calibration(

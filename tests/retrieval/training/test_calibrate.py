@@ -13,7 +13,14 @@ from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
 from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
-from retrieval.training.calibrate import DEPTH, LEAST_QUERIES, fit_calibration, fit_logistic
+from retrieval.training.calibrate import (
+    DEPTH,
+    LEAST_QUERIES,
+    dev_calibration,
+    fit_calibration,
+    fit_logistic,
+)
+from retrieval.training.dataset import TrainingData
 
 CONFIG = ModelConfig("bag", 8, dimension=8, document_words=16)
 WORDS = [f"{a}{b}{c}" for a in "bdfklm" for b in "aeiou" for c in "nrst"]
@@ -104,3 +111,14 @@ def test_queries_without_a_relevant_hit_give_low_probabilities(retriever):
     evidence = retriever.evidence(TEXTS[:1], np.arange(10)[None])
     assert calibration.probabilities(evidence[0]).max() < 0.05
     assert replace(calibration, queries=1).first == calibration.first
+
+
+def test_queries_that_are_judged_by_clicks_fit_no_probability(retriever):
+    queries = {f"q{n}": text for n, text in enumerate(TEXTS)}
+    dev = {f"q{n}": {f"d{n}": 1} for n in range(len(TEXTS))}
+    data = TrainingData([], queries, {}, dev)
+    judged = {query: dev[query] for query in list(dev)[:100]}
+    some = replace(data, shown={query: {"d0"} for query in dev if query not in judged})
+    assert dev_calibration(retriever, some, 0.5) == dev_calibration(retriever, replace(data, dev=judged), 0.5)
+    assert dev_calibration(retriever, some, 0.5) is not None
+    assert dev_calibration(retriever, replace(data, shown=dict.fromkeys(dev, ("d0",))), 0.5) is None
