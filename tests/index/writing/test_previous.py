@@ -256,7 +256,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/writing"]
 from test_previous import roll_back
-from index.documents.store import DocumentWriter
+from index.documents.writer import DocumentWriter
 
 root = Path(sys.argv[2])
 left = 0
