@@ -210,7 +210,7 @@ def test_training_takes_the_place_of_a_model_and_removes_only_its_own_temporarie
     assert not (model / ".weights.safetensors.77.tmp").exists()
 
 
-@pytest.mark.parametrize("name", ["report", ".teacher"])
+@pytest.mark.parametrize("name", ["report", ".teacher", ".dev"])
 def test_training_does_not_follow_a_link_out_of_the_model(made, tmp_path: Path, name: str):
     model = Path(shutil.copytree(made.model, tmp_path / "model", ignore=lambda *_: ["report"]))
     before = (model / "config.json").read_bytes()

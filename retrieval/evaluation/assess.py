@@ -86,15 +86,20 @@ def rank_all(
     for start in range(0, len(query_ids), _BATCH):
         batch = query_ids[start : start + _BATCH]
         texts = [queries[query_id] for query_id in batch]
-        run |= _run(retriever, batch, retriever.rank(texts, _DEPTH, mode))
+        run |= run_of(retriever, batch, retriever.rank(texts, _DEPTH, mode))
         progress(mode, min(start + _BATCH, len(query_ids)), len(query_ids))
     return run
 
 
-def _run(retriever: Retriever, query_ids: Sequence[str], ranking: Ranking) -> dict[str, dict[str, float]]:
-    """The run of a ranking: document ids in place of rows."""
+def run_of(retriever: Retriever, query_ids: Sequence[str], ranking: Ranking) -> dict[str, dict[str, float]]:
+    """The run of a ranking: document ids in place of rows.
+
+    retriever: the index that was searched.
+    query_ids: n ids.
+    ranking: (n, k).
+    """
     unique = np.unique(ranking.rows[ranking.rows >= 0]).tolist()
-    ids = {row: document.id for row, document in zip(unique, retriever.index.documents(unique), strict=True)}
+    ids = {row: document.id for row, document in zip(unique, retriever.index.texts(unique), strict=True)}
     return {
         query_id: {ids[row]: score for row, score in zip(rows, scores, strict=True) if row >= 0}
         for query_id, rows, scores in zip(

@@ -1,22 +1,17 @@
-"""Evaluation on the dev queries: measures by exact search, and the weight of dense in hybrid search.
+"""Evaluation on the dev queries after each epoch: measures of a ranking by exact search.
 
-In: a TwoTower and a `TrainingData`. Out: means of measures; the dense share. Knows nothing of how the model
-is trained.
+In: a TwoTower and a `TrainingData`. Out: means of measures. Knows nothing of how the model is trained.
 """
 
 from __future__ import annotations
 
-import tempfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from index.documents.store import Document
-from index.lexical.bm25 import Bm25, weigh
-from index.lexical.postings import write_bm25
 from index.ranking import Ranking, empty_ranking
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.indexing.passages import (
@@ -27,23 +22,28 @@ from retrieval.indexing.passages import (
     texts_to_encode,
 )
 from retrieval.model.config import ModelConfig
-from retrieval.search.fusion import fuse
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData
 
 # Candidates beside the relevant documents, about this many: enough to rank epochs, and the time is bounded.
 _DEV_DOCUMENTS = 20_000
-_DENSE_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]
 # Bounds the memory: cosines held at once, 64 MiB.
 _SCORES_AT_ONCE = 1 << 24
-# As deep as `retrieval.search` looks for hybrid search.
-_FUSION_DEPTH = 100
+
+
+def dev_documents(dataset: TrainingData) -> list[Document]:
+    """The documents that the dev queries are ranked against: the relevant ones and a sample of the others."""
+    if len(dataset.documents) <= _DEV_DOCUMENTS:
+        return dataset.documents
+    relevant = {document for grades in dataset.dev.values() for document in grades}
+    share = _DEV_DOCUMENTS / len(dataset.documents) * 2**32
+    return [d for d in dataset.documents if d.id in relevant or zlib.crc32(d.id.encode()) < share]
 
 
 def dev_candidates(dataset: TrainingData, config: ModelConfig) -> list[SplitDocument]:
     """The documents that the dev queries are ranked against, split for a model with this config."""
     words = config.document_words, passage_words_of(config)
-    return [split_document(document, *words) for document in _candidates(dataset)]
+    return [split_document(document, *words) for document in dev_documents(dataset)]
 
 
 def dev_measures(
@@ -65,25 +65,6 @@ def dev_measures(
     split = dev_candidates(dataset, model.config) if candidates is None else candidates
     documents = [candidate.document for candidate in split]
     return _measure(dataset, documents, _rank(model, dataset, split, depth), measures)
-
-
-def best_dense_share(model: TwoTower, dataset: TrainingData) -> float:
-    """The weight of the dense ranking, from .1 to .9, with the best nDCG@10 of hybrid search on dev."""
-    split = dev_candidates(dataset, model.config)
-    documents = [candidate.document for candidate in split]
-    dense = _rank(model, dataset, split, _FUSION_DEPTH)
-    with tempfile.TemporaryDirectory() as folder:
-        write_bm25(Path(folder) / "bm25", (f"{document.title} {document.text}" for document in documents))
-        queries = [dataset.queries[query_id] for query_id in dataset.dev]
-        bm25 = Bm25(Path(folder) / "bm25", len(documents))
-        weighted = [weigh([bm25], query)[0] for query in queries]
-        lexical = bm25.search(weighted, min(_FUSION_DEPTH, len(documents)))
-    measure = "nDCG@10"
-    fused = [fuse(dense, lexical, 10, share) for share in _DENSE_SHARES]
-    values = [_measure(dataset, documents, ranking, [measure])[measure] for ranking in fused]
-    # Of equally good shares the middle one, which is farthest from where the measure falls.
-    best = [share for share, value in zip(_DENSE_SHARES, values, strict=True) if value >= max(values) - 1e-9]
-    return best[len(best) // 2]
 
 
 def _rank(model: TwoTower, dataset: TrainingData, split: Sequence[SplitDocument], depth: int) -> Ranking:
@@ -112,11 +93,3 @@ def _measure(
         )
     }
     return evaluate_run(dataset.dev, run, measures).means()
-
-
-def _candidates(dataset: TrainingData) -> list[Document]:
-    if len(dataset.documents) <= _DEV_DOCUMENTS:
-        return dataset.documents
-    relevant = {document for grades in dataset.dev.values() for document in grades}
-    share = _DEV_DOCUMENTS / len(dataset.documents) * 2**32
-    return [d for d in dataset.documents if d.id in relevant or zlib.crc32(d.id.encode()) < share]

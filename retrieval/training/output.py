@@ -4,6 +4,7 @@ config.json ...             the model, see `retrieval.model.folder`
 report/                     for people
 .checkpoint.safetensors     a training that was cut short
 .teacher/                   a teacher's vectors
+.dev/                       the index of the dev queries' documents, while something is fitted on it
 .lock                       held by the one that trains
 """
 
@@ -15,7 +16,7 @@ import re
 from dataclasses import astuple
 from pathlib import Path
 
-from index.disk.files import WriterLock, is_regular, storing, temporary_of
+from index.disk.files import WriterLock, is_regular, remove, storing, temporary_of
 from index.disk.opening import is_folder, read_file
 from index.errors import InputError
 from retrieval.model.folder import FILES
@@ -24,6 +25,7 @@ from retrieval.training.report import FOLDER
 # Hidden: an index takes the visible files of a model folder into itself.
 CHECKPOINT = ".checkpoint.safetensors"
 TEACHER = ".teacher"
+DEV = ".dev"
 
 _TEMPORARY = re.compile("|".join(temporary_of(name) for name in (*astuple(FILES), CHECKPOINT)))
 # What every model's config has had.
@@ -35,7 +37,7 @@ def check_model_output(folder: Path) -> None:
     a model or a training that was cut short, in folders of its own; StorageError if it cannot be looked at.
     """
     with storing(folder):
-        for path in (folder / FOLDER, folder / TEACHER):
+        for path in (folder / FOLDER, folder / TEACHER, folder / DEV):
             if os.path.lexists(path) and not is_folder(path):
                 raise InputError("a link or a file where training has a folder; remove it", path=path)
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -47,6 +49,7 @@ def check_model_output(folder: Path) -> None:
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what was left by a training that was killed while it wrote; raises OSError."""
+    remove(folder / DEV)
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
             path.unlink()
@@ -54,7 +57,7 @@ def remove_temporaries(folder: Path) -> None:
 
 def _is_of_training(path: Path) -> bool:
     """Whether training leaves this before its first checkpoint."""
-    return path.name in (TEACHER, WriterLock.NAME) or bool(_TEMPORARY.fullmatch(path.name))
+    return path.name in (TEACHER, DEV, WriterLock.NAME) or bool(_TEMPORARY.fullmatch(path.name))
 
 
 def _has_checkpoint(folder: Path) -> bool:

@@ -19,7 +19,8 @@ import torch
 from index.disk.files import WriterLock, storing
 from index.values import Progress, no_progress
 from retrieval.data.dataset import AnyDataset
-from retrieval.evaluation.measures import DEFAULT_MEASURES
+from retrieval.evaluation.assess import rank_all
+from retrieval.evaluation.measures import DEFAULT_MEASURES, evaluate_run
 from retrieval.indexing.passages import passage_words_of
 from retrieval.model.config import ModelConfig, stored
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
@@ -27,11 +28,12 @@ from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set, what_hinders_learning
 from retrieval.training.dataset import TrainingData, read_training_data
-from retrieval.training.dev import best_dense_share, dev_candidates, dev_measures
+from retrieval.training.dev import dev_candidates, dev_measures
+from retrieval.training.dev_index import best_dense_share, dev_index
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
 from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
-from retrieval.training.output import CHECKPOINT, TEACHER, check_model_output, remove_temporaries
+from retrieval.training.output import CHECKPOINT, DEV, TEACHER, check_model_output, remove_temporaries
 from retrieval.training.report import TrainingReport, write_training_report
 
 # This many of the most frequent words get a row of their own.
@@ -106,9 +108,12 @@ def train(
         trainer.train(
             _dev_score(dataset, config) if dataset.dev else None, on_step or _reporting_to(progress), stop
         )
-        share = best_dense_share(model, dataset) if dataset.dev else DENSE_SHARE_WITHOUT_DEV
-        model.config = replace(model.config, dense_share=share)
-        result = _result(trainer, dataset)
+        if dataset.dev:
+            dev = _fit_on_dev(model, dataset, output / DEV, small, progress)
+        else:
+            dev = {}
+            model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
+        result = _result(trainer, dev)
         training = asdict(result) | {"recipe": asdict(recipe), "history": trainer.state.history}
         model.save(output, training, small=small)
         write_training_report(output, _report(result, recipe, dataset, data, trainer))
@@ -116,13 +121,23 @@ def train(
     return result
 
 
-def _result(trainer: Trainer, dataset: TrainingData) -> TrainingResult:
+def _fit_on_dev(
+    model: TwoTower, dataset: TrainingData, folder: Path, small: bool, progress: Progress
+) -> dict[str, float]:
+    """Set what is fitted on the dev queries; returns the measures of the dense ranking there."""
+    with dev_index(model, dataset, folder, small=small, progress=progress) as retriever:
+        model.config = replace(model.config, dense_share=best_dense_share(retriever, dataset))
+        dense = rank_all(retriever, dataset.queries, dataset.dev, "dense")
+    return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means()
+
+
+def _result(trainer: Trainer, dev: dict[str, float]) -> TrainingResult:
     return TrainingResult(
         trainer.model.config.tower,
         sum(parameter.numel() for parameter in trainer.model.parameters()),
         round(trainer.state.seconds, 1),
         trainer.state.best_epoch + 1,
-        dev_measures(trainer.model, dataset, DEFAULT_MEASURES) if dataset.dev else {},
+        dev,
     )
 
 

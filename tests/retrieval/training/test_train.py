@@ -24,9 +24,10 @@ from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import training_set
 from retrieval.training.dataset import read_training_data
-from retrieval.training.dev import best_dense_share, dev_measures
+from retrieval.training.dev import dev_measures
+from retrieval.training.dev_index import best_dense_share, dev_index
 from retrieval.training.loop import Recipe
-from retrieval.training.output import CHECKPOINT
+from retrieval.training.output import CHECKPOINT, DEV
 from retrieval.training.train import DENSE_SHARE_WITHOUT_DEV, initial_model, train
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", query_words=8, document_words=8)
@@ -407,6 +408,7 @@ def test_what_a_teacher_encoded_is_no_part_of_the_model(data, tmp_path, monkeypa
     assert [at for at in told if "epoch" not in at[0]] == [
         ("documents by the teacher", 8, 8),
         ("queries by the teacher", 8, 8),
+        ("encoding", 8, 8),  # the documents of the dev queries, when training ends
     ]
     assert len(list((tmp_path / "m" / ".teacher").iterdir())) == 2
     before = fingerprint(tmp_path / "m")
@@ -453,8 +455,10 @@ def test_resume_with_other_data_or_settings_is_refused(data, tmp_path, write_bei
 def test_what_a_killed_write_left_is_cleared_away(data, tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / f".{CHECKPOINT}.123.tmp").write_bytes(b"half")
+    (tmp_path / "m" / DEV / "index").mkdir(parents=True)
     train(data, tmp_path / "m", CONFIG, RECIPE)
     assert not list((tmp_path / "m").glob("*.tmp"))
+    assert not (tmp_path / "m" / DEV).exists()
 
 
 def test_an_output_that_cannot_be_a_folder_is_told(data, tmp_path):
@@ -525,9 +529,7 @@ def test_dev_on_a_large_corpus_ranks_the_relevant_among_a_sample(tmp_path, write
 
 
 @pytest.mark.parametrize(("first", "dense_is_right"), [("wanted", True), ("other", False)])
-def test_share_leans_to_the_side_that_is_right_on_dev(
-    tmp_path, write_beir, monkeypatch, first, dense_is_right
-):
+def test_share_leans_to_the_side_that_is_right_on_dev(tmp_path, write_beir, first, dense_is_right):
     # BM25 puts first the one document that has the query's word twice.
     twice = "other" if dense_is_right else "wanted"
     documents = {name: "quince quince" if name == twice else "quince tart" for name in ("wanted", "other")}
@@ -535,6 +537,10 @@ def test_share_leans_to_the_side_that_is_right_on_dev(
     dataset = read_training_data(write_beir(tmp_path / "d", documents, {"q": "quince"}, pairs))
     rows = [[0, 1]] if first == "wanted" else [[1, 0]]
     dense = Ranking(np.array([[0.9, 0.1]], np.float32), np.array(rows))
-    monkeypatch.setattr("retrieval.training.dev._rank", lambda *_: dense)
-    share = best_dense_share(TwoTower(CONFIG, Vocabulary(("tex",), 50)), dataset)
+    model = TwoTower(CONFIG, Vocabulary(("tex",), 50))
+    with dev_index(model, dataset, tmp_path / ".dev") as retriever:
+        rank = retriever.rank
+        retriever.rank = lambda queries, k, mode: dense if mode == "dense" else rank(queries, k, mode)
+        share = best_dense_share(retriever, dataset)
+    assert not (tmp_path / ".dev").exists()
     assert (share > 0.5) == dense_is_right

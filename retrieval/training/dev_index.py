@@ -1,0 +1,90 @@
+"""An index of the documents of the dev queries, and what is fitted on it when training ends.
+
+In: a trained TwoTower and a `TrainingData`. Out: a `Retriever` over the written model, and the weight of the
+dense ranking in hybrid search. A fit sees what serving will see: tables as they are stored, passages, BM25.
+Knows nothing of how the model is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from index.dense.tuning import Goal
+from index.disk.files import remove, storing
+from index.values import Progress, no_progress
+from index.writing.builder import IndexBuilder
+from retrieval.evaluation.assess import run_of
+from retrieval.evaluation.measures import evaluate_run
+from retrieval.indexing.build import encode_into
+from retrieval.indexing.passages import passage_words_of
+from retrieval.model.folder import read_model
+from retrieval.search.fusion import fuse
+from retrieval.search.ranking import FUSION_DEPTH
+from retrieval.search.retriever import Retriever
+from retrieval.towers.two_tower import TwoTower
+from retrieval.training.dataset import TrainingData
+from retrieval.training.dev import dev_documents
+
+_DENSE_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]
+_MEASURE = "nDCG@10"
+
+
+@contextmanager
+def dev_index(
+    model: TwoTower,
+    dataset: TrainingData,
+    folder: Path,
+    *,
+    small: bool = True,
+    progress: Progress = no_progress,
+) -> Iterator[Retriever]:
+    """An index with exact search over the documents that the dev queries are ranked against.
+
+    model: the trained model.
+    dataset: its dev split must not be empty.
+    folder: where the model and the index are written; removed at the end, and first if it exists.
+    small: whether the tables of the model are stored in int8.
+    progress: called as documents are encoded.
+    Raises StorageError.
+    """
+    try:
+        with storing(folder):
+            remove(folder)
+            folder.mkdir(parents=True)
+        model.save(folder / "model", small=small)
+        saved, documents = read_model(folder / "model"), dev_documents(dataset)
+        with IndexBuilder.begin(
+            folder / "index",
+            model=saved.folder,
+            dimension=saved.config.dimension,
+            source="dev",
+            passage_words=passage_words_of(saved.config),
+            goal=Goal(recall=1),
+        ) as builder:
+            encode_into(builder, saved, documents, len(documents), progress)
+            builder.publish()
+        with Retriever.open(folder / "index") as retriever:
+            yield retriever
+    finally:
+        with storing(folder):
+            remove(folder)
+
+
+def best_dense_share(retriever: Retriever, dataset: TrainingData) -> float:
+    """The weight of the dense ranking, from .1 to .9, with the best nDCG@10 of hybrid search on dev.
+
+    retriever: of `dev_index`.
+    dataset: the data set whose dev queries are searched.
+    """
+    queries = [dataset.queries[query_id] for query_id in dataset.dev]
+    dense = retriever.rank(queries, FUSION_DEPTH, "dense")
+    lexical = retriever.rank(queries, FUSION_DEPTH, "lexical")
+    values = []
+    for share in _DENSE_SHARES:
+        run = run_of(retriever, list(dataset.dev), fuse(dense, lexical, 10, share))
+        values.append(evaluate_run(dataset.dev, run, [_MEASURE]).means()[_MEASURE])
+    # Of equally good shares the middle one, which is farthest from where the measure falls.
+    best = [share for share, value in zip(_DENSE_SHARES, values, strict=True) if value >= max(values) - 1e-9]
+    return best[len(best) // 2]
