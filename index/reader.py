@@ -31,6 +31,7 @@ from index.documents.filters import Filter, all_of
 from index.documents.numbers import Attribute
 from index.documents.store import Document, DocumentReader
 from index.errors import CorruptError, InputError
+from index.interaction.words import Comparison
 from index.lexical.bm25 import Bm25, weigh, weigh_all
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
@@ -281,13 +282,29 @@ class Index:
         weighed = weigh_all([segment.lexical for segment in self.segments], query)
         weight = weighed.known + weighed.unknown or 1.0
         scores, shares = np.zeros((2, len(rows)), np.float32)
-        terms = {segment: each for segment, each in zip(self.segments, weighed.by_segment, strict=True)}
+        terms = dict(zip(self.segments, weighed.by_segment, strict=True))
         for segment, inside, local in self._by_segment(rows):
             parts = segment.lexical.parts(terms[segment], local)
             weights = np.array([term.weight for term in terms[segment]], np.float32)
             scores[inside] = weights @ parts
             shares[inside] = weights @ (parts > 0) / weight
         return WordMatch(scores, shares, weight, weighed.unknown / weight, weighed.words)
+
+    def word_width(self) -> int:
+        """The width of the vectors of words that all segments have; 0 if some have none or another width."""
+        widths = {segment.entry.word_width for segment in self.segments}
+        return widths.pop() if len(widths) == 1 else 0
+
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+        """The words of documents compared with words of a query, segment by segment.
+
+        rows: int64 (n,), of documents.
+        queries: float32 (m, word width), directions of unit length.
+        Yields which of the rows are in a segment, and their comparison; see `index.interaction.words`.
+        """
+        for segment, inside, local in self._by_segment(rows):
+            if segment.words is not None:
+                yield inside, segment.words.compare(local, queries)
 
     def _by_segment(self, rows: Rows) -> Iterator[tuple[Segment, Mask | slice, Rows]]:
         """The segments that hold some of these rows: which of them, and their rows within the segment."""

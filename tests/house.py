@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("index.writing",),
     ("index.reader",),
     ("index.segment",),
-    ("index.dense", "index.lexical", "index.documents"),
+    ("index.dense", "index.lexical", "index.interaction", "index.documents"),
     ("index.disk",),
     ("index.ranking", "index.values", "index.locks", "index.phases"),
     ("index.errors",),

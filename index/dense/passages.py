@@ -122,7 +122,9 @@ class Passages:
             + [np.arange(self._starts[row], self._starts[row + 1]) for row in rows.tolist()]
         )
 
-    def best_of_documents(self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]) -> NDArray[np.float32]:
+    def best_of_documents(
+        self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
         """The highest score among the vectors of each document, float32 (n,).
 
         rows: int64 (n,), of documents.

@@ -7,6 +7,7 @@ config.json            `ModelConfig`
 vocabulary.json        `Vocabulary`
 weights.safetensors    `query.*` and `document.*`, or `both.*` if the towers are one; no `document.table` if
                        they share the table; tables in int8 with one scale for each row
+rescoring.safetensors  `Rescorer`; only if the model has learned to re-score
 training.json          how the model was trained and its dev scores; for people, not needed to encode
 report/                the same as a web page (`retrieval.training.report`); not copied into an index
 """
@@ -26,6 +27,7 @@ from index.disk.files import write_atomically
 from index.errors import CorruptError, InputError
 from retrieval.model.config import ModelConfig, Side, Tie, read_config, to_json
 from retrieval.model.encoder import Encoder
+from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.weights import Table, quantise, read_weights, write_weights
 from retrieval.text.vocabulary import Vocabulary
 
@@ -40,6 +42,7 @@ class ModelFiles:
     config: str = "config.json"
     vocabulary: str = "vocabulary.json"
     weights: str = "weights.safetensors"
+    rescoring: str = "rescoring.safetensors"
     training: str = "training.json"
 
 
@@ -82,6 +85,21 @@ class TrainedModel:
             raise self.mismatch_error("not finite")
         return encoder
 
+    def rescorer(self) -> Rescorer | None:
+        """What the model has learned of re-scoring; None if it has not, or not for this version.
+
+        Raises CorruptError for a damaged file.
+        """
+        path = self.folder / FILES.rescoring
+        if self.config.tie == "none" or not path.is_file():
+            return None
+        return Rescorer.load(path, self.table("query").values.shape[1])
+
+    def word_vectors(self) -> WordVectors | None:
+        """What gives words as vectors for re-scoring; None if the model does not re-score."""
+        rescorer = self.rescorer()
+        return None if rescorer is None else WordVectors(self.vocabulary, self.table("document"), rescorer)
+
     def mismatch_error(self, problem: str) -> CorruptError:
         """The error to raise for weights that are not those of the config."""
         reason = " ".join(problem.split())
@@ -117,8 +135,10 @@ def read_model_of(index: Index) -> TrainedModel:
     """The model inside an index. Raises what `read_model` does, and CorruptError for a file that the index's
     manifest does not name, whose bytes nobody knows.
     """
-    for name in (FILES.config, FILES.vocabulary, FILES.weights):
+    for name in (FILES.config, FILES.vocabulary, FILES.weights, FILES.rescoring):
         path = index.model_folder / name
+        if name == FILES.rescoring and not path.is_file():
+            continue
         if f"{index.model_folder.name}/{name}" not in index.manifest.files:
             raise CorruptError(f"{path}: the manifest does not name it; restore it or build the index again")
     return read_model(index.model_folder)
@@ -132,6 +152,7 @@ def write_model(
     training: Mapping[str, Any],
     *,
     small: bool = True,
+    rescorer: Rescorer | None = None,
 ) -> None:
     """Write a model folder.
 
@@ -143,6 +164,7 @@ def write_model(
     arrays: float32 weights, by their names in the weights file.
     training: what goes into training.json.
     small: whether tables are stored in int8.
+    rescorer: what the model has learned of re-scoring; None for a model without.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stored: dict[str, NDArray[Any]] = {}
@@ -156,5 +178,9 @@ def write_model(
     (folder / FILES.config).unlink(missing_ok=True)
     vocabulary.save(folder / FILES.vocabulary)
     write_weights(folder / FILES.weights, stored)
+    if rescorer is None:
+        (folder / FILES.rescoring).unlink(missing_ok=True)
+    else:
+        rescorer.save(folder / FILES.rescoring)
     write_atomically(folder / FILES.training, (json.dumps(training, indent=2) + "\n").encode())
     write_atomically(folder / FILES.config, to_json(config).encode())

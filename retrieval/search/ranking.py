@@ -59,10 +59,18 @@ def rank(
             return _dense(index, embeddings, k, conditions)
         return deepen(lambda depth, _: _dense(index, embeddings, depth, conditions), k, _SCAN_DEPTH, count)
 
+    rescoring = opened.tower.rescoring
+
     def fused(depth: int, level: int) -> Ranking:
-        """All documents of both rankings; scores 0 to 1, and 1 lower in each next level."""
+        """All documents of both rankings; scores 0 to 1, and 1 lower in each next level.
+
+        Only the candidates of the first level are re-scored: of the others few are relevant.
+        """
         dense = _dense(index, embeddings, depth, conditions)
         lexical = _lexical(index, queries, depth, conditions)
+        if level == 0 and rescoring is not None and rescoring.fits(index):
+            with phase("rescore"):
+                return rescoring.rank(index, queries, embeddings, dense, lexical)
         with phase("fuse"):
             ranking = fuse(dense, lexical, min(2 * depth, count), opened.tower.dense_share)
         return Ranking(ranking.scores - np.float32(level), ranking.rows)

@@ -17,6 +17,7 @@ from torch import nn
 
 from retrieval.model.config import ModelConfig, Side
 from retrieval.model.folder import read_model, table_owner, write_model
+from retrieval.model.rescoring import Rescorer
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.towers.bodies import Tower, text_batch
 
@@ -38,6 +39,7 @@ class TwoTower(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
+        self.rescorer: Rescorer | None = None
         first = Tower(config, len(vocabulary))
         if config.tie == "all":
             towers = {"both": first}
@@ -87,7 +89,9 @@ class TwoTower(nn.Module):
         small: whether feature tables are stored in int8.
         """
         arrays = {name: tensor.detach().numpy() for name, tensor in self.towers.state_dict().items()}
-        write_model(folder, self.config, self.vocabulary, arrays, training or {}, small=small)
+        write_model(
+            folder, self.config, self.vocabulary, arrays, training or {}, small=small, rescorer=self.rescorer
+        )
 
     @classmethod
     def load(cls, folder: Path | str) -> TwoTower:
@@ -97,6 +101,7 @@ class TwoTower(nn.Module):
         """
         saved = read_model(Path(folder))
         model = cls(saved.config, saved.vocabulary)
+        model.rescorer = saved.rescorer()
         for name, tower in model.towers.items():
             side: Side = "document" if name == "document" else "query"
             state = {

@@ -35,6 +35,7 @@ from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
 from retrieval.training.output import CHECKPOINT, DEV, TEACHER, check_model_output, remove_temporaries
 from retrieval.training.report import TrainingReport, write_training_report
+from retrieval.training.rescoring import fit_rescorer
 
 # This many of the most frequent words get a row of their own.
 WHOLE_WORDS = 20_000
@@ -109,7 +110,7 @@ def train(
             _dev_score(dataset, config) if dataset.dev else None, on_step or _reporting_to(progress), stop
         )
         if dataset.dev:
-            dev = _fit_on_dev(model, dataset, output / DEV, small, progress)
+            dev = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
         else:
             dev = {}
             model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
@@ -122,11 +123,19 @@ def train(
 
 
 def _fit_on_dev(
-    model: TwoTower, dataset: TrainingData, folder: Path, small: bool, progress: Progress
+    model: TwoTower,
+    dataset: TrainingData,
+    folder: Path,
+    seed: int,
+    small: bool,
+    progress: Progress,
+    stop: Callable[[], bool],
 ) -> dict[str, float]:
     """Set what is fitted on the dev queries; returns the measures of the dense ranking there."""
     with dev_index(model, dataset, folder, small=small, progress=progress) as retriever:
-        model.config = replace(model.config, dense_share=best_dense_share(retriever, dataset))
+        share = best_dense_share(retriever, dataset)
+        model.config = replace(model.config, dense_share=share)
+        model.rescorer = fit_rescorer(retriever, dataset, share, folder / "words", seed, progress, stop)
         dense = rank_all(retriever, dataset.queries, dataset.dev, "dense")
     return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means()
 
