@@ -27,7 +27,7 @@ from index.values import Progress
 # Width of a word's vector. 128 is hardly better and makes an index larger.
 WIDTH = 64
 # Candidates of a query, the relevant document among them.
-CANDIDATES = 24
+CANDIDATES = 16
 # Distinct words of a document, and words of a query, that training reads.
 DOCUMENT_WORDS = 96
 QUERY_WORDS = 24
@@ -141,14 +141,14 @@ class _LateInteraction(nn.Module):
         of_queries = torch.from_numpy(places[: queries.size]).view(queries.shape)
         of_documents = torch.from_numpy(places[queries.size :]).view(len(batch), -1)
         n, c = candidates.shape
-        cosines = torch.bmm(vectors[of_queries], vectors[of_documents].transpose(1, 2)).view(
-            n, -1, c, documents.shape[1]
-        )
-        known = document_mask.view(n, c, -1)
-        of_query = cosines.masked_fill(~known[:, None], -1).amax(3)  # (n, query words, c)
-        of_document = cosines.masked_fill(~query_mask[:, :, None, None], -1).amax(1)  # (n, c, document words)
+        # A place without a word has the vector zero: its cosines are 0 and are hardly ever the largest.
+        query_vectors = F.embedding(of_queries, vectors) * query_mask[:, :, None]
+        document_vectors = F.embedding(of_documents, vectors) * document_mask.view(n, -1, 1)
+        cosines = torch.bmm(query_vectors, document_vectors.transpose(1, 2))
+        of_query = cosines.view(n, -1, c, documents.shape[1]).max(3).values  # (n, query words, c)
+        of_document = cosines.max(1).values.view(n, c, -1)  # (n, c, document words)
         query_weights = _shares(weights[of_queries] * query_mask)
-        document_weights = _shares(weights[of_documents].view(n, c, -1) * known)
+        document_weights = _shares((weights[of_documents] * document_mask.view(n, -1)).view(n, c, -1))
         scores = (query_weights[:, :, None] * of_query).sum(1)
         scores = scores + self.share * (document_weights * of_document).sum(2)
         scores = (self.log_scale.exp() * scores).masked_fill(~present, -torch.inf)

@@ -47,10 +47,12 @@ _DEPTH = 60
 # With fewer dev queries the network would learn noise.
 LEAST_DEV_QUERIES = 100
 
-# The network: hidden units, how many are averaged, steps, queries a step, Adam's rate, weight decay.
+# The network: hidden units, how many are averaged, passes over the queries, but at least so many steps, queries
+# a step, Adam's rate, weight decay.
 _HIDDEN = 16
 _MEMBERS = 3
-_STEPS = 360
+_EPOCHS = 16
+_LEAST_STEPS = 240
 _QUERIES_A_STEP = 64
 _RATE = 0.01
 _DECAY = 0.01
@@ -273,10 +275,11 @@ def _train(
     stop: Callable[[], bool],
 ) -> _Network:
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
-    rng = np.random.default_rng(seed)
     epoch = -(-len(places) // _QUERIES_A_STEP)
-    for step in range(_STEPS):
+    steps = max(_LEAST_STEPS, _EPOCHS * epoch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    rng = np.random.default_rng(seed)
+    for step in range(steps):
         if step % epoch == 0:
             batches = np.array_split(rng.permutation(len(places)), epoch)
         batch = torch.from_numpy(batches[step % epoch])
