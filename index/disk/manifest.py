@@ -50,8 +50,8 @@ class SegmentEntry:
     parameters: search settings of the dense index and the recall measured with them; empty for "Flat".
     bm25: k1, b and the version of the tokeniser.
     words: tokens in its documents.
-    word_width: width of the vectors of its documents' words (index/interaction); 0 if it has none.
     tried: what tuning measured, one mapping a candidate.
+    word_width: width of the vectors of its documents' words (index/interaction); 0 if it has none.
     """
 
     name: str
@@ -62,8 +62,8 @@ class SegmentEntry:
     parameters: Mapping[str, Scalar]
     bm25: Mapping[str, Scalar]
     words: int
-    word_width: int = 0
     tried: tuple[Mapping[str, Scalar], ...] = ()
+    word_width: int = 0
 
     @property
     def live(self) -> int:
@@ -121,7 +121,7 @@ class Manifest:
             content = json.loads(data, parse_constant=_refuse_constant)
             version = content["format_version"] if isinstance(content, dict) else None
             if version not in FORMATS and type(version) is int:
-                readable = " and ".join(map(str, FORMATS))
+                readable = f"{', '.join(map(str, FORMATS[:-1]))} and {FORMATS[-1]}"
                 raise FormatVersionError(
                     f"{place}: format version {version}, this program reads {readable}; "
                     "build the index again, or use the version of peephole that wrote it"

@@ -4,7 +4,7 @@ In: rows of words, and for training queries a relevant document and others that 
 the projection and the gate of `retrieval.model.rescoring`. A document's score is that of ColBERT (Khattab and
 Zaharia 2020), from both sides:
 
-    s(q, d) = t (sum_i a_i max_j cos(i, j) + e sum_j b_j max_i cos(i, j))
+    s(q, d) = t (sum_i a_i max_j cos(i, j) + e sum_j b_j max_i cos(i, j)),    no cosine below 0
 
 over words i of the query and j of the document; a and b are the weights of the words and sum to 1 in a text.
 The loss is the softmax over the candidates. The rows themselves stay: dense search needs them as they are.
@@ -141,12 +141,12 @@ class _LateInteraction(nn.Module):
         of_queries = torch.from_numpy(places[: queries.size]).view(queries.shape)
         of_documents = torch.from_numpy(places[queries.size :]).view(len(batch), -1)
         n, c = candidates.shape
-        # A place without a word has the vector zero: its cosines are 0 and are hardly ever the largest.
+        # A place without a word has the vector zero. Its cosines are 0, and lower ones count as 0 too.
         query_vectors = F.embedding(of_queries, vectors) * query_mask[:, :, None]
         document_vectors = F.embedding(of_documents, vectors) * document_mask.view(n, -1, 1)
         cosines = torch.bmm(query_vectors, document_vectors.transpose(1, 2))
-        of_query = cosines.view(n, -1, c, documents.shape[1]).max(3).values  # (n, query words, c)
-        of_document = cosines.max(1).values.view(n, c, -1)  # (n, c, document words)
+        of_query = cosines.view(n, -1, c, documents.shape[1]).max(3).values.clamp_min(0)  # (n, query words, c)
+        of_document = cosines.max(1).values.clamp_min(0).view(n, c, -1)  # (n, c, document words)
         query_weights = _shares(weights[of_queries] * query_mask)
         document_weights = _shares((weights[of_documents] * document_mask.view(n, -1)).view(n, c, -1))
         scores = (query_weights[:, :, None] * of_query).sum(1)

@@ -73,7 +73,9 @@ def test_single_rows_score_as_in_a_search(folder: Path, added: bool):  # of one 
         found = index.search_exact(query[None], index.count)
         assert index.cosines(found.rows[0], query) == pytest.approx(found.scores[0], abs=1e-6)
         match = index.match_words(text, rows)
-        by_row = dict(zip(*(part[0].tolist() for part in index.search_lexical([text], 50)[::-1]), strict=True))
+        by_row = dict(
+            zip(*(part[0].tolist() for part in index.search_lexical([text], 50)[::-1]), strict=True)
+        )
         assert match.scores.tolist() == pytest.approx([by_row.get(row, 0) for row in rows.tolist()], rel=1e-5)
         assert match.words == 4
         assert 0 < match.unknown < 1
@@ -252,7 +254,7 @@ def rewrite(folder: Path, old: bytes, new: bytes) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
-        (b'"format_version": 3', b'"format_version": 4', FormatVersionError),
+        (b'"format_version": 4', b'"format_version": 5', FormatVersionError),
         (b'"tokens": 1', b'"tokens": 2', FormatVersionError),
         (b'"faiss": "Flat"', b'"faiss": "IVF9,Flat"', FormatVersionError),
         (b'"recall": {}', b'"recall": {}, "colour": 1', CorruptError),
