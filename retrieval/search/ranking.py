@@ -59,7 +59,7 @@ def rank(
             return _dense(index, embeddings, k, conditions)
         return deepen(lambda depth, _: _dense(index, embeddings, depth, conditions), k, _SCAN_DEPTH, count)
 
-    rescoring = opened.tower.rescoring
+    rescoring = opened.rescoring
 
     def fused(depth: int, level: int) -> Ranking:
         """All documents of both rankings; scores 0 to 1, and 1 lower in each next level.
@@ -68,7 +68,7 @@ def rank(
         """
         dense = _dense(index, embeddings, depth, conditions)
         lexical = _lexical(index, queries, depth, conditions)
-        if level == 0 and rescoring is not None and rescoring.fits(index):
+        if level == 0 and rescoring is not None:
             with phase("rescore"):
                 return rescoring.rank(index, queries, embeddings, dense, lexical)
         with phase("fuse"):

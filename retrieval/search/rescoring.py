@@ -37,7 +37,7 @@ class Rescoring:
             raise CorruptError(f"{model.folder / FILES.rescoring}: damaged; restore the model folder")
         self.rescorer = rescorer
         self.words = WordVectors(model.vocabulary, model.table("query"), rescorer)
-        self._query_words = model.config.query_words
+        self.query_words = model.config.query_words  # that are read
 
     def fits(self, index: Index) -> bool:
         """Whether all documents of the index have the vectors of words that this compares."""
@@ -92,7 +92,7 @@ class Rescoring:
             _ranks(rows, lexical),
             len(dense),
         )
-        vectors, weights = self.words.encode_query(query, self._query_words)
+        vectors, weights = self.words.encode_query(query, self.query_words)
         return rows, features(candidates, (compare or index.compare_words)(rows, vectors), weights)
 
 

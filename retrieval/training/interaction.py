@@ -145,7 +145,7 @@ class _LateInteraction(nn.Module):
         query_vectors = F.embedding(of_queries, vectors) * query_mask[:, :, None]
         document_vectors = F.embedding(of_documents, vectors) * document_mask.view(n, -1, 1)
         cosines = torch.bmm(query_vectors, document_vectors.transpose(1, 2))
-        of_query = cosines.view(n, -1, c, documents.shape[1]).max(3).values.clamp_min(0)  # (n, query words, c)
+        of_query = cosines.view(n, -1, c, documents.shape[1]).max(3).values.clamp_min(0)  # (n, words, c)
         of_document = cosines.max(1).values.clamp_min(0).view(n, c, -1)  # (n, c, document words)
         query_weights = _shares(weights[of_queries] * query_mask)
         document_weights = _shares((weights[of_documents] * document_mask.view(n, -1)).view(n, c, -1))

@@ -47,8 +47,8 @@ _DEPTH = 60
 # With fewer dev queries the network would learn noise.
 LEAST_DEV_QUERIES = 100
 
-# The network: hidden units, how many are averaged, passes over the queries, but at least so many steps, queries
-# a step, Adam's rate, weight decay.
+# The network: hidden units, how many are averaged, passes over the queries, but at least so many steps,
+# queries a step, Adam's rate, weight decay.
 _HIDDEN = 16
 _MEMBERS = 3
 _EPOCHS = 16
@@ -109,7 +109,7 @@ def fit_rescorer(
     scores = np.zeros(len(judged.rows), np.float32)
     fold_of = np.repeat(folds, np.diff(judged.starts))
     for fold in range(_FOLDS):
-        rescorer = fit_network(untrained, judged, np.flatnonzero(folds != fold), seed, stop)
+        rescorer = fit_network(untrained, judged, np.flatnonzero(folds != fold), seed, stop, members=1)
         scores[fold_of == fold] = rescorer.scores(judged.features[fold_of == fold])
     if _ndcg(retriever, dataset, _ranking(judged, scores)) <= _ndcg(
         retriever, dataset, _fused(retriever, dataset, dense_share)
@@ -207,9 +207,14 @@ def judge(
 
 
 def fit_network(
-    rescorer: Rescorer, judged: Judged, queries: NDArray[np.int64], seed: int, stop: Callable[[], bool]
+    rescorer: Rescorer,
+    judged: Judged,
+    queries: NDArray[np.int64],
+    seed: int,
+    stop: Callable[[], bool],
+    members: int = _MEMBERS,
 ) -> Rescorer:
-    """The rescorer with a network that was fitted to some of the queries: the mean of `_MEMBERS` networks.
+    """The rescorer with a network that was fitted to some of the queries, the mean of a few.
 
     The loss is the cross-entropy between the softmax of the scores over the candidates and their gains.
 
@@ -218,6 +223,7 @@ def fit_network(
     queries: int64 (n,), numbers of the queries to fit to.
     seed: of the first weights and of the order of the queries.
     stop: called after each step; True raises KeyboardInterrupt.
+    members: networks that differ in their seed; they form one of as many times the hidden units.
     Queries without a relevant candidate teach nothing and are passed over.
     """
     gained = np.add.reduceat(judged.gains, judged.starts[:-1]) > 0
@@ -228,7 +234,7 @@ def fit_network(
     features = torch.from_numpy((judged.features - mean) / spread)
     gains = torch.from_numpy(np.where(present, judged.gains[places], 0))
     targets = gains / gains.sum(1, keepdim=True)
-    members = [
+    networks = [
         _train(
             _Network(len(mean), seed + member),
             features,
@@ -238,12 +244,12 @@ def fit_network(
             seed + member,
             stop,
         )
-        for member in range(_MEMBERS)
+        for member in range(members)
     ]
-    hidden = np.concatenate([member.hidden.weight.detach().numpy() for member in members]) / spread
-    bias = np.concatenate([member.hidden.bias.detach().numpy() for member in members]) - hidden @ mean
-    output = np.concatenate([member.output.weight.detach().numpy()[0] for member in members]) / _MEMBERS
-    linear = np.mean([member.linear.weight.detach().numpy()[0] for member in members], axis=0) / spread
+    hidden = np.concatenate([member.hidden.weight.detach().numpy() for member in networks]) / spread
+    bias = np.concatenate([member.hidden.bias.detach().numpy() for member in networks]) - hidden @ mean
+    output = np.concatenate([member.output.weight.detach().numpy()[0] for member in networks]) / members
+    linear = np.mean([member.linear.weight.detach().numpy()[0] for member in networks], axis=0) / spread
     arrays = [np.ascontiguousarray(array, np.float32) for array in (hidden, bias, output, linear)]
     return replace(rescorer, **dict(zip(("hidden", "hidden_bias", "output", "linear"), arrays, strict=True)))
 

@@ -1,4 +1,4 @@
-"""Learning the vectors of words: the loss against a loop, and a projection that must find what words share."""
+"""Learning the vectors of words: the loss against a loop, and a projection that finds what words share."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +32,6 @@ def never() -> bool:
 def few_steps(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_LEAST_STEPS", 60)
     monkeypatch.setattr(module, "_EPOCHS", 1)
-    monkeypatch.setattr(module, "_MEMBERS", 1)
 
 
 def empty(features: int) -> Rescorer:
