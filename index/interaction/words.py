@@ -166,9 +166,9 @@ class Words:
             if places.min(initial=0) < 0:
                 raise ValueError("a word with an impossible number")
             words, places = self._distinct(places)
-            weights = self._weights[words]
-            cosines = self._vectors[words].astype(np.float32) @ queries.T
-            cosines *= self._scales[words][:, None]
+            weights = self._weights.take(words)
+            cosines = self._vectors.take(words, axis=0).astype(np.float32) @ queries.T
+            cosines *= self._scales.take(words)[:, None]
             if not (np.isfinite(weights).all() and np.isfinite(cosines).all()):
                 raise ValueError("a vector that is not finite")
         return Comparison(cosines, weights, places, lengths)
@@ -181,7 +181,10 @@ class Words:
             return words, np.arange(len(words))
         used = np.zeros(len(self._scales), bool)
         used[words] = True
-        return np.flatnonzero(used), (np.cumsum(used) - 1)[words]
+        distinct = np.flatnonzero(used)
+        numbers = np.empty(len(used), np.int32)
+        numbers[distinct] = np.arange(len(distinct))
+        return distinct, numbers.take(words)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from index.errors import InputError
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
-from retrieval.search.ranking import FUSION_DEPTH
-from retrieval.search.rescoring import Rescoring
+from retrieval.search.rescoring import RESCORING_DEPTH, Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.text.words import words
 
@@ -71,9 +70,9 @@ def explain_rank(folder: Path, query: str, document_id: str) -> RankExplanation 
             raise InputError(f"the index holds no document with the id {document_id!r}")
         (document,) = retriever.index.texts([row])
         matches = _word_matches(rescoring, query, document.title, document.text)
-        dense, lexical = (retriever.rank([query], FUSION_DEPTH, mode) for mode in ("dense", "lexical"))
+        dense, lexical = (retriever.rank([query], RESCORING_DEPTH, mode) for mode in ("dense", "lexical"))
         (embedding,) = retriever.encode([query])
-        rows, table = rescoring.features(retriever.index, query, embedding, dense.rows[0], lexical.rows[0])
+        rows, table = rescoring.features(retriever.index, query, embedding, dense, lexical)
         fused = fuse(dense, lexical, len(rows), retriever.dense_share).rows[0]
     (place,) = np.flatnonzero(rows == row)[:1].tolist() or (None,)
     if place is None:

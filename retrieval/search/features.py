@@ -28,6 +28,7 @@ Float32Array = NDArray[np.float32]
 # Matches of so high a cosine are counted; the highest is reached by hardly any two different words.
 _THRESHOLDS = (0.3, 0.5, 0.7, 0.95)
 _SAME = _THRESHOLDS[-1]
+_LIMITS = np.array(_THRESHOLDS, np.float32)[:, None, None]
 # The rank of a candidate that a ranking does not have, as a multiple of the ranking's depth.
 _UNRANKED = 1.2
 
@@ -119,28 +120,35 @@ def _word_features(comparison: Comparison, shares: Float32Array) -> Float32Array
     """The features of the documents of a comparison, float32 (n, len(_WORDS))."""
     cosines, weights, places, lengths = comparison
     fields = _Fields(places, lengths)
+    count, words = len(lengths), len(shares)
     matches = fields.largest(cosines)  # (n, 2, m): title, text
-    best = np.stack((matches.max(axis=1), matches[:, 0]))  # (2, n, m): document, title
-    columns = [*(best @ shares)]
-    columns += [(found > threshold) @ shares for found in best for threshold in _THRESHOLDS]
+    best = np.stack((np.maximum(matches[:, 0], matches[:, 1]), matches[:, 0]))  # (2, n, m): document, title
+    nearest = np.ascontiguousarray(cosines.T).max(axis=0)  # ten times as fast as along short rows
+    summed = np.empty((len(cosines), words + 3), np.float32)
     powers = np.maximum(cosines, 0)
     powers *= powers
-    powers *= powers
-    counts = fields.sums(powers)
-    columns += [np.log(found + 0.01) @ shares for found in (counts.sum(axis=1), counts[:, 0])]
-    nearest = cosines.max(axis=1)
-    of_words = np.stack((weights, weights * nearest, weights * (nearest > _SAME)), axis=1)
-    total, matched, same = np.moveaxis(_document_and_title(fields.sums(of_words)), 2, 0)  # each (2, n)
-    total = np.maximum(total, 1e-6)
-    columns += [*(matched / total), *(same / total)]
-    columns += [*np.log1p(np.stack((lengths.sum(axis=1), lengths[:, 0])))]
-    columns.append(best[0].min(axis=1))
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _document_and_title(sums: Float32Array) -> Float32Array:
-    """Sums over title and text (n, 2, c) as sums over both and over the title (2, n, c)."""
-    return np.stack((sums.sum(axis=1), sums[:, 0]))
+    np.multiply(powers, powers, out=summed[:, :words])
+    summed[:, words] = weights
+    np.multiply(weights, nearest, out=summed[:, words + 1])
+    np.multiply(weights, nearest > _SAME, out=summed[:, words + 2])
+    sums = fields.sums(summed)
+    sums[:, 1] += sums[:, 0]
+    of_both = sums[:, ::-1].transpose(1, 0, 2)  # (2, n, m + 3): document, title
+    above = (best[:, None] > _LIMITS).astype(np.float32)  # (2, thresholds, n, m)
+    total = np.maximum(of_both[:, :, words], 1e-6)
+    return np.concatenate(
+        (
+            best @ shares,
+            (above @ shares).reshape(-1, count),
+            np.log(of_both[:, :, :words] + np.float32(0.01)) @ shares,
+            of_both[:, :, words + 1] / total,
+            of_both[:, :, words + 2] / total,
+            np.log1p(np.stack((lengths.sum(axis=1), lengths[:, 0]))),
+            best[:1].min(axis=2),
+        ),
+        dtype=np.float32,
+        casting="same_kind",
+    ).T
 
 
 class _Fields:
@@ -164,5 +172,5 @@ class _Fields:
     def _reduced(self, function: np.ufunc, values: Float32Array) -> Float32Array:
         reduced = np.zeros((2 * self._count, values.shape[1]), np.float32)
         if len(self._filled):
-            reduced[self._filled] = function.reduceat(values[self._places], self._starts, axis=0)
+            reduced[self._filled] = function.reduceat(values.take(self._places, axis=0), self._starts, axis=0)
         return reduced.reshape(self._count, 2, -1)

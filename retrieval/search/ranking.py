@@ -22,6 +22,7 @@ from retrieval.search.generation import OpenGeneration
 from retrieval.search.grouping import best_of_each
 from retrieval.search.modes import Mode, Where
 from retrieval.search.paging import deepen
+from retrieval.search.rescoring import RESCORING_DEPTH
 
 # The first depth of the two rankings that hybrid search fuses, and of a search of compressed vectors; see
 # retrieval/search/paging.py for the next ones.
@@ -75,7 +76,7 @@ def rank(
             ranking = fuse(dense, lexical, min(2 * depth, count), opened.tower.dense_share)
         return Ranking(ranking.scores - np.float32(level), ranking.rows)
 
-    return deepen(fused, k, FUSION_DEPTH, count)
+    return deepen(fused, k, FUSION_DEPTH if rescoring is None else RESCORING_DEPTH, count)
 
 
 def page(

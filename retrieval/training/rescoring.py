@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from index.interaction.words import Words, write_words
+from index.interaction.words import Comparison, Words, write_words
 from index.ranking import Ranking, empty_ranking
-from index.values import Progress, no_progress
+from index.values import Progress, Rows, Vectors, no_progress
 from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.model.folder import TrainedModel, read_model_of
@@ -27,7 +27,7 @@ from retrieval.model.rescoring import Rescorer, word_rows
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
 from retrieval.search.ranking import FUSION_DEPTH
-from retrieval.search.rescoring import Rescoring
+from retrieval.search.rescoring import RESCORING_DEPTH, Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.text.vocabulary import Lexicon
 from retrieval.text.words import document_text
@@ -172,25 +172,19 @@ def judge(
     documents = index.texts(index.rows().tolist())
     write_words(folder, ((document.title, document.text) for document in documents), rescoring.words)
     words = Words(folder, len(documents), rescoring.words.width)
+
+    def compare(rows: Rows, query: Vectors) -> list[tuple[slice, Comparison]]:
+        return [(slice(None), words.compare(rows, query))]
+
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     query_ids = list(dataset.dev)
     for start in range(0, len(query_ids), _BATCH):
         texts = [dataset.queries[query] for query in query_ids[start : start + _BATCH]]
-        dense = retriever.rank(texts, FUSION_DEPTH, "dense").rows
-        lexical = retriever.rank(texts, FUSION_DEPTH, "lexical").rows
-        for text, embedding, near, matching in zip(
-            texts, retriever.encode(texts), dense, lexical, strict=True
-        ):
-            found.append(
-                rescoring.features(
-                    index,
-                    text,
-                    embedding,
-                    near,
-                    matching,
-                    lambda rows, query: [(slice(None), words.compare(rows, query))],
-                )
-            )
+        dense = retriever.rank(texts, RESCORING_DEPTH, "dense")
+        lexical = retriever.rank(texts, RESCORING_DEPTH, "lexical")
+        for number, (text, embedding) in enumerate(zip(texts, retriever.encode(texts), strict=True)):
+            ranked = dense.of(number), lexical.of(number)
+            found.append(rescoring.features(index, text, embedding, *ranked, compare))
         progress("candidates", len(found), len(query_ids))
         if stop():
             raise KeyboardInterrupt

@@ -71,11 +71,13 @@ def retriever(place):
 def scores_by_hand(retriever: Retriever, query: str, where: str | tuple[()] = ()) -> dict[str, float]:
     """Document ids to scores of the network, of the candidates of both rankings."""
     rescoring = retriever._opened.tower.rescoring
-    dense = retriever.rank([query], 100, "dense", where).rows[0]
-    lexical = retriever.rank([query], 100, "lexical", where).rows[0]
+    dense = retriever.rank([query], 50, "dense", where)
+    lexical = retriever.rank([query], 50, "lexical", where)
     embedding = retriever.encode([query])[0]
     rows, features = rescoring.features(retriever.index, query, embedding, dense, lexical)
-    assert set(rows.tolist()) == {row for row in (*dense.tolist(), *lexical.tolist()) if row >= 0}
+    assert set(rows.tolist()) == {
+        row for row in (*dense.rows[0].tolist(), *lexical.rows[0].tolist()) if row >= 0
+    }
     ids = [document.id for document in retriever.index.texts(rows.tolist())]
     return dict(zip(ids, rescoring.rescorer.scores(features).tolist(), strict=True))
 

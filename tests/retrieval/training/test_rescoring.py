@@ -107,7 +107,7 @@ def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_pa
     with Retriever.open(tmp_path / "index") as retriever:
         for number, (name, grades) in enumerate(dataset.dev.items()):
             text = dataset.queries[name]
-            dense, lexical = (retriever.rank([text], 100, mode).rows[0] for mode in ("dense", "lexical"))
+            dense, lexical = (retriever.rank([text], 50, mode) for mode in ("dense", "lexical"))
             embedding = retriever.encode([text])[0]
             rows, features = rescoring.features(retriever.index, text, embedding, dense, lexical)
             found = [document.id for document in retriever.index.texts(rows.tolist())]
