@@ -1,27 +1,25 @@
 """What does re-scoring bring, and what does it cost? Hybrid search without it and with it, on the test split.
 
-    python -m benchmarks.rescoring DATA... [--seeds 3] [--models FOLDER] [--large CORPUS]
+    python -m benchmarks.rescoring DATA... [--seeds 3] [--models FOLDER] [--large INDEX]
 
 DATA are BEIR folders. Each is trained by the defaults of `peephole train`, once a seed, or FOLDER has a
-trained model of each set, FOLDER/SET. Of every model two indexes are built: of all of it, and of it without
-rescoring.safetensors, so that hybrid search is fusion alone. Printed for each set: nDCG@10 and R@10 of both,
-the mean over seeds, with a paired randomisation test of the seeds' mean; bytes of both indexes; milliseconds
+trained model of each set, FOLDER/SET. Hybrid search is then measured on an index of the set, as is and as if
+the model did not re-score. Printed for each set: nDCG@10 and R@10 of both, the mean over seeds, with a paired
+randomisation test of the seeds' mean; bytes of the index without and with what re-scoring needs; milliseconds
 from text to hits at the median, in a warm process, one thread, the two measured by turns, and of these those
-that the processor worked, for a machine that others use too. With --large, the
-time and the bytes for another corpus too, encoded by the first set's model and searched with that set's test
-queries.
-Writes benchmarks/results/rescoring.json.
+that the processor worked, for a machine that others use too. With --large also the costs on a large index,
+built before, searched with the test queries of the first set. Writes benchmarks/results/rescoring.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,40 +44,41 @@ MEASURES = ["nDCG@10", "R@10"]
 _TIMED = 400
 
 
-def both_indexes(corpus: Path, model: Path, folder: Path) -> tuple[Path, Path]:
-    """Build an index without re-scoring and one with it; returns their folders."""
-    plain = folder / "plain.model"
-    shutil.copytree(model, plain)
-    (plain / FILES.rescoring).unlink()
-    build(corpus, plain, folder / "plain.index")
-    build(corpus, model, folder / "rescored.index")
-    return folder / "plain.index", folder / "rescored.index"
+@contextmanager
+def with_and_without(index: Path) -> Iterator[tuple[Retriever, Retriever]]:
+    """An index opened twice: as if its model did not re-score, and as it is."""
+    with Retriever.open(index) as plain, Retriever.open(index) as rescored:
+        plain._opened.rescoring = None
+        yield plain, rescored
 
 
-def costs(indexes: Sequence[Path], queries: Sequence[str]) -> dict[str, Any]:
-    """Bytes of the indexes, and the median time of a search of each, measured by turns."""
-    plain, rescored = (Retriever.open(index) for index in indexes)
-    with plain, rescored:
+def costs(index: Path, queries: Sequence[str]) -> dict[str, Any]:
+    """Bytes of an index without and with what re-scoring needs, and the median time of a search of each."""
+    with with_and_without(index) as both:
         times: list[list[float]] = [[], []]
         busy: list[list[float]] = [[], []]
-        for query in queries[:50]:  # warm
-            plain.search(query)
-            rescored.search(query)
+        for retriever in both:
+            for query in queries[:50]:  # warm
+                retriever.search(query)
         for query in queries[:_TIMED]:
-            for one, wall, processor in zip((plain, rescored), times, busy, strict=True):
+            for retriever, wall, processor in zip(both, times, busy, strict=True):
                 start, started = time.perf_counter(), time.thread_time()
-                one.search(query)
+                retriever.search(query)
                 wall.append((time.perf_counter() - start) * 1000)
                 processor.append((time.thread_time() - started) * 1000)
-        sizes = [one.index.manifest.size_bytes() for one in (plain, rescored)]
-    p50 = [round(statistics.median(each), 3) for each in times]
-    p99 = [round(statistics.quantiles(each, n=100)[98], 3) for each in times]
+        manifest = both[0].index.manifest
+    added = sum(
+        entry.bytes
+        for name, entry in manifest.files.items()
+        if "/words/" in name or name.endswith(FILES.rescoring)
+    )
+    size = manifest.size_bytes()
     return {
-        "documents": plain.index.count,
-        "bytes": sizes,
-        "growth": round(sizes[1] / sizes[0] - 1, 4),
-        "p50_ms": p50,
-        "p99_ms": p99,
+        "documents": manifest.documents,
+        "bytes": [size - added, size],
+        "growth": round(added / (size - added), 4),
+        "p50_ms": [round(statistics.median(each), 3) for each in times],
+        "p99_ms": [round(statistics.quantiles(each, n=100)[98], 3) for each in times],
         "processor_p50_ms": [round(statistics.median(each), 3) for each in busy],
     }
 
@@ -95,12 +94,12 @@ def table(data: Path, models: Path | None, seeds: int, folder: Path) -> dict[str
         model = models / data.name if models else place / "model"
         if models is None:
             train(data, model, preset("lstm"), Recipe(seed=seed))
-        indexes = both_indexes(data, model, place)
-        for index, into in zip(indexes, found, strict=True):
-            with Retriever.open(index) as retriever:
+        build(data, model, place / "index")
+        with with_and_without(place / "index") as both:
+            for retriever, into in zip(both, found, strict=True):
                 run = rank_all(retriever, dataset.queries, qrels, "hybrid")
                 into.append(evaluate_run(qrels, run, MEASURES))
-        cost = cost or costs(indexes, [dataset.queries[query] for query in qrels])
+        cost = cost or costs(place / "index", [dataset.queries[query] for query in qrels])
     plain, rescored = (mean_scores(runs) for runs in found)
     contest = paired_test(rescored, plain, MEASURES[0])
     means = {
@@ -112,12 +111,11 @@ def table(data: Path, models: Path | None, seeds: int, folder: Path) -> dict[str
     return row | cost
 
 
-def large(corpus: Path, data: Path, model: Path, folder: Path) -> Mapping[str, Any]:
-    """Costs on a corpus without judgements, searched with the test queries of a set."""
+def large(index: Path, data: Path) -> Mapping[str, Any]:
+    """Costs of a large index without judgements, searched with the test queries of a set."""
     dataset = Dataset(data)
-    queries = [dataset.queries[query] for query in dataset.qrels("test")]
-    row = costs(both_indexes(corpus, model, folder / "large"), queries)
-    print(f"{corpus.name}: {row}", flush=True)
+    row = costs(index, [dataset.queries[query] for query in dataset.qrels("test")])
+    print(f"{index.name}: {row}", flush=True)
     return row
 
 
@@ -134,11 +132,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         sets = {data.name: table(data, options.models, options.seeds, folder) for data in options.data}
-        first = options.data[0]
-        model = options.models / first.name if options.models else folder / f"{first.name}-0" / "model"
-        others = {}
-        if options.large:
-            others[options.large.name] = large(options.large, first, model, folder)
+        others = {options.large.name: large(options.large, options.data[0])} if options.large else {}
     command = f"python -m benchmarks.rescoring {' '.join(sets)}" + f" --seeds {options.seeds}" * (
         not options.models
     )
