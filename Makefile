@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+ADAPTERS := .venv-adapters
 
-.PHONY: demo test audit advisories fuzz fuzz-http lint format bench house serving-environment clean
+.PHONY: demo test test-adapters audit advisories fuzz fuzz-http lint format bench house serving-environment clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -26,6 +27,22 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+# The libraries that the adapters are for, in an environment of their own over that of the tests.
+$(ADAPTERS)/installed: $(INSTALLED)
+	test -x $(ADAPTERS)/bin/python || $(BIN)/python -m venv $(ADAPTERS)
+	purelib='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+		$(BIN)/python -c "$$purelib" > "$$($(ADAPTERS)/bin/python -c "$$purelib")/tests.pth"
+	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev-adapters]'
+	touch $@
+
+# The suites that the makers of those libraries publish, the examples in docs/adapters.md, and types that know them.
+test-adapters: $(ADAPTERS)/installed
+	$(ADAPTERS)/bin/python -m mypy --cache-dir $(ADAPTERS)/mypy \
+		-m retrieval.adapters.haystack -m retrieval.adapters.langchain -m retrieval.adapters.llama_index \
+		-m retrieval.adapters.ir_datasets -m retrieval.adapters.mcp -m retrieval.adapters.mteb \
+		-m retrieval.adapters.onnx -m retrieval.adapters.sentence_transformers
+	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/retrieval/adapters
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -75,4 +92,4 @@ house: $(INSTALLED)
 	$(BIN)/python tests/house.py
 
 clean:
-	rm -rf .venv demo build *.egg-info
+	rm -rf .venv $(ADAPTERS) demo build *.egg-info

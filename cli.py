@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from index.errors import PeepholeError
+from index.errors import PeepholeError, one_line
 from retrieval.text.terminal import visible
 
 
@@ -41,8 +41,17 @@ VERBS = {
         "retrieval.commands.build:compact",
         "Make one segment of an index, without what was deleted or replaced.",
     ),
+    "encode": Verb(
+        "retrieval.commands.vectors:encode",
+        "Encode documents or queries into a file of vectors for other systems.",
+    ),
+    "export": Verb(
+        "retrieval.commands.vectors:export", "Write a tower as an ONNX file, to encode in other languages."
+    ),
     "search": Verb("retrieval.commands.search:search", "Search an index."),
     "serve": Verb("retrieval.commands.serve:serve", "Serve an index over HTTP."),
+    "clicks": Verb("retrieval.commands.clicks:clicks", "Count, or forget, the searches that serve recorded."),
+    "mcp": Verb("retrieval.commands.mcp:mcp", "Serve an index to agents over MCP."),
     "explain": Verb(
         "retrieval.commands.explain:explain",
         "Show which words of a query, and of a document of an index, carry the match.",
@@ -82,7 +91,7 @@ class _LazyVerbs(click.Group):
         except Exception as error:
             if ctx.params.get("debug") and not isinstance(error, PeepholeError):
                 raise
-            raise click.ClickException(visible(_one_line(error))) from error
+            raise click.ClickException(visible(one_line(error))) from error
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         with _visible_errors():
@@ -97,16 +106,6 @@ def _visible_errors() -> Iterator[None]:
     except click.ClickException as error:
         error.message = visible(error.message)  # type: ignore[misc]
         raise
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, PeepholeError):
-        return str(error)
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or error}; free space or check the path"
-    problem = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"unexpected {problem}; run `peephole --debug ...` and report it"
 
 
 @click.group(

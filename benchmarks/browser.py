@@ -34,9 +34,12 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[uvicorn.Server, str]]:
-    """A server of an index, in a thread of this process, and the address of its page."""
-    app = Application(Settings(folder, log_requests=False))
+def serving(folder: Path, clicks: Path | None = None) -> Iterator[tuple[uvicorn.Server, str]]:
+    """A server of an index, in a thread of this process, and the address of its page.
+
+    clicks: the file in which it records searches and clicks, if it shall.
+    """
+    app = Application(Settings(folder, log_requests=False, clicks=clicks))
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="on", log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()

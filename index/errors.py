@@ -2,6 +2,7 @@
 
 PeepholeError               any failure that a user can remedy; str() is one line: what, where, remedy
 ├── InputError              a file or value from the user is wrong (carries path and line when known)
+│   └── ExistingError       a document that must be new has the id of one in the index
 ├── FormatVersionError      a model or index written by another version of the format
 ├── CorruptError            a stored file does not match its manifest
 ├── BusyError               another process is writing to the same folder
@@ -30,6 +31,10 @@ class InputError(PeepholeError):
         self.line = line
 
 
+class ExistingError(InputError):
+    """A document that must be new has the id of one in the index."""
+
+
 class FormatVersionError(PeepholeError):
     """A model or index folder has a format that this version does not read."""
 
@@ -48,6 +53,17 @@ class StorageError(PeepholeError):
 
 class MissingExtraError(PeepholeError):
     """A library that belongs to an extra of the package is not installed."""
+
+
+def one_line(error: Exception) -> str:
+    """Any exception as the line that a person reads."""
+    if isinstance(error, PeepholeError):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}; free space or check the path"
+    problem = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"unexpected {problem}; run `peephole --debug ...` and report it"
 
 
 @contextmanager

@@ -10,36 +10,42 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
-from index.dense.tuning import FLAT
+from index.dense.vectors import FLAT
 from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
-from index.documents.attributes import shown_name
-from index.documents.columns import Column
-from index.documents.expression import Field
-from index.documents.fields import check_field, check_fields
-from index.documents.filters import Filter, all_of
-from index.documents.numbers import Attribute
 from index.documents.store import Document, DocumentReader
 from index.errors import CorruptError, InputError
 from index.interaction.words import Comparison
-from index.lexical.bm25 import Bm25, weigh, weigh_all
+from index.lexical.bm25 import Bm25, Weighed, weigh_all
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
 from index.values import Mask, Rows, Vectors
 
+if TYPE_CHECKING:
+    from index.documents.columns import Column
+    from index.documents.expression import Field
+    from index.documents.filters import Filter
+    from index.documents.numbers import Attribute
+
+# What only filters, facets and grouping need is imported on their first use: a search from the shell has none
+# of them most of the time, and must not wait for it.
+
 # Filters whose masks are cached, one byte a document each.
 _CACHED_FILTERS = 8
+# Queries whose weighed words are cached: those of one batch.
+_WEIGHED_QUERIES = 64
 
 
 class WordMatch(NamedTuple):
@@ -48,15 +54,13 @@ class WordMatch(NamedTuple):
     scores: BM25, float32 (n,).
     shares: of the weight (idf times frequency in the query) of all its words, what each document's words
         have, float32 (n,), 0 to 1.
-    weight: of all words together, at least the highest score that a document can have; never 0.
-    unknown: the share of that weight which words have that no document has.
+    weight: of all words together, which no score exceeds; never 0.
     words: how many different ones there are.
     """
 
     scores: NDArray[np.float32]
     shares: NDArray[np.float32]
     weight: float
-    unknown: float
     words: int
 
 
@@ -95,6 +99,9 @@ class Index:
         vectors = [segment.entry.vectors for segment in segments]
         self._vector_offsets = [0, *accumulate(vectors)][:-1]
         self._opened = opened
+        # A search weighs its query to rank documents, and again to judge the hits.
+        parts = [segment.lexical for segment in segments]
+        self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(partial(weigh_all, parts))
         self._filters: dict[tuple[Filter, ...], list[Mask]] = {}
         self._filters_lock = ProcessLock()
 
@@ -161,8 +168,7 @@ class Index:
         where: filters that a document's metadata must all meet.
         Raises InputError for a k below 1 and a field that no document has.
         """
-        parts = [segment.lexical for segment in self.segments]
-        weighed = list(zip(*(weigh(parts, query) for query in queries), strict=True))
+        weighed = list(zip(*(self._weighed(query).by_segment for query in queries), strict=True))
         return self._search(
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_lexical(weighed[at], k, mask)
         )
@@ -184,16 +190,20 @@ class Index:
         if query is None:
             return found
         parts = [segment.lexical for segment in self.segments]
-        having = map(Bm25.having, parts, weigh(parts, query))
+        having = map(Bm25.having, parts, self._weighed(query).by_segment)
         return [mask & one for mask, one in zip(found, having, strict=True)]
 
     def columns(self, field: Field) -> list[Column]:
         """For each segment the values of a metadata field. Raises InputError if no document has it."""
+        from index.documents.fields import check_field
+
         check_field(field, self._fields())
         return [segment.documents.column(field) for segment in self.segments]
 
     def fields_of_few_values(self, most: int) -> list[str]:
         """The metadata fields with at most so many different values, as a filter spells them, in order."""
+        from index.documents.attributes import shown_name
+
         found: set[str] = set()
         for name in self._fields():
             parts = [segment.documents.few_values(name, most) for segment in self.segments]
@@ -231,14 +241,25 @@ class Index:
 
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """The row of the live document with this id; None if there is none."""
-        for segment, offset in zip(self.segments, self._offsets, strict=True):
-            for row in segment.rows_of([id]).values():
-                return row + offset
-        return None
+        return self.rows_of([id]).get(id)
 
-    def rows(self) -> Rows:
-        """The rows of all documents that a search can find, ascending."""
-        return _numbers((segment.count, segment.live) for segment in self.segments)
+    def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The rows of live documents by document id; ids that no document has are left out."""
+        return {
+            each: row + offset
+            for segment, offset in zip(self.segments, self._offsets, strict=True)
+            for each, row in segment.rows_of(list(ids)).items()
+        }
+
+    def rows(self, where: Sequence[Filter] = ()) -> Rows:
+        """The rows of all documents that a search can find, ascending.
+
+        where: filters that a document's metadata must all meet.
+        Raises InputError for a field that no document has.
+        """
+        return _numbers(
+            (segment.count, mask) for segment, mask in zip(self.segments, self.matching(where), strict=True)
+        )
 
     def spans(self, row: int) -> list[Span]:
         """The passages of a document, in order; none if it was not split."""
@@ -279,16 +300,17 @@ class Index:
         query: its text.
         rows: int64 (n,), of documents.
         """
-        weighed = weigh_all([segment.lexical for segment in self.segments], query)
-        weight = weighed.known + weighed.unknown or 1.0
+        weighed = self._weighed(query)
+        weight = weighed.weight or 1.0
         scores, shares = np.zeros((2, len(rows)), np.float32)
         terms = dict(zip(self.segments, weighed.by_segment, strict=True))
         for segment, inside, local in self._by_segment(rows):
             parts = segment.lexical.parts(terms[segment], local)
             weights = np.array([term.weight for term in terms[segment]], np.float32)
             scores[inside] = weights @ parts
-            shares[inside] = weights @ (parts > 0) / weight
-        return WordMatch(scores, shares, weight, weighed.unknown / weight, weighed.words)
+            shares[inside] = weights @ (parts > 0)
+        shares /= np.float32(weight)
+        return WordMatch(scores, shares, weight, weighed.words)
 
     def word_width(self) -> int:
         """The width of the vectors of words that all segments have; 0 if some have none or another width."""
@@ -389,6 +411,9 @@ class Index:
         with self._filters_lock:
             masks = self._filters.get(where)
         if masks is None:  # two threads may compute the same mask; neither waits for the other
+            from index.documents.fields import check_fields
+            from index.documents.filters import all_of
+
             expression = all_of(where)
             check_fields(expression, self._fields())
             masks = [segment.documents.matching(expression) for segment in self.segments]

@@ -21,14 +21,14 @@ import os
 from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.fastscan import FastScan
 from index.dense.passages import Passages, whole_documents, write_passages
-from index.dense.tuning import FLAT, Goal, tune
-from index.dense.vectors import StoredVectors, exact_scores, search_exact, write_vectors
+from index.dense.vectors import FLAT, StoredVectors, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
 from index.disk.opening import create, read_file
@@ -40,6 +40,9 @@ from index.lexical.bm25 import Bm25, Term
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
 from index.ranking import Ranking
 from index.values import Mask, Progress, Rows, Vectors
+
+if TYPE_CHECKING:
+    from index.dense.tuning import Goal
 
 _VECTORS = "vectors.faiss"
 _COMPRESSED = "compressed.faiss"
@@ -78,6 +81,8 @@ def write_segment(
     progress: called during every stage.
     Raises StorageError, InputError for a goal that no dense index meets.
     """
+    from index.dense.tuning import tune  # a search must not wait for it
+
     count = len(passages)
     with storing(folder):
         folder.mkdir()
@@ -252,8 +257,8 @@ class Segment:
         if not len(rows):
             return np.empty(0, np.float32)
         if self.passages is None:
-            return exact_scores(self.vectors, rows, query)
-        return self.passages.best_of_documents(rows, lambda some: exact_scores(self.vectors, some, query))
+            return self.vectors.take(rows) @ query
+        return self.passages.best_of_documents(rows, lambda numbers: self.vectors.take(numbers) @ query)
 
     def allowed(self, where: Mask | None) -> Mask | None:
         """The live rows that meet a filter; None for all rows."""

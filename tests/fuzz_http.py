@@ -2,7 +2,8 @@
 
     python tests/fuzz_http.py [--requests 10000] [--seed 0]
 
-Each request must get a known status and, if it is refused, one line of JSON; nothing may be written, nowhere.
+Each request must get a known status and, if it is refused, one line of JSON; nothing may be written, nowhere
+but into the log of clicks, which must stay whole.
 tests/retrieval/serving/test_fuzz.py runs a few; `make fuzz-http` runs 10,000.
 """
 
@@ -20,13 +21,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from retrieval.data.clicks.recorded import Clicked, events
+from retrieval.data.clicks.rotation import opened
 from retrieval.serving.app import Application
 from retrieval.serving.settings import Limits, Settings
 
 GOLDEN = Path(__file__).parent / "golden" / "index-2"
+LOG = "clicks.jsonl"
 TOKEN = "the-token-that-is-never-sent"  # noqa: S105
 PATHS = (
-    *("/search", "/explain", "/documents", "/documents/faq/1", "/v1/embeddings", "/healthz", "/readyz"),
+    *(
+        "/search",
+        "/explain",
+        "/click",
+        "/documents",
+        "/documents/faq/1",
+        "/v1/embeddings",
+        "/healthz",
+        "/readyz",
+    ),
     *(
         "/metrics",
         "/openapi.json",
@@ -58,6 +71,7 @@ NAMES = (
     "per",
     "snippet",
     "text",
+    "record",
     "Q",
     "__proto__",
     "",
@@ -73,12 +87,14 @@ KNOWN = (
     ("per",),
     ("snippet",),
     ("text",),
+    ("record",),
 )
 ROUTES = (
     *(("GET", "/search"), ("GET", "/search"), ("POST", "/search"), ("GET", "/explain"), ("GET", "/metrics")),
     *(
         ("POST", "/v1/embeddings"),
         ("POST", "/documents"),
+        ("POST", "/click"),
         ("PUT", "/documents/x"),
         ("DELETE", "/documents/faq/1"),
     ),
@@ -122,6 +138,7 @@ TEXTS = (
     ),
 )
 BODIES: tuple[Any, ...] = (
+    {"search": "0123456789abcdef", "document": "faq/1", "rank": 3},
     {"queries": ["copy"], "k": 3, "mode": "dense", "where": [], "facet": ["lang"], "offset": 3},
     {"documents": [{"_id": "x", "title": "t", "text": "x", "metadata": {"a": 1}}]},
     {"title": "x", "text": "y", "metadata": {"n": [1, {}]}},
@@ -209,8 +226,8 @@ async def send(
 
 
 def files(folder: Path) -> list[tuple[str, int, int]]:
-    """Every file below a folder with its size and time of change."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    """Every file below a folder with its size and time of change, besides locks and the log of clicks."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (".lock", LOG))
     return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found]
 
 
@@ -218,7 +235,8 @@ async def fuzz(requests: int, seed: int, folder: Path) -> Counter[int]:
     """Send requests to an application over a copy of an index in `folder`; counts of statuses."""
     index = Path(shutil.copytree(GOLDEN, folder / "index"))
     before = files(folder)
-    app = Application(Settings(index, Limits(body_bytes=4096), TOKEN, log_requests=False))
+    log = folder / LOG
+    app = Application(Settings(index, Limits(body_bytes=4096), TOKEN, log_requests=False, clicks=log))
     await app.start()
     chosen, statuses = random.Random(seed), Counter[int]()
     try:
@@ -236,6 +254,9 @@ async def fuzz(requests: int, seed: int, folder: Path) -> Counter[int]:
     finally:
         await app.stop()
     assert files(folder) == before, "something was written"
+    with opened(log) as parts:
+        clicked = {event.clicked for _, event in events(parts) if isinstance(event, Clicked)}
+    assert clicked <= {"faq/1"}, "a click on no document was recorded"
     return statuses
 
 

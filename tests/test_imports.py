@@ -6,9 +6,11 @@ import ast
 from pathlib import Path
 
 import pytest
-from house import FLOORS, ROOT, arrows, files, imported, imports, module_of, upward
+from house import FLOORS, ROOT, arrows, files, imported, imports, module_of, room_of, upward
 
 FILES = files()
+# Import names of the libraries that retrieval/adapters is for.
+ADAPTED = {"haystack", "langchain_core", "llama_index", "mcp", "mteb", "onnx", "sentence_transformers"}
 OURS = {"index", "retrieval", "cli", "benchmarks", "tests"}
 
 
@@ -115,6 +117,23 @@ def test_packages_import_only_from_floors_below():
     assert upward({"retrieval.text": {"retrieval.data"}}) == ["retrieval.text -> retrieval.data"]
     assert upward({"index.reader": {"index.disk"}}) == []
     assert upward(arrows(imports())) == []
+
+
+def test_only_a_verb_imports_an_adapter():
+    users = {
+        room_of(name)
+        for name, others in imports().items()
+        for other in others
+        if room_of(other) == "retrieval.adapters" != room_of(name)
+    }
+    assert users <= {"retrieval.commands"}
+
+
+def test_no_module_of_the_adapters_imports_another_library_than_its_own():
+    """An adapter stands for one extra, so that each extra is imported in one place."""
+    for path in ROOT.glob("retrieval/adapters/*.py"):
+        foreign = roots(path) & ADAPTED
+        assert len(foreign) <= 1, path
 
 
 def test_every_floor_is_named_once():

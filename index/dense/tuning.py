@@ -24,13 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.fastscan import FEWEST_POINTS, FastScan, K, code_bytes, write_fastscan
-from index.dense.vectors import StoredVectors, search_exact
+from index.dense.vectors import FLAT, StoredVectors, search_exact
 from index.disk.files import storing
 from index.errors import CorruptError, InputError
 from index.ranking import Ranking
 from index.values import Progress, Rows, Scalar, Vectors, no_progress
-
-FLAT = "Flat"
 
 # A smaller corpus is searched exactly if memory and time allow: a search takes less than a millisecond.
 SMALL = 20_000

@@ -32,6 +32,9 @@ from index.disk.opening import create, open_to_read, shortages
 from index.errors import CorruptError
 from index.ranking import Ranking, best, empty_ranking
 
+# The name of exact search over stored vectors, in a manifest.
+FLAT = "Flat"
+
 _HEADER = struct.Struct("<4siqqqBiiifQQQQ")
 _FOURCC = b"IxSQ"
 _UNUSED = 1 << 20  # what FAISS writes there

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -114,6 +113,8 @@ def list_files(folder: Path) -> list[str]:
 def copy_file(source: Path, target: Path) -> None:
     """Copy a regular file to a new one. Its bytes are durable; its name is not. Raises OSError."""
     with open_to_read(source) as content, create(target) as copy:
+        import shutil  # it brings in several libraries of compression, for which a search must not wait
+
         shutil.copyfileobj(content, copy, _COPY_BYTES)
         copy.flush()
         os.fsync(copy.fileno())
@@ -140,6 +141,8 @@ def share(source: Path, target: Path, names: Sequence[str]) -> None:
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all its contents, if it exists. Raises OSError."""
     if path.is_dir() and not path.is_symlink():
+        import shutil
+
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -41,6 +41,11 @@ class Pointer(NamedTuple):
     manifest_sha256: str
 
 
+def is_index(folder: Path) -> bool:
+    """Whether a folder claims to hold an index; it may be damaged."""
+    return (folder / CURRENT).exists()
+
+
 def read_current(folder: Path) -> Pointer:
     """The live generation.
 
@@ -100,7 +105,7 @@ def prepare(folder: Path, wait: float = 0.0) -> WriterLock:
         others = foreign(folder)
     for name in filter(_is_reserved, others):
         raise InputError("a link, or of another kind than in an index; remove it", path=folder / name)
-    if others and not (folder / CURRENT).exists():
+    if others and not is_index(folder):
         raise InputError(f"holds {others[0]!r} and is not an index; choose an empty folder", path=folder)
     return WriterLock(folder, wait)
 

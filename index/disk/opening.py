@@ -84,16 +84,17 @@ def create(path: Path) -> BufferedRandom:
     return path.open("x+b")
 
 
-def open_own(path: Path) -> int:
+def open_own(path: Path, mode: int = 0o666) -> int:
     """A handle to read and write a regular file, made if it does not exist; no link is followed.
 
+    mode: permissions of a file that is made, of which the umask takes away.
     A file with a second hard link is opened too; `is_alone` detects it.
     Raises OSError, WrongKindError for anything but a regular file.
     """
     if os.path.lexists(path):
         _require_regular(path.lstat(), path)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return _checked(os.open(path, flags, 0o666), path)
+    return _checked(os.open(path, flags, mode), path)
 
 
 def is_alone(handle: int) -> bool:

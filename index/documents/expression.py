@@ -27,17 +27,20 @@ class Field:
 
     names: the stored names whose values it has.
     column: where it stands in the text of the filter, from 1.
+    optional: whether no document need have it. Otherwise such a filter is refused, for people mistype names;
+        a filter that a program makes may well be older than the first document with the field.
     """
 
     names: tuple[str, ...]
     column: int = field(default=1, compare=False)
+    optional: bool = False
 
     @classmethod
-    def bare(cls, text: str, column: int = 1) -> Field:
+    def bare(cls, text: str, column: int = 1, *, optional: bool = False) -> Field:
         """The field of an unquoted name: a.b is `b` inside `a`, and a field of the very name a.b."""
         path = stored_name(text.split("."))
         name = stored_name((text,))
-        return cls((name,) if path == name else (name, path), column)
+        return cls((name,) if path == name else (name, path), column, optional)
 
     def __str__(self) -> str:
         return shown_name(self.names[-1])
@@ -61,7 +64,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """A value of the field equals one of these."""
+    """A value of the field equals one of these; of no values, none does."""
 
     field: Field
     values: tuple[str, ...]
@@ -91,14 +94,14 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All parts hold."""
+    """All parts hold; without parts it holds for every document."""
 
     parts: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """One of the parts holds, or more."""
+    """One of the parts holds, or more; without parts it holds for no document."""
 
     parts: tuple[Expression, ...]
 

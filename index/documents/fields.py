@@ -24,13 +24,13 @@ def check_fields(expression: Expression, known: Set[str]) -> None:
 
 
 def check_field(field: Field, known: Set[str], *, inside: bool = False) -> None:
-    """Raise InputError unless a document has a value of the field.
+    """Raise InputError unless a document has a value of the field, or the field is optional.
 
     field: what the caller named.
     known: all stored names.
     inside: whether values inside the field are enough, as for `exists`.
     """
-    if not known.isdisjoint(field.names):
+    if field.optional or not known.isdisjoint(field.names):
         return
     below = [name for name in known if name.startswith(tuple(f"{own}{SEPARATOR}" for own in field.names))]
     if not below:

@@ -74,9 +74,9 @@ class Selection:
         if isinstance(expression, Not):
             return ~self.rows(expression.part)
         if isinstance(expression, And):
-            return reduce(operators.and_, map(self.rows, expression.parts))
+            return reduce(operators.and_, map(self.rows, expression.parts), np.ones(self._count, bool))
         if isinstance(expression, Or):
-            return reduce(operators.or_, map(self.rows, expression.parts))
+            return reduce(operators.or_, map(self.rows, expression.parts), np.zeros(self._count, bool))
         return self._leaf(expression)
 
     def _leaf(self, leaf: Leaf) -> Mask:
@@ -99,7 +99,7 @@ class Selection:
         found = [self._compared(Comparison(leaf.field, "=", value)) for value in single]
         if plain:
             found.append(self._selected(_equal(leaf.field.names, plain)))
-        return reduce(operators.or_, found)
+        return reduce(operators.or_, found, np.zeros(self._count, bool))
 
     def _comparison(self, comparison: Comparison) -> Statement:
         """A statement for the rows that meet a comparison; for "!=" those that meet "="."""

@@ -13,22 +13,23 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index.disk.files import sync_file
 from index.disk.opening import is_own, open_to_read
 from index.documents.attributes import attributes
-from index.documents.columns import Column, few_values, read_column
-from index.documents.expression import Field
-from index.documents.filters import Filter, as_expression
 from index.documents.kept import Kept
 from index.documents.metadata import metadata_json, metadata_of, problem_of
 from index.documents.numbers import Attribute, is_valid
-from index.documents.selection import Selection
 from index.documents.untrusted import check_schema, query, restrict
 from index.errors import CorruptError, InputError, StorageError
 from index.locks import ProcessLock
 from index.values import Json, Mask
+
+if TYPE_CHECKING:
+    from index.documents.columns import Column
+    from index.documents.expression import Field
+    from index.documents.filters import Filter
 
 _DOCUMENTS = """
 CREATE TABLE documents (
@@ -283,11 +284,16 @@ class DocumentReader:
 
     def matching(self, where: Filter) -> Mask:
         """The rows that meet a filter, bool (count,)."""
+        from index.documents.filters import as_expression
+        from index.documents.selection import Selection
+
         with self._lock, self._reading():
             return Selection(self._database, self.count, self._most).rows(as_expression(where))
 
     def column(self, field: Field) -> Column:
         """The values of a field; those of the last fields are kept."""
+        from index.documents.columns import read_column
+
         with self._lock, self._reading():
             column = self._columns.pop(field.names, None)
             column = column or read_column(self._database, field, self.count, self._most)
@@ -306,6 +312,8 @@ class DocumentReader:
 
     def few_values(self, name: str, most: int) -> set[Attribute] | None:
         """The different values under a stored name; None if there are more than so many."""
+        from index.documents.columns import few_values
+
         with self._lock, self._reading():
             return few_values(self._database, name, most)
 

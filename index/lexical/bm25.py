@@ -160,14 +160,16 @@ class Bm25:
         terms: as `weigh` gives them for this segment.
         rows: int64 (n,), in any order.
         """
+        if not terms:
+            return np.zeros((0, len(rows)), np.float32)
         wanted = rows.astype(np.int32)  # as stored; otherwise the search would convert all postings
-        if not terms or not len(wanted):
-            return np.zeros((len(terms), len(wanted)), np.float32)
         with self._reading():
-            places = np.stack([self._rows[term.postings].searchsorted(wanted) for term in terms])
-            places += np.array([[term.postings.start] for term in terms])
-            np.minimum(places, np.array([[term.postings.stop - 1] for term in terms]), out=places)
-            return np.where(self._rows[places] == wanted, self._weights[places], np.float32(0))
+            places = np.array([self._rows[postings].searchsorted(wanted) for postings, _ in terms])
+            bounds = np.array([(postings.start, postings.stop - 1) for postings, _ in terms])
+            places += bounds[:, :1]
+            np.minimum(places, bounds[:, 1:], out=places)
+            parts: NDArray[np.float32] = (self._rows.take(places) == wanted) * self._weights.take(places)
+        return parts
 
     def postings(self, term: str) -> slice:
         """Where the postings of a term are; empty if no document has it. Raises CorruptError."""
@@ -215,14 +217,12 @@ class Weighed(NamedTuple):
     """The terms of a query in an index.
 
     by_segment: for each segment those that it has.
-    known: sum of the weights of the terms that some document has.
-    unknown: sum of the weights of the others.
+    weight: sum of all weights, also of terms that no document has.
     words: how many different terms there are.
     """
 
     by_segment: list[list[Term]]
-    known: float
-    unknown: float
+    weight: float
     words: int
 
 
@@ -230,20 +230,17 @@ def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
     """The terms of a query, weighted by idf over all segments, and what they weigh together."""
     total = sum(segment.count for segment in segments)
     by_segment: list[list[Term]] = [[] for _ in segments]
-    known = unknown = 0.0
+    sum_of_weights = 0.0
     counts = Counter(lexical_tokens(query))
     for term, tf in counts.items():
         places = [segment.postings(term) for segment in segments]
         df = sum(place.stop - place.start for place in places)
         weight = tf * math.log(1 + (total - df + 0.5) / (df + 0.5))
-        if df:
-            known += weight
-        else:
-            unknown += weight
+        sum_of_weights += weight
         for terms, place in zip(by_segment, places, strict=True):
             if place.stop > place.start:
                 terms.append(Term(place, weight))
-    return Weighed(by_segment, known, unknown, len(counts))
+    return Weighed(by_segment, sum_of_weights, len(counts))
 
 
 def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:

@@ -178,6 +178,10 @@ class IndexBuilder:
         """A comparison of a corpus with the index that documents are added to."""
         return Comparison(self._base.segments if self._base else ())
 
+    def held(self, ids: Sequence[str]) -> set[str]:
+        """Those of these ids that a document of the index has, to which documents are added."""
+        return set(self._base.rows_of(ids)) if self._base else set()
+
     def replaced(self) -> int:
         """Number of staged documents that replace one in the index."""
         return sum(len(rows) for rows in self._replaced())
@@ -186,6 +190,7 @@ class IndexBuilder:
         self,
         *,
         compact: bool = False,
+        empty: bool = False,
         gone: Sequence[Rows] = (),
         queries: NDArray[np.float32] | None = None,
         words: WordEncoder | None = None,
@@ -196,6 +201,7 @@ class IndexBuilder:
         Small segments are merged into the new one by a size-tiered merge policy, ratio 2.
 
         compact: merge all segments into one instead.
+        empty: publish without documents too, an index to add to later.
         gone: for each segment of the index, live rows to delete in the same step; empty for none.
         queries: unit vectors of real queries to tune by, float32 (n, dimension); None if there are none.
         words: gives the words of the documents as vectors, by which a model re-scores; None to store none.
@@ -203,7 +209,7 @@ class IndexBuilder:
         Raises InputError if there are no documents or no dense index meets the goal, StorageError. The live
         generation then does not change.
         """
-        if not self.count and not compact and not any(map(len, gone)):
+        if not (self.count or compact or empty or any(map(len, gone))):
             raise InputError("the corpus has no documents; nothing was published")
         kept = self._merge(compact, gone, progress)
         entries = [part.segment.entry for part in kept]

@@ -10,11 +10,11 @@ import click
 from index.dense.tuning import Goal
 from index.reader import Index
 from index.writing.delete import delete as delete_documents
+from retrieval.commands.columns import column_option
 from retrieval.commands.options import (
     PASSAGES,
     PATH,
     PATH_OR_STANDARD_INPUT,
-    column_option,
     index_argument,
     json_option,
     source,

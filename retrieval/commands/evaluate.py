@@ -9,7 +9,8 @@ import click
 
 from index.disk.output import is_replaceable
 from index.errors import needing
-from retrieval.commands.options import OUTPUT_FILE, PATH, column_option, index_argument, json_option
+from retrieval.commands.columns import column_option
+from retrieval.commands.options import OUTPUT_FILE, PATH, index_argument, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.data.pairs.columns import ColumnNames
@@ -112,6 +113,12 @@ def _print_evaluation(evaluation: Evaluation) -> None:
             means = ", ".join(f"{mode} {mean:.4f}" for mode, mean in group.means.items())
             print_line(f"  {group.label}: {group.queries:,} queries, {means}")
     _print_lost_queries(evaluation)
+    calibrated = evaluation.calibrated
+    if calibrated is not None:
+        print_line(
+            f"calibration error of the probabilities, {calibrated.mode}: "
+            f"{calibrated.first:.4f} of first hits, {calibrated.ten:.4f} of the first ten"
+        )
     recalls = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.ann.items())
     print_line(f"dense index against exact search: {recalls}")
     latencies = ", ".join(f"{name} {value:.2f} ms" for name, value in evaluation.latency_ms.items())

@@ -14,7 +14,6 @@ from retrieval.commands.options import (
     source,
 )
 from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
-from retrieval.data.queries import Query, read_query_lines
 from retrieval.search.answer import Answer, Request, answer, answer_json, phases_ms
 from retrieval.search.modes import MODES, Mode
 from retrieval.search.retriever import Retriever
@@ -58,6 +57,11 @@ MOST_HITS = 100_000
     help="Leave out so many of the best hits, to read the next page.",
 )
 @click.option("--per", help="At most one hit for each value of this metadata field.")
+@click.option(
+    "--min-probability",
+    type=click.FloatRange(0, 1),
+    help="Leave out hits that are relevant with less probability, 0 to 1, as the model's calibration says.",
+)
 @click.option("--profile", is_flag=True, help="Show the milliseconds of each phase of the search.")
 @json_option
 def search(
@@ -71,6 +75,7 @@ def search(
     facet: tuple[str, ...],
     offset: int,
     per: str | None,
+    min_probability: float | None,
     profile: bool,
     as_json: bool,
 ) -> None:
@@ -80,34 +85,46 @@ def search(
     Example: peephole search my.index list files by size
     Example: peephole search my.index --queries questions.txt --run hits.trec
     Example: peephole search my.index --where 'lang = en and year >= 2020' list files
+    Example: peephole search my.index --min-probability 0.3 list files by size
     Example: peephole search my.index --facet lang --per author.name --offset 10 list files
     """  # noqa: D301
     if bool(query) == (file is not None):
         raise click.UsageError("give a query, or --queries FILE")
-    queries = [Query("1", " ".join(query))] if file is None else read_query_lines(source(file))
-    request = Request(k, mode, where, facet, offset, per)
+    queries = {"1": " ".join(query)} if file is None else _queries_of(file)
+    request = Request(k, mode, where, facet, offset, per, min_probability)
     with Retriever.open(index) as retriever:
-        answers = [answer(retriever, each.text, request) for each in queries]
+        answers = [answer(retriever, text, request) for text in queries.values()]
     if run_path is not None:
         from retrieval.evaluation.runs import write_trec_run
 
-        hits = zip(queries, answers, strict=True)
-        write_trec_run(run_path, {each.id: {hit.id: hit.score for hit in a.hits} for each, a in hits})
+        found = zip(queries, answers, strict=True)
+        write_trec_run(run_path, {number: {hit.id: hit.score for hit in a.hits} for number, a in found})
     if as_json:
         listed = [answer_json(each, profile=profile) for each in answers]
         print_json(listed if file is not None else listed[0])
     elif run_path is None:
         for each in answers:
-            _print_answer(each, profile)
+            _print_answer(each, min_probability, profile)
 
 
-def _print_answer(answer: Answer, profile: bool) -> None:
-    print_line(Styled(answer.query, bold=True), f"  ({len(answer.hits)} hits, {answer.took_ms:.1f} ms)")
+def _queries_of(file: Path) -> dict[str, str]:
+    """Query id to text. The readers are imported here: one query from the shell must not wait for them."""
+    from retrieval.data.queries import read_query_lines
+
+    return {query.id: query.text for query in read_query_lines(source(file))}
+
+
+def _print_answer(answer: Answer, least: float | None, profile: bool) -> None:
+    told = f"({len(answer.hits)} hits, {answer.took_ms:.1f} ms)"
+    if least is not None and not answer.hits:
+        told = f"no good answer: no hit is relevant with a probability of {least:g}"
+    print_line(Styled(answer.query, bold=True), f"  {told}")
     if profile:
         print_line(", ".join(f"{name} {taken:.2f} ms" for name, taken in phases_ms(answer).items()))
     for hit in answer.hits:
         title = hit.title if hit.title and hit.title != hit.id else ""
-        print_line(f"{hit.rank:3}  {hit.score:.3f}  ", Styled(hit.id, colour="green"), f"  {title}")
+        likely = "" if hit.probability is None else f"{hit.probability:4.0%}  "
+        print_line(f"{hit.rank:3}  {hit.score:.3f}  {likely}", Styled(hit.id, colour="green"), f"  {title}")
         pieces = snippet(answer.query, hit.passage.text if hit.passage else hit.text)
         if pieces:
             print_line("            ", *pieces_of(pieces))

@@ -35,6 +35,7 @@ from retrieval.commands.options import PATH, index_argument
 @click.option(
     "--queue", type=click.IntRange(min=1), help="Most searches that wait, a worker.  [default: 128]"
 )
+@click.option("--clicks", type=PATH, help="File in which to record searches and clicks.  [default: none]")
 @click.option("--log-queries", is_flag=True, help="Write the text of queries into the log.")
 @click.option("--no-access-log", is_flag=True, help="Log events only, not every request.")
 def serve(
@@ -47,6 +48,7 @@ def serve(
     tls_key: Path | None,
     cors_origin: tuple[str, ...],
     queue: int | None,
+    clicks: Path | None,
     log_queries: bool,
     no_access_log: bool,
 ) -> None:
@@ -55,8 +57,13 @@ def serve(
     /openapi.json describes the API. A new generation is served as soon as it is published. SIGTERM lets
     requests finish. The log is JSON lines on standard error.
 
+    With --clicks the queries, what was shown and what was clicked are appended to a file, from which a model
+    can learn; nothing about who asked. `peephole clicks` counts and forgets them.
+
+    \b
     Example: peephole serve my.index --port 8080 --workers 2
-    """
+    Example: peephole serve my.index --clicks clicks.jsonl
+    """  # noqa: D301
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
     # A search is too short for several threads; they would wait for each other. Workers inherit this.
@@ -73,5 +80,6 @@ def serve(
         cors_origin,
         log_requests=not no_access_log,
         log_queries=log_queries,
+        clicks=clicks,
     )
     serve_index(settings, Listen(host, port, workers, tls_cert, tls_key))

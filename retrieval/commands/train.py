@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from index.errors import needing
-from retrieval.commands.options import PATH, column_option, json_option
+from retrieval.commands.columns import column_option
+from retrieval.commands.options import PATH, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
 from retrieval.data.dataset import AnyDataset, open_dataset
@@ -139,4 +140,7 @@ def _print_trained(output: Path, trained: TrainingResult) -> None:
     )
     for measure, value in trained.dev.items():
         print_line(f"  dev {measure:8} {value:.4f}")
+    if not trained.calibrated:
+        few = f"{trained.dev_queries} are too few" if trained.dev_queries else "there are none"
+        print_line(f"  no calibration, so hits have no probability: it takes dev queries, and {few}")
     print_line(f"  report: {output / 'report' / 'training.html'}")

@@ -6,7 +6,7 @@ probabilities come from.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,19 @@ class Bin(NamedTuple):
     hits: int
     probability: float  # mean
     relevant: float  # share
+
+
+class Calibrated(NamedTuple):
+    """How well the probabilities of an index's hits agree with the judgements."""
+
+    mode: str
+    first: float  # calibration error of the first hit of each query
+    ten: float  # that of the first ten hits
+    bins: list[Bin]  # of the first hits
+
+    def as_json(self) -> dict[str, Any]:
+        """As `evaluate --json` prints it."""
+        return self._asdict() | {"bins": [each._asdict() for each in self.bins]}
 
 
 def reliability(probabilities: NDArray[np.floating], relevant: NDArray[np.bool_]) -> list[Bin]:

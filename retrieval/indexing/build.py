@@ -1,4 +1,4 @@
-"""Build an index from a corpus, or add a corpus to an index: read, encode with the document tower, publish.
+"""Build an index from a corpus, or add documents to one: read, encode with the document tower, publish.
 
 In: what `open_dataset` opens, and a model folder. Out: a published generation. A build that is cut short
 can be resumed. Imports no torch. Knows nothing of files inside an index.
@@ -11,11 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from index.dense.tuning import Goal
+from index.disk.folder import is_index
 from index.disk.manifest import Manifest
 from index.documents.store import Document
-from index.errors import InputError
+from index.errors import ExistingError, InputError
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
@@ -33,6 +35,10 @@ from retrieval.model.folder import TrainedModel, read_model
 
 # Documents between two checkpoints: a few seconds of work, beside which syncing the disk costs little.
 _DOCUMENTS_PER_SHARD = 4096
+
+# What becomes of an added document whose id the index has: it takes the other's place, is left out, or the
+# addition is refused as a whole.
+Existing: TypeAlias = Literal["replace", "keep", "refuse"]
 
 # Enough to measure recall and latency by, and encoded in less than a second.
 _MAX_TUNING_QUERIES = 2000
@@ -128,16 +134,57 @@ def add(
         return _publish_added(builder, documents, dataset.count_documents(), progress)
 
 
-def add_documents(documents: Sequence[Document], index: Path, *, wait: float = 0.0) -> AddResult:
+def create(model: Path, output: Path, *, passage_words: int | None = None, wait: float = 0.0) -> None:
+    """Make an index without documents, to add to; an index that is there stays as it is.
+
+    model: the model folder; it is copied into the index.
+    output: the index folder.
+    passage_words: as for `build`.
+    wait: seconds to wait for another writer.
+    Raises what `build` raises.
+    """
+    if is_index(output):
+        return
+    saved = read_model(model)
+    saved.encoder("document")
+    words = passage_words_of(saved.config, passage_words)
+    with IndexBuilder.begin(
+        output,
+        model=model,
+        dimension=saved.config.dimension,
+        source="empty",
+        passage_words=words,
+        goal=Goal(),
+        wait=wait,
+    ) as builder:
+        if not is_index(output):  # another process may have made it while this one waited
+            builder.publish(empty=True)
+
+
+def add_documents(
+    documents: Sequence[Document],
+    index: Path,
+    *,
+    existing: Existing = "replace",
+    wait: float = 0.0,
+) -> AddResult:
     """`add` for documents in memory; it cannot be resumed.
 
     documents: at least one, each with its own id.
     index: the index folder.
+    existing: what becomes of documents whose id the index has.
     wait: seconds to wait for another writer.
-    Raises what `build` raises.
+    Raises what `build` raises, and ExistingError if existing documents are refused.
     """
     with IndexBuilder.begin_adding(index, source="memory", wait=wait) as builder:
-        return _publish_added(builder, documents, len(documents), no_progress)
+        held = builder.held([document.id for document in documents]) if existing != "replace" else set()
+        if held and existing == "refuse":
+            raise ExistingError(f"has a document with the id {min(held)!r}; nothing was added", path=index)
+        fresh = [document for document in documents if document.id not in held]
+        if documents and not fresh:
+            live = builder.leave()
+            return AddResult(live.generation, live.documents, 0, 0)
+        return _publish_added(builder, fresh, len(fresh), no_progress)
 
 
 def _publish_added(

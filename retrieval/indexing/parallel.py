@@ -26,6 +26,7 @@ from typing import IO, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.model.config import Side
 from retrieval.model.folder import TrainedModel
 
 T = TypeVar("T")
@@ -39,18 +40,22 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 
 def encode_shards(
-    model: TrainedModel, shards: Iterable[Sequence[T]], texts: Callable[[Sequence[T]], Sequence[str]]
+    model: TrainedModel,
+    shards: Iterable[Sequence[T]],
+    texts: Callable[[Sequence[T]], Sequence[str]],
+    side: Side = "document",
 ) -> Generator[tuple[Sequence[T], NDArray[np.float32]], None, None]:
     """Yield each shard with the embeddings of its documents, float32 (n, dimension), unit length, in order.
 
-    model: the model whose document tower encodes.
+    model: the model.
     shards: the documents; at most two shards a worker are held at a time.
     texts: gives the texts of a shard.
+    side: whose tower encodes.
 
     This process encodes by itself if there are few documents or one core, and a shard whose worker died.
     The vectors are the same to rounding.
     """
-    encoder = model.encoder("document")
+    encoder = model.encoder(side)
     stream = iter(shards)
     first: list[Sequence[T]] = []
     while sum(map(len, first)) < _MIN_DOCUMENTS and (shard := next(stream, None)) is not None:
@@ -60,7 +65,7 @@ def encode_shards(
         for shard in chain(first, stream):
             yield shard, encoder.encode(texts(shard))
         return
-    with _Workers(model.folder, model.config.dimension, count) as workers:
+    with _Workers(model.folder, side, model.config.dimension, count) as workers:
         pending: deque[tuple[Sequence[T], Future[NDArray[np.float32] | None]]] = deque()
         for shard in chain(first, stream):
             if len(pending) == 2 * count:
@@ -89,9 +94,9 @@ def cores() -> int:
 class _Workers:
     """Worker processes, and a thread for each that writes texts to it and reads the vectors."""
 
-    def __init__(self, model: Path, dimension: int, count: int) -> None:
+    def __init__(self, model: Path, side: Side, dimension: int, count: int) -> None:
         self._dimension = dimension
-        command = [sys.executable, "-P", "-m", "retrieval.indexing.worker", str(model)]
+        command = [sys.executable, "-P", "-m", "retrieval.indexing.worker", str(model), side]
         self._processes = [
             subprocess.Popen(
                 command,

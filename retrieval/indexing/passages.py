@@ -65,6 +65,15 @@ def texts_to_encode(documents: Sequence[SplitDocument]) -> list[str]:
     return [text for document in documents for text in document.texts()]
 
 
+def vector_names(documents: Sequence[SplitDocument]) -> list[dict[str, str | int]]:
+    """What names each vector outside an index: the document's id and, of a passage, its start and end."""
+    return [
+        {"id": split.document.id} | ({"start": start, "end": end} if split.passage_words else {})
+        for split in documents
+        for start, end in split.spans
+    ]
+
+
 def passage_vectors(embeddings: Vectors, documents: Sequence[SplitDocument]) -> Vectors:
     """The vectors to search by: each passage's embedding, drawn towards the mean of its document's.
 

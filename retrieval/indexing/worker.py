@@ -1,4 +1,4 @@
-"""A worker process of `retrieval.indexing.parallel`: python -m retrieval.indexing.worker MODEL.
+"""A worker process of `retrieval.indexing.parallel`: python -m retrieval.indexing.worker MODEL SIDE.
 
 In, again and again: eight bytes, little-endian, with the length of a JSON list of texts; then the list. Out,
 for each list: the embeddings, float32 (n, dimension). The worker ends with its input, which ends even if the
@@ -11,7 +11,9 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import cast
 
+from retrieval.model.config import Side
 from retrieval.model.folder import read_model
 
 
@@ -19,7 +21,7 @@ def main() -> None:
     """Encode lists of texts until the input ends."""
     # Ctrl-C reaches every process of the terminal; the parent alone handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    encoder = read_model(Path(sys.argv[1])).encoder("document")
+    encoder = read_model(Path(sys.argv[1])).encoder(cast(Side, sys.argv[2]))
     while header := sys.stdin.buffer.read(8):
         texts = json.loads(sys.stdin.buffer.read(int.from_bytes(header, "little")))
         sys.stdout.buffer.write(encoder.encode(texts).tobytes())

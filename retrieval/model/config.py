@@ -4,14 +4,12 @@ In: a JSON file. Out: a `ModelConfig`. An unknown key, NaN or a value out of ran
 key. Knows nothing of weights; needs no torch.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args
 
 from index.disk.opening import read_file
 from index.errors import FormatVersionError, InputError
@@ -57,9 +55,8 @@ class ModelConfig:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
         for field in fields(self):
-            _check(field.name, getattr(self, field.name), hints[field.name])
+            _check(field.name, getattr(self, field.name), field.type)
         minima = {"word_dim": 0, "hidden": 1, "dimension": 1, "query_words": 1, "document_words": 1}
         for name, minimum in minima.items():
             if not minimum <= getattr(self, name) <= 65_536:

@@ -8,6 +8,7 @@ vocabulary.json        `Vocabulary`
 weights.safetensors    `query.*` and `document.*`, or `both.*` if the towers are one; no `document.table` if
                        they share the table; tables in int8 with one scale for each row
 rescoring.safetensors  `Rescorer`; only if the model has learned to re-score
+calibration.json       `Calibration`; not there if the model was trained without dev queries
 training.json          how the model was trained and its dev scores; for people, not needed to encode
 report/                the same as a web page (`retrieval.training.report`); not copied into an index
 """
@@ -16,15 +17,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
 from index.errors import CorruptError, InputError
+from retrieval.model.calibration import Calibration, read_calibration
+from retrieval.model.calibration import to_json as to_calibration_json
 from retrieval.model.config import ModelConfig, Side, Tie, read_config, to_json
 from retrieval.model.encoder import Encoder
 from retrieval.model.rescoring import Rescorer, WordVectors
@@ -35,28 +37,28 @@ if TYPE_CHECKING:
     from index.reader import Index
 
 
-@dataclass(frozen=True)
-class ModelFiles:
+class ModelFiles(NamedTuple):
     """The names of the files in a model folder."""
 
     config: str = "config.json"
     vocabulary: str = "vocabulary.json"
     weights: str = "weights.safetensors"
     rescoring: str = "rescoring.safetensors"
+    calibration: str = "calibration.json"
     training: str = "training.json"
 
 
 FILES = ModelFiles()
 
 
-@dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(NamedTuple):
     """A model read from its folder."""
 
     folder: Path
     config: ModelConfig
     vocabulary: Vocabulary
     arrays: Mapping[str, NDArray[Any]]  # memory maps, by their names in the weights file
+    calibration: Calibration | None = None
 
     def table(self, side: Side) -> Table:
         """The table of feature rows that the tower of a side reads."""
@@ -120,7 +122,7 @@ def read_model(folder: Path) -> TrainedModel:
     config = read_config(folder / FILES.config)
     vocabulary = Vocabulary.load(folder / FILES.vocabulary)
     arrays = read_weights(folder / FILES.weights)
-    model = TrainedModel(folder, config, vocabulary, arrays)
+    model = TrainedModel(folder, config, vocabulary, arrays, read_calibration(folder / FILES.calibration))
     for prefix in dict.fromkeys(table_owner(config.tie, side) for side in get_args(Side)):
         table = arrays.get(f"{prefix}.table")
         if table is None or table.ndim != 2 or len(table) != len(vocabulary):
@@ -135,10 +137,9 @@ def read_model_of(index: Index) -> TrainedModel:
     """The model inside an index. Raises what `read_model` does, and CorruptError for a file that the index's
     manifest does not name, whose bytes nobody knows.
     """
-    for name in (FILES.config, FILES.vocabulary, FILES.weights, FILES.rescoring):
+    optional = [name for name in (FILES.rescoring, FILES.calibration) if (index.model_folder / name).exists()]
+    for name in (FILES.config, FILES.vocabulary, FILES.weights, *optional):
         path = index.model_folder / name
-        if name == FILES.rescoring and not path.is_file():
-            continue
         if f"{index.model_folder.name}/{name}" not in index.manifest.files:
             raise CorruptError(f"{path}: the manifest does not name it; restore it or build the index again")
     return read_model(index.model_folder)
@@ -151,6 +152,7 @@ def write_model(
     arrays: Mapping[str, NDArray[np.float32]],
     training: Mapping[str, Any],
     *,
+    calibration: Calibration | None = None,
     small: bool = True,
     rescorer: Rescorer | None = None,
 ) -> None:
@@ -163,6 +165,7 @@ def write_model(
     vocabulary: the features.
     arrays: float32 weights, by their names in the weights file.
     training: what goes into training.json.
+    calibration: from evidence to probabilities; None for none.
     small: whether tables are stored in int8.
     rescorer: what the model has learned of re-scoring; None for a model without.
     """
@@ -182,5 +185,8 @@ def write_model(
         (folder / FILES.rescoring).unlink(missing_ok=True)
     else:
         rescorer.save(folder / FILES.rescoring)
+    (folder / FILES.calibration).unlink(missing_ok=True)  # one of other weights
+    if calibration is not None:
+        write_atomically(folder / FILES.calibration, to_calibration_json(calibration).encode())
     write_atomically(folder / FILES.training, (json.dumps(training, indent=2) + "\n").encode())
     write_atomically(folder / FILES.config, to_json(config).encode())

@@ -10,9 +10,8 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f
 _LONGEST_HEADER = 1 << 20
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A matrix of feature rows, stored as floats or as int8 with one scale for each row."""
 
     values: NDArray[Any]  # (n, width), int8 if there are scales

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from index.phases import Phases, recording
-from retrieval.search.facets import FacetValue
 from retrieval.search.hits import Hit
 from retrieval.search.modes import Mode
 from retrieval.search.passages import Passage
 from retrieval.search.retriever import Retriever
 
+if TYPE_CHECKING:
+    from retrieval.search.facets import FacetValue
+
 _HIT_FIELDS = tuple(field.name for field in fields(Hit))
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is asked of a search besides its query; see `Retriever.search` and `Retriever.facets`."""
 
     k: int = 10
@@ -31,6 +32,7 @@ class Request:
     facets: tuple[str, ...] = ()  # fields whose values are counted
     offset: int = 0
     per: str | None = None
+    min_probability: float | None = None
 
 
 class Answer(NamedTuple):
@@ -58,7 +60,10 @@ def answers(retriever: Retriever, queries: Sequence[str], request: Request) -> l
     start = time.perf_counter()
     with recording() as phases:
         found = retriever.search_all(
-            queries, request.k, request.mode, request.where, offset=request.offset, per=request.per
+            *(queries, request.k, request.mode, request.where),
+            offset=request.offset,
+            per=request.per,
+            min_probability=request.min_probability,
         )
     took_ms = (time.perf_counter() - start) * 1000
     return [
@@ -95,7 +100,7 @@ def _hit_json(hit: Hit) -> dict[str, Any]:
     # dataclasses.asdict copies deeply and takes ten times as long.
     values = {name: getattr(hit, name) for name in _HIT_FIELDS}
     if isinstance(hit.passage, Passage):
-        values["passage"] = asdict(hit.passage)
+        values["passage"] = hit.passage._asdict()
     return values
 
 

@@ -42,7 +42,7 @@ _CANDIDATE = (
     "share of query terms",
     "best cosine",
     "best BM25",
-    "unknown share of query",
+    "best share of query terms",
     "query words",
 )
 _FIELDS = ("document", "title")
@@ -107,7 +107,7 @@ def _candidate_features(candidates: Candidates, words: int) -> Float32Array:
     columns[6] = candidates.matches.shares
     columns[7] = best_cosine
     columns[8] = math.log1p(best_score)
-    columns[9] = candidates.matches.unknown
+    columns[9] = candidates.matches.shares.max()
     columns[10] = math.log1p(words)
     return columns.T
 

@@ -10,11 +10,14 @@ share a value. A document without a value is always kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from index.documents.numbers import Attribute
 from index.ranking import Ranking, empty_ranking
+
+if TYPE_CHECKING:
+    from index.documents.numbers import Attribute
 
 _GROWTH = 4
 

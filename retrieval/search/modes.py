@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from index.documents.filters import Filter
 from index.errors import InputError
+
+if TYPE_CHECKING:
+    from index.documents.filters import Filter
 
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 # A filter as a text or a tree, or several that must all hold.
-Where: TypeAlias = str | Filter | Sequence[str | Filter]
+Where: TypeAlias = "str | Filter | Sequence[str | Filter]"
 
 
 def check_mode(mode: str) -> None:

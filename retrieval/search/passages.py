@@ -6,15 +6,14 @@ In: a document, its spans and a query. Out: a `Passage`. Knows nothing of rankin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from index.dense.passages import Span
 from index.documents.store import Document
 from index.lexical.tokens import lexical_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(NamedTuple):
     """A part of a document's text."""
 
     start: int  # its first character in the text

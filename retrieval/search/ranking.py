@@ -7,11 +7,10 @@ documents say.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from index.documents.filters import Filter
-from index.documents.parse import parse_field, parse_filters
 from index.errors import InputError
 from index.phases import phase
 from index.ranking import Ranking
@@ -23,6 +22,9 @@ from retrieval.search.grouping import best_of_each
 from retrieval.search.modes import Mode, Where
 from retrieval.search.paging import deepen
 from retrieval.search.rescoring import RESCORING_DEPTH
+
+if TYPE_CHECKING:
+    from index.documents.filters import Filter
 
 # The first depth of the two rankings that hybrid search fuses, and of a search of compressed vectors; see
 # retrieval/search/paging.py for the next ones.
@@ -52,7 +54,7 @@ def rank(
     index = opened.index
     count = max(1, index.count)
     k = min(k, count)  # memory must not grow with a k that no index can fill
-    conditions = parse_filters(where)
+    conditions = conditions_of(where)
     if embeddings is None:
         return _lexical(index, queries, k, conditions)
     if mode == "dense":
@@ -89,7 +91,7 @@ def page(
     offset: int,
     per: str | None,
 ) -> Ranking:
-    """The documents of the ranks offset + 1 to offset + k.
+    """The documents of the ranks 1 to offset + k.
 
     opened, queries, embeddings, k, mode, where: as for `rank`.
     offset, per: as for `Retriever.search`.
@@ -104,6 +106,8 @@ def page(
     if per is None:
         ranking = rank(opened, queries, embeddings, last, mode, where)
     else:
+        from index.documents.parse import parse_field
+
         field = parse_field(per)
         ranking = best_of_each(
             lambda depth: rank(opened, queries, embeddings, depth, mode, where),
@@ -111,7 +115,16 @@ def page(
             last,
             count,
         )
-    return Ranking(ranking.scores[:, offset:last], ranking.rows[:, offset:last])
+    return Ranking(ranking.scores[:, :last], ranking.rows[:, :last])
+
+
+def conditions_of(where: Where) -> Sequence[Filter]:
+    """The filters of a search, parsed. Raises InputError for one that cannot be parsed."""
+    if not where:
+        return ()  # most searches have none, and must not wait for the import of the parser
+    from index.documents.parse import parse_filters
+
+    return parse_filters(where)
 
 
 def _dense(index: Index, embeddings: Vectors, k: int, where: Sequence[Filter]) -> Ranking:

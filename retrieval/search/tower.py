@@ -23,6 +23,7 @@ class QueryTower:
     fingerprint: of its model.
     dense_share: the weight of the dense ranking in hybrid search.
     rescoring: how its model re-scores the candidates of hybrid search; None if it does not.
+    calibration: from evidence to probabilities; None if the model has none.
     """
 
     def __init__(self, index: Index) -> None:
@@ -36,6 +37,7 @@ class QueryTower:
         self.dense_share = model.config.dense_share
         rescorer = model.rescorer()
         self.rescoring = None if rescorer is None else Rescoring(model, rescorer)
+        self.calibration = model.calibration
         self._encoder = model.encoder("query")
         self._lock = ProcessLock()
 

@@ -29,11 +29,11 @@ class FieldHandlers:
         """GET /fields."""
         with self._state.engine.pinned() as retriever:
             if self._known is None or self._known[0] != retriever.index.pointer:
-                found = await self._state.slow.run(_read, retriever)
+                found = await self._state.slow.run(_read, retriever, self._state.recorder is not None)
                 self._known = retriever.index.pointer, found
             return json_response(self._known[1])
 
 
-def _read(retriever: Retriever) -> Fields:
+def _read(retriever: Retriever, records_clicks: bool) -> Fields:
     index = retriever.index
-    return Fields(index.generation, index.count, fields(retriever))
+    return Fields(index.generation, index.count, fields(retriever), records_clicks)

@@ -15,7 +15,7 @@ from retrieval.serving.board import Board
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 HITS = (0.0, 1.0, 5.0, 10.0, 50.0, 100.0, 1000.0)
-PHASES = ("tokenise", "encode", "dense", "lexical", "fuse", "documents")
+PHASES = ("tokenise", "encode", "dense", "lexical", "fuse", "probability", "documents")
 STATUSES = (200, 201, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 422, 500, 503)
 OTHER = "other"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -55,6 +55,14 @@ class Metrics:
         self._refused = self._add(
             "refused_generations_total", "New generations that could not be opened.", (), [()]
         )
+        self._recorded = {
+            name: self._add(f"{name}_total", text, (), [()])
+            for name, text in (
+                ("recorded_searches", "Searches written into the click log."),
+                ("recorded_clicks", "Clicks written into the click log."),
+                ("unrecorded_events", "Searches and clicks that could not be written into the click log."),
+            )
+        }
         self._gauges = {
             name: self._add(name, text, (), [()], "gauge")
             for name, text in (
@@ -89,6 +97,12 @@ class Metrics:
     def refused_generation(self) -> None:
         """Count a generation that could not be opened."""
         self.board.own[self._refused.places[()]] += 1
+
+    def recorded(self, searches: int, clicks: int, lost: int) -> None:
+        """Count what went into the click log, and what was lost. Called by one thread only."""
+        counts = {"recorded_searches": searches, "recorded_clicks": clicks, "unrecorded_events": lost}
+        for name, count in counts.items():
+            self.board.own[self._recorded[name].places[()]] += count
 
     def refresh(self, generation: int, documents: int, queue: int) -> None:
         """Write the gauges of this process."""

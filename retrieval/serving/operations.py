@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from retrieval.search.modes import MODES
 from retrieval.serving import schemas
+from retrieval.serving.clicks import ClickHandlers
 from retrieval.serving.documents import DocumentHandlers
 from retrieval.serving.embeddings import EmbeddingHandlers
 from retrieval.serving.fields import FieldHandlers
@@ -18,11 +19,13 @@ from retrieval.serving.state import State
 
 _TEXT = {"type": "string", "minLength": 1}
 _SWITCH = {"type": "string", "enum": ["0", "1"], "default": "0"}
+_SWITCH_ON = {**_SWITCH, "default": "1"}
 
 
 def operations(state: State) -> list[Operation]:
     """All operations."""
-    return [*_searching(state), *_many(state), *_writing(state), *_operating(state)]
+    clicks = [] if state.settings.clicks is None else _clicking(state)
+    return [*_searching(state), *_many(state), *clicks, *_writing(state), *_operating(state)]
 
 
 def _query(limits: Limits) -> Parameter:
@@ -43,9 +46,15 @@ def _search_parameters(limits: Limits) -> tuple[Parameter, ...]:
         Parameter("facet", facet, "Metadata fields whose values are counted; repeatable."),
         Parameter("offset", offset, "How many of the best hits are left out, to read the next page."),
         Parameter("per", _TEXT, "A metadata field of which no two hits share a value."),
+        Parameter(
+            "min_probability",
+            {"type": "number", "minimum": 0, "maximum": 1},
+            "Hits that are relevant with less probability are left out; needs a calibrated model.",
+        ),
         Parameter("profile", _SWITCH, "1 adds the milliseconds of each phase."),
         Parameter("snippet", _SWITCH, "1 adds a snippet to each hit, with the words of the query marked."),
-        Parameter("text", {**_SWITCH, "default": "1"}, "0 leaves out the text and passage of each hit."),
+        Parameter("text", _SWITCH_ON, "0 leaves out the text and passage of each hit."),
+        Parameter("record", _SWITCH_ON, "0 leaves this search out of the click log, if there is one."),
     )
 
 
@@ -98,6 +107,20 @@ def _many(state: State) -> list[Operation]:
             answer=schemas.Embeddings,
             statuses=(404,),
         ),
+    ]
+
+
+def _clicking(state: State) -> list[Operation]:
+    return [
+        Operation(
+            "POST",
+            "/click",
+            ClickHandlers(state).post,
+            "Record a click on a result.",
+            body=schemas.Click,
+            answer=schemas.Taken,
+            statuses=(404,),
+        )
     ]
 
 

@@ -27,6 +27,7 @@ from index.reader import Index
 from retrieval.serving import log
 from retrieval.serving.app import Application
 from retrieval.serving.protocol import LimitedProtocol
+from retrieval.serving.recorder import check_log
 from retrieval.serving.settings import Settings
 
 # Seconds in which requests under way may finish after SIGTERM.
@@ -49,10 +50,12 @@ class Listen:
 def serve(settings: Settings, listen: Listen) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises InputError for an address that is taken, and what `Index.open` raises.
+    Raises InputError for an address that is taken, and what `Index.open` and `check_log` raise.
     """
     Index.open(settings.index).close()  # what is wrong at the start is said in one line
     _check_certificate(listen)
+    if settings.clicks is not None:
+        check_log(settings.clicks)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with _listening(listen) as listener, _board() as board:

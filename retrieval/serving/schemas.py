@@ -31,6 +31,7 @@ class Hit(Struct):
     """A document that was found.
 
     text: left out with text=0.
+    probability: that it is relevant, null if the model has no calibration.
     passage: its part that answers best, null if it was not split; left out with text=0.
     snippet: with snippet=1, the words around those of the query, of the passage if there is one.
     """
@@ -39,6 +40,7 @@ class Hit(Struct):
     id: str
     score: float
     title: str
+    probability: float | None = None
     text: str | None = None
     passage: Passage | None = None
     snippet: list[Piece] | None = None
@@ -52,7 +54,10 @@ class FacetValue(Struct):
 
 
 class Answer(Struct):
-    """The answer to a query; facets by field if some were asked for, phases_ms with profile only."""
+    """The answer to a query; facets by field if some were asked for, phases_ms with profile only.
+
+    search: the id under which it was recorded, for POST /click; only if the server records clicks.
+    """
 
     query: str
     mode: str
@@ -60,14 +65,33 @@ class Answer(Struct):
     hits: list[Hit]
     facets: dict[str, list[FacetValue]] | None = None
     phases_ms: dict[str, float] | None = None
+    search: str | None = None
+
+
+class Click(Struct, forbid_unknown_fields=True):
+    """A click on a result: the id of its search, the document's, and the rank at which it stood."""
+
+    search: Annotated[str, Meta(pattern="^[0-9a-f]{16}$", max_length=16)]
+    document: Annotated[str, Meta(min_length=1, max_length=1024)]
+    rank: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
+class Taken(Struct):
+    """That a click was taken, to be recorded if its search showed the document."""
+
+    taken: bool
 
 
 class Fields(Struct):
-    """The metadata fields of few values, for filters, with the values of each; of one generation."""
+    """The metadata fields of few values, for filters, with the values of each; of one generation.
+
+    records_clicks: whether the server records searches and clicks.
+    """
 
     generation: str
     documents: int
     fields: dict[str, list[FacetValue]]
+    records_clicks: bool
 
 
 class SearchMany(Struct, forbid_unknown_fields=True):
@@ -80,9 +104,11 @@ class SearchMany(Struct, forbid_unknown_fields=True):
     facet: list[str] = []
     offset: Annotated[int, Meta(ge=0)] = 0
     per: str | None = None
+    min_probability: Annotated[float, Meta(ge=0, le=1)] | None = None
     profile: bool = False
     snippet: bool = False
     text: bool = True
+    record: bool = True
 
 
 class Document(Struct):

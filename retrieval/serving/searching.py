@@ -26,9 +26,11 @@ from retrieval.serving.reading import (
     checked_mode,
     checked_offset,
     checked_query,
+    checked_share,
     checked_where,
     json_body,
     one,
+    share,
     switch,
     whole,
 )
@@ -55,8 +57,12 @@ class SearchHandlers:
         limits = self._state.limits
         query = checked_query(one(values, "q"), limits)
         shown = Shown(switch(values, "profile"), switch(values, "snippet"), switch(values, "text", "1"))
-        answers = await self._answers(request.scope["record"], [query], _wanted(values, limits))
-        return json_response((await self._values(answers, shown))[0])
+        wanted, recorded = _wanted(values, limits), switch(values, "record", "1")
+        answers = await self._answers(request.scope["record"], [query], wanted)
+        made = await self._values(answers, shown)
+        if recorded and request.method != "HEAD":
+            self._record(answers, made, wanted.offset)
+        return json_response(made[0])
 
     async def post(self, request: Request, values: Parameters) -> Response:
         """POST /search: several queries, answered from one generation."""
@@ -67,7 +73,10 @@ class SearchHandlers:
         queries = [checked_query(query, limits, "queries") for query in asked.queries]
         answers = await self._answers(request.scope["record"], queries, _wanted_by_all(asked, limits))
         shown = Shown(asked.profile, asked.snippet, asked.text)
-        return json_response(await self._values(answers, shown))
+        made = await self._values(answers, shown)
+        if asked.record:
+            self._record(answers, made, asked.offset)
+        return json_response(made)
 
     async def explain(self, request: Request, values: Parameters) -> Response:
         """GET /explain: which words of a query, and of a document, carry the match."""
@@ -83,6 +92,14 @@ class SearchHandlers:
         if shown.snippet and characters(answers) > _SHORT:
             return await self._state.slow.run(to_values, answers, shown)
         return to_values(answers, shown)
+
+    def _record(self, answers: list[Answer], made: list[dict[str, Any]], offset: int) -> None:
+        """Record what is shown, if the server does, and add the id of each search to its JSON."""
+        if self._state.recorder is None:
+            return
+        for each, values in zip(answers, made, strict=True):
+            ids = (hit.id for hit in each.hits)
+            values["search"] = self._state.recorder.shown(each.query, each.mode, offset, ids)
 
     async def _answers(self, record: Record, queries: list[str], wanted: Wanted) -> list[Answer]:
         """The answers to all queries, from one generation, and the record filled in."""
@@ -122,6 +139,7 @@ def _wanted(values: Parameters, limits: Limits) -> Wanted:
         checked_facets(values.get("facet", []), limits),
         checked_offset(whole(one(values, "offset", "0"), "offset"), limits),
         checked_field(one(values, "per"), limits, "per") if "per" in values else None,
+        share(one(values, "min_probability"), "min_probability") if "min_probability" in values else None,
     )
 
 
@@ -134,4 +152,5 @@ def _wanted_by_all(asked: SearchMany, limits: Limits) -> Wanted:
         checked_facets(asked.facet, limits),
         checked_offset(asked.offset, limits),
         None if asked.per is None else checked_field(asked.per, limits, "per"),
+        None if asked.min_probability is None else checked_share(asked.min_probability, "min_probability"),
     )

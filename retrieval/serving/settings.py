@@ -31,6 +31,7 @@ class Limits:
     target_bytes: int = 16 << 10  # path and query string
     header_bytes: int = 64 << 10
     body_bytes: int = 8 << 20
+    click_bytes: int = 16 << 10  # of the body of a click
     seconds: float = 10.0  # that a request may wait and work; also to send its head or its body
     write_seconds: float = 600.0  # that a write may wait and work
     lock_seconds: float = 5.0  # that a write waits for a writer in another process
@@ -50,6 +51,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     log_requests: bool = True
     log_queries: bool = False
+    clicks: Path | None = None  # file in which searches and clicks are recorded; None records none
     board: Path | None = None  # file in which workers count; None for a single process
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from retrieval.serving.engine import Engine
 from retrieval.serving.errors import RETRY, Refusal
 from retrieval.serving.metrics import Metrics
+from retrieval.serving.recorder import Recorder
 from retrieval.serving.settings import Settings
 from retrieval.serving.turns import Threads, Turns
 
@@ -18,6 +19,7 @@ class State:
     """The parts of one serving process. `count` comes before the first request."""
 
     metrics: Metrics
+    recorder: Recorder | None  # None if nothing is recorded
 
     def __init__(self, settings: Settings) -> None:
         limits = settings.limits
@@ -30,8 +32,10 @@ class State:
         self._engine: Engine | None = None
 
     def count(self, routes: Sequence[str]) -> None:
-        """Begin to count requests. routes: the paths that are counted apart."""
+        """Begin to count requests, and to record clicks. routes: the paths that are counted apart."""
         self.metrics = Metrics(routes, self.settings.board)
+        clicks = self.settings.clicks
+        self.recorder = None if clicks is None else Recorder(clicks, self.metrics)
 
     @property
     def engine(self) -> Engine:
@@ -60,8 +64,10 @@ class State:
         self.metrics.refresh(int(index.generation.removeprefix("generation-")), index.count, queue)
 
     def close(self) -> None:
-        """Finish the writes that run, and close the index."""
+        """Finish the writes that run, record what waits, and close the index."""
         self.slow.close()
         self.writes.close()
+        if self.recorder is not None:
+            self.recorder.close()
         if self._engine is not None:
             self._engine.close()

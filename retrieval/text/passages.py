@@ -50,7 +50,7 @@ def passages(title: str, text: str, whole: int, limit: int) -> list[Span]:
     whole: words of title and text, as `words` counts them, up to which a document is not split.
     limit: most words that are read of a passage of a document that is split, its context included.
     """
-    if _is_short(title, text, whole):
+    if is_short(title, text, whole):
         return [Span(0, len(text))]
     context = len(words(_beginning(title, limit), limit)) if title.strip() else 0
     room = max(limit - context - int(limit * _CONTEXT), 1)
@@ -101,7 +101,7 @@ def _beginning(text: str, limit: int) -> str:
     return context
 
 
-def _is_short(title: str, text: str, limit: int) -> bool:
+def is_short(title: str, text: str, limit: int) -> bool:
     """Whether the words are few enough, told by the characters alone if possible, which is quick."""
     characters = len(title) + len(text) + 1
     if characters <= limit or (

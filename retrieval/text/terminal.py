@@ -8,12 +8,11 @@ sequence are replaced. Knows nothing of where the text is printed.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 # C0 and C1 controls (line ends are among them), DEL, line and paragraph separators, the characters that set
 # the direction (Unicode Bidirectional Algorithm, UAX 9), the byte-order mark, and lone surrogates.
-_ACTIVE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
+_ACTIVE = "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 
 
 def visible(text: str) -> str:
@@ -22,7 +21,9 @@ def visible(text: str) -> str:
     >>> visible("a\x1b]52;c;\x07b\n") == r"a\x1b]52;c;\x07b\x0a"
     True
     """
-    return _ACTIVE.sub(lambda match: _code(ord(match[0])), text)
+    if text.isascii() and text.isprintable():
+        return text
+    return _active().sub(lambda match: _code(ord(match[0])), text)
 
 
 def json_visible(text: str) -> str:
@@ -31,7 +32,13 @@ def json_visible(text: str) -> str:
     >>> json_visible('"\x9b"\n') == '"\\u009b"\n'
     True
     """
-    return _ACTIVE.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+    return _active().sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+
+
+@cache
+def _active() -> re.Pattern[str]:
+    """Compiled on first use: a search whose hits are plain ASCII needs it not, and must not wait for it."""
+    return re.compile(_ACTIVE)
 
 
 def _code(point: int) -> str:

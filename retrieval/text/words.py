@@ -20,6 +20,7 @@ are kept, because they carry the meaning in texts such as a parts catalogue.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from index.lexical.cjk import CJK, COMPATIBILITY
 from index.lexical.normalisation import normalise
@@ -34,14 +35,6 @@ _MARKED = (
 )
 # Possessive ("*+"): otherwise the matcher stores a position for every repetition, to backtrack to.
 _LETTERS = rf"[^\W_{_CJK}]+(?:[{_MARKED}][^\W_{_CJK}]*+)*+"
-_WORD = re.compile(
-    rf"(?P<cjk>[{_CJK}]+)"
-    r"|(?<![\w-])-[^\W_]{1,4}(?![\w-])"  # short options: -x, -xzf
-    r"|\d++(?:\.\d++)++"  # versions and decimals: 2.13.0
-    rf"|{_LETTERS}(?:'{_LETTERS}|\+\+|\#(?!\w))?"  # letters and digits of any script; don't, c++, c#
-    r"|&&|\|\||>>|<<|[=-]>|::|[=!<>]="
-)
-_IS_CJK = re.compile(rf"[{_CJK}]")
 _NOT_SPACE = re.compile(r"\S+")
 
 # Characters. Longer strings are not words of a language (base64, a long URL). The limit bounds their cost.
@@ -72,7 +65,7 @@ def words(text: str, limit: int | None = None) -> list[str]:
         text = text[: limit * (_LONGEST_WORD + 1)].lstrip() or text.lstrip()[: limit * (_LONGEST_WORD + 1)]
     text = normalise(text)
     found: list[str] = []
-    for match in _WORD.finditer(text):
+    for match in _word(text.isascii()).finditer(text):
         word = match.group()
         if match.lastgroup == "cjk":
             found.extend(word[i : i + 2] for i in range(len(word)))
@@ -87,7 +80,7 @@ def words(text: str, limit: int | None = None) -> list[str]:
 
 def is_cjk(word: str) -> bool:
     """Whether a word of `words` is a Chinese, Japanese or Korean character, or a pair of them."""
-    return _IS_CJK.match(word) is not None
+    return not word.isascii() and _cjk().match(word) is not None
 
 
 def trigrams(word: str) -> list[str]:
@@ -100,3 +93,24 @@ def trigrams(word: str) -> list[str]:
         return [f"#{word[0]}#"] if len(word) == 1 else [f"#{word[0]}#", f"#{word}#"]
     marked = f"#{word}#"
     return [marked[i : i + 3] for i in range(max(1, len(marked) - 2))]
+
+
+@cache
+def _word(is_ascii: bool) -> re.Pattern[str]:
+    """The pattern of a word, for texts that are ASCII or any.
+
+    Both find the same words in ASCII. The one for any text takes 30 ms to compile, for which a search in
+    English must not wait.
+    """
+    cjk, letters = ("", r"[^\W_]+") if is_ascii else (rf"(?P<cjk>[{_CJK}]+)|", _LETTERS)
+    return re.compile(
+        cjk + r"(?<![\w-])-[^\W_]{1,4}(?![\w-])"  # short options: -x, -xzf
+        r"|\d++(?:\.\d++)++"  # versions and decimals: 2.13.0
+        rf"|{letters}(?:'{letters}|\+\+|\#(?!\w))?"  # letters and digits of any script; don't, c++, c#
+        r"|&&|\|\||>>|<<|[=-]>|::|[=!<>]="
+    )
+
+
+@cache
+def _cjk() -> re.Pattern[str]:
+    return re.compile(rf"[{_CJK}]")

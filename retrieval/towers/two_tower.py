@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from retrieval.model.calibration import Calibration
 from retrieval.model.config import ModelConfig, Side
 from retrieval.model.folder import read_model, table_owner, write_model
 from retrieval.model.rescoring import Rescorer
@@ -81,16 +82,27 @@ class TwoTower(nn.Module):
             embeddings[torch.from_numpy(rows)] = self.tower(side)(text_batch(word_ids.take(rows), features))
         return embeddings.numpy()
 
-    def save(self, folder: Path, training: Mapping[str, Any] | None = None, *, small: bool = True) -> None:
+    def save(
+        self,
+        folder: Path,
+        training: Mapping[str, Any] | None = None,
+        *,
+        calibration: Calibration | None = None,
+        small: bool = True,
+    ) -> None:
         """Write the model folder, see `retrieval.model.folder`.
 
         folder: where to write; made if it is not there.
         training: what goes into training.json.
+        calibration: from evidence to probabilities; None for none.
         small: whether feature tables are stored in int8.
         """
         arrays = {name: tensor.detach().numpy() for name, tensor in self.towers.state_dict().items()}
         write_model(
-            folder, self.config, self.vocabulary, arrays, training or {}, small=small, rescorer=self.rescorer
+            *(folder, self.config, self.vocabulary, arrays, training or {}),
+            calibration=calibration,
+            small=small,
+            rescorer=self.rescorer,
         )
 
     @classmethod

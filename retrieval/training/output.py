@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import astuple
 from pathlib import Path
 
 from index.disk.files import WriterLock, is_regular, remove, storing, temporary_of
@@ -27,7 +26,7 @@ CHECKPOINT = ".checkpoint.safetensors"
 TEACHER = ".teacher"
 DEV = ".dev"
 
-_TEMPORARY = re.compile("|".join(temporary_of(name) for name in (*astuple(FILES), CHECKPOINT)))
+_TEMPORARY = re.compile("|".join(temporary_of(name) for name in (*FILES, CHECKPOINT)))
 # What every model's config has had.
 _CONFIG_KEYS = frozenset({"format_version", "tower", "dimension"})
 

@@ -22,11 +22,13 @@ from retrieval.data.dataset import AnyDataset
 from retrieval.evaluation.assess import rank_all
 from retrieval.evaluation.measures import DEFAULT_MEASURES, evaluate_run
 from retrieval.indexing.passages import passage_words_of
+from retrieval.model.calibration import Calibration
 from retrieval.model.config import ModelConfig, stored
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set, what_hinders_learning
+from retrieval.training.calibrate import dev_calibration
 from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.dev_index import best_dense_share, dev_index
@@ -55,6 +57,8 @@ class TrainingResult:
     seconds: float
     best_epoch: int  # from 1
     dev: dict[str, float]  # measure to its mean over the dev queries; empty without dev
+    dev_queries: int
+    calibrated: bool  # whether hits will have a probability
 
 
 def train(
@@ -109,14 +113,15 @@ def train(
         trainer.train(
             _dev_score(dataset, config) if dataset.dev else None, on_step or _reporting_to(progress), stop
         )
+        dev: dict[str, float] = {}
+        calibration = None
         if dataset.dev:
-            dev = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
+            dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
         else:
-            dev = {}
             model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
-        result = _result(trainer, dev)
+        result = _result(trainer, dataset, dev, calibration)
         training = asdict(result) | {"recipe": asdict(recipe), "history": trainer.state.history}
-        model.save(output, training, small=small)
+        model.save(output, training, calibration=calibration, small=small)
         write_training_report(output, _report(result, recipe, dataset, data, trainer))
         checkpoint.unlink(missing_ok=True)
     return result
@@ -130,30 +135,35 @@ def _fit_on_dev(
     small: bool,
     progress: Progress,
     stop: Callable[[], bool],
-) -> dict[str, float]:
-    """Set what is fitted on the dev queries; returns the measures of the dense ranking there."""
+) -> tuple[dict[str, float], Calibration | None]:
+    """Set what is fitted on the dev queries; returns the measures of the dense ranking, the calibration."""
     with dev_index(model, dataset, folder, small=small, progress=progress) as retriever:
         share = best_dense_share(retriever, dataset)
         model.config = replace(model.config, dense_share=share)
         model.rescorer = fit_rescorer(retriever, dataset, share, folder / "words", seed, progress, stop)
+        calibration = dev_calibration(retriever, dataset, share)
         dense = rank_all(retriever, dataset.queries, dataset.dev, "dense")
-    return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means()
+    return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means(), calibration
 
 
-def _result(trainer: Trainer, dev: dict[str, float]) -> TrainingResult:
+def _result(
+    trainer: Trainer, dataset: TrainingData, dev: dict[str, float], calibration: Calibration | None
+) -> TrainingResult:
     return TrainingResult(
         trainer.model.config.tower,
         sum(parameter.numel() for parameter in trainer.model.parameters()),
         round(trainer.state.seconds, 1),
         trainer.state.best_epoch + 1,
         dev,
+        len(dataset.dev),
+        calibration is not None,
     )
 
 
 def _report(
     result: TrainingResult, recipe: Recipe, dataset: TrainingData, data: TrainingSet, trainer: Trainer
 ) -> TrainingReport:
-    facts = {name: value for name, value in asdict(result).items() if name != "dev"}
+    facts = {name: value for name, value in asdict(result).items() if name not in ("dev", "dev_queries")}
     counts = {
         "documents": len(dataset.documents),
         "passages": len(data.documents),

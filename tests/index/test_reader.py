@@ -17,6 +17,7 @@ from index.documents.store import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index
 from index.writing.builder import IndexBuilder
+from index.writing.delete import delete
 
 
 @pytest.fixture
@@ -37,6 +38,15 @@ def test_open_index_tells_what_it_holds(folder: Path):
             index.documents([0, 30])
         with pytest.raises(IndexError):
             index.documents([-1])
+
+
+def test_rows_are_found_by_ids_and_by_filters(folder: Path):
+    delete(folder, ["d28"])
+    with Index.open(folder) as index:
+        assert index.rows_of(["d29", "none", "d3", "d28"]) == {"d3": 3, "d29": 29}
+        assert index.rows([Condition("number", ">", "26")]).tolist() == [27, 29]
+        with pytest.raises(InputError, match="no document has a field"):
+            index.rows([Condition("none", "=", "1")])
 
 
 def test_dense_search_is_the_inner_product_sorted(folder: Path):
@@ -78,11 +88,9 @@ def test_single_rows_score_as_in_a_search(folder: Path, added: bool):  # of one 
         )
         assert match.scores.tolist() == pytest.approx([by_row.get(row, 0) for row in rows.tolist()], rel=1e-5)
         assert match.words == 4
-        assert 0 < match.unknown < 1
         assert (match.scores <= match.shares * match.weight + 1e-6).all()
         assert ((match.shares > 0) == (match.scores > 0)).all()
         assert index.match_words("nowhere", rows).shares.max() == 0
-        assert index.match_words("nowhere", rows).unknown == 1
 
 
 def test_more_results_than_documents_are_clipped(folder: Path):

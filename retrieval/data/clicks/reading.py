@@ -5,6 +5,7 @@ and ranks. Out: a `ClickLog`. Knows nothing of what is made of the clicks.
 
 * With a column of impressions, each row adds up many sessions: its clicks and impressions.
 * With 0 and 1 as clicks and no impressions, each row is one result of one session: clicked or only shown.
+* The log that `peephole serve --clicks` records is recognised by its keys, see `recorded`.
 * Otherwise only clicks are known: a row is one, or as many as its column of clicks says. What was shown and
   not clicked is missing, so that the ranks tell nothing and are left out.
 """
@@ -17,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.errors import InputError
+from retrieval.data.clicks.known import Known
 from retrieval.data.clicks.log import ClickLog, Sighting, click_log, clicks_alone
-from retrieval.data.lines import MOST_LINES, Place
+from retrieval.data.clicks.recorded import has_keys_of_an_event, is_recorded, read_recorded
+from retrieval.data.lines import MOST_LINES, Place, is_stream
 from retrieval.data.records import Record
 from retrieval.data.tables import table_records_of
 
@@ -47,59 +50,63 @@ class ReadLog:
 def read_click_log(path: Path, document_ids: Container[str], *, missing_ok: bool = False) -> ReadLog:
     """Read a click log whole.
 
-    path: a table, see `retrieval.data.tables`.
+    path: a table, see `retrieval.data.tables`, or a recorded log, see `retrieval.data.clicks.recorded`.
     document_ids: the documents of the corpus.
     missing_ok: pass over rows that name other documents. Without it they are an error.
     Raises InputError with file and line for a missing column, an empty query or id, a count or rank that is
     no whole number, a rank below 1 and more clicks than impressions; and for a log without clicks. Raises
-    what `table_records_of` raises.
+    what `table_records_of` and `read_recorded` raise.
     """
-    rows = _Rows(path, document_ids)
-    log = click_log(rows)
-    if not rows.count:
-        raise InputError("holds no rows; give a log of clicks", path=path)
-    if rows.missing and not missing_ok:
-        place, document = next(iter(rows.missing.values())), next(iter(rows.missing))
-        raise place.error(
-            f"unknown document {document!r}; the corpus lacks {len(rows.missing):,} documents of the log "
-            f"({rows.passed_over:,} rows), add them or pass over them with --missing-ok"
-        )
-    if not log.clicks.any():
+    if not is_stream(path) and is_recorded(path):
+        recorded = read_recorded(path, document_ids, missing_ok=missing_ok)
+        read = ReadLog(recorded.log, recorded.rows, recorded.rows_passed_over)
+    else:
+        read = _read_table(path, document_ids, missing_ok=missing_ok)
+    if not read.log.clicks.any():
         raise InputError("no document of the corpus was clicked; give a log with clicks", path=path)
+    return read
+
+
+def _read_table(path: Path, document_ids: Container[str], *, missing_ok: bool) -> ReadLog:
+    rows = _Rows(path)
+    known_rows = Known(rows, document_ids)
+    log = click_log(sighting for sighting in known_rows if sighting.impressions)
+    if not known_rows.count:
+        raise InputError("holds no rows; give a log of clicks", path=path)
+    if not missing_ok:
+        known_rows.check()
     known = "impressions" in rows.columns or rows.values == {0, 1}
-    return ReadLog(log if known else clicks_alone(log), rows.count, rows.passed_over)
+    return ReadLog(log if known else clicks_alone(log), known_rows.count, known_rows.passed_over)
 
 
 class _Rows:
-    """The sightings of a log, read once; a row without impressions counts as one impression."""
+    """The sightings of a table, read once; a row without impressions counts as one impression."""
 
-    def __init__(self, path: Path, document_ids: Container[str]) -> None:
-        self.path, self.document_ids = path, document_ids
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.columns: Mapping[str, str] = {}
-        self.count = self.passed_over = 0
-        self.missing: dict[str, Place] = {}  # unknown document to where it first occurs
         self.values: set[int] = set()  # of clicks; 2 stands for all above 1
 
-    def __iter__(self) -> Iterator[Sighting]:
-        for record in table_records_of(self.path):
+    def __iter__(self) -> Iterator[tuple[Place, Sighting]]:
+        for count, record in enumerate(table_records_of(self.path), 1):
             if not self.columns:
                 self.columns = _columns(record)
-            self.count += 1
-            if self.count > MOST_LINES:
+            if count > MOST_LINES:
                 raise record.place.error(f"more than {MOST_LINES} rows; add them up by day or week")
             sighting = _sighting(record, self.columns)
             self.values.add(min(sighting.clicks, 2))
-            if sighting.document not in self.document_ids:
-                self.passed_over += 1
-                self.missing.setdefault(sighting.document, record.place)
-            elif sighting.impressions:
-                yield sighting
+            yield record.place, sighting
 
 
 def looks_like_a_click_log(names: Iterable[str]) -> bool:
-    """Whether a table with these columns has queries, ids of documents, and counts or ranks of results."""
+    """Whether a table with these columns has queries, ids of documents, and counts or ranks of results.
+
+    A recorded log is one too.
+    """
+    names = list(names)
     found = _found(names)
-    return {"query", "document"} <= found.keys() and not found.keys().isdisjoint(_COUNTS)
+    counted = {"query", "document"} <= found.keys() and not found.keys().isdisjoint(_COUNTS)
+    return counted or has_keys_of_an_event(names)
 
 
 def _found(columns: Iterable[str]) -> dict[str, str]:

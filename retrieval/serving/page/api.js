@@ -24,10 +24,13 @@ async function get(path, pairs, signal) {
 // The metadata fields to filter by, and the number of documents.
 export const fields = () => get("fields", []);
 
-// Some hits of a query. filters: a Map of fields to the texts of chosen values.
-export function search(query, filters, facets, offset, k, signal) {
+// Some hits of a query. filters: a Map of fields to the texts of chosen values. least: probability, "" for any.
+// record: whether a server that records searches shall record this one.
+export function search(query, filters, least, facets, offset, k, record, signal) {
   const pairs = [["q", query], ["k", k], ["offset", offset], ["snippet", 1], ["text", 0]];
+  if (!record) pairs.push(["record", 0]);
   for (const [field, values] of filters) pairs.push(["where", condition(field, values)]);
+  if (least) pairs.push(["min_probability", least]);
   for (const field of facets) pairs.push(["facet", field]);
   return get("search", pairs, signal);
 }
@@ -35,6 +38,12 @@ export function search(query, filters, facets, offset, k, signal) {
 export const explain = (query, id, signal) => get("explain", [["q", query], ["id", id]], signal);
 
 export const documentOf = (id, signal) => get(`documents/${encodeURIComponent(id)}`, [], signal);
+
+// Tell a server that records clicks of one; also while the reader leaves the page. Nothing waits for it.
+export function click(search, document, rank) {
+  const body = JSON.stringify({ search, document, rank });
+  navigator.sendBeacon("click", new Blob([body], { type: "application/json" }));
+}
 
 function condition(field, values) {
   const quoted = [...values].map((value) => `'${value.replaceAll("'", "''")}'`);

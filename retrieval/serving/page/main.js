@@ -1,38 +1,49 @@
 // The search page: what the reader does becomes a state, the state a request, its answer elements.
 
 import * as api from "./api.js";
-import { PAGE, fromAddress, toAddress, toggle } from "./state.js";
-import { facetsOf, hitOf, make } from "./view.js";
+import { LEAST, PAGE, fromAddress, toAddress, toggle } from "./state.js";
+import { facetsOf, hitOf, make, percent } from "./view.js";
 import { explanationOf } from "./why.js";
 
 const PAUSE = 60; // milliseconds without a key before a search
 const SLOW = 250; // milliseconds before the old hits are dimmed
+const SETTLED = 1000; // milliseconds without a key after which a query was meant, and is recorded
 
 const at = (id) => document.getElementById(id);
 const input = at("query"), hits = at("hits"), more = at("more");
 
 let state = fromAddress();
-let known = { fields: {}, documents: 0 };
+let known = { fields: {}, documents: 0, records_clicks: true };
 let committed = true; // whether the next change of the query is a new step for the back button
 let composing = false;
 let running = new AbortController();
 let timer = 0;
+let settling = 0;
+let unrecorded = null; // what is shown of a query that is being typed: { query, filters, least, n, items }
+let recording = null; // the promise that it is recorded now
 
 // ---- Searching
 
 // Ask for the hits from `offset`; those before it stay. An answer that is no longer wanted is dropped.
-async function search(offset = 0) {
+// typing: whether the query may be half a word, which no server shall record before it settles.
+async function search(offset = 0, typing = false) {
   clearTimeout(timer);
+  clearTimeout(settling);
+  if (offset) settle();
   running.abort();
   const own = (running = new AbortController());
-  const { query, filters, n } = state;
+  const { query, filters, least, n } = state;
   if (!query.trim()) return showNothing();
   const dim = setTimeout(() => hits.setAttribute("aria-busy", "true"), SLOW);
   try {
     // Without filters the counts are those of all documents, which are known; asking costs the server time.
     const facets = filters.size ? Object.keys(known.fields) : [];
-    const answer = await api.search(query, filters, facets, offset, n - offset, own.signal);
-    if (own === running) show(answer, offset);
+    const record = !(typing && known.records_clicks);
+    const answer = await api.search(query, filters, least, facets, offset, n - offset, record, own.signal);
+    if (own !== running) return;
+    show(answer, offset);
+    unrecorded = record ? null : { query, filters, least, n, items: [...hits.children] };
+    if (!record) settling = setTimeout(settle, SETTLED);
   } catch (error) {
     if (own === running) showProblem(error);
   } finally {
@@ -43,6 +54,7 @@ async function search(offset = 0) {
 
 function show(answer, offset) {
   const elements = answer.hits.map(hitOf);
+  noteSearch(elements, answer.search);
   if (offset) hits.append(...elements);
   else hits.replaceChildren(...elements);
   const shown = hits.childElementCount;
@@ -50,6 +62,7 @@ function show(answer, offset) {
   at("problem").hidden = at("empty").hidden = true;
   say(shown ? `${shown} ${shown === 1 ? "result" : "results"}${more.hidden ? "" : ", more below"}` : nothing());
   at("count").classList.toggle("nothing", !shown);
+  at("likely").hidden = !state.least && !answer.hits.some((hit) => hit.probability !== null);
   at("took").textContent = shown ? `${answer.took_ms.toFixed(1)} ms` : "";
   at("unfilter").hidden = shown > 0 || !state.filters.size;
   showFacets(answer.facets ?? (state.filters.size ? {} : known.fields));
@@ -58,13 +71,16 @@ function show(answer, offset) {
 }
 
 function nothing() {
+  if (state.least) {
+    return `No good answer for “${state.query.trim()}”: no result is relevant with a probability of ${percent(state.least)}.`;
+  }
   const remedy = state.filters.size ? "Remove a filter or use other words." : "Try other words.";
   return `Nothing found for “${state.query.trim()}”. ${remedy}`;
 }
 
 function showNothing() {
   hits.replaceChildren();
-  more.hidden = at("problem").hidden = at("unfilter").hidden = true;
+  more.hidden = at("problem").hidden = at("unfilter").hidden = at("likely").hidden = true;
   at("empty").hidden = false;
   at("took").textContent = "";
   say("");
@@ -76,6 +92,7 @@ function showProblem(error) {
   const text = error instanceof api.Problem ? error.message : "This page failed; load it again.";
   at("problem").firstElementChild.textContent = text;
   at("problem").hidden = false;
+  at("likely").hidden = !state.least;
   showFacets({});
 }
 
@@ -97,6 +114,36 @@ function showFacets(counts) {
     .find((box) => box.dataset.field === focused.dataset.field && box.value === focused.value)?.focus();
 }
 
+// ---- What a server may record
+
+// What is shown was meant: search for it again, to be recorded.
+function settle() {
+  clearTimeout(settling);
+  if (unrecorded) recording = again(unrecorded);
+  unrecorded = null;
+  return recording;
+}
+
+async function again({ query, filters, least, n, items }) {
+  try {
+    noteSearch(items, (await api.search(query, filters, least, [], 0, n, true)).search);
+  } catch {
+    // Only the record is missing; the reader has the hits.
+  }
+}
+
+// Note under which id the search of some hits was recorded, if it was.
+function noteSearch(items, id) {
+  for (const item of items) if (id) item.dataset.search = id;
+}
+
+async function record(item) {
+  if (!known.records_clicks) return;
+  if (!item.dataset.search) await settle();
+  const { search, id } = item.dataset;
+  if (search) api.click(search, id, item.value);
+}
+
 // ---- Why this hit
 
 async function explain(item) {
@@ -104,6 +151,7 @@ async function explain(item) {
   const open = title.getAttribute("aria-expanded") === "true";
   for (const other of hits.querySelectorAll('[aria-expanded="true"]')) close(other.closest("li"));
   if (open) return;
+  record(item);
   committed = true;
   title.setAttribute("aria-expanded", "true");
   const { signal } = running;
@@ -135,7 +183,7 @@ function typed() {
     state = { ...state, query: input.value, n: PAGE };
     toAddress(state, committed);
     committed = false;
-    search();
+    search(0, true);
   }, PAUSE);
 }
 
@@ -191,6 +239,7 @@ document.addEventListener("keydown", pressed);
 hits.addEventListener("click", (event) => {
   const title = event.target.closest(".title");
   if (title) explain(title.closest("li"));
+  else if (event.target.closest(".why a")) record(event.target.closest("li"));
 });
 at("facets").addEventListener("change", ({ target }) => {
   const filters = new Map([...state.filters].map(([field, values]) => [field, new Set(values)]));
@@ -200,6 +249,8 @@ at("facets").addEventListener("change", ({ target }) => {
 for (const id of ["clear", "unfilter"]) {
   at(id).addEventListener("click", () => { change({ filters: new Map() }); input.focus(); });
 }
+at("least").append(...LEAST.map((each) => make("option", { value: each }, percent(each))));
+at("least").addEventListener("change", ({ target }) => change({ least: target.value }));
 at("problem").lastElementChild.addEventListener("click", () => start());
 more.addEventListener("click", () => {
   const offset = hits.childElementCount;
@@ -212,6 +263,7 @@ window.addEventListener("popstate", restore);
 function restore() {
   state = fromAddress();
   input.value = state.query;
+  at("least").value = state.least;
   committed = true;
   document.title = state.query ? `${state.query} – Peephole` : "Peephole";
   return search();
@@ -221,6 +273,7 @@ async function start() {
   if (!known.documents) {
     try {
       known = await api.fields();
+      at("recorded").hidden = !known.records_clicks;
       at("hint").textContent = `Type to search ${known.documents.toLocaleString("en")} documents.`;
     } catch (error) {
       showProblem(error);

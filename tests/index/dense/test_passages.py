@@ -50,6 +50,7 @@ def test_a_document_scores_as_its_best_vector(tmp_path: Path):
     assert best_of(np.array([2, 0, 1]), lambda numbers: scores[numbers]).tolist() == pytest.approx(
         [0.7, 0.1, 0.9]
     )
+    assert best_of(np.array([0, 0]), lambda numbers: scores[numbers]).tolist() == pytest.approx([0.1, 0.1])
 
 
 def test_fewer_documents_than_asked_for_end_in_none(tmp_path: Path):

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.documents.expression import And, Field, In, Or
+from index.documents.fields import check_field
 from index.documents.filters import Condition, parse_condition
 from index.documents.store import Document, DocumentReader, DocumentWriter
 from index.errors import CorruptError, InputError
@@ -177,3 +179,15 @@ def test_attribute_of_a_row_beyond_the_documents_is_corruption(tmp_path: Path, r
     database.close()
     with pytest.raises(CorruptError, match="damaged"):
         DocumentReader(tmp_path / "documents.sqlite").matching(Condition("lang", "=", "en"))
+
+
+def test_an_optional_field_that_no_document_has_is_not_refused():
+    with pytest.raises(InputError, match="no document has a field 'lang'"):
+        check_field(Field.bare("lang"), {"year"})
+    check_field(Field.bare("lang", optional=True), {"year"})
+
+
+def test_all_of_nothing_holds_and_one_of_nothing_does_not(reader: DocumentReader):
+    assert reader.matching(And(())).all()
+    assert not reader.matching(Or(())).any()
+    assert not reader.matching(In(Field.bare("lang"), ())).any()

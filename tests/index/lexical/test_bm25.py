@@ -75,8 +75,7 @@ def test_parts_of_single_rows_add_up_to_the_scores(lexical: Bm25):
 def test_what_the_words_of_a_query_weigh(lexical: Bm25):
     weighed = weigh_all([lexical], "apple apple banana missing lost")
     idf = {df: math.log(1 + (len(TEXTS) - df + 0.5) / (df + 0.5)) for df in (0, 2)}
-    assert weighed.known == pytest.approx(2 * idf[2] + idf[2])
-    assert weighed.unknown == pytest.approx(2 * idf[0])
+    assert weighed.weight == pytest.approx(2 * idf[2] + idf[2] + 2 * idf[0])
     assert weighed.words == 4
     assert [len(terms) for terms in weighed.by_segment] == [2]
 

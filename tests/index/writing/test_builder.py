@@ -355,3 +355,20 @@ def test_limit_on_file_size_is_told_and_the_build_resumes_without_it(
         builder.publish()
     assert stored(tmp_path / "index") == documents
     assert verify(tmp_path / "index") == []
+
+
+def test_an_index_without_documents_can_be_published_and_added_to(begin: Begin, tmp_path: Path):
+    with begin() as builder:
+        assert builder.publish(empty=True).documents == 0
+    verify(tmp_path / "index")
+    with Index.open(tmp_path / "index") as index:
+        assert index.search_dense(unit_vectors(2), 3).rows.shape == (2, 0)
+        assert index.search_lexical(["apple"], 3).rows.shape == (1, 0)
+        assert (index.rows().tolist(), index.rows_of(["d0"])) == ([], {})
+    with IndexBuilder.begin_adding(tmp_path / "index", source="more") as builder:
+        builder.append(numbered(3), unit_vectors(3))
+        assert builder.held(["d0"]) == set()
+        builder.publish()
+    assert stored(tmp_path / "index") == numbered(3)
+    with IndexBuilder.begin_adding(tmp_path / "index", source="more") as builder:
+        assert builder.held(["d0", "d3", "d2"]) == {"d0", "d2"}

@@ -235,3 +235,29 @@ def test_a_document_id_that_no_qrels_file_can_hold_is_refused():
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "holds a tab or a line end" in result.stderr
     assert not Path("data").exists()
+
+
+def recorded(number: int, *documents: str, clicked: str = "") -> str:
+    """The lines of a search as a server records them."""
+    common = {"time": "2026-11-28T12:00:00Z", "search": f"{number:016x}"}
+    lines = [{**common, "query": "copy", "mode": "hybrid", "offset": 0, "shown": documents}]
+    lines += [{**common, "clicked": clicked, "rank": 1 + documents.index(clicked)}] if clicked else []
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def test_the_log_that_a_server_records_is_read_with_its_older_files():
+    events = [recorded(n, *(("a", "b") if n % 2 else ("b", "a")), clicked="a" * (n < 9)) for n in range(12)]
+    Path("clicks.1").write_text("".join(events[:6]))
+    Path("clicks").write_text("".join(events[6:]) + '{"time":"2026-')
+    result = run("--json", name="clicks")
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    counts = json.loads(result.stdout)
+    assert (counts["rows"], counts["queries"], counts["clicks"], counts["impressions"]) == (24, 1, 9, 24)
+    assert counts["not_corrected_because"] == "" and qrels() == {"copy": {"a": 1}}
+
+
+def test_a_recorded_log_is_no_data_set_and_the_error_says_what_makes_one():
+    Path("clicks.jsonl").write_text(recorded(1, "a", clicked="a"))
+    result = CliRunner().invoke(verbs, ["train", "clicks.jsonl", "-o", "model"])
+    assert result.exit_code == 1 and "looks like a click log" in result.stderr
+    assert "peephole corpus clicks clicks.jsonl --corpus CORPUS -o DATA" in result.stderr

@@ -8,11 +8,12 @@ import shutil
 import numpy as np
 import pytest
 
-from index.errors import InputError
+from index.documents.store import Document
+from index.errors import ExistingError, InputError
 from index.reader import Index
 from retrieval.data.documents import count_documents
 from retrieval.indexing import build as build_module
-from retrieval.indexing.build import build
+from retrieval.indexing.build import add_documents, build, create
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder import Encoder
 from retrieval.model.folder import read_model
@@ -142,3 +143,30 @@ def test_documents_are_counted_for_jsonl_only(corpus, tmp_path):
     (tmp_path / "t.tsv").write_text("a\tb\n")
     assert count_documents(tmp_path / "t.tsv") is None
     assert count_documents("-") is None
+
+
+def test_an_index_is_created_empty_and_never_over_another(model, tmp_path):
+    create(model, tmp_path / "i")
+    assert add_documents([Document("a", text="cats")], tmp_path / "i").added == 1
+    create(model, tmp_path / "i")
+    with Index.open(tmp_path / "i", checksums=True) as index:
+        assert [document.id for document in index.documents(index.rows())] == ["a"]
+
+
+def test_documents_that_exist_are_replaced_kept_or_refused(model, tmp_path):
+    def texts():
+        with Index.open(tmp_path / "i") as index:
+            return {document.id: document.text for document in index.documents(index.rows())}
+
+    create(model, tmp_path / "i")
+    add_documents([Document("a", text="cats")], tmp_path / "i")
+    both = [Document("a", text="dogs"), Document("b", text="boats")]
+    with pytest.raises(ExistingError, match="has a document with the id 'a'; nothing was added"):
+        add_documents(both, tmp_path / "i", existing="refuse")
+    assert texts() == {"a": "cats"}
+    kept = add_documents(both, tmp_path / "i", existing="keep")
+    assert (kept.added, kept.replaced, texts()) == (1, 0, {"a": "cats", "b": "boats"})
+    again = add_documents(both, tmp_path / "i", existing="keep")
+    assert (again.added, again.documents, again.generation) == (0, 2, kept.generation)
+    replaced = add_documents(both, tmp_path / "i")
+    assert (replaced.replaced, texts()) == (2, {"a": "dogs", "b": "boats"})

@@ -106,7 +106,7 @@ def test_a_worker_ends_with_its_input(model: TrainedModel, tmp_path: Path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, sys\nfrom pathlib import Path\nfrom retrieval.indexing import parallel as bulk\n"
-        "workers = bulk._Workers(Path(sys.argv[1]), 1, 1)\n"
+        "workers = bulk._Workers(Path(sys.argv[1]), 'document', 1, 1)\n"
         "print(workers._processes[0].pid, flush=True)\nos.kill(os.getpid(), 9)\n"
     )
 

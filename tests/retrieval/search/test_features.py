@@ -21,9 +21,7 @@ QUERY_WEIGHTS = np.array([1, 3, 0.5], np.float32)
 
 
 def candidates() -> Candidates:
-    matches = WordMatch(
-        np.array([2, 0, 0, 4], np.float32), np.array([0.5, 0, 0, 1], np.float32), 6.0, 0.25, 3
-    )
+    matches = WordMatch(np.array([2, 0, 0, 4], np.float32), np.array([0.5, 0, 0, 0.9], np.float32), 6.0, 3)
     return Candidates(
         np.array([0.8, 0.4, 0.1, 0.5], np.float32), matches, np.array([0, 2, 3, 1]), np.array([1, 9, 9, 0]), 5
     )
@@ -49,6 +47,7 @@ def test_features_of_the_rankings(table: dict[str, list[float]]):
     assert table["dense rank"] == pytest.approx([math.log1p(rank) for rank in (0, 2, 3, 1)])
     assert table["lexical rank"] == pytest.approx([math.log1p(rank) for rank in (1, 6, 6, 0)])
     assert table["best BM25"] == pytest.approx([math.log1p(4)] * 4)
+    assert table["best share of query terms"] == pytest.approx([0.9] * 4)
     assert table["query words"] == pytest.approx([math.log1p(3)] * 4)
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from benchmarks.browser import Browser, Page, browser, chromium, serving
 from index.documents.store import Document
+from retrieval.data.clicks.recorded import Clicked, Event, Shown, events
+from retrieval.data.clicks.rotation import opened
 from retrieval.indexing.build import add_documents
 
 PAGE = Path(__file__).parents[3] / "retrieval" / "serving" / "page"
@@ -425,3 +427,137 @@ def test_a_server_that_is_gone_is_told_and_the_hits_stay(running, page_folder):
         assert 0 <= page.run("document.getElementById('problem').getBoundingClientRect().top") < 200
         assert page.run("document.querySelector('#problem p').textContent") == "The server does not answer."
         assert page.run(HITS) == 10
+
+
+def test_probabilities_are_shown_and_the_least_can_be_chosen(running, calibrated):
+    likely = "document.getElementById('likely').hidden"
+    shown = "[...document.querySelectorAll('#hits .probability')].map((each) => each.lastChild.textContent)"
+    with serving(calibrated.index) as (_, address), running.page() as page:
+        page.open(address)
+        assert page.run(likely)
+        page.write("copy folder")
+        page.until(f"{HITS} > 0")
+        percents = page.run(shown)
+        assert len(percents) == page.run(HITS) and all(re.fullmatch(r"\d+%", each) for each in percents)
+        assert not page.run(likely)
+        page.open(f"{address}?q=send+quantum+llamas&p=0.5")
+        page.until(f"{COUNT}.startsWith('No good answer')")
+        assert page.run(COUNT) == (
+            "No good answer for “send quantum llamas”: no result is relevant with a probability of 50%."
+        )
+        assert page.run("document.getElementById('least').value") == "0.5"
+        page.run(
+            "{ const box = document.getElementById('least'); box.value = '';"
+            " box.dispatchEvent(new Event('change', { bubbles: true })); }"
+        )
+        page.until(f"{HITS} > 0")
+        assert "p=" not in page.run("location.search")
+        assert page.complaints() == []
+
+
+def test_without_calibration_the_page_says_nothing_of_probabilities(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    assert page.run("document.querySelectorAll('.probability').length") == 0
+    assert page.run("document.getElementById('likely').hidden")
+
+
+# ---- A server that records
+
+
+@pytest.fixture
+def recording_page(running: Browser, page_folder: Path, tmp_path: Path) -> Iterator[tuple[Page, Path]]:
+    """The page of a server that records searches, and the file."""
+    clicks = tmp_path / "clicks.jsonl"
+    with serving(page_folder, clicks) as (_, address), running.page() as page:
+        ready(page, address)
+        yield page, clicks
+        page.run("0")  # takes in the events that came meanwhile
+        assert page.complaints() == []
+
+
+def recorded(clicks: Path, count: int) -> list[Event]:
+    """The events, once there are so many."""
+    end = time.monotonic() + 20
+    while True:
+        found = []
+        if clicks.exists():
+            with opened(clicks) as parts:
+                found = [event for _, event in events(parts)]
+        if len(found) >= count:
+            return found
+        assert time.monotonic() < end, found
+        time.sleep(0.02)
+
+
+def test_a_hit_that_is_opened_is_recorded_under_its_search(recording_page):
+    page, clicks = recording_page
+    page.write("zebra stripes")
+    page.press("Enter")
+    page.until(f"{HITS} === 10")
+    page.run("document.querySelectorAll('.title')[2].click()")
+    shown, clicked = recorded(clicks, 2)[-2:]
+    ids = page.run("[...document.querySelectorAll('#hits > li')].map((each) => each.dataset.id)")
+    assert (shown.query, shown.mode, list(shown.shown)) == ("zebra stripes", "hybrid", ids)
+    assert (clicked.search, clicked.clicked, clicked.rank) == (shown.search, ids[2], 3)
+    page.run("document.querySelectorAll('.title')[2].click()")  # closes it, which is no click on a result
+    page.run("document.querySelectorAll('.title')[0].click()")
+    assert [event.clicked for event in recorded(clicks, 3) if isinstance(event, Clicked)] == [ids[2], ids[0]]
+
+
+def test_half_a_word_is_not_recorded_and_a_query_that_stands_is(recording_page):
+    page, clicks = recording_page
+    for part in ("zeb", "ra", " stri", "pes"):
+        page.write(part)
+        page.until(f"document.getElementById('took').textContent && {VALUE}.endsWith({part!r})")
+        time.sleep(0.15)
+    assert len(searches(page)) > 1
+    recorded(clicks, 1)
+    time.sleep(0.3)
+    (event,) = recorded(clicks, 1)
+    assert isinstance(event, Shown) and event.query == "zebra stripes"
+    page.run("document.querySelector('.title').click()")
+    assert recorded(clicks, 2)[1].search == event.search
+
+
+def test_a_click_before_a_query_settles_records_both(recording_page):
+    page, clicks = recording_page
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.run("document.querySelectorAll('.title')[1].click()")
+    time.sleep(1.5)  # longer than until a query settles, which must not record it again
+    shown, clicked = recorded(clicks, 2)
+    assert (shown.query, clicked.search, clicked.rank) == ("zebra", shown.search, 2)
+    assert clicked.clicked == shown.shown[1]
+
+
+def test_a_hit_of_the_next_page_is_recorded_at_its_rank(recording_page):
+    page, clicks = recording_page
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.run("document.getElementById('more').click()")
+    page.until(f"{HITS} === 20")
+    page.run("document.querySelectorAll('.title')[11].click()")
+    *shown, clicked = recorded(clicks, 3)
+    assert sorted((each.offset, len(each.shown)) for each in shown) == [(0, 10), (10, 10)]
+    (second,) = [each for each in shown if each.offset == 10]
+    assert (clicked.search, clicked.clicked, clicked.rank) == (second.search, second.shown[1], 12)
+
+
+def test_the_page_says_that_it_is_recorded_and_what(recording_page):
+    page, _ = recording_page
+    note = "document.getElementById('recorded')"
+    assert page.run(f"{note}.hidden") is False
+    for word in ("queries", "results shown", "opened", "not record who"):
+        assert word in " ".join(page.run(f"{note}.textContent").split())
+
+
+def test_without_recording_nothing_is_sent_and_nothing_is_said(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.run("document.querySelector('.title').click()")
+    page.until("document.querySelector('.why:not([hidden]) .shaded')")
+    time.sleep(1.3)  # longer than until a query settles
+    assert page.run("document.getElementById('recorded').hidden") is True
+    assert searches(page) == ["zebra"]
+    assert not any("/click" in url or "record=" in url for url in page.requested())

@@ -12,12 +12,23 @@ from hypothesis import strategies as st
 
 from index.errors import CorruptError
 from index.lexical.normalisation import normalise
-from index.lexical.tokens import lexical_tokens
+from index.lexical.tokens import _token, lexical_tokens
 from retrieval.text.vocabulary import Lexicon, Vocabulary, learn_vocabulary, ragged
-from retrieval.text.words import document_text, trigrams, words
+from retrieval.text.words import _word, document_text, trigrams, words
 
 # Every code point, halves of surrogate pairs included: a shell hands over bytes that are not UTF-8 as such.
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
+
+
+ASCII = st.text(st.characters(max_codepoint=127), max_size=60)
+
+
+@pytest.mark.parametrize("pattern", [_word, _token])
+@given(ASCII)
+def test_the_quick_pattern_finds_in_ascii_what_the_general_one_finds(pattern, text):
+    assert [match[0] for match in pattern(True).finditer(text)] == [
+        match[0] for match in pattern(False).finditer(text)
+    ]
 
 
 @pytest.mark.parametrize(

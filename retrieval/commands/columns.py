@@ -1,0 +1,35 @@
+"""The option that says which column of a table is what, for the verbs that read tables."""
+
+from __future__ import annotations
+
+import click
+
+from retrieval.commands.options import F
+from retrieval.data.pairs.columns import ROLES, SEVERAL, ColumnNames
+
+
+def column_option(function: F) -> F:
+    """Add the option --column ROLE=NAME, as `columns`: role to the columns named for it."""
+    return click.option(
+        "--column",
+        "columns",
+        metavar="ROLE=NAME",
+        multiple=True,
+        callback=_column_names,
+        help=f"Which column of a table is the {', '.join(ROLES[:-1])} or {ROLES[-1]} (repeatable); ROLE= for "
+        "none.  [default: by their usual names; only a column named metadata is metadata]",
+    )(function)
+
+
+def _column_names(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> ColumnNames:
+    columns: dict[str, list[str]] = {}
+    for value in values:
+        role, equals, name = value.partition("=")
+        if not equals or role not in ROLES:
+            raise click.BadParameter(f"{value!r} is not ROLE=NAME; the roles are {', '.join(ROLES)}")
+        if columns.get(role) and role not in SEVERAL:
+            raise click.BadParameter(f"{role} has two columns; name one")
+        columns.setdefault(role, []).extend([name] if name else [])
+    if columns.get("query") and not columns.get("document", [""]):
+        raise click.BadParameter("a query needs a document; name its column as well")
+    return columns

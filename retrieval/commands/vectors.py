@@ -1,0 +1,131 @@
+"""Verbs that give what a model computes to other programs: encode, export."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from retrieval.commands.columns import column_option
+from retrieval.commands.options import (
+    OUTPUT_FILE,
+    PASSAGES,
+    PATH,
+    PATH_OR_STANDARD_INPUT,
+    json_option,
+    source,
+)
+from retrieval.commands.printing import print_json, print_line
+from retrieval.commands.progress import progress_bars
+from retrieval.data.pairs.columns import ColumnNames
+from retrieval.indexing.encode import Encoded
+from retrieval.indexing.encode import encode as encode_texts
+from retrieval.model.config import Side
+
+
+@click.command()
+@click.argument("texts", metavar="CORPUS|QUERIES", type=PATH_OR_STANDARD_INPUT)
+@click.option("-m", "--model", type=PATH, required=True, help="Model folder of `peephole train`.")
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="File to write, .npy or .parquet.")
+@click.option(
+    "--side",
+    type=click.Choice(get_args(Side)),
+    default="document",
+    show_default=True,
+    help="Which tower encodes: that of documents, or that of queries.",
+)
+@click.option(
+    "--passages",
+    "passage_words",
+    type=PASSAGES,
+    metavar="WORDS|off",
+    default="off",
+    show_default=True,
+    help="A vector for each passage of a long document, of so many words at most.",
+)
+@column_option
+@click.option("--resume", is_flag=True, help="Go on with a run that was cut short.")
+@json_option
+def encode(
+    texts: Path,
+    model: Path,
+    output: Path,
+    side: Side,
+    passage_words: int,
+    columns: ColumnNames,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Encode documents or queries into a file of vectors for other systems.
+
+    vectors.npy is float32, of unit length, a row a vector; vectors.ids.jsonl beside it names the rows.
+    vectors.parquet has the columns id and vector.
+
+    A document has one vector, of its first words as far as the model reads, unless --passages gives each
+    passage its own; then start and end say where it is in the text.
+
+    \b
+    Example: peephole encode data -m my.model -o vectors.npy
+    Example: peephole encode data -m my.model -o passages.parquet --passages 128
+    Example: peephole encode questions.txt -m my.model -o queries.npy --side query
+    """  # noqa: D301
+    with progress_bars("encoding") as progress:
+        encoded = encode_texts(
+            source(texts),
+            model,
+            output,
+            side,
+            passage_words=passage_words,
+            columns=columns,
+            resume=resume,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"output": str(output), **asdict(encoded)})
+    else:
+        _print_encoded(output, encoded)
+
+
+def _print_encoded(output: Path, encoded: Encoded) -> None:
+    what = "documents" if encoded.side == "document" else "queries"
+    print_line(
+        f"{output}: {encoded.vectors:,} vectors, {encoded.dimension} dimensions, of {encoded.texts:,} {what}"
+    )
+    if encoded.cut:
+        remedy = "; --passages gives a long one several vectors" if encoded.side == "document" else ""
+        print_line(
+            f"of {encoded.cut:,} {what} the model read the first {encoded.word_limit} words only{remedy}",
+            err=True,
+        )
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="File to write, such as query.onnx.")
+@click.option(
+    "--side",
+    type=click.Choice(get_args(Side)),
+    default="query",
+    show_default=True,
+    help="Which tower: that of queries, or that of documents.",
+)
+@json_option
+def export(model: Path, output: Path, side: Side, as_json: bool) -> None:
+    """Write a tower as an ONNX file, to encode in other languages.
+
+    It reads numbers of words and features; docs/tokeniser.md says how a text becomes these, with the
+    vocabulary.json of the model folder.
+
+    Example: peephole export my.model -o query.onnx
+    """
+    from retrieval.adapters.onnx import export_tower
+
+    exported = export_tower(model, output, side)
+    if as_json:
+        print_json({"output": str(output), **asdict(exported)})
+    else:
+        print_line(
+            f"{output}: {exported.side} tower, {exported.dimension} dimensions, {exported.size_bytes:,} bytes"
+        )

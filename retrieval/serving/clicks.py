@@ -1,0 +1,37 @@
+"""The handler that records a click on a result.
+
+In: the id of a search, a document, and its rank. Out: that it was taken. Whether the search showed the
+document is looked at when the log is read, for the search may still wait in another worker. A server that
+records nothing has no such route.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from retrieval.serving.errors import Refusal, json_response
+from retrieval.serving.reading import Parameters, json_body
+from retrieval.serving.schemas import Click, Taken
+from retrieval.serving.state import State
+
+
+class ClickHandlers:
+    """Handler of /click."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._limits = replace(
+            state.limits, body_bytes=min(state.limits.body_bytes, state.limits.click_bytes)
+        )
+
+    async def post(self, request: Request, values: Parameters) -> Response:
+        """POST /click."""
+        given: Click = await json_body(request, self._limits, Click)
+        if given.document not in self._state.engine.retriever:
+            raise Refusal(404, "no document has this id", "document")
+        if self._state.recorder is not None:
+            self._state.recorder.clicked(given.search, given.document, given.rank)
+        return json_response(Taken(True))
