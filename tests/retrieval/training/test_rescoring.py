@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.phases import recording
 from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model_of
@@ -18,7 +19,9 @@ from retrieval.search.retriever import Retriever
 from retrieval.training import rescoring as module
 from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev_index import dev_index
+from retrieval.training.loop import Recipe
 from retrieval.training.rescoring import Judged, fit_network, fit_rescorer, judge
+from retrieval.training.train import train
 
 RNG = np.random.default_rng(0)
 WORDS = [f"word{n}" for n in range(60)]
@@ -133,3 +136,17 @@ def test_towers_with_rows_of_their_own_are_not_compared_by_words(dataset, random
     model = random_model(ModelConfig("bag", 8, 4, 8, tie="none"), texts=WORDS)
     with dev_index(model, dataset, tmp_path / "dev") as retriever:
         assert fit_rescorer(retriever, dataset, 0.9, tmp_path / "words", 0) is None
+
+
+def test_training_writes_what_it_fitted_and_serving_re_scores(dataset, tmp_path, monkeypatch):
+    values = iter([1.0, 0.0])  # held-out re-scoring, then fusion
+    monkeypatch.setattr(module, "_ndcg", lambda *arguments: next(values))
+    config = ModelConfig("bag", 8, 4, 8, tie="all")
+    train(tmp_path / "data", tmp_path / "model", config, Recipe(epochs=1, batch=32))
+    assert not (tmp_path / "model" / ".dev").exists()
+    build(tmp_path / "data", tmp_path / "model", tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as retriever:
+        assert retriever.rescoring is not None
+        with recording() as phases:
+            retriever.search("word1 word2")
+        assert "rescore" in phases
