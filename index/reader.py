@@ -26,6 +26,7 @@ from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
 from index.documents.store import Document, DocumentReader
 from index.errors import CorruptError, InputError
+from index.interaction.words import Comparison
 from index.lexical.bm25 import Bm25, Weighed, weigh_all
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
@@ -326,6 +327,22 @@ class Index:
             shares[inside] = weights @ (parts > 0)
         shares /= np.float32(weight)
         return WordMatch(scores, shares, weight, weighed.words)
+
+    def word_width(self) -> int:
+        """The width of the vectors of words that all segments have; 0 if some have none or another width."""
+        widths = {segment.entry.word_width for segment in self.segments}
+        return widths.pop() if len(widths) == 1 else 0
+
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+        """The words of documents compared with words of a query, segment by segment.
+
+        rows: int64 (n,), of documents.
+        queries: float32 (m, word width), directions of unit length.
+        Yields which of the rows are in a segment, and their comparison; see `index.interaction.words`.
+        """
+        for segment, inside, local in self._by_segment(rows):
+            if segment.words is not None:
+                yield inside, segment.words.compare(local, queries)
 
     def _by_segment(self, rows: Rows) -> Iterator[tuple[Segment, Mask | slice, Rows]]:
         """The segments that hold some of these rows: which of them, and their rows within the segment."""

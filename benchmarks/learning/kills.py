@@ -24,8 +24,8 @@ from index.disk.previous import used_generations
 from index.disk.verify import verify
 from index.errors import InputError
 from index.reader import Index
-from index.writing.compact import compact
 from retrieval.data.clicks.recorded import Clicked, Shown, encode
+from retrieval.indexing.compact import compact
 from retrieval.learning.learn import Settings, learn
 from retrieval.learning.rollback import rollback
 from retrieval.training.loop import Recipe

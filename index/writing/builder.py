@@ -25,6 +25,7 @@ from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.previous import read_previous, used_generations
 from index.documents.store import Document
 from index.errors import InputError, PeepholeError
+from index.interaction.words import WordEncoder
 from index.lexical.postings import Lengths
 from index.reader import Index
 from index.segment import write_segment
@@ -230,6 +231,7 @@ class IndexBuilder:
         empty: bool = False,
         gone: Sequence[Rows] = (),
         queries: NDArray[np.float32] | None = None,
+        words: WordEncoder | None = None,
         progress: Progress = no_progress,
     ) -> Manifest:
         """Make the appended documents live, in one atomic step. Call it once, at the end.
@@ -237,9 +239,11 @@ class IndexBuilder:
         Small segments are merged into the new one by a size-tiered merge policy, ratio 2.
 
         compact: merge all segments into one instead.
-        if not (self.count or compact or unchanged or empty or any(map(len, gone))):
+        unchanged: publish even if no document is added or deleted.
+        empty: publish even an index without documents.
         gone: for each segment of the index, live rows to delete in the same step; empty for none.
         queries: unit vectors of real queries to tune by, float32 (n, dimension); None if there are none.
+        words: gives the words of the documents as vectors, by which a model re-scores; None to store none.
         progress: called during every stage.
         Raises InputError if there are no documents or no dense index meets the goal, StorageError. The live
         generation then does not change.
@@ -261,6 +265,7 @@ class IndexBuilder:
                 others,
                 Goal.of(self._origin.goal),
                 queries,
+                words,
                 progress,
             )
 

@@ -103,7 +103,7 @@ def build(
         encode_into(builder, read_model(builder.model), documents, dataset.count_documents(), progress)
         tuning = queries if queries is not None else _training_queries(dataset)
         vectors = saved.encoder("query").encode(tuning[:MAX_TUNING_QUERIES]) if tuning else None
-        return builder.publish(queries=vectors, progress=progress)
+        return builder.publish(queries=vectors, words=saved.word_vectors(), progress=progress)
 
 
 def add(
@@ -193,9 +193,10 @@ def _publish_added(
     total: int | None,
     progress: Progress,
 ) -> AddResult:
-    encode_into(builder, read_model(builder.model), documents, total, progress)
+    model = read_model(builder.model)
+    encode_into(builder, model, documents, total, progress)
     count, replaced = builder.count, builder.replaced()
-    manifest = builder.publish(progress=progress)
+    manifest = builder.publish(words=model.word_vectors(), progress=progress)
     return AddResult(manifest.generation, manifest.documents, count - replaced, replaced)
 
 

@@ -60,7 +60,8 @@ def sync(
         count, replaced = builder.count, builder.replaced()
         counts = (count - replaced, replaced, deleted, comparison.unchanged)
         changes = count or deleted
-        manifest = builder.publish(gone=gone, progress=progress) if changes else builder.leave()
+        words = read_model(builder.model).word_vectors()
+        manifest = builder.publish(gone=gone, words=words, progress=progress) if changes else builder.leave()
         return AddResult(manifest.generation, manifest.documents, *counts)
 
 

@@ -52,7 +52,7 @@ def build_candidate(
     with builder:
         encode_into(builder, read_model(builder.model), live.live_documents(), live.count, progress)
         vectors = saved.encoder("query").encode(queries[:MAX_TUNING_QUERIES]) if queries else None
-        builder.publish(queries=vectors, progress=progress)
+        builder.publish(queries=vectors, words=saved.word_vectors(), progress=progress)
 
 
 def publish_candidate(
@@ -103,6 +103,7 @@ def _bring_up_to_date(folder: Path, live: Index, origin: Index, progress: Progre
     with IndexBuilder.begin_adding(folder, source=live.pointer.manifest_sha256, resume=True) as builder:
         gone = encode_changes(builder, live.live_documents(), live.count, progress).gone()
         if builder.count or any(map(len, gone)):
-            builder.publish(gone=gone, progress=progress)
+            words = read_model(builder.model).word_vectors()
+            builder.publish(gone=gone, words=words, progress=progress)
         else:
             builder.leave()

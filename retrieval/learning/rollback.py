@@ -14,6 +14,7 @@ from index.reader import Index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from retrieval.indexing.sync import encode_changes
+from retrieval.model.folder import read_model
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def rollback(index: Path, *, wait: float = 0.0, progress: Progress = no_progress
             comparison = encode_changes(builder, live.live_documents(), live.count, progress)
         encoded, gone = builder.count, comparison.gone()
         deleted = builder.replaced() + sum(map(len, gone))
-        manifest = builder.publish(unchanged=True, gone=gone, progress=progress)
+        words = read_model(builder.model).word_vectors()
+        manifest = builder.publish(unchanged=True, gone=gone, words=words, progress=progress)
     return RollbackResult(
         manifest.generation,
         restored,

@@ -7,6 +7,7 @@ config.json            `ModelConfig`
 vocabulary.json        `Vocabulary`
 weights.safetensors    `query.*` and `document.*`, or `both.*` if the towers are one; no `document.table` if
                        they share the table; tables in int8 with one scale for each row
+rescoring.safetensors  `Rescorer`; only if the model has learned to re-score
 calibration.json       `Calibration`; not there if the model was trained without dev queries
 training.json          how the model was trained and its dev scores; for people, not needed to encode
 report/                the same as a web page (`retrieval.training.report`); not copied into an index
@@ -28,6 +29,7 @@ from retrieval.model.calibration import Calibration, read_calibration
 from retrieval.model.calibration import to_json as to_calibration_json
 from retrieval.model.config import ModelConfig, Side, Tie, read_config, to_json
 from retrieval.model.encoder import Encoder
+from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.weights import Table, quantise, read_weights, write_weights
 from retrieval.text.vocabulary import Vocabulary
 
@@ -41,6 +43,7 @@ class ModelFiles(NamedTuple):
     config: str = "config.json"
     vocabulary: str = "vocabulary.json"
     weights: str = "weights.safetensors"
+    rescoring: str = "rescoring.safetensors"
     calibration: str = "calibration.json"
     training: str = "training.json"
 
@@ -84,6 +87,21 @@ class TrainedModel(NamedTuple):
             raise self.mismatch_error("not finite")
         return encoder
 
+    def rescorer(self) -> Rescorer | None:
+        """What the model has learned of re-scoring; None if it has not, or not for this version.
+
+        Raises CorruptError for a damaged file.
+        """
+        path = self.folder / FILES.rescoring
+        if self.config.tie == "none" or not path.is_file():
+            return None
+        return Rescorer.load(path, self.table("query").values.shape[1])
+
+    def word_vectors(self) -> WordVectors | None:
+        """What gives words as vectors for re-scoring; None if the model does not re-score."""
+        rescorer = self.rescorer()
+        return None if rescorer is None else WordVectors(self.vocabulary, self.table("document"), rescorer)
+
     def mismatch_error(self, problem: str) -> CorruptError:
         """The error to raise for weights that are not those of the config."""
         reason = " ".join(problem.split())
@@ -119,7 +137,7 @@ def read_model_of(index: Index) -> TrainedModel:
     """The model inside an index. Raises what `read_model` does, and CorruptError for a file that the index's
     manifest does not name, whose bytes nobody knows.
     """
-    optional = [FILES.calibration] if (index.model_folder / FILES.calibration).exists() else []
+    optional = [name for name in (FILES.rescoring, FILES.calibration) if (index.model_folder / name).exists()]
     for name in (FILES.config, FILES.vocabulary, FILES.weights, *optional):
         path = index.model_folder / name
         if f"{index.model_folder.name}/{name}" not in index.manifest.files:
@@ -136,6 +154,7 @@ def write_model(
     *,
     calibration: Calibration | None = None,
     small: bool = True,
+    rescorer: Rescorer | None = None,
 ) -> None:
     """Write a model folder.
 
@@ -148,6 +167,7 @@ def write_model(
     training: what goes into training.json.
     calibration: from evidence to probabilities; None for none.
     small: whether tables are stored in int8.
+    rescorer: what the model has learned of re-scoring; None for a model without.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stored: dict[str, NDArray[Any]] = {}
@@ -161,6 +181,10 @@ def write_model(
     (folder / FILES.config).unlink(missing_ok=True)
     vocabulary.save(folder / FILES.vocabulary)
     write_weights(folder / FILES.weights, stored)
+    if rescorer is None:
+        (folder / FILES.rescoring).unlink(missing_ok=True)
+    else:
+        rescorer.save(folder / FILES.rescoring)
     (folder / FILES.calibration).unlink(missing_ok=True)  # one of other weights
     if calibration is not None:
         write_atomically(folder / FILES.calibration, to_calibration_json(calibration).encode())

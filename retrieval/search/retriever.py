@@ -29,6 +29,7 @@ from retrieval.search.generation import OpenGeneration
 from retrieval.search.hits import Hit, hits_of
 from retrieval.search.modes import Mode, Where, check_mode
 from retrieval.search.ranking import conditions_of, page, rank
+from retrieval.search.rescoring import Rescoring
 
 if TYPE_CHECKING:
     from retrieval.search.facets import FacetValue
@@ -72,6 +73,16 @@ class Retriever:
     def index(self) -> Index:
         """The generation that is searched now."""
         return self._opened.index
+
+    @property
+    def dense_share(self) -> float:
+        """The weight of the dense ranking in hybrid search before it re-scores."""
+        return self._opened.tower.dense_share
+
+    @property
+    def rescoring(self) -> Rescoring | None:
+        """How hybrid search re-scores its candidates; None if it does not."""
+        return self._opened.rescoring
 
     def refresh(self) -> bool:
         """Open the generation that is live now, if it is not the open one, and return whether it is another.

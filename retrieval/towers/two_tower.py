@@ -18,6 +18,7 @@ from torch import nn
 from retrieval.model.calibration import Calibration
 from retrieval.model.config import ModelConfig, Side
 from retrieval.model.folder import read_model, table_owner, write_model
+from retrieval.model.rescoring import Rescorer
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.towers.bodies import Tower, text_batch
 
@@ -39,6 +40,7 @@ class TwoTower(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
+        self.rescorer: Rescorer | None = None
         first = Tower(config, len(vocabulary))
         if config.tie == "all":
             towers = {"both": first}
@@ -100,6 +102,7 @@ class TwoTower(nn.Module):
             *(folder, self.config, self.vocabulary, arrays, training or {}),
             calibration=calibration,
             small=small,
+            rescorer=self.rescorer,
         )
 
     @classmethod
@@ -110,6 +113,7 @@ class TwoTower(nn.Module):
         """
         saved = read_model(Path(folder))
         model = cls(saved.config, saved.vocabulary)
+        model.rescorer = saved.rescorer()
         for name, tower in model.towers.items():
             side: Side = "document" if name == "document" else "query"
             state = {

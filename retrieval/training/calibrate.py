@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from index.ranking import Ranking
 from index.values import Rows
 from retrieval.model.calibration import MARGINS, Calibration
-from retrieval.search.fusion import fuse
-from retrieval.search.ranking import FUSION_DEPTH
 from retrieval.search.retriever import Retriever
 from retrieval.training.dataset import TrainingData
+from retrieval.training.rescoring import RANKED
 
 # The share of queries without an answer that is assumed: enough to learn what their hits look like, and so
 # little that the probabilities hold for queries that have one.
@@ -36,30 +35,25 @@ UNANSWERED = 0.02
 # With fewer dev queries ten numbers cannot be told from chance.
 LEAST_QUERIES = 20
 # How deep rankings must be: ten hits remain when as many relevant documents are taken out.
-DEPTH = 20
+DEPTH = RANKED
 _HITS = 10
 _STEPS = 100
 # The penalty of the intercept, so small that it only matters where no hit is relevant, or all are.
 _OF_INTERCEPT = 1e-3
 
 
-def dev_calibration(retriever: Retriever, dataset: TrainingData, dense_share: float) -> Calibration | None:
+def dev_calibration(retriever: Retriever, dataset: TrainingData, hybrid: Ranking) -> Calibration | None:
     """The calibration that fits the dev queries best; None for fewer than `LEAST_QUERIES`.
 
     retriever: of `retrieval.training.dev_index`.
-    dataset: the data set whose dev queries are searched. Those whose judgements are clicks are left out: a
-        query without a good answer has no clicks, so that they would promise too much.
-    dense_share: the weight of the dense ranking in hybrid search, which the index does not know yet.
+    dataset: the data set whose dev queries are searched.
+    hybrid: the hybrid ranking of the dev queries, `DEPTH` deep, of which the index knows nothing yet.
     """
-    dev = {query_id: grades for query_id, grades in dataset.dev.items() if query_id not in dataset.shown}
-    if len(dev) < LEAST_QUERIES:
+    queries = [dataset.queries[query_id] for query_id in dataset.dev]
+    if len(queries) < LEAST_QUERIES:
         return None
-    queries = [dataset.queries[query_id] for query_id in dev]
-    dense = retriever.rank(queries, FUSION_DEPTH, "dense")
-    lexical = retriever.rank(queries, FUSION_DEPTH, "lexical")
-    rankings = (dense, lexical, fuse(dense, lexical, DEPTH, dense_share))
-    shallow = [Ranking(scores[:, :DEPTH], rows[:, :DEPTH]) for scores, rows in rankings]
-    return fit_calibration(retriever, queries, list(dev.values()), shallow)
+    rankings = [retriever.rank(queries, DEPTH, mode) for mode in ("dense", "lexical")]
+    return fit_calibration(retriever, queries, list(dataset.dev.values()), [*rankings, hybrid])
 
 
 def fit_calibration(

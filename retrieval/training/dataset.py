@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from index.documents.store import Document
@@ -29,6 +29,15 @@ class TrainingData:
     dev: Qrels  # likewise
     # Of dev queries whose judgements are clicks, what was shown: nobody could click on anything else.
     shown: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def judged_by_people(self) -> TrainingData:
+        """The same without dev queries whose judgements are clicks.
+
+        What was not shown for them has no clicks, however good it is, and a query without a good answer has
+        none at all.
+        """
+        dev = {query: grades for query, grades in self.dev.items() if query not in self.shown}
+        return replace(self, dev=dev, shown={})
 
 
 def read_training_data(source: AnyDataset | Path) -> TrainingData:

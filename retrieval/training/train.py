@@ -39,6 +39,7 @@ from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
 from retrieval.training.output import CHECKPOINT, DEV, TEACHER, check_model_output, remove_temporaries
 from retrieval.training.report import TrainingReport, write_training_report
+from retrieval.training.rescoring import LEAST_DEV_QUERIES, fit_rescorer
 
 # This many of the most frequent words get a row of their own.
 WHOLE_WORDS = 20_000
@@ -121,7 +122,7 @@ def train(
         dev: dict[str, float] = {}
         calibration = None
         if dataset.dev:
-            dev, calibration = _fit_on_dev(model, dataset, output / DEV, small, progress)
+            dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
         elif start is None:
             model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
         result = _result(trainer, dataset, dev, calibration)
@@ -143,13 +144,23 @@ def _start(init: Path | None, config: ModelConfig) -> TwoTower | None:
 
 
 def _fit_on_dev(
-    model: TwoTower, dataset: TrainingData, folder: Path, small: bool, progress: Progress
+    model: TwoTower,
+    dataset: TrainingData,
+    folder: Path,
+    seed: int,
+    small: bool,
+    progress: Progress,
+    stop: Callable[[], bool],
 ) -> tuple[dict[str, float], Calibration | None]:
     """Set what is fitted on the dev queries; returns the measures of the dense ranking, the calibration."""
     with dev_index(model, dataset, folder, small=small, progress=progress) as retriever:
         share = best_dense_share(retriever, dataset)
         model.config = replace(model.config, dense_share=share)
-        calibration = dev_calibration(retriever, dataset, share)
+        judged = dataset.judged_by_people()
+        fitted = fit_rescorer(retriever, judged, share, folder / "words", seed, progress, stop)
+        if len(judged.dev) >= LEAST_DEV_QUERIES:  # else that of the model it started from stays, if any
+            model.rescorer = fitted.rescorer
+        calibration = dev_calibration(retriever, judged, fitted.ranking)
         dense = rank_all(retriever, dataset.queries, dataset.dev, "dense")
     return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means(), calibration
 

@@ -118,7 +118,9 @@ def test_queries_that_are_judged_by_clicks_fit_no_probability(retriever):
     dev = {f"q{n}": {f"d{n}": 1} for n in range(len(TEXTS))}
     data = TrainingData([], queries, {}, dev)
     judged = {query: dev[query] for query in list(dev)[:100]}
-    some = replace(data, shown={query: {"d0"} for query in dev if query not in judged})
-    assert dev_calibration(retriever, some, 0.5) == dev_calibration(retriever, replace(data, dev=judged), 0.5)
-    assert dev_calibration(retriever, some, 0.5) is not None
-    assert dev_calibration(retriever, replace(data, shown=dict.fromkeys(dev, ("d0",))), 0.5) is None
+    some = replace(data, shown={query: {"d0"} for query in dev if query not in judged}).judged_by_people()
+    assert some == replace(data, dev=judged)
+    hybrid = retriever.rank([queries[query] for query in judged], DEPTH, "hybrid")
+    assert dev_calibration(retriever, some, hybrid) is not None
+    none = replace(data, shown=dict.fromkeys(dev, ("d0",))).judged_by_people()
+    assert dev_calibration(retriever, none, retriever.rank([], DEPTH, "hybrid")) is None
