@@ -94,6 +94,11 @@ def learn(
 def _learn(
     live: Index, work: Work, learning: LearningData, settings: Settings, reports: Reports, start: float
 ) -> Outcome:
+    if read_model_of(live).calibration is not None and not learning.training.judged_by_people().dev:
+        reports.warn(
+            "hits will have no probability, and --min-probability will be refused: clicks alone cannot fit it; "
+            "give --data with dev queries"
+        )
     work.begin(_plan(live, learning, settings))
     _train(live, work, learning, settings, reports)
     queries = [learning.training.queries[query] for query in learning.training.train]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from clicked_world import World, at_random, at_random_from_above, people, the_last
 
+from index.dense.tuning import Goal
 from index.disk.folder import LEARNING, read_current
 from index.disk.verify import verify
 from index.documents.store import Document
@@ -24,6 +25,7 @@ from retrieval.learning import learn as module
 from retrieval.learning.learn import Reports, Settings, learn
 from retrieval.learning.rollback import rollback
 from retrieval.learning.work import Work
+from retrieval.model.calibration import EVIDENCE, MARGINS, Calibration, to_json
 from retrieval.model.folder import FILES, read_model
 from retrieval.search.retriever import Retriever
 from retrieval.training.loop import Recipe
@@ -96,7 +98,9 @@ def test_a_refused_model_is_put_aside_with_a_report(world: World, log: Path):
     assert left(world.index) == []  # the refused model is older than what is live now
 
 
-def test_a_data_set_that_contradicts_the_clicks_refuses_the_model(world: World, log: Path, write_beir, tmp_path: Path):
+def test_a_data_set_that_contradicts_the_clicks_refuses_the_model(
+    world: World, log: Path, write_beir, tmp_path: Path
+):
     """The data set says that every question is answered by what the live model finds for it."""
     queries = {f"q{n}": text for n, text in enumerate(world.relevant)}
     with Retriever.open(world.index) as retriever:
@@ -106,6 +110,18 @@ def test_a_data_set_that_contradicts_the_clicks_refuses_the_model(world: World, 
     outcome = learn(world.index, log, open_dataset(data), SETTINGS)
     assert outcome.reason.startswith("worse: nDCG@10 of hybrid search")
     assert outcome.counts.data_queries > 100
+
+
+def test_it_is_said_before_training_that_probabilities_are_lost(world: World, log: Path, tmp_path: Path):
+    model = tmp_path / "calibrated"
+    with Index.open(world.index) as index:
+        shutil.copytree(index.model_folder, model)
+    calibration = Calibration((0.1,) * (len(EVIDENCE) + 1), (0.1,) * (len(EVIDENCE) + len(MARGINS) + 1), 30)
+    (model / FILES.calibration).write_text(to_json(calibration))
+    build(world.corpus, model, world.index, goal=Goal(recall=1))
+    warned: list[str] = []
+    assert learn(world.index, log, settings=SETTINGS, reports=Reports(warn=warned.append)).published
+    assert [problem for problem in warned if problem.startswith("hits will have no probability")]
 
 
 def test_a_dry_run_trains_nothing(world: World, log: Path):
