@@ -19,49 +19,34 @@ from retrieval.text.terminal import visible
 
 
 class Verb(NamedTuple):
-    """Where a verb is defined, as module:attribute, and the line that --help shows for it."""
+    """Where in retrieval.commands a verb is defined, as module:attribute, and its line in --help."""
 
     place: str
     summary: str
 
 
 VERBS = {
-    "corpus": Verb("retrieval.commands.corpus:corpus", "Make a data set to train and search."),
-    "train": Verb("retrieval.commands.train:train", "Train a two-tower model on pairs."),
-    "build": Verb(
-        "retrieval.commands.build:build",
-        "Encode a corpus with a model's document tower and publish it as an index.",
-    ),
-    "add": Verb(
-        "retrieval.commands.build:add",
-        "Add documents to an index; one with the _id of another takes its place.",
-    ),
-    "delete": Verb("retrieval.commands.build:delete", "Delete documents from an index by their _id."),
-    "compact": Verb(
-        "retrieval.commands.build:compact",
-        "Make one segment of an index, without what was deleted or replaced.",
-    ),
-    "encode": Verb(
-        "retrieval.commands.vectors:encode",
-        "Encode documents or queries into a file of vectors for other systems.",
-    ),
-    "export": Verb(
-        "retrieval.commands.vectors:export", "Write a tower as an ONNX file, to encode in other languages."
-    ),
-    "search": Verb("retrieval.commands.search:search", "Search an index."),
-    "serve": Verb("retrieval.commands.serve:serve", "Serve an index over HTTP."),
-    "clicks": Verb("retrieval.commands.clicks:clicks", "Count, or forget, the searches that serve recorded."),
-    "mcp": Verb("retrieval.commands.mcp:mcp", "Serve an index to agents over MCP."),
+    "corpus": Verb("corpus:corpus", "Make a data set to train and search."),
+    "train": Verb("train:train", "Train a two-tower model on pairs."),
+    "build": Verb("build:build", "Encode a corpus with a model's document tower and publish it as an index."),
+    "add": Verb("build:add", "Add documents to an index; one with the _id of another takes its place."),
+    "delete": Verb("build:delete", "Delete documents from an index by their _id."),
+    "compact": Verb("build:compact", "Make one segment of an index, without what was deleted or replaced."),
+    "encode": Verb("vectors:encode", "Encode documents or queries into a file of vectors for other systems."),
+    "export": Verb("vectors:export", "Write a tower as an ONNX file, to encode in other languages."),
+    "search": Verb("search:search", "Search an index."),
+    "learn": Verb("learn:learn", "Learn from clicks, and publish the model if it is shown to be better."),
+    "rollback": Verb("learn:rollback", "Give an index the model back that it had before `learn`."),
+    "serve": Verb("serve:serve", "Serve an index over HTTP."),
+    "clicks": Verb("clicks:clicks", "Count, or forget, the searches that serve recorded."),
+    "mcp": Verb("mcp:mcp", "Serve an index to agents over MCP."),
     "explain": Verb(
-        "retrieval.commands.explain:explain",
-        "Show which words of a query, and of a document of an index, carry the match.",
+        "explain:explain", "Show which words of a query, and of a document of an index, carry the match."
     ),
-    "evaluate": Verb("retrieval.commands.evaluate:evaluate", "Score an index on judged queries."),
-    "bench": Verb("retrieval.commands.bench:bench", "Measure on your own data what you would use instead."),
-    "info": Verb("retrieval.commands.inspect:info", "What an index holds and what made it."),
-    "verify": Verb(
-        "retrieval.commands.inspect:verify", "Read every byte of an index and compare it with the checksums."
-    ),
+    "evaluate": Verb("evaluate:evaluate", "Score an index on judged queries."),
+    "bench": Verb("bench:bench", "Measure on your own data what you would use instead."),
+    "info": Verb("inspect:info", "What an index holds and what made it."),
+    "verify": Verb("inspect:verify", "Read every byte of an index and compare it with the checksums."),
 }
 
 
@@ -75,7 +60,7 @@ class _LazyVerbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module, _, attribute = VERBS[cmd_name].place.partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
+        command: click.Command = getattr(import_module(f"retrieval.commands.{module}"), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,15 +7,19 @@ this protocol only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from index.dense.passages import Span
 from index.disk.folder import Pointer
 from index.disk.manifest import Manifest
 from index.documents.store import Document
+from index.interaction.words import Comparison
 from index.ranking import Ranking
 from index.values import Mask, Rows, Vectors
 
@@ -24,6 +28,22 @@ if TYPE_CHECKING:
     from index.documents.expression import Field
     from index.documents.filters import Filter
     from index.documents.numbers import Attribute
+
+
+class WordMatch(NamedTuple):
+    """What n documents have of the words of a query.
+
+    scores: BM25, float32 (n,).
+    shares: of the weight (idf times frequency in the query) of all its words, what each document's words
+        have, float32 (n,), 0 to 1.
+    weight: of all words together, which no score exceeds; never 0.
+    words: how many different ones there are.
+    """
+
+    scores: NDArray[np.float32]
+    shares: NDArray[np.float32]
+    weight: float
+    words: int
 
 
 class Part(Protocol):
@@ -114,7 +134,19 @@ class OpenIndex(Protocol):
     def spans(self, row: int) -> list[Span]:
         """The passages of a document, in order; none if it was not split."""
 
-    def nearest_span(self, row: int, query: Vectors) -> Span | None:
+    def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of a query with documents, float32 (n,); of a split one the largest."""
+
+    def match_words(self, query: str, rows: Rows) -> WordMatch:
+        """What documents have of the words of a query."""
+
+    def word_width(self) -> int:
+        """The width of the vectors of words that all documents have; 0 if some have none."""
+
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+        """The words of documents compared with words of a query, part by part."""
+
+    def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
         """The passage of a document with the largest inner product; None if it was not split."""
 
     def parts(self) -> Sequence[Part]:

@@ -23,6 +23,10 @@ class Ranking(NamedTuple):
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
 
+    def of(self, query: int) -> Ranking:
+        """The ranking of one query, as a ranking of one."""
+        return Ranking(self.scores[query : query + 1], self.rows[query : query + 1])
+
 
 def empty_ranking(queries: int, k: int) -> Ranking:
     """A ranking without results, to be filled in place."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +26,10 @@ from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
 from index.documents.store import Document, DocumentReader
 from index.errors import CorruptError, InputError
-from index.lexical.bm25 import Bm25, weigh
+from index.interaction.words import Comparison
+from index.lexical.bm25 import Bm25, Weighed, weigh_all
 from index.locks import ProcessLock
+from index.protocol import WordMatch
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
 from index.values import Mask, Rows, Vectors
@@ -42,6 +45,10 @@ if TYPE_CHECKING:
 
 # Filters whose masks are cached, one byte a document each.
 _CACHED_FILTERS = 8
+# Documents read at once where all are read.
+_DOCUMENTS_AT_ONCE = 1024
+# Queries whose weighed words are cached: those of one batch.
+_WEIGHED_QUERIES = 64
 
 
 class Index:
@@ -82,6 +89,9 @@ class Index:
         vectors = [segment.entry.vectors for segment in segments]
         self._vector_offsets = [0, *accumulate(vectors)][:-1]
         self._opened = opened
+        # A search weighs its query to rank documents, and again to judge the hits.
+        parts = [segment.lexical for segment in segments]
+        self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(partial(weigh_all, parts))
         self._filters: dict[tuple[Filter, ...], list[Mask]] = {}
         self._filters_lock = ProcessLock()
 
@@ -99,6 +109,14 @@ class Index:
                 before, pointer = pointer, read_current(folder)
                 if pointer == before:  # else a writer published and removed the old one meanwhile
                     raise
+
+    @classmethod
+    def open_kept(cls, folder: Path, pointer: Pointer) -> Index:
+        """Open a generation that the live one keeps, see index/disk/previous.py.
+
+        Only the holder of the writer lock can know that it is still there. Raises CorruptError, StorageError.
+        """
+        return _open(folder, pointer, checksums=False)
 
     def keep_vectors(self, most_bytes: int) -> None:
         """Keep converted vectors in memory for exact search, smallest segments first, up to a size.
@@ -148,8 +166,7 @@ class Index:
         where: filters that a document's metadata must all meet.
         Raises InputError for a k below 1 and a field that no document has.
         """
-        parts = [segment.lexical for segment in self.segments]
-        weighed = list(zip(*(weigh(parts, query) for query in queries), strict=True))
+        weighed = list(zip(*(self._weighed(query).by_segment for query in queries), strict=True))
         return self._search(
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_lexical(weighed[at], k, mask)
         )
@@ -171,7 +188,7 @@ class Index:
         if query is None:
             return found
         parts = [segment.lexical for segment in self.segments]
-        having = map(Bm25.having, parts, weigh(parts, query))
+        having = map(Bm25.having, parts, self._weighed(query).by_segment)
         return [mask & one for mask, one in zip(found, having, strict=True)]
 
     def columns(self, field: Field) -> list[Column]:
@@ -220,6 +237,12 @@ class Index:
             raise IndexError(f"row {missing[0]} is not in the index")
         return [documents[row] for row in rows]
 
+    def live_documents(self) -> Iterator[Document]:
+        """All documents that a search can find, by row."""
+        rows = self.rows().tolist()
+        for start in range(0, len(rows), _DOCUMENTS_AT_ONCE):
+            yield from self.documents(rows[start : start + _DOCUMENTS_AT_ONCE])
+
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """The row of the live document with this id; None if there is none."""
         return self.rows_of([id]).get(id)
@@ -263,6 +286,61 @@ class Index:
             return None
         vectors = segment.vectors.take(segment.passages.numbers(np.array([inside])))
         return spans[int(np.argmax(vectors @ query))]
+
+    def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of a query with documents, float32 (n,); of a split one the largest of its passages.
+
+        rows: int64 (n,), of documents.
+        query: float32 (dimension,).
+        """
+        cosines = np.empty(len(rows), np.float32)
+        for segment, inside, local in self._by_segment(rows):
+            cosines[inside] = segment.cosines(local, query)
+        return cosines
+
+    def match_words(self, query: str, rows: Rows) -> WordMatch:
+        """What documents have of the words of a query.
+
+        query: its text.
+        rows: int64 (n,), of documents.
+        """
+        weighed = self._weighed(query)
+        weight = weighed.weight or 1.0
+        scores, shares = np.zeros((2, len(rows)), np.float32)
+        terms = dict(zip(self.segments, weighed.by_segment, strict=True))
+        for segment, inside, local in self._by_segment(rows):
+            parts = segment.lexical.parts(terms[segment], local)
+            weights = np.array([term.weight for term in terms[segment]], np.float32)
+            scores[inside] = weights @ parts
+            shares[inside] = weights @ (parts > 0)
+        shares /= np.float32(weight)
+        return WordMatch(scores, shares, weight, weighed.words)
+
+    def word_width(self) -> int:
+        """The width of the vectors of words that all segments have; 0 if some have none or another width."""
+        widths = {segment.entry.word_width for segment in self.segments}
+        return widths.pop() if len(widths) == 1 else 0
+
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+        """The words of documents compared with words of a query, segment by segment.
+
+        rows: int64 (n,), of documents.
+        queries: float32 (m, word width), directions of unit length.
+        Yields which of the rows are in a segment, and their comparison; see `index.interaction.words`.
+        """
+        for segment, inside, local in self._by_segment(rows):
+            if segment.words is not None:
+                yield inside, segment.words.compare(local, queries)
+
+    def _by_segment(self, rows: Rows) -> Iterator[tuple[Segment, Mask | slice, Rows]]:
+        """The segments that hold some of these rows: which of them, and their rows within the segment."""
+        if len(self.segments) == 1:
+            yield self.segments[0], slice(None), rows
+            return
+        for segment, offset in zip(self.segments, self._offsets, strict=True):
+            inside = (rows >= offset) & (rows < offset + segment.count)
+            if inside.any():
+                yield segment, inside, rows[inside] - offset
 
     def vector_numbers(self) -> Rows:
         """The numbers of the vectors of all documents that a search can find, ascending.
@@ -384,6 +462,8 @@ def _open(folder: Path, pointer: Pointer, checksums: bool) -> Index:
         manifest = read_manifest(folder, pointer)
         for problem in file_problems(generation, manifest, checksums=checksums):
             raise CorruptError(problem)
+        if manifest.store:
+            raise InputError("lives in Milvus, for which this is not there (see docs/milvus.md)", path=folder)
         segments = [
             opened.enter_context(
                 closing(Segment(generation / entry.name, entry, manifest.dimension, manifest.files))

@@ -8,6 +8,7 @@ other segments or generations.
     compressed.faiss  the vectors compressed; only where tuning chose so
     documents.sqlite  the documents
     lexical/          the postings
+    words/            the words of the documents as vectors; only where the model re-scores by them
     deleted.i32       tombstones: rows that no search may find, ascending; only where there are any
 
 Rows count from 0 within a segment. Its files never change once they are written. A later generation shares
@@ -31,8 +32,11 @@ from index.dense.vectors import FLAT, StoredVectors, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
 from index.disk.opening import create, read_file
-from index.documents.store import Document, DocumentReader, DocumentWriter
+from index.documents.store import Document, DocumentReader
+from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, FormatVersionError
+from index.interaction.words import ARRAYS as WORD_ARRAYS
+from index.interaction.words import WordEncoder, Words, write_words
 from index.lexical.bm25 import Bm25, Term
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
 from index.ranking import Ranking
@@ -46,6 +50,7 @@ _COMPRESSED = "compressed.faiss"
 _PASSAGES = "passages.i32"
 _DOCUMENTS = "documents.sqlite"
 _LEXICAL = "lexical"
+_WORDS = "words"
 DELETED = "deleted.i32"
 # Documents between two reports of progress.
 _REPORT_EVERY = 1000
@@ -60,6 +65,7 @@ def write_segment(
     others: Lengths,
     goal: Goal,
     queries: NDArray[np.float32] | None,
+    words: WordEncoder | None,
     progress: Progress,
 ) -> SegmentEntry:
     """Write a segment's files into a new folder; the files are durable, the folder's entries are not.
@@ -72,6 +78,7 @@ def write_segment(
     others: the lengths of the documents in the index's other segments.
     goal: what the dense index must reach.
     queries: unit vectors to tune by, float32 (n, dimension); None if there are none.
+    words: gives the words of the documents as vectors; None to store none.
     progress: called during every stage.
     Raises StorageError, InputError for a goal that no dense index meets.
     """
@@ -90,6 +97,9 @@ def write_segment(
     documents.copy_to(folder / _DOCUMENTS)
     own = write_bm25(folder / _LEXICAL, _texts(documents, progress), others)
     progress("words", documents.count, documents.count)
+    if words is not None:
+        write_words(folder / _WORDS, _fields(documents, progress), words)
+        progress("word vectors", documents.count, documents.count)
     chosen = tuning.chosen
     return SegmentEntry(
         name=folder.name,
@@ -100,6 +110,7 @@ def write_segment(
         parameters=chosen.parameters(),
         bm25=BM25_SETTINGS,
         words=own.tokens,
+        word_width=0 if words is None else words.width,
         tried=tuple(map(asdict, tuning.tried)),
     )
 
@@ -111,10 +122,18 @@ def _texts(documents: DocumentWriter, progress: Progress) -> Iterator[str]:
         yield f"{document.title} {document.text}"
 
 
+def _fields(documents: DocumentWriter, progress: Progress) -> Iterator[tuple[str, str]]:
+    for row, document in enumerate(documents):
+        if row % _REPORT_EVERY == 0:
+            progress("word vectors", row, documents.count)
+        yield document.title, document.text
+
+
 def segment_files(entry: SegmentEntry) -> list[str]:
     """The files of a segment, relative to its folder; no others are read or shared."""
     compressed = [] if entry.faiss == FLAT else [_COMPRESSED]
     passages = [_PASSAGES] if entry.vectors > entry.documents else []
+    words = [f"{_WORDS}/{name}" for name in WORD_ARRAYS] if entry.word_width else []
     deleted = [DELETED] if entry.deleted else []
     return [
         _VECTORS,
@@ -122,6 +141,7 @@ def segment_files(entry: SegmentEntry) -> list[str]:
         *passages,
         _DOCUMENTS,
         *(f"{_LEXICAL}/{name}" for name in ARRAYS),
+        *words,
         *deleted,
     ]
 
@@ -151,6 +171,7 @@ class Segment:
     count: its documents, deleted ones included.
     live: bool (count,), the rows that are not deleted; None if all are live.
     passages: the documents of its vectors; None if every document has one vector.
+    words: its documents' words as vectors; None if it has none.
     """
 
     def __init__(self, folder: Path, entry: SegmentEntry, dimension: int, named: Container[str]) -> None:
@@ -193,6 +214,8 @@ class Segment:
         if self._scan is not None:
             self.vectors.expect_few()
         self.lexical = Bm25(folder / _LEXICAL, self.count)
+        width = entry.word_width
+        self.words = Words(folder / _WORDS, self.count, width) if width else None
         self.documents = DocumentReader(folder / _DOCUMENTS)
         if self.documents.count != self.count:
             self.documents.close()
@@ -229,6 +252,14 @@ class Segment:
     def search_lexical(self, queries: list[list[Term]], k: int, where: Mask | None) -> Ranking:
         """The k best by BM25. queries: as `weigh` gives them; k, where: as in `search_dense`."""
         return self.lexical.search(queries, k, self.allowed(where))
+
+    def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of one query with documents, float32 (n,); see `Index.cosines`."""
+        if not len(rows):
+            return np.empty(0, np.float32)
+        if self.passages is None:
+            return self.vectors.take(rows) @ query
+        return self.passages.best_of_documents(rows, lambda numbers: self.vectors.take(numbers) @ query)
 
     def allowed(self, where: Mask | None) -> Mask | None:
         """The live rows that meet a filter; None for all rows."""

@@ -116,3 +116,25 @@ def made(tmp_path_factory: pytest.TempPathFactory, write_beir: WriteBeir) -> Mad
 
     torch.set_float32_matmul_precision("highest")  # as it was before training asked for speed
     return made
+
+
+@pytest.fixture(scope="session")
+def calibrated(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The same data and model with a calibration, as eight dev queries are too few to fit; not to change."""
+    import shutil
+
+    from click.testing import CliRunner
+
+    from cli import verbs
+    from retrieval.model.calibration import Calibration, to_json
+    from retrieval.model.folder import FILES
+
+    folder = tmp_path_factory.mktemp("calibrated")
+    calibrated = Made(made.data, folder / "model", folder / "index")
+    shutil.copytree(made.model, calibrated.model)
+    fitted = Calibration((-2.0, 2.0, 1.0, 2.0, 0.1), (-3.0, 2.0, 1.0, 2.0, 0.1, 1.5, 0.5), 100)
+    (calibrated.model / FILES.calibration).write_text(to_json(fitted))
+    args = ["build", made.data, "-m", calibrated.model, "-o", calibrated.index]
+    result = CliRunner().invoke(verbs, [str(arg) for arg in args])
+    assert result.exit_code == 0, result.output
+    return calibrated

@@ -123,7 +123,8 @@ def test_corpus_pydoc_prints_what_it_wrote(tmp_path):
 
 def test_train_json_has_the_keys_of_the_contract(made, tmp_path):
     facts = told("train", made.data, "-o", tmp_path / "m", "--tower", "bag", "--epochs", "2")
-    assert list(facts) == ["tower", "parameters", "seconds", "best_epoch", "dev"]
+    kept = ["tower", "parameters", "seconds", "best_epoch", "dev"]
+    assert list(facts) == [*kept, "dev_queries", "calibrated"]
     assert list(facts["dev"]) == MEASURES
     assert facts["tower"] == "bag"
     model = TwoTower.load(tmp_path / "m")
@@ -153,7 +154,8 @@ def test_train_prints_measures_for_a_person(made, tmp_path):
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert "best epoch 1" in lines[0]
-    assert [line.split()[1] for line in lines[1:-1]] == MEASURES
+    assert [line.split()[1] for line in lines[1:-2]] == MEASURES
+    assert lines[-2].endswith("no probability: it takes dev queries, and 8 are too few")
     page = tmp_path / "m" / "report" / "training.html"
     assert lines[-1].split() == ["report:", str(page)]
     assert page.is_file()
@@ -200,7 +202,7 @@ def test_search_json_has_the_keys_of_the_contract(made, mode):
     assert (answer["query"], answer["mode"]) == ("copy a folder", mode)
     assert answer["took_ms"] > 0
     for rank, hit in enumerate(answer["hits"], 1):
-        assert list(hit) == ["rank", "id", "score", "title", "text", "passage"]
+        assert list(hit) == ["rank", "id", "score", "title", "text", "passage", "probability"]
         assert hit["rank"] == rank
     assert ids(answer)[0] == "d1"
     scores = [hit["score"] for hit in answer["hits"]]

@@ -117,10 +117,24 @@ class Passages:
 
     def numbers(self, rows: Rows) -> Rows:
         """The numbers of all vectors of these documents, document by document."""
-        return np.concatenate(
-            [np.empty(0, np.int64)]
-            + [np.arange(self._starts[row], self._starts[row + 1]) for row in rows.tolist()]
-        )
+        starts = self._starts[rows]
+        counts = self._starts[rows + 1] - starts
+        # Each document's numbers rise by one from its start, wherever its place in the result is.
+        return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+
+    def best_of_documents(
+        self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """The highest score among the vectors of each document, float32 (n,).
+
+        rows: int64 (n,), of documents.
+        score: gives the scores of vectors by their numbers.
+        """
+        starts = self._starts[rows]
+        counts = self._starts[rows + 1] - starts
+        if len(rows) == counts.sum():  # none of them is split
+            return score(starts)
+        return np.maximum.reduceat(score(self.numbers(rows)), np.cumsum(counts) - counts)
 
     def table(self, rows: Rows) -> NDArray[np.int32]:
         """The lines of these documents, numbered from 0 in the given order."""

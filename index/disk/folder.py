@@ -3,9 +3,11 @@
     CURRENT              "generation-000001 <SHA-256 of its manifest.json>", replaced by one atomic rename
     generation-000001/   manifest.json, model/, segment-000001/; never changes once CURRENT has named it
     .staging/            a build that is not published yet
+    .learning/           a model that is being learnt, and the last one that was refused
     .lock                held by the one writer
 
-A reader holds its generation by a shared flock on that folder. A writer removes only what nobody holds.
+A reader holds its generation by a shared flock on that folder. A writer removes only what nobody holds and
+the live generation does not keep (index/disk/previous.py).
 Knows nothing of what a generation contains but its manifest.
 """
 
@@ -15,6 +17,7 @@ import fcntl
 import hashlib
 import os
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +29,7 @@ from index.errors import CorruptError, InputError, StorageError
 
 CURRENT = "CURRENT"
 STAGING = ".staging"
+LEARNING = ".learning"
 # This file is in the staging folder while the build there can be resumed.
 PLAN = "staging.json"
 
@@ -139,10 +143,14 @@ def hold(generation: Path) -> int:
     return handle
 
 
-def stray(folder: Path, live: str) -> list[Path]:
-    """What the next write will remove: generations neither live nor held, and temporary pointer files."""
+def stray(folder: Path, used: Collection[str]) -> list[Path]:
+    """What the next write will remove: generations neither used nor held, and temporary pointer files.
+
+    folder: of the index.
+    used: the names of the live generation and of those that it keeps.
+    """
     strays = []
-    for path in _leftovers(folder, live):
+    for path in _leftovers(folder, used):
         handle = _claim(path)
         if handle is not None:
             os.close(handle)
@@ -150,10 +158,10 @@ def stray(folder: Path, live: str) -> list[Path]:
     return strays
 
 
-def sweep(folder: Path, live: str) -> None:
-    """Remove strays. What cannot be removed now is left to the next write."""
+def sweep(folder: Path, used: Collection[str]) -> None:
+    """Remove strays; arguments as for `stray`. What cannot be removed now is left to the next write."""
     with suppress(OSError):
-        for path in _leftovers(folder, live):
+        for path in _leftovers(folder, used):
             handle = _claim(path)
             if handle is None:
                 continue
@@ -174,11 +182,11 @@ def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def _leftovers(folder: Path, live: str) -> list[Path]:
+def _leftovers(folder: Path, used: Collection[str]) -> list[Path]:
     return [
         folder / name
         for name in _names(folder)
-        if name != live
+        if name not in used
         and (_GENERATION.fullmatch(name) or _TEMPORARY.fullmatch(name))
         and _is_right_kind(folder / name)
     ]
@@ -197,7 +205,7 @@ def _claim(path: Path) -> int | None:
 
 def _is_reserved(name: str) -> bool:
     """Whether an index uses this name."""
-    return name in (CURRENT, STAGING, WriterLock.NAME) or bool(
+    return name in (CURRENT, STAGING, LEARNING, WriterLock.NAME) or bool(
         _GENERATION.fullmatch(name) or _TEMPORARY.fullmatch(name)
     )
 
@@ -205,7 +213,7 @@ def _is_reserved(name: str) -> bool:
 def _is_right_kind(path: Path) -> bool:
     """Whether the entry under a name that an index uses is the folder or regular file that belongs there."""
     try:
-        is_for_folder = path.name == STAGING or _GENERATION.fullmatch(path.name)
+        is_for_folder = path.name in (STAGING, LEARNING) or _GENERATION.fullmatch(path.name)
         return is_folder(path) if is_for_folder else is_regular(path)
     except FileNotFoundError:
         return True  # a writer has removed it meanwhile

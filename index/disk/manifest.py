@@ -18,13 +18,14 @@ from typing import Any
 from index.errors import CorruptError, FormatVersionError
 from index.values import Scalar
 
-FORMAT_VERSION = 3
-# Format 2 had no passages: every document has one vector.
-FORMATS = (2, FORMAT_VERSION)
+FORMAT_VERSION = 4
+# Format 2 had no passages: every document has one vector. Format 3 had no word vectors.
+FORMATS = (2, 3, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_ROWS = 2**31 - 1  # rows are stored in 32 bits
+_MOST_WIDTH = 65_536  # of a word's vector
 _MOST = 2**63 - 1  # counts and sizes fit in signed 64 bits
 _SHOWN = 80  # characters of an unexpected key or value that an error shows
 
@@ -50,6 +51,7 @@ class SegmentEntry:
     bm25: k1, b and the version of the tokeniser.
     words: tokens in its documents.
     tried: what tuning measured, one mapping a candidate.
+    word_width: width of the vectors of its documents' words (index/interaction); 0 if it has none.
     """
 
     name: str
@@ -61,6 +63,7 @@ class SegmentEntry:
     bm25: Mapping[str, Scalar]
     words: int
     tried: tuple[Mapping[str, Scalar], ...] = ()
+    word_width: int = 0
 
     @property
     def live(self) -> int:
@@ -124,24 +127,26 @@ class Manifest:
             content = json.loads(data, parse_constant=_refuse_constant)
             version = content["format_version"] if isinstance(content, dict) else None
             if version not in FORMATS and type(version) is int:
-                readable = " and ".join(map(str, FORMATS))
+                readable = f"{', '.join(map(str, FORMATS[:-1]))} and {FORMATS[-1]}"
                 raise FormatVersionError(
                     f"{place}: format version {version}, this program reads {readable}; "
                     "build the index again, or use the version of peephole that wrote it"
                 )
-            return _manifest(_upgraded(content) if version == 2 else content)
+            return _manifest(_upgraded(content) if version in FORMATS else content)
         except (ValueError, KeyError, RecursionError) as error:
             problem = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise CorruptError(f"{place}: {problem}; restore the file or build the index again") from error
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """A manifest of format 2 in the form of format 3."""
+    """A manifest of any format in the form of the newest."""
+    if content["format_version"] == FORMAT_VERSION:
+        return content
     segments = [_mapping("segment", segment) for segment in _list("segments", content["segments"])]
-    return content | {
-        "passage_words": 0,
-        "segments": [{"vectors": segment["documents"], **segment} for segment in segments],
-    }
+    if content["format_version"] == 2:
+        content = {"passage_words": 0, **content}
+        segments = [{"vectors": segment["documents"], **segment} for segment in segments]
+    return content | {"segments": [{"word_width": 0, **segment} for segment in segments]}
 
 
 def _manifest(content: object) -> Manifest:
@@ -192,6 +197,7 @@ def _segment(content: object) -> SegmentEntry:
         parameters=_parameters(values["parameters"]),
         bm25=_scalars("bm25", values["bm25"]),
         words=_count("words", values["words"]),
+        word_width=_count("word_width", values["word_width"], most=_MOST_WIDTH),
         tried=tuple(_scalars("tried", entry) for entry in _list("tried", values["tried"])),
     )
 

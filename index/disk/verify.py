@@ -14,13 +14,16 @@ from index.disk.files import is_regular, list_files, sha256_of
 from index.disk.folder import Pointer, foreign, hold, read_current, read_manifest, stray
 from index.disk.manifest import MANIFEST, FileEntry, Manifest
 from index.disk.opening import is_folder
+from index.disk.previous import read_previous
 from index.errors import CorruptError, InputError, PeepholeError
 
 _RESTORE = "restore the file or build the index again"
 
 
 def verify(folder: Path) -> list[str]:
-    """Read every byte of the live generation and look for foreign files. Returns one line a problem.
+    """Read every byte of the live generation and of those that it keeps, and look for foreign files.
+
+    Returns one line a problem.
 
     Not a problem: an unfinished build that can be resumed, an old generation that a reader holds.
     Raises InputError if there is no index.
@@ -34,7 +37,7 @@ def verify(folder: Path) -> list[str]:
             return [str(error)]
         problems = list(_generation_problems(folder, pointer))
         if not problems or read_current(folder) == pointer:  # else a writer removed it meanwhile
-            return problems + list(_leftovers(folder, pointer))
+            return problems + list(_others(folder, pointer))
 
 
 def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> Iterator[str]:
@@ -93,8 +96,16 @@ def _generation_problems(folder: Path, pointer: Pointer) -> Iterator[str]:
         os.close(handle)
 
 
-def _leftovers(folder: Path, pointer: Pointer) -> Iterator[str]:
-    for path in stray(folder, pointer.generation):
-        yield f"{path}: left over from an earlier write; the next one removes it"
+def _others(folder: Path, live: Pointer) -> Iterator[str]:
+    """Problems of the kept generations, and what is in the folder beside them."""
+    try:
+        previous = read_previous(folder, read_manifest(folder, live))
+    except PeepholeError:  # reported by the live generation, whose file the list is
+        pass
+    else:
+        for pointer in previous:
+            yield from _generation_problems(folder, pointer)
+        for path in stray(folder, {live.generation, *(pointer.generation for pointer in previous)}):
+            yield f"{path}: left over from an earlier write; the next one removes it"
     for name in foreign(folder):
         yield f"{folder / name}: not part of the index; remove it"

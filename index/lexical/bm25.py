@@ -154,6 +154,23 @@ class Bm25:
                 mask[self._rows[term.postings]] = True
         return mask
 
+    def parts(self, terms: Sequence[Term], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The tf parts of some terms in some documents, float32 (terms, n); 0 where a document lacks a term.
+
+        terms: as `weigh` gives them for this segment.
+        rows: int64 (n,), in any order.
+        """
+        if not terms:
+            return np.zeros((0, len(rows)), np.float32)
+        wanted = rows.astype(np.int32)  # as stored; otherwise the search would convert all postings
+        with self._reading():
+            places = np.array([self._rows[postings].searchsorted(wanted) for postings, _ in terms])
+            bounds = np.array([(postings.start, postings.stop - 1) for postings, _ in terms])
+            places += bounds[:, :1]
+            np.minimum(places, bounds[:, 1:], out=places)
+            parts: NDArray[np.float32] = (self._rows.take(places) == wanted) * self._weights.take(places)
+        return parts
+
     def postings(self, term: str) -> slice:
         """Where the postings of a term are; empty if no document has it. Raises CorruptError."""
         known = self._known.get(term)
@@ -196,18 +213,39 @@ class Bm25:
         return None
 
 
-def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
-    """The terms of a query for each segment, weighted by idf over all segments."""
+class Weighed(NamedTuple):
+    """The terms of a query in an index.
+
+    by_segment: for each segment those that it has.
+    weight: sum of all weights, also of terms that no document has.
+    words: how many different terms there are.
+    """
+
+    by_segment: list[list[Term]]
+    weight: float
+    words: int
+
+
+def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
+    """The terms of a query, weighted by idf over all segments, and what they weigh together."""
     total = sum(segment.count for segment in segments)
-    weighted: list[list[Term]] = [[] for _ in segments]
-    for term, tf in Counter(lexical_tokens(query)).items():
+    by_segment: list[list[Term]] = [[] for _ in segments]
+    sum_of_weights = 0.0
+    counts = Counter(lexical_tokens(query))
+    for term, tf in counts.items():
         places = [segment.postings(term) for segment in segments]
         df = sum(place.stop - place.start for place in places)
         weight = tf * math.log(1 + (total - df + 0.5) / (df + 0.5))
-        for terms, place in zip(weighted, places, strict=True):
+        sum_of_weights += weight
+        for terms, place in zip(by_segment, places, strict=True):
             if place.stop > place.start:
                 terms.append(Term(place, weight))
-    return weighted
+    return Weighed(by_segment, sum_of_weights, len(counts))
+
+
+def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
+    """The terms of a query for each segment, weighted by idf over all segments."""
+    return weigh_all(segments, query).by_segment
 
 
 def _read(path: Path, kind: str) -> NDArray[Any]:

@@ -36,8 +36,10 @@ from index.documents.kept import Kept
 from index.documents.metadata import metadata_of
 from index.documents.store import Document
 from index.errors import CorruptError, FormatVersionError, InputError, RemoteError
+from index.interaction.words import Comparison
 from index.lexical.postings import BM25_SETTINGS
 from index.locks import ProcessLock
+from index.protocol import WordMatch
 from index.ranking import Ranking, best, empty_ranking
 from index.remote.address import Address
 from index.remote.client import MOST_RESULTS, Row, Server
@@ -162,7 +164,7 @@ class RemoteIndex:
         within = self._within(where)
         if not k:
             return empty_ranking(len(queries), k)
-        weights = [self._statistics.weigh(query) for query in queries]
+        weights = [self._statistics.weigh(query).terms for query in queries]
         asked = [number for number, weight in enumerate(weights) if weight]
         depth = min(k + _TIES, MOST_RESULTS)
         found = self.collection.search("sparse", [weights[number] for number in asked], depth, within, {})
@@ -183,7 +185,7 @@ class RemoteIndex:
             for rows in self.collection.scan(within, ["row"], self.entry.vectors):
                 mask[[int(row["row"]) for row in rows]] = True
             return [mask]
-        wanted = self._statistics.weigh(query).keys() - {UNUSED}
+        wanted = self._statistics.weigh(query).terms.keys() - {UNUSED}
         for rows in self.collection.scan(within, ["row", "sparse"], self.entry.vectors if wanted else 0):
             mask[[int(row["row"]) for row in rows if not wanted.isdisjoint(row["sparse"])]] = True
         return [mask]
@@ -259,6 +261,37 @@ class RemoteIndex:
         rows = self.collection.query(f"row == {int(row)}", ["number", "dense"])
         vectors = np.array([each["dense"] for each in sorted(rows, key=_number)], np.float32)
         return spans[int(np.argmax(vectors @ query))]
+
+    def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `Index.cosines`; the vectors are read from the server."""
+        nearest: dict[int, float] = {}
+        for each in self._of_documents(rows, ["row", "dense"]):
+            cosine = float(np.array(each["dense"], np.float32) @ query)
+            nearest[int(each["row"])] = max(cosine, nearest.get(int(each["row"]), cosine))
+        return np.array([nearest[row] for row in rows.tolist()], np.float32)
+
+    def match_words(self, query: str, rows: Rows) -> WordMatch:
+        """As `Index.match_words`; the postings of the documents are read from the server."""
+        weighed = self._statistics.weigh(query)
+        matches: dict[int, tuple[float, float]] = {}
+        for each in self._of_documents(rows, ["row", "key", "sparse"]):
+            if each["key"]:
+                shared = weighed.terms.keys() & each["sparse"].keys()
+                matches[int(each["row"])] = (
+                    sum(weighed.terms[term] * each["sparse"][term] for term in shared),
+                    sum(weighed.terms[term] for term in shared),
+                )
+        found = np.array([matches[row] for row in rows.tolist()], np.float32).reshape(-1, 2)
+        weight = weighed.weight or 1.0
+        return WordMatch(found[:, 0], found[:, 1] / np.float32(weight), weight, weighed.words)
+
+    def word_width(self) -> int:
+        """0: words are not stored, so hybrid search fuses and does not re-score."""
+        return 0
+
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+        """Nothing, see `word_width`."""
+        return iter(())
 
     def parts(self) -> list[RemotePart]:
         """One part, of all documents."""
@@ -406,6 +439,16 @@ class RemoteIndex:
         for each in self.collection.query(f"({self._live}) and row in {list(rows)}", fields):
             passages[int(each["row"])].append(each)
         return {row: self._document(sorted(parts, key=_number)) for row, parts in passages.items()}
+
+    def _of_documents(self, rows: Rows, fields: Sequence[str]) -> Iterator[Row]:
+        """The passages of these documents. Raises IndexError for one that is not there."""
+        missing = set(rows.tolist())
+        for part in _parts(list(missing)):
+            for each in self.collection.query(f"({self._live}) and row in {part}", fields):
+                missing.discard(int(each["row"]))
+                yield each
+        for row in missing:
+            raise IndexError(f"row {row} is not in the index")
 
     def _document(self, parts: Sequence[Row]) -> tuple[Document, list[Span]]:
         first = parts[0]

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import count, islice
 from pathlib import Path
+from typing import NamedTuple
 
 from index.disk.files import storing, sync_file
 from index.disk.opening import open_to_read
@@ -50,6 +51,19 @@ _TERMS_A_STATEMENT = 1000
 Sparse = dict[int, float]
 
 
+class Weighed(NamedTuple):
+    """The terms of a query in an index.
+
+    terms: weights by number, of the terms that a document has.
+    weight: sum of all weights, also of terms that no document has.
+    words: how many different terms there are.
+    """
+
+    terms: Sparse
+    weight: float
+    words: int
+
+
 class Statistics:
     """The statistics of a published index; safe for use by several threads.
 
@@ -73,19 +87,23 @@ class Statistics:
                 self._database.close()
                 raise
 
-    def weigh(self, text: str) -> Sparse:
-        """The terms of a query by number, weighted by idf and query tf; unknown terms are left out."""
+    def weigh(self, text: str) -> Weighed:
+        """The terms of a query, weighted by idf and query tf."""
         counts = Counter(lexical_tokens(text))
         with self._lock, self._reading():
             known = dict(_known(self._database, counts))
-        weights = {}
+        weights: Sparse = {}
         for term, (number, df) in known.items():
             if not (
                 isinstance(number, int) and isinstance(df, int) and number > 0 and 0 < df <= self._documents
             ):
                 raise CorruptError(f"{self._path}: damaged; restore the file or build the index again")
-            weights[number] = counts[term] * math.log(1 + (self._documents - df + 0.5) / (df + 0.5))
-        return weights
+            weights[number] = counts[term] * self._idf(df)
+        total = sum(tf * self._idf(known[term][1] if term in known else 0) for term, tf in counts.items())
+        return Weighed(weights, total, len(counts))
+
+    def _idf(self, df: int) -> float:
+        return math.log(1 + (self._documents - df + 0.5) / (df + 0.5))
 
     def fields(self) -> set[str]:
         """The stored names of all metadata fields (index/documents/attributes.py)."""

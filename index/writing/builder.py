@@ -22,8 +22,10 @@ from index.disk.carried_model import fingerprint
 from index.disk.files import WriterLock
 from index.disk.folder import prepare, sweep
 from index.disk.manifest import Manifest, SegmentEntry
+from index.disk.previous import read_previous, used_generations
 from index.documents.store import Document
 from index.errors import InputError, PeepholeError
+from index.interaction.words import WordEncoder
 from index.lexical.postings import Lengths
 from index.opened import open_index
 from index.protocol import OpenIndex
@@ -53,9 +55,9 @@ class IndexBuilder:
         base: OpenIndex | None,
         store: str | None = None,
     ) -> None:
-        """Use `begin` or `begin_adding`.
+        """Use `begin`, `begin_adding` or `begin_rollback`.
 
-        base: the live generation, if documents are added to it.
+        base: the generation that is changed.
         store: the address of the collection, for an index in Milvus.
         """
         self._folder = folder
@@ -151,6 +153,42 @@ class IndexBuilder:
             lock.release()
             raise
 
+    @classmethod
+    def begin_rollback(cls, folder: Path, *, wait: float = 0.0) -> IndexBuilder:
+        """Start to go back to the last kept generation, or continue.
+
+        What is published keeps the generations before that one; the live one is not kept. The documents of
+        the two may differ: append those that the kept one lacks or has otherwise, and give `publish` those
+        that are gone, as `compare` tells, so that no document is lost with a model.
+
+        folder: of the index.
+        wait: seconds to wait for another writer.
+        Raises InputError if no generation is kept, BusyError, StorageError, and what `Index.open` raises.
+        """
+        Index.open(folder).close()
+        lock = prepare(folder, wait)
+        try:
+            with Index.open(folder) as live:
+                previous = read_previous(folder, live.manifest)
+            if not previous:
+                raise InputError(
+                    "keeps no earlier generation to go back to; `peephole learn` keeps them", path=folder
+                )
+            base = Index.open_kept(folder, previous[0])
+        except BaseException:
+            lock.release()
+            raise
+        try:
+            kept = base.manifest
+            source = f"rollback of {live.pointer.manifest_sha256}"
+            plan = Plan(kept.model_fingerprint, source, kept.dimension, kept.passage_words, kept.generation)
+            staging = Staging.resume(folder, plan) or Staging.create(folder, base.model_folder, plan)
+            return cls(folder, lock, staging, Origin.of(base, previous[1:]), base)
+        except BaseException:
+            base.close()
+            lock.release()
+            raise
+
     @property
     def count(self) -> int:
         """Number of documents that are staged; a resumed build continues after them."""
@@ -216,9 +254,11 @@ class IndexBuilder:
         self,
         *,
         compact: bool = False,
+        unchanged: bool = False,
         empty: bool = False,
         gone: Sequence[Rows] = (),
         queries: NDArray[np.float32] | None = None,
+        words: WordEncoder | None = None,
         progress: Progress = no_progress,
     ) -> Manifest:
         """Make the appended documents live, in one atomic step. Call it once, at the end.
@@ -226,14 +266,16 @@ class IndexBuilder:
         Small segments are merged into the new one by a size-tiered merge policy, ratio 2.
 
         compact: merge all segments into one instead.
-        empty: publish without documents too, an index to add to later.
+        unchanged: publish even if no document is added or deleted.
+        empty: publish even an index without documents.
         gone: for each segment of the index, live rows to delete in the same step; empty for none.
         queries: unit vectors of real queries to tune by, float32 (n, dimension); None if there are none.
+        words: gives the words of the documents as vectors, by which a model re-scores; None to store none.
         progress: called during every stage.
         Raises InputError if there are no documents or no dense index meets the goal, StorageError. The live
         generation then does not change.
         """
-        if not (self.count or compact or empty or any(map(len, gone))):
+        if not (self.count or compact or unchanged or empty or any(map(len, gone))):
             raise InputError("the corpus has no documents; nothing was published")
         if self._store is not None:
             return self._publish_remote(self._store, compact, gone, queries, progress)
@@ -252,6 +294,7 @@ class IndexBuilder:
                 others,
                 Goal.of(self._origin.goal),
                 queries,
+                words,
                 progress,
             )
 
@@ -270,7 +313,7 @@ class IndexBuilder:
         if self._base is None:
             raise InputError("the corpus has no documents; nothing was published")
         self._staging.discard()
-        sweep(self._folder, self._base.generation)
+        sweep(self._folder, used_generations(self._folder, self._base.manifest))
         return self._base.manifest
 
     def close(self) -> None:

@@ -5,21 +5,30 @@ In: an index folder. Out: the manifest of the live generation. Open readers keep
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from index.disk.folder import prepare, read_current, sweep, sweep_staging
 from index.disk.manifest import Manifest
 from index.errors import InputError
+from index.interaction.words import WordEncoder
 from index.opened import is_remote
 from index.reader import Index
 from index.values import Progress, no_progress
 from index.writing.builder import NO_COMPACTION, IndexBuilder
+from index.writing.leftovers import remove_leftovers
 
 
-def compact(folder: Path, *, progress: Progress = no_progress, wait: float = 0.0) -> Manifest:
+def compact(
+    folder: Path,
+    *,
+    words: Callable[[Path], WordEncoder | None] = lambda model: None,
+    progress: Progress = no_progress,
+    wait: float = 0.0,
+) -> Manifest:
     """Merge all segments of an index into one, without documents that were deleted or replaced.
 
     folder: of the index. If it is compact already, only the leftovers of interrupted writes are removed.
+    words: makes what gives words as vectors from the folder of the index's model; None to store none.
     progress: called during every stage.
     wait: seconds to wait for another writer.
     Raises BusyError, StorageError, CorruptError, InputError if there is no index, or one in Milvus.
@@ -28,9 +37,7 @@ def compact(folder: Path, *, progress: Progress = no_progress, wait: float = 0.0
         raise InputError(NO_COMPACTION, path=folder)
     with Index.open(folder) as live:
         if len(live.segments) <= 1 and all(segment.live is None for segment in live.segments):
-            with prepare(folder, wait):
-                sweep(folder, read_current(folder).generation)
-                sweep_staging(folder)
+            remove_leftovers(folder, wait)
             return live.manifest
     with IndexBuilder.begin_adding(folder, source="compact", wait=wait) as builder:
-        return builder.publish(compact=True, progress=progress)
+        return builder.publish(compact=True, words=words(builder.model), progress=progress)

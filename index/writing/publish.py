@@ -19,6 +19,7 @@ from index.disk.carried_model import model_files
 from index.disk.files import list_files, remove, sha256_of, share, storing, sync_folder, write_atomically
 from index.disk.folder import STAGING, Pointer, next_generation, sweep, sweep_staging, write_current
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
+from index.disk.previous import PREVIOUS, previous_json, read_previous
 from index.protocol import OpenIndex
 from index.segment import DELETED, Segment, share_segment
 from index.values import Progress, Rows, Scalar
@@ -50,10 +51,16 @@ class Origin:
     source: str  # fingerprint of the corpus
     passage_words: int  # most words of a passage; 0 if documents are not split
     goal: Mapping[str, Scalar]  # as in the manifest
+    previous: tuple[Pointer, ...] = ()  # the generations that it keeps, the latest first
 
     @classmethod
-    def of(cls, live: OpenIndex) -> Origin:
-        """The origin of an open generation, for one that changes it."""
+    def of(cls, live: OpenIndex, previous: tuple[Pointer, ...] | None = None) -> Origin:
+        """The origin of an open generation, for one that changes it.
+
+        live: the generation.
+        previous: the generations to keep; None for those that it keeps.
+        Raises CorruptError.
+        """
         manifest = live.manifest
         return cls(
             live.model_folder,
@@ -62,6 +69,7 @@ class Origin:
             manifest.source,
             manifest.passage_words,
             manifest.goal,
+            read_previous(live.folder, manifest) if previous is None else previous,
         )
 
 
@@ -74,7 +82,7 @@ def publish(
     progress: Progress,
     store: Mapping[str, Scalar] = {},
 ) -> Manifest:
-    """Make the next generation from kept segments and at most one new segment; remove the old one.
+    """Make the next generation from kept segments and at most one new segment; remove those it does not keep.
 
     index: folder of the index.
     origin: what the generation is made from.
@@ -95,6 +103,8 @@ def publish(
         entries = [_share(part, draft) for part in kept if part.live]
         if write is not None:
             entries.append(write(draft / _next_segment(live)))
+        if origin.previous:
+            write_atomically(draft / PREVIOUS, previous_json(origin.previous))
         known = live.manifest.files if live else {}
         manifest = replace(_manifest(index, draft, origin, entries, known, progress), store=store)
         pointer = _put_in_place(index, draft, manifest)
@@ -107,7 +117,7 @@ def publish(
     sweep_staging(index)
     if live is not None:
         live.close()
-    sweep(index, manifest.generation)
+    sweep(index, {manifest.generation, *(pointer.generation for pointer in origin.previous)})
     return manifest
 
 
@@ -164,7 +174,7 @@ def _files(draft: Path, known: Mapping[str, FileEntry], progress: Progress) -> d
         entries = {}
         for done, name in enumerate(names, 1):
             path = draft / name
-            if name in known and not name.endswith(DELETED):
+            if name in known and not name.endswith((DELETED, PREVIOUS)):
                 entries[name] = known[name]
             else:
                 entries[name] = FileEntry(sha256_of(path), path.stat().st_size)

@@ -33,7 +33,8 @@ from index.disk.files import remove, storing, sync_folder, write_atomically
 from index.disk.folder import PLAN, STAGING, sweep_staging
 from index.disk.manifest import FORMAT_VERSION
 from index.disk.opening import WrongKindError, is_alone, is_folder, open_own, read_file
-from index.documents.store import Document, DocumentWriter
+from index.documents.store import Document
+from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, InputError
 
 

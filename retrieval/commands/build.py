@@ -9,7 +9,6 @@ import click
 
 from index.dense.tuning import Goal
 from index.opened import open_index
-from index.writing.compact import compact as compact_index
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.columns import column_option
 from retrieval.commands.options import (
@@ -30,6 +29,7 @@ from retrieval.data.pairs.columns import ColumnNames
 from retrieval.indexing.build import AddResult
 from retrieval.indexing.build import add as add_documents
 from retrieval.indexing.build import build as build_index
+from retrieval.indexing.compact import compact as compact_index
 from retrieval.indexing.sync import sync as sync_documents
 
 

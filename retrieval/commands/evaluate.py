@@ -113,6 +113,12 @@ def _print_evaluation(evaluation: Evaluation) -> None:
             means = ", ".join(f"{mode} {mean:.4f}" for mode, mean in group.means.items())
             print_line(f"  {group.label}: {group.queries:,} queries, {means}")
     _print_lost_queries(evaluation)
+    calibrated = evaluation.calibrated
+    if calibrated is not None:
+        print_line(
+            f"calibration error of the probabilities, {calibrated.mode}: "
+            f"{calibrated.first:.4f} of first hits, {calibrated.ten:.4f} of the first ten"
+        )
     recalls = ", ".join(f"{name} {value:.4f}" for name, value in evaluation.ann.items())
     print_line(f"dense index against exact search: {recalls}")
     latencies = ", ".join(f"{name} {value:.2f} ms" for name, value in evaluation.latency_ms.items())

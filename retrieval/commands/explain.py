@@ -9,9 +9,10 @@ import click
 from index.errors import needing
 from retrieval.commands.options import OUTPUT_FILE, PATH, json_option
 from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
+from retrieval.explain.rescoring import RankExplanation, explain_rank
 from retrieval.explain.shares import MatchExplanation
 from retrieval.explain.shares import explain as explain_match
-from retrieval.explain.text import highlighted, to_json, word_table
+from retrieval.explain.text import highlighted, rank_lines, to_json, word_table
 
 
 @click.command()
@@ -27,18 +28,24 @@ def explain(folder: Path, query: str, document_id: str | None, plot: Path | None
     attention lets the word count. cells: how many of the ten most active cells detected it, reading from
     the left and from the right; words that more than four detected both ways are keywords.
 
+    Where hybrid search re-scores: the document's rank, the best match of each query word in it (share of the
+    weight, cosine), and what the features with the largest effects do to its score.
+
     Example: peephole explain my.index decompress common/unzip --plot gates.png
     """
     explanation = explain_match(folder, query, document_id)
+    rank = None if document_id is None else explain_rank(folder, query, document_id)
     if plot is not None:
         with needing("plot"):
             from retrieval.explain.heatmap import write_heatmap
 
             write_heatmap(plot, explanation)
     if as_json:
-        print_json(to_json(explanation))
+        print_json(to_json(explanation, rank))
     else:
         _print_explanation(explanation)
+        if rank is not None:
+            _print_rank(rank)
 
 
 def _print_explanation(explanation: MatchExplanation) -> None:
@@ -58,3 +65,10 @@ def _print_explanation(explanation: MatchExplanation) -> None:
         print_line(Styled("word by word", bold=True))
         for pair in explanation.pairs:
             print_line(f"  {pair.share:+.3f}  {pair.query} ~ {pair.document}")
+
+
+def _print_rank(rank: RankExplanation) -> None:
+    print_line("")
+    print_line(Styled("re-scoring", bold=True))
+    for line in rank_lines(rank):
+        print_line(f"  {line}")

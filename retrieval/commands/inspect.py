@@ -6,8 +6,12 @@ from pathlib import Path
 
 import click
 
+from index.disk.folder import Pointer, read_manifest
+from index.disk.previous import read_previous
 from index.disk.verify import verify as verify_index
+from index.errors import PeepholeError
 from index.opened import open_index
+from index.protocol import OpenIndex
 from retrieval.commands.options import index_argument, json_option
 from retrieval.commands.printing import manifest_json, plain, print_json, print_line
 
@@ -18,15 +22,17 @@ from retrieval.commands.printing import manifest_json, plain, print_json, print_
 def info(index: Path, as_json: bool) -> None:
     """What an index holds and what made it: its segments, and what tuning tried for them and found.
 
+    Also the earlier generations that `peephole rollback` can go back to.
+
     Example: peephole info my.index
     """
     with open_index(index) as opened:
-        facts = manifest_json(index, opened.manifest)
+        facts = manifest_json(index, opened.manifest) | {"previous": _previous(opened)}
     if as_json:
         print_json(facts)
         return
     for name, value in facts.items():
-        if name != "segments":
+        if name not in ("segments", "previous"):
             print_line(f"{name:18} {plain(value)}")
     for segment in facts["segments"]:
         print_line(
@@ -35,6 +41,27 @@ def info(index: Path, as_json: bool) -> None:
         )
         for tried in segment["tried"]:
             print_line(f"  tried {plain(tried)}")
+    for kept in facts["previous"]:
+        print_line(f"{'previous':18} {plain(kept)}")
+
+
+def _previous(live: OpenIndex) -> list[dict[str, object]]:
+    """What there is to say of the generations that an index keeps, the latest first."""
+    return [_kept(live.folder, pointer) for pointer in read_previous(live.folder, live.manifest)]
+
+
+def _kept(index: Path, pointer: Pointer) -> dict[str, object]:
+    try:
+        manifest = read_manifest(index, pointer)
+    except PeepholeError as error:  # what is live can be told of all the same
+        return {"generation": pointer.generation, "problem": str(error)}
+    return {
+        "generation": manifest.generation,
+        "created": manifest.created,
+        "documents": manifest.documents,
+        "model_fingerprint": manifest.model_fingerprint,
+        "bytes": manifest.size_bytes(),
+    }
 
 
 @click.command()
@@ -43,7 +70,8 @@ def info(index: Path, as_json: bool) -> None:
 def verify(index: Path, as_json: bool) -> None:
     """Read every byte of an index and compare it with the checksums; fails if anything differs.
 
-    Of an index in Milvus the documents there are counted too.
+    The generations that it keeps for `peephole rollback` are read too, and of an index in Milvus the
+    documents there are counted.
 
     Example: peephole verify my.index
     """

@@ -57,6 +57,11 @@ MOST_HITS = 100_000
     help="Leave out so many of the best hits, to read the next page.",
 )
 @click.option("--per", help="At most one hit for each value of this metadata field.")
+@click.option(
+    "--min-probability",
+    type=click.FloatRange(0, 1),
+    help="Leave out hits that are relevant with less probability, 0 to 1, as the model's calibration says.",
+)
 @click.option("--profile", is_flag=True, help="Show the milliseconds of each phase of the search.")
 @json_option
 def search(
@@ -70,6 +75,7 @@ def search(
     facet: tuple[str, ...],
     offset: int,
     per: str | None,
+    min_probability: float | None,
     profile: bool,
     as_json: bool,
 ) -> None:
@@ -79,12 +85,13 @@ def search(
     Example: peephole search my.index list files by size
     Example: peephole search my.index --queries questions.txt --run hits.trec
     Example: peephole search my.index --where 'lang = en and year >= 2020' list files
+    Example: peephole search my.index --min-probability 0.3 list files by size
     Example: peephole search my.index --facet lang --per author.name --offset 10 list files
     """  # noqa: D301
     if bool(query) == (file is not None):
         raise click.UsageError("give a query, or --queries FILE")
     queries = {"1": " ".join(query)} if file is None else _queries_of(file)
-    request = Request(k, mode, where, facet, offset, per)
+    request = Request(k, mode, where, facet, offset, per, min_probability)
     with Retriever.open(index) as retriever:
         answers = [answer(retriever, text, request) for text in queries.values()]
     if run_path is not None:
@@ -97,7 +104,7 @@ def search(
         print_json(listed if file is not None else listed[0])
     elif run_path is None:
         for each in answers:
-            _print_answer(each, profile)
+            _print_answer(each, min_probability, profile)
 
 
 def _queries_of(file: Path) -> dict[str, str]:
@@ -107,13 +114,17 @@ def _queries_of(file: Path) -> dict[str, str]:
     return {query.id: query.text for query in read_query_lines(source(file))}
 
 
-def _print_answer(answer: Answer, profile: bool) -> None:
-    print_line(Styled(answer.query, bold=True), f"  ({len(answer.hits)} hits, {answer.took_ms:.1f} ms)")
+def _print_answer(answer: Answer, least: float | None, profile: bool) -> None:
+    told = f"({len(answer.hits)} hits, {answer.took_ms:.1f} ms)"
+    if least is not None and not answer.hits:
+        told = f"no good answer: no hit is relevant with a probability of {least:g}"
+    print_line(Styled(answer.query, bold=True), f"  {told}")
     if profile:
         print_line(", ".join(f"{name} {taken:.2f} ms" for name, taken in phases_ms(answer).items()))
     for hit in answer.hits:
         title = hit.title if hit.title and hit.title != hit.id else ""
-        print_line(f"{hit.rank:3}  {hit.score:.3f}  ", Styled(hit.id, colour="green"), f"  {title}")
+        likely = "" if hit.probability is None else f"{hit.probability:4.0%}  "
+        print_line(f"{hit.rank:3}  {hit.score:.3f}  {likely}", Styled(hit.id, colour="green"), f"  {title}")
         pieces = snippet(answer.query, hit.passage.text if hit.passage else hit.text)
         if pieces:
             print_line("            ", *pieces_of(pieces))

@@ -17,6 +17,7 @@ from retrieval.data.dataset import AnyDataset, open_dataset
 from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.pairs.dataset import PairsDataset, PairsSummary
 from retrieval.model.config import TowerKind, preset
+from retrieval.model.folder import read_model
 
 if TYPE_CHECKING:
     from retrieval.training.train import TrainingResult
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tower",
     type=click.Choice(["lstm", "cnn", "dnn", "bag"]),
-    default="lstm",
-    show_default=True,
-    help="LSTM-DSSM, CNN-DSSM, DSSM, or a bag of trigrams.",
+    help="LSTM-DSSM, CNN-DSSM, DSSM, or a bag of trigrams.  [default: lstm]",
 )
 @click.option(
     "--paper", is_flag=True, help="The tower exactly as its paper has it, instead of the measured best."
@@ -48,17 +47,19 @@ if TYPE_CHECKING:
     metavar="FILE|NAME",
     help="Vectors in a .npz file, or a sentence-transformers model, to learn the language from.",
 )
+@click.option("--init", type=PATH, help="A model to start from: its tower, vocabulary and weights.")
 @click.option("--resume", is_flag=True, help="Go on with a training that was cut short.")
 @column_option
 @json_option
 def train(
     data: Path,
     output: Path,
-    tower: TowerKind,
+    tower: TowerKind | None,
     paper: bool,
     epochs: int | None,
     seed: int,
     teacher: str | None,
+    init: Path | None,
     resume: bool,
     columns: ColumnNames,
     as_json: bool,
@@ -72,14 +73,20 @@ def train(
     A teacher's .npz file has document_ids, document_vectors and, for the training queries, query_ids and
     query_vectors. A teacher helps most if there are few pairs.
 
+    With --init the vocabulary is that of the other model; words that are new since then are read by their
+    trigrams.
+
     \b
     Example: peephole train faq.csv -o my.model
     Example: peephole train data -o my.model --teacher vectors.npz
+    Example: peephole train more -o next.model --init my.model
     """  # noqa: D301
     with needing("train"):
         from retrieval.training.loop import Recipe
         from retrieval.training.train import train as train_model
-    config = preset(tower, paper)
+    if init is not None and (tower or paper):
+        raise click.UsageError("--init brings its own tower; leave --tower and --paper out")
+    config = preset(tower or "lstm", paper) if init is None else read_model(init).config
     dataset = open_dataset(data, columns)
     summary = dataset.summary() if isinstance(dataset, PairsDataset) else None
     if not as_json:
@@ -89,6 +96,7 @@ def train(
         try:
             trained = train_model(
                 *(dataset, output, config, recipe),
+                init=init,
                 teacher=teacher,
                 resume=resume,
                 progress=progress,
@@ -140,4 +148,7 @@ def _print_trained(output: Path, trained: TrainingResult) -> None:
     )
     for measure, value in trained.dev.items():
         print_line(f"  dev {measure:8} {value:.4f}")
+    if not trained.calibrated:
+        few = f"{trained.dev_queries} are too few" if trained.dev_queries else "there are none"
+        print_line(f"  no calibration, so hits have no probability: it takes dev queries, and {few}")
     print_line(f"  report: {output / 'report' / 'training.html'}")

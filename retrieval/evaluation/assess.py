@@ -14,6 +14,7 @@ import numpy as np
 from index.ranking import Ranking
 from index.values import Progress, no_progress
 from retrieval.data.queries import Qrels
+from retrieval.evaluation.calibration import Calibrated, calibration_error, reliability
 from retrieval.evaluation.measures import (
     DEFAULT_MEASURES,
     RunMeasures,
@@ -29,6 +30,7 @@ _DEPTH = 100
 _BATCH = 256
 # Number of single queries that are timed: enough for a 99th percentile, and done in seconds.
 _TIMED = 500
+_CALIBRATED_HITS = 10
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Assessment:
     runs: Mapping[str, Run]  # by mode
     ann: Mapping[str, float]  # recall of the dense index against exact search: "recall@10", "recall@100"
     latency_ms: Mapping[str, float]  # of one query, from text to hits: "p50", "p95", "p99"
+    calibrated: Calibrated | None = None  # of the last mode; None if the model has no calibration
 
 
 def assess(
@@ -63,7 +66,53 @@ def assess(
     texts = [queries[query_id] for query_id in qrels]
     runs: dict[str, Run] = {mode: rank_all(retriever, queries, qrels, mode, progress) for mode in modes}
     values = {mode: evaluate_run(qrels, run, measures) for mode, run in runs.items()}
-    return Assessment(values, runs, _ann(retriever, texts), _latency(retriever, texts, modes[-1]))
+    return Assessment(
+        values,
+        runs,
+        _ann(retriever, texts),
+        _latency(retriever, texts, modes[-1]),
+        assess_calibration(retriever, queries, qrels, modes[-1], progress),
+    )
+
+
+def assess_calibration(
+    retriever: Retriever,
+    queries: Mapping[str, str],
+    qrels: Qrels,
+    mode: Mode,
+    progress: Progress = no_progress,
+) -> Calibrated | None:
+    """How well the probabilities of the first ten hits agree with the judgements.
+
+    retriever: the index, open.
+    queries: query id to text; has every judged query.
+    qrels: the judgements; a hit without one counts as not relevant.
+    mode: the mode to search in.
+    progress: is called after each batch of queries.
+    Returns None if the model has no calibration.
+    """
+    if retriever.calibration is None:
+        return None
+    query_ids = [query_id for query_id in qrels if queries[query_id].strip()]
+    found: list[tuple[int, float, bool]] = []  # rank, probability, whether relevant
+    for start in range(0, len(query_ids), _BATCH):
+        batch = query_ids[start : start + _BATCH]
+        for query_id, hits in zip(
+            batch,
+            retriever.search_all([queries[query_id] for query_id in batch], _CALIBRATED_HITS, mode),
+            strict=True,
+        ):
+            grades = qrels[query_id]
+            found += [(hit.rank, hit.probability or 0.0, grades.get(hit.id, 0) > 0) for hit in hits]
+        progress("probabilities", min(start + _BATCH, len(query_ids)), len(query_ids))
+    ranks, probabilities, relevant = (np.array(column) for column in zip(*found, strict=True))
+    first = ranks == 1
+    return Calibrated(
+        mode,
+        calibration_error(probabilities[first], relevant[first]),
+        calibration_error(probabilities, relevant),
+        reliability(probabilities[first], relevant[first]),
+    )
 
 
 def rank_all(

@@ -16,6 +16,7 @@ from index.values import Progress, no_progress
 from retrieval.data.queries import Qrels
 from retrieval.evaluation.assess import Assessment, rank_all
 from retrieval.evaluation.breakdown import Group, breakdown, by_length, by_unseen_share
+from retrieval.evaluation.calibration import Calibrated
 from retrieval.evaluation.measures import RunMeasures, evaluate_run
 from retrieval.evaluation.provenance import machine
 from retrieval.evaluation.runs import Run, read_trec_run
@@ -50,6 +51,7 @@ class Evaluation:
     groups: Mapping[str, Sequence[Group]] = field(default_factory=dict)  # by heading
     ann: Mapping[str, float] = field(default_factory=dict)  # recall of the dense index against exact search
     latency_ms: Mapping[str, float] = field(default_factory=dict)  # percentiles of one query
+    calibrated: Calibrated | None = None  # of the mode in focus; None if the model has no calibration
     facts: Mapping[str, str] = field(default_factory=dict)  # number of documents, machine, date, ...
 
     def our_runs(self) -> dict[str, Run]:
@@ -157,6 +159,7 @@ def compare_runs(
         groups={heading: breakdown(modes, measure, members) for heading, members in groups.items()},
         ann=assessment.ann,
         latency_ms=assessment.latency_ms,
+        calibrated=assessment.calibrated,
         facts=_facts(retriever, baseline),
     )
 

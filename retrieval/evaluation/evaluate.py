@@ -73,6 +73,7 @@ def evaluation_json(evaluation: Evaluation, *, detailed: bool) -> dict[str, Any]
 
     split, queries      the split, and its number of judged queries
     modes, against      mean of every measure for each mode, and for each run of the baseline if there is one
+    calibration         how well probabilities agree with the judgements; only with a calibration
     ann, latency_ms     recall of the dense index against exact search; milliseconds of one query
     significance, breakdown, losses   only if `detailed`: tests, groups of queries, queries lost most
     """
@@ -86,6 +87,8 @@ def evaluation_json(evaluation: Evaluation, *, detailed: bool) -> dict[str, Any]
         "ann": dict(evaluation.ann),
         "latency_ms": dict(evaluation.latency_ms),
     }
+    if evaluation.calibrated is not None:
+        result["calibration"] = evaluation.calibrated.as_json()
     if theirs:
         result["against"] = theirs
     return result | (_details(evaluation) if detailed else {})

@@ -100,6 +100,7 @@ def render(evaluation: Evaluation) -> str:
             for heading, groups in evaluation.groups.items()
             for title in [f"{measure}: {heading}"]
         ],
+        reliability=_reliability(evaluation),
         lost=_lost(evaluation),
         worst=_cards(evaluation, worst_queries(modes[evaluation.focus], measure, _QUERIES_SHOWN)),
     )
@@ -126,6 +127,20 @@ def _chart(groups: Mapping[str, Mapping[str, float]], modes: Iterable[str], titl
         for label, values in groups.items()
     ]
     return bar_chart(bars, title)
+
+
+def _reliability(evaluation: Evaluation) -> Chart | None:
+    """The mean probability of the first hits in each bin, and the share of them that are relevant."""
+    if evaluation.calibrated is None:
+        return None
+    bars = [
+        (
+            f"{each.low:g} to {each.high:g}",
+            [Bar(0, "probability", each.probability), Bar(1, "relevant", each.relevant)],
+        )
+        for each in evaluation.calibrated.bins
+    ]
+    return bar_chart(bars, "Probability and share of relevant first hits")
 
 
 def _lost(evaluation: Evaluation) -> dict[str, Any] | None:

@@ -12,17 +12,19 @@ from typing import Any
 from unicodedata import east_asian_width
 
 from index.lexical.normalisation import normalise
+from retrieval.explain.rescoring import RankExplanation
 from retrieval.explain.shares import MatchExplanation, TextExplanation, WordExplanation
 from retrieval.text.snippet import Piece
 from retrieval.text.words import is_cjk
 
 _BAR = 24  # columns of the longest bar
 _ROWS = 16  # words of a table at most
+_EFFECTS = 8  # features of a re-scored document at most
 _SHOWN = 1 << 18  # characters of a text that are shown at most; towers read far fewer
 _EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589"
 
 
-def to_json(explanation: MatchExplanation) -> dict[str, Any]:
+def to_json(explanation: MatchExplanation, rank: RankExplanation | None = None) -> dict[str, Any]:
     """The explanation as JSON values.
 
     tower, pooling, exact, cosine: as in `MatchExplanation`.
@@ -33,6 +35,7 @@ def to_json(explanation: MatchExplanation) -> dict[str, Any]:
     document.passage: `start` and `end` of the part of its text that is explained; null for all of it.
     pairs: the pairs of words with the largest shares of the cosine: a word each of `query` and `document`,
         and `share`.
+    ranking: how hybrid search ranks the document, the fields of `RankExplanation`; null without re-scoring.
     """
     query, document = explanation.query, explanation.document
     return {
@@ -49,7 +52,27 @@ def to_json(explanation: MatchExplanation) -> dict[str, Any]:
             **_text_json(document),
         },
         "pairs": [pair._asdict() for pair in explanation.pairs],
+        "ranking": None if rank is None else _rank_json(rank),
     }
+
+
+def _rank_json(rank: RankExplanation) -> dict[str, Any]:
+    words, features = ([one._asdict() for one in part] for part in (rank.words, rank.features))
+    return {**asdict(rank), "words": words, "features": features}
+
+
+def rank_lines(rank: RankExplanation) -> list[str]:
+    """The explanation of a rank as lines: ranks, the best match of each query word, the largest effects."""
+    if rank.rank is None:
+        lines = [f"not among the {rank.candidates} candidates of hybrid search, so it is not re-scored"]
+    else:
+        lines = [f"rank {rank.rank} of {rank.candidates} candidates (by fusion alone {rank.fused_rank})"]
+    width = max((_columns(word.query) for word in rank.words), default=0)
+    for word in rank.words:
+        blanks = " " * (width - _columns(word.query))
+        lines.append(f"  {word.query}{blanks}  {word.share:4.0%}  {word.cosine:+.2f}  {word.document}")
+    lines += [f"  {one.effect:+.3f}  {one.feature} {one.value:.3g}" for one in rank.features[:_EFFECTS]]
+    return lines
 
 
 def _text_json(explained: TextExplanation) -> dict[str, Any]:

@@ -41,7 +41,7 @@ _DOCUMENTS_PER_SHARD = 4096
 Existing: TypeAlias = Literal["replace", "keep", "refuse"]
 
 # Enough to measure recall and latency by, and encoded in less than a second.
-_MAX_TUNING_QUERIES = 2000
+MAX_TUNING_QUERIES = 2000
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def build(
     with builder:
         encode_into(builder, read_model(builder.model), documents, dataset.count_documents(), progress)
         tuning = queries if queries is not None else _training_queries(dataset)
-        vectors = saved.encoder("query").encode(tuning[:_MAX_TUNING_QUERIES]) if tuning else None
-        return builder.publish(queries=vectors, progress=progress)
+        vectors = saved.encoder("query").encode(tuning[:MAX_TUNING_QUERIES]) if tuning else None
+        return builder.publish(queries=vectors, words=saved.word_vectors(), progress=progress)
 
 
 def add(
@@ -196,9 +196,10 @@ def _publish_added(
     total: int | None,
     progress: Progress,
 ) -> AddResult:
-    encode_into(builder, read_model(builder.model), documents, total, progress)
+    model = read_model(builder.model)
+    encode_into(builder, model, documents, total, progress)
     count, replaced = builder.count, builder.replaced()
-    manifest = builder.publish(progress=progress)
+    manifest = builder.publish(words=model.word_vectors(), progress=progress)
     return AddResult(manifest.generation, manifest.documents, count - replaced, replaced)
 
 

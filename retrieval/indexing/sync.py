@@ -48,9 +48,7 @@ def sync(
     source = f"sync {fingerprint(dataset, resume)}"
     documents = dataset.documents()
     with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
-        comparison = builder.compare()
-        changed = _changed(comparison, documents, dataset.count_documents(), progress)
-        encode_into(builder, read_model(builder.model), changed, None, progress)
+        comparison = encode_changes(builder, documents, dataset.count_documents(), progress)
         gone = comparison.gone()
         deleted = sum(map(len, gone))
         if deleted and not comparison.found:
@@ -62,8 +60,26 @@ def sync(
         count, replaced = builder.count, builder.replaced()
         counts = (count - replaced, replaced, deleted, comparison.unchanged)
         changes = count or deleted
-        manifest = builder.publish(gone=gone, progress=progress) if changes else builder.leave()
+        words = read_model(builder.model).word_vectors()
+        manifest = builder.publish(gone=gone, words=words, progress=progress) if changes else builder.leave()
         return AddResult(manifest.generation, manifest.documents, *counts)
+
+
+def encode_changes(
+    builder: IndexBuilder, documents: Iterable[Document], total: int | None, progress: Progress
+) -> Comparison:
+    """Append to a build the documents that the index lacks or holds otherwise, encoded by its model.
+
+    builder: of an index that documents are added to.
+    documents: all that the index is to hold.
+    total: their number, for progress; None if it is not known.
+    progress: called as documents are compared and encoded.
+    Returns the comparison, which knows the rows that are to be deleted.
+    """
+    comparison = builder.compare()
+    changed = _changed(comparison, documents, total, progress)
+    encode_into(builder, read_model(builder.model), changed, None, progress)
+    return comparison
 
 
 def _changed(

@@ -7,6 +7,8 @@ config.json            `ModelConfig`
 vocabulary.json        `Vocabulary`
 weights.safetensors    `query.*` and `document.*`, or `both.*` if the towers are one; no `document.table` if
                        they share the table; tables in int8 with one scale for each row
+rescoring.safetensors  `Rescorer`; only if the model has learned to re-score
+calibration.json       `Calibration`; not there if the model was trained without dev queries
 training.json          how the model was trained and its dev scores; for people, not needed to encode
 report/                the same as a web page (`retrieval.training.report`); not copied into an index
 """
@@ -23,8 +25,11 @@ from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
 from index.errors import CorruptError, InputError
+from retrieval.model.calibration import Calibration, read_calibration
+from retrieval.model.calibration import to_json as to_calibration_json
 from retrieval.model.config import ModelConfig, Side, Tie, read_config, to_json
 from retrieval.model.encoder import Encoder
+from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.weights import Table, quantise, read_weights, write_weights
 from retrieval.text.vocabulary import Vocabulary
 
@@ -38,6 +43,8 @@ class ModelFiles(NamedTuple):
     config: str = "config.json"
     vocabulary: str = "vocabulary.json"
     weights: str = "weights.safetensors"
+    rescoring: str = "rescoring.safetensors"
+    calibration: str = "calibration.json"
     training: str = "training.json"
 
 
@@ -51,6 +58,7 @@ class TrainedModel(NamedTuple):
     config: ModelConfig
     vocabulary: Vocabulary
     arrays: Mapping[str, NDArray[Any]]  # memory maps, by their names in the weights file
+    calibration: Calibration | None = None
 
     def table(self, side: Side) -> Table:
         """The table of feature rows that the tower of a side reads."""
@@ -79,6 +87,21 @@ class TrainedModel(NamedTuple):
             raise self.mismatch_error("not finite")
         return encoder
 
+    def rescorer(self) -> Rescorer | None:
+        """What the model has learned of re-scoring; None if it has not, or not for this version.
+
+        Raises CorruptError for a damaged file.
+        """
+        path = self.folder / FILES.rescoring
+        if self.config.tie == "none" or not path.is_file():
+            return None
+        return Rescorer.load(path, self.table("query").values.shape[1])
+
+    def word_vectors(self) -> WordVectors | None:
+        """What gives words as vectors for re-scoring; None if the model does not re-score."""
+        rescorer = self.rescorer()
+        return None if rescorer is None else WordVectors(self.vocabulary, self.table("document"), rescorer)
+
     def mismatch_error(self, problem: str) -> CorruptError:
         """The error to raise for weights that are not those of the config."""
         reason = " ".join(problem.split())
@@ -99,7 +122,7 @@ def read_model(folder: Path) -> TrainedModel:
     config = read_config(folder / FILES.config)
     vocabulary = Vocabulary.load(folder / FILES.vocabulary)
     arrays = read_weights(folder / FILES.weights)
-    model = TrainedModel(folder, config, vocabulary, arrays)
+    model = TrainedModel(folder, config, vocabulary, arrays, read_calibration(folder / FILES.calibration))
     for prefix in dict.fromkeys(table_owner(config.tie, side) for side in get_args(Side)):
         table = arrays.get(f"{prefix}.table")
         if table is None or table.ndim != 2 or len(table) != len(vocabulary):
@@ -114,7 +137,8 @@ def read_model_of(index: OpenIndex) -> TrainedModel:
     """The model inside an index. Raises what `read_model` does, and CorruptError for a file that the index's
     manifest does not name, whose bytes nobody knows.
     """
-    for name in (FILES.config, FILES.vocabulary, FILES.weights):
+    optional = [name for name in (FILES.rescoring, FILES.calibration) if (index.model_folder / name).exists()]
+    for name in (FILES.config, FILES.vocabulary, FILES.weights, *optional):
         path = index.model_folder / name
         if f"{index.model_folder.name}/{name}" not in index.manifest.files:
             raise CorruptError(f"{path}: the manifest does not name it; restore it or build the index again")
@@ -128,7 +152,9 @@ def write_model(
     arrays: Mapping[str, NDArray[np.float32]],
     training: Mapping[str, Any],
     *,
+    calibration: Calibration | None = None,
     small: bool = True,
+    rescorer: Rescorer | None = None,
 ) -> None:
     """Write a model folder.
 
@@ -139,7 +165,9 @@ def write_model(
     vocabulary: the features.
     arrays: float32 weights, by their names in the weights file.
     training: what goes into training.json.
+    calibration: from evidence to probabilities; None for none.
     small: whether tables are stored in int8.
+    rescorer: what the model has learned of re-scoring; None for a model without.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stored: dict[str, NDArray[Any]] = {}
@@ -153,5 +181,12 @@ def write_model(
     (folder / FILES.config).unlink(missing_ok=True)
     vocabulary.save(folder / FILES.vocabulary)
     write_weights(folder / FILES.weights, stored)
+    if rescorer is None:
+        (folder / FILES.rescoring).unlink(missing_ok=True)
+    else:
+        rescorer.save(folder / FILES.rescoring)
+    (folder / FILES.calibration).unlink(missing_ok=True)  # one of other weights
+    if calibration is not None:
+        write_atomically(folder / FILES.calibration, to_calibration_json(calibration).encode())
     write_atomically(folder / FILES.training, (json.dumps(training, indent=2) + "\n").encode())
     write_atomically(folder / FILES.config, to_json(config).encode())

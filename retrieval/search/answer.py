@@ -32,6 +32,7 @@ class Request(NamedTuple):
     facets: tuple[str, ...] = ()  # fields whose values are counted
     offset: int = 0
     per: str | None = None
+    min_probability: float | None = None
 
 
 class Answer(NamedTuple):
@@ -59,7 +60,10 @@ def answers(retriever: Retriever, queries: Sequence[str], request: Request) -> l
     start = time.perf_counter()
     with recording() as phases:
         found = retriever.search_all(
-            queries, request.k, request.mode, request.where, offset=request.offset, per=request.per
+            *(queries, request.k, request.mode, request.where),
+            offset=request.offset,
+            per=request.per,
+            min_probability=request.min_probability,
         )
     took_ms = (time.perf_counter() - start) * 1000
     return [

@@ -11,7 +11,10 @@ from retrieval.search.tower import QueryTower
 
 
 class OpenGeneration:
-    """A generation and its query tower; it is closed once it is retired and no search holds it."""
+    """A generation and its query tower; it is closed once it is retired and no search holds it.
+
+    rescoring: how hybrid search re-scores its candidates; None if the model or the index lacks what it takes.
+    """
 
     def __init__(self, index: OpenIndex, old_tower: QueryTower | None, kept_bytes: int) -> None:
         """Close the index if this fails.
@@ -29,6 +32,8 @@ class OpenGeneration:
         except BaseException:
             index.close()
             raise
+        rescoring = self.tower.rescoring
+        self.rescoring = rescoring if rescoring is not None and rescoring.fits(index) else None
         self._lock = ProcessLock()
         self._searches = 0
         self._retired = False

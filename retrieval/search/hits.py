@@ -26,6 +26,8 @@ class Hit:
     text: str
     # The part of a long document that answers best; None if the document was not split.
     passage: Passage | None = None
+    # That the document is relevant, by the model's calibration; None if the model has none.
+    probability: float | None = None
 
 
 def hits_of(
@@ -34,6 +36,7 @@ def hits_of(
     embedding: NDArray[np.float32] | None,
     scores: NDArray[np.float32],
     rows: NDArray[np.int64],
+    probabilities: NDArray[np.float32] | None,
     offset: int,
 ) -> list[Hit]:
     """The hits of one query.
@@ -43,10 +46,12 @@ def hits_of(
     embedding: float32 (dimension,), of the query; None to choose passages by their words.
     scores: float32 (k,).
     rows: int64 (k,), -1 where there are no more documents.
+    probabilities: float32 (hits,); None for none.
     offset: how many better documents there are.
     """
     ranked = rows[rows >= 0].tolist()
     documents = index.texts(ranked)
+    likely = [None] * len(ranked) if probabilities is None else probabilities.tolist()
     return [
         Hit(
             rank,
@@ -55,9 +60,10 @@ def hits_of(
             document.title,
             document.text,
             _passage(index, query, embedding, row, document),
+            probability,
         )
-        for rank, (score, row, document) in enumerate(
-            zip(scores.tolist(), ranked, documents, strict=False), offset + 1
+        for rank, (score, row, document, probability) in enumerate(
+            zip(scores.tolist(), ranked, documents, likely, strict=False), offset + 1
         )
     ]
 

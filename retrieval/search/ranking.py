@@ -21,6 +21,7 @@ from retrieval.search.generation import OpenGeneration
 from retrieval.search.grouping import best_of_each
 from retrieval.search.modes import Mode, Where
 from retrieval.search.paging import deepen
+from retrieval.search.rescoring import RESCORING_DEPTH
 
 if TYPE_CHECKING:
     from index.documents.filters import Filter
@@ -61,15 +62,23 @@ def rank(
             return _dense(index, embeddings, k, conditions)
         return deepen(lambda depth, _: _dense(index, embeddings, depth, conditions), k, _SCAN_DEPTH, count)
 
+    rescoring = opened.rescoring
+
     def fused(depth: int, level: int) -> Ranking:
-        """All documents of both rankings; scores 0 to 1, and 1 lower in each next level."""
+        """All documents of both rankings; scores 0 to 1, and 1 lower in each next level.
+
+        Only the candidates of the first level are re-scored: of the others few are relevant.
+        """
         dense = _dense(index, embeddings, depth, conditions)
         lexical = _lexical(index, queries, depth, conditions)
+        if level == 0 and rescoring is not None:
+            with phase("rescore"):
+                return rescoring.rank(index, queries, embeddings, dense, lexical)
         with phase("fuse"):
             ranking = fuse(dense, lexical, min(2 * depth, count), opened.tower.dense_share)
         return Ranking(ranking.scores - np.float32(level), ranking.rows)
 
-    return deepen(fused, k, FUSION_DEPTH, count)
+    return deepen(fused, k, FUSION_DEPTH if rescoring is None else RESCORING_DEPTH, count)
 
 
 def page(
@@ -82,7 +91,7 @@ def page(
     offset: int,
     per: str | None,
 ) -> Ranking:
-    """The documents of the ranks offset + 1 to offset + k.
+    """The documents of the ranks 1 to offset + k.
 
     opened, queries, embeddings, k, mode, where: as for `rank`.
     offset, per: as for `Retriever.search`.
@@ -106,7 +115,7 @@ def page(
             last,
             count,
         )
-    return Ranking(ranking.scores[:, offset:last], ranking.rows[:, offset:last])
+    return Ranking(ranking.scores[:, :last], ranking.rows[:, :last])
 
 
 def conditions_of(where: Where) -> Sequence[Filter]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -23,10 +24,13 @@ from index.phases import phase
 from index.protocol import OpenIndex
 from index.ranking import Ranking
 from index.values import Vectors
+from retrieval.model.calibration import EVIDENCE, Calibration
+from retrieval.search.evidence import evidence_of, probabilities_of
 from retrieval.search.generation import OpenGeneration
 from retrieval.search.hits import Hit, hits_of
 from retrieval.search.modes import Mode, Where, check_mode
 from retrieval.search.ranking import conditions_of, page, rank
+from retrieval.search.rescoring import Rescoring
 
 if TYPE_CHECKING:
     from retrieval.search.facets import FacetValue
@@ -72,6 +76,16 @@ class Retriever:
         """The generation that is searched now."""
         return self._opened.index
 
+    @property
+    def dense_share(self) -> float:
+        """The weight of the dense ranking in hybrid search before it re-scores."""
+        return self._opened.tower.dense_share
+
+    @property
+    def rescoring(self) -> Rescoring | None:
+        """How hybrid search re-scores its candidates; None if it does not."""
+        return self._opened.rescoring
+
     def refresh(self) -> bool:
         """Open the generation that is live now, if it is not the open one, and return whether it is another.
 
@@ -115,6 +129,7 @@ class Retriever:
         *,
         offset: int = 0,
         per: str | None = None,
+        min_probability: float | None = None,
     ) -> list[Hit]:
         """The k best documents for a query, best first; fewer if the corpus has fewer.
 
@@ -126,10 +141,15 @@ class Retriever:
         offset: best documents that are left out; the first hit has the rank offset + 1. Pages of any size
             together are what one search for all of them gives.
         per: a metadata field; no two hits share a value of it. Documents without the field are all found.
-        Raises InputError for an empty query, a k below 1, an offset below 0, an unknown mode, and a filter
-        that cannot be parsed or names a field that no document has.
+        min_probability: of these k hits those are left out whose probability is lower, and the others
+            numbered anew; 0 to 1.
+        Raises InputError for an empty query, a k below 1, an offset below 0, an unknown mode, a filter that
+        cannot be parsed or names a field that no document has, and a least probability that is not from 0 to
+        1 or asked of a model without calibration.
         """
-        return self.search_all([query], k, mode, where, offset=offset, per=per)[0]
+        return self.search_all(
+            [query], k, mode, where, offset=offset, per=per, min_probability=min_probability
+        )[0]
 
     def search_all(
         self,
@@ -140,18 +160,30 @@ class Retriever:
         *,
         offset: int = 0,
         per: str | None = None,
+        min_probability: float | None = None,
     ) -> list[list[Hit]]:
         """`search` for several queries at once; returns the hits of each query, in order."""
         _check_queries(queries)
         with self._using() as opened:
+            if min_probability is not None:
+                _check_probability(min_probability, opened)
             embeddings = _embeddings(opened, queries, mode)
             ranking = page(opened, queries, embeddings, k, mode, where, offset, per)
-            each = [None] * len(queries) if embeddings is None else embeddings
+            none = [None] * len(queries)
+            likely = probabilities_of(opened, queries, embeddings, ranking.rows, offset)
+            each = zip(
+                queries,
+                none if embeddings is None else embeddings,
+                ranking.scores[:, offset:],
+                ranking.rows[:, offset:],
+                none if likely is None else likely,
+                strict=True,
+            )
             with phase("documents"):
-                return [
-                    hits_of(opened.index, query, embedding, scores, rows, offset)
-                    for query, embedding, scores, rows in zip(queries, each, *ranking, strict=True)
-                ]
+                found = [hits_of(opened.index, *one, offset) for one in each]
+        if min_probability is None:
+            return found
+        return [_likely(hits, min_probability, offset) for hits in found]
 
     def facets(
         self,
@@ -188,6 +220,26 @@ class Retriever:
         with self._using() as opened:
             return rank(opened, queries, _embeddings(opened, queries, mode), k, mode, where)
 
+    def evidence(self, queries: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What speaks for documents as answers, see `retrieval.search.evidence`; for fitting a calibration.
+
+        queries: n texts.
+        rows: int64 (n, k), -1 for no document.
+        Returns float32 (n, k, EVIDENCE), NaN for no document.
+        """
+        with self._using() as opened:
+            evidence = np.full((*rows.shape, len(EVIDENCE)), np.nan, np.float32)
+            for query, embedding, found, each in zip(
+                queries, opened.tower.encode(queries), rows, evidence, strict=True
+            ):
+                each[found >= 0] = evidence_of(opened.index, query, embedding, found[found >= 0])
+            return evidence
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """From evidence to probabilities, of the model that is searched with; None if it has none."""
+        return self._opened.tower.calibration
+
     @contextmanager
     def _using(self) -> Iterator[OpenGeneration]:
         with self._lock:
@@ -203,6 +255,23 @@ def _embeddings(opened: OpenGeneration, queries: Sequence[str], mode: Mode) -> V
     """The embeddings of the queries; None if the mode needs none. Raises InputError for an unknown mode."""
     check_mode(mode)
     return None if mode == "lexical" else opened.tower.encode(queries)
+
+
+def _likely(hits: Sequence[Hit], least: float, offset: int) -> list[Hit]:
+    """The hits of at least this probability, numbered as they are shown."""
+    kept = (hit for hit in hits if hit.probability is not None and hit.probability >= least)
+    return [replace(hit, rank=rank) for rank, hit in enumerate(kept, offset + 1)]
+
+
+def _check_probability(least: float, opened: OpenGeneration) -> None:
+    if not 0 <= least <= 1:
+        raise InputError(f"the least probability must be from 0 to 1, not {least}")
+    if opened.tower.calibration is None:
+        raise InputError(
+            "the model has no calibration, so its hits have no probability; train it with dev "
+            "queries and build the index again, or leave the least probability out",
+            path=opened.index.model_folder,
+        )
 
 
 def _check_queries(queries: Sequence[str]) -> None:

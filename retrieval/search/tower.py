@@ -14,6 +14,7 @@ from index.errors import InputError
 from index.locks import ProcessLock
 from index.protocol import OpenIndex
 from retrieval.model.folder import read_model_of
+from retrieval.search.rescoring import Rescoring
 
 
 class QueryTower:
@@ -21,6 +22,8 @@ class QueryTower:
 
     fingerprint: of its model.
     dense_share: the weight of the dense ranking in hybrid search.
+    rescoring: how its model re-scores the candidates of hybrid search; None if it does not.
+    calibration: from evidence to probabilities; None if the model has none.
     """
 
     def __init__(self, index: OpenIndex) -> None:
@@ -32,6 +35,9 @@ class QueryTower:
             )
         self.fingerprint = index.manifest.model_fingerprint
         self.dense_share = model.config.dense_share
+        rescorer = model.rescorer()
+        self.rescoring = None if rescorer is None else Rescoring(model, rescorer)
+        self.calibration = model.calibration
         self._encoder = model.encoder("query")
         self._lock = ProcessLock()
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from index.documents.store import Document
 from index.protocol import OpenIndex
 from index.writing.delete import delete
+from retrieval.explain.rescoring import explain_rank
 from retrieval.explain.shares import explain
 from retrieval.explain.text import to_json
 from retrieval.indexing.build import add_documents
@@ -86,7 +87,8 @@ class Engine:
 
     def explain(self, query: str, document_id: str | None) -> dict[str, Any]:
         """What `explain --json` prints. Raises what `explain` raises."""
-        return to_json(explain(self.folder, query, document_id))
+        rank = None if document_id is None else explain_rank(self.folder, query, document_id)
+        return to_json(explain(self.folder, query, document_id), rank)
 
     def embed(self, side: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings float32 (n, dimension) of texts. side: the tower, "query" or "document"."""

@@ -46,6 +46,11 @@ def _search_parameters(limits: Limits) -> tuple[Parameter, ...]:
         Parameter("facet", facet, "Metadata fields whose values are counted; repeatable."),
         Parameter("offset", offset, "How many of the best hits are left out, to read the next page."),
         Parameter("per", _TEXT, "A metadata field of which no two hits share a value."),
+        Parameter(
+            "min_probability",
+            {"type": "number", "minimum": 0, "maximum": 1},
+            "Hits that are relevant with less probability are left out; needs a calibrated model.",
+        ),
         Parameter("profile", _SWITCH, "1 adds the milliseconds of each phase."),
         Parameter("snippet", _SWITCH, "1 adds a snippet to each hit, with the words of the query marked."),
         Parameter("text", _SWITCH_ON, "0 leaves out the text and passage of each hit."),

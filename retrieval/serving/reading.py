@@ -7,6 +7,7 @@ are for.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Container
 from typing import Any
 from urllib.parse import parse_qsl
@@ -63,6 +64,22 @@ def whole(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise Refusal(422, f"{name} must be a whole number", name)
     return int(text)
+
+
+def share(text: str, name: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text) if text.isascii() else math.nan
+    except ValueError:
+        value = math.nan
+    return checked_share(value, name)
+
+
+def checked_share(value: float, name: str) -> float:
+    """A number from 0 to 1."""
+    if not 0 <= value <= 1:  # NaN is not either
+        raise Refusal(422, f"{name} must be a number from 0 to 1", name)
+    return value
 
 
 def checked_query(text: str, limits: Limits, name: str = "q") -> str:

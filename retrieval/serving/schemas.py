@@ -31,6 +31,7 @@ class Hit(Struct):
     """A document that was found.
 
     text: left out with text=0.
+    probability: that it is relevant, null if the model has no calibration.
     passage: its part that answers best, null if it was not split; left out with text=0.
     snippet: with snippet=1, the words around those of the query, of the passage if there is one.
     """
@@ -39,6 +40,7 @@ class Hit(Struct):
     id: str
     score: float
     title: str
+    probability: float | None = None
     text: str | None = None
     passage: Passage | None = None
     snippet: list[Piece] | None = None
@@ -102,6 +104,7 @@ class SearchMany(Struct, forbid_unknown_fields=True):
     facet: list[str] = []
     offset: Annotated[int, Meta(ge=0)] = 0
     per: str | None = None
+    min_probability: Annotated[float, Meta(ge=0, le=1)] | None = None
     profile: bool = False
     snippet: bool = False
     text: bool = True

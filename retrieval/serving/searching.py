@@ -26,9 +26,11 @@ from retrieval.serving.reading import (
     checked_mode,
     checked_offset,
     checked_query,
+    checked_share,
     checked_where,
     json_body,
     one,
+    share,
     switch,
     whole,
 )
@@ -138,6 +140,7 @@ def _wanted(values: Parameters, limits: Limits) -> Wanted:
         checked_facets(values.get("facet", []), limits),
         checked_offset(whole(one(values, "offset", "0"), "offset"), limits),
         checked_field(one(values, "per"), limits, "per") if "per" in values else None,
+        share(one(values, "min_probability"), "min_probability") if "min_probability" in values else None,
     )
 
 
@@ -150,4 +153,5 @@ def _wanted_by_all(asked: SearchMany, limits: Limits) -> Wanted:
         checked_facets(asked.facet, limits),
         checked_offset(asked.offset, limits),
         None if asked.per is None else checked_field(asked.per, limits, "per"),
+        None if asked.min_probability is None else checked_share(asked.min_probability, "min_probability"),
     )

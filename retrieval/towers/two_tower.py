@@ -15,8 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from retrieval.model.calibration import Calibration
 from retrieval.model.config import ModelConfig, Side
 from retrieval.model.folder import read_model, table_owner, write_model
+from retrieval.model.rescoring import Rescorer
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.towers.bodies import Tower, text_batch
 
@@ -38,6 +40,7 @@ class TwoTower(nn.Module):
         super().__init__()
         self.config = config
         self.vocabulary = vocabulary
+        self.rescorer: Rescorer | None = None
         first = Tower(config, len(vocabulary))
         if config.tie == "all":
             towers = {"both": first}
@@ -79,15 +82,28 @@ class TwoTower(nn.Module):
             embeddings[torch.from_numpy(rows)] = self.tower(side)(text_batch(word_ids.take(rows), features))
         return embeddings.numpy()
 
-    def save(self, folder: Path, training: Mapping[str, Any] | None = None, *, small: bool = True) -> None:
+    def save(
+        self,
+        folder: Path,
+        training: Mapping[str, Any] | None = None,
+        *,
+        calibration: Calibration | None = None,
+        small: bool = True,
+    ) -> None:
         """Write the model folder, see `retrieval.model.folder`.
 
         folder: where to write; made if it is not there.
         training: what goes into training.json.
+        calibration: from evidence to probabilities; None for none.
         small: whether feature tables are stored in int8.
         """
         arrays = {name: tensor.detach().numpy() for name, tensor in self.towers.state_dict().items()}
-        write_model(folder, self.config, self.vocabulary, arrays, training or {}, small=small)
+        write_model(
+            *(folder, self.config, self.vocabulary, arrays, training or {}),
+            calibration=calibration,
+            small=small,
+            rescorer=self.rescorer,
+        )
 
     @classmethod
     def load(cls, folder: Path | str) -> TwoTower:
@@ -97,6 +113,7 @@ class TwoTower(nn.Module):
         """
         saved = read_model(Path(folder))
         model = cls(saved.config, saved.vocabulary)
+        model.rescorer = saved.rescorer()
         for name, tower in model.towers.items():
             side: Side = "document" if name == "document" else "query"
             state = {

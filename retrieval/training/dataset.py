@@ -7,7 +7,8 @@ queries is held out. Knows nothing of models.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from index.documents.store import Document
@@ -26,6 +27,17 @@ class TrainingData:
     queries: dict[str, str]  # query id to text; empty without qrels
     train: Qrels  # empty if there are none
     dev: Qrels  # likewise
+    # Of dev queries whose judgements are clicks, what was shown: nobody could click on anything else.
+    shown: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def judged_by_people(self) -> TrainingData:
+        """The same without dev queries whose judgements are clicks.
+
+        What was not shown for them has no clicks, however good it is, and a query without a good answer has
+        none at all.
+        """
+        dev = {query: grades for query, grades in self.dev.items() if query not in self.shown}
+        return replace(self, dev=dev, shown={})
 
 
 def read_training_data(source: AnyDataset | Path) -> TrainingData:
@@ -37,11 +49,11 @@ def read_training_data(source: AnyDataset | Path) -> TrainingData:
     qrels = {split: dataset.qrels(split, document_ids=ids) for split in judged}
     train, dev = qrels.get("train", {}), qrels.get("dev", {})
     if "dev" not in judged:
-        train, dev = _hold_out(train)
+        train, dev = hold_out(train)
     return TrainingData(documents, dataset.queries if judged else {}, train, dev)
 
 
-def _hold_out(train: Qrels) -> tuple[Qrels, Qrels]:
+def hold_out(train: Qrels) -> tuple[Qrels, Qrels]:
     """Training and dev qrels from training qrels: a tenth of the queries, by a hash of their ids, is dev."""
     if len(train) < _MIN_QUERIES_TO_HOLD_OUT:
         return train, {}

@@ -17,6 +17,7 @@ from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import evaluate_run
+from retrieval.evaluation.runs import condensed
 from retrieval.indexing.build import encode_into
 from retrieval.indexing.passages import passage_words_of
 from retrieval.model.folder import read_model
@@ -76,15 +77,18 @@ def best_dense_share(retriever: Retriever, dataset: TrainingData) -> float:
     """The weight of the dense ranking, from .1 to .9, with the best nDCG@10 of hybrid search on dev.
 
     retriever: of `dev_index`.
-    dataset: the data set whose dev queries are searched.
+    dataset: the data set whose dev queries are searched. Of a query that has clicks only what was shown
+        counts: it was found by an older share, which would else win again.
     """
     queries = [dataset.queries[query_id] for query_id in dataset.dev]
     dense = retriever.rank(queries, FUSION_DEPTH, "dense")
     lexical = retriever.rank(queries, FUSION_DEPTH, "lexical")
     values = []
     for share in _DENSE_SHARES:
-        run = run_of(retriever, list(dataset.dev), fuse(dense, lexical, 10, share))
-        values.append(evaluate_run(dataset.dev, run, [_MEASURE]).means()[_MEASURE])
+        depth = 2 * FUSION_DEPTH if dataset.shown else 10
+        run = run_of(retriever, list(dataset.dev), fuse(dense, lexical, depth, share))
+        counted = condensed(run, dataset.shown)
+        values.append(evaluate_run(dataset.dev, counted, [_MEASURE]).means()[_MEASURE])
     # Of equally good shares the middle one, which is farthest from where the measure falls.
     best = [share for share, value in zip(_DENSE_SHARES, values, strict=True) if value >= max(values) - 1e-9]
     return best[len(best) // 2]

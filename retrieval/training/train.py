@@ -1,8 +1,8 @@
 """From a data set to a model folder: vocabulary, initial weights, training, evaluation on dev, the report.
 
-In: documents and, if there are any, queries and the qrels of train and dev. Out: a model folder. Without a
-dev split a tenth of the training queries, chosen by hash, is held out in its place. Without judged pairs the
-model learns from the pseudo-queries alone.
+In: documents and, if there are any, queries and the qrels of train and dev; on request a model to start from.
+Out: a model folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its
+place. Without judged pairs the model learns from the pseudo-queries alone.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from index.disk.carried_model import fingerprint as model_fingerprint
 from index.disk.files import WriterLock, storing
+from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.dataset import AnyDataset
 from retrieval.evaluation.assess import rank_all
 from retrieval.evaluation.measures import DEFAULT_MEASURES, evaluate_run
 from retrieval.indexing.passages import passage_words_of
+from retrieval.model.calibration import Calibration
 from retrieval.model.config import ModelConfig, stored
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set, what_hinders_learning
+from retrieval.training.calibrate import dev_calibration
 from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.dev_index import best_dense_share, dev_index
@@ -35,6 +39,7 @@ from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
 from retrieval.training.output import CHECKPOINT, DEV, TEACHER, check_model_output, remove_temporaries
 from retrieval.training.report import TrainingReport, write_training_report
+from retrieval.training.rescoring import LEAST_DEV_QUERIES, fit_rescorer
 
 # This many of the most frequent words get a row of their own.
 WHOLE_WORDS = 20_000
@@ -54,14 +59,17 @@ class TrainingResult:
     seconds: float
     best_epoch: int  # from 1
     dev: dict[str, float]  # measure to its mean over the dev queries; empty without dev
+    dev_queries: int
+    calibrated: bool  # whether hits will have a probability
 
 
 def train(
-    source: AnyDataset | Path,
+    source: AnyDataset | TrainingData | Path,
     output: Path,
     config: ModelConfig,
     recipe: Recipe,
     *,
+    init: Path | None = None,
     teacher: str | None = None,
     resume: bool = False,
     small: bool = True,
@@ -72,10 +80,12 @@ def train(
 ) -> TrainingResult:
     """Train on a data set and write a model folder.
 
-    source: the data set, or its BEIR folder or file of pairs.
+    source: the data set, its BEIR folder or file of pairs, or what training reads of it.
     output: the model folder. Until training ends it holds what it held before, beside a checkpoint.
-    config: the model's configuration.
+    config: the model's configuration; with `init` that model's.
     recipe: how to train.
+    init: a model folder to start from: its weights are the first ones, its vocabulary stays. Words that are
+        new since then are read by their trigrams. Without a dev split its weight of dense stays too.
     teacher: a file of vectors or a sentence-transformers model, see `retrieval.training.distillation`.
     resume: go on from the checkpoint in `output`, if there is one.
     small: write the feature tables in int8, see `retrieval.model.folder`.
@@ -86,65 +96,93 @@ def train(
     Raises InputError, also for an output that holds something else than a model, CorruptError for a damaged
     checkpoint, BusyError, StorageError, KeyboardInterrupt.
     """
-    dataset = read_training_data(source)
+    dataset = source if isinstance(source, TrainingData) else read_training_data(source)
+    start = _start(init, config)
     check_model_output(output)
     with storing(output):
         output.mkdir(parents=True, exist_ok=True)
     with fast_training(), WriterLock(output):
         with storing(output):
             remove_temporaries(output)
-        vocabulary, data = vocabulary_and_training_set(dataset, config)
+        vocabulary, data = vocabulary_and_training_set(dataset, config, start.vocabulary if start else None)
         problem = what_hinders_learning(data)
         if problem:
             warn(problem)
         vectors = _teacher_vectors(teacher, dataset, output, progress, stop) if teacher else None
         torch.manual_seed(recipe.seed)
-        model = initial_model(config, vocabulary, data)
+        model = start or initial_model(config, vocabulary, data)
         checkpoint = output / CHECKPOINT
-        fingerprint = _fingerprint(config, recipe, data, dataset, vectors)
+        fingerprint = _fingerprint(config, recipe, data, dataset, vectors, init)
         trainer = Trainer(model, data, recipe, checkpoint, fingerprint, vectors and _by_rows(vectors, data))
         if resume and checkpoint.exists():
             trainer.resume()
         trainer.train(
             _dev_score(dataset, config) if dataset.dev else None, on_step or _reporting_to(progress), stop
         )
+        dev: dict[str, float] = {}
+        calibration = None
         if dataset.dev:
-            dev = _fit_on_dev(model, dataset, output / DEV, small, progress)
-        else:
-            dev = {}
+            dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
+        elif start is None:
             model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
-        result = _result(trainer, dev)
+        result = _result(trainer, dataset, dev, calibration)
         training = asdict(result) | {"recipe": asdict(recipe), "history": trainer.state.history}
-        model.save(output, training, small=small)
+        model.save(output, training, calibration=calibration, small=small)
         write_training_report(output, _report(result, recipe, dataset, data, trainer))
         checkpoint.unlink(missing_ok=True)
     return result
 
 
+def _start(init: Path | None, config: ModelConfig) -> TwoTower | None:
+    """The model to start from. Raises InputError if its configuration is another, and what reading raises."""
+    if init is None:
+        return None
+    start = TwoTower.load(init)
+    if replace(start.config, dense_share=config.dense_share) != config:
+        raise InputError("has another configuration than is to be trained", path=init)
+    return start
+
+
 def _fit_on_dev(
-    model: TwoTower, dataset: TrainingData, folder: Path, small: bool, progress: Progress
-) -> dict[str, float]:
-    """Set what is fitted on the dev queries; returns the measures of the dense ranking there."""
+    model: TwoTower,
+    dataset: TrainingData,
+    folder: Path,
+    seed: int,
+    small: bool,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> tuple[dict[str, float], Calibration | None]:
+    """Set what is fitted on the dev queries; returns the measures of the dense ranking, the calibration."""
     with dev_index(model, dataset, folder, small=small, progress=progress) as retriever:
-        model.config = replace(model.config, dense_share=best_dense_share(retriever, dataset))
+        share = best_dense_share(retriever, dataset)
+        model.config = replace(model.config, dense_share=share)
+        judged = dataset.judged_by_people()
+        fitted = fit_rescorer(retriever, judged, share, folder / "words", seed, progress, stop)
+        if len(judged.dev) >= LEAST_DEV_QUERIES:  # else that of the model it started from stays, if any
+            model.rescorer = fitted.rescorer
+        calibration = dev_calibration(retriever, judged, fitted.ranking)
         dense = rank_all(retriever, dataset.queries, dataset.dev, "dense")
-    return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means()
+    return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means(), calibration
 
 
-def _result(trainer: Trainer, dev: dict[str, float]) -> TrainingResult:
+def _result(
+    trainer: Trainer, dataset: TrainingData, dev: dict[str, float], calibration: Calibration | None
+) -> TrainingResult:
     return TrainingResult(
         trainer.model.config.tower,
         sum(parameter.numel() for parameter in trainer.model.parameters()),
         round(trainer.state.seconds, 1),
         trainer.state.best_epoch + 1,
         dev,
+        len(dataset.dev),
+        calibration is not None,
     )
 
 
 def _report(
     result: TrainingResult, recipe: Recipe, dataset: TrainingData, data: TrainingSet, trainer: Trainer
 ) -> TrainingReport:
-    facts = {name: value for name, value in asdict(result).items() if name != "dev"}
+    facts = {name: value for name, value in asdict(result).items() if name not in ("dev", "dev_queries")}
     counts = {
         "documents": len(dataset.documents),
         "passages": len(data.documents),
@@ -160,9 +198,17 @@ def _report(
     return TrainingReport(facts, counts, settings, state.curve, state.history, state.best_epoch, result.dev)
 
 
-def vocabulary_and_training_set(dataset: TrainingData, config: ModelConfig) -> tuple[Vocabulary, TrainingSet]:
-    """The vocabulary of the training texts, and the training set numbered by it. Raises InputError."""
-    vocabulary = learn_vocabulary(
+def vocabulary_and_training_set(
+    dataset: TrainingData, config: ModelConfig, vocabulary: Vocabulary | None = None
+) -> tuple[Vocabulary, TrainingSet]:
+    """The vocabulary, and the training set numbered by it.
+
+    dataset: what to train on.
+    config: the model's configuration.
+    vocabulary: that of the model to start from; None to learn one of the training texts.
+    Raises InputError.
+    """
+    vocabulary = vocabulary or learn_vocabulary(
         _training_texts(dataset),
         max_words=WHOLE_WORDS if config.whole_words else 0,
     )
@@ -230,10 +276,13 @@ def _fingerprint(
     data: TrainingSet,
     dataset: TrainingData,
     teacher: TeacherVectors | None,
+    init: Path | None,
 ) -> str:
     """A digest of all that decides the outcome of a training."""
     dev = [dataset.dev, [dataset.queries[query_id] for query_id in dataset.dev]]
     digest = hashlib.sha256(json.dumps([stored(config), asdict(recipe), dev], sort_keys=True).encode())
+    if init is not None:
+        digest.update(model_fingerprint(init).encode())
     if any(data.negatives):
         digest.update(json.dumps(data.negatives).encode())
     vectors = () if teacher is None else (teacher.queries, teacher.documents)

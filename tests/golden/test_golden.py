@@ -67,3 +67,11 @@ def test_passages_and_nested_filters_of_format_3_hold():
         assert (hit.id, hit.passage.text) == ("faq/2", "The option -z reads gzip.")
         long = {hit.id for hit in retriever.search("copy", 10) if hit.passage is not None}
         assert long == {"faq/1", "faq/2", "faq/3", "faq/6"}
+
+
+def test_an_index_of_format_4_re_scores():
+    with Retriever.open(GOLDEN / "index-4") as retriever:
+        assert retriever.index.word_width() == 8
+        assert len(retriever.index.segments) == 2
+        assert retriever.rescoring is not None
+        assert retriever.index.row_of("faq/8") is None

@@ -22,7 +22,7 @@ from fruit_corpus import Build, numbered, unit_vectors
 from index.disk.files import WriterLock, storing, write_atomically
 from index.disk.opening import create, make_folder, open_to_read, read_file
 from index.disk.verify import verify
-from index.documents.store import DocumentWriter
+from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, InputError, PeepholeError, StorageError
 from index.reader import Index
 from index.writing.builder import IndexBuilder

@@ -169,6 +169,23 @@ def test_lexical_scores_are_those_of_the_formula(write: Write, folder: Path, que
         assert set(ids_of(index, np.flatnonzero(mask))) == expected.keys()
 
 
+def test_single_documents_are_weighed_as_their_ranking_is(write: Write, folder: Path):
+    write(numbered(30))
+    query = unit_vectors(1, seed=4)
+    with open_index(folder) as index:
+        dense = index.search_dense(query, 30)
+        rows = dense.rows[0, [7, 3, 20]]
+        assert index.cosines(rows, query[0]) == pytest.approx(dense.scores[0, [7, 3, 20]], abs=1e-5)
+        rows = np.array([index.rows_of(["d9"])["d9"], index.rows_of(["d1"])["d1"]], np.int64)
+        match = index.match_words("number9 unknown unknown", rows)
+        rare, unknown = math.log(1 + 29.5 / 1.5), 2 * math.log(1 + 30.5 / 0.5)
+        assert (match.words, match.weight) == (2, pytest.approx(rare + unknown))
+        assert match.shares == pytest.approx([rare / (rare + unknown), 0], abs=1e-6)
+        assert match.scores == pytest.approx([bm25(numbered(30), "number9")["d9"], 0], abs=1e-5)
+        with pytest.raises(IndexError):
+            index.cosines(np.array([1000]), query[0])
+
+
 def test_equal_scores_come_in_the_order_in_which_documents_were_written(write: Write, folder: Path):
     write([Document(f"d{n}", "", "same words") for n in range(40)], np.repeat(unit_vectors(1), 40, axis=0))
     with open_index(folder) as index:

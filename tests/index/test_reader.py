@@ -13,9 +13,10 @@ from index.disk.folder import Pointer, read_current, write_current
 from index.disk.manifest import MANIFEST
 from index.disk.verify import verify
 from index.documents.filters import Condition
-from index.documents.store import DocumentWriter
+from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index
+from index.writing.builder import IndexBuilder
 from index.writing.delete import delete
 
 
@@ -67,6 +68,29 @@ def test_lexical_search_finds_words_of_title_and_text(folder: Path):
         assert set(index.search_lexical(["bananas"], 30).rows[0].tolist()) - {-1} == {
             i for i in range(30) if "banana" in numbered(30)[i].text
         }
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_single_rows_score_as_in_a_search(folder: Path, added: bool):  # of one segment, and of two
+    if added:
+        with IndexBuilder.begin_adding(folder, source="more") as builder:
+            builder.append(numbered(9, start=30), unit_vectors(39)[30:])
+            builder.publish()
+    query, text = unit_vectors(1, seed=1)[0], "number17 banana number35 nowhere"
+    with Index.open(folder) as index:
+        assert len(index.segments) == 1 + added
+        rows = np.arange(index.count)[::-1].copy()
+        found = index.search_exact(query[None], index.count)
+        assert index.cosines(found.rows[0], query) == pytest.approx(found.scores[0], abs=1e-6)
+        match = index.match_words(text, rows)
+        by_row = dict(
+            zip(*(part[0].tolist() for part in index.search_lexical([text], 50)[::-1]), strict=True)
+        )
+        assert match.scores.tolist() == pytest.approx([by_row.get(row, 0) for row in rows.tolist()], rel=1e-5)
+        assert match.words == 4
+        assert (match.scores <= match.shares * match.weight + 1e-6).all()
+        assert ((match.shares > 0) == (match.scores > 0)).all()
+        assert index.match_words("nowhere", rows).shares.max() == 0
 
 
 def test_more_results_than_documents_are_clipped(folder: Path):
@@ -238,7 +262,7 @@ def rewrite(folder: Path, old: bytes, new: bytes) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
-        (b'"format_version": 3', b'"format_version": 4', FormatVersionError),
+        (b'"format_version": 4', b'"format_version": 5', FormatVersionError),
         (b'"tokens": 1', b'"tokens": 2', FormatVersionError),
         (b'"faiss": "Flat"', b'"faiss": "IVF9,Flat"', FormatVersionError),
         (b'"recall": {}', b'"recall": {}, "colour": 1', CorruptError),

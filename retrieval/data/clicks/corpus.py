@@ -118,22 +118,24 @@ def read_click_data(
 
 def split_pairs(log: ClickLog, pairs: GradedPairs) -> tuple[dict[str, str], dict[str, Qrels]]:
     """The texts of the queries by id, a hash of the text, and the qrels of each split that has any."""
-    ids = {row: _query_id(log.queries[row]) for row in np.unique(pairs.query).tolist()}
+    ids = {row: click_query_id(log.queries[row]) for row in np.unique(pairs.query).tolist()}
     found: dict[str, Qrels] = {split: {} for split in _SPLITS}
     for row, document, grade in zip(
         *(a.tolist() for a in (pairs.query, pairs.document, pairs.grade)), strict=True
     ):
-        split = _split_of(ids[row]) if len(ids) >= _FEWEST_TO_SPLIT else "train"
+        split = split_of(ids[row]) if len(ids) >= _FEWEST_TO_SPLIT else "train"
         found[split].setdefault(ids[row], {})[log.documents[document]] = grade
     queries = {query_id: log.queries[row] for row, query_id in ids.items()}
     return queries, {split: qrels for split, qrels in found.items() if qrels}
 
 
-def _query_id(text: str) -> str:
+def click_query_id(text: str) -> str:
+    """The id of a query of a log: a hash of its text, but for case and white space."""
     return hashlib.sha256(query_key(text).encode(errors="replace")).hexdigest()[:16]
 
 
-def _split_of(query_id: str) -> str:
+def split_of(query_id: str) -> str:
+    """The split of a query with this id: train, dev or test."""
     return {0: "test", 1: "dev"}.get(int(query_id, 16) % 10, "train")
 
 

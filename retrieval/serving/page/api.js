@@ -24,12 +24,13 @@ async function get(path, pairs, signal) {
 // The metadata fields to filter by, and the number of documents.
 export const fields = () => get("fields", []);
 
-// Some hits of a query. filters: a Map of fields to the texts of chosen values. record: whether a server that
-// records searches shall record this one.
-export function search(query, filters, facets, offset, k, record, signal) {
+// Some hits of a query. filters: a Map of fields to the texts of chosen values. least: probability, "" for any.
+// record: whether a server that records searches shall record this one.
+export function search(query, filters, least, facets, offset, k, record, signal) {
   const pairs = [["q", query], ["k", k], ["offset", offset], ["snippet", 1], ["text", 0]];
   if (!record) pairs.push(["record", 0]);
   for (const [field, values] of filters) pairs.push(["where", condition(field, values)]);
+  if (least) pairs.push(["min_probability", least]);
   for (const field of facets) pairs.push(["facet", field]);
   return get("search", pairs, signal);
 }

@@ -1,8 +1,8 @@
 // The search page: what the reader does becomes a state, the state a request, its answer elements.
 
 import * as api from "./api.js";
-import { PAGE, fromAddress, toAddress, toggle } from "./state.js";
-import { facetsOf, hitOf, make } from "./view.js";
+import { LEAST, PAGE, fromAddress, toAddress, toggle } from "./state.js";
+import { facetsOf, hitOf, make, percent } from "./view.js";
 import { explanationOf } from "./why.js";
 
 const PAUSE = 60; // milliseconds without a key before a search
@@ -19,7 +19,7 @@ let composing = false;
 let running = new AbortController();
 let timer = 0;
 let settling = 0;
-let unrecorded = null; // what is shown of a query that is being typed: { query, filters, n, items }
+let unrecorded = null; // what is shown of a query that is being typed: { query, filters, least, n, items }
 let recording = null; // the promise that it is recorded now
 
 // ---- Searching
@@ -32,17 +32,17 @@ async function search(offset = 0, typing = false) {
   if (offset) settle();
   running.abort();
   const own = (running = new AbortController());
-  const { query, filters, n } = state;
+  const { query, filters, least, n } = state;
   if (!query.trim()) return showNothing();
   const dim = setTimeout(() => hits.setAttribute("aria-busy", "true"), SLOW);
   try {
     // Without filters the counts are those of all documents, which are known; asking costs the server time.
     const facets = filters.size ? Object.keys(known.fields) : [];
     const record = !(typing && known.records_clicks);
-    const answer = await api.search(query, filters, facets, offset, n - offset, record, own.signal);
+    const answer = await api.search(query, filters, least, facets, offset, n - offset, record, own.signal);
     if (own !== running) return;
     show(answer, offset);
-    unrecorded = record ? null : { query, filters, n, items: [...hits.children] };
+    unrecorded = record ? null : { query, filters, least, n, items: [...hits.children] };
     if (!record) settling = setTimeout(settle, SETTLED);
   } catch (error) {
     if (own === running) showProblem(error);
@@ -62,6 +62,7 @@ function show(answer, offset) {
   at("problem").hidden = at("empty").hidden = true;
   say(shown ? `${shown} ${shown === 1 ? "result" : "results"}${more.hidden ? "" : ", more below"}` : nothing());
   at("count").classList.toggle("nothing", !shown);
+  at("likely").hidden = !state.least && !answer.hits.some((hit) => hit.probability !== null);
   at("took").textContent = shown ? `${answer.took_ms.toFixed(1)} ms` : "";
   at("unfilter").hidden = shown > 0 || !state.filters.size;
   showFacets(answer.facets ?? (state.filters.size ? {} : known.fields));
@@ -70,13 +71,16 @@ function show(answer, offset) {
 }
 
 function nothing() {
+  if (state.least) {
+    return `No good answer for “${state.query.trim()}”: no result is relevant with a probability of ${percent(state.least)}.`;
+  }
   const remedy = state.filters.size ? "Remove a filter or use other words." : "Try other words.";
   return `Nothing found for “${state.query.trim()}”. ${remedy}`;
 }
 
 function showNothing() {
   hits.replaceChildren();
-  more.hidden = at("problem").hidden = at("unfilter").hidden = true;
+  more.hidden = at("problem").hidden = at("unfilter").hidden = at("likely").hidden = true;
   at("empty").hidden = false;
   at("took").textContent = "";
   say("");
@@ -88,6 +92,7 @@ function showProblem(error) {
   const text = error instanceof api.Problem ? error.message : "This page failed; load it again.";
   at("problem").firstElementChild.textContent = text;
   at("problem").hidden = false;
+  at("likely").hidden = !state.least;
   showFacets({});
 }
 
@@ -119,9 +124,9 @@ function settle() {
   return recording;
 }
 
-async function again({ query, filters, n, items }) {
+async function again({ query, filters, least, n, items }) {
   try {
-    noteSearch(items, (await api.search(query, filters, [], 0, n, true)).search);
+    noteSearch(items, (await api.search(query, filters, least, [], 0, n, true)).search);
   } catch {
     // Only the record is missing; the reader has the hits.
   }
@@ -244,6 +249,8 @@ at("facets").addEventListener("change", ({ target }) => {
 for (const id of ["clear", "unfilter"]) {
   at(id).addEventListener("click", () => { change({ filters: new Map() }); input.focus(); });
 }
+at("least").append(...LEAST.map((each) => make("option", { value: each }, percent(each))));
+at("least").addEventListener("change", ({ target }) => change({ least: target.value }));
 at("problem").lastElementChild.addEventListener("click", () => start());
 more.addEventListener("click", () => {
   const offset = hits.childElementCount;
@@ -256,6 +263,7 @@ window.addEventListener("popstate", restore);
 function restore() {
   state = fromAddress();
   input.value = state.query;
+  at("least").value = state.least;
   committed = true;
   document.title = state.query ? `${state.query} – Peephole` : "Peephole";
   return search();

@@ -1,7 +1,9 @@
-// What the reader asks for, and its place in the address bar: q, one f.FIELD for each chosen value, n hits.
+// What the reader asks for, and its place in the address bar: q, one f.FIELD for each chosen value, n hits,
+// p the least probability.
 
 export const PAGE = 10;
 const MOST = 200;
+export const LEAST = ["0.1", "0.3", "0.5"]; // probabilities to choose from
 
 export function fromAddress() {
   const filters = new Map();
@@ -10,14 +12,16 @@ export function fromAddress() {
     if (name.startsWith("f.")) add(filters, name.slice(2), value);
   }
   const n = Number.parseInt(pairs.get("n") ?? PAGE, 10);
-  return { query: pairs.get("q") ?? "", filters, n: Math.min(Math.max(n || PAGE, PAGE), MOST) };
+  const least = LEAST.find((each) => each === pairs.get("p")) ?? "";
+  return { query: pairs.get("q") ?? "", filters, least, n: Math.min(Math.max(n || PAGE, PAGE), MOST) };
 }
 
 // push: whether the back button returns to the state before.
-export function toAddress({ query, filters, n }, push) {
+export function toAddress({ query, filters, least, n }, push) {
   const pairs = new URLSearchParams();
   if (query) pairs.set("q", query);
   for (const [field, values] of filters) for (const value of values) pairs.append(`f.${field}`, value);
+  if (least) pairs.set("p", least);
   if (n > PAGE) pairs.set("n", n);
   const address = pairs.size ? `?${pairs}` : location.pathname;
   history[push ? "pushState" : "replaceState"](null, "", address);

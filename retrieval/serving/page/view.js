@@ -19,12 +19,16 @@ export function hitOf(hit) {
   const id = hit.title.trim() && hit.title !== hit.id ? make("bdi", { class: "id" }, hit.id) : "";
   const score = make("span", { class: "score", title: "Score: comparable within one search only" },
     make("span", { class: "unseen" }, "score "), hit.score.toFixed(3));
+  const likely = hit.probability === null ? "" : make("span", { class: "probability", title: "Probability that this is relevant" },
+    make("span", { class: "unseen" }, "probability "), percent(hit.probability));
   return make("li", { "data-id": hit.id, value: hit.rank },
-    make("div", { class: "head" }, make("h2", {}, title), score),
+    make("div", { class: "head" }, make("h2", {}, title), likely, score),
     id && make("p", { class: "about" }, id),
     make("p", { class: "snippet", id: `about-${hit.rank}`, dir: "auto" }, ...piecesOf(hit.snippet)),
     make("div", { class: "why", id: why, role: "region", "aria-label": "Why this hit", hidden: true }));
 }
+
+export const percent = (share) => `${Math.round(100 * share)}%`;
 
 function piecesOf(pieces) {
   return pieces.map((piece) => (piece.marked ? make("mark", {}, piece.text) : piece.text));

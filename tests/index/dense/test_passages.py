@@ -44,6 +44,15 @@ def test_documents_are_ranked_by_their_best_vector_however_many_passages_come_fi
     assert depths == [16, 64, 205]
 
 
+def test_a_document_scores_as_its_best_vector(tmp_path: Path):
+    scores = np.float32([0.1, 0.3, 0.9, 0.2, 0.5, 0.7])
+    best_of = opened(tmp_path).best_of_documents
+    assert best_of(np.array([2, 0, 1]), lambda numbers: scores[numbers]).tolist() == pytest.approx(
+        [0.7, 0.1, 0.9]
+    )
+    assert best_of(np.array([0, 0]), lambda numbers: scores[numbers]).tolist() == pytest.approx([0.1, 0.1])
+
+
 def test_fewer_documents_than_asked_for_end_in_none(tmp_path: Path):
     def search(queries: np.ndarray, depth: int) -> Ranking:
         rows = np.full((len(queries), depth), -1)

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from index.documents.parse import parse_field, parse_where
-from index.documents.store import Document, DocumentReader, DocumentWriter
+from index.documents.store import Document, DocumentReader
+from index.documents.writer import DocumentWriter
 
 INDEXES, DOCUMENTS, FILTERS = 25, 200, 200
 

@@ -9,7 +9,8 @@ import pytest
 from index.documents.expression import And, Field, In, Or
 from index.documents.fields import check_field
 from index.documents.filters import Condition, parse_condition
-from index.documents.store import Document, DocumentReader, DocumentWriter
+from index.documents.store import Document, DocumentReader
+from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, InputError
 from index.values import Scalar
 

@@ -10,7 +10,7 @@ import pytest
 from index.errors import CorruptError
 from index.lexical import bm25 as bm25_module
 from index.lexical import postings
-from index.lexical.bm25 import Bm25, weigh
+from index.lexical.bm25 import Bm25, weigh, weigh_all
 from index.lexical.postings import K1, B, Lengths, write_bm25
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking
@@ -58,6 +58,26 @@ def test_scores_are_those_of_the_formula(lexical: Bm25):
     assert scores_of(lexical, "apple cherry") == pytest.approx(
         by_formula(["appl", "cherri"], TEXTS), rel=1e-5
     )
+
+
+def test_parts_of_single_rows_add_up_to_the_scores(lexical: Bm25):
+    (terms,) = weigh([lexical], "cherry apple missing")
+    rows = np.array([4, 2, 0, 2])
+    parts = lexical.parts(terms, rows)
+    assert parts.shape == (2, 4)  # of the terms that a document has
+    scores = np.array([term.weight for term in terms]) @ parts
+    expected = by_formula(["appl", "cherri"], TEXTS)
+    assert scores.tolist() == pytest.approx([expected[row] for row in rows], rel=1e-5)
+    assert lexical.parts([], rows).shape == (0, 4)
+    assert lexical.parts(terms, np.array([], np.int64)).shape == (2, 0)
+
+
+def test_what_the_words_of_a_query_weigh(lexical: Bm25):
+    weighed = weigh_all([lexical], "apple apple banana missing lost")
+    idf = {df: math.log(1 + (len(TEXTS) - df + 0.5) / (df + 0.5)) for df in (0, 2)}
+    assert weighed.weight == pytest.approx(2 * idf[2] + idf[2] + 2 * idf[0])
+    assert weighed.words == 4
+    assert [len(terms) for terms in weighed.by_segment] == [2]
 
 
 def test_repeated_query_term_counts_each_time(lexical: Bm25):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from index.documents.parse import parse_where
-from index.documents.store import Document, DocumentReader, DocumentWriter
+from index.documents.store import Document, DocumentReader
+from index.documents.writer import DocumentWriter
 from index.errors import InputError
 from index.remote.conditions import filter_of, stored_attributes
 

@@ -23,7 +23,7 @@ sys.path.insert(0, sys.argv[1])
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 from index.dense.passages import Span
 from index.writing.builder import IndexBuilder
-from index.documents.store import DocumentWriter
+from index.documents.writer import DocumentWriter
 
 root, model = Path(sys.argv[2]), Path(sys.argv[3])
 left = 0

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pytest
 from click.testing import CliRunner
+from conftest import QUERY_TEXTS
 
 from cli import verbs
+from retrieval.evaluation.calibration import calibration_error
+from retrieval.search.retriever import Retriever
 
 
 def evaluate(*args):
@@ -50,3 +55,21 @@ def test_report_and_per_query_table_are_written(made, tmp_path):
     assert (page / "report.html").is_file() and f"report: {page / 'report.html'}" in said
     assert table.read_text() == (page / "queries.tsv").read_text()
     assert "by share of words unseen in training" in said and "over" in said
+
+
+def test_a_calibrated_model_is_told_how_right_its_probabilities_are(calibrated, tmp_path):
+    facts = json.loads(evaluate(calibrated.index, calibrated.data, "--json"))["calibration"]
+    assert facts["mode"] == "hybrid"
+    with Retriever.open(calibrated.index) as retriever:
+        found = [retriever.search(query, 10) for query in QUERY_TEXTS]
+    likely = np.array([hit.probability for hits in found for hit in hits])
+    right = np.array([hit.id == f"d{n}" for n, hits in enumerate(found) for hit in hits])
+    first = np.array([hit.rank == 1 for hits in found for hit in hits])
+    assert facts["ten"] == pytest.approx(calibration_error(likely, right), abs=1e-5)
+    assert facts["first"] == pytest.approx(calibration_error(likely[first], right[first]), abs=1e-5)
+    assert sum(each["hits"] for each in facts["bins"]) == len(QUERY_TEXTS)
+    said = evaluate(calibrated.index, calibrated.data, "--mode", "lexical", "--report", tmp_path / "report")
+    assert "calibration error of the probabilities, lexical: " in said
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Are the probabilities right?" in page and "Share that is relevant" in page
+    assert "&lt;span" not in page

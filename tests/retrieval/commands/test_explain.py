@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from cli import verbs
 from retrieval.explain.shares import explain
+from retrieval.search.features import NAMES
+from retrieval.search.fusion import fuse
+from retrieval.search.retriever import Retriever
 
 
 def peephole(*args, **more):
@@ -71,3 +75,30 @@ def test_what_explain_refuses_is_one_line(made, tmp_path, monkeypatch, args, pro
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
     assert problem in result.stderr
+
+
+def test_explain_tells_how_re_scoring_ranks_the_document():
+    golden = Path(__file__).parents[2] / "golden" / "index-4"
+    query = "send a large file"
+    with Retriever.open(golden) as retriever:
+        hits = {hit.id: hit.rank for hit in retriever.search(query, 10)}
+        dense, lexical = (retriever.rank([query], 100, mode) for mode in ("dense", "lexical"))
+        fused = fuse(dense, lexical, 10, retriever.dense_share).rows[0].tolist()
+        fused_rank = 1 + fused.index(retriever.index.row_of("faq/2"))
+    lines = peephole("explain", golden, query, "faq/2").stdout.splitlines()
+    told = lines[lines.index("re-scoring") + 1 :]
+    assert told[0] == f"  rank {hits['faq/2']} of 6 candidates (by fusion alone {fused_rank})"
+    assert [line.split()[0] for line in told[1:5]] == query.split()
+    ranking = json.loads(peephole("explain", golden, query, "faq/2", "--json").stdout)["ranking"]
+    assert (ranking["rank"], ranking["fused_rank"], ranking["candidates"]) == (hits["faq/2"], fused_rank, 6)
+    assert sum(word["share"] for word in ranking["words"]) == pytest.approx(1)
+    effects = [abs(feature["effect"]) for feature in ranking["features"]]
+    assert effects == sorted(effects, reverse=True)
+    assert len(effects) == len(NAMES)
+
+
+def test_without_re_scoring_explain_tells_nothing_of_it(made):
+    assert (
+        json.loads(peephole("explain", made.index, "copy folder", "d1", "--json").stdout)["ranking"] is None
+    )
+    assert "re-scoring" not in peephole("explain", made.index, "copy folder", "d1").stdout

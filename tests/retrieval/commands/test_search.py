@@ -178,3 +178,37 @@ def test_per_gives_one_hit_a_value(index):
 )
 def test_single_comparison_needs_no_quotes(simple, same):
     assert parse_where(simple) == parse_where(same)
+
+
+def test_hits_of_a_calibrated_model_show_their_probability(calibrated):
+    hits = json.loads(peephole("search", calibrated.index, "copy folder", "--json").stdout)["hits"]
+    assert all(0 < hit["probability"] < 1 for hit in hits)
+    said = peephole("search", calibrated.index, "copy folder").stdout
+    assert f"  {hits[0]['score']:.3f}  {hits[0]['probability']:4.0%}  {hits[0]['id']}" in said
+
+
+def test_a_model_without_calibration_gives_no_probability(made):
+    assert {hit["probability"] for hit in answer(made.index)["hits"]} == {None}
+    result = peephole("search", made.index, "copy", "--min-probability", "0.2")
+    assert result.exit_code == 1
+    assert "has no calibration" in result.stderr and "train it with dev queries" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_less_likely_hits_are_left_out_and_none_is_said_in_a_line(calibrated):
+    asked = ("search", calibrated.index, "copy folder", "--json")
+    hits = json.loads(peephole(*asked).stdout)["hits"]
+    least = sorted(hit["probability"] for hit in hits)[2]
+    kept = json.loads(peephole(*asked, "--min-probability", least).stdout)["hits"]
+    likely = [hit for hit in hits if hit["probability"] >= least]
+    assert kept == [hit | {"rank": rank} for rank, hit in enumerate(likely, 1)]
+    assert len(kept) == len(hits) - 2
+    none = peephole("search", calibrated.index, "copy folder", "--min-probability", "0.999")
+    assert (none.exit_code, none.stderr) == (0, "")
+    assert none.stdout.split("\n") == [
+        "copy folder  no good answer: no hit is relevant with a probability of 0.999",
+        "",
+        "",
+    ]
+    assert json.loads(peephole(*asked, "--min-probability", "1").stdout)["hits"] == []
+    assert peephole(*asked, "--min-probability", "1.5").exit_code == 2

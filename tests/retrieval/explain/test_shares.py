@@ -162,7 +162,7 @@ def test_what_cannot_be_explained_is_refused_in_a_line(index):
 def test_json_has_every_word_and_pair(index):
     explanation = explain(index(ATTENTION), QUERY, "d0")
     content = json.loads(json.dumps(to_json(explanation), allow_nan=False))
-    assert content.keys() == {"tower", "pooling", "exact", "cosine", "query", "document", "pairs"}
+    assert content.keys() == {"tower", "pooling", "exact", "cosine", "query", "document", "pairs", "ranking"}
     assert (content["tower"], content["pooling"], content["exact"]) == ("lstm", "attention", True)
     assert content["query"]["text"] == QUERY
     assert content["document"]["id"] == "d0"

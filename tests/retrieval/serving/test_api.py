@@ -111,7 +111,7 @@ def test_a_page_of_hits_has_snippets_and_no_texts(run, folder):
     async def scenario(served):
         got = (await served.client.get("/search?q=copy+a+folder&k=2&snippet=1&text=0")).json()
         hit = got["hits"][0]
-        assert set(hit) == {"rank", "id", "score", "title", "snippet"}
+        assert set(hit) == {"rank", "id", "score", "title", "probability", "snippet"}
         with Retriever.open(folder) as retriever:
             text = retriever.search("copy a folder", 2)[0].text
         assert hit["snippet"] == [each._asdict() for each in snippet("copy a folder", text)]
@@ -407,17 +407,8 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
         }
         names = [each["name"] for each in paths["/search"]["get"]["parameters"]]
         assert names == [
-            "q",
-            "k",
-            "mode",
-            "where",
-            "facet",
-            "offset",
-            "per",
-            "profile",
-            "snippet",
-            "text",
-            "record",
+            *("q", "k", "mode", "where", "facet", "offset", "per", "min_probability"),
+            *("profile", "snippet", "text", "record"),
         ]
         for path, methods in paths.items():
             for method, operation in methods.items():
@@ -473,5 +464,45 @@ def test_a_document_deleted_elsewhere_is_deleted_here(run, folder):
     async def scenario(served):
         delete(folder, ["faq/1"])
         refused(await served.client.delete("/documents/faq/1", headers=WRITER), 404, "no document")
+
+    run(scenario)
+
+
+def test_probabilities_are_those_of_the_command(run, folder, calibrated):
+    shutil.rmtree(folder)
+    shutil.copytree(calibrated.index, folder)
+
+    async def scenario(served):
+        said = printed("search", folder, "--json", "copy folder")
+        got = (await served.client.get("/search?q=copy folder")).json()
+        assert without_time(got) == without_time(said)
+        least = sorted(hit["probability"] for hit in said["hits"])[2]
+        kept = [hit["id"] for hit in said["hits"] if hit["probability"] >= least]
+        few = (await served.client.get(f"/search?q=copy folder&min_probability={least}")).json()
+        assert [hit["id"] for hit in few["hits"]] == kept
+        body = {"queries": ["copy folder"], "min_probability": least}
+        (many,) = (await served.client.post("/search", json=body)).json()
+        assert [hit["id"] for hit in many["hits"]] == kept
+        none = await served.client.get("/search?q=copy folder&min_probability=1")
+        assert none.status_code == 200 and none.json()["hits"] == []
+        for wrong in ("2", "-0.1", "nan", "x", "", "\u0661"):
+            refused(
+                await served.client.get("/search", params={"q": "copy", "min_probability": wrong}),
+                422,
+                "min_probability must be a number from 0 to 1",
+            )
+        body["min_probability"] = 2
+        refused(await served.client.post("/search", json=body), 422, "min_probability")
+
+    run(scenario)
+
+
+def test_a_least_probability_without_calibration_is_refused(run):
+    async def scenario(served):
+        assert {hit["probability"] for hit in (await served.client.get("/search?q=copy")).json()["hits"]} == {
+            None
+        }
+        got = await served.client.get("/search?q=copy&min_probability=0.1")
+        refused(got, 422, "has no calibration")
 
     run(scenario)

@@ -429,6 +429,39 @@ def test_a_server_that_is_gone_is_told_and_the_hits_stay(running, page_folder):
         assert page.run(HITS) == 10
 
 
+def test_probabilities_are_shown_and_the_least_can_be_chosen(running, calibrated):
+    likely = "document.getElementById('likely').hidden"
+    shown = "[...document.querySelectorAll('#hits .probability')].map((each) => each.lastChild.textContent)"
+    with serving(calibrated.index) as (_, address), running.page() as page:
+        page.open(address)
+        assert page.run(likely)
+        page.write("copy folder")
+        page.until(f"{HITS} > 0")
+        percents = page.run(shown)
+        assert len(percents) == page.run(HITS) and all(re.fullmatch(r"\d+%", each) for each in percents)
+        assert not page.run(likely)
+        page.open(f"{address}?q=send+quantum+llamas&p=0.5")
+        page.until(f"{COUNT}.startsWith('No good answer')")
+        assert page.run(COUNT) == (
+            "No good answer for “send quantum llamas”: no result is relevant with a probability of 50%."
+        )
+        assert page.run("document.getElementById('least').value") == "0.5"
+        page.run(
+            "{ const box = document.getElementById('least'); box.value = '';"
+            " box.dispatchEvent(new Event('change', { bubbles: true })); }"
+        )
+        page.until(f"{HITS} > 0")
+        assert "p=" not in page.run("location.search")
+        assert page.complaints() == []
+
+
+def test_without_calibration_the_page_says_nothing_of_probabilities(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    assert page.run("document.querySelectorAll('.probability').length") == 0
+    assert page.run("document.getElementById('likely').hidden")
+
+
 # ---- A server that records
 
 

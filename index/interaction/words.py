@@ -1,0 +1,206 @@
+"""The words of a segment's documents: a vector for each distinct word, and which words each document has.
+
+In: documents and a `WordEncoder` to write; rows and the vectors of query words to compare. Out: the files;
+cosines. Late interaction (ColBERT, Khattab and Zaharia 2020) needs a vector for each word of a document. Here
+equal words have equal vectors, so each distinct word of a segment is stored once. Knows nothing of models.
+
+    vectors.i8    (words, width)    directions of the distinct words, each with 127 as its largest entry
+    scales.f32    (words,)          what makes a row of vectors.i8 of unit length
+    weights.f32   (words,)          how much a word counts among others
+    words.i32     (places,)         distinct words of the title, then of the text, document by document
+    starts.i64    (2n + 1,)         where title and text of each of the n documents begin in words.i32
+
+The files hold plain little-endian numbers without a header.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from io import BufferedRandom
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.disk.files import storing
+from index.disk.opening import create, map_file
+from index.errors import CorruptError
+from index.values import Rows, Vectors
+
+# The files and their dtypes.
+ARRAYS = {
+    "vectors.i8": "|i1",
+    "scales.f32": "<f4",
+    "weights.f32": "<f4",
+    "words.i32": "<i4",
+    "starts.i64": "<i8",
+}
+# Fields of a document: its title and its text.
+FIELDS = 2
+
+# Distinct words that are encoded at once while writing.
+_WORDS_AT_ONCE = 8192
+# With so few distinct words for each place, equal words are compared once; with more, finding them would cost
+# more than it saves.
+_WORDS_A_PLACE = 4
+
+
+class WordEncoder(Protocol):
+    """What gives words and their vectors; `width` is that of a vector."""
+
+    width: int
+
+    def distinct_words(self, title: str, text: str) -> tuple[list[str], list[str]]:
+        """The distinct words of the title and of the text of a document; none of a field without words."""
+
+    def encode_words(self, words: Sequence[str]) -> tuple[Vectors, NDArray[np.float32]]:
+        """The directions of n words, float32 (n, width), and how much each counts, float32 (n,)."""
+
+
+class Comparison(NamedTuple):
+    """The words of n documents compared with m words of a query.
+
+    cosines: float32 (v, m), of distinct words of the documents.
+    weights: float32 (v,), how much each of these counts.
+    places: int (total,), the words of the title and the text of each document, as rows of `cosines`.
+    lengths: int64 (n, 2), how many words title and text have.
+    """
+
+    cosines: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    places: NDArray[np.integer[Any]]
+    lengths: NDArray[np.int64]
+
+
+def write_words(folder: Path, texts: Iterable[tuple[str, str]], encoder: WordEncoder) -> None:
+    """Write the words of documents into a new folder; its files are durable, the folder's entry is not.
+
+    folder: the new folder.
+    texts: title and text of each document, by row.
+    encoder: gives their words and the vectors.
+    Memory grows with the number of distinct words, and by 16 bytes a document. Raises StorageError.
+    """
+    with storing(folder), ExitStack() as opened:
+        folder.mkdir()
+        files = {name: opened.enter_context(create(folder / name)) for name in ARRAYS}
+        numbers: dict[str, int] = {}
+        fresh: list[str] = []
+        starts = array("q", [0])
+        for title, text in texts:
+            for words in encoder.distinct_words(title, text):
+                fresh += [word for word in words if word not in numbers]
+                places = [numbers.setdefault(word, len(numbers)) for word in words]
+                files["words.i32"].write(np.array(places, "<i4").data)
+                starts.append(starts[-1] + len(places))
+            if len(fresh) >= _WORDS_AT_ONCE:
+                _write_vectors(files, fresh, encoder)
+                fresh = []
+        _write_vectors(files, fresh, encoder)
+        files["starts.i64"].write(np.frombuffer(starts, np.int64).astype("<i8").data)
+        for file in files.values():
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _write_vectors(files: dict[str, BufferedRandom], words: list[str], encoder: WordEncoder) -> None:
+    if not words:
+        return
+    directions, weights = encoder.encode_words(words)
+    largest = np.abs(directions).max(axis=1, keepdims=True)
+    rows = np.rint(directions * (127 / np.where(largest > 0, largest, 1))).astype(np.int8)
+    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float32))
+    files["vectors.i8"].write(rows.data)
+    files["scales.f32"].write((1 / np.maximum(lengths, 1)).astype("<f4").data)
+    files["weights.f32"].write(weights.astype("<f4").data)
+
+
+class Words:
+    """The words of a published segment, memory-mapped; safe for use by several threads.
+
+    folder: what `write_words` wrote.
+    documents: how many it was written from.
+    width: of the vectors.
+    Raises CorruptError, on opening or while comparing, if the files are not what was written.
+    """
+
+    def __init__(self, folder: Path, documents: int, width: int) -> None:
+        self._folder = folder
+        self.width = width
+        vectors, self._scales, self._weights, self._words, self._starts = (
+            _read(folder / name, kind) for name, kind in ARRAYS.items()
+        )
+        count = len(self._scales)
+        if not (
+            len(self._weights) == count
+            and len(vectors) == count * width
+            and len(self._starts) == FIELDS * documents + 1
+            and self._starts[-1] == len(self._words)
+        ):
+            raise CorruptError(
+                f"{folder}: its files do not fit together; restore them or build the index again"
+            )
+        self._vectors = vectors.reshape(count, width)
+
+    def compare(self, rows: Rows, queries: Vectors) -> Comparison:
+        """The cosines of the words of some documents with words of a query.
+
+        rows: int64 (n,), of documents.
+        queries: float32 (m, width), directions of unit length.
+        """
+        with self._reading():
+            firsts = FIELDS * rows
+            bounds = self._starts[firsts[:, None] + np.arange(FIELDS + 1)]
+            lengths = np.diff(bounds)
+            totals = lengths.sum(axis=1)
+            if lengths.min(initial=0) < 0 or bounds.min(initial=0) < 0:
+                raise ValueError("a document with impossible words")
+            ends = np.cumsum(totals)
+            if ends[-1:].sum() > len(self._words):
+                raise ValueError("documents with too many words")
+            at = np.repeat(bounds[:, 0] - ends + totals, totals)
+            places = self._words[at + np.arange(len(at))]
+            if places.min(initial=0) < 0:
+                raise ValueError("a word with an impossible number")
+            words, places = self._distinct(places)
+            weights = self._weights.take(words)
+            cosines = self._vectors.take(words, axis=0).astype(np.float32) @ queries.T
+            cosines *= self._scales.take(words)[:, None]
+            if not (np.isfinite(weights).all() and np.isfinite(cosines).all()):
+                raise ValueError("a vector that is not finite")
+        return Comparison(cosines, weights, places, lengths)
+
+    def _distinct(
+        self, words: NDArray[np.int32]
+    ) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
+        """Words without repeats as far as that saves time, and the place of each given word among them."""
+        if len(self._scales) > _WORDS_A_PLACE * len(words):
+            return words, np.arange(len(words))
+        used = np.zeros(len(self._scales), bool)
+        used[words] = True
+        distinct = np.flatnonzero(used)
+        numbers = np.empty(len(used), np.int32)
+        numbers[distinct] = np.arange(len(distinct))
+        return distinct, numbers.take(words)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (IndexError, ValueError) as error:
+            raise CorruptError(
+                f"{self._folder}: damaged; restore its files or build the index again"
+            ) from error
+
+
+def _read(path: Path, kind: str) -> NDArray[Any]:
+    """A file as a memory-mapped array of one dimension. Raises CorruptError."""
+    try:
+        return map_file(path, kind)
+    except (OSError, ValueError) as error:
+        raise CorruptError(
+            f"{path}: cannot be read ({error}); restore it or build the index again"
+        ) from error

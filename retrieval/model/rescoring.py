@@ -1,0 +1,163 @@
+"""What re-scoring has learned: how a word becomes a short vector, and features of a document become a score.
+
+In: arrays, or the file `rescoring.safetensors` of a model folder. Out: a `Rescorer`, and the vectors of
+words. Knows nothing of candidates or indexes; needs no torch.
+
+The row of a word is the sum of its feature rows, as in the towers. For re-scoring it has
+
+    direction    the unit vector of P^T u, where u is the row at unit length
+    weight       the length of the row times sigm(g . u + b)
+
+A document's features x (`retrieval.search.features`) score v . tanh(W x + c) + w . x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import CorruptError
+from retrieval.model.weights import Table, read_weights, write_weights
+from retrieval.text.vocabulary import Vocabulary, ragged
+from retrieval.text.words import words
+
+Float32Array = NDArray[np.float32]
+
+# Increased when the features or the formulas change; a file of another version is not used.
+VERSION = 1
+# Words of a document's text that are compared.
+TEXT_WORDS = 512
+# Words whose vectors are remembered; when there are more, all are forgotten.
+_KNOWN_WORDS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Rescorer:
+    """The arrays of re-scoring; all float32. F features, H hidden units."""
+
+    projection: Float32Array  # P, (row width, width)
+    gate: Float32Array  # g, (row width,)
+    gate_bias: Float32Array  # b, (1,)
+    hidden: Float32Array  # W, (H, F)
+    hidden_bias: Float32Array  # c, (H,)
+    output: Float32Array  # v, (H,)
+    linear: Float32Array  # w, (F,)
+
+    @property
+    def width(self) -> int:
+        """The width of a word's vector."""
+        return int(self.projection.shape[1])
+
+    def scores(self, features: Float32Array) -> Float32Array:
+        """The scores of n documents, float32 (n,). features: float32 (n, F)."""
+        scores: Float32Array = np.tanh(features @ self.hidden.T + self.hidden_bias) @ self.output
+        scores += features @ self.linear
+        return scores
+
+    def save(self, path: Path) -> None:
+        """Write the file. Raises StorageError."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        write_weights(path, {"version": np.array([VERSION], np.float32), **arrays})
+
+    @classmethod
+    def load(cls, path: Path, row_width: int) -> Self | None:
+        """Read what `save` wrote; None if it is of another version.
+
+        row_width: of the model's word rows.
+        Raises CorruptError for anything else, StorageError.
+        """
+        arrays = read_weights(path)
+        version = arrays.pop("version", np.empty(0, np.float32))
+        if version.shape == (1,) and version[0] != VERSION:
+            return None
+        problem = _problem(arrays, row_width) if version.shape == (1,) else "no version"
+        if problem:
+            raise CorruptError(f"{path}: damaged ({problem}); restore the model folder")
+        return cls(**{name: np.array(array) for name, array in arrays.items()})
+
+
+def _problem(arrays: Mapping[str, NDArray[Any]], row_width: int) -> str | None:
+    names = {field.name for field in fields(Rescorer)}
+    if arrays.keys() != names:
+        return f"{', '.join(sorted(arrays.keys() ^ names))[:80]} missing or unknown"
+    width, hidden, features = (arrays[name].shape[-1:] for name in ("projection", "output", "linear"))
+    shapes = {
+        "projection": (row_width, *width),
+        "gate": (row_width,),
+        "gate_bias": (1,),
+        "hidden": (*hidden, *features),
+        "hidden_bias": hidden,
+        "output": hidden,
+        "linear": features,
+    }
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if array.dtype != np.float32 or array.shape != shape or not array.size:
+            return f"{name} has the wrong shape"
+        if not np.isfinite(array).all():
+            return f"{name} is not finite"
+    return None
+
+
+class WordVectors:
+    """Words as vectors for re-scoring; safe for use by several threads.
+
+    vocabulary: the features.
+    table: the feature rows of the towers, which both must share.
+    rescorer: how rows become vectors.
+    It is a `WordEncoder` of `index.interaction.words`.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, table: Table, rescorer: Rescorer) -> None:
+        self.width = rescorer.width
+        self._vocabulary = vocabulary
+        self._table = table
+        self._rescorer = rescorer
+        self._known: dict[str, tuple[Float32Array, float]] = {}
+
+    def distinct_words(self, title: str, text: str) -> tuple[list[str], list[str]]:
+        """The distinct words of title and text; of the text the first `TEXT_WORDS` words."""
+        return _distinct(title, None), _distinct(text, TEXT_WORDS)
+
+    def encode_words(self, words: Sequence[str]) -> tuple[Float32Array, Float32Array]:
+        """The directions of n words, float32 (n, width), unit length, and their weights, float32 (n,)."""
+        rows = word_rows(self._vocabulary, self._table, words)
+        lengths = np.linalg.norm(rows, axis=1)
+        units = rows / np.maximum(lengths, 1e-12)[:, None]
+        directions = units @ self._rescorer.projection
+        directions /= np.maximum(np.linalg.norm(directions, axis=1), 1e-12)[:, None]
+        gates = 1 / (1 + np.exp(-(units @ self._rescorer.gate + self._rescorer.gate_bias)))
+        return directions, lengths * gates
+
+    def encode_query(self, text: str, limit: int) -> tuple[Float32Array, Float32Array]:
+        """The distinct words of a query as `encode_words` has them; vectors of frequent words are remembered.
+
+        text: the query.
+        limit: how many of its words are read.
+        """
+        if len(self._known) > _KNOWN_WORDS:
+            self._known = {}
+        known = self._known  # another thread may forget it meanwhile; this one stays whole
+        found = list(dict.fromkeys(words(text, limit)))
+        fresh = [word for word in found if word not in known]
+        if fresh:
+            directions, weights = self.encode_words(fresh)
+            known.update(zip(fresh, zip(directions, weights.tolist(), strict=True), strict=True))
+        vectors, counts = zip(*(known[word] for word in found), strict=True)
+        return np.stack(vectors), np.array(counts, np.float32)
+
+
+def word_rows(vocabulary: Vocabulary, table: Table, words: Sequence[str]) -> Float32Array:
+    """The rows of n words, float32 (n, row width): sums of the rows of their features."""
+    features = ragged([vocabulary.features(word) for word in words])
+    rows: Float32Array = np.add.reduceat(table.rows(features.values), features.offsets[:-1])
+    return rows
+
+
+def _distinct(text: str, limit: int | None) -> list[str]:
+    return list(dict.fromkeys(words(text, limit))) if text.strip() else []

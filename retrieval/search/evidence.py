@@ -1,0 +1,80 @@
+"""What speaks for documents as answers to a query, and the probability that follows.
+
+In: an open generation, queries, and a ranking. Out: evidence and probabilities. Knows nothing of modes or of
+how documents were ranked.
+
+    cosine   of the embeddings of query and document, of a split document the largest of its passages
+    bm25     the BM25 score, as a share of the highest that a document could have
+    share    the share of the query's words that the document has, weighted by their idf
+    words    ln of the number of different words of the query
+
+All are of one query and one document, whatever ranked it, so hits of all modes are weighed alike. Idf is that
+of the whole index, so filters change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.phases import phase
+from index.protocol import OpenIndex
+from index.values import Rows, Vectors
+from retrieval.model.calibration import EVIDENCE
+from retrieval.search.generation import OpenGeneration
+
+
+def evidence_of(
+    index: OpenIndex,
+    query: str,
+    embedding: NDArray[np.float32],
+    rows: Rows,
+) -> NDArray[np.float32]:
+    """The evidence for documents as answers to one query, float32 (n, EVIDENCE).
+
+    index: that holds the documents.
+    query: its text.
+    embedding: float32 (dimension,), of the query.
+    rows: int64 (n,), of the documents.
+    """
+    match = index.match_words(query, rows)
+    evidence = np.empty((len(rows), len(EVIDENCE)), np.float32)
+    evidence[:, 0] = index.cosines(rows, embedding)
+    np.divide(match.scores, np.float32(match.weight), out=evidence[:, 1])
+    evidence[:, 2] = match.shares
+    evidence[:, 3] = math.log(max(1, match.words))
+    return evidence
+
+
+def probabilities_of(
+    opened: OpenGeneration,
+    queries: Sequence[str],
+    embeddings: Vectors | None,
+    rows: NDArray[np.int64],
+    offset: int,
+) -> list[NDArray[np.float32]] | None:
+    """The probability of each hit that it is relevant; None if the model has no calibration.
+
+    opened: what was searched.
+    queries: n texts.
+    embeddings: float32 (n, dimension); None to encode the queries here, which a lexical search does not need.
+    rows: int64 (n, k), the ranking from its first hit on, -1 where there are no more.
+    offset: how many of the first hits need no probability.
+    Returns for each query float32 (hits,).
+    """
+    calibration = opened.tower.calibration
+    if calibration is None:
+        return None
+    if embeddings is None:
+        embeddings = opened.tower.encode(queries)
+    with phase("probability"):
+        likely = []
+        for query, embedding, ranked in zip(queries, embeddings, rows, strict=True):
+            found = ranked[ranked >= 0]
+            weighed = np.concatenate((found[:1], found[offset:])) if offset else found
+            evidence = evidence_of(opened.index, query, embedding, weighed)
+            likely.append(calibration.probabilities(evidence)[1 if offset else 0 :])
+        return likely

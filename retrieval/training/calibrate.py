@@ -1,0 +1,155 @@
+"""The fit of a calibration: what the hits of the dev queries teach of the probability that a hit is relevant.
+
+In: an index of the dev documents, and rankings of the dev queries. Out: a `Calibration`. Knows nothing of
+towers.
+
+Each of the two logistic regressions minimises
+
+    sum of weight * cross-entropy + |w|^2 / 2
+
+over the first ten hits of each query in each ranking, by Newton's method; w are the weights of the evidence
+scaled to unit variance. A hit without a judgement counts as not relevant.
+
+Every dev query has an answer, so alone they would teach that the first hit is good. So each counts a second
+time, with its relevant documents taken out of the ranking: what remains is what a search shows when the
+corpus has no answer. These rankings weigh `UNANSWERED` as much together as all do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.ranking import Ranking
+from index.values import Rows
+from retrieval.model.calibration import MARGINS, Calibration
+from retrieval.search.retriever import Retriever
+from retrieval.training.dataset import TrainingData
+from retrieval.training.rescoring import RANKED
+
+# The share of queries without an answer that is assumed: enough to learn what their hits look like, and so
+# little that the probabilities hold for queries that have one.
+UNANSWERED = 0.02
+# With fewer dev queries ten numbers cannot be told from chance.
+LEAST_QUERIES = 20
+# How deep rankings must be: ten hits remain when as many relevant documents are taken out.
+DEPTH = RANKED
+_HITS = 10
+_STEPS = 100
+# The penalty of the intercept, so small that it only matters where no hit is relevant, or all are.
+_OF_INTERCEPT = 1e-3
+
+
+def dev_calibration(retriever: Retriever, dataset: TrainingData, hybrid: Ranking) -> Calibration | None:
+    """The calibration that fits the dev queries best; None for fewer than `LEAST_QUERIES`.
+
+    retriever: of `retrieval.training.dev_index`.
+    dataset: the data set whose dev queries are searched.
+    hybrid: the hybrid ranking of the dev queries, `DEPTH` deep, of which the index knows nothing yet.
+    """
+    queries = [dataset.queries[query_id] for query_id in dataset.dev]
+    if len(queries) < LEAST_QUERIES:
+        return None
+    rankings = [retriever.rank(queries, DEPTH, mode) for mode in ("dense", "lexical")]
+    return fit_calibration(retriever, queries, list(dataset.dev.values()), [*rankings, hybrid])
+
+
+def fit_calibration(
+    retriever: Retriever,
+    queries: Sequence[str],
+    judged: Sequence[Mapping[str, int]],
+    rankings: Sequence[Ranking],
+) -> Calibration | None:
+    """The calibration that fits the dev queries best; None for fewer than `LEAST_QUERIES`.
+
+    retriever: an index of the documents that the queries are ranked against.
+    queries: n texts.
+    judged: document id to grade for each of them.
+    rankings: of the queries in each mode, (n, up to `DEPTH`).
+    """
+    if len(queries) < LEAST_QUERIES:
+        return None
+    first, further = _Examples(), _Examples()
+    for ranking in rankings:
+        relevant = _relevant(retriever, judged, ranking.rows)
+        evidence = retriever.evidence(queries, ranking.rows)
+        found = ranking.rows >= 0
+        for kept, weight in ((found, 1 - UNANSWERED), (found & ~relevant, UNANSWERED)):
+            order = np.argsort(~kept, axis=1, kind="stable")[:, :_HITS]
+            chosen = np.take_along_axis(evidence, order[:, :, None], 1)
+            labels, there = (np.take_along_axis(each, order, 1) for each in (relevant, kept))
+            margins = chosen[:, 1:, : len(MARGINS)] - chosen[:, :1, : len(MARGINS)]
+            beside = np.concatenate((chosen[:, 1:], margins), axis=2)
+            first.add(chosen[:, :1], labels[:, :1], there[:, :1], weight / len(rankings))
+            further.add(beside, labels[:, 1:], there[:, 1:], weight / len(rankings))
+    return Calibration(first.fit(), further.fit(), len(queries))
+
+
+class _Examples:
+    """Hits to learn from."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]] = []
+
+    def add(
+        self,
+        evidence: NDArray[np.float32],
+        relevant: NDArray[np.bool_],
+        found: NDArray[np.bool_],
+        weight: float,
+    ) -> None:
+        """Add hits of equal weight.
+
+        evidence: float32 (n, k, d).
+        relevant: bool (n, k).
+        found: bool (n, k), where there is a hit.
+        weight: of each hit.
+        """
+        chosen = evidence[found].astype(np.float64)
+        self._parts.append((chosen, relevant[found], np.full(len(chosen), weight)))
+
+    def fit(self) -> tuple[float, ...]:
+        """What `fit_logistic` returns for all of them."""
+        evidence, relevant, weights = map(np.concatenate, zip(*self._parts, strict=True))
+        return fit_logistic(evidence, relevant, weights)
+
+
+def fit_logistic(
+    evidence: NDArray[np.float64],
+    relevant: NDArray[np.bool_],
+    weights: NDArray[np.float64],
+) -> tuple[float, ...]:
+    """The intercept and the weights of the evidence of a logistic regression.
+
+    evidence: float64 (n, d).
+    relevant: bool (n,).
+    weights: float64 (n,), how much each example counts.
+    """
+    if not len(evidence):
+        return (0.0,) * (int(evidence.shape[1]) + 1)
+    means, deviations = evidence.mean(axis=0), evidence.std(axis=0)
+    deviations[deviations < 1e-9] = 1.0  # what is always the same gets the weight 0
+    scaled = np.column_stack((np.ones(len(evidence)), (evidence - means) / deviations))
+    penalty = np.diag([_OF_INTERCEPT, *np.ones(evidence.shape[1])])
+    fitted = np.zeros(scaled.shape[1])
+    for _ in range(_STEPS):
+        likely = 0.5 + 0.5 * np.tanh(scaled @ fitted / 2)
+        gradient = scaled.T @ (weights * (likely - relevant)) + penalty @ fitted
+        curvature = (scaled * (weights * likely * (1 - likely))[:, None]).T @ scaled + penalty
+        step = np.linalg.solve(curvature, gradient)
+        fitted -= step / max(1.0, float(np.abs(step).max()))  # longer ones may lead away
+        if np.abs(step).max() < 1e-9:
+            break
+    slopes: list[float] = (fitted[1:] / deviations).tolist()
+    return (float(fitted[0] - np.dot(slopes, means)), *slopes)
+
+
+def _relevant(retriever: Retriever, judged: Sequence[Mapping[str, int]], rows: Rows) -> NDArray[np.bool_]:
+    """Whether the document of each row is relevant to the row's query, bool (n, k)."""
+    relevant = np.zeros(rows.shape, bool)
+    for found, ranked, grades in zip(relevant, rows, judged, strict=True):
+        right = [retriever.index.row_of(document_id) for document_id, grade in grades.items() if grade > 0]
+        found[:] = np.isin(ranked, [row for row in right if row is not None])
+    return relevant

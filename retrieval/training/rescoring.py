@@ -1,0 +1,336 @@
+"""Fits re-scoring when training ends: the vectors of words on training queries, the network on dev queries.
+
+In: a `Retriever` over an index of the dev documents, and the data set. Out: a `Rescorer`, or none if it would
+not rank the dev queries better than fusion does, and the hybrid ranking of the dev queries. The network
+learns from dev queries because the model has seen the training queries: their cosines are higher than those
+of any other query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from index.interaction.words import Comparison, Words, write_words
+from index.ranking import Ranking, empty_ranking
+from index.values import Progress, Rows, Vectors, no_progress
+from retrieval.evaluation.assess import run_of
+from retrieval.evaluation.measures import evaluate_run
+from retrieval.model.folder import TrainedModel, read_model_of
+from retrieval.model.rescoring import Rescorer, word_rows
+from retrieval.search.features import NAMES
+from retrieval.search.fusion import fuse
+from retrieval.search.ranking import FUSION_DEPTH
+from retrieval.search.rescoring import RESCORING_DEPTH, Rescoring
+from retrieval.search.retriever import Retriever
+from retrieval.text.vocabulary import Lexicon
+from retrieval.text.words import document_text
+from retrieval.training.dataset import TrainingData
+from retrieval.training.interaction import (
+    CANDIDATES,
+    DOCUMENT_WORDS,
+    QUERY_WORDS,
+    Examples,
+    learn_projection,
+)
+
+# Training queries that the vectors of words are learned from, drawn if there are more, and how deep hybrid
+# search looks for their candidates.
+_MOST_QUERIES = 10_000
+_DEPTH = 60
+# With fewer dev queries the network would learn noise.
+LEAST_DEV_QUERIES = 100
+
+# The network: hidden units, how many are averaged, passes over the queries, but at least so many steps,
+# queries a step, Adam's rate, weight decay.
+_HIDDEN = 16
+_MEMBERS = 3
+_EPOCHS = 16
+_LEAST_STEPS = 240
+_QUERIES_A_STEP = 64
+_RATE = 0.01
+_DECAY = 0.01
+_FOLDS = 3
+RANKED = 20  # ten hits, and ten more for those that a calibration takes out
+_MEASURE = "nDCG@10"
+# Queries searched at once.
+_BATCH = 256
+
+
+class Judged(NamedTuple):
+    """The candidates of dev queries, query by query.
+
+    rows: int64 (candidates,), of the index.
+    features: float32 (candidates, F).
+    gains: float32 (candidates,), the grade of each; 0 if it is not relevant.
+    starts: int64 (queries + 1,), where the candidates of each query begin.
+    """
+
+    rows: NDArray[np.int64]
+    features: NDArray[np.float32]
+    gains: NDArray[np.float32]
+    starts: NDArray[np.int64]
+
+
+class Fitted(NamedTuple):
+    """A rescorer, or None, and the hybrid ranking of the dev queries.
+
+    ranking: `RANKED` deep. Each query is ranked by a network that has not seen it, or by fusion without one.
+    """
+
+    rescorer: Rescorer | None
+    ranking: Ranking
+
+
+def fit_rescorer(
+    retriever: Retriever,
+    dataset: TrainingData,
+    dense_share: float,
+    folder: Path,
+    seed: int,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> Fitted:
+    """The rescorer of a model; none if it would not help, or the model's towers do not share their word rows.
+
+    retriever: over the documents of the dev queries, with exact search.
+    dataset: the data set.
+    dense_share: the weight of the dense ranking in the fusion that it must surpass.
+    folder: a new folder, for the words of the documents.
+    seed: of everything random.
+    progress: called as words are learned and queries searched.
+    stop: called after each step; True raises KeyboardInterrupt.
+    Raises StorageError.
+    """
+    model = read_model_of(retriever.index)
+    fused = _fused(retriever, dataset, dense_share)
+    if model.config.tie == "none" or len(dataset.dev) < LEAST_DEV_QUERIES:
+        return Fitted(None, fused)
+    learned = learn_projection(_examples(model, retriever, dataset, seed), seed, progress, stop)
+    none = np.zeros((1, len(NAMES)), np.float32)
+    untrained = Rescorer(*learned, none, none[:, 0], none[:, 0], none[0])
+    judged = judge(Rescoring(model, untrained), retriever, dataset, folder, progress, stop)
+    folds = np.random.default_rng(seed).integers(_FOLDS, size=len(dataset.dev))
+    scores = np.zeros(len(judged.rows), np.float32)
+    fold_of = np.repeat(folds, np.diff(judged.starts))
+    for fold in range(_FOLDS):
+        rescorer = fit_network(untrained, judged, np.flatnonzero(folds != fold), seed, stop, members=1)
+        scores[fold_of == fold] = rescorer.scores(judged.features[fold_of == fold])
+    held_out = _ranking(judged, scores)
+    if _ndcg(retriever, dataset, held_out) <= _ndcg(retriever, dataset, fused):
+        return Fitted(None, fused)
+    return Fitted(fit_network(untrained, judged, np.arange(len(folds)), seed, stop), held_out)
+
+
+def _examples(model: TrainedModel, retriever: Retriever, dataset: TrainingData, seed: int) -> Examples:
+    """Training queries with a relevant document each and others that hybrid search ranks high."""
+    documents = retriever.index.texts(retriever.index.rows().tolist())
+    rows = {document.id: row for row, document in enumerate(documents)}
+    relevant = {
+        query: [rows[each] for each, grade in grades.items() if grade > 0 and each in rows]
+        for query, grades in dataset.train.items()
+    }
+    query_ids = [query for query, found in relevant.items() if found]
+    rng = np.random.default_rng(seed)
+    query_ids = [query_ids[at] for at in rng.permutation(len(query_ids))[:_MOST_QUERIES].tolist()]
+    texts = [dataset.queries[query] for query in query_ids]
+    candidates = [
+        _drawn(relevant[query], found, rng)
+        for start in range(0, len(texts), _BATCH)
+        for query, found in zip(
+            query_ids[start : start + _BATCH],
+            retriever.rank(texts[start : start + _BATCH], _DEPTH, "hybrid").rows,
+            strict=True,
+        )
+    ]
+    lexicon = Lexicon(model.vocabulary)
+    of_documents = [
+        np.unique(lexicon.word_ids(document_text(document.title, document.text), DOCUMENT_WORDS))
+        for document in documents
+    ]
+    of_queries = [np.unique(lexicon.word_ids(text, QUERY_WORDS)) for text in texts]
+    return Examples(
+        word_rows(model.vocabulary, model.table("query"), lexicon.words), of_queries, of_documents, candidates
+    )
+
+
+def _drawn(relevant: Sequence[int], ranked: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """One relevant document, then others that were ranked, in random order."""
+    others = ranked[(ranked >= 0) & ~np.isin(ranked, relevant)]
+    return np.concatenate(([rng.choice(relevant)], rng.permutation(others)[: CANDIDATES - 1]))
+
+
+def judge(
+    rescoring: Rescoring,
+    retriever: Retriever,
+    dataset: TrainingData,
+    folder: Path,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> Judged:
+    """The candidates of all dev queries; parameters as for `fit_rescorer`.
+
+    rescoring: of the model; only its vectors of words are used.
+    """
+    index = retriever.index
+    documents = index.texts(index.rows().tolist())
+    write_words(folder, ((document.title, document.text) for document in documents), rescoring.words)
+    words = Words(folder, len(documents), rescoring.words.width)
+
+    def compare(rows: Rows, query: Vectors) -> list[tuple[slice, Comparison]]:
+        return [(slice(None), words.compare(rows, query))]
+
+    found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+    query_ids = list(dataset.dev)
+    for start in range(0, len(query_ids), _BATCH):
+        texts = [dataset.queries[query] for query in query_ids[start : start + _BATCH]]
+        dense = retriever.rank(texts, RESCORING_DEPTH, "dense")
+        lexical = retriever.rank(texts, RESCORING_DEPTH, "lexical")
+        for number, (text, embedding) in enumerate(zip(texts, retriever.encode(texts), strict=True)):
+            ranked = dense.of(number), lexical.of(number)
+            found.append(rescoring.features(index, text, embedding, *ranked, compare))
+        progress("candidates", len(found), len(query_ids))
+        if stop():
+            raise KeyboardInterrupt
+    gains = [
+        [max(0, dataset.dev[query].get(documents[row].id, 0)) for row in rows.tolist()]
+        for query, (rows, _) in zip(query_ids, found, strict=True)
+    ]
+    return Judged(
+        np.concatenate([rows for rows, _ in found]),
+        np.concatenate([features for _, features in found]),
+        np.concatenate(gains).astype(np.float32),
+        np.cumsum([0, *(len(rows) for rows, _ in found)]),
+    )
+
+
+def fit_network(
+    rescorer: Rescorer,
+    judged: Judged,
+    queries: NDArray[np.int64],
+    seed: int,
+    stop: Callable[[], bool],
+    members: int = _MEMBERS,
+) -> Rescorer:
+    """The rescorer with a network that was fitted to some of the queries, the mean of a few.
+
+    The loss is the cross-entropy between the softmax of the scores over the candidates and their gains.
+
+    rescorer: what the features were computed with.
+    judged: the candidates of all queries.
+    queries: int64 (n,), numbers of the queries to fit to.
+    seed: of the first weights and of the order of the queries.
+    stop: called after each step; True raises KeyboardInterrupt.
+    members: networks that differ in their seed; they form one of as many times the hidden units.
+    Queries without a relevant candidate teach nothing and are passed over.
+    """
+    gained = np.add.reduceat(judged.gains, judged.starts[:-1]) > 0
+    used = queries[gained[queries]]
+    places, present = _table(judged.starts, used)
+    mean = judged.features[places[present]].mean(axis=0)
+    spread = judged.features[places[present]].std(axis=0) + 1e-6
+    features = torch.from_numpy((judged.features - mean) / spread)
+    gains = torch.from_numpy(np.where(present, judged.gains[places], 0))
+    targets = gains / gains.sum(1, keepdim=True)
+    networks = [
+        _train(
+            _Network(len(mean), seed + member),
+            features,
+            torch.from_numpy(places),
+            torch.from_numpy(present),
+            targets,
+            seed + member,
+            stop,
+        )
+        for member in range(members)
+    ]
+    hidden = np.concatenate([member.hidden.weight.detach().numpy() for member in networks]) / spread
+    bias = np.concatenate([member.hidden.bias.detach().numpy() for member in networks]) - hidden @ mean
+    output = np.concatenate([member.output.weight.detach().numpy()[0] for member in networks]) / members
+    linear = np.mean([member.linear.weight.detach().numpy()[0] for member in networks], axis=0) / spread
+    arrays = [np.ascontiguousarray(array, np.float32) for array in (hidden, bias, output, linear)]
+    return replace(rescorer, **dict(zip(("hidden", "hidden_bias", "output", "linear"), arrays, strict=True)))
+
+
+class _Network(nn.Module):
+    """The network of `retrieval.model.rescoring`: v . tanh(W x + c) + w . x."""
+
+    def __init__(self, features: int, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            self.hidden = nn.Linear(features, _HIDDEN)
+            self.output = nn.Linear(_HIDDEN, 1, bias=False)
+        self.linear = nn.Linear(features, 1, bias=False)
+        nn.init.zeros_(self.linear.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        scores: Tensor = (self.output(torch.tanh(self.hidden(features))) + self.linear(features))[..., 0]
+        return scores
+
+
+def _train(
+    network: _Network,
+    features: Tensor,
+    places: Tensor,
+    present: Tensor,
+    targets: Tensor,
+    seed: int,
+    stop: Callable[[], bool],
+) -> _Network:
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
+    epoch = -(-len(places) // _QUERIES_A_STEP)
+    steps = max(_LEAST_STEPS, _EPOCHS * epoch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    rng = np.random.default_rng(seed)
+    for step in range(steps):
+        if step % epoch == 0:
+            batches = np.array_split(rng.permutation(len(places)), epoch)
+        batch = torch.from_numpy(batches[step % epoch])
+        scores = network(features[places[batch]]).masked_fill(~present[batch], -1e9)
+        loss = -(targets[batch] * torch.log_softmax(scores, 1)).sum(1).mean()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        if stop():
+            raise KeyboardInterrupt
+    return network
+
+
+def _table(
+    starts: NDArray[np.int64], queries: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The places of the candidates of some queries as a table, filled up with 0, and where it is filled."""
+    lengths = np.diff(starts)[queries]
+    columns = np.arange(lengths.max())
+    present = columns < lengths[:, None]
+    return np.where(present, starts[queries][:, None] + columns, 0), present
+
+
+def _ranking(judged: Judged, scores: NDArray[np.float32]) -> Ranking:
+    ranking = empty_ranking(len(judged.starts) - 1, RANKED)
+    for query, (start, stop) in enumerate(zip(judged.starts[:-1], judged.starts[1:], strict=True)):
+        best = np.argsort(-scores[start:stop], kind="stable")[:RANKED]
+        ranking.rows[query, : len(best)] = judged.rows[start:stop][best]
+        ranking.scores[query, : len(best)] = scores[start:stop][best]
+    return ranking
+
+
+def _fused(retriever: Retriever, dataset: TrainingData, dense_share: float) -> Ranking:
+    queries = [dataset.queries[query] for query in dataset.dev]
+    dense = retriever.rank(queries, FUSION_DEPTH, "dense")
+    lexical = retriever.rank(queries, FUSION_DEPTH, "lexical")
+    return fuse(dense, lexical, RANKED, dense_share)
+
+
+def _ndcg(retriever: Retriever, dataset: TrainingData, ranking: Ranking) -> float:
+    run = run_of(retriever, list(dataset.dev), ranking)
+    return evaluate_run(dataset.dev, run, [_MEASURE]).means()[_MEASURE]

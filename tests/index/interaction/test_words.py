@@ -1,0 +1,191 @@
+"""The words of documents as vectors: comparisons against a loop over every word, and damaged files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index.disk.verify import verify
+from index.documents.store import Document
+from index.errors import CorruptError
+from index.interaction import words as words_module
+from index.interaction.words import ARRAYS, Words, write_words
+from index.reader import Index
+from index.writing.builder import IndexBuilder
+from index.writing.compact import compact
+from index.writing.delete import delete
+
+WIDTH = 3
+TEXTS = [("red apple", "a sour apple"), ("", "one plum"), ("pear", ""), ("", ""), ("plum tree", "plum plum")]
+QUERY = np.array([[1, 0, 0], [0.6, 0.8, 0]], np.float32)
+
+
+class Letters:
+    """A word's vector counts its letters a, e and p, plus one; its weight is its length."""
+
+    width = WIDTH
+
+    def distinct_words(self, title: str, text: str) -> tuple[list[str], list[str]]:
+        return list(dict.fromkeys(title.split())), list(dict.fromkeys(text.split()))
+
+    def encode_words(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        counts = np.array([[1 + word.count(letter) for letter in "aep"] for word in words], np.float32)
+        lengths = np.linalg.norm(counts, axis=1, keepdims=True)
+        return counts / lengths, np.array([len(word) for word in words], np.float32)
+
+
+def expected(row: int, field: int) -> tuple[list[list[float]], list[float]]:
+    """Cosines with the query and weights of the words of a field, word by word."""
+    found = Letters().distinct_words(*TEXTS[row])[field]
+    if not found:
+        return [], []
+    vectors, weights = Letters().encode_words(found)
+    return (vectors @ QUERY.T).tolist(), weights.tolist()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_words(tmp_path / "words", TEXTS, Letters())
+    return tmp_path / "words"
+
+
+@pytest.mark.parametrize("words_a_place", [0, 1000])
+def test_a_comparison_has_every_word_of_every_field(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words_a_place: int
+):
+    monkeypatch.setattr(words_module, "_WORDS_A_PLACE", words_a_place)
+    rows = np.array([4, 0, 3, 2, 1])
+    cosines, weights, places, lengths = Words(folder, len(TEXTS), WIDTH).compare(rows, QUERY)
+    at = 0
+    for row, counts in zip(rows.tolist(), lengths.tolist(), strict=True):
+        for field, count in enumerate(counts):
+            of_field = places[at : at + count]
+            want, want_weights = expected(row, field)
+            assert np.allclose(cosines[of_field], np.reshape(want, (-1, 2)), atol=0.02)  # int8
+            assert weights[of_field].tolist() == want_weights
+            at += count
+    assert at == len(places)
+
+
+def test_words_that_documents_share_are_stored_once(folder: Path):
+    distinct = {word for text in TEXTS for field in text for word in field.split()}
+    assert (folder / "weights.f32").stat().st_size == 4 * len(distinct)
+    assert (folder / "vectors.i8").stat().st_size == WIDTH * len(distinct)
+
+
+def test_many_words_are_encoded_in_blocks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(words_module, "_WORDS_AT_ONCE", 2)
+    write_words(tmp_path / "blocks", TEXTS, Letters())
+    for name in ARRAYS:
+        assert (tmp_path / "blocks" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_no_rows_and_documents_without_words(folder: Path):
+    words = Words(folder, len(TEXTS), WIDTH)
+    assert len(words.compare(np.array([], np.int64), QUERY).places) == 0
+    assert words.compare(np.array([3]), QUERY).lengths.tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+@pytest.mark.parametrize("size", [0, -1, -8])
+def test_a_file_that_is_cut_short_is_refused(folder: Path, name: str, size: int):
+    data = (folder / name).read_bytes()
+    (folder / name).write_bytes(data[:size])
+    with pytest.raises(CorruptError, match="words"):
+        Words(folder, len(TEXTS), WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("words.i32", -1),
+        ("words.i32", 10**6),
+        ("starts.i64", -5),
+        ("starts.i64", 10**12),
+        ("weights.f32", np.nan),
+        ("scales.f32", np.inf),
+    ],
+)
+def test_damaged_numbers_are_an_error_and_never_a_wrong_place(folder: Path, name: str, value: float):
+    values = np.fromfile(folder / name, ARRAYS[name])
+    values[1] = value
+    values.tofile(folder / name)
+    with pytest.raises(CorruptError, match="words"):
+        Words(folder, len(TEXTS), WIDTH).compare(np.arange(len(TEXTS)), QUERY)
+
+
+def build(folder: Path, model: Path, ids: str, encoder: Letters | None = None) -> None:
+    """Add documents to an index, or make it; the document `b` has the words of TEXTS[1]."""
+    documents = [Document(each, *TEXTS["abcde".index(each)]) for each in ids]
+    vectors = np.eye(8, dtype=np.float32)[: len(ids)]
+    with (
+        IndexBuilder.begin_adding(folder, source="more")
+        if (folder / "CURRENT").exists()
+        else IndexBuilder.begin(folder, model=model, dimension=8, source="some")
+    ) as builder:
+        builder.append(documents, vectors)
+        builder.publish(words=encoder)
+
+
+def weights_in(index: Index, document_id: str) -> list[float]:
+    """The weights of all words of a document."""
+    row = index.row_of(document_id)
+    assert row is not None
+    found = list(index.compare_words(np.array([row]), QUERY))
+    return [weight for _, comparison in found for weight in comparison.weights[comparison.places].tolist()]
+
+
+def lengths_of(document_id: str) -> list[int]:
+    fields = Letters().distinct_words(*TEXTS["abcde".index(document_id)])
+    return [len(word) for field in fields for word in field]
+
+
+def test_words_stay_with_their_documents_through_every_change(model: Path, tmp_path: Path):
+    folder = tmp_path / "index"
+    build(folder, model, "abcd", Letters())
+    build(folder, model, "e", Letters())
+    delete(folder, ["a"])
+    build(folder, model, "c", Letters())  # replaces
+    for _ in range(2):
+        assert verify(folder) == []
+        with Index.open(folder, checksums=True) as index:
+            assert index.word_width() == WIDTH
+            for each in "bcde":
+                assert weights_in(index, each) == lengths_of(each)
+        compact(folder, words=lambda model: Letters())
+
+
+def test_rows_of_several_segments_are_compared_by_segment(model: Path, tmp_path: Path):
+    folder = tmp_path / "index"
+    build(folder, model, "abcd", Letters())
+    build(folder, model, "e", Letters())
+    with Index.open(folder) as index:
+        assert len(index.segments) == 2
+        rows = np.array([index.row_of("e"), index.row_of("b")])
+        found = {tuple(np.flatnonzero(inside)): each for inside, each in index.compare_words(rows, QUERY)}
+        assert {places: each.lengths.tolist() for places, each in found.items()} == {
+            (0,): [[2, 1]],
+            (1,): [[0, 2]],
+        }
+
+
+def test_an_index_of_which_a_part_has_no_words_has_no_width(model: Path, tmp_path: Path):
+    folder = tmp_path / "index"
+    build(folder, model, "abcd", Letters())
+    build(folder, model, "e")
+    with Index.open(folder) as index:
+        assert index.word_width() == 0
+
+
+def test_a_missing_file_of_words_is_named(model: Path, tmp_path: Path):
+    folder = tmp_path / "index"
+    build(folder, model, "abcde", Letters())
+    (path,) = folder.glob("generation-*/segment-*/words/words.i32")
+    path.unlink()
+    with pytest.raises(CorruptError, match=r"words\.i32"):
+        Index.open(folder)
+    assert any("words.i32" in problem for problem in verify(folder))

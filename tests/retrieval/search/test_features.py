@@ -1,0 +1,91 @@
+"""Features against a computation word by word."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from index.interaction.words import Comparison
+from index.protocol import WordMatch
+from retrieval.search.features import NAMES, Candidates, features
+
+RNG = np.random.default_rng(5)
+# Words of the title and of the text of four documents, by number; one has no title, one no words.
+DOCUMENTS = [([0, 1], [1, 2, 3]), ([], [4]), ([], []), ([5], [0, 5, 2])]
+COSINES = RNG.uniform(-1, 1, (6, 3)).astype(np.float32)
+COSINES[0, 1] = 0.99
+WEIGHTS = RNG.uniform(0.1, 2, 6).astype(np.float32)
+QUERY_WEIGHTS = np.array([1, 3, 0.5], np.float32)
+
+
+def candidates() -> Candidates:
+    matches = WordMatch(np.array([2, 0, 0, 4], np.float32), np.array([0.5, 0, 0, 0.9], np.float32), 6.0, 3)
+    return Candidates(
+        np.array([0.8, 0.4, 0.1, 0.5], np.float32), matches, np.array([0, 2, 3, 1]), np.array([1, 9, 9, 0]), 5
+    )
+
+
+def comparison() -> Comparison:
+    places = np.array([word for fields in DOCUMENTS for field in fields for word in field])
+    lengths = np.array([[len(title), len(text)] for title, text in DOCUMENTS])
+    return Comparison(COSINES, WEIGHTS, places, lengths)
+
+
+@pytest.fixture
+def table() -> dict[str, list[float]]:
+    found = features(candidates(), [(slice(None), comparison())], QUERY_WEIGHTS)
+    assert found.dtype == np.float32
+    return dict(zip(NAMES, found.T.tolist(), strict=True))
+
+
+def test_features_of_the_rankings(table: dict[str, list[float]]):
+    assert table["cosine"] == pytest.approx([0.8, 0.4, 0.1, 0.5])
+    assert table["cosine below best"] == pytest.approx([0, -0.4, -0.7, -0.3])
+    assert table["BM25 share of best"] == pytest.approx([0.5, 0, 0, 1])
+    assert table["dense rank"] == pytest.approx([math.log1p(rank) for rank in (0, 2, 3, 1)])
+    assert table["lexical rank"] == pytest.approx([math.log1p(rank) for rank in (1, 6, 6, 0)])
+    assert table["best BM25"] == pytest.approx([math.log1p(4)] * 4)
+    assert table["best share of query terms"] == pytest.approx([0.9] * 4)
+    assert table["query words"] == pytest.approx([math.log1p(3)] * 4)
+
+
+@pytest.mark.parametrize("field", ["document", "title"])
+def test_features_of_the_words_are_those_of_a_loop(table: dict[str, list[float]], field: str):
+    shares = QUERY_WEIGHTS / QUERY_WEIGHTS.sum()
+    for number, (title, text) in enumerate(DOCUMENTS):
+        runs = [title] if field == "title" else [title, text]
+        # A field without words matches with 0, and the document is the better of its fields.
+        best = [
+            max(max((float(COSINES[word, query]) for word in run), default=0.0) for run in runs)
+            for query in range(3)
+        ]
+        places = [word for run in runs for word in run]
+        assert table[f"query in {field}"][number] == pytest.approx(np.dot(shares, best), abs=1e-5)
+        for threshold in (0.3, 0.5, 0.7, 0.95):
+            above = sum(share for share, cosine in zip(shares, best, strict=True) if cosine > threshold)
+            assert table[f"query above {threshold} in {field}"][number] == pytest.approx(above, abs=1e-6)
+        counts = [sum(max(float(COSINES[word, query]), 0) ** 4 for word in places) for query in range(3)]
+        want = sum(share * math.log(count + 0.01) for share, count in zip(shares, counts, strict=True))
+        assert table[f"soft count in {field}"][number] == pytest.approx(want, rel=1e-4)
+        weight = sum(float(WEIGHTS[word]) for word in places)
+        matched = sum(float(WEIGHTS[word] * COSINES[word].max()) for word in places)
+        same = sum(float(WEIGHTS[word]) for word in places if COSINES[word].max() > 0.95)
+        assert table[f"{field} in query"][number] == pytest.approx(matched / max(weight, 1e-6), abs=1e-5)
+        assert table[f"{field} same in query"][number] == pytest.approx(same / max(weight, 1e-6), abs=1e-5)
+        assert table[f"{field} words"][number] == pytest.approx(math.log1p(len(places)))
+        if field == "document":
+            assert table["least matched in document"][number] == pytest.approx(min(best), abs=1e-6)
+
+
+def test_candidates_of_several_segments_have_the_same_features():
+    whole = features(candidates(), [(slice(None), comparison())], QUERY_WEIGHTS)
+    parts = []
+    for numbers in ([2, 0], [3, 1]):
+        inside = np.isin(np.arange(4), numbers)
+        chosen = [DOCUMENTS[number] for number in sorted(numbers)]
+        places = np.array([word for fields in chosen for field in fields for word in field], np.int64)
+        lengths = np.array([[len(title), len(text)] for title, text in chosen])
+        parts.append((inside, Comparison(COSINES, WEIGHTS, places, lengths)))
+    assert np.allclose(features(candidates(), parts, QUERY_WEIGHTS), whole, atol=1e-6)

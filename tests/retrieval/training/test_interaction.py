@@ -1,0 +1,99 @@
+"""Learning the vectors of words: the loss against a loop, and a projection that finds what words share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from index.values import no_progress
+from retrieval.training import interaction
+from retrieval.training.interaction import Examples, _LateInteraction, learn_projection, principal_directions
+
+RNG = np.random.default_rng(0)
+
+
+def never() -> bool:
+    return False
+
+
+def test_principal_directions_are_those_of_the_weighted_rows():
+    rows = RNG.normal(size=(30, 6)).astype(np.float32)
+    counts = RNG.integers(1, 9, 30)
+    found = principal_directions(rows, counts, 3)
+    repeated = np.repeat(rows / np.linalg.norm(rows, axis=1, keepdims=True), counts, axis=0)
+    _, _, directions = np.linalg.svd(repeated, full_matrices=False)
+    assert np.abs(found.T @ directions[:3].T) == pytest.approx(np.eye(3), abs=1e-4)
+
+
+def loss_by_hand(examples: Examples, model: _LateInteraction) -> float:
+    parameters = {name: value.detach().numpy() for name, value in model.named_parameters()}
+    lengths = np.linalg.norm(examples.rows, axis=1)
+    units = examples.rows / lengths[:, None]
+    vectors = units @ parameters["projection"]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    weights = lengths / (1 + np.exp(-(units @ parameters["gate"] + parameters["gate_bias"])))
+    losses = []
+    for query, candidates in zip(examples.queries, examples.candidates, strict=True):
+        scores = []
+        for number in candidates:
+            cosines = np.maximum(vectors[query] @ vectors[examples.documents[number]].T, 0)
+            a, b = weights[query], weights[examples.documents[number]]
+            score = a @ cosines.max(1) / a.sum() + parameters["share"] * (b @ cosines.max(0)) / b.sum()
+            scores.append(math.exp(parameters["log_scale"]) * score)
+        losses.append(math.log(sum(map(math.exp, scores))) - scores[0])
+    return float(np.mean(losses))
+
+
+def test_the_loss_is_that_of_a_loop_over_words():
+    words = [RNG.permutation(12)[: RNG.integers(1, 5)] for _ in range(8)]
+    queries = [np.array([1, 3]), np.array([0]), np.array([0, 5, 7])]
+    candidates = [np.array([0, 1, 2]), np.array([3, 4]), np.array([5, 6, 7])]
+    examples = Examples(RNG.normal(size=(12, 6)).astype(np.float32), queries, words, candidates)
+    model = _LateInteraction(RNG.normal(size=(6, 4)).astype(np.float32))
+    for parameter in model.parameters():
+        parameter.data += 0.3
+    assert model(examples, np.arange(3)).item() == pytest.approx(loss_by_hand(examples, model), rel=1e-4)
+
+
+@pytest.fixture
+def synonyms() -> Examples:
+    """Word i of the queries and word i of the documents share six small entries of a row of thirty."""
+    count = 40
+    shared = RNG.normal(size=(count, 6))
+    noise = 2 * RNG.normal(size=(2, count, 24))
+    rows = np.concatenate([np.concatenate((shared, part), axis=1) for part in noise]).astype(np.float32)
+    chosen = [RNG.permutation(count)[:2] for _ in range(200)]
+    candidates = [np.concatenate(([n], RNG.permutation(200)[:8])) for n in range(200)]
+    return Examples(rows, chosen, [words + count for words in chosen], candidates)
+
+
+def mean_loss(examples: Examples, projection: np.ndarray) -> float:
+    return _LateInteraction(projection)(examples, np.arange(len(examples.queries))).item()
+
+
+def test_learning_finds_what_words_share(synonyms: Examples, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(interaction, "WIDTH", 8)
+    monkeypatch.setattr(interaction, "_EPOCHS", 5)
+    monkeypatch.setattr(interaction, "_PROJECTION_RATE", 2e-2)
+    learned = learn_projection(synonyms, 0, no_progress, never)
+    start = principal_directions(synonyms.rows, np.ones(80, np.int64), 8)
+    assert mean_loss(synonyms, learned.projection) < 0.5 * mean_loss(synonyms, start)
+    assert learned.projection.shape == (30, 8)
+    again = learn_projection(synonyms, 0, no_progress, never)
+    assert all(np.array_equal(one, other) for one, other in zip(learned, again, strict=True))
+
+
+def test_without_queries_the_projection_is_where_learning_starts(synonyms: Examples):
+    none = synonyms._replace(queries=[], candidates=[])
+    learned = learn_projection(none, 0, no_progress, never)
+    counts = np.bincount(np.concatenate(none.documents), minlength=80)
+    assert np.array_equal(learned.projection, principal_directions(none.rows, counts, 30))
+    assert not learned.gate.any()
+
+
+def test_learning_can_be_interrupted(synonyms: Examples):
+    asked = iter([False, False, True])
+    with pytest.raises(KeyboardInterrupt):
+        learn_projection(synonyms, 0, no_progress, lambda: next(asked))

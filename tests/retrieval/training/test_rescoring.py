@@ -1,0 +1,156 @@
+"""Fitting of re-scoring: a network that must learn a made rule, and features that are those of serving."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.phases import recording
+from retrieval.indexing.build import build
+from retrieval.model.config import ModelConfig
+from retrieval.model.folder import read_model_of
+from retrieval.model.rescoring import Rescorer
+from retrieval.search.features import NAMES
+from retrieval.search.rescoring import Rescoring
+from retrieval.search.retriever import Retriever
+from retrieval.training import rescoring as module
+from retrieval.training.dataset import TrainingData, read_training_data
+from retrieval.training.dev_index import dev_index
+from retrieval.training.loop import Recipe
+from retrieval.training.rescoring import RANKED, Judged, fit_network, fit_rescorer, judge
+from retrieval.training.train import train
+
+RNG = np.random.default_rng(0)
+WORDS = [f"word{n}" for n in range(60)]
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "_LEAST_STEPS", 60)
+    monkeypatch.setattr(module, "_EPOCHS", 1)
+
+
+def empty(features: int) -> Rescorer:
+    none = np.zeros((1, features), np.float32)
+    one = np.ones((1, 1), np.float32)
+    return Rescorer(one, one[0], one[0], none, none[:, 0], none[:, 0], none[0])
+
+
+def test_the_network_learns_a_rule_that_no_weighting_has():
+    # Relevant is the candidate whose two features agree in sign; features have other means and spreads.
+    queries, each = 200, 8
+    signs = RNG.choice([-1, 1], (queries, each, 2))
+    signs[:, :, 1] = -signs[:, :, 0]
+    signs[:, 0] = RNG.choice([-1, 1], (queries, 1))
+    features = (signs * [3, 0.01] + [50, 2] + 0.001 * RNG.normal(size=signs.shape)).astype(np.float32)
+    gains = np.tile(np.eye(1, each, dtype=np.float32)[0], queries)
+    starts = np.arange(queries + 1) * each
+    judged = Judged(np.arange(queries * each), features.reshape(-1, 2), gains, starts)
+    fitted = fit_network(empty(2), judged, np.arange(150), 0, never)
+    best = fitted.scores(judged.features).reshape(queries, each).argmax(1)
+    assert (best[150:] == 0).mean() > 0.95
+    again = fit_network(empty(2), judged, np.arange(150), 0, never)
+    assert np.array_equal(fitted.hidden, again.hidden)
+
+
+def test_queries_without_a_relevant_candidate_teach_nothing():
+    features = RNG.normal(size=(30, 2)).astype(np.float32)
+    gains = np.zeros(30, np.float32)
+    gains[[2, 11]] = 1
+    judged = Judged(np.arange(30), features, gains, np.array([0, 10, 20, 30]))
+    whole = fit_network(empty(2), judged, np.arange(3), 0, never)
+    part = fit_network(empty(2), judged, np.arange(2), 0, never)
+    assert np.array_equal(whole.hidden, part.hidden)
+
+
+def test_fitting_can_be_interrupted():
+    judged = Judged(
+        np.arange(4), np.eye(4, dtype=np.float32), np.array([1, 0, 0, 0], np.float32), np.array([0, 4])
+    )
+    with pytest.raises(KeyboardInterrupt):
+        fit_network(empty(4), judged, np.arange(1), 0, lambda: True)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, write_beir) -> TrainingData:
+    """Sixty documents; a query is two words of one. The title has a word that no query has."""
+    texts = [" ".join(RNG.choice(WORDS, 6)) for _ in range(60)]
+    documents = {f"d{n}": text for n, text in enumerate(texts)}
+    queries = {f"q{n}": " ".join(RNG.choice(texts[n % 60].split(), 2)) for n in range(240)}
+    qrels = {f"q{n}": {f"d{n % 60}": 1} for n in range(240)}
+    names = list(qrels)
+    splits = {"train": names[:120], "dev": names[120:]}
+    judged = {split: {name: qrels[name] for name in part} for split, part in splits.items()}
+    return read_training_data(write_beir(tmp_path / "data", documents, queries, judged))
+
+
+@pytest.fixture
+def model(random_model):
+    return random_model(ModelConfig("bag", 8, 4, 8, tie="all"), texts=WORDS)
+
+
+def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_path):
+    rng = np.random.default_rng(1)
+    shapes = ((8, 4), (8,), (1,), (1, len(NAMES)), (1,), (1,), (len(NAMES),))
+    rescorer = Rescorer(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+    with dev_index(model, dataset, tmp_path / "dev") as retriever:
+        rescoring = Rescoring(read_model_of(retriever.index), rescorer)
+        judged = judge(rescoring, retriever, dataset, tmp_path / "words")
+        ids = [document.id for document in retriever.index.texts(judged.rows.tolist())]
+    model.rescorer = rescorer
+    model.save(tmp_path / "model")
+    build(tmp_path / "data", tmp_path / "model", tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as retriever:
+        for number, (name, grades) in enumerate(dataset.dev.items()):
+            text = dataset.queries[name]
+            dense, lexical = (retriever.rank([text], 50, mode) for mode in ("dense", "lexical"))
+            embedding = retriever.encode([text])[0]
+            rows, features = rescoring.features(retriever.index, text, embedding, dense, lexical)
+            found = [document.id for document in retriever.index.texts(rows.tolist())]
+            place = slice(*judged.starts[number : number + 2])
+            assert ids[place] == found
+            assert np.allclose(judged.features[place], features, atol=1e-3)
+            assert judged.gains[place].tolist() == [grades.get(each, 0) for each in found]
+
+
+def test_a_model_is_fitted_and_surpasses_fusion_or_has_no_rescorer(dataset, model, tmp_path, monkeypatch):
+    with dev_index(model, dataset, tmp_path / "dev") as retriever:
+        fitted, ranking = fit_rescorer(retriever, dataset, 0.9, tmp_path / "words", 0)
+        assert ranking.rows.shape == (len(dataset.dev), RANKED)
+        assert fitted is not None  # a random model's dense ranking counts too much in this fusion
+        assert fitted.projection.shape == (8, 8)
+        assert fitted.linear.shape == (len(NAMES),)
+        monkeypatch.setattr(module, "_ndcg", lambda *arguments: 1.0)
+        assert fit_rescorer(retriever, dataset, 0.9, tmp_path / "more", 0).rescorer is None
+        few = replace(dataset, dev=dict(list(dataset.dev.items())[:99]))
+        assert fit_rescorer(retriever, few, 0.9, tmp_path / "few", 0).rescorer is None
+
+
+def test_towers_with_rows_of_their_own_are_not_compared_by_words(dataset, random_model, tmp_path):
+    model = random_model(ModelConfig("bag", 8, 4, 8, tie="none"), texts=WORDS)
+    with dev_index(model, dataset, tmp_path / "dev") as retriever:
+        assert fit_rescorer(retriever, dataset, 0.9, tmp_path / "words", 0).rescorer is None
+        none = fit_rescorer(retriever, replace(dataset, dev={}), 0.9, tmp_path / "words", 0)
+        assert none.rescorer is None
+        assert none.ranking.rows.shape == (0, RANKED)
+
+
+def test_training_writes_what_it_fitted_and_serving_re_scores(dataset, tmp_path, monkeypatch):
+    values = iter([1.0, 0.0])  # held-out re-scoring, then fusion
+    monkeypatch.setattr(module, "_ndcg", lambda *arguments: next(values))
+    config = ModelConfig("bag", 8, 4, 8, tie="all")
+    train(tmp_path / "data", tmp_path / "model", config, Recipe(epochs=1, batch=32))
+    assert not (tmp_path / "model" / ".dev").exists()
+    build(tmp_path / "data", tmp_path / "model", tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as retriever:
+        assert retriever.rescoring is not None
+        with recording() as phases:
+            retriever.search("word1 word2")
+        assert "rescore" in phases
