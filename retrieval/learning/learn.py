@@ -96,7 +96,7 @@ def _learn(
 ) -> Outcome:
     if read_model_of(live).calibration is not None and not learning.training.judged_by_people().dev:
         reports.warn(
-            "hits will have no probability, and --min-probability will be refused: clicks alone cannot fit it; "
+            "hits will have no probability and --min-probability will be refused: clicks alone cannot fit it; "
             "give --data with dev queries"
         )
     work.begin(_plan(live, learning, settings))
