@@ -96,8 +96,8 @@ def _learn(
 ) -> Outcome:
     if read_model_of(live).calibration is not None and not learning.training.judged_by_people().dev:
         reports.warn(
-            "hits will have no probability and --min-probability will be refused, for clicks alone cannot fit "
-            "it; give --data with dev queries"
+            "hits will have no probability and --min-probability will be refused: clicks alone cannot fit "
+            "them; give --data with dev queries"
         )
     work.begin(_plan(live, learning, settings))
     _train(live, work, learning, settings, reports)
