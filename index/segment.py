@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,7 +162,7 @@ def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows
             file.write(deleted.astype("<i4").tobytes())
             file.flush()
             os.fsync(file.fileno())
-    return replace(entry, deleted=len(deleted))
+    return entry._replace(deleted=len(deleted))
 
 
 class Segment:

@@ -11,9 +11,9 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import PurePosixPath
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from index.errors import CorruptError, FormatVersionError
 from index.values import Scalar
@@ -27,19 +27,18 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_ROWS = 2**31 - 1  # rows are stored in 32 bits
 _MOST_WIDTH = 65_536  # of a word's vector
 _MOST = 2**63 - 1  # counts and sizes fit in signed 64 bits
+_NONE: Mapping[str, Any] = MappingProxyType({})
 _SHOWN = 80  # characters of an unexpected key or value that an error shows
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(NamedTuple):
     """A file of the generation. sha256: hexadecimal. bytes: its size."""
 
     sha256: str
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentEntry:
+class SegmentEntry(NamedTuple):
     """A segment: documents that were written together. Its rows follow those of the segments before it.
 
     name: its folder.
@@ -71,8 +70,7 @@ class SegmentEntry:
         return self.documents - self.deleted
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A generation of an index.
 
     format_version: of the folder's format when it was written.
@@ -100,10 +98,10 @@ class Manifest:
     source: str
     passage_words: int
     segments: tuple[SegmentEntry, ...]
-    goal: Mapping[str, Scalar] = field(default_factory=dict)
-    recall: Mapping[str, float] = field(default_factory=dict)
-    files: Mapping[str, FileEntry] = field(default_factory=dict)
-    store: Mapping[str, Scalar] = field(default_factory=dict)
+    goal: Mapping[str, Scalar] = _NONE
+    recall: Mapping[str, float] = _NONE
+    files: Mapping[str, FileEntry] = _NONE
+    store: Mapping[str, Scalar] = _NONE
 
     def size_bytes(self) -> int:
         """Bytes of all files that are listed: the generation without its manifest."""
@@ -111,10 +109,20 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """UTF-8 JSON; the same manifest gives the same bytes. Raises ValueError for NaN."""
-        content = asdict(self)
+        return (json.dumps(self.as_values(), indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+    def as_values(self) -> dict[str, Any]:
+        """The manifest as JSON has it: objects and lists."""
+        values = self._asdict() | {
+            "segments": [segment._asdict() for segment in self.segments],
+            "goal": dict(self.goal),
+            "recall": dict(self.recall),
+            "files": {name: entry._asdict() for name, entry in self.files.items()},
+            "store": dict(self.store),
+        }
         if not self.store:
-            del content["store"]
-        return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+            del values["store"]
+        return values
 
     @classmethod
     def from_json(cls, data: bytes, *, place: object = MANIFEST) -> Manifest:
@@ -232,7 +240,7 @@ def check_relative(name: str) -> str:
 
 def _values(kind: type[Any], content: object) -> Mapping[str, Any]:
     mapping = _mapping(kind.__name__, content)
-    expected = {entry.name for entry in fields(kind)}
+    expected = set(kind._fields)
     for name in sorted(expected ^ mapping.keys()):
         known = name in expected
         raise ValueError(f"{kind.__name__} lacks {name!r}" if known else f"unknown key {name[:_SHOWN]!r}")

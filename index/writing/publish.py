@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def publish(
         if origin.previous:
             write_atomically(draft / PREVIOUS, previous_json(origin.previous))
         known = live.manifest.files if live else {}
-        manifest = replace(_manifest(index, draft, origin, entries, known, progress), store=store)
+        manifest = _manifest(index, draft, origin, entries, known, progress)._replace(store=store)
         pointer = _put_in_place(index, draft, manifest)
     except BaseException:
         with suppress(OSError):  # the next attempt may need its disk space

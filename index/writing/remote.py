@@ -16,7 +16,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,8 +161,7 @@ def _change(
                 average = words / documents
                 added = _upload(collection, staging, old.vectors, numbers, average, progress)
                 _check(collection, old.vectors, added)
-            return replace(
-                old,
+            return old._replace(
                 name=segment.name,
                 documents=documents,
                 vectors=old.vectors + added,

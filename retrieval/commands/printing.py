@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,6 +62,6 @@ def plain(value: object) -> str:
 
 def manifest_json(index: Path, manifest: Manifest) -> dict[str, Any]:
     """What `info`, `build` and `compact` print of a manifest: its fields, with its files summed up."""
-    facts = asdict(manifest)
+    facts = manifest.as_values()
     files = facts.pop("files")
     return {"index": str(index), **facts, "files": len(files), "bytes": manifest.size_bytes()}

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,4 +101,4 @@ def test_manifest_of_format_2_has_one_vector_a_document():
 
 def test_nan_is_never_written():
     with pytest.raises(ValueError, match="JSON"):
-        replace(MANIFEST, recall={"recall@10": float("nan")}).to_json()
+        MANIFEST._replace(recall={"recall@10": float("nan")}).to_json()

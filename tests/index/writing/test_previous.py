@@ -236,7 +236,7 @@ def test_a_list_that_is_not_one_is_refused(tmp_path: Path, folder: Path, content
     (tmp_path / B.generation).mkdir()
     (tmp_path / B.generation / PREVIOUS).write_bytes(content)
     entry = FileEntry(hashlib.sha256(content).hexdigest(), len(content))
-    manifest = replace(manifest_of(folder), generation=B.generation, files={PREVIOUS: entry})
+    manifest = manifest_of(folder)._replace(generation=B.generation, files={PREVIOUS: entry})
     with pytest.raises(CorruptError, match=problem):
         read_previous(tmp_path, manifest)
 
