@@ -43,7 +43,7 @@ test-adapters: $(ADAPTERS)/installed
 		-m retrieval.adapters.ir_datasets -m retrieval.adapters.mcp -m retrieval.adapters.mteb \
 		-m retrieval.adapters.onnx -m retrieval.adapters.sentence_transformers
 	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/retrieval/adapters \
-		tests/index/remote tests/index/test_protocol.py
+		tests/index/remote tests/index/test_protocol.py tests/retrieval/commands/test_milvus.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

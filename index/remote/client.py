@@ -51,6 +51,7 @@ class Server:
     """
 
     def __init__(self, address: Address) -> None:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it writes what is raised as well
         with needing("milvus"):
             import pymilvus
         for name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer"):

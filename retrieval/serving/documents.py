@@ -32,7 +32,7 @@ class DocumentHandlers:
 
     async def get(self, request: Request, values: Parameters) -> Response:
         """GET /documents/{id}."""
-        found = self._state.engine.document(request.path_params["id"])
+        found = await self._state.slow.run(self._state.engine.document, request.path_params["id"])
         if found is None:
             raise Refusal(404, "no document has this id", "id")
         return json_response(found)

@@ -85,6 +85,10 @@ class Engine:
             row = retriever.index.row_of(document_id)
             return None if row is None else asdict(retriever.index.documents([row])[0])
 
+    def holds(self, document_id: str) -> bool:
+        """Whether there is a document with this id."""
+        return document_id in self.retriever
+
     def explain(self, query: str, document_id: str | None) -> dict[str, Any]:
         """What `explain --json` prints. Raises what `explain` raises."""
         rank = None if document_id is None else explain_rank(self.folder, query, document_id)

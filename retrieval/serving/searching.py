@@ -83,7 +83,7 @@ class SearchHandlers:
         state = self._state
         query = checked_query(one(values, "q"), state.limits)
         document_id = one(values, "id", "") or None
-        if document_id is not None and document_id not in state.engine.retriever:
+        if document_id is not None and not await state.slow.run(state.engine.holds, document_id):
             raise Refusal(404, "no document has this id", "id")
         return json_response(await state.slow.run(state.engine.explain, query, document_id))
 
