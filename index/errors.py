@@ -2,7 +2,8 @@
 
 PeepholeError               any failure that a user can remedy; str() is one line: what, where, remedy
 ├── InputError              a file or value from the user is wrong (carries path and line when known)
-│   └── ExistingError       a document that must be new has the id of one in the index
+│   ├── ExistingError       a document that must be new has the id of one in the index
+│   └── ElsewhereError      an index lives on a server, where what was asked for is not done
 ├── FormatVersionError      a model or index written by another version of the format
 ├── CorruptError            a stored file does not match its manifest
 ├── BusyError               another process is writing to the same folder
@@ -34,6 +35,10 @@ class InputError(PeepholeError):
 
 class ExistingError(InputError):
     """A document that must be new has the id of one in the index."""
+
+
+class ElsewhereError(InputError):
+    """An index lives on a server, where what was asked for is not done."""
 
 
 class FormatVersionError(PeepholeError):

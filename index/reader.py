@@ -25,7 +25,7 @@ from index.disk.folder import Pointer, hold, read_current, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
 from index.documents.store import Document, DocumentReader
-from index.errors import CorruptError, InputError
+from index.errors import CorruptError, ElsewhereError, InputError
 from index.interaction.words import Comparison
 from index.lexical.bm25 import Bm25, Weighed, weigh_all
 from index.locks import ProcessLock
@@ -99,7 +99,8 @@ class Index:
     def open(cls, folder: Path, *, checksums: bool = False) -> Index:
         """Open the live generation. checksums: compare every byte first.
 
-        Raises InputError if there is no index, CorruptError, FormatVersionError, StorageError.
+        Raises InputError if there is no index, ElsewhereError if it lives on a server, CorruptError,
+        FormatVersionError, StorageError.
         """
         pointer = read_current(folder)
         while True:
@@ -460,10 +461,12 @@ def _open(folder: Path, pointer: Pointer, checksums: bool) -> Index:
     opened.callback(os.close, handle)
     with opened:
         manifest = read_manifest(folder, pointer)
+        if manifest.store:
+            raise ElsewhereError(
+                "lives in Milvus, for which this is not there (see docs/milvus.md)", path=folder
+            )
         for problem in file_problems(generation, manifest, checksums=checksums):
             raise CorruptError(problem)
-        if manifest.store:
-            raise InputError("lives in Milvus, for which this is not there (see docs/milvus.md)", path=folder)
         segments = [
             opened.enter_context(
                 closing(Segment(generation / entry.name, entry, manifest.dimension, manifest.files))

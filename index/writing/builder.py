@@ -40,7 +40,6 @@ from index.writing.staging import Plan, Staging
 _NONE = np.empty(0, np.int64)
 # Rows copied at once from an old segment into a new one.
 _ROWS_AT_ONCE = 4096
-NO_COMPACTION = "lives in Milvus, which compacts by itself; build it again to count the words anew"
 
 
 class IndexBuilder:
@@ -278,7 +277,7 @@ class IndexBuilder:
         if not (self.count or compact or unchanged or empty or any(map(len, gone))):
             raise InputError("the corpus has no documents; nothing was published")
         if self._store is not None:
-            return self._publish_remote(self._store, compact, gone, queries, progress)
+            return self._publish_remote(self._store, gone, queries, progress)
         kept = self._merge(compact, gone, progress)
         entries = [part.segment.entry for part in kept]
         others = Lengths(sum(entry.documents for entry in entries), sum(entry.words for entry in entries))
@@ -338,7 +337,6 @@ class IndexBuilder:
     def _publish_remote(
         self,
         store: str,
-        compact: bool,
         gone: Sequence[Rows],
         queries: NDArray[np.float32] | None,
         progress: Progress,
@@ -347,10 +345,6 @@ class IndexBuilder:
         from index.remote.reader import RemoteIndex
         from index.writing.remote import add_remote, build_remote
 
-        if compact:
-            raise InputError(
-                "Milvus compacts an index itself; build it again to renew the statistics of BM25"
-            )
         if isinstance(self._base, RemoteIndex):
             rows = gone[0] if gone else _NONE
             manifest = add_remote(self._folder, self._base, self._staging, rows, progress)

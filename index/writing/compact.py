@@ -9,12 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from index.disk.manifest import Manifest
-from index.errors import InputError
 from index.interaction.words import WordEncoder
-from index.opened import is_remote
 from index.reader import Index
 from index.values import Progress, no_progress
-from index.writing.builder import NO_COMPACTION, IndexBuilder
+from index.writing.builder import IndexBuilder
 from index.writing.leftovers import remove_leftovers
 
 
@@ -31,10 +29,8 @@ def compact(
     words: makes what gives words as vectors from the folder of the index's model; None to store none.
     progress: called during every stage.
     wait: seconds to wait for another writer.
-    Raises BusyError, StorageError, CorruptError, InputError if there is no index, or one in Milvus.
+    Raises BusyError, StorageError, CorruptError, InputError if there is no index, ElsewhereError.
     """
-    if is_remote(folder):
-        raise InputError(NO_COMPACTION, path=folder)
     with Index.open(folder) as live:
         if len(live.segments) <= 1 and all(segment.live is None for segment in live.segments):
             remove_leftovers(folder, wait)

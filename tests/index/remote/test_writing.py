@@ -171,7 +171,7 @@ def test_what_an_index_in_milvus_does_not_do_is_refused(tmp_path: Path, model: P
     with pytest.raises(InputError, match="no documents"):
         build(folder, model, store, [])
     build(folder, model, store, numbered(5))
-    with pytest.raises(InputError, match="compacts by itself"):
+    with pytest.raises(InputError, match="lives in Milvus"):
         compact(folder)
     assert verify(folder) == []
 

@@ -72,7 +72,7 @@ def test_what_is_not_there_is_one_line(made: Made, server: LiteServer, tmp_path:
     build = ["build", made.data, "-m", made.model, "-o", index, "--store", store]
     assert invoke(*build).exit_code == 0
     for arguments, problem in (
-        (["compact", index], "compacts by itself"),
+        (["compact", index], "lives in Milvus"),
         (["rollback", index], "lives in Milvus"),
         ([*build, "--max-memory", "1GB"], "leave --max-memory out"),
         ([*build[:-1], "http://x"], "write milvus://HOST:PORT/COLLECTION"),
