@@ -201,10 +201,10 @@ def kills(work: Path, model: Path, store: str, queries: Sequence[str], count: in
             process = subprocess.Popen([*COMMAND, *command], stdout=null, stderr=null)
             time.sleep(generator.uniform(0.1, 1.0) * seconds)
             process.kill()
-            ended = process.wait() == 0
+            ended = {0: "ended", -signal.SIGKILL: "killed"}.get(process.wait(), "failed")
             now = answers(index, queries)
             whole = "old" if now == before else "new" if now == after else "neither"
-            outcomes[f"{'ended' if ended else 'killed'}, then {whole}"] += 1
+            outcomes[f"{ended}, then {whole}"] += 1
         run(*command)
         with closing(Server(Address.parse(store))) as server:
             left = [name for name in server.collections() if name.startswith(f"{Address.parse(store).name}_")]
