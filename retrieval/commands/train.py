@@ -79,12 +79,12 @@ def train(
     A teacher's .npz file has document_ids, document_vectors and, for the training queries, query_ids and
     query_vectors. A teacher helps most if there are few pairs.
 
-    Started by torchrun, the processes share every batch and make the model that one of them would make.
+    Several processes share every batch and make the model that one of them would make. torchrun starts them:
+    torchrun --nproc-per-node 4 --no-python peephole train data -o my.model
 
     \b
     Example: peephole train faq.csv -o my.model
     Example: peephole train data -o my.model --teacher vectors.npz
-    Example: torchrun --nproc-per-node 4 --no-python peephole train data -o my.model
     """  # noqa: D301
     with needing("train"):
         from retrieval.training.distributed import joined_ranks
