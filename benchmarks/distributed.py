@@ -4,8 +4,12 @@
 
 DATA: a data set with a training split. One process and several train in turn, REPEATS times each, with the
 recipe's settings but for the epochs, one thread a process, and without dev, which one process scores alone.
-Compared are the losses of all steps and the final weights. Times are those of the steps after the first ten;
-on a machine that others use too only their ratio means anything, and the load is recorded.
+Times are those of the steps after the first ten; on a machine that others use too only their ratio means
+anything, and the load is recorded.
+
+Compared are the losses of all steps: as trained, in float32; in float64, where rounding does not grow into
+something that can be seen; and, to judge the first by, those of one process with one and with two threads,
+which also differ in nothing but the order of sums.
 
 CORPUS: documents with titles. A table of PAIRS rows, title and text, is read and numbered in a process of
 its own, whose memory says what a million pairs take.
@@ -24,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -62,10 +67,12 @@ class Exchanges:
         self.bytes += tensor.numel() * tensor.element_size()
 
 
-def train(data: Path, epochs: int, output: Path) -> None:
+def train(data: Path, epochs: int, output: Path, double: bool) -> None:
     """Train as one of the processes; the first leaves its weights and what it measured."""
     exchanges = Exchanges()
-    with joined_ranks() as ranks, fast_training():
+    if double:
+        torch.set_default_dtype(torch.float64)
+    with joined_ranks() as ranks, nullcontext() if double else fast_training():
         config, recipe = preset("lstm"), replace(Recipe(), epochs=epochs)
         vocabulary, training = vocabulary_and_training_set(read_training_data(data), config)
         torch.manual_seed(recipe.seed)
@@ -126,7 +133,9 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def run_training(data: Path, epochs: int, processes: int, output: Path) -> dict[str, Any]:
+def run_training(
+    data: Path, epochs: int, processes: int, output: Path, threads: int = 1, double: bool = False
+) -> dict[str, Any]:
     """What the first of so many processes measured, and its weights."""
     output.mkdir()
     with socket.socket() as free:
@@ -134,17 +143,32 @@ def run_training(data: Path, epochs: int, processes: int, output: Path) -> dict[
         port = str(free.getsockname()[1])
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(processes)}
     command = [sys.executable, "-m", "benchmarks.distributed", "--train", data, output, "--epochs", epochs]
+    command += ["--double"] if double else []
     running = [
         subprocess.Popen(
             list(map(str, command)),
             cwd=ROOT,
-            env=os.environ | common | {"RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            env=os.environ | common | {"RANK": str(rank), "OMP_NUM_THREADS": str(threads)},
         )
         for rank in range(processes)
     ]
     assert [one.wait() for one in running] == [0] * processes
     with np.load(output / "weights.npz", allow_pickle=False) as weights:
         return json.loads((output / "facts.json").read_text()) | {"weights": dict(weights)}
+
+
+def compare_all(
+    data: Path, processes: int, one: dict[str, Any], several: dict[str, Any], work: Path
+) -> dict[str, Any]:
+    """Differences as trained, in float64 over an epoch, and between two numbers of threads."""
+    exact = [run_training(data, 1, count, work / f"double-{count}", double=True) for count in (1, processes)]
+    epochs = len(one["losses"]) // len(exact[0]["losses"])
+    threads = run_training(data, epochs, 1, work / "threads", threads=2)
+    return {
+        "float64": compare(*exact),
+        "float32": compare(one, several),
+        "float32_one_process_two_threads": compare(one, threads),
+    }
 
 
 def compare(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
@@ -181,13 +205,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--double", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--hold", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.hold:
         hold(*options.paths)
         return
     if options.train:
-        train(options.paths[0], options.epochs, options.paths[1])
+        train(options.paths[0], options.epochs, options.paths[1], options.double)
         return
     data, corpus = (path.resolve() for path in options.paths)
     given = " ".join(Path(word).name for word in sys.argv[1:])
@@ -203,13 +228,14 @@ def main() -> None:
             }
             runs.append((by_count[1], by_count[options.processes]))
             loads.append(os.getloadavg()[0])
+        one, several = runs[0]
+        differences = compare_all(data, options.processes, one, several, work)
         memory = measure_memory(corpus, options.pairs, work)
-    one, several = runs[0]
     facts = {
         "processes": options.processes,
         "steps": len(one["losses"]),
         "batch": Recipe().batch,
-        "difference": compare(one, several),
+        "differences": differences,
         "repeated_is_the_same": all(run[0]["losses"] == one["losses"] for run in runs)
         and all(run[1]["losses"] == several["losses"] for run in runs),
         "ratio_of_seconds_a_step": [round(a["step_s"] / b["step_s"], 2) for a, b in runs],

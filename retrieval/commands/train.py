@@ -110,6 +110,8 @@ def train(
                     warn=_print_warning,
                 )
         except KeyboardInterrupt as error:
+            if not ranks.is_first:
+                raise click.exceptions.Exit(1) from error
             raise click.ClickException(
                 "interrupted; the same command with --resume goes on from here"
             ) from error
