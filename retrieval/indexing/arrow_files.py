@@ -78,7 +78,7 @@ def matching_files(pattern: str) -> list[Location]:
     wanted = url[len(root) :].strip("/") if url.startswith(root) else url
     root = _absolute(root) + question + options
     with _reaching(pattern):
-        system, folder = fs.FileSystem.from_uri(root)
+        system, folder = _file_system(root)
         selector = fs.FileSelector(folder, allow_not_found=True, recursive=True)
         paths = [info.path for info in system.get_file_info(selector) if info.type == fs.FileType.File]
     names = sorted(path[len(folder) :].strip("/") for path in paths)
@@ -127,7 +127,7 @@ def encode_file(
 def remove_temporaries(output: str) -> None:
     """Remove what killed processes left in a folder of vectors. Raises StorageError."""
     with _reaching(output):
-        system, folder = fs.FileSystem.from_uri(_absolute(output))
+        system, folder = _file_system(_absolute(output))
         selector = fs.FileSelector(folder, allow_not_found=True, recursive=True)
         for info in system.get_file_info(selector):
             if info.base_name.startswith(".") and info.base_name.endswith(_TEMPORARY):
@@ -143,23 +143,29 @@ def _absolute(path: str) -> str:
 
 def _is_file(path: str) -> bool:
     with _reaching(path):
-        system, inner = fs.FileSystem.from_uri(_absolute(path))
+        system, inner = _file_system(_absolute(path))
         return bool(system.get_file_info(inner).type == fs.FileType.File)
+
+
+def _file_system(root: str) -> tuple[Any, str]:
+    """The file system of an absolute path or a URL, and the path there."""
+    system, path = fs.FileSystem.from_uri(root)
+    return system, path
 
 
 def _opened(location: Location) -> tuple[Any, str]:
     """The file system of a location, and the path there."""
-    system, folder = fs.FileSystem.from_uri(location.root)
+    system, folder = _file_system(location.root)
     return system, f"{folder.rstrip('/')}/{location.name}"
 
 
 def _done(target: Location, plan: dict[str, Any]) -> EncodedFile | None:
     """What a file of vectors holds, if it is whole and of this plan."""
-    with suppress(OSError, ValueError, pyarrow.ArrowException):
+    with suppress(OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException):
         system, path = _opened(target)
         with system.open_input_file(path) as file:
             rows = parquet.ParquetFile(file)
-            told = json.loads((rows.schema_arrow.metadata or {})[_PLAN])
+            told = json.loads((rows.metadata.metadata or {})[_PLAN])
             if told["plan"] == plan:
                 return EncodedFile(told["texts"], rows.metadata.num_rows, kept=True)
     return None
