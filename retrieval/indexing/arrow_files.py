@@ -34,6 +34,8 @@ with needing("parquet"):
 
 _DOCUMENTS_PER_BATCH = 4096
 _PLAN = b"peephole"  # the key of the plan in the metadata of a file of vectors
+_TEMPORARY = ".vectors.tmp"
+_WILDCARDS = frozenset("*?[")
 _TEXTS = pyarrow.schema([(name, pyarrow.string()) for name in ("id", "title", "text")])
 
 
@@ -73,9 +75,7 @@ def matching_files(pattern: str) -> list[Location]:
     Raises InputError if there is none, StorageError if they cannot be listed.
     """
     url, question, options = pattern.partition("?") if "://" in pattern else (pattern, "", "")
-    start = min((url.index(sign) for sign in "*?[" if sign in url), default=len(url))
-    root = url if start == len(url) and not _is_file(pattern) else url[:start].rpartition("/")[0] or "."
-    wanted = url[len(root) :].strip("/") if url.startswith(root) else url
+    root, wanted = _split(url) if _WILDCARDS & set(url) or _is_file(pattern) else (url, "*")
     root = _absolute(root) + question + options
     with _reaching(pattern):
         system, folder = _file_system(root)
@@ -83,9 +83,7 @@ def matching_files(pattern: str) -> list[Location]:
         paths = [info.path for info in system.get_file_info(selector) if info.type == fs.FileType.File]
     names = sorted(path[len(folder) :].strip("/") for path in paths)
     found = [
-        Location(root, name)
-        for name in names
-        if fnmatchcase(name, wanted or "*") and not f"/{name}".count("/.")
+        Location(root, name) for name in names if fnmatchcase(name, wanted) and not f"/{name}".count("/.")
     ]
     if not found:
         raise InputError("no file matches; check the pattern, and quote it for the shell", path=pattern)
@@ -134,7 +132,15 @@ def remove_temporaries(output: str) -> None:
                 system.delete_file(info.path)
 
 
-_TEMPORARY = ".vectors.tmp"
+def _split(url: str) -> tuple[str, str]:
+    """The folder above the first wildcard, and the rest.
+
+    >>> _split("s3://bucket/corpus/part-*.jsonl"), _split("*.jsonl"), _split("/a.jsonl")
+    (('s3://bucket/corpus', 'part-*.jsonl'), ('.', '*.jsonl'), ('/', 'a.jsonl'))
+    """
+    start = min((url.index(sign) for sign in _WILDCARDS if sign in url), default=len(url))
+    root = url[:start].rpartition("/")[0]
+    return root or ("/" if url.startswith("/") else "."), url[len(root) :].lstrip("/")
 
 
 def _absolute(path: str) -> str:
