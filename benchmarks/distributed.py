@@ -5,7 +5,8 @@
 DATA: a data set with a training split. One process and several train in turn, REPEATS times each, with the
 recipe's settings but for the epochs, one thread a process, and without dev, which one process scores alone.
 Times are those of the steps after the first ten; on a machine that others use too only their ratio means
-anything, and the load is recorded.
+anything, and the load is recorded. The ratio of the processor's seconds that a process takes for a step is
+an upper bound of the speed-up: what it would be if no process waited for a core or for another.
 
 Compared are the losses of all steps: as trained, in float32; in float64, where rounding does not grow into
 something that can be seen; and, to judge the first by, those of one process with one and with two threads,
@@ -80,20 +81,21 @@ def train(data: Path, epochs: int, output: Path, double: bool) -> None:
         trainer = Trainer(model, training, recipe, output / "checkpoint", "benchmark", ranks=ranks)
         trainer.follow_first()
         losses: list[float] = []
-        times: list[tuple[float, float, int]] = []
+        times: list[tuple[float, float, float, int]] = []
 
         def step(report: Any) -> None:
             losses.append(report.loss)
-            times.append((time.perf_counter(), exchanges.seconds, exchanges.bytes))
+            times.append((time.perf_counter(), time.process_time(), exchanges.seconds, exchanges.bytes))
 
         trainer.train(None, step, checkpoint_seconds=1e9)
         if ranks.is_first:
-            elapsed, exchanging, sent = np.subtract(times[-1], times[WARM_STEPS - 1]).tolist()
+            elapsed, busy, exchanging, sent = np.subtract(times[-1], times[WARM_STEPS - 1]).tolist()
             steps = len(times) - WARM_STEPS
             np.savez(output / "weights.npz", **{n: t.numpy() for n, t in model.state_dict().items()})
             facts = {
                 "losses": losses,
                 "step_s": elapsed / steps,
+                "processor_s": busy / steps,
                 "exchange_s": exchanging / steps,
                 "exchange_bytes": sent / steps,
                 "table_bytes": sum(p.numel() * 4 for p in model.parameters()),
@@ -240,6 +242,9 @@ def main() -> None:
         and all(run[1]["losses"] == several["losses"] for run in runs),
         "ratio_of_seconds_a_step": [round(a["step_s"] / b["step_s"], 2) for a, b in runs],
         "speed_up": round(statistics.median(a["step_s"] / b["step_s"] for a, b in runs), 2),
+        "ratio_of_processor_seconds_a_step": round(
+            statistics.median(a["processor_s"] / b["processor_s"] for a, b in runs), 2
+        ),
         "share_of_exchange_and_waiting": round(
             statistics.median(b["exchange_s"] / b["step_s"] for _, b in runs), 2
         ),
