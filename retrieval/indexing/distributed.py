@@ -134,7 +134,7 @@ def _jobs(pattern: str, output: str) -> dict[Location, Location]:
 def _cluster(address: str) -> Iterator[None]:
     # What Ray says on standard error, and its web page, are for those who run the cluster.
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns of a change to come
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it may report its use over the network
     try:
         if address == LOCAL:
             ray.init(address="local", include_dashboard=False, num_cpus=cores(), **quiet)
