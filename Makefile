@@ -41,7 +41,7 @@ test-adapters: $(ADAPTERS)/installed
 	$(ADAPTERS)/bin/python -m mypy --cache-dir $(ADAPTERS)/mypy \
 		-m retrieval.adapters.haystack -m retrieval.adapters.langchain -m retrieval.adapters.llama_index \
 		-m retrieval.adapters.ir_datasets -m retrieval.adapters.mcp -m retrieval.adapters.mteb \
-		-m retrieval.adapters.onnx -m retrieval.adapters.sentence_transformers
+		-m retrieval.adapters.onnx -m retrieval.adapters.sentence_transformers -m retrieval.indexing.distributed
 	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function \
 		tests/retrieval/adapters tests/retrieval/indexing/test_distributed.py
 

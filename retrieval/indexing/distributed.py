@@ -11,10 +11,11 @@ its own resume hung.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,14 +133,17 @@ def _jobs(pattern: str, output: str) -> dict[Location, Location]:
 
 @contextmanager
 def _cluster(address: str) -> Iterator[None]:
-    # What Ray says on standard error, and its web page, are for those who run the cluster.
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it may report its use over the network
+    is_local = address == LOCAL
     try:
-        if address == LOCAL:
-            ray.init(address="local", include_dashboard=False, num_cpus=cores(), **quiet)
-        else:
-            ray.init(address=address, **quiet)
+        ray.init(
+            address=address,
+            num_cpus=cores() if is_local else None,
+            # Its web page, and what it says on standard error, are for those who run a cluster.
+            include_dashboard=False if is_local else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise PeerError(
@@ -166,7 +170,7 @@ _models: dict[str, tuple[TrainedModel, tempfile.TemporaryDirectory[str]]] = {}
 
 
 def _encode(
-    files: Mapping[str, bytes], settings: Settings, source: Location, target: Location, resume: bool
+    files: dict[str, bytes], settings: Settings, source: Location, target: Location, resume: bool
 ) -> EncodedFile | str:
     """Encode a file in a process of the cluster. What a person can remedy is returned as text."""
     try:
@@ -175,7 +179,7 @@ def _encode(
         return str(error)
 
 
-def _model(files: Mapping[str, bytes], key: str) -> TrainedModel:
+def _model(files: dict[str, bytes], key: str) -> TrainedModel:
     if key not in _models:
         _models.clear()
         folder = tempfile.TemporaryDirectory(prefix="peephole-model-")
