@@ -7,6 +7,7 @@ PeepholeError               any failure that a user can remedy; str() is one lin
 ├── CorruptError            a stored file does not match its manifest
 ├── BusyError               another process is writing to the same folder
 ├── StorageError            the operating system refused to read or write
+├── PeerError               another process of the same work has ended or cannot be reached
 └── MissingExtraError       a library that an extra of the package brings is not installed
 """
 
@@ -49,6 +50,10 @@ class BusyError(PeepholeError):
 
 class StorageError(PeepholeError):
     """The operating system refused to read or write: full disk, no permission, failing hardware."""
+
+
+class PeerError(PeepholeError):
+    """Another process of the same work has ended or cannot be reached."""
 
 
 class MissingExtraError(PeepholeError):
