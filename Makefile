@@ -36,13 +36,14 @@ $(ADAPTERS)/installed: $(INSTALLED)
 	$(ADAPTERS)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev-adapters]'
 	touch $@
 
-# The suites that the makers of those libraries publish, the examples in docs/adapters.md, and types that know them.
+# The suites that the makers of those libraries publish, the examples in docs/adapters.md, types that know them; and Ray.
 test-adapters: $(ADAPTERS)/installed
 	$(ADAPTERS)/bin/python -m mypy --cache-dir $(ADAPTERS)/mypy \
 		-m retrieval.adapters.haystack -m retrieval.adapters.langchain -m retrieval.adapters.llama_index \
 		-m retrieval.adapters.ir_datasets -m retrieval.adapters.mcp -m retrieval.adapters.mteb \
-		-m retrieval.adapters.onnx -m retrieval.adapters.sentence_transformers
-	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/retrieval/adapters \
+		-m retrieval.adapters.onnx -m retrieval.adapters.sentence_transformers -m retrieval.indexing.distributed
+	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function \
+		tests/retrieval/adapters tests/retrieval/indexing/test_distributed.py \
 		tests/index/remote tests/index/test_protocol.py tests/retrieval/commands/test_milvus.py
 
 lint: $(INSTALLED)

@@ -9,6 +9,7 @@ PeepholeError               any failure that a user can remedy; str() is one lin
 ├── BusyError               another process is writing to the same folder
 ├── StorageError            the operating system refused to read or write
 ├── RemoteError             a server that holds an index did not answer, or refused
+├── PeerError               another process of the same work has ended or cannot be reached
 └── MissingExtraError       a library that an extra of the package brings is not installed
 """
 
@@ -59,6 +60,10 @@ class StorageError(PeepholeError):
 
 class RemoteError(PeepholeError):
     """A server that holds vectors and documents did not answer, refused, or lacks what it should hold."""
+
+
+class PeerError(PeepholeError):
+    """Another process of the same work has ended or cannot be reached."""
 
 
 class MissingExtraError(PeepholeError):

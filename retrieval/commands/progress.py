@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress_bars(verb: str) -> Iterator[Progress]:
+def progress_bars(verb: str, *, shown: bool = True) -> Iterator[Progress]:
     """A bar for each stage, with rate and remaining time, if standard error is a terminal; otherwise silence.
 
     verb: what goes before the stage's name, such as "building".
+    shown: whether this process shows them; of several that work together one does.
     """
-    if not sys.stderr.isatty():
+    if not shown or not sys.stderr.isatty():
         yield no_progress
         return
     from rich import progress

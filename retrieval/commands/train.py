@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the pairs.  [default: the recipe's]")
 @click.option(
+    "--batch",
+    type=click.IntRange(min=2),
+    metavar="PAIRS",
+    help="Pairs a step, over all processes.  [default: the recipe's]",
+)
+@click.option(
     "--seed",
     type=click.IntRange(min=0, max=2**31 - 1),
     default=0,
@@ -57,6 +63,7 @@ def train(
     tower: TowerKind | None,
     paper: bool,
     epochs: int | None,
+    batch: int | None,
     seed: int,
     teacher: str | None,
     init: Path | None,
@@ -76,37 +83,48 @@ def train(
     With --init the vocabulary is that of the other model; words that are new since then are read by their
     trigrams.
 
+    Several processes share every batch and make the model that one of them would make. torchrun starts them:
+    torchrun --nproc-per-node 4 --no-python peephole train data -o my.model
+
     \b
     Example: peephole train faq.csv -o my.model
     Example: peephole train data -o my.model --teacher vectors.npz
     Example: peephole train more -o next.model --init my.model
     """  # noqa: D301
     with needing("train"):
+        from retrieval.training.distributed import joined_ranks
         from retrieval.training.loop import Recipe
         from retrieval.training.train import train as train_model
     if init is not None and (tower or paper):
         raise click.UsageError("--init brings its own tower; leave --tower and --paper out")
     config = preset(tower or "lstm", paper) if init is None else read_model(init).config
-    dataset = open_dataset(data, columns)
-    summary = dataset.summary() if isinstance(dataset, PairsDataset) else None
-    if not as_json:
-        _print_data(data, dataset, summary)
-    recipe = Recipe(seed=seed) if epochs is None else Recipe(seed=seed, epochs=epochs)
-    with needing("train"), progress_bars("training") as progress, interrupt_requests() as stop:
+    given = {"epochs": epochs, "batch": batch}
+    recipe = Recipe(seed=seed, **{name: value for name, value in given.items() if value is not None})
+    with needing("train"), interrupt_requests() as stop, joined_ranks() as ranks:
+        dataset = open_dataset(data, columns)
+        summary = dataset.summary() if isinstance(dataset, PairsDataset) else None
+        if ranks.is_first and not as_json:
+            _print_data(data, dataset, summary)
         try:
-            trained = train_model(
-                *(dataset, output, config, recipe),
-                init=init,
-                teacher=teacher,
-                resume=resume,
-                progress=progress,
-                stop=stop,
-                warn=_print_warning,
-            )
+            with progress_bars("training", shown=ranks.is_first) as progress:
+                trained = train_model(
+                    *(dataset, output, config, recipe),
+                    init=init,
+                    teacher=teacher,
+                    resume=resume,
+                    ranks=ranks,
+                    progress=progress,
+                    stop=stop,
+                    warn=_print_warning,
+                )
         except KeyboardInterrupt as error:
+            if not ranks.is_first:
+                raise click.exceptions.Exit(1) from error
             raise click.ClickException(
                 "interrupted; the same command with --resume goes on from here"
             ) from error
+    if not ranks.is_first:
+        return
     if as_json:
         print_json(asdict(trained) | ({"data": asdict(summary)} if summary else {}))
     else:

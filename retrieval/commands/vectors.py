@@ -8,12 +8,13 @@ from typing import get_args
 
 import click
 
+from index.disk.output import check_output
+from index.errors import InputError
 from retrieval.commands.columns import column_option
 from retrieval.commands.options import (
     OUTPUT_FILE,
     PASSAGES,
     PATH,
-    PATH_OR_STANDARD_INPUT,
     json_option,
     source,
 )
@@ -24,11 +25,24 @@ from retrieval.indexing.encode import Encoded
 from retrieval.indexing.encode import encode as encode_texts
 from retrieval.model.config import Side
 
+_TEXTS: dict[Side, str] = {"document": "documents", "query": "queries"}
+
 
 @click.command()
-@click.argument("texts", metavar="CORPUS|QUERIES", type=PATH_OR_STANDARD_INPUT)
+@click.argument("texts", metavar="CORPUS|QUERIES|PATTERN")
 @click.option("-m", "--model", type=PATH, required=True, help="Model folder of `peephole train`.")
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="File to write, .npy or .parquet.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    help="File to write, .npy or .parquet; with --ray a folder or URL for a file for each.",
+)
+@click.option(
+    "--ray",
+    "cluster",
+    metavar="ADDRESS|local",
+    help="Encode each file that PATTERN matches in a task of this Ray cluster.",
+)
 @click.option(
     "--side",
     type=click.Choice(get_args(Side)),
@@ -49,9 +63,10 @@ from retrieval.model.config import Side
 @click.option("--resume", is_flag=True, help="Go on with a run that was cut short.")
 @json_option
 def encode(
-    texts: Path,
+    texts: str,
     model: Path,
-    output: Path,
+    output: str,
+    cluster: str | None,
     side: Side,
     passage_words: int,
     columns: ColumnNames,
@@ -70,12 +85,20 @@ def encode(
     Example: peephole encode data -m my.model -o vectors.npy
     Example: peephole encode data -m my.model -o passages.parquet --passages 128
     Example: peephole encode questions.txt -m my.model -o queries.npy --side query
+    Example: peephole encode 'corpus/*.parquet' -m my.model -o vectors --ray local
     """  # noqa: D301
+    if cluster is not None:
+        if columns:
+            raise InputError("--column is for a table of pairs; leave it out with --ray")
+        _encode_files(texts, model, output, cluster, side, passage_words, resume, as_json)
+        return
+    file = Path(output)
+    check_output(file)
     with progress_bars("encoding") as progress:
         encoded = encode_texts(
-            source(texts),
+            source(Path(texts)),
             model,
-            output,
+            file,
             side,
             passage_words=passage_words,
             columns=columns,
@@ -83,13 +106,43 @@ def encode(
             progress=progress,
         )
     if as_json:
-        print_json({"output": str(output), **asdict(encoded)})
+        print_json({"output": output, **asdict(encoded)})
     else:
-        _print_encoded(output, encoded)
+        _print_encoded(file, encoded)
+
+
+def _encode_files(
+    pattern: str,
+    model: Path,
+    output: str,
+    cluster: str,
+    side: Side,
+    passage_words: int,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Encode files on a Ray cluster, and say what came of it."""
+    from retrieval.indexing.distributed import encode_files
+
+    with progress_bars("encoding") as progress:
+        done = encode_files(
+            *(pattern, model, output, cluster, side),
+            passage_words=passage_words,
+            resume=resume,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"output": output, **asdict(done)})
+        return
+    kept = f" ({done.kept:,} from before)" if done.kept else ""
+    print_line(
+        f"{output}: {done.files:,} files{kept}, {done.vectors:,} vectors, {done.dimension} dimensions, "
+        f"of {done.texts:,} {_TEXTS[side]}"
+    )
 
 
 def _print_encoded(output: Path, encoded: Encoded) -> None:
-    what = "documents" if encoded.side == "document" else "queries"
+    what = _TEXTS[encoded.side]
     print_line(
         f"{output}: {encoded.vectors:,} vectors, {encoded.dimension} dimensions, of {encoded.texts:,} {what}"
     )

@@ -2,8 +2,8 @@
 
 In: a path. Out: a stream of `Record`, whose place is the number of the row, from 1. Dates and other values
 that JSON does not know become text, so that a row says the same as in a CSV or JSONL file. pyarrow, which the
-extra `parquet` brings, is imported here and in `retrieval.indexing.arrow` alone. Knows nothing of what the
-columns mean.
+extra `parquet` brings, is imported here and in `retrieval.indexing` (arrow, arrow_files) alone. Knows nothing
+of what the columns mean.
 """
 
 from __future__ import annotations

@@ -59,6 +59,16 @@ def glorot(weight: Tensor) -> None:
     nn.init.uniform_(weight, -bound, bound)
 
 
+def dropout_noise(words: int, width: int, dropout: float) -> Tensor:
+    """Factors of word rows, float32 (words, width), as `torch.nn.functional.dropout` draws them.
+
+    words: number of distinct words.
+    width: of their rows.
+    dropout: the share of the factors that is 0; the others make up for it.
+    """
+    return F.dropout(torch.ones(words, width), dropout)
+
+
 def mean_rows(rows: Tensor, batch: TextBatch) -> Tensor:
     """Mean (texts, width) of `rows` (distinct words, width) over the words of each text."""
     return F.embedding_bag(batch.words, rows, batch.offsets, mode="mean")
@@ -235,12 +245,14 @@ class Tower(nn.Module):
         # In a tuple, because torch would register the owner as a part of this tower.
         self._table_owner = (table_owner or self,)
 
-    def forward(self, batch: TextBatch, dropout: float = 0.0) -> Tensor:
+    def forward(self, batch: TextBatch, noise: Tensor | None = None) -> Tensor:
         """Unit embeddings float32 (texts, dimension) of a batch.
 
-        dropout: share of the entries of the distinct word rows that are set to zero.
+        noise: float32 (distinct words, row width), factors of the entries of the word rows; see
+            `dropout_noise`.
         """
         rows = F.embedding_bag(batch.features, self._table_owner[0].table, batch.feature_offsets, mode="sum")
-        rows = F.dropout(rows, dropout, training=dropout > 0)
+        if noise is not None:
+            rows = rows * noise
         embeddings: Tensor = self.body.compose(self.body.project(rows), batch)
         return F.normalize(embeddings, dim=1)

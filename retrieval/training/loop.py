@@ -4,10 +4,15 @@ In: a TwoTower, a TrainingSet, and a function that scores the model on dev. Out:
 of its best epoch, and the history. Everything random is drawn from (seed, epoch) or (seed, step), and
 checkpoints are written between two steps. So a training that is killed and resumed takes the same steps as
 one that is not, to the last bit on one machine and thread count. Knows nothing of data folders.
+
+Several processes take every step together. Each encodes its share of the batch, all embeddings are gathered,
+each computes its part of the loss, and the gradients are summed: those of one process with the whole batch,
+to rounding. The first rank alone writes checkpoints and scores the model on dev.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -22,7 +27,7 @@ from torch import Tensor, nn
 from index.errors import InputError
 from retrieval.model.config import Side
 from retrieval.text.vocabulary import Ragged
-from retrieval.towers.bodies import text_batch
+from retrieval.towers.bodies import dropout_noise, text_batch
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import (
     FULL_EPOCH,
@@ -36,6 +41,7 @@ from retrieval.training.batches import (
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.curve import Point, add_point
 from retrieval.training.distillation import TeacherVectors
+from retrieval.training.distributed import ALONE, Ranks
 from retrieval.training.loss import distillation_loss, hard_negative_statistics, softmax_loss
 from retrieval.training.positives import (
     candidate_passages,
@@ -53,7 +59,7 @@ class Recipe:
     """How to train. The defaults are the measured ones, see benchmarks/NOTES.md."""
 
     epochs: int = 12  # at most; early stopping may end the training before
-    batch: int = 512  # pairs a step
+    batch: int = 512  # pairs a step, over all ranks
     learning_rate: float = 3e-3  # of Adam, at its peak; falls linearly from there
     warmup: int = 50  # steps in which the rate rises, but at most a tenth of all steps
     floor: float = 0.02  # the lowest rate, as a share of the peak
@@ -102,6 +108,7 @@ class Trainer:
         checkpoint: Path,
         fingerprint: str,
         teacher: TeacherVectors | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Begin a training; `resume` goes on with the one in the checkpoint.
 
@@ -111,6 +118,7 @@ class Trainer:
         checkpoint: the file to write checkpoints to.
         fingerprint: a digest of data and settings; a checkpoint with another one is refused.
         teacher: vectors by rows of `data`, those of the pseudo-queries included.
+        ranks: the processes that train together, all with the same model, data and recipe.
         """
         self.model = model
         self.data = data
@@ -118,6 +126,7 @@ class Trainer:
         self.recipe = recipe
         self.checkpoint = checkpoint
         self.fingerprint = fingerprint
+        self.ranks = ranks
         self.optimiser = torch.optim.Adam(_parameter_groups(model, recipe), betas=(0.9, 0.98), fused=True)
         self.state = TrainingState()
         self.best: dict[str, Tensor] = {}
@@ -133,6 +142,23 @@ class Trainer:
                 "begun with other data or settings; repeat those, or train without --resume",
                 path=self.checkpoint,
             )
+        self._restore(tensors, state)
+
+    def follow_first(self) -> None:
+        """Take over the weights and the state of the first rank. Raises InputError if it has other data."""
+        if self.ranks.size == 1:
+            return
+        from safetensors.torch import load, save
+
+        if self.ranks.from_first(self.fingerprint.encode()) != self.fingerprint.encode():
+            raise InputError(
+                f"process {self.ranks.rank} reads other data, or has other settings, than process 0; "
+                "give all the same"
+            )
+        state = json.loads(self.ranks.from_first(json.dumps(asdict(self.state)).encode()))
+        self._restore(load(self.ranks.from_first(save(self._tensors()))), state)
+
+    def _restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         self.state = TrainingState(**state)
         self.state.curve = [Point(*point) for point in self.state.curve]
         self.model.load_state_dict(_with_prefix(tensors, "model."))
@@ -142,14 +168,19 @@ class Trainer:
         self.data = with_positives(self.data, tensors["positives"].numpy())
 
     def save(self) -> None:
-        """Write the checkpoint. Raises StorageError."""
+        """Write the checkpoint, if this is the first rank. Raises StorageError."""
+        if self.ranks.is_first:
+            state = asdict(self.state) | {"fingerprint": self.fingerprint}
+            write_checkpoint(self.checkpoint, self._tensors(), state)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The resumable state that is tensors, by name."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimiser.state[parameter].items():
                 tensors[f"adam.{name}/{key}"] = value
-        tensors["positives"] = torch.from_numpy(self._positives())
-        write_checkpoint(self.checkpoint, tensors, asdict(self.state) | {"fingerprint": self.fingerprint})
+        return tensors | {"positives": torch.from_numpy(self._positives())}
 
     def _positives(self) -> NDArray[np.int64]:
         """The passages of the judged pairs, int64 (judged pairs,)."""
@@ -169,7 +200,8 @@ class Trainer:
         stop: called after each step; True saves the checkpoint and raises KeyboardInterrupt. (A signal could
             interrupt a step half way, and no checkpoint may hold half a step.)
         checkpoint_seconds: seconds between two checkpoints; each epoch ends with one as well.
-        Raises KeyboardInterrupt, StorageError, and InputError if the loss is no longer finite.
+        With several ranks the first one's score counts, and a stop of any of them stops all.
+        Raises KeyboardInterrupt, StorageError, InputError if the loss is no longer finite, PeerError.
         """
         clock = _Clock(self.state, checkpoint_seconds)
         while self.state.epoch < self.recipe.epochs and not self._patience_ended():
@@ -196,7 +228,7 @@ class Trainer:
             state.step += 1
             state.total_steps += 1
             on_step(StepReport(state.epoch, self.recipe.epochs, state.step, len(batches), point.loss, dev))
-            due, stopped = clock.tick(), stop()
+            due, stopped = clock.tick(), self.ranks.any(stop())
             if due or stopped:
                 self.save()
             if stopped:
@@ -221,7 +253,9 @@ class Trainer:
         self.data = with_nearest_positives(self.data, queries, passages)
 
     def _embeddings(self, side: Side, texts: Ragged, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self.model.encode_words(side, texts.take(rows), self.data.features)
+        own = texts.take(rows[self.ranks.share(len(rows))])
+        embeddings = torch.from_numpy(self.model.encode_words(side, own, self.data.features))
+        return self.ranks.gather(embeddings, len(rows)).numpy()
 
     def _learning_rate(self, steps: int) -> float:
         """The learning rate of the next step, with `steps` in this epoch."""
@@ -238,32 +272,74 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
         batch = make_batch(self.data, pairs, rng)
-        queries, documents = self._encode(batch)
+        texts = self._texts(batch)
+        queries, documents = (self._encode(side, texts[side]) for side in ("query", "document"))
         gamma, false_negatives = self.model.config.gamma, torch.from_numpy(batch.false_negatives)
-        loss = softmax_loss(queries, documents, gamma, false_negatives, torch.from_numpy(batch.weights))
+        rows, weights = self.ranks.share(len(queries)), torch.from_numpy(batch.weights)
+        loss = softmax_loss(queries, documents, gamma, false_negatives, weights, rows)
         if self.teacher is not None:
-            teacher = (self.teacher.queries[batch.queries], self.teacher.documents[batch.documents])
-            student = torch.cat((queries, documents))
-            distillation = distillation_loss(student, torch.from_numpy(np.concatenate(teacher)))
-            loss = loss + self._teaching() * distillation
-        if not torch.isfinite(loss):
+            loss = loss + self._teaching() * self._distillation_loss(self.teacher, batch, queries, documents)
+        whole = self.ranks.sum(loss.detach().clone())
+        if not torch.isfinite(whole):
             raise InputError("the loss is no longer finite; train again with a lower learning rate")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        self._sum_gradients(texts)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimiser.step()
-        statistics = hard_negative_statistics(queries, documents, gamma, false_negatives)
-        return Point(1, float(loss.detach()), rate, *statistics)
-
-    def _encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Embeddings of the queries and documents of a batch, with dropout."""
-        data, dropout = self.data, self.recipe.dropout
-        queries = data.queries.take(batch.queries)
-        documents = remove_words(data.documents.take(batch.documents), batch.removed_words)
-        return (
-            self.model.tower("query")(text_batch(queries, data.features), dropout),
-            self.model.tower("document")(text_batch(documents, data.features), dropout),
+        statistics = hard_negative_statistics(
+            queries, documents, gamma, false_negatives, rows, self.ranks.sum
         )
+        return Point(1, float(whole), rate, *statistics)
+
+    def _texts(self, batch: Batch) -> dict[Side, Ragged]:
+        """The queries and the documents of a batch, as words."""
+        documents = remove_words(self.data.documents.take(batch.documents), batch.removed_words)
+        return {"query": self.data.queries.take(batch.queries), "document": documents}
+
+    def _encode(self, side: Side, texts: Ragged) -> Tensor:
+        """Embeddings of the texts of a batch, with dropout. Each rank encodes its share."""
+        rows = np.arange(len(texts))[self.ranks.share(len(texts))]
+        # A rank without rows encodes one for nothing, for all ranks have to take part in the backward pass.
+        own = texts.take(rows if len(rows) else np.arange(1))
+        tower = self.model.tower(side)
+        noise = self._noise(texts, own, tower.body.row_width) if self.recipe.dropout else None
+        embeddings = tower(text_batch(own, self.data.features), noise)
+        return self.ranks.gather(embeddings[: len(rows)], len(texts))
+
+    def _noise(self, texts: Ragged, own: Ragged, width: int) -> Tensor:
+        """Dropout of the rows of the distinct words of `own`: its part of what one process draws for all."""
+        words = np.unique(texts.values)
+        noise = dropout_noise(len(words), width, self.recipe.dropout)
+        if self.ranks.size == 1:
+            return noise
+        return noise[torch.from_numpy(np.searchsorted(words, np.unique(own.values)))]
+
+    def _distillation_loss(
+        self, teacher: TeacherVectors, batch: Batch, queries: Tensor, documents: Tensor
+    ) -> Tensor:
+        student = torch.cat((queries, documents))
+        vectors = np.concatenate((teacher.queries[batch.queries], teacher.documents[batch.documents]))
+        return distillation_loss(student, torch.from_numpy(vectors), self.ranks.share(len(student)))
+
+    def _sum_gradients(self, texts: dict[Side, Ragged]) -> None:
+        """Sum the gradients over the ranks.
+
+        Of a table only rows of features of the batch are sent: the others are zero on every rank.
+        """
+        if self.ranks.size == 1:
+            return
+        words = np.unique(np.concatenate([side.values for side in texts.values()]))
+        features = torch.from_numpy(np.unique(self.data.features.take(words.astype(np.int64)).values))
+        rows = {name: features.long() for name, _ in self.model.named_parameters() if name.endswith(".table")}
+        gradients = [
+            (p.grad, rows.get(name)) for name, p in self.model.named_parameters() if p.grad is not None
+        ]
+        parts = [gradient if chosen is None else gradient[chosen] for gradient, chosen in gradients]
+        flat = self.ranks.sum(torch.cat([part.flatten() for part in parts]))
+        summed = torch.split(flat, [part.numel() for part in parts])
+        for (gradient, chosen), part, values in zip(gradients, parts, summed, strict=True):
+            gradient[... if chosen is None else chosen] = values.view_as(part)
 
     def _teaching(self) -> float:
         """The weight of the distillation loss, lower with more judged pairs."""
@@ -274,7 +350,8 @@ class Trainer:
         loss = float(np.mean(state.losses)) if state.losses else 0.0
         entry = {"epoch": float(state.epoch), "steps": float(state.total_steps), "loss": loss}
         if dev_score is not None:
-            entry["dev"] = dev_score(self.model)
+            score = dev_score(self.model) if self.ranks.is_first else 0.0
+            entry["dev"] = float(self.ranks.sum(torch.tensor(score, dtype=torch.float64)))
             best = state.history[state.best_epoch]["dev"] if self.best else -1.0
             if entry["dev"] > best:
                 state.best_epoch = state.epoch

@@ -9,19 +9,30 @@ equations 4 and 5:
 The sum runs over the documents of the batch: the documents of the other queries are the negatives, and the
 query's given negatives, if there are any. Masked are false negatives, which are documents of the batch that
 are relevant to the query as well, and the given negatives of other queries.
+
+Each function can be given some `rows` alone. What it then returns is their part: the parts of disjoint rows
+sum to the value of all, so that several processes can share the work and its gradient.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+ALL_ROWS = slice(None)
+
 
 def softmax_loss(
-    queries: Tensor, documents: Tensor, gamma: float, false_negatives: Tensor, weights: Tensor | None = None
+    queries: Tensor,
+    documents: Tensor,
+    gamma: float,
+    false_negatives: Tensor,
+    weights: Tensor | None = None,
+    rows: slice = ALL_ROWS,
 ) -> Tensor:
     """Mean of -log P over the queries; document i is the positive of query i.
 
@@ -30,21 +41,23 @@ def softmax_loss(
     gamma: the scale of the cosines.
     false_negatives: bool (n, m), True for what is masked: another relevant document, others' negatives.
     weights: float32 (n,), the weight of each pair in the mean; equal by default.
+    rows: the queries whose part is returned.
     """
-    logits = (gamma * queries @ documents.t()).masked_fill(false_negatives, -torch.inf)
-    losses = F.cross_entropy(logits, torch.arange(len(queries)), reduction="none")
+    logits = (gamma * queries[rows] @ documents.t()).masked_fill(false_negatives[rows], -torch.inf)
+    losses = F.cross_entropy(logits, torch.arange(len(queries))[rows], reduction="none")
     if weights is None:
-        return losses.mean()
-    return (losses * weights).sum() / weights.sum()
+        return losses.sum() / len(queries)
+    return (losses * weights[rows]).sum() / weights.sum()
 
 
-def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
+def distillation_loss(student: Tensor, teacher: Tensor, rows: slice = ALL_ROWS) -> Tensor:
     """Mean squared difference between the cosines that student and teacher give to all pairs of some texts.
 
     student: (n, d), teacher: (n, e), rows of unit length. Only cosines are compared, so that the two spaces
-    may differ in axes and dimension.
+    may differ in axes and dimension. rows: the texts whose part is returned.
     """
-    return (student @ student.t() - teacher @ teacher.t()).square().mean()
+    differences = student[rows] @ student.t() - teacher[rows] @ teacher.t()
+    return differences.square().sum() / len(student) ** 2
 
 
 class HardNegativeStatistics(NamedTuple):
@@ -58,18 +71,35 @@ class HardNegativeStatistics(NamedTuple):
     share: float  # softmax probability of the hardest negative
 
 
+def _own(sums: Tensor) -> Tensor:
+    return sums
+
+
 @torch.no_grad()
 def hard_negative_statistics(
-    queries: Tensor, documents: Tensor, gamma: float, false_negatives: Tensor
+    queries: Tensor,
+    documents: Tensor,
+    gamma: float,
+    false_negatives: Tensor,
+    rows: slice = ALL_ROWS,
+    total: Callable[[Tensor], Tensor] = _own,
 ) -> HardNegativeStatistics:
-    """How hard the in-batch negatives are; parameters as for `softmax_loss`."""
-    cosines = (queries @ documents.t()).masked_fill(false_negatives, -torch.inf)
+    """How hard the in-batch negatives are.
+
+    queries, documents, gamma, false_negatives: as for `softmax_loss`.
+    rows: the queries to look at here.
+    total: adds sums over these queries, float32 (5,), to those over the others.
+    """
+    cosines = (queries[rows] @ documents.t()).masked_fill(false_negatives[rows], -torch.inf)
     probabilities = F.softmax(gamma * cosines, 1)
-    positive = cosines.diagonal().mean()
-    cosines.fill_diagonal_(-torch.inf)
-    hardest = cosines.max(1)
-    has_negative = torch.isfinite(hardest.values)
-    if not has_negative.any():
-        return HardNegativeStatistics(float(positive), 0.0, 0.0)
-    share = probabilities.gather(1, hardest.indices[:, None])[has_negative, 0].mean()
-    return HardNegativeStatistics(float(positive), float(hardest.values[has_negative].mean()), float(share))
+    own = torch.arange(len(queries))[rows, None]
+    positive = cosines.gather(1, own).sum()
+    hardest = cosines.scatter_(1, own, -torch.inf).max(1)
+    negative = torch.isfinite(hardest.values)
+    shares = probabilities.gather(1, hardest.indices[:, None])[negative, 0].sum()
+    counts = torch.tensor([len(own), int(negative.sum())])
+    sums = total(torch.stack((positive, hardest.values[negative].sum(), shares, *counts.float())))
+    count, with_negative = sums[3].clamp(min=1), sums[4].clamp(min=1)
+    return HardNegativeStatistics(
+        *(float(value) for value in (sums[0] / count, *(sums[1:3] / with_negative)))
+    )

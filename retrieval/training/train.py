@@ -3,13 +3,16 @@
 In: documents and, if there are any, queries and the qrels of train and dev; on request a model to start from.
 Out: a model folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its
 place. Without judged pairs the model learns from the pseudo-queries alone.
+
+Of several processes each reads the data set; the first alone looks at the output and writes it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -35,6 +38,7 @@ from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.dev_index import best_dense_share, dev_index
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
+from retrieval.training.distributed import ALONE, Ranks
 from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
 from retrieval.training.output import CHECKPOINT, DEV, TEACHER, check_model_output, remove_temporaries
@@ -73,6 +77,7 @@ def train(
     teacher: str | None = None,
     resume: bool = False,
     small: bool = True,
+    ranks: Ranks = ALONE,
     on_step: Callable[[StepReport], None] | None = None,
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
@@ -89,38 +94,41 @@ def train(
     teacher: a file of vectors or a sentence-transformers model, see `retrieval.training.distillation`.
     resume: go on from the checkpoint in `output`, if there is one.
     small: write the feature tables in int8, see `retrieval.model.folder`.
+    ranks: the processes that train together, see `joined_ranks`. Only the first touches `output`, and only
+        its result has measures of dev.
     on_step: called after each training step; by default `progress` is.
     progress: called as the teacher's vectors and the steps of an epoch are done.
     stop: called after each step; if it returns True, the checkpoint is saved and KeyboardInterrupt raised.
     warn: called before the first step with what hinders learning, if something does.
     Raises InputError, also for an output that holds something else than a model, CorruptError for a damaged
-    checkpoint, BusyError, StorageError, KeyboardInterrupt.
+    checkpoint, BusyError, StorageError, PeerError, KeyboardInterrupt.
     """
+    if teacher and ranks.size > 1 and Path(teacher).suffix != ".npz":
+        raise InputError("several processes need the teacher's vectors in a file; give --teacher FILE.npz")
     dataset = source if isinstance(source, TrainingData) else read_training_data(source)
     start = _start(init, config)
-    check_model_output(output)
-    with storing(output):
-        output.mkdir(parents=True, exist_ok=True)
-    with fast_training(), WriterLock(output):
-        with storing(output):
-            remove_temporaries(output)
+    with fast_training(), _locked(output, ranks):
         vocabulary, data = vocabulary_and_training_set(dataset, config, start.vocabulary if start else None)
         problem = what_hinders_learning(data)
-        if problem:
+        if problem and ranks.is_first:
             warn(problem)
         vectors = _teacher_vectors(teacher, dataset, output, progress, stop) if teacher else None
         torch.manual_seed(recipe.seed)
         model = start or initial_model(config, vocabulary, data)
         checkpoint = output / CHECKPOINT
         fingerprint = _fingerprint(config, recipe, data, dataset, vectors, init)
-        trainer = Trainer(model, data, recipe, checkpoint, fingerprint, vectors and _by_rows(vectors, data))
-        if resume and checkpoint.exists():
+        by_rows = vectors and _by_rows(vectors, data)
+        trainer = Trainer(model, data, recipe, checkpoint, fingerprint, by_rows, ranks)
+        if ranks.is_first and resume and checkpoint.exists():
             trainer.resume()
+        trainer.follow_first()
         trainer.train(
             _dev_score(dataset, config) if dataset.dev else None, on_step or _reporting_to(progress), stop
         )
         dev: dict[str, float] = {}
         calibration = None
+        if not ranks.is_first:
+            return _result(trainer, dataset, dev, calibration)
         if dataset.dev:
             dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
         elif start is None:
@@ -141,6 +149,21 @@ def _start(init: Path | None, config: ModelConfig) -> TwoTower | None:
     if replace(start.config, dense_share=config.dense_share) != config:
         raise InputError("has another configuration than is to be trained", path=init)
     return start
+
+
+@contextmanager
+def _locked(output: Path, ranks: Ranks) -> Iterator[None]:
+    """Make the output folder, or clear it of temporary files, and hold its lock; on the first rank only."""
+    if not ranks.is_first:
+        yield
+        return
+    check_model_output(output)
+    with storing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    with WriterLock(output):
+        with storing(output):
+            remove_temporaries(output)
+        yield
 
 
 def _fit_on_dev(

@@ -8,7 +8,7 @@ import torch
 
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Vocabulary, ragged
-from retrieval.towers.bodies import Tower, mean_rows, text_batch
+from retrieval.towers.bodies import Tower, dropout_noise, mean_rows, text_batch
 from retrieval.towers.two_tower import TwoTower
 
 # Four words; the first has two features, the last one feature twice.
@@ -182,7 +182,8 @@ def test_dropout_zeroes_entries_of_word_rows_and_scales_the_rest():
     config = ModelConfig("bag", 1000, 1, 1000)
     made = tower(config)
     torch.manual_seed(0)
-    kept = made(text_batch(ragged([[1]]), FEATURES), 0.25).detach().numpy()[0]
+    noise = dropout_noise(1, 1000, 0.25)
+    kept = made(text_batch(ragged([[1]]), FEATURES), noise).detach().numpy()[0]
     row = numbers(made)["table"][2]
     zero = kept == 0
     assert 0.2 < zero.mean() < 0.3

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from retrieval.training.loss import distillation_loss, softmax_loss
+from retrieval.training.loss import distillation_loss, hard_negative_statistics, softmax_loss
 
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
 NO_FALSE_NEGATIVES = torch.zeros(2, 2, dtype=torch.bool)
@@ -77,3 +77,38 @@ def test_distillation_loss_is_the_mean_squared_difference_of_all_cosines():
     assert distillation_loss(student, teacher).item() == pytest.approx((0 + 0.36 + 0.36 + 0) / 4)
     turned = teacher @ torch.linalg.qr(torch.randn(3, 3)).Q
     assert distillation_loss(turned, teacher).item() == pytest.approx(0, abs=1e-10)
+
+
+def test_parts_of_disjoint_rows_sum_to_the_loss_of_all():
+    texts = torch.nn.functional.normalize(torch.randn(3, 7, 4, generator=torch.manual_seed(0)), dim=2)
+    queries, documents, teacher = texts
+    false_negatives = torch.eye(7, dtype=torch.bool).roll(1, 1)
+    weights = torch.arange(1.0, 8)
+    for parts in ([slice(0, 7)], [slice(0, 3), slice(3, 7)], [slice(0, 0), slice(0, 6), slice(6, 7)]):
+        for given in (None, weights):
+            whole = softmax_loss(queries, documents, 5.0, false_negatives, given)
+            shared = [softmax_loss(queries, documents, 5.0, false_negatives, given, rows) for rows in parts]
+            torch.testing.assert_close(sum(shared), whole)
+        shared = [distillation_loss(queries, teacher, rows) for rows in parts]
+        torch.testing.assert_close(sum(shared), distillation_loss(queries, teacher))
+
+
+def test_how_hard_negatives_are_is_a_mean_over_the_queries_that_have_one():
+    queries = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    documents = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
+    masked = torch.tensor([[False, False, False], [False, False, False], [True, True, False]])
+    first = math.exp(0.6) / (math.exp(1) + math.exp(0.6) + math.exp(0))
+    second = math.exp(1) / (math.exp(0) + math.exp(0.8) + math.exp(1))
+    expected = ((1 + 0.8 + 0.8) / 3, (0.6 + 1) / 2, (first + second) / 2)
+    assert hard_negative_statistics(queries, documents, 1.0, masked) == pytest.approx(expected)
+    sums: list[torch.Tensor] = []
+
+    def keep(part: torch.Tensor) -> torch.Tensor:
+        sums.append(part)
+        return torch.stack(sums).sum(0)
+
+    for rows in (slice(0, 2), slice(2, 3)):
+        statistics = hard_negative_statistics(queries, documents, 1.0, masked, rows, keep)
+    assert statistics == pytest.approx(expected)
+    alone = hard_negative_statistics(queries[2:], documents[2:], 1.0, masked[2:, 2:])
+    assert alone == pytest.approx((0.8, 0, 0))

@@ -1,0 +1,191 @@
+"""Encode many files on many machines with Ray: a task a file, a file of vectors for each.
+
+In: a pattern of files and a model folder. Out: a folder of Parquet files. A task is repeated elsewhere if its
+process or machine dies; a run that was killed is resumed by file. The machines need this package and reach
+the files under the same names; the model is sent to them. ray, which the extra `ray` brings, is imported
+here alone. Knows nothing of how a file is encoded.
+
+Ray Data was tried instead (benchmarks/NOTES.md): small files became one block without further settings, and
+its own resume hung.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from index.disk.carried_model import fingerprint, model_files
+from index.errors import InputError, PeepholeError, PeerError, needing
+from index.values import Progress, no_progress
+from retrieval.indexing.arrow_files import (
+    EncodedFile,
+    Location,
+    Settings,
+    encode_file,
+    matching_files,
+    remove_temporaries,
+    target_of,
+)
+from retrieval.indexing.parallel import cores
+from retrieval.indexing.passages import passage_words_of
+from retrieval.model.config import Side
+from retrieval.model.folder import TrainedModel, read_model
+
+with needing("ray"):
+    import ray
+
+# "local" starts Ray on this machine for as long as the work takes.
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class EncodedFiles:
+    """What `encode_files` did. The names of the fields are keys of the JSON that `peephole encode` prints."""
+
+    side: Side
+    files: int
+    kept: int  # files of these that were there from an earlier run
+    texts: int
+    vectors: int
+    dimension: int
+
+
+def encode_files(
+    pattern: str,
+    model: Path,
+    output: str,
+    address: str,
+    side: Side = "document",
+    *,
+    passage_words: int = 0,
+    resume: bool = False,
+    progress: Progress = no_progress,
+) -> EncodedFiles:
+    """Write the vectors of all files that a pattern matches, each in a task of a Ray cluster.
+
+    pattern: as for `matching_files`. Paths and URLs must mean the same on all machines.
+    model: the model folder.
+    output: the folder or URL of the files of vectors, which are named as the files of documents.
+    address: of the cluster, or `LOCAL`.
+    side: "document" or "query".
+    passage_words: as for `encode`.
+    resume: keep files that an earlier run with the same model and settings has finished.
+    progress: called as files are done.
+    Raises InputError, StorageError, PeerError for a cluster that cannot be reached; and at the end, when all
+    other files are done, InputError if files could not be encoded.
+    """
+    saved = read_model(model)
+    saved.encoder(side)
+    if passage_words and side == "query":
+        raise InputError("queries have no passages; leave --passages out")
+    settings = Settings(fingerprint(model), side, passage_words_of(saved.config, passage_words))
+    jobs = _jobs(pattern, output)
+    done: list[EncodedFile] = []
+    problems: list[str] = []
+    with _cluster(address):
+        packed = ray.put({name: (model / name).read_bytes() for name in model_files(model)})
+        task = ray.remote(num_cpus=1, max_retries=3)(_encode)
+        waiting = {
+            task.remote(packed, settings, source, target, resume): source for source, target in jobs.items()
+        }
+        while waiting:
+            (ready,), _ = ray.wait(list(waiting), num_returns=1)
+            outcome = _outcome(ready, waiting.pop(ready))
+            if isinstance(outcome, EncodedFile):
+                done.append(outcome)
+            else:
+                problems.append(outcome)
+            progress("encoding files", len(jobs) - len(waiting), len(jobs))
+    remove_temporaries(output)
+    if problems:
+        more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+        raise InputError(
+            f"{len(problems):,} of {len(jobs):,} files could not be encoded: {problems[0]}{more}; "
+            "then run again with --resume"
+        )
+    return EncodedFiles(
+        side,
+        len(done),
+        sum(file.kept for file in done),
+        sum(file.texts for file in done),
+        sum(file.vectors for file in done),
+        saved.config.dimension,
+    )
+
+
+def _jobs(pattern: str, output: str) -> dict[Location, Location]:
+    """Each source with its target. Raises InputError if two would have the same."""
+    jobs = {source: target_of(source, output) for source in matching_files(pattern)}
+    for target, count in Counter(jobs.values()).items():
+        if count > 1:
+            raise InputError("two files would have their vectors there; rename one", path=str(target))
+    if any(str(source) == str(target) for source, target in jobs.items()):
+        raise InputError("holds the files to encode; choose another folder", path=output)
+    return jobs
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it may report its use over the network
+    is_local = address == LOCAL
+    try:
+        ray.init(
+            address=address,
+            num_cpus=cores() if is_local else None,
+            # Its web page, and what it says on standard error, are for those who run a cluster.
+            include_dashboard=False if is_local else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PeerError(
+            f"{address}: no Ray cluster can be reached there ({reason}); check `ray status`, or give local"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _outcome(ready: Any, source: Location) -> EncodedFile | str:
+    """What a task returned, or why it could not."""
+    try:
+        outcome: EncodedFile | str = ray.get(ready)
+        return outcome
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        return f"{source}: its process failed ({type(error).__name__}: {reason})"
+
+
+# The model that this process of the cluster has, by its fingerprint, and the folder that holds its files.
+_models: dict[str, tuple[TrainedModel, tempfile.TemporaryDirectory[str]]] = {}
+
+
+def _encode(
+    files: dict[str, bytes], settings: Settings, source: Location, target: Location, resume: bool
+) -> EncodedFile | str:
+    """Encode a file in a process of the cluster. What a person can remedy is returned as text."""
+    try:
+        return encode_file(source, target, _model(files, settings.model), settings, resume=resume)
+    except PeepholeError as error:
+        return str(error)
+
+
+def _model(files: dict[str, bytes], key: str) -> TrainedModel:
+    if key not in _models:
+        _models.clear()
+        folder = tempfile.TemporaryDirectory(prefix="peephole-model-")
+        for name, content in files.items():
+            path = Path(folder.name) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        _models[key] = read_model(Path(folder.name)), folder
+    return _models[key][0]

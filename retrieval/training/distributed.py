@@ -1,0 +1,132 @@
+"""Training in several processes that take each step together, on one machine or on many.
+
+In: the variables that torchrun sets for each process (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT). Out: the
+`Ranks`, by which a process knows its share of the rows and exchanges tensors with the others over gloo. A
+process that is alone exchanges nothing. Knows nothing of towers, losses or batches.
+
+A sum over ranks gives every rank the same bits, so all take the same steps and need not compare weights.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from index.errors import InputError, PeerError
+
+# A rank that is silent for so long is taken for lost. One that dies is noticed at once. The longest wait is
+# that for the first rank, which scores the model on dev.
+_TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a training: which one this is, and what they exchange."""
+
+    rank: int = 0  # from 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process reads and writes the output, and reports."""
+        return self.rank == 0
+
+    def share(self, total: int) -> slice:
+        """The rows of this rank, of so many; shares follow each other and differ by one row at most."""
+        return slice(self.rank * total // self.size, (self.rank + 1) * total // self.size)
+
+    def sum(self, own: Tensor) -> Tensor:
+        """The sum over the ranks, in place. Raises PeerError, as all below do."""
+        if self.size > 1:
+            with _exchanging():
+                distributed.all_reduce(own)
+        return own
+
+    def any(self, own: bool) -> bool:
+        """Whether it is true of any rank."""
+        return bool(self.sum(torch.tensor(float(own))))
+
+    def gather(self, own: Tensor, total: int) -> Tensor:
+        """The rows of all ranks, (total, d), with gradient.
+
+        own: (n, d), the rows of `share(total)`.
+
+        The gradient of the own rows is the sum over the ranks of theirs: what the rows have in the sum of all
+        losses.
+        """
+        if self.size == 1:
+            return own
+        rows: Tensor = _Gather.apply(own, total, self)  # type: ignore[no-untyped-call]
+        return rows
+
+    def from_first(self, data: bytes) -> bytes:
+        """What the first rank gives."""
+        if self.size == 1:
+            return data
+        length = int(self.sum(torch.tensor(len(data) * self.is_first)))
+        content = torch.zeros(length, dtype=torch.uint8)
+        if self.is_first:
+            content = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        with _exchanging():
+            distributed.broadcast(content, 0)
+        return content.numpy().tobytes()
+
+
+ALONE = Ranks()
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, total: int, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        rows = own.new_zeros(total, own.shape[1])
+        rows[ranks.share(total)] = own
+        return ranks.sum(rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad_rows: Tensor) -> tuple[Tensor, None, None]:
+        whole = ctx.ranks.sum(grad_rows.clone(memory_format=torch.contiguous_format))
+        return whole[ctx.ranks.share(len(whole))], None, None
+
+
+@contextmanager
+def joined_ranks() -> Iterator[Ranks]:
+    """Join the processes that torchrun started; without torchrun this process is alone.
+
+    Raises InputError if its variables are incomplete, PeerError if the others do not come.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield ALONE
+        return
+    try:
+        with _exchanging():
+            distributed.init_process_group("gloo", timeout=_TIMEOUT)
+    except ValueError as error:
+        raise InputError(
+            f"WORLD_SIZE is set as torchrun does, but the rest is not ({error}); start it with torchrun"
+        ) from error
+    try:
+        yield Ranks(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        with suppress(RuntimeError):  # the others may be gone
+            distributed.destroy_process_group()
+
+
+@contextmanager
+def _exchanging() -> Iterator[None]:
+    """Turn a failure of the network, which is how the end of another process shows, into a PeerError."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rpartition("] ")[2][:200]
+        raise PeerError(
+            f"another process of this training has ended or cannot be reached ({reason}); "
+            "see what it said, and start all again with --resume"
+        ) from error

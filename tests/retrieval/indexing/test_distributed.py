@@ -1,0 +1,118 @@
+"""Encoding on a Ray cluster of this machine: a file of vectors for each file, made once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from index.errors import InputError, PeerError
+from retrieval.indexing.encode import encode
+from retrieval.model.config import preset
+
+pytest.importorskip("ray", reason="needs the extra ray")
+
+from pyarrow import parquet
+
+from retrieval.indexing.distributed import LOCAL, EncodedFiles, encode_files
+
+if TYPE_CHECKING:
+    from retrieval.towers.two_tower import TwoTower
+
+TEXTS = ("list files", "启动服务", "copy a folder")
+
+
+@pytest.fixture(scope="module")
+def model(random_model: Callable[..., TwoTower], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distributed") / "model"
+    random_model(preset("lstm"), texts=["list files by size", "copy what holds"]).save(folder)
+    return folder
+
+
+def write(path: Path, repeated: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"_id": f"{path.stem}/{n}", "text": text}) for n, text in enumerate(TEXTS * repeated)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def vectors_of(path: Path) -> np.ndarray:
+    return np.array(parquet.read_table(path)["vector"].to_pylist(), np.float32)
+
+
+def test_each_file_is_encoded_once_and_a_broken_one_keeps_no_other(tmp_path: Path, model: Path) -> None:
+    sources = [write(tmp_path / "in" / name) for name in ("a.jsonl", "b.jsonl", "sub/a.jsonl")]
+    sources[1].write_text('{"_id": "x"\n')
+    output = tmp_path / "out"
+    seen: list[tuple[int, int | None]] = []
+
+    def run(*, resume: bool) -> EncodedFiles:
+        return encode_files(
+            f"{tmp_path}/in/*.jsonl",
+            model,
+            str(output),
+            LOCAL,
+            resume=resume,
+            progress=lambda stage, done, total: seen.append((done, total)),
+        )
+
+    with pytest.raises(
+        InputError, match=rf"^1 of 3 files could not be encoded: {sources[1]}:1: .* --resume$"
+    ):
+        run(resume=False)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    made = {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")}
+    assert {str(path.relative_to(output)) for path in made} == {"a.jsonl.parquet", "sub/a.jsonl.parquet"}
+    write(sources[1])
+    assert run(resume=True) == EncodedFiles("document", 3, 2, 9, 9, 256)
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    encode(sources[2], model, tmp_path / "expected.npy")
+    expected = np.load(tmp_path / "expected.npy", allow_pickle=False)
+    np.testing.assert_allclose(vectors_of(output / "sub" / "a.jsonl.parquet"), expected, atol=1e-6)
+
+
+def test_a_driver_that_is_killed_leaves_whole_files_which_are_kept(tmp_path: Path, model: Path) -> None:
+    for number in range(6):
+        write(tmp_path / "in" / f"{number}.jsonl", repeated=4000)
+    output = tmp_path / "out"
+    arguments = [str(tmp_path / "in" / "*.jsonl"), "-m", str(model), "-o", str(output), "--ray", "local"]
+    root = Path(__file__).parents[3]
+    driver = subprocess.Popen([sys.executable, str(root / "cli.py"), "encode", *arguments])
+    while not list(output.glob("*.parquet")):
+        assert driver.poll() is None
+        time.sleep(0.01)
+    driver.kill()
+    assert driver.wait() == -signal.SIGKILL
+    time.sleep(1)  # until Ray has seen that it is alone
+    made = {path: path.stat().st_mtime_ns for path in output.glob("*.parquet")}
+    done = encode_files(arguments[0], model, str(output), LOCAL, resume=True)
+    assert (done.files, done.texts) == (6, 72_000)
+    assert len(made) <= done.kept < 6 or len(made) == 6
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+    assert sorted(path.name for path in output.iterdir()) == [
+        f"{number}.jsonl.parquet" for number in range(6)
+    ]
+
+
+def test_no_file_is_written_over_another_or_over_its_source(tmp_path: Path, model: Path) -> None:
+    for name in ("a.jsonl", "a.jsonl.parquet"):
+        write(tmp_path / "in" / name)
+    with pytest.raises(InputError, match=r"out/a\.jsonl\.parquet: two files would have their vectors there"):
+        encode_files(f"{tmp_path}/in", model, f"{tmp_path}/out", LOCAL)
+    with pytest.raises(InputError, match="in: holds the files to encode; choose another folder"):
+        encode_files(f"{tmp_path}/in/*.parquet", model, f"{tmp_path}/in", LOCAL)
+
+
+def test_a_cluster_that_is_not_there_is_told_in_one_line(tmp_path: Path, model: Path) -> None:
+    write(tmp_path / "a.jsonl")
+    with pytest.raises(PeerError, match=r"^auto: no Ray cluster can be reached there \(") as caught:
+        encode_files(f"{tmp_path}/*.jsonl", model, f"{tmp_path}/out", "auto")
+    assert "\n" not in str(caught.value)
