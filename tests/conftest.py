@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:  # the tests of the index need no torch
     from retrieval.model.config import ModelConfig
     from retrieval.towers.two_tower import TwoTower
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Split -> query id -> document id -> grade.
 Judged = Mapping[str, Mapping[str, Mapping[str, int]]]
