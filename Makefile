@@ -15,7 +15,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 # The main job on real text: the docstrings of the Python packages installed right here.
 demo: $(INSTALLED)
 	rm -rf demo
-	$(BIN)/peephole corpus pydoc -o demo/data
+	$(BIN)/peephole corpus pydoc --limit 8000 -o demo/data
 	$(BIN)/peephole train demo/data -o demo/model
 	$(BIN)/peephole build demo/data -m demo/model -o demo/index
 	$(BIN)/peephole evaluate demo/index demo/data
