@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from index.dense.passages import Span
 from index.dense.vectors import FLAT
-from index.disk.folder import Pointer, hold, read_current, read_manifest
+from index.disk.folder import Pointer, hold, open_live, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
 from index.documents.store import Document, DocumentReader
@@ -102,14 +102,7 @@ class Index:
         Raises InputError if there is no index, ElsewhereError if it lives on a server, CorruptError,
         FormatVersionError, StorageError.
         """
-        pointer = read_current(folder)
-        while True:
-            try:
-                return _open(folder, pointer, checksums)
-            except CorruptError:
-                before, pointer = pointer, read_current(folder)
-                if pointer == before:  # else a writer published and removed the old one meanwhile
-                    raise
+        return open_live(folder, lambda pointer: _open(folder, pointer, checksums))
 
     @classmethod
     def open_kept(cls, folder: Path, pointer: Pointer) -> Index:

@@ -17,15 +17,17 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from index.disk.files import WriterLock, is_regular, remove, storing, temporary_of, write_atomically
 from index.disk.manifest import MANIFEST, Manifest
 from index.disk.opening import WrongKindError, is_folder, read_file, shortages
 from index.errors import CorruptError, InputError, StorageError
+
+Opened = TypeVar("Opened")
 
 CURRENT = "CURRENT"
 STAGING = ".staging"
@@ -71,6 +73,23 @@ def read_current(folder: Path) -> Pointer:
     if match is None:
         raise CorruptError(f"{folder / CURRENT}: damaged; restore the file or build the index again")
     return Pointer(match[1].decode(), match[2].decode())
+
+
+def open_live(folder: Path, open_generation: Callable[[Pointer], Opened]) -> Opened:
+    """Open the live generation, and the next one if a writer publishes and removes it meanwhile.
+
+    folder: of the index.
+    open_generation: opens the generation that it is called with; raises CorruptError if that is gone.
+    Raises what `read_current` and `open_generation` raise.
+    """
+    pointer = read_current(folder)
+    while True:
+        try:
+            return open_generation(pointer)
+        except CorruptError:
+            before, pointer = pointer, read_current(folder)
+            if pointer == before:
+                raise
 
 
 def write_current(folder: Path, pointer: Pointer) -> None:

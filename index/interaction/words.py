@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -26,8 +26,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.arrays import map_array, reading_arrays
 from index.disk.files import storing
-from index.disk.opening import create, map_file
+from index.disk.opening import create
 from index.errors import CorruptError
 from index.values import Rows, Vectors
 
@@ -131,7 +132,7 @@ class Words:
         self._folder = folder
         self.width = width
         vectors, self._scales, self._weights, self._words, self._starts = (
-            _read(folder / name, kind) for name, kind in ARRAYS.items()
+            map_array(folder / name, kind) for name, kind in ARRAYS.items()
         )
         count = len(self._scales)
         if not (
@@ -151,7 +152,7 @@ class Words:
         rows: int64 (n,), of documents.
         queries: float32 (m, width), directions of unit length.
         """
-        with self._reading():
+        with reading_arrays(self._folder):
             firsts = FIELDS * rows
             bounds = self._starts[firsts[:, None] + np.arange(FIELDS + 1)]
             lengths = np.diff(bounds)
@@ -185,22 +186,3 @@ class Words:
         numbers = np.empty(len(used), np.int32)
         numbers[distinct] = np.arange(len(distinct))
         return distinct, numbers.take(words)
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (IndexError, ValueError) as error:
-            raise CorruptError(
-                f"{self._folder}: damaged; restore its files or build the index again"
-            ) from error
-
-
-def _read(path: Path, kind: str) -> NDArray[Any]:
-    """A file as a memory-mapped array of one dimension. Raises CorruptError."""
-    try:
-        return map_file(path, kind)
-    except (OSError, ValueError) as error:
-        raise CorruptError(
-            f"{path}: cannot be read ({error}); restore it or build the index again"
-        ) from error

@@ -21,15 +21,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.opening import map_file
+from index.disk.arrays import map_array, reading_arrays
 from index.errors import CorruptError
 from index.lexical.postings import ARRAYS
 from index.lexical.sums import Sums
@@ -64,7 +63,7 @@ class Bm25:
         self.count = count
         self._sums = Sums(count)
         self._known: dict[str, slice] = {}
-        arrays = [_read(folder / name, kind) for name, kind in ARRAYS.items()]
+        arrays = [map_array(folder / name, kind) for name, kind in ARRAYS.items()]
         self._weights, self._rows, self._starts, self._terms, self._term_starts = arrays
         if not (
             len(self._starts) == len(self._term_starts) > 0
@@ -85,7 +84,7 @@ class Bm25:
         ranking = empty_ranking(len(queries), k)
         ranked = self._best_of_all if self.count <= _FEW_DOCUMENTS else self._best
         for query, terms in enumerate(queries):
-            with self._reading():
+            with reading_arrays(self._folder):
                 rows, scores = ranked(terms, k, allowed)
             ranking.scores[query, : len(rows)] = scores
             ranking.rows[query, : len(rows)] = rows
@@ -149,7 +148,7 @@ class Bm25:
     def having(self, terms: Sequence[Term]) -> Mask:
         """The rows that have one of these terms or more, bool (count,): all that `search` can find."""
         mask = np.zeros(self.count, bool)
-        with self._reading():
+        with reading_arrays(self._folder):
             for term in terms:
                 mask[self._rows[term.postings]] = True
         return mask
@@ -163,7 +162,7 @@ class Bm25:
         if not terms:
             return np.zeros((0, len(rows)), np.float32)
         wanted = rows.astype(np.int32)  # as stored; otherwise the search would convert all postings
-        with self._reading():
+        with reading_arrays(self._folder):
             places = np.array([self._rows[postings].searchsorted(wanted) for postings, _ in terms])
             bounds = np.array([(postings.start, postings.stop - 1) for postings, _ in terms])
             places += bounds[:, :1]
@@ -182,7 +181,7 @@ class Bm25:
         return known
 
     def _find(self, term: str) -> slice:
-        with self._reading():
+        with reading_arrays(self._folder):
             number = self._number(term)
             if number is None:
                 return slice(0, 0)
@@ -190,15 +189,6 @@ class Bm25:
             if not 0 <= start <= stop <= min(start + self.count, len(self._rows)):
                 raise ValueError("a term with impossible postings")
             return slice(start, stop)
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except (IndexError, ValueError) as error:
-            raise CorruptError(
-                f"{self._folder}: damaged; restore its files or build the index again"
-            ) from error
 
     def _number(self, term: str) -> int | None:
         """The number of a term, by bisection: UTF-8 sorts in the order of code points."""
@@ -246,13 +236,3 @@ def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
 def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
     """The terms of a query for each segment, weighted by idf over all segments."""
     return weigh_all(segments, query).by_segment
-
-
-def _read(path: Path, kind: str) -> NDArray[Any]:
-    """A file as a memory-mapped array of one dimension. Raises CorruptError."""
-    try:
-        return map_file(path, kind)
-    except (OSError, ValueError) as error:
-        raise CorruptError(
-            f"{path}: cannot be read ({error}); restore it or build the index again"
-        ) from error

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
-from index.disk.folder import Pointer, hold, read_current, read_manifest
+from index.disk.folder import Pointer, hold, open_live, read_manifest
 from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.opening import read_file
 from index.disk.verify import file_problems
@@ -120,14 +120,7 @@ class RemoteIndex:
 
         Raises what `Index.open` raises, RemoteError, MissingExtraError.
         """
-        pointer = read_current(folder)
-        while True:
-            try:
-                return _open(folder, pointer, checksums)
-            except CorruptError:
-                before, pointer = pointer, read_current(folder)
-                if pointer == before:  # else a writer published and removed the old one meanwhile
-                    raise
+        return open_live(folder, lambda pointer: _open(folder, pointer, checksums))
 
     def keep_vectors(self, most_bytes: int) -> None:
         """Nothing: the server keeps them."""

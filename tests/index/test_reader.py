@@ -154,17 +154,16 @@ def test_open_reader_keeps_its_generation_while_others_are_published(folder: Pat
 def test_reader_that_loses_the_race_with_a_sweep_opens_the_next_generation(
     folder: Path, build: Build, monkeypatch: pytest.MonkeyPatch
 ):
-    real = reader.read_current
     looks = []
 
     def look(path: Path) -> Pointer:
-        pointer = real(path)
+        pointer = read_current(path)
         looks.append(pointer.generation)
         if len(looks) == 1:
             build(folder, numbered(2))
         return pointer
 
-    monkeypatch.setattr(reader, "read_current", look)
+    monkeypatch.setattr("index.disk.folder.read_current", look)
     with Index.open(folder) as index:
         assert index.count == 2
     assert looks == ["generation-000001", "generation-000002"]

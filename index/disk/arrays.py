@@ -1,0 +1,39 @@
+"""Arrays of a published segment in memory-mapped files, whose damage is told as such.
+
+In: paths. Out: arrays, or CorruptError. Knows nothing of what the numbers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from index.disk.opening import map_file
+from index.errors import CorruptError
+
+
+def map_array(path: Path, kind: str) -> NDArray[Any]:
+    """A file as a memory-mapped array of one dimension. Raises CorruptError, StorageError.
+
+    path: the file.
+    kind: dtype of the array.
+    """
+    try:
+        return map_file(path, kind)
+    except (OSError, ValueError) as error:
+        raise CorruptError(
+            f"{path}: cannot be read ({error}); restore it or build the index again"
+        ) from error
+
+
+@contextmanager
+def reading_arrays(folder: Path) -> Iterator[None]:
+    """Turn an IndexError or ValueError, which numbers that cannot be cause, into a CorruptError."""
+    try:
+        yield
+    except (IndexError, ValueError) as error:
+        raise CorruptError(f"{folder}: damaged; restore its files or build the index again") from error
