@@ -27,6 +27,10 @@ class Ranking(NamedTuple):
         """The ranking of one query, as a ranking of one."""
         return Ranking(self.scores[query : query + 1], self.rows[query : query + 1])
 
+    def top(self, k: int) -> Ranking:
+        """The k best rows of each query."""
+        return Ranking(self.scores[:, :k], self.rows[:, :k])
+
 
 def empty_ranking(queries: int, k: int) -> Ranking:
     """A ranking without results, to be filled in place."""

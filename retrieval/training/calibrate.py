@@ -27,6 +27,7 @@ from index.values import Rows
 from retrieval.model.calibration import MARGINS, Calibration
 from retrieval.search.retriever import Retriever
 from retrieval.training.dataset import TrainingData
+from retrieval.training.dev_rankings import DevRankings
 from retrieval.training.rescoring import RANKED
 
 # The share of queries without an answer that is assumed: enough to learn what their hits look like, and so
@@ -42,18 +43,21 @@ _STEPS = 100
 _OF_INTERCEPT = 1e-3
 
 
-def dev_calibration(retriever: Retriever, dataset: TrainingData, hybrid: Ranking) -> Calibration | None:
+def dev_calibration(
+    retriever: Retriever, dataset: TrainingData, ranked: DevRankings, hybrid: Ranking
+) -> Calibration | None:
     """The calibration that fits the dev queries best; None for fewer than `LEAST_QUERIES`.
 
     retriever: of `retrieval.training.dev_index`.
     dataset: the data set whose dev queries are searched.
+    ranked: the dev queries.
     hybrid: the hybrid ranking of the dev queries, `DEPTH` deep, of which the index knows nothing yet.
     """
     queries = [dataset.queries[query_id] for query_id in dataset.dev]
     if len(queries) < LEAST_QUERIES:
         return None
-    rankings = [retriever.rank(queries, DEPTH, mode) for mode in ("dense", "lexical")]
-    return fit_calibration(retriever, queries, list(dataset.dev.values()), [*rankings, hybrid])
+    rankings = [ranked.dense.top(DEPTH), ranked.lexical.top(DEPTH), hybrid]
+    return fit_calibration(retriever, queries, list(dataset.dev.values()), rankings)
 
 
 def fit_calibration(

@@ -27,6 +27,7 @@ from retrieval.search.retriever import Retriever
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData
 from retrieval.training.dev import dev_documents
+from retrieval.training.dev_rankings import DevRankings
 
 _DENSE_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]
 _MEASURE = "nDCG@10"
@@ -73,20 +74,18 @@ def dev_index(
             remove(folder)
 
 
-def best_dense_share(retriever: Retriever, dataset: TrainingData) -> float:
+def best_dense_share(retriever: Retriever, dataset: TrainingData, ranked: DevRankings) -> float:
     """The weight of the dense ranking, from .1 to .9, with the best nDCG@10 of hybrid search on dev.
 
     retriever: of `dev_index`.
     dataset: the data set whose dev queries are searched. Of a query that has clicks only what was shown
         counts: it was found by an older share, which would else win again.
+    ranked: the dev queries.
     """
-    queries = [dataset.queries[query_id] for query_id in dataset.dev]
-    dense = retriever.rank(queries, FUSION_DEPTH, "dense")
-    lexical = retriever.rank(queries, FUSION_DEPTH, "lexical")
     values = []
     for share in _DENSE_SHARES:
         depth = 2 * FUSION_DEPTH if dataset.shown else 10
-        run = run_of(retriever, list(dataset.dev), fuse(dense, lexical, depth, share))
+        run = run_of(retriever, list(dataset.dev), fuse(ranked.dense, ranked.lexical, depth, share))
         counted = condensed(run, dataset.shown)
         values.append(evaluate_run(dataset.dev, counted, [_MEASURE]).means()[_MEASURE])
     # Of equally good shares the middle one, which is farthest from where the measure falls.

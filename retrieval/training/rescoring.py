@@ -27,12 +27,12 @@ from retrieval.model.folder import TrainedModel, read_model_of
 from retrieval.model.rescoring import Rescorer, word_rows
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
-from retrieval.search.ranking import FUSION_DEPTH
 from retrieval.search.rescoring import RESCORING_DEPTH, Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.text.vocabulary import Lexicon
 from retrieval.text.words import document_text
 from retrieval.training.dataset import TrainingData
+from retrieval.training.dev_rankings import DevRankings
 from retrieval.training.interaction import (
     CANDIDATES,
     DOCUMENT_WORDS,
@@ -92,6 +92,7 @@ class Fitted(NamedTuple):
 def fit_rescorer(
     retriever: Retriever,
     dataset: TrainingData,
+    ranked: DevRankings,
     dense_share: float,
     folder: Path,
     seed: int,
@@ -102,6 +103,7 @@ def fit_rescorer(
 
     retriever: over the documents of the dev queries, with exact search.
     dataset: the data set.
+    ranked: the dev queries.
     dense_share: the weight of the dense ranking in the fusion that it must surpass.
     folder: a new folder, for the words of the documents.
     seed: of everything random.
@@ -110,13 +112,13 @@ def fit_rescorer(
     Raises StorageError.
     """
     model = read_model_of(retriever.index)
-    fused = _fused(retriever, dataset, dense_share)
+    fused = fuse(ranked.dense, ranked.lexical, RANKED, dense_share)
     if model.config.tie == "none" or len(dataset.dev) < LEAST_DEV_QUERIES:
         return Fitted(None, fused)
     learned = learn_projection(_examples(model, retriever, dataset, seed), seed, progress, stop)
     none = np.zeros((1, len(NAMES)), np.float32)
     untrained = Rescorer(*learned, none, none[:, 0], none[:, 0], none[0])
-    judged = judge(Rescoring(model, untrained), retriever, dataset, folder, progress, stop)
+    judged = judge(Rescoring(model, untrained), retriever, dataset, ranked, folder, progress, stop)
     folds = np.random.default_rng(seed).integers(_FOLDS, size=len(dataset.dev))
     scores = np.zeros(len(judged.rows), np.float32)
     fold_of = np.repeat(folds, np.diff(judged.starts))
@@ -171,6 +173,7 @@ def judge(
     rescoring: Rescoring,
     retriever: Retriever,
     dataset: TrainingData,
+    ranked: DevRankings,
     folder: Path,
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
@@ -189,13 +192,12 @@ def judge(
 
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     query_ids = list(dataset.dev)
+    dense, lexical = ranked.dense.top(RESCORING_DEPTH), ranked.lexical.top(RESCORING_DEPTH)
     for start in range(0, len(query_ids), _BATCH):
         texts = [dataset.queries[query] for query in query_ids[start : start + _BATCH]]
-        dense = retriever.rank(texts, RESCORING_DEPTH, "dense")
-        lexical = retriever.rank(texts, RESCORING_DEPTH, "lexical")
-        for number, (text, embedding) in enumerate(zip(texts, retriever.encode(texts), strict=True)):
-            ranked = dense.of(number), lexical.of(number)
-            found.append(rescoring.features(index, text, embedding, *ranked, compare))
+        for number, (text, embedding) in enumerate(zip(texts, retriever.encode(texts), strict=True), start):
+            candidates = dense.of(number), lexical.of(number)
+            found.append(rescoring.features(index, text, embedding, *candidates, compare))
         progress("candidates", len(found), len(query_ids))
         if stop():
             raise KeyboardInterrupt
@@ -322,13 +324,6 @@ def _ranking(judged: Judged, scores: NDArray[np.float32]) -> Ranking:
         ranking.rows[query, : len(best)] = judged.rows[start:stop][best]
         ranking.scores[query, : len(best)] = scores[start:stop][best]
     return ranking
-
-
-def _fused(retriever: Retriever, dataset: TrainingData, dense_share: float) -> Ranking:
-    queries = [dataset.queries[query] for query in dataset.dev]
-    dense = retriever.rank(queries, FUSION_DEPTH, "dense")
-    lexical = retriever.rank(queries, FUSION_DEPTH, "lexical")
-    return fuse(dense, lexical, RANKED, dense_share)
 
 
 def _ndcg(retriever: Retriever, dataset: TrainingData, ranking: Ranking) -> float:

@@ -24,7 +24,7 @@ from index.disk.files import WriterLock, storing
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.dataset import AnyDataset
-from retrieval.evaluation.assess import rank_all
+from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import DEFAULT_MEASURES, evaluate_run
 from retrieval.indexing.passages import passage_words_of
 from retrieval.model.calibration import Calibration
@@ -37,6 +37,7 @@ from retrieval.training.calibrate import dev_calibration
 from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.dev_index import best_dense_share, dev_index
+from retrieval.training.dev_rankings import rank_dev
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
 from retrieval.training.distributed import ALONE, Ranks
 from retrieval.training.loop import Recipe, StepReport, Trainer
@@ -177,14 +178,16 @@ def _fit_on_dev(
 ) -> tuple[dict[str, float], Calibration | None]:
     """Set what is fitted on the dev queries; returns the measures of the dense ranking, the calibration."""
     with dev_index(model, dataset, folder, small=small, progress=progress) as retriever:
-        share = best_dense_share(retriever, dataset)
+        ranked = rank_dev(retriever, dataset)
+        share = best_dense_share(retriever, dataset, ranked)
         model.config = replace(model.config, dense_share=share)
         judged = dataset.judged_by_people()
-        fitted = fit_rescorer(retriever, judged, share, folder / "words", seed, progress, stop)
+        by_people = ranked.only(judged.dev)
+        fitted = fit_rescorer(retriever, judged, by_people, share, folder / "words", seed, progress, stop)
         if len(judged.dev) >= LEAST_DEV_QUERIES:  # else that of the model it started from stays, if any
             model.rescorer = fitted.rescorer
-        calibration = dev_calibration(retriever, judged, fitted.ranking)
-        dense = rank_all(retriever, dataset.queries, dataset.dev, "dense")
+        calibration = dev_calibration(retriever, judged, by_people, fitted.ranking)
+        dense = run_of(retriever, ranked.query_ids, ranked.dense)
     return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means(), calibration
 
 

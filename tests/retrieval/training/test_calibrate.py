@@ -21,6 +21,7 @@ from retrieval.training.calibrate import (
     fit_logistic,
 )
 from retrieval.training.dataset import TrainingData
+from retrieval.training.dev_rankings import rank_dev
 
 CONFIG = ModelConfig("bag", 8, dimension=8, document_words=16)
 WORDS = [f"{a}{b}{c}" for a in "bdfklm" for b in "aeiou" for c in "nrst"]
@@ -121,6 +122,9 @@ def test_queries_that_are_judged_by_clicks_fit_no_probability(retriever):
     some = replace(data, shown={query: {"d0"} for query in dev if query not in judged}).judged_by_people()
     assert some == replace(data, dev=judged)
     hybrid = retriever.rank([queries[query] for query in judged], DEPTH, "hybrid")
-    assert dev_calibration(retriever, some, hybrid) is not None
+    assert dev_calibration(retriever, some, rank_dev(retriever, data).only(some.dev), hybrid) is not None
     none = replace(data, shown=dict.fromkeys(dev, ("d0",))).judged_by_people()
-    assert dev_calibration(retriever, none, retriever.rank([], DEPTH, "hybrid")) is None
+    assert (
+        dev_calibration(retriever, none, rank_dev(retriever, none), retriever.rank([], DEPTH, "hybrid"))
+        is None
+    )

@@ -19,6 +19,7 @@ from retrieval.search.retriever import Retriever
 from retrieval.training import rescoring as module
 from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev_index import dev_index
+from retrieval.training.dev_rankings import rank_dev
 from retrieval.training.loop import Recipe
 from retrieval.training.rescoring import RANKED, Judged, fit_network, fit_rescorer, judge
 from retrieval.training.train import train
@@ -102,7 +103,7 @@ def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_pa
     rescorer = Rescorer(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
     with dev_index(model, dataset, tmp_path / "dev") as retriever:
         rescoring = Rescoring(read_model_of(retriever.index), rescorer)
-        judged = judge(rescoring, retriever, dataset, tmp_path / "words")
+        judged = judge(rescoring, retriever, dataset, rank_dev(retriever, dataset), tmp_path / "words")
         ids = [document.id for document in retriever.index.texts(judged.rows.tolist())]
     model.rescorer = rescorer
     model.save(tmp_path / "model")
@@ -122,22 +123,35 @@ def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_pa
 
 def test_a_model_is_fitted_and_surpasses_fusion_or_has_no_rescorer(dataset, model, tmp_path, monkeypatch):
     with dev_index(model, dataset, tmp_path / "dev") as retriever:
-        fitted, ranking = fit_rescorer(retriever, dataset, 0.9, tmp_path / "words", 0)
+        fitted, ranking = fit_rescorer(
+            retriever, dataset, rank_dev(retriever, dataset), 0.9, tmp_path / "words", 0
+        )
         assert ranking.rows.shape == (len(dataset.dev), RANKED)
         assert fitted is not None  # a random model's dense ranking counts too much in this fusion
         assert fitted.projection.shape == (8, 8)
         assert fitted.linear.shape == (len(NAMES),)
         monkeypatch.setattr(module, "_ndcg", lambda *arguments: 1.0)
-        assert fit_rescorer(retriever, dataset, 0.9, tmp_path / "more", 0).rescorer is None
+        assert (
+            fit_rescorer(retriever, dataset, rank_dev(retriever, dataset), 0.9, tmp_path / "more", 0).rescorer
+            is None
+        )
         few = replace(dataset, dev=dict(list(dataset.dev.items())[:99]))
-        assert fit_rescorer(retriever, few, 0.9, tmp_path / "few", 0).rescorer is None
+        assert (
+            fit_rescorer(retriever, few, rank_dev(retriever, few), 0.9, tmp_path / "few", 0).rescorer is None
+        )
 
 
 def test_towers_with_rows_of_their_own_are_not_compared_by_words(dataset, random_model, tmp_path):
     model = random_model(ModelConfig("bag", 8, 4, 8, tie="none"), texts=WORDS)
     with dev_index(model, dataset, tmp_path / "dev") as retriever:
-        assert fit_rescorer(retriever, dataset, 0.9, tmp_path / "words", 0).rescorer is None
-        none = fit_rescorer(retriever, replace(dataset, dev={}), 0.9, tmp_path / "words", 0)
+        assert (
+            fit_rescorer(
+                retriever, dataset, rank_dev(retriever, dataset), 0.9, tmp_path / "words", 0
+            ).rescorer
+            is None
+        )
+        empty = replace(dataset, dev={})
+        none = fit_rescorer(retriever, empty, rank_dev(retriever, empty), 0.9, tmp_path / "words", 0)
         assert none.rescorer is None
         assert none.ranking.rows.shape == (0, RANKED)
 

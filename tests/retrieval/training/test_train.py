@@ -26,6 +26,7 @@ from retrieval.training.batches import training_set
 from retrieval.training.dataset import read_training_data
 from retrieval.training.dev import dev_measures
 from retrieval.training.dev_index import best_dense_share, dev_index
+from retrieval.training.dev_rankings import rank_dev
 from retrieval.training.loop import Recipe
 from retrieval.training.output import CHECKPOINT, DEV
 from retrieval.training.train import DENSE_SHARE_WITHOUT_DEV, initial_model, train
@@ -541,6 +542,6 @@ def test_share_leans_to_the_side_that_is_right_on_dev(tmp_path, write_beir, firs
     with dev_index(model, dataset, tmp_path / ".dev") as retriever:
         rank = retriever.rank
         retriever.rank = lambda queries, k, mode: dense if mode == "dense" else rank(queries, k, mode)
-        share = best_dense_share(retriever, dataset)
+        share = best_dense_share(retriever, dataset, rank_dev(retriever, dataset))
     assert not (tmp_path / ".dev").exists()
     assert (share > 0.5) == dense_is_right
