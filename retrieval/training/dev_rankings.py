@@ -17,7 +17,7 @@ from retrieval.training.dataset import TrainingData
 
 
 class DevRankings(NamedTuple):
-    """The two rankings of n queries, `FUSION_DEPTH` deep. Search is exact: a less deep one is their beginning.
+    """The two rankings of n queries, `FUSION_DEPTH` deep, by exact search: less deep ones are their beginning.
 
     query_ids: of the queries, in the order of the rankings.
     """
