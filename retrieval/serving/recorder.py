@@ -15,7 +15,16 @@ from itertools import islice
 from pathlib import Path
 
 from index.errors import InputError, PeepholeError, StorageError
-from retrieval.data.clicks.recorded import Clicked, Event, Shown, encode, is_recorded, time_text
+from retrieval.data.clicks.recorded import (
+    FIRST_BYTES,
+    Clicked,
+    Event,
+    Shown,
+    encode,
+    is_recorded,
+    may_begin_log,
+    time_text,
+)
 from retrieval.data.clicks.rotation import append, held
 from retrieval.serving import log
 from retrieval.serving.metrics import Metrics
@@ -29,7 +38,6 @@ _MOST_BYTES = 32 << 20
 # Seconds that the thread waits for the log while somebody forgets a query in it.
 _PATIENCE = 600.0
 _LAST_WAIT = 5.0  # seconds, at the end
-_FIRST_BYTES = b'{"time":"'
 
 
 def check_log(path: Path) -> None:
@@ -44,8 +52,8 @@ def check_log(path: Path) -> None:
     if not os.access(path.parent, os.W_OK):
         raise StorageError(f"{path}: its folder cannot be written; older files are put aside there")
     with held(path) as handle:
-        head = os.pread(handle, len(_FIRST_BYTES), 0).rstrip(b"\0")  # zeros are what a power cut leaves
-    if not _FIRST_BYTES.startswith(head) and not is_recorded(path):
+        head = os.pread(handle, len(FIRST_BYTES), 0)
+    if not may_begin_log(head) and not is_recorded(path):
         raise InputError("holds something else than a click log; name another file", path=path)
 
 

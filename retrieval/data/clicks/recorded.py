@@ -35,6 +35,8 @@ from retrieval.data.records import Record, json_record
 MOST_CLICKS = 5_000_000
 _HIGHEST = 10**9  # ranks and offsets
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
+# How every event begins, as `encode` writes it.
+FIRST_BYTES = b'{"time":"'
 _SEARCH = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -139,11 +141,19 @@ def is_recorded(path: Path) -> bool:
     return False
 
 
+def may_begin_log(head: bytes) -> bool:
+    """Whether these bytes, at least `FIRST_BYTES` of them if the file has as many, are how a log begins.
+
+    A crash may have cut it anywhere, and a power cut leaves zeros.
+    """
+    return FIRST_BYTES.startswith(head[: len(FIRST_BYTES)].rstrip(b"\0"))
+
+
 def lines_of(part: Part) -> Iterator[tuple[Place, bytes]]:
     """The lines of a file of the log, each with its place and its line end, blank lines left out.
 
     A last line without line end is what a crash left, and is passed over unless it is a whole event.
-    Raises InputError.
+    Raises InputError, also for a single such line that begins otherwise than an event.
     """
     part.file.seek(0)
     number, rest = 0, part.size_bytes
@@ -153,7 +163,9 @@ def lines_of(part: Part) -> Iterator[tuple[Place, bytes]]:
         if not line.endswith(b"\n"):
             try:
                 decode(place, line)
-            except InputError:
+            except InputError as error:
+                if number == 1 and not may_begin_log(line):  # whose file must not be cut or rewritten
+                    raise place.error("no event of a click log; give the file of a click log") from error
                 return
             line += b"\n"
         if not line.isspace():

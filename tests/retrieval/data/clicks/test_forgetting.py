@@ -94,6 +94,14 @@ def test_the_owner_stays_so_that_the_server_can_write_on_after_root_forgot(path)
     assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346)
 
 
+@pytest.mark.parametrize("content", [b"my notes without a line end", b"PK\x03\x04 binary"])
+def test_a_file_that_is_no_log_is_left_as_it_is(path, content):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="clicks:1: no event of a click log"):
+        forget(path, Wanted("q"))
+    assert path.read_bytes() == content
+
+
 def test_a_torn_line_which_may_hold_the_query_goes_too(path):
     path.write_bytes(shown(1, "other") + shown(2, "jane doe")[:-9])
     assert forget(path, Wanted("x")) == Forgotten(0, 0)
