@@ -29,7 +29,7 @@ class Server:
         found = {int(pid) for task in tasks for pid in task.read_text().split()}
         return {pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
-    def wait_for(self, condition: Callable[[], object], seconds: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], object], seconds: float = 120.0) -> None:
         """Wait until a condition holds; fail with the log if it never does, or the server ends."""
         end = time.monotonic() + seconds
         while not condition():

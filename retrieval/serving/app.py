@@ -15,15 +15,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retrieval.serving import log, static
+from retrieval.serving import static
+from retrieval.serving.api.openapi import Operation, document
+from retrieval.serving.api.operations import operations
+from retrieval.serving.api.reading import parameters
 from retrieval.serving.errors import Refusal, json_response, refusal_of
-from retrieval.serving.log import Record
-from retrieval.serving.openapi import Operation, document
-from retrieval.serving.operations import operations
-from retrieval.serving.reading import parameters
 from retrieval.serving.reload import open_when_possible, watch
 from retrieval.serving.settings import Settings
 from retrieval.serving.state import State
+from retrieval.serving.telemetry import log
+from retrieval.serving.telemetry.log import Record
 
 _OPENAPI = "/openapi.json"
 

@@ -24,11 +24,11 @@ from uvicorn.supervisors import Multiprocess
 
 from index.errors import InputError
 from index.opened import open_index
-from retrieval.serving import log
 from retrieval.serving.app import Application
 from retrieval.serving.protocol import LimitedProtocol
-from retrieval.serving.recorder import check_log
 from retrieval.serving.settings import Settings
+from retrieval.serving.telemetry import log
+from retrieval.serving.telemetry.recorder import check_log
 
 # Seconds in which requests under way may finish after SIGTERM.
 _DRAIN = 30

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from index.disk.folder import CURRENT
 from index.errors import PeepholeError
-from retrieval.serving import log
 from retrieval.serving.state import State
+from retrieval.serving.telemetry import log
 
 # Seconds between two looks at CURRENT.
 _LOOK = 0.1

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from retrieval.serving.engine import Engine
 from retrieval.serving.errors import RETRY, Refusal
-from retrieval.serving.metrics import Metrics
-from retrieval.serving.recorder import Recorder
 from retrieval.serving.settings import Settings
+from retrieval.serving.telemetry.metrics import Metrics
+from retrieval.serving.telemetry.recorder import Recorder
 from retrieval.serving.turns import Threads, Turns
 
 

@@ -131,7 +131,7 @@ def test_snippets_of_much_text_do_not_hold_up_the_loop(run, monkeypatch):
         return to_values(*arguments)
 
     async def scenario(served):
-        monkeypatch.setattr("retrieval.serving.searching.to_values", noted)
+        monkeypatch.setattr("retrieval.serving.api.searching.to_values", noted)
         await served.client.get("/search?q=copy&snippet=1")
         await served.client.put("/documents/long", json={"text": "zebra " * 5000}, headers=WRITER)
         await served.client.get("/search?q=zebra")
@@ -428,7 +428,7 @@ def test_a_failure_that_nobody_expects_is_one_line_without_a_traceback(run, monk
         def fail(*arguments):
             raise RuntimeError("secret detail")
 
-        monkeypatch.setattr("retrieval.serving.searching.search", fail)
+        monkeypatch.setattr("retrieval.serving.api.searching.search", fail)
         got = await served.client.get("/search?q=a")
         refused(got, 500, "unexpected failure")
         assert "secret" not in got.text and "Traceback" not in got.text

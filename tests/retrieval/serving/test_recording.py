@@ -21,8 +21,8 @@ from index.errors import InputError, StorageError
 from retrieval.data.clicks.forgetting import Wanted, forget
 from retrieval.data.clicks.recorded import Clicked, Event, Shown, encode, events, read_recorded
 from retrieval.data.clicks.rotation import held, opened
-from retrieval.serving.metrics import Metrics
-from retrieval.serving.recorder import Recorder, check_log
+from retrieval.serving.telemetry.metrics import Metrics
+from retrieval.serving.telemetry.recorder import Recorder, check_log
 
 QUERY = {"q": "copy a directory", "k": 3}
 
@@ -208,7 +208,7 @@ def test_what_is_lost_is_counted_and_recording_goes_on_when_it_can(clicks):
 
 
 def test_what_arrives_while_the_log_is_held_waits_up_to_a_bound(clicks, monkeypatch):
-    monkeypatch.setattr("retrieval.serving.recorder._MOST_BYTES", 1000)
+    monkeypatch.setattr("retrieval.serving.telemetry.recorder._MOST_BYTES", 1000)
     metrics = Metrics([])
     metrics.refresh(0, 0, 0)
     with held(clicks):

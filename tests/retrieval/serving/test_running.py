@@ -13,10 +13,10 @@ from index.writing.compact import compact
 from index.writing.delete import delete
 from retrieval.search.retriever import Retriever
 from retrieval.serving.app import Application
-from retrieval.serving.board import Board
 from retrieval.serving.engine import search
-from retrieval.serving.metrics import Metrics
 from retrieval.serving.settings import Limits, Settings, read_token
+from retrieval.serving.telemetry.board import Board
+from retrieval.serving.telemetry.metrics import Metrics
 from retrieval.serving.turns import Threads, Turns
 
 
@@ -72,7 +72,7 @@ def test_queries_that_wait_are_searched_together_and_each_gets_its_own_answer(ru
             asked.append((list(queries), request.k))
             return search(retriever, queries, request)
 
-        monkeypatch.setattr("retrieval.serving.searching.search", counted)
+        monkeypatch.setattr("retrieval.serving.api.searching.search", counted)
         texts = ["copy a directory", "wait", "turn text into a date", "mail"] * 3
         gets = [served.client.get("/search", params={"q": text, "k": 3}) for text in texts]
         other = served.client.get("/search", params={"q": "wait", "k": 2})
@@ -94,7 +94,7 @@ def test_a_failure_of_a_batch_reaches_all_in_it_and_nobody_else(run, monkeypatch
             raise RuntimeError("boom")
 
         with monkeypatch.context() as patched:
-            patched.setattr("retrieval.serving.searching.search", fail)
+            patched.setattr("retrieval.serving.api.searching.search", fail)
             answers = await asyncio.gather(*(served.client.get("/search?q=copy") for _ in range(5)))
         assert [each.status_code for each in answers] == [500] * 5
         assert (await served.client.get("/search?q=copy")).status_code == 200
@@ -150,7 +150,7 @@ def test_queries_sent_together_are_answered_from_one_generation(run, folder, mon
                 served.state.engine.refresh()
             return search(retriever, queries, request)
 
-        monkeypatch.setattr("retrieval.serving.searching.search", search_and_change)
+        monkeypatch.setattr("retrieval.serving.api.searching.search", search_and_change)
         got = await served.client.post("/search", json={"queries": ["copy a directory"] * 9, "k": 50})
         first, second = got.json()[0], got.json()[8]
         first, second = ([hit["id"] for hit in answer["hits"]] for answer in (first, second))
@@ -250,9 +250,9 @@ def test_gauges_of_a_worker_that_is_gone_do_not_count_but_its_counters_do(tmp_pa
     monkeypatch.setattr(Board, "_free_row", lambda board: next(rows))
     gone, here = (Metrics(["/search"], path) for _ in range(2))
     gone.request("/search", 200, 0.1)
-    monkeypatch.setattr("retrieval.serving.board.time.time", lambda: 1000.0)
+    monkeypatch.setattr("retrieval.serving.telemetry.board.time.time", lambda: 1000.0)
     gone.refresh(9, 5, 5)
-    monkeypatch.setattr("retrieval.serving.board.time.time", lambda: 2000.0)
+    monkeypatch.setattr("retrieval.serving.telemetry.board.time.time", lambda: 2000.0)
     here.refresh(3, 4, 1)
     told = lines(here.text())
     assert told["peephole_workers"] == "1" and told["peephole_queue"] == "1"

@@ -6,14 +6,14 @@ In: the shared state. Out: operations, for `retrieval.serving.app` to route and 
 from __future__ import annotations
 
 from retrieval.search.modes import MODES
-from retrieval.serving import schemas
-from retrieval.serving.clicks import ClickHandlers
-from retrieval.serving.documents import DocumentHandlers
-from retrieval.serving.embeddings import EmbeddingHandlers
-from retrieval.serving.fields import FieldHandlers
-from retrieval.serving.health import HealthHandlers
-from retrieval.serving.openapi import Operation, Parameter
-from retrieval.serving.searching import SearchHandlers
+from retrieval.serving.api import schemas
+from retrieval.serving.api.clicks import ClickHandlers
+from retrieval.serving.api.documents import DocumentHandlers
+from retrieval.serving.api.embeddings import EmbeddingHandlers
+from retrieval.serving.api.fields import FieldHandlers
+from retrieval.serving.api.health import HealthHandlers
+from retrieval.serving.api.openapi import Operation, Parameter
+from retrieval.serving.api.searching import SearchHandlers
 from retrieval.serving.settings import Limits
 from retrieval.serving.state import State
 

@@ -17,10 +17,10 @@ from index.documents.store import Document
 from retrieval.data.documents import document_of
 from retrieval.data.lines import Place
 from retrieval.data.records import Record
-from retrieval.serving.auth import require_writer
+from retrieval.serving.api.auth import require_writer
+from retrieval.serving.api.reading import Parameters, json_body
+from retrieval.serving.api.schemas import Documents, NewDocument
 from retrieval.serving.errors import Refusal, json_response
-from retrieval.serving.reading import Parameters, json_body
-from retrieval.serving.schemas import Documents, NewDocument
 from retrieval.serving.state import State
 
 

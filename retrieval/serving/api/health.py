@@ -5,9 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from retrieval.serving.api.reading import Parameters
+from retrieval.serving.api.schemas import Alive, Ready
 from retrieval.serving.errors import json_response
-from retrieval.serving.reading import Parameters
-from retrieval.serving.schemas import Alive, Ready
 from retrieval.serving.state import State
 
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from retrieval.serving.api.reading import Parameters, json_body
+from retrieval.serving.api.schemas import Click, Taken
 from retrieval.serving.errors import Refusal, json_response
-from retrieval.serving.reading import Parameters, json_body
-from retrieval.serving.schemas import Click, Taken
 from retrieval.serving.state import State
 
 

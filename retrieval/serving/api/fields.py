@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from index.disk.folder import Pointer
 from retrieval.search.retriever import Retriever
+from retrieval.serving.api.reading import Parameters
+from retrieval.serving.api.schemas import Fields
 from retrieval.serving.engine import fields
 from retrieval.serving.errors import json_response
-from retrieval.serving.reading import Parameters
-from retrieval.serving.schemas import Fields
 from retrieval.serving.state import State
 
 

@@ -10,9 +10,9 @@ import base64
 from starlette.requests import Request
 from starlette.responses import Response
 
+from retrieval.serving.api.reading import Parameters, json_body
+from retrieval.serving.api.schemas import Embed, Embedding, Embeddings, Usage
 from retrieval.serving.errors import Refusal, json_response
-from retrieval.serving.reading import Parameters, json_body
-from retrieval.serving.schemas import Embed, Embedding, Embeddings, Usage
 from retrieval.serving.settings import Limits
 from retrieval.serving.state import State
 from retrieval.text.words import words

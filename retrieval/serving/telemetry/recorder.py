@@ -26,8 +26,8 @@ from retrieval.data.clicks.recorded import (
     time_text,
 )
 from retrieval.data.clicks.rotation import append, held
-from retrieval.serving import log
-from retrieval.serving.metrics import Metrics
+from retrieval.serving.telemetry import log
+from retrieval.serving.telemetry.metrics import Metrics
 
 # Results of an answer that are recorded; nobody looks at more.
 MOST_SHOWN = 200

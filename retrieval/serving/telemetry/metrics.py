@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from retrieval.serving.board import Board
+from retrieval.serving.telemetry.board import Board
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 HITS = (0.0, 1.0, 5.0, 10.0, 50.0, 100.0, 1000.0)

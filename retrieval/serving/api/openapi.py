@@ -14,7 +14,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from retrieval.serving.reading import Parameters
+from retrieval.serving.api.reading import Parameters
 
 Handler = Callable[[Request, Parameters], Awaitable[Response]]
 

@@ -15,10 +15,7 @@ from starlette.responses import Response
 from retrieval.search.answer import Answer
 from retrieval.search.answer import Request as Wanted
 from retrieval.search.retriever import Retriever
-from retrieval.serving.engine import Shown, characters, search, to_values
-from retrieval.serving.errors import Refusal, json_response
-from retrieval.serving.log import Record
-from retrieval.serving.reading import (
+from retrieval.serving.api.reading import (
     Parameters,
     checked_facets,
     checked_field,
@@ -34,9 +31,12 @@ from retrieval.serving.reading import (
     switch,
     whole,
 )
-from retrieval.serving.schemas import SearchMany
+from retrieval.serving.api.schemas import SearchMany
+from retrieval.serving.engine import Shown, characters, search, to_values
+from retrieval.serving.errors import Refusal, json_response
 from retrieval.serving.settings import Limits
 from retrieval.serving.state import State
+from retrieval.serving.telemetry.log import Record
 from retrieval.serving.turns import Batches
 
 # Queries that are searched together: more save little, and hold up the loop.
