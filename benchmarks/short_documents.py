@@ -3,8 +3,8 @@
     python -m benchmarks.short_documents CORPUS MODEL [--limit 100000] [--rounds 3]
 
 CORPUS is anything that `build` takes; its first LIMIT documents are used. They are indexed with
-`--passages off` and with the default in turn, ROUNDS times each, and a sample of their texts is searched for
-in both indexes in turn. Time is the processor's, of all processes, for other programs disturb it least. Prints
+`--passages off` and with the default in turn, ROUNDS times each. A sample of their texts is searched for in
+both indexes in turn. Time is the processor's, of all processes, for other programs disturb it least. Prints
 both, the ratios of their medians, and which files of the indexes differ, and writes
 benchmarks/results/short-documents.json.
 """
