@@ -25,8 +25,8 @@ from index.values import Mask, Rows, Vectors
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
-    from index.documents.expression import Field
-    from index.documents.filters import Filter
+    from index.documents.filtering.expression import Field
+    from index.documents.filtering.filters import Filter
     from index.documents.numbers import Attribute
 
 

@@ -36,8 +36,8 @@ from index.values import Mask, Rows, Vectors
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
-    from index.documents.expression import Field
-    from index.documents.filters import Filter
+    from index.documents.filtering.expression import Field
+    from index.documents.filtering.filters import Filter
     from index.documents.numbers import Attribute
 
 # What only filters, facets and grouping need is imported on their first use: a search from the shell has none
@@ -187,7 +187,7 @@ class Index:
 
     def columns(self, field: Field) -> list[Column]:
         """For each segment the values of a metadata field. Raises InputError if no document has it."""
-        from index.documents.fields import check_field
+        from index.documents.filtering.fields import check_field
 
         check_field(field, self._fields())
         return [segment.documents.column(field) for segment in self.segments]
@@ -417,8 +417,8 @@ class Index:
         with self._filters_lock:
             masks = self._filters.get(where)
         if masks is None:  # two threads may compute the same mask; neither waits for the other
-            from index.documents.fields import check_fields
-            from index.documents.filters import all_of
+            from index.documents.filtering.fields import check_fields
+            from index.documents.filtering.filters import all_of
 
             expression = all_of(where)
             check_fields(expression, self._fields())

@@ -29,8 +29,8 @@ from hypothesis.strategies import SearchStrategy
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
 
 from index.disk.manifest import Manifest
-from index.documents.parse import parse_where
-from index.documents.selection import Selection
+from index.documents.filtering.parse import parse_where
+from index.documents.filtering.selection import Selection
 from index.errors import PeepholeError
 from index.lexical.tokens import lexical_tokens
 from retrieval.data.dataset import open_dataset

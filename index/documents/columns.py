@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.documents.attributes import leaves
-from index.documents.expression import Field
+from index.documents.filtering.expression import Field
 from index.documents.metadata import metadata_of
 from index.documents.numbers import Attribute, exact, is_rounded, number_of
 from index.documents.untrusted import query

@@ -24,8 +24,8 @@ from index.values import Json, Mask
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
-    from index.documents.expression import Field
-    from index.documents.filters import Filter
+    from index.documents.filtering.expression import Field
+    from index.documents.filtering.filters import Filter
 
 _DOCUMENTS = """
 CREATE TABLE documents (
@@ -160,8 +160,8 @@ class DocumentReader:
 
     def matching(self, where: Filter) -> Mask:
         """The rows that meet a filter, bool (count,)."""
-        from index.documents.filters import as_expression
-        from index.documents.selection import Selection
+        from index.documents.filtering.filters import as_expression
+        from index.documents.filtering.selection import Selection
 
         with self._lock, self._reading():
             return Selection(self._database, self.count, self._most).rows(as_expression(where))

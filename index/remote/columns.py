@@ -12,7 +12,7 @@ import numpy as np
 
 from index.documents.attributes import leaves
 from index.documents.columns import Column
-from index.documents.expression import Field
+from index.documents.filtering.expression import Field
 from index.documents.numbers import Attribute, exact
 from index.values import Json
 

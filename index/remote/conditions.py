@@ -1,8 +1,8 @@
 """Filters over metadata in the language of Milvus.
 
 In: the metadata of a document; an expression. Out: a JSON value that is stored beside the metadata; the text
-of a filter over it. The meaning is that of a local index (index/documents/selection.py), and one suite tests
-both.
+of a filter over it. The meaning is that of a local index (index/documents/filtering/selection.py), and one
+suite tests both.
 
 Milvus compares values of JSON by rules of its own: a number in an array is not what it equals outside, a
 missing path is neither true nor false. So nothing here relies on them. Of each value that "=" finds a
@@ -17,8 +17,18 @@ from collections.abc import Iterable, Mapping, Set
 from hashlib import blake2b
 
 from index.documents.attributes import SEPARATOR, leaves
-from index.documents.dates import has_time, instant
-from index.documents.expression import And, Comparison, Exists, Expression, In, Leaf, Not, Operator, Or
+from index.documents.filtering.dates import has_time, instant
+from index.documents.filtering.expression import (
+    And,
+    Comparison,
+    Exists,
+    Expression,
+    In,
+    Leaf,
+    Not,
+    Operator,
+    Or,
+)
 from index.documents.numbers import Attribute, exact, forms, number_of
 from index.errors import InputError
 from index.values import Json

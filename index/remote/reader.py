@@ -48,8 +48,8 @@ from index.values import Json, Mask, Rows, Vectors
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
-    from index.documents.expression import Field
-    from index.documents.filters import Filter
+    from index.documents.filtering.expression import Field
+    from index.documents.filtering.filters import Filter
     from index.documents.numbers import Attribute
 
 T = TypeVar("T")
@@ -185,7 +185,7 @@ class RemoteIndex:
 
     def columns(self, field: Field) -> list[Column]:
         """As `Index.columns`. All metadata is read from the server; the last fields are kept."""
-        from index.documents.fields import check_field
+        from index.documents.filtering.fields import check_field
         from index.remote.columns import column_of
 
         check_field(field, self._statistics.fields())
@@ -208,7 +208,7 @@ class RemoteIndex:
 
     def values_of(self, field: Field, rows: Sequence[int]) -> list[list[Attribute]]:
         """As `Index.values_of`, from the documents of these rows alone."""
-        from index.documents.fields import check_field
+        from index.documents.filtering.fields import check_field
         from index.remote.columns import values_in
 
         check_field(field, self._statistics.fields())
@@ -328,8 +328,8 @@ class RemoteIndex:
         with self._own_process:  # the connection does not survive a fork
             if not where:
                 return self._live
-        from index.documents.fields import check_fields
-        from index.documents.filters import all_of
+        from index.documents.filtering.fields import check_fields
+        from index.documents.filtering.filters import all_of
         from index.remote.conditions import filter_of
 
         expression, known = all_of(where), self._statistics.fields()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from index.documents.filters import Filter
+from index.documents.filtering.filters import Filter
 from index.documents.store import Document
 from index.errors import ExistingError
 from index.locks import ProcessLock

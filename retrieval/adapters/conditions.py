@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Literal, TypeAlias
 
-from index.documents.expression import Comparison, Exists, Expression, Field, In, Not, Operator, Or
+from index.documents.filtering.expression import Comparison, Exists, Expression, Field, In, Not, Operator, Or
 from index.errors import InputError
 
 Sign: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in"]

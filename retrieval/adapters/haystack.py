@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from index.documents.expression import And, Expression, Not, Or
+from index.documents.filtering.expression import And, Expression, Not, Or
 from index.documents.store import Document as IndexDocument
 from index.errors import ExistingError, InputError, needing
 from index.values import Json

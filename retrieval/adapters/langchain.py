@@ -13,7 +13,7 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from index.documents.expression import And, Expression, Not, Or
+from index.documents.filtering.expression import And, Expression, Not, Or
 from index.errors import InputError, needing
 from retrieval.adapters.collection import Collection, Found, document_of, metadata_of
 from retrieval.adapters.conditions import Sign, condition

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from index.documents.expression import And, Expression, Not, Or
+from index.documents.filtering.expression import And, Expression, Not, Or
 from index.documents.store import Document
 from index.errors import InputError, needing
 from retrieval.adapters.collection import Collection, document_of, metadata_of

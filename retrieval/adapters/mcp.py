@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from index.documents.parse import parse_filters
+from index.documents.filtering.parse import parse_filters
 from index.errors import InputError, PeepholeError, needing
 from index.protocol import OpenIndex
 from retrieval.search.facets import MOST_VALUES, count_values, worth_counting

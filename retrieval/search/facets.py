@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 
-from index.documents.expression import In
+from index.documents.filtering.expression import In
+from index.documents.filtering.parse import parse_field, parse_where
 from index.documents.numbers import Attribute
-from index.documents.parse import parse_field, parse_where
 from index.errors import InputError
 from index.protocol import OpenIndex
 from index.values import Mask

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from index.errors import InputError
 
 if TYPE_CHECKING:
-    from index.documents.filters import Filter
+    from index.documents.filtering.filters import Filter
 
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -24,7 +24,7 @@ from retrieval.search.paging import deepen
 from retrieval.search.rescoring import RESCORING_DEPTH
 
 if TYPE_CHECKING:
-    from index.documents.filters import Filter
+    from index.documents.filtering.filters import Filter
 
 # The first depth of the two rankings that hybrid search fuses, and of a search of compressed vectors; see
 # retrieval/search/paging.py for the next ones.
@@ -106,7 +106,7 @@ def page(
     if per is None:
         ranking = rank(opened, queries, embeddings, last, mode, where)
     else:
-        from index.documents.parse import parse_field
+        from index.documents.filtering.parse import parse_field
 
         field = parse_field(per)
         ranking = best_of_each(
@@ -122,7 +122,7 @@ def conditions_of(where: Where) -> Sequence[Filter]:
     """The filters of a search, parsed. Raises InputError for one that cannot be parsed."""
     if not where:
         return ()  # most searches have none, and must not wait for the import of the parser
-    from index.documents.parse import parse_filters
+    from index.documents.filtering.parse import parse_filters
 
     return parse_filters(where)
 

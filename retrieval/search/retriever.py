@@ -136,8 +136,8 @@ class Retriever:
         query: text, more than white space.
         k: the number of hits, from 1.
         mode: "dense", "lexical" (only documents that share a word with the query) or "hybrid".
-        where: a filter on the metadata such as "lang = en and year >= 2020" (index/documents/parse.py), or
-            several; a document must meet all of them.
+        where: a filter on the metadata such as "lang = en and year >= 2020"
+            (index/documents/filtering/parse.py), or several; a document must meet all of them.
         offset: best documents that are left out; the first hit has the rank offset + 1. Pages of any size
             together are what one search for all of them gives.
         per: a metadata field; no two hits share a value of it. Documents without the field are all found.

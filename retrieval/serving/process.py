@@ -33,8 +33,8 @@ from retrieval.serving.telemetry.recorder import check_log
 # Seconds in which requests under way may finish after SIGTERM.
 _DRAIN = 30
 _BACKLOG = 1024
-# Seconds in which a worker has to answer the supervisor, also while it starts. uvicorn's 5 s are too short on a
-# machine at its limit: each new worker would be killed before it had read its modules.
+# Seconds in which a worker has to answer the supervisor, also while it starts. uvicorn's 5 s are too short on
+# a machine at its limit: each new worker would be killed before it had read its modules.
 _ANSWERS_WITHIN = 60
 _KEEP_ALIVE = 75  # longer than nginx keeps its connections by default, 60 s
 

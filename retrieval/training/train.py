@@ -33,18 +33,18 @@ from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set, what_hinders_learning
-from retrieval.training.calibrate import dev_calibration
 from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
-from retrieval.training.dev_index import best_dense_share, dev_index
-from retrieval.training.dev_rankings import rank_dev
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
 from retrieval.training.distributed import ALONE, Ranks
+from retrieval.training.fitting.calibrate import dev_calibration
+from retrieval.training.fitting.dev_index import best_dense_share, dev_index
+from retrieval.training.fitting.dev_rankings import rank_dev
+from retrieval.training.fitting.rescoring import LEAST_DEV_QUERIES, fit_rescorer
 from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
 from retrieval.training.output import CHECKPOINT, DEV, TEACHER, check_model_output, remove_temporaries
 from retrieval.training.report import TrainingReport, write_training_report
-from retrieval.training.rescoring import LEAST_DEV_QUERIES, fit_rescorer
 
 # This many of the most frequent words get a row of their own.
 WHOLE_WORDS = 20_000

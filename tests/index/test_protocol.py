@@ -14,8 +14,8 @@ from milvus_server import needs_milvus
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
-from index.documents.filters import Condition
-from index.documents.parse import parse_field, parse_where
+from index.documents.filtering.filters import Condition
+from index.documents.filtering.parse import parse_field, parse_where
 from index.documents.store import Document
 from index.errors import InputError
 from index.lexical.tokens import lexical_tokens

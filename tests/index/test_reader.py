@@ -12,7 +12,7 @@ from index import reader
 from index.disk.folder import Pointer, read_current, write_current
 from index.disk.manifest import MANIFEST
 from index.disk.verify import verify
-from index.documents.filters import Condition
+from index.documents.filtering.filters import Condition
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index

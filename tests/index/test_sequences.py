@@ -23,7 +23,7 @@ from index.dense import tuning
 from index.dense.passages import Span
 from index.dense.tuning import Goal, part_counts
 from index.disk.manifest import SegmentEntry
-from index.documents.filters import Condition
+from index.documents.filtering.filters import Condition
 from index.documents.store import Document
 from index.lexical.postings import K1, B
 from index.ranking import Ranking

@@ -6,7 +6,7 @@ import pytest
 from fruit_corpus import numbered
 
 from index.documents import store, untrusted
-from index.documents.filters import Condition
+from index.documents.filtering.filters import Condition
 from index.documents.store import Document, DocumentReader
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, InputError, StorageError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.documents.parse import parse_where
+from index.documents.filtering.parse import parse_where
 from index.documents.store import Document, DocumentReader
 from index.documents.writer import DocumentWriter
 from index.errors import InputError

@@ -16,7 +16,7 @@ from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 from index.disk.files import WriterLock
 from index.disk.manifest import Manifest
 from index.disk.verify import verify
-from index.documents.filters import Condition, parse_condition
+from index.documents.filtering.filters import Condition, parse_condition
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.reader import Index

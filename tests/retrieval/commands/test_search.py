@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import verbs
-from index.documents.parse import MOST_CHARACTERS, parse_where
+from index.documents.filtering.parse import MOST_CHARACTERS, parse_where
 
 DOCUMENTS = [
     {

@@ -25,8 +25,8 @@ from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import training_set
 from retrieval.training.dataset import read_training_data
 from retrieval.training.dev import dev_measures
-from retrieval.training.dev_index import best_dense_share, dev_index
-from retrieval.training.dev_rankings import rank_dev
+from retrieval.training.fitting.dev_index import best_dense_share, dev_index
+from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.loop import Recipe
 from retrieval.training.output import CHECKPOINT, DEV
 from retrieval.training.train import DENSE_SHARE_WITHOUT_DEV, initial_model, train

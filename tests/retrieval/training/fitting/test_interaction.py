@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 
 from index.values import no_progress
-from retrieval.training import interaction
-from retrieval.training.interaction import Examples, _LateInteraction, learn_projection, principal_directions
+from retrieval.training.fitting import interaction
+from retrieval.training.fitting.interaction import (
+    Examples,
+    _LateInteraction,
+    learn_projection,
+    principal_directions,
+)
 
 RNG = np.random.default_rng(0)
 

@@ -27,7 +27,7 @@ from retrieval.search.retriever import Retriever
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData
 from retrieval.training.dev import dev_documents
-from retrieval.training.dev_rankings import DevRankings
+from retrieval.training.fitting.dev_rankings import DevRankings
 
 _DENSE_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]
 _MEASURE = "nDCG@10"

@@ -16,12 +16,12 @@ from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import NAMES
 from retrieval.search.rescoring import Rescoring
 from retrieval.search.retriever import Retriever
-from retrieval.training import rescoring as module
 from retrieval.training.dataset import TrainingData, read_training_data
-from retrieval.training.dev_index import dev_index
-from retrieval.training.dev_rankings import rank_dev
+from retrieval.training.fitting import rescoring as module
+from retrieval.training.fitting.dev_index import dev_index
+from retrieval.training.fitting.dev_rankings import rank_dev
+from retrieval.training.fitting.rescoring import RANKED, Judged, fit_network, fit_rescorer, judge
 from retrieval.training.loop import Recipe
-from retrieval.training.rescoring import RANKED, Judged, fit_network, fit_rescorer, judge
 from retrieval.training.train import train
 
 RNG = np.random.default_rng(0)

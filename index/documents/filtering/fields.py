@@ -10,7 +10,7 @@ from collections.abc import Set
 from typing import NoReturn
 
 from index.documents.attributes import SEPARATOR, shown_name
-from index.documents.expression import Exists, Expression, Field, leaves_of
+from index.documents.filtering.expression import Exists, Expression, Field, leaves_of
 from index.errors import InputError
 
 # Fields that an error names.

@@ -32,8 +32,8 @@ from retrieval.search.retriever import Retriever
 from retrieval.text.vocabulary import Lexicon
 from retrieval.text.words import document_text
 from retrieval.training.dataset import TrainingData
-from retrieval.training.dev_rankings import DevRankings
-from retrieval.training.interaction import (
+from retrieval.training.fitting.dev_rankings import DevRankings
+from retrieval.training.fitting.interaction import (
     CANDIDATES,
     DOCUMENT_WORDS,
     QUERY_WORDS,

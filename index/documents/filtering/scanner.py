@@ -1,7 +1,7 @@
 """The parts of a filter's text: fields, values and lists, from left to right.
 
-In: a text and a place in it; the grammar stands in index/documents/parse.py. Out: the part that begins there,
-or an InputError that names the column. Knows nothing of conditions.
+In: a text and a place in it; the grammar stands in index/documents/filtering/parse.py. Out: the part that
+begins there, or an InputError that names the column. Knows nothing of conditions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from typing import NoReturn
 
 from index.documents.attributes import stored_name
-from index.documents.expression import Field
+from index.documents.filtering.expression import Field
 from index.errors import InputError
 
 # Values in all conditions together.

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from index.documents.attributes import SEPARATOR, leaves
-from index.documents.dates import has_time, instant
-from index.documents.expression import (
+from index.documents.filtering.dates import has_time, instant
+from index.documents.filtering.expression import (
     And,
     Comparison,
     Exists,

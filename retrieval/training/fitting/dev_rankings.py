@@ -36,7 +36,7 @@ class DevRankings(NamedTuple):
 def rank_dev(retriever: Retriever, dataset: TrainingData) -> DevRankings:
     """Rank the dev queries.
 
-    retriever: of `retrieval.training.dev_index`.
+    retriever: of `retrieval.training.fitting.dev_index`.
     dataset: the data set.
     """
     texts = [dataset.queries[query_id] for query_id in dataset.dev]

@@ -28,7 +28,7 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
-from index.documents.expression import (
+from index.documents.filtering.expression import (
     OPERATORS,
     And,
     Comparison,
@@ -43,8 +43,8 @@ from index.documents.expression import (
     Prefix,
     check_text,
 )
-from index.documents.filters import Filter
-from index.documents.scanner import JOIN, Scanner
+from index.documents.filtering.filters import Filter
+from index.documents.filtering.scanner import JOIN, Scanner
 from index.errors import InputError
 
 MOST_CHARACTERS = 20_000

@@ -27,8 +27,8 @@ from index.values import Rows
 from retrieval.model.calibration import MARGINS, Calibration
 from retrieval.search.retriever import Retriever
 from retrieval.training.dataset import TrainingData
-from retrieval.training.dev_rankings import DevRankings
-from retrieval.training.rescoring import RANKED
+from retrieval.training.fitting.dev_rankings import DevRankings
+from retrieval.training.fitting.rescoring import RANKED
 
 # The share of queries without an answer that is assumed: enough to learn what their hits look like, and so
 # little that the probabilities hold for queries that have one.
@@ -48,7 +48,7 @@ def dev_calibration(
 ) -> Calibration | None:
     """The calibration that fits the dev queries best; None for fewer than `LEAST_QUERIES`.
 
-    retriever: of `retrieval.training.dev_index`.
+    retriever: of `retrieval.training.fitting.dev_index`.
     dataset: the data set whose dev queries are searched.
     ranked: the dev queries.
     hybrid: the hybrid ranking of the dev queries, `DEPTH` deep, of which the index knows nothing yet.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from index.documents.expression import (
+from index.documents.filtering.expression import (
     OPERATORS,
     And,
     Comparison,
@@ -21,7 +21,7 @@ from index.documents.expression import (
     Or,
     check_text,
 )
-from index.documents.expression import Leaf as _Leaf
+from index.documents.filtering.expression import Leaf as _Leaf
 from index.errors import InputError
 
 _CONDITION = re.compile(rf"([^<>=!]+)({'|'.join(OPERATORS)})(.*)", re.DOTALL)

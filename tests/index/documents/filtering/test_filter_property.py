@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index.documents.parse import parse_field, parse_where
+from index.documents.filtering.parse import parse_field, parse_where
 from index.documents.store import Document, DocumentReader
 from index.documents.writer import DocumentWriter
 

@@ -13,15 +13,15 @@ from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
 from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
-from retrieval.training.calibrate import (
+from retrieval.training.dataset import TrainingData
+from retrieval.training.fitting.calibrate import (
     DEPTH,
     LEAST_QUERIES,
     dev_calibration,
     fit_calibration,
     fit_logistic,
 )
-from retrieval.training.dataset import TrainingData
-from retrieval.training.dev_rankings import rank_dev
+from retrieval.training.fitting.dev_rankings import rank_dev
 
 CONFIG = ModelConfig("bag", 8, dimension=8, document_words=16)
 WORDS = [f"{a}{b}{c}" for a in "bdfklm" for b in "aeiou" for c in "nrst"]
@@ -96,7 +96,7 @@ def test_hidden_answers_make_the_first_hit_less_likely(retriever, monkeypatch):
     foreign = retriever.evidence(["zzz qqq"], retriever.rank(["zzz qqq"], 3, "hybrid").rows)[0]
     likely = {}
     for share in (0.0, 0.2):
-        monkeypatch.setattr("retrieval.training.calibrate.UNANSWERED", share)
+        monkeypatch.setattr("retrieval.training.fitting.calibrate.UNANSWERED", share)
         likely[share] = fitted(retriever, queries, judged).probabilities(foreign)[0]
     assert likely[0.2] < likely[0.0]
 

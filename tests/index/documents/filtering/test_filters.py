@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.documents.expression import And, Field, In, Or
-from index.documents.fields import check_field
-from index.documents.filters import Condition, parse_condition
+from index.documents.filtering.expression import And, Field, In, Or
+from index.documents.filtering.fields import check_field
+from index.documents.filtering.filters import Condition, parse_condition
 from index.documents.store import Document, DocumentReader
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, InputError

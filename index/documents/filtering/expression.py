@@ -48,7 +48,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A value of the field compares with a text as `Condition` (index/documents/filters.py) says.
+    """A value of the field compares with a text as `Condition` (index/documents/filtering/filters.py) says.
 
     "!=" is the opposite of "=": it holds for documents without the field too.
     """
