@@ -1,9 +1,9 @@
-"""What the benchmarks share: where the repository is, and how a result file is written."""
+"""What the benchmarks share: where the repository is, and how results are written and shown."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,3 +15,11 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result as indented JSON, making the folder if there is none."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table as lines, its columns as wide as their longest cells."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+    )

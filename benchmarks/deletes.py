@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, aligned, write_result
 from benchmarks.scale.__main__ import COMMAND, lines, model_of
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Goal
@@ -251,10 +251,7 @@ def table(cases: dict[str, dict[str, Any]]) -> str:
                  *(str(one["p50_ms"][side]) for side in ("before", "now")), str(one["ratio"]),
                  str(one.get("text_to_hits", {}).get("ratio", "")))
             )  # fmt: skip
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
-    )
+    return aligned(rows)
 
 
 def main() -> None:

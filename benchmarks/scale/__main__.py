@@ -34,7 +34,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, aligned, write_result
 from retrieval.evaluation.provenance import provenance
 
 COMMAND = (sys.executable, str(ROOT / "cli.py"))
@@ -312,10 +312,7 @@ def table(indexes: dict[str, dict[str, Any]]) -> str:
             found.get("filtered", {}).get("p50"),
         )  # fmt: skip
         rows.append((name, *("" if cell in (None, {}) else str(cell) for cell in cells)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
-    )
+    return aligned(rows)
 
 
 def main() -> None:

@@ -86,7 +86,6 @@ def learn_vocabulary(
     max_trigrams: int = 20_000,
     max_words: int = 20_000,
     min_count: int = 2,
-    limit: int | None = None,
 ) -> Vocabulary:
     """The vocabulary of the most frequent trigrams and whole words of the training texts.
 
@@ -95,11 +94,10 @@ def learn_vocabulary(
     max_trigrams: the largest number of trigrams.
     max_words: the largest number of whole words; 0 leaves trigrams alone, as in Huang et al. 2013.
     min_count: how often a trigram or word must occur in all texts together.
-    limit: how many words of a text are read, as in `words`; None for all.
     """
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(words(text, limit))
+        counts.update(words(text))
     grams: Counter[str] = Counter()
     for word, count in counts.items():
         for gram in trigrams(word):

@@ -13,7 +13,7 @@ from index.values import Json
 from retrieval.data.documents import metadata_field
 from retrieval.data.lines import Place
 from retrieval.data.pairs.columns import Columns
-from retrieval.data.records import Record
+from retrieval.data.records import Record, text_field
 
 _SPLITS = {
     "train": "train",
@@ -79,12 +79,7 @@ def _clean(text: str) -> str:
 
 
 def _text(record: Record, column: str) -> str:
-    value = record.fields.get(column)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise record.place.error(f'"{column}" is not text but {_kind(value)}; write it as a string')
-    return _clean(value)
+    return _clean(text_field(record, column))
 
 
 def _texts(record: Record, column: str) -> list[str]:

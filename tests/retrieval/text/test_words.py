@@ -170,10 +170,6 @@ def test_vocabulary_of_the_papers_has_trigrams_only():
     assert vocabulary.names == ("#ca", "at#", "cat")
 
 
-def test_vocabulary_sees_only_the_words_within_the_limit():
-    assert learn_vocabulary(["cat cat dog dog"], limit=2).names == ("#ca", "at#", "cat", " cat ")
-
-
 def test_features_are_known_trigrams_the_word_itself_and_buckets_for_the_rest():
     vocabulary = Vocabulary(("#ca", "cat", " cat "), buckets=10)
     unseen = zlib.crc32(b"at#") % 10
