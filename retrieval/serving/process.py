@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -89,7 +93,19 @@ class Factory:
 
     def __call__(self) -> Application:
         """The application of this process."""
+        Thread(target=_end_with_supervisor, daemon=True).start()
         return Application(self.settings)
+
+
+def _end_with_supervisor() -> None:
+    """Stop this worker as soon as its supervisor is gone, however that ended.
+
+    Otherwise the workers of one that was killed would keep the port, and serve with nobody to stop them.
+    """
+    supervisor = parent_process()
+    if supervisor is not None:
+        wait([supervisor.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _config(settings: Settings, listen: Listen) -> uvicorn.Config:

@@ -33,6 +33,17 @@ def test_a_worker_that_dies_is_replaced_and_sigterm_ends_all_with_0(folder):
         assert all(isinstance(json.loads(line), dict) for line in said.splitlines())
 
 
+def test_workers_end_with_a_supervisor_that_was_killed(folder):
+    with serving(folder, "--workers", "2") as server:
+        server.wait_for(lambda: len(server.children()) == 2)
+        workers = server.children()
+        server.process.kill()
+        end = time.monotonic() + 120
+        while any(Path(f"/proc/{pid}").exists() for pid in workers):
+            assert time.monotonic() < end, "a worker lives on"
+            time.sleep(0.05)
+
+
 def test_a_request_under_way_is_answered_after_sigterm_and_a_new_one_refused(folder):
     with serving(folder) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
         body = b'{"queries": ["copy a directory"]}'
