@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from index.ranking import Ranking
 from retrieval.evaluation.calibration import calibration_error
 from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
@@ -71,7 +72,7 @@ def retriever(tmp_path, random_model):
 
 
 def fitted(retriever, queries, judged):
-    rankings = [retriever.rank(queries, DEPTH, mode) for mode in MODES]
+    rankings = {mode: retriever.rank(queries, DEPTH, mode) for mode in MODES}
     return fit_calibration(retriever, queries, judged, rankings)
 
 
@@ -83,7 +84,7 @@ def test_a_fit_on_an_index_tells_relevant_hits_from_others(retriever):
     fresh = [" ".join(text.split()[:3]) for text in TEXTS[80:160]]
     ranking = retriever.rank(fresh, 10, "hybrid")
     evidence = retriever.evidence(fresh, ranking.rows)
-    likely = np.array([calibration.probabilities(each) for each in evidence])
+    likely = np.array([calibration.modes["hybrid"].probabilities(each) for each in evidence])
     relevant = ranking.rows == np.arange(80, 160)[:, None]
     assert likely[relevant].mean() > 0.8
     assert likely[~relevant].mean() < 0.05
@@ -97,7 +98,7 @@ def test_hidden_answers_make_the_first_hit_less_likely(retriever, monkeypatch):
     likely = {}
     for share in (0.0, 0.2):
         monkeypatch.setattr("retrieval.training.calibrate.UNANSWERED", share)
-        likely[share] = fitted(retriever, queries, judged).probabilities(foreign)[0]
+        likely[share] = fitted(retriever, queries, judged).modes["hybrid"].probabilities(foreign)[0]
     assert likely[0.2] < likely[0.0]
 
 
@@ -110,8 +111,24 @@ def test_few_queries_give_no_calibration(retriever):
 def test_queries_without_a_relevant_hit_give_low_probabilities(retriever):
     calibration = fitted(retriever, list(TEXTS[:40]), [{"elsewhere": 1}] * 40)
     evidence = retriever.evidence(TEXTS[:1], np.arange(10)[None])
-    assert calibration.probabilities(evidence[0]).max() < 0.05
-    assert replace(calibration, queries=1).first == calibration.first
+    for mode in MODES:
+        assert calibration.modes[mode].probabilities(evidence[0]).max() < 0.05
+
+
+def test_the_first_hit_of_the_better_ranking_is_likelier_at_the_same_evidence(retriever):
+    """The first hits of the ranking that is fitted as dense are right, those of the other one wrong."""
+    queries = [" ".join(text.split()[:3]) for text in TEXTS[:80]]
+    judged = [{f"d{n}": 1} for n in range(80)]
+    good = retriever.rank(queries, DEPTH, "hybrid")
+    bad = Ranking(good.scores[:, 1:], good.rows[:, 1:])
+    fitted = fit_calibration(retriever, queries, judged, {"dense": good, "lexical": bad})
+    evidence = retriever.evidence(queries, good.rows[:, :1])
+    likely = {
+        mode: np.mean([fitted.modes[mode].probabilities(each)[0] for each in evidence])
+        for mode in ("dense", "lexical")
+    }
+    assert likely["dense"] > 0.8
+    assert likely["lexical"] < 0.5
 
 
 def test_queries_that_are_judged_by_clicks_fit_no_probability(retriever):
