@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from index.ranking import Ranking
 from index.values import Rows
-from retrieval.model.calibration import MARGINS, Calibration, ModeCalibration
+from retrieval.model.calibration import EVIDENCE, MARGINS, Calibration, ModeCalibration
 from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
 from retrieval.training.dataset import TrainingData
@@ -39,6 +39,7 @@ LEAST_QUERIES = 20
 # How deep rankings must be: ten hits remain when as many relevant documents are taken out.
 DEPTH = RANKED
 _HITS = 10
+_LOGIT = EVIDENCE.index("cosine_logit")
 _STEPS = 100
 # The penalty of the intercept, so small that it only matters where no hit is relevant, or all are.
 _OF_INTERCEPT = 1e-3
@@ -131,9 +132,17 @@ class _Examples:
         self._parts.append((chosen, relevant[found], np.full(len(chosen), weight)))
 
     def fit(self) -> tuple[float, ...]:
-        """What `fit_logistic` returns for all of them."""
+        """What `fit_logistic` returns for all of them.
+
+        With a negative weight of the logit a document would be likelier the lower its cosine, at both ends of
+        the scale. Then the logit is left out.
+        """
         evidence, relevant, weights = map(np.concatenate, zip(*self._parts, strict=True))
-        return fit_logistic(evidence, relevant, weights)
+        fitted = fit_logistic(evidence, relevant, weights)
+        if fitted[1 + _LOGIT] < 0:
+            evidence[:, _LOGIT] = 0
+            fitted = fit_logistic(evidence, relevant, weights)
+        return fitted
 
 
 def fit_logistic(

@@ -11,6 +11,7 @@ import pytest
 from index.ranking import Ranking
 from retrieval.evaluation.calibration import calibration_error
 from retrieval.indexing.build import build
+from retrieval.model.calibration import EVIDENCE
 from retrieval.model.config import ModelConfig
 from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
@@ -145,3 +146,15 @@ def test_queries_that_are_judged_by_clicks_fit_no_probability(retriever):
         dev_calibration(retriever, none, rank_dev(retriever, none), retriever.rank([], DEPTH, "hybrid"))
         is None
     )
+
+
+def test_a_higher_cosine_never_makes_a_first_hit_less_likely(retriever):
+    """Judged so that hits of middling cosine are right and those of the highest are not."""
+    queries = [" ".join(text.split()[:3]) for text in TEXTS]
+    ranking = retriever.rank(queries, DEPTH, "dense")
+    cosines = retriever.evidence(queries, ranking.rows)[:, 0, 0]
+    low, high = np.quantile(cosines, [0.3, 0.7])
+    ids = [document.id for document in retriever.index.texts(ranking.rows[:, 0].tolist())]
+    judged = [{id_: int(low < cosine < high)} for id_, cosine in zip(ids, cosines, strict=True)]
+    first = fit_calibration(retriever, queries, judged, {"dense": ranking}).modes["dense"].first
+    assert first[1 + EVIDENCE.index("cosine_logit")] == 0
