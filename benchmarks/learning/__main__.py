@@ -87,9 +87,12 @@ def run_kills(options: argparse.Namespace, work: Path) -> None:
 def run_steps(options: argparse.Namespace, work: Path) -> None:
     from benchmarks.learning.steps import steps
 
-    found = steps(work, options.seed, note)
-    keep("steps", "python -m benchmarks.learning steps", found)
-    raise SystemExit(1 if found["failures"] else 0)
+    rows = []
+    for row in steps(work, options.seed):
+        note(row)
+        rows.append(row)
+        keep("steps", "python -m benchmarks.learning steps", {"rows": rows})
+    raise SystemExit(1 if any(row["failures"] for row in rows) else 0)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {

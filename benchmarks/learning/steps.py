@@ -16,7 +16,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,13 +89,11 @@ class Stages:
         return found
 
 
-def steps(work: Path, seed: int, note: Callable[[object], None]) -> dict[str, Any]:
-    """Kill every act before each of its steps.
+def steps(work: Path, seed: int) -> Iterator[dict[str, Any]]:
+    """Kill every act before each of its steps; gives the kills of each, and what went wrong.
 
     work: a folder.
     seed: of the clicks.
-    note: called after each act.
-    Returns the kills of each act, and what went wrong.
     """
     index, unlearnt, learnt = work / "index", work / "before learn", work / "before rollback"
     log, trained = work / "clicks.jsonl", work / "trained"
@@ -117,16 +115,11 @@ def steps(work: Path, seed: int, note: Callable[[object], None]) -> dict[str, An
         Act("learn, refused", prepared, partial(learn, "worse", "_unchanged"), compact),
         Act("rollback", learnt, partial(_rollback, index), compact),
     )
-    rows, failures = [], []
     for act in acts:
-        row, problems = _killed(act, index)
-        rows.append(row)
-        failures += [f"{act.verb}, {problem}" for problem in problems]
-        note(row | {"failures": problems})
-    return {"rows": rows, "failures": failures}
+        yield _killed(act, index)
 
 
-def _killed(act: Act, index: Path) -> tuple[dict[str, Any], list[str]]:
+def _killed(act: Act, index: Path) -> dict[str, Any]:
     """Kill an act before each of its steps: how many kills met what, and what went wrong."""
     stages = _undisturbed(act, index)
     failures: list[str] = []
@@ -139,6 +132,7 @@ def _killed(act: Act, index: Path) -> tuple[dict[str, Any], list[str]]:
         problems = stages.problems(index, stages.before, stages.after)
         published = model_of(index) != stages.before
         if code == 0:
+            failures += [f"undisturbed: {problem}" for problem in problems]
             break
         if _fork(partial(again, partial(act.run, _nothing))) != 0:
             problems.append("the next call failed")
@@ -149,7 +143,7 @@ def _killed(act: Act, index: Path) -> tuple[dict[str, Any], list[str]]:
         problems += stages.problems(index, stages.before if back else stages.after)
         failures += [f"step {step}: {problem}" for problem in (*problems, *left_behind(index))]
         met["after publishing" if published else "before publishing"] += 1
-    return {"verb": act.verb, "killed": sum(met.values()), **met}, failures
+    return {"verb": act.verb, "killed": sum(met.values()), **met, "failures": failures}
 
 
 def _undisturbed(act: Act, index: Path) -> Stages:

@@ -8,7 +8,8 @@ Each logistic regression, two for each mode, minimises
     sum of weight * cross-entropy + |w|^2 / 2
 
 over the first ten hits of each query in the ranking of the mode, by Newton's method; w are the weights of the
-evidence scaled to unit variance. A hit without a judgement counts as not relevant.
+evidence scaled to unit variance, none below 0 but that of `words`. A hit without a judgement counts as not
+relevant.
 
 Every dev query has an answer, so alone they would teach that the first hit is good. So each counts a second
 time, with its relevant documents taken out of the ranking: what remains is what a search shows when the
@@ -39,7 +40,7 @@ LEAST_QUERIES = 20
 # How deep rankings must be: ten hits remain when as many relevant documents are taken out.
 DEPTH = RANKED
 _HITS = 10
-_LOGIT = EVIDENCE.index("cosine_logit")
+_WORDS = EVIDENCE.index("words")
 _STEPS = 100
 # The penalty of the intercept, so small that it only matters where no hit is relevant, or all are.
 _OF_INTERCEPT = 1e-3
@@ -132,17 +133,27 @@ class _Examples:
         self._parts.append((chosen, relevant[found], np.full(len(chosen), weight)))
 
     def fit(self) -> tuple[float, ...]:
-        """What `fit_logistic` returns for all of them.
+        """The intercept and the weights, of which only that of `words` may be negative.
 
-        With a negative weight of the logit a document would be likelier the lower its cosine, at both ends of
-        the scale. Then the logit is left out.
+        More of any other evidence never makes a document less likely. Where the best fit on dev says that it
+        does, as of BM25 beside the share of words, it is wrong about queries that have no answer. The most
+        negative weight is made 0 and the others are fitted again, until none is negative.
         """
         evidence, relevant, weights = map(np.concatenate, zip(*self._parts, strict=True))
         fitted = fit_logistic(evidence, relevant, weights)
-        if fitted[1 + _LOGIT] < 0:
-            evidence[:, _LOGIT] = 0
+        while (worst := _most_negative(evidence, fitted)) is not None:
+            evidence[:, worst] = 0
             fitted = fit_logistic(evidence, relevant, weights)
         return fitted
+
+
+def _most_negative(evidence: NDArray[np.float64], fitted: Sequence[float]) -> int | None:
+    """The evidence, but `words`, that takes most from the odds; None if none does."""
+    if not len(evidence):
+        return None
+    effects = evidence.std(axis=0) * fitted[1:]
+    effects[_WORDS] = 0
+    return int(effects.argmin()) if effects.min() < 0 else None
 
 
 def fit_logistic(
