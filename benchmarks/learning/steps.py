@@ -110,10 +110,10 @@ def steps(work: Path, seed: int) -> Iterator[dict[str, Any]]:
     index.rename(learnt)
     change(learnt)
     acts = (
+        Act("rollback", learnt, partial(_rollback, index), compact),
         Act("learn", prepared, partial(learn, "", "publish_candidate"), rollback),
         Act("learn, documents changed", prepared, partial(learn, "", "publish_candidate"), rollback, True),
         Act("learn, refused", prepared, partial(learn, "worse", "_unchanged"), compact),
-        Act("rollback", learnt, partial(_rollback, index), compact),
     )
     for act in acts:
         yield _killed(act, index)
