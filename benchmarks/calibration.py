@@ -3,10 +3,12 @@
     python -m benchmarks.calibration DATA INDEX OTHER_DATA OTHER_INDEX
 
 Each index is searched with the test queries of its own data: expected calibration error (ten bins of equal
-width) of the first hit of each query and of the first ten, in each mode. Then with the test queries of the
-other data, which it cannot answer: AUROC of the best hit's probability, own queries against the others'.
-Intervals are bootstraps over queries. Then what the probability costs: searches of the same index in turns
-with and without it, hybrid. Writes benchmarks/results/calibration.json.
+width) of the first hit of each query and of the first ten, in each mode. The error of so few hits is above 0
+even if every probability is right, so beside it stands the mean error of labels that are drawn with the
+probabilities. Then with the test queries of the other data, which it cannot answer: AUROC of the best hit's
+probability, own queries against the others'. Intervals are bootstraps over queries. Then what the probability
+costs: searches of the same index in turns with and without it, hybrid. Writes
+benchmarks/results/calibration.json.
 """
 
 from __future__ import annotations
@@ -78,14 +80,22 @@ def interval(count: int, measure: Callable[[NDArray[np.int64]], float]) -> list[
     return [round(float(value), 4) for value in np.percentile(values, [2.5, 97.5])]
 
 
+def by_chance(probabilities: NDArray[np.float64]) -> float:
+    """The mean calibration error of hits that are relevant with exactly these probabilities."""
+    generator = np.random.default_rng(2)
+    drawn = (generator.random(len(probabilities)) < probabilities for _ in range(SAMPLES))
+    return statistics.fmean(calibration_error(probabilities, relevant) for relevant in drawn)
+
+
 def errors(hits: Judged) -> dict[str, Any]:
-    """The calibration errors of a mode, with intervals, and the bins of both."""
+    """The calibration errors of a mode, with intervals and those by chance alone, and the bins of both."""
     result: dict[str, Any] = {}
     for name, depth in (("first", 1), ("ten", HITS)):
         found = ~np.isnan(hits.probabilities[:, :depth])
         result[name] = {
             "error": round(hits.error(depth), 4),
             "interval": interval(len(hits.relevant), lambda rows, depth=depth: hits.taken(rows).error(depth)),
+            "by_chance": round(by_chance(hits.probabilities[:, :depth][found]), 4),
             "bins": [
                 {key: round(value, 4) for key, value in each._asdict().items()}
                 for each in reliability(hits.probabilities[:, :depth][found], hits.relevant[:, :depth][found])
@@ -153,7 +163,7 @@ def show(name: str, result: Mapping[str, Any]) -> None:
     for mode, values in result["modes"].items():
         parts = [
             f"ECE {what} {values[key]['error']:.3f} ({values[key]['interval'][0]:.3f} to "
-            f"{values[key]['interval'][1]:.3f})"
+            f"{values[key]['interval'][1]:.3f}; by chance {values[key]['by_chance']:.3f})"
             for key, what in (("first", "first hit"), ("ten", "first ten"))
         ]
         others = values["others"]

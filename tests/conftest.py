@@ -130,14 +130,15 @@ def calibrated(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
     from click.testing import CliRunner
 
     from cli import verbs
-    from retrieval.model.calibration import Calibration, to_json
+    from retrieval.model.calibration import Calibration, ModeCalibration, to_json
     from retrieval.model.folder import FILES
+    from retrieval.search.modes import MODES
 
     folder = tmp_path_factory.mktemp("calibrated")
     calibrated = Made(made.data, folder / "model", folder / "index")
     shutil.copytree(made.model, calibrated.model)
-    fitted = Calibration((-2.0, 2.0, 1.0, 2.0, 0.1), (-3.0, 2.0, 1.0, 2.0, 0.1, 1.5, 0.5), 100)
-    (calibrated.model / FILES.calibration).write_text(to_json(fitted))
+    fitted = ModeCalibration((-2.0, 2.0, 1.0, 2.0, 0.1, 0.0), (-3.0, 2.0, 1.0, 2.0, 0.1, 0.0, 1.5, 0.5))
+    (calibrated.model / FILES.calibration).write_text(to_json(Calibration(dict.fromkeys(MODES, fitted), 100)))
     args = ["build", made.data, "-m", calibrated.model, "-o", calibrated.index]
     result = CliRunner().invoke(verbs, [str(arg) for arg in args])
     assert result.exit_code == 0, result.output

@@ -144,7 +144,7 @@ def _fork_until(change: Change, last: Callable[[str], bool]) -> int:
     process = os.fork()
     if process == 0:
         try:
-            _watch(last)
+            watch(last)
             _run(change)
         except BaseException as error:
             print(f"{change.verb}: {error!r}", file=sys.stderr, flush=True)
@@ -153,7 +153,7 @@ def _fork_until(change: Change, last: Callable[[str], bool]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def _watch(last: Callable[[str], bool]) -> None:
+def watch(last: Callable[[str], bool]) -> None:
     """Kill this process before the first step for which `last` holds."""
 
     def step(what: str) -> None:

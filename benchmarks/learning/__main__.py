@@ -4,6 +4,7 @@
     python -m benchmarks.learning poison DATA
     python -m benchmarks.learning night DATA [--clients 10]
     python -m benchmarks.learning kills [--kills 50] [--seed 0]
+    python -m benchmarks.learning steps [--seed 0]
 
 DATA is a BEIR folder. Each part writes its result into benchmarks/results/learning.json, where the other
 parts stay as they were; `rounds` also draws docs/images/learning.svg.
@@ -83,11 +84,23 @@ def run_kills(options: argparse.Namespace, work: Path) -> None:
     raise SystemExit(1 if found["failures"] else 0)
 
 
+def run_steps(options: argparse.Namespace, work: Path) -> None:
+    from benchmarks.learning.steps import steps
+
+    rows = []
+    for row in steps(work, options.seed):
+        note(row)
+        rows.append(row)
+        keep("steps", "python -m benchmarks.learning steps", {"rows": rows})
+    raise SystemExit(1 if any(row["failures"] for row in rows) else 0)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
     "rounds": run_rounds,
     "poison": run_poison,
     "night": run_night,
     "kills": run_kills,
+    "steps": run_steps,
 }
 
 
@@ -107,7 +120,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.data is None and options.part != "kills":
+    if options.data is None and options.part not in ("kills", "steps"):
         parser.error(f"{options.part} needs DATA")
     with tempfile.TemporaryDirectory(prefix="learning-") as work:
         PARTS[options.part](options, Path(work))

@@ -3,19 +3,20 @@
 In: a JSON file beside the weights, or fitted numbers. Out: probabilities. Knows nothing of how the evidence
 is found or how the numbers are fitted.
 
-Two logistic regressions, one of the first hit of a ranking and one of those after it:
+For each mode of search two logistic regressions, one of the first hit of a ranking and one of those after it:
 
     probability = 1 / (1 + exp(-(intercept + sum of weight * evidence)))
 
-The margins of a further hit are its cosine and BM25 minus those of the first one: a hit that looks good is
-less likely relevant beside one that looks better. An unknown key, NaN or an infinite number in the file is an
-error that names it.
+A hit that the better of two rankings has chosen is relevant more often than one with the same evidence that
+the worse one has, so modes share no numbers. The margins of a further hit are its cosine and BM25 minus those
+of the first one: a hit that looks good is less likely relevant beside one that looks better. An unknown key,
+NaN or an infinite number in the file is an error that names it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,11 +28,12 @@ from numpy.typing import NDArray
 from index.disk.opening import read_file
 from index.errors import FormatVersionError, InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # What is known of a query and a document, in this order; see `retrieval.search.evidence`.
-EVIDENCE = ("cosine", "bm25", "share", "words")
+EVIDENCE = ("cosine", "bm25", "share", "words", "cosine_logit")
 MARGINS = ("cosine_margin", "bm25_margin")
+_MODES = ("dense", "lexical", "hybrid")
 _FIRST = ("intercept", *EVIDENCE)
 _FURTHER = (*_FIRST, *MARGINS)
 _HALF = np.float32(0.5)
@@ -39,17 +41,15 @@ _LARGEST = 1e6  # of any number; larger ones are of a damaged file and could ove
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The fitted numbers.
+class ModeCalibration:
+    """The fitted numbers of one mode.
 
     first: of the first hit of a ranking: intercept and a weight for each of `EVIDENCE`.
     further: of the hits after it: the same, and a weight for each of `MARGINS`.
-    queries: how many dev queries they were fitted on.
     """
 
     first: Sequence[float]
     further: Sequence[float]
-    queries: int
 
     @cached_property
     def _first(self) -> NDArray[np.float32]:
@@ -81,13 +81,30 @@ class Calibration:
         return probabilities
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """The fitted numbers of all modes.
+
+    modes: by the name of the mode.
+    queries: how many dev queries they were fitted on.
+    """
+
+    modes: Mapping[str, ModeCalibration]
+    queries: int
+
+
 def to_json(calibration: Calibration) -> str:
     """The calibration as a JSON document."""
     content = {
         "format_version": FORMAT_VERSION,
-        "first": dict(zip(_FIRST, calibration.first, strict=True)),
-        "further": dict(zip(_FURTHER, calibration.further, strict=True)),
         "queries": calibration.queries,
+        "modes": {
+            mode: {
+                "first": dict(zip(_FIRST, fitted.first, strict=True)),
+                "further": dict(zip(_FURTHER, fitted.further, strict=True)),
+            }
+            for mode, fitted in calibration.modes.items()
+        },
     }
     return json.dumps(content, indent=2) + "\n"
 
@@ -105,18 +122,37 @@ def read_calibration(path: Path) -> Calibration | None:
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, f"not readable as JSON ({error})") from error
     version = content.get("format_version") if isinstance(content, dict) else FORMAT_VERSION
-    if version != FORMAT_VERSION:
+    if version == 1:
+        content = _of_version_1(path, content)
+    elif version != FORMAT_VERSION:
         raise FormatVersionError(
             f"{path}: format version {str(version)[:40]!r}, this program reads {FORMAT_VERSION}; "
             "train again or use the program that wrote it"
         )
-    _check_keys(path, "the file", content, ("format_version", "first", "further", "queries"))
-    queries = content["queries"]
+    _check_keys(path, "the file", content, ("format_version", "queries", "modes"))
+    queries, modes = content["queries"], content["modes"]
     if type(queries) is not int or queries < 1:
         raise _damaged(path, f"queries must be a whole number from 1, not {str(queries)[:40]}")
-    first = _numbers(path, "first", content["first"], _FIRST)
-    further = _numbers(path, "further", content["further"], _FURTHER)
-    return Calibration(first, further, queries)
+    _check_keys(path, "modes", modes, _MODES)
+    return Calibration({mode: _mode(path, mode, modes[mode]) for mode in _MODES}, queries)
+
+
+def _of_version_1(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """A file of format version 1, whose one fit was for all modes, as this version has it."""
+    _check_keys(path, "the file", content, ("format_version", "first", "further", "queries"))
+    parts = {name: content[name] for name in ("first", "further")}
+    for name, part in parts.items():
+        if isinstance(part, dict):
+            parts[name] = {**part, "cosine_logit": 0}
+    return {"format_version": 1, "queries": content["queries"], "modes": dict.fromkeys(_MODES, parts)}
+
+
+def _mode(path: Path, mode: str, content: Any) -> ModeCalibration:
+    _check_keys(path, mode, content, ("first", "further"))
+    return ModeCalibration(
+        _numbers(path, f"{mode}.first", content["first"], _FIRST),
+        _numbers(path, f"{mode}.further", content["further"], _FURTHER),
+    )
 
 
 def _numbers(path: Path, part: str, content: Any, names: Sequence[str]) -> tuple[float, ...]:

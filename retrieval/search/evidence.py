@@ -1,15 +1,15 @@
 """What speaks for documents as answers to a query, and the probability that follows.
 
-In: an open generation, queries, and a ranking. Out: evidence and probabilities. Knows nothing of modes or of
-how documents were ranked.
+In: an open generation, queries, and a ranking. Out: evidence and probabilities. Knows nothing of how
+documents were ranked.
 
-    cosine   of the embeddings of query and document, of a split document the largest of its passages
-    bm25     the BM25 score, as a share of the highest that a document could have
-    share    the share of the query's words that the document has, weighted by their idf
-    words    ln of the number of different words of the query
+    cosine        of the embeddings of query and document, of a split document the largest of its passages
+    bm25          the BM25 score, as a share of the highest that a document could have
+    share         the share of the query's words that the document has, weighted by their idf
+    words         ln of the number of different words of the query
+    cosine_logit  ln(cosine / (1 - cosine)): among high cosines a small step says much
 
-All are of one query and one document, whatever ranked it, so hits of all modes are weighed alike. Idf is that
-of the whole index, so filters change nothing.
+All are of one query and one document. Idf is that of the whole index, so filters change nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from index.protocol import OpenIndex
 from index.values import Rows, Vectors
 from retrieval.model.calibration import EVIDENCE
 from retrieval.search.generation import OpenGeneration
+from retrieval.search.modes import Mode
+
+# Lower and higher cosines have the logits of these, or it would be infinite.
+_LEAST_COSINE, _MOST_COSINE = 0.02, 0.98
 
 
 def evidence_of(
@@ -42,10 +46,13 @@ def evidence_of(
     """
     match = index.match_words(query, rows)
     evidence = np.empty((len(rows), len(EVIDENCE)), np.float32)
-    evidence[:, 0] = index.cosines(rows, embedding)
+    cosines = index.cosines(rows, embedding)
+    evidence[:, 0] = cosines
     np.divide(match.scores, np.float32(match.weight), out=evidence[:, 1])
     evidence[:, 2] = match.shares
     evidence[:, 3] = math.log(max(1, match.words))
+    between = np.clip(cosines, _LEAST_COSINE, _MOST_COSINE)
+    np.log(between / (1 - between), out=evidence[:, 4])
     return evidence
 
 
@@ -54,6 +61,7 @@ def probabilities_of(
     queries: Sequence[str],
     embeddings: Vectors | None,
     rows: NDArray[np.int64],
+    mode: Mode,
     offset: int,
 ) -> list[NDArray[np.float32]] | None:
     """The probability of each hit that it is relevant; None if the model has no calibration.
@@ -62,6 +70,7 @@ def probabilities_of(
     queries: n texts.
     embeddings: float32 (n, dimension); None to encode the queries here, which a lexical search does not need.
     rows: int64 (n, k), the ranking from its first hit on, -1 where there are no more.
+    mode: that ranked them.
     offset: how many of the first hits need no probability.
     Returns for each query float32 (hits,).
     """
@@ -70,11 +79,12 @@ def probabilities_of(
         return None
     if embeddings is None:
         embeddings = opened.tower.encode(queries)
+    fitted = calibration.modes[mode]
     with phase("probability"):
         likely = []
         for query, embedding, ranked in zip(queries, embeddings, rows, strict=True):
             found = ranked[ranked >= 0]
             weighed = np.concatenate((found[:1], found[offset:])) if offset else found
             evidence = evidence_of(opened.index, query, embedding, weighed)
-            likely.append(calibration.probabilities(evidence)[1 if offset else 0 :])
+            likely.append(fitted.probabilities(evidence)[1 if offset else 0 :])
         return likely

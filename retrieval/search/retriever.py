@@ -170,7 +170,7 @@ class Retriever:
             embeddings = _embeddings(opened, queries, mode)
             ranking = page(opened, queries, embeddings, k, mode, where, offset, per)
             none = [None] * len(queries)
-            likely = probabilities_of(opened, queries, embeddings, ranking.rows, offset)
+            likely = probabilities_of(opened, queries, embeddings, ranking.rows, mode, offset)
             each = zip(
                 queries,
                 none if embeddings is None else embeddings,

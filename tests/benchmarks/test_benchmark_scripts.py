@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import benchmarks.peers.__main__ as peers
-from benchmarks import guard, paper
+from benchmarks import calibration, guard, paper
 from benchmarks.peers import systems as peer_systems
 from retrieval.evaluation.measures import RunMeasures
 
@@ -97,3 +97,10 @@ def test_ours_is_held_against_every_peer_with_correction():
 
 def test_a_fine_tuning_not_done_is_skipped_with_what_to_do():
     assert "--fine-tune" in peers._tuned(None)["skipped"]
+
+
+def test_chance_alone_gives_a_calibration_error():
+    """The mean distance of a share of n fair coins from one half is .5 sqrt(2 / (pi n))."""
+    expected = 0.5 * (2 / (np.pi * 400)) ** 0.5
+    assert calibration.by_chance(np.full(400, 0.5)) == pytest.approx(expected, rel=0.1)
+    assert calibration.by_chance(np.array([0.0, 1.0])) == 0

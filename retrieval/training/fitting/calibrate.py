@@ -3,12 +3,13 @@
 In: an index of the dev documents, and rankings of the dev queries. Out: a `Calibration`. Knows nothing of
 towers.
 
-Each of the two logistic regressions minimises
+Each logistic regression, two for each mode, minimises
 
     sum of weight * cross-entropy + |w|^2 / 2
 
-over the first ten hits of each query in each ranking, by Newton's method; w are the weights of the evidence
-scaled to unit variance. A hit without a judgement counts as not relevant.
+over the first ten hits of each query in the ranking of the mode, by Newton's method; w are the weights of the
+evidence scaled to unit variance, none below 0 but that of `words`. A hit without a judgement counts as not
+relevant.
 
 Every dev query has an answer, so alone they would teach that the first hit is good. So each counts a second
 time, with its relevant documents taken out of the ranking: what remains is what a search shows when the
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 
 from index.ranking import Ranking
 from index.values import Rows
-from retrieval.model.calibration import MARGINS, Calibration
+from retrieval.model.calibration import EVIDENCE, MARGINS, Calibration, ModeCalibration
+from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
 from retrieval.training.dataset import TrainingData
 from retrieval.training.fitting.dev_rankings import DevRankings
@@ -32,12 +34,13 @@ from retrieval.training.fitting.rescoring import RANKED
 
 # The share of queries without an answer that is assumed: enough to learn what their hits look like, and so
 # little that the probabilities hold for queries that have one.
-UNANSWERED = 0.02
+UNANSWERED = 0.01
 # With fewer dev queries ten numbers cannot be told from chance.
 LEAST_QUERIES = 20
 # How deep rankings must be: ten hits remain when as many relevant documents are taken out.
 DEPTH = RANKED
 _HITS = 10
+_WORDS = EVIDENCE.index("words")
 _STEPS = 100
 # The penalty of the intercept, so small that it only matters where no hit is relevant, or all are.
 _OF_INTERCEPT = 1e-3
@@ -56,7 +59,11 @@ def dev_calibration(
     queries = [dataset.queries[query_id] for query_id in dataset.dev]
     if len(queries) < LEAST_QUERIES:
         return None
-    rankings = [ranked.dense.top(DEPTH), ranked.lexical.top(DEPTH), hybrid]
+    rankings: dict[Mode, Ranking] = {
+        "dense": ranked.dense.top(DEPTH),
+        "lexical": ranked.lexical.top(DEPTH),
+        "hybrid": hybrid,
+    }
     return fit_calibration(retriever, queries, list(dataset.dev.values()), rankings)
 
 
@@ -64,7 +71,7 @@ def fit_calibration(
     retriever: Retriever,
     queries: Sequence[str],
     judged: Sequence[Mapping[str, int]],
-    rankings: Sequence[Ranking],
+    rankings: Mapping[Mode, Ranking],
 ) -> Calibration | None:
     """The calibration that fits the dev queries best; None for fewer than `LEAST_QUERIES`.
 
@@ -75,20 +82,31 @@ def fit_calibration(
     """
     if len(queries) < LEAST_QUERIES:
         return None
+    modes: dict[str, ModeCalibration] = {
+        mode: _fit_mode(retriever, queries, judged, ranking) for mode, ranking in rankings.items()
+    }
+    return Calibration(modes, len(queries))
+
+
+def _fit_mode(
+    retriever: Retriever,
+    queries: Sequence[str],
+    judged: Sequence[Mapping[str, int]],
+    ranking: Ranking,
+) -> ModeCalibration:
     first, further = _Examples(), _Examples()
-    for ranking in rankings:
-        relevant = _relevant(retriever, judged, ranking.rows)
-        evidence = retriever.evidence(queries, ranking.rows)
-        found = ranking.rows >= 0
-        for kept, weight in ((found, 1 - UNANSWERED), (found & ~relevant, UNANSWERED)):
-            order = np.argsort(~kept, axis=1, kind="stable")[:, :_HITS]
-            chosen = np.take_along_axis(evidence, order[:, :, None], 1)
-            labels, there = (np.take_along_axis(each, order, 1) for each in (relevant, kept))
-            margins = chosen[:, 1:, : len(MARGINS)] - chosen[:, :1, : len(MARGINS)]
-            beside = np.concatenate((chosen[:, 1:], margins), axis=2)
-            first.add(chosen[:, :1], labels[:, :1], there[:, :1], weight / len(rankings))
-            further.add(beside, labels[:, 1:], there[:, 1:], weight / len(rankings))
-    return Calibration(first.fit(), further.fit(), len(queries))
+    relevant = _relevant(retriever, judged, ranking.rows)
+    evidence = retriever.evidence(queries, ranking.rows)
+    found = ranking.rows >= 0
+    for kept, weight in ((found, 1 - UNANSWERED), (found & ~relevant, UNANSWERED)):
+        order = np.argsort(~kept, axis=1, kind="stable")[:, :_HITS]
+        chosen = np.take_along_axis(evidence, order[:, :, None], 1)
+        labels, there = (np.take_along_axis(each, order, 1) for each in (relevant, kept))
+        margins = chosen[:, 1:, : len(MARGINS)] - chosen[:, :1, : len(MARGINS)]
+        beside = np.concatenate((chosen[:, 1:], margins), axis=2)
+        first.add(chosen[:, :1], labels[:, :1], there[:, :1], weight)
+        further.add(beside, labels[:, 1:], there[:, 1:], weight)
+    return ModeCalibration(first.fit(), further.fit())
 
 
 class _Examples:
@@ -115,9 +133,27 @@ class _Examples:
         self._parts.append((chosen, relevant[found], np.full(len(chosen), weight)))
 
     def fit(self) -> tuple[float, ...]:
-        """What `fit_logistic` returns for all of them."""
+        """The intercept and the weights, of which only that of `words` may be negative.
+
+        More of any other evidence never makes a document less likely. Where the best fit on dev says that it
+        does, as of BM25 beside the share of words, it is wrong about queries that have no answer. The most
+        negative weight is made 0 and the others are fitted again, until none is negative.
+        """
         evidence, relevant, weights = map(np.concatenate, zip(*self._parts, strict=True))
-        return fit_logistic(evidence, relevant, weights)
+        fitted = fit_logistic(evidence, relevant, weights)
+        while (worst := _most_negative(evidence, fitted)) is not None:
+            evidence[:, worst] = 0
+            fitted = fit_logistic(evidence, relevant, weights)
+        return fitted
+
+
+def _most_negative(evidence: NDArray[np.float64], fitted: Sequence[float]) -> int | None:
+    """The evidence, but `words`, that takes most from the odds; None if none does."""
+    if not len(evidence):
+        return None
+    effects = evidence.std(axis=0) * fitted[1:]
+    effects[_WORDS] = 0
+    return int(effects.argmin()) if effects.min() < 0 else None
 
 
 def fit_logistic(

@@ -25,8 +25,9 @@ from retrieval.learning import learn as module
 from retrieval.learning.learn import Reports, Settings, learn
 from retrieval.learning.rollback import rollback
 from retrieval.learning.work import Work
-from retrieval.model.calibration import EVIDENCE, MARGINS, Calibration, to_json
+from retrieval.model.calibration import EVIDENCE, MARGINS, Calibration, ModeCalibration, to_json
 from retrieval.model.folder import FILES, read_model
+from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
 from retrieval.training.loop import Recipe
 
@@ -116,7 +117,10 @@ def test_it_is_said_before_training_that_probabilities_are_lost(world: World, lo
     model = tmp_path / "calibrated"
     with Index.open(world.index) as index:
         shutil.copytree(index.model_folder, model)
-    calibration = Calibration((0.1,) * (len(EVIDENCE) + 1), (0.1,) * (len(EVIDENCE) + len(MARGINS) + 1), 30)
+    weights = (0.1,) * (len(EVIDENCE) + 1)
+    calibration = Calibration(
+        dict.fromkeys(MODES, ModeCalibration(weights, weights + (0.1,) * len(MARGINS))), 30
+    )
     (model / FILES.calibration).write_text(to_json(calibration))
     build(world.corpus, model, world.index, goal=Goal(recall=1))
     warned: list[str] = []

@@ -9,15 +9,44 @@ import numpy as np
 import pytest
 
 from index.errors import FormatVersionError, InputError
-from retrieval.model.calibration import EVIDENCE, MARGINS, Calibration, read_calibration, to_json
+from retrieval.model.calibration import (
+    EVIDENCE,
+    MARGINS,
+    Calibration,
+    ModeCalibration,
+    read_calibration,
+    to_json,
+)
+from retrieval.search.modes import MODES
 
-FITTED = Calibration((-1.0, 2.0, 0.5, -0.25, 1.0), (-3.0, 1.0, 2.0, 0.5, 0.25, 4.0, -2.0), 120)
+FITTED = ModeCalibration((-1.0, 2.0, 0.5, -0.25, 1.0, 0.75), (-3.0, 1.0, 2.0, 0.5, 0.25, -1.5, 4.0, -2.0))
+STEEP = ModeCalibration((1e6,) * 6, (-1e6,) * 8)
+CALIBRATION = Calibration({"dense": FITTED, "lexical": STEEP, "hybrid": FITTED}, 120)
 
 
 def test_a_calibration_survives_the_disk(tmp_path):
-    (tmp_path / "c.json").write_text(to_json(FITTED))
-    assert read_calibration(tmp_path / "c.json") == FITTED
+    assert tuple(CALIBRATION.modes) == MODES
+    (tmp_path / "c.json").write_text(to_json(CALIBRATION))
+    assert read_calibration(tmp_path / "c.json") == CALIBRATION
     assert read_calibration(tmp_path / "none.json") is None
+
+
+def test_a_file_of_format_version_1_is_of_all_modes(tmp_path):
+    first = {"intercept": -1, "cosine": 2, "bm25": 0.5, "share": -0.25, "words": 1}
+    further = {name: 3 * value for name, value in first.items()} | {"cosine_margin": 4, "bm25_margin": -2}
+    content = {"format_version": 1, "queries": 120, "first": first, "further": further}
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(content))
+    fitted = ModeCalibration((-1, 2, 0.5, -0.25, 1, 0), (-3, 6, 1.5, -0.75, 3, 0, 4, -2))
+    assert read_calibration(path) == Calibration(dict.fromkeys(MODES, fitted), 120)
+    for wrong, says in (
+        ({"first": None}, "dense.first must be a JSON object"),
+        ({"further": first}, "missing key bm25_margin, cosine_margin in dense.further"),
+        ({"modes": {}}, "unknown key modes in the file"),
+    ):
+        path.write_text(json.dumps(content | wrong))
+        with pytest.raises(InputError, match=says):
+            read_calibration(path)
 
 
 def test_probabilities_are_those_of_the_formula():
@@ -33,9 +62,8 @@ def test_probabilities_are_those_of_the_formula():
 
 
 def test_extreme_evidence_gives_probabilities_without_overflow():
-    steep = Calibration((1e6, 1e6, 1e6, 1e6, 1e6), (-1e6,) * 7, 20)
     with np.errstate(all="raise", under="ignore"):
-        assert steep.probabilities(np.ones((2, 4), np.float32)).tolist() == [1.0, 0.0]
+        assert STEEP.probabilities(np.ones((2, len(EVIDENCE)), np.float32)).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -44,15 +72,24 @@ def test_extreme_evidence_gives_probabilities_without_overflow():
         ({"queries": 0}, "queries must be a whole number"),
         ({"queries": True}, "queries must be a whole number"),
         ({"queries": 2.5}, "queries must be a whole number"),
-        ({"first": None}, "first must be a JSON object"),
-        ({"further": []}, "further must be a JSON object"),
-        ({"first": {"cosine": 1}}, "missing key bm25, intercept, share, words in first"),
+        ({"modes": []}, "modes must be a JSON object"),
+        ({"modes": {"dense": {}, "hybrid": {}}}, "missing key lexical in modes"),
+        ({"modes": dict.fromkeys(MODES, None)}, "dense must be a JSON object"),
+        ({"modes": {mode: {"first": {}} for mode in MODES}}, "missing key further in dense"),
+        (
+            {"modes": {mode: {"first": [], "further": {}} for mode in MODES}},
+            "dense.first must be a JSON object",
+        ),
+        (
+            {"modes": {mode: {"first": {"cosine": 1}, "further": {}} for mode in MODES}},
+            "missing key bm25, cosine_logit, intercept, share, words in dense.first",
+        ),
         ({"extra": 1}, "unknown key extra in the file"),
     ],
 )
 def test_a_value_out_of_place_is_named(tmp_path, change, says):
     path = tmp_path / "calibration.json"
-    path.write_text(json.dumps(json.loads(to_json(FITTED)) | change))
+    path.write_text(json.dumps(json.loads(to_json(CALIBRATION)) | change))
     with pytest.raises(InputError, match=says) as caught:
         read_calibration(path)
     assert str(caught.value).startswith(f"{path}: ")
@@ -62,8 +99,8 @@ def test_a_value_out_of_place_is_named(tmp_path, change, says):
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e7", "1e400", '"3"', "true", "null", "9" * 4000])
 def test_a_number_that_is_none_is_named(tmp_path, value):
     path = tmp_path / "calibration.json"
-    path.write_text(to_json(FITTED).replace('"share": -0.25', f'"share": {value}'))
-    with pytest.raises(InputError, match=r"first\.share must be a number") as caught:
+    path.write_text(to_json(CALIBRATION).replace('"share": -0.25', f'"share": {value}'))
+    with pytest.raises(InputError, match=r"dense\.first\.share must be a number") as caught:
         read_calibration(path)
     assert len(str(caught.value)) < len(str(path)) + 150
 
@@ -77,7 +114,7 @@ def test_what_is_no_json_object_is_refused(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "2", None])
 def test_another_format_version_is_told_apart_from_damage(tmp_path, version):
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps({"format_version": version, "new": 1}))

@@ -15,14 +15,21 @@ from index.errors import CorruptError, InputError
 from index.lexical.tokens import lexical_tokens
 from index.writing.delete import delete
 from retrieval.indexing.build import add_documents, build
-from retrieval.model.calibration import Calibration
+from retrieval.model.calibration import Calibration, ModeCalibration
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES
 from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
 
 CONFIG = ModelConfig("bag", 8, dimension=8, document_words=16)
-FITTED = Calibration((-1.0, 2.0, 0.5, 1.0, -0.2), (-2.0, 2.0, 0.5, 1.0, -0.2, 1.5, 0.5), 100)
+FURTHER = (-2.0, 2.0, 0.5, 1.0, -0.2, 0.3, 1.5, 0.5)
+FITTED = Calibration(
+    {
+        mode: ModeCalibration((intercept, 2.0, 0.5, 1.0, -0.2, 0.4), FURTHER)
+        for mode, intercept in zip(MODES, (-1.0, -1.5, -0.5), strict=True)
+    },
+    100,
+)
 GENERATOR = np.random.default_rng(0)
 WORDS = ["cat", "dog", "boat", "sail", "tree", "leaf", "house", "door", "tea", "cup", "meal", "plate"]
 TEXTS = [" ".join(GENERATOR.choice(WORDS, 6)) for _ in range(60)]
@@ -43,7 +50,7 @@ def folder(tmp_path: Path, random_model) -> Path:
     return tmp_path
 
 
-def expected(retriever: Retriever, query: str, hits: list) -> list[float]:
+def expected(retriever: Retriever, query: str, hits: list, mode: str) -> list[float]:
     """Probabilities by the formulas, from full rankings of both kinds."""
     index = retriever.index
     count = index.count
@@ -63,12 +70,13 @@ def expected(retriever: Retriever, query: str, hits: list) -> list[float]:
         row = index.row_of(hit.id)
         has = set(lexical_tokens(hit.text))
         share = sum(weight for term, weight in weights.items() if term in has) / sum(weights.values())
-        rows.append(
-            [cosine_of[row], score_of.get(row, 0.0) / sum(weights.values()), share, math.log(len(weights))]
-        )
+        cosine, score = cosine_of[row], score_of.get(row, 0.0) / sum(weights.values())
+        between = min(max(cosine, 0.02), 0.98)
+        rows.append([cosine, score, share, math.log(len(weights)), math.log(between / (1 - between))])
     first, *further = np.array(rows)
-    odds = [FITTED.first[0] + first @ FITTED.first[1:]]
-    odds += [FITTED.further[0] + np.r_[row, (row - first)[:2]] @ FITTED.further[1:] for row in further]
+    fitted = FITTED.modes[mode]
+    odds = [fitted.first[0] + first @ fitted.first[1:]]
+    odds += [fitted.further[0] + np.r_[row, (row - first)[:2]] @ fitted.further[1:] for row in further]
     return [1 / (1 + math.exp(-each)) for each in odds]
 
 
@@ -79,7 +87,7 @@ def test_probabilities_are_those_of_the_formulas(folder, mode):
         for query, hits in zip(QUERIES, retriever.search_all(QUERIES, 30, mode), strict=True):
             assert len(hits) > 5
             assert [hit.probability for hit in hits] == pytest.approx(
-                expected(retriever, query, hits), abs=1e-4
+                expected(retriever, query, hits, mode), abs=1e-4
             )
 
 

@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from index.ranking import Ranking
 from retrieval.evaluation.calibration import calibration_error
 from retrieval.indexing.build import build
+from retrieval.model.calibration import EVIDENCE
 from retrieval.model.config import ModelConfig
 from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
@@ -71,7 +73,7 @@ def retriever(tmp_path, random_model):
 
 
 def fitted(retriever, queries, judged):
-    rankings = [retriever.rank(queries, DEPTH, mode) for mode in MODES]
+    rankings = {mode: retriever.rank(queries, DEPTH, mode) for mode in MODES}
     return fit_calibration(retriever, queries, judged, rankings)
 
 
@@ -83,7 +85,7 @@ def test_a_fit_on_an_index_tells_relevant_hits_from_others(retriever):
     fresh = [" ".join(text.split()[:3]) for text in TEXTS[80:160]]
     ranking = retriever.rank(fresh, 10, "hybrid")
     evidence = retriever.evidence(fresh, ranking.rows)
-    likely = np.array([calibration.probabilities(each) for each in evidence])
+    likely = np.array([calibration.modes["hybrid"].probabilities(each) for each in evidence])
     relevant = ranking.rows == np.arange(80, 160)[:, None]
     assert likely[relevant].mean() > 0.8
     assert likely[~relevant].mean() < 0.05
@@ -97,7 +99,7 @@ def test_hidden_answers_make_the_first_hit_less_likely(retriever, monkeypatch):
     likely = {}
     for share in (0.0, 0.2):
         monkeypatch.setattr("retrieval.training.fitting.calibrate.UNANSWERED", share)
-        likely[share] = fitted(retriever, queries, judged).probabilities(foreign)[0]
+        likely[share] = fitted(retriever, queries, judged).modes["hybrid"].probabilities(foreign)[0]
     assert likely[0.2] < likely[0.0]
 
 
@@ -110,8 +112,24 @@ def test_few_queries_give_no_calibration(retriever):
 def test_queries_without_a_relevant_hit_give_low_probabilities(retriever):
     calibration = fitted(retriever, list(TEXTS[:40]), [{"elsewhere": 1}] * 40)
     evidence = retriever.evidence(TEXTS[:1], np.arange(10)[None])
-    assert calibration.probabilities(evidence[0]).max() < 0.05
-    assert replace(calibration, queries=1).first == calibration.first
+    for mode in MODES:
+        assert calibration.modes[mode].probabilities(evidence[0]).max() < 0.05
+
+
+def test_the_first_hit_of_the_better_ranking_is_likelier_at_the_same_evidence(retriever):
+    """The first hits of the ranking that is fitted as dense are right, those of the other one wrong."""
+    queries = [" ".join(text.split()[:3]) for text in TEXTS[:80]]
+    judged = [{f"d{n}": 1} for n in range(80)]
+    good = retriever.rank(queries, DEPTH, "hybrid")
+    bad = Ranking(good.scores[:, 1:], good.rows[:, 1:])
+    fitted = fit_calibration(retriever, queries, judged, {"dense": good, "lexical": bad})
+    evidence = retriever.evidence(queries, good.rows[:, :1])
+    likely = {
+        mode: np.mean([fitted.modes[mode].probabilities(each)[0] for each in evidence])
+        for mode in ("dense", "lexical")
+    }
+    assert likely["dense"] > 0.8
+    assert likely["lexical"] < likely["dense"] - 0.2
 
 
 def test_queries_that_are_judged_by_clicks_fit_no_probability(retriever):
@@ -128,3 +146,20 @@ def test_queries_that_are_judged_by_clicks_fit_no_probability(retriever):
         dev_calibration(retriever, none, rank_dev(retriever, none), retriever.rank([], DEPTH, "hybrid"))
         is None
     )
+
+
+@pytest.mark.parametrize("name", ["cosine", "bm25", "share"])
+def test_more_evidence_never_makes_a_hit_less_likely(retriever, name):
+    """Judged so that the hits with the least of one kind of evidence are right."""
+    queries = [" ".join(text.split()[: 1 + n % 4]) + " unknown" * (n % 3) for n, text in enumerate(TEXTS)]
+    ranking = retriever.rank(queries, DEPTH, "dense")
+    values = retriever.evidence(queries, ranking.rows)[:, :, EVIDENCE.index(name)]
+    ids = [document.id for document in retriever.index.texts(retriever.index.rows().tolist())]
+    judged = [
+        {ids[row]: int(value <= np.median(values)) for row, value in zip(rows, each, strict=True)}
+        for rows, each in zip(ranking.rows.tolist(), values, strict=True)
+    ]
+    calibration = fit_calibration(retriever, queries, judged, {"dense": ranking}).modes["dense"]
+    for weights in (calibration.first, calibration.further):
+        others = [weight for place, weight in enumerate(weights[1:]) if place != EVIDENCE.index("words")]
+        assert min(others) >= 0
