@@ -41,7 +41,7 @@ class PairsSummary:
 class PairsDataset:
     """A file of pairs, which is read once, when it is needed, and then held in memory."""
 
-    path: Path
+    path: Path | str  # or a pattern of files, which are one table
     columns: Columns
     given: ColumnNames  # what the user said about the columns
 
