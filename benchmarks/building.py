@@ -1,0 +1,202 @@
+"""Building an index on Ray beside building it alone, and Ray runs that are killed half way.
+
+    python -m benchmarks.building CORPUS MODEL [--documents 669357] [--files 40]
+
+CORPUS is written as FILES Parquet files. In turn, each once:
+
+    alone     `peephole build` of their pattern
+    ray       the same with `--ray local`
+    killed    the same, killed with SIGKILL when half of the documents are staged, and resumed
+    files     `peephole encode --ray local`, killed when half of the files are there, and resumed by file
+
+Seconds are those of whole processes, with the start of Ray; beside them those until all documents are encoded
+and staged, after which the index is made from them, with Ray or without. All files of the three indexes are
+compared, and the vectors of `files`, rounded to halves, with those of the index. How many documents a second
+the one process of a build could read and store if vectors cost nothing bounds the number of cores that it can
+keep busy. On a machine that others use too only ratios mean anything; the load is recorded.
+Prints a table and writes benchmarks/results/building.json, again after each part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import closing, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.encoding import kill_and_resume, vectors, write_corpus
+from index.disk.folder import STAGING
+from index.reader import Index
+from index.writing.builder import IndexBuilder
+from retrieval.data.documents import read_documents
+from retrieval.evaluation.provenance import provenance
+from retrieval.indexing.build import encode_into
+from retrieval.model.folder import read_model
+
+COMMAND = (sys.executable, str(ROOT / "cli.py"), "build")
+# Documents that are stored to measure how fast that is.
+STORED = 100_000
+
+
+def build(
+    pattern: str, model: Path, output: Path, *options: str, until: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Run `peephole build`, or kill it as soon as `until` holds; what it took, and how many were encoded."""
+    start = time.perf_counter()
+    command = [*COMMAND, pattern, "-m", str(model), "-o", str(output), *options, "--json"]
+    encoded_s = None
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
+        while running.poll() is None:
+            time.sleep(0.1)
+            if encoded_s is None and (output / STAGING / "generation").exists():
+                encoded_s = round(time.perf_counter() - start, 1)
+            if until():
+                running.kill()
+                running.wait()
+                return {"killed_after_s": round(time.perf_counter() - start, 1), "staged": staged(output)}
+    assert running.returncode == 0, command
+    return {"s": round(time.perf_counter() - start, 1), "encoded_s": encoded_s}
+
+
+def staged(index: Path) -> int:
+    """How many documents a build has stored with their vectors; 0 before it began."""
+    path = index / STAGING / "documents.sqlite"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+        return int(database.execute("SELECT coalesce(max(row) + 1, 0) FROM documents").fetchone()[0])
+    return 0
+
+
+def digests(index: Path) -> dict[str, str]:
+    """The digest of each file of a generation but its manifest, which has a date."""
+    with Index.open(index) as opened:
+        folder = index / opened.generation
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+
+
+def same_as_index(index: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """Files of vectors beside the vectors of an index: equal ids, and how many components differ."""
+    ids, given = vectors(list(files))
+    differing, largest, row = 0, 0.0, 0
+    with Index.open(index) as opened:
+        (segment,) = opened.segments
+        for start in range(0, segment.count, 4096):
+            rows = np.arange(start, min(start + 4096, segment.count))
+            assert [d.id for d in segment.documents.texts(rows.tolist())] == ids[start : rows[-1] + 1]
+            stored = np.asarray(segment.passages_of(rows)[0], np.float32)
+            assert len(stored) == len(rows), "a document has several passages"
+            halves = given[row : row + len(stored)].astype(np.float16).astype(np.float32)
+            differing += int((halves != stored).sum())
+            largest = max(largest, float(np.abs(halves - stored).max()))
+            row += len(stored)
+    return {"components": int(given.size), "differing_as_halves": differing, "largest_difference": largest}
+
+
+class Nothing:
+    """Workers whose vectors cost nothing."""
+
+    count = 1
+
+    def submit(self, texts: Sequence[str]) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(np.ones((len(texts), self.dimension), np.float32))
+        return done
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+
+
+def storing_rate(pattern: str, model: Path, output: Path) -> dict[str, Any]:
+    """Documents that a build reads, splits and stores in a second of a processor, without encoding them."""
+    saved = read_model(model)
+    dimension = saved.config.dimension
+    with IndexBuilder.begin(
+        output, model=model, dimension=dimension, source="", passage_words=128
+    ) as builder:
+        documents = islice(read_documents(pattern), STORED)
+        start = time.process_time()
+        encode_into(builder, saved, documents, None, lambda *report: None, Nothing(dimension))
+        busy = time.process_time() - start
+        return {"documents": builder.count, "documents_a_processor_second": round(builder.count / busy)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--documents", type=int, default=669_357)
+    parser.add_argument("--files", type=int, default=40)
+    options = parser.parse_args()
+    model = options.model.resolve()
+    given = " ".join(Path(word).name for word in sys.argv[1:])
+    facts: dict[str, Any] = {}
+    loads = [os.getloadavg()[0]]
+
+    def note(name: str, value: Any) -> None:
+        facts[name] = value
+        loads.append(os.getloadavg()[0])
+        print(f"{name:24} {json.dumps(value)}", flush=True)
+        head = provenance(f"python -m benchmarks.building {given}")
+        write_result(
+            RESULTS / "building.json", {**head, **facts, "load_averages": [round(load, 1) for load in loads]}
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        count = write_corpus(options.corpus, options.documents, options.files, work)
+        pattern = str(work / "many" / "*.parquet")
+        note("documents", count)
+        note("files", options.files)
+        note("reading_and_storing", storing_rate(pattern, model, work / "stored"))
+        note("alone", alone := build(pattern, model, work / "alone"))
+        note("ray", ray := build(pattern, model, work / "ray", "--ray", "local"))
+        note(
+            "documents_a_second",
+            {
+                name: {"whole": round(count / run["s"]), "encoding": round(count / run["encoded_s"])}
+                for name, run in (("alone", alone), ("ray", ray))
+            },
+        )
+        note("ray_to_alone", round(alone["encoded_s"] / ray["encoded_s"], 2))
+        expected = digests(work / "alone")
+
+        def differing(name: str) -> list[str]:
+            found = digests(work / name)
+            assert found.keys() == expected.keys()
+            return [file for file, digest in found.items() if digest != expected[file]]
+
+        note("files_that_differ_with_ray", differing("ray"))
+        killed = work / "killed"
+        first = build(
+            pattern, model, killed, "--ray", "local", until=lambda: staged(killed) >= options.documents // 2
+        )
+        time.sleep(2)  # Ray ends by itself when it has seen that the driver is gone
+        second = build(pattern, model, killed, "--ray", "local", "--resume")
+        note("killed", first | {"resumed": second, "left_to_encode": count - first["staged"]})
+        note("files_that_differ_killed", differing("killed"))
+        note("by_file", kill_and_resume(model, work, options.files))
+        parquets = sorted((work / "killed-files").glob("*.parquet"))
+        note("by_file_vectors", same_as_index(work / "alone", parquets))
+
+
+if __name__ == "__main__":
+    main()
