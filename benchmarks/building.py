@@ -1,6 +1,6 @@
 """Building an index on Ray beside building it alone, and Ray runs that are killed half way.
 
-    python -m benchmarks.building CORPUS MODEL [--documents 669357] [--files 40]
+    python -m benchmarks.building CORPUS MODEL [--documents 669357] [--files 40] [--staged]
 
 CORPUS is written as FILES Parquet files. In turn, each once:
 
@@ -11,9 +11,11 @@ CORPUS is written as FILES Parquet files. In turn, each once:
 
 Seconds are those of whole processes, with the start of Ray; beside them those until all documents are encoded
 and staged, after which the index is made from them, with Ray or without. All files of the three indexes are
-compared, and the vectors of `files`, rounded to halves, with those of the index. How many documents a second
-the one process of a build could read and store if vectors cost nothing bounds the number of cores that it can
-keep busy. On a machine that others use too only ratios mean anything; the load is recorded.
+compared, and the vectors of `files`, rounded to halves, with those of the index. With --staged a build is
+ended when all is staged, and what is staged is compared: to make and tune three indexes takes longer. How
+many documents a second the one process of a build could read and store if vectors cost nothing bounds the
+number of cores that it can keep busy. On a machine that others use too only ratios mean anything; the load is
+recorded.
 Prints a table and writes benchmarks/results/building.json, again after each part.
 """
 
@@ -53,9 +55,18 @@ STORED = 100_000
 
 
 def build(
-    pattern: str, model: Path, output: Path, *options: str, until: Callable[[], bool] = lambda: False
+    pattern: str,
+    model: Path,
+    output: Path,
+    *options: str,
+    staged_only: bool,
+    until: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Run `peephole build`, or kill it as soon as `until` holds; what it took, and how many were encoded."""
+    """Run `peephole build`; what it took.
+
+    staged_only: end it when all documents are staged.
+    until: kill it as soon as this holds.
+    """
     start = time.perf_counter()
     command = [*COMMAND, pattern, "-m", str(model), "-o", str(output), *options, "--json"]
     encoded_s = None
@@ -64,6 +75,10 @@ def build(
             time.sleep(0.1)
             if encoded_s is None and (output / STAGING / "generation").exists():
                 encoded_s = round(time.perf_counter() - start, 1)
+                if staged_only:
+                    running.kill()
+                    running.wait()
+                    return {"encoded_s": encoded_s}
             if until():
                 running.kill()
                 running.wait()
@@ -81,7 +96,17 @@ def staged(index: Path) -> int:
 
 
 def digests(index: Path) -> dict[str, str]:
-    """The digest of each file of a generation but its manifest, which has a date."""
+    """The digest of each file of a generation but its manifest, which has a date; or of what is staged."""
+    if not (index / "CURRENT").exists():
+        found = {
+            name: hashlib.sha256((index / STAGING / name).read_bytes())
+            for name in ("vectors.f16", "passages.i32", "model/weights.safetensors")
+        }
+        found["documents"] = hashlib.sha256()
+        with closing(sqlite3.connect(index / STAGING / "documents.sqlite")) as database:
+            for row in database.execute("SELECT * FROM documents ORDER BY row"):
+                found["documents"].update(json.dumps(row).encode())
+        return {name: digest.hexdigest() for name, digest in found.items()}
     with Index.open(index) as opened:
         folder = index / opened.generation
     return {
@@ -91,22 +116,23 @@ def digests(index: Path) -> dict[str, str]:
     }
 
 
-def same_as_index(index: Path, files: Sequence[Path]) -> dict[str, Any]:
-    """Files of vectors beside the vectors of an index: equal ids, and how many components differ."""
+def same_as_staged(index: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """Files of vectors beside the first vectors of documents that are staged, rounded to halves."""
     ids, given = vectors(list(files))
-    differing, largest, row = 0, 0.0, 0
-    with Index.open(index) as opened:
-        (segment,) = opened.segments
-        for start in range(0, segment.count, 4096):
-            rows = np.arange(start, min(start + 4096, segment.count))
-            assert [d.id for d in segment.documents.texts(rows.tolist())] == ids[start : rows[-1] + 1]
-            stored = np.asarray(segment.passages_of(rows)[0], np.float32)
-            assert len(stored) == len(rows), "a document has several passages"
-            halves = given[row : row + len(stored)].astype(np.float16).astype(np.float32)
-            differing += int((halves != stored).sum())
-            largest = max(largest, float(np.abs(halves - stored).max()))
-            row += len(stored)
-    return {"components": int(given.size), "differing_as_halves": differing, "largest_difference": largest}
+    with closing(sqlite3.connect(index / STAGING / "documents.sqlite")) as database:
+        assert [one for (one,) in database.execute("SELECT id FROM documents ORDER BY row")] == ids
+    split = np.fromfile(index / STAGING / "passages.i32", "<i4").reshape(-1, 3)[:, 0]
+    counts = np.maximum(np.bincount(split, minlength=len(ids)), 1)
+    stored = np.fromfile(index / STAGING / "vectors.f16", np.float16).reshape(-1, given.shape[1])
+    whole = counts == 1  # a document that is split has no vector of its own in an index
+    own = stored[(np.cumsum(counts) - counts)[whole]].astype(np.float32)
+    halves = given[whole].astype(np.float16).astype(np.float32)
+    return {
+        "documents": int(whole.sum()),
+        "components": int(own.size),
+        "differing_as_halves": int((halves != own).sum()),
+        "largest_difference": float(np.abs(halves - own).max()),
+    }
 
 
 class Nothing:
@@ -145,6 +171,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--documents", type=int, default=669_357)
     parser.add_argument("--files", type=int, default=40)
+    parser.add_argument("--staged", action="store_true")
     options = parser.parse_args()
     model = options.model.resolve()
     given = " ".join(Path(word).name for word in sys.argv[1:])
@@ -167,15 +194,11 @@ def main() -> None:
         note("documents", count)
         note("files", options.files)
         note("reading_and_storing", storing_rate(pattern, model, work / "stored"))
-        note("alone", alone := build(pattern, model, work / "alone"))
-        note("ray", ray := build(pattern, model, work / "ray", "--ray", "local"))
-        note(
-            "documents_a_second",
-            {
-                name: {"whole": round(count / run["s"]), "encoding": round(count / run["encoded_s"])}
-                for name, run in (("alone", alone), ("ray", ray))
-            },
-        )
+        ray_local, staged_only = ("--ray", "local"), options.staged
+        note("alone", alone := build(pattern, model, work / "alone", staged_only=staged_only))
+        note("ray", ray := build(pattern, model, work / "ray", *ray_local, staged_only=staged_only))
+        rates = {name: round(count / run["encoded_s"]) for name, run in (("alone", alone), ("ray", ray))}
+        note("documents_encoded_a_second", rates)
         note("ray_to_alone", round(alone["encoded_s"] / ray["encoded_s"], 2))
         expected = digests(work / "alone")
 
@@ -186,16 +209,18 @@ def main() -> None:
 
         note("files_that_differ_with_ray", differing("ray"))
         killed = work / "killed"
+        half = options.documents // 2
         first = build(
-            pattern, model, killed, "--ray", "local", until=lambda: staged(killed) >= options.documents // 2
+            *(pattern, model, killed, *ray_local), staged_only=False, until=lambda: staged(killed) >= half
         )
         time.sleep(2)  # Ray ends by itself when it has seen that the driver is gone
-        second = build(pattern, model, killed, "--ray", "local", "--resume")
+        second = build(pattern, model, killed, *ray_local, "--resume", staged_only=staged_only)
         note("killed", first | {"resumed": second, "left_to_encode": count - first["staged"]})
         note("files_that_differ_killed", differing("killed"))
         note("by_file", kill_and_resume(model, work, options.files))
         parquets = sorted((work / "killed-files").glob("*.parquet"))
-        note("by_file_vectors", same_as_index(work / "alone", parquets))
+        if staged_only:
+            note("by_file_vectors", same_as_staged(work / "alone", parquets))
 
 
 if __name__ == "__main__":
