@@ -13,13 +13,14 @@ something that can be seen; and, to judge the first by, those of one process wit
 which also differ in nothing but the order of sums.
 
 CORPUS: documents with titles. A table of PAIRS rows, title and text, is read and numbered in a process of
-its own, whose memory says what a million pairs take.
+its own, whose memory says what a million pairs take while they are read and what of that training keeps.
 Prints a table and writes benchmarks/results/distributed.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import resource
@@ -40,13 +41,15 @@ import torch
 from torch import distributed
 
 from benchmarks.common import RESULTS, ROOT, write_result
-from retrieval.data.dataset import Dataset
+from retrieval.data.dataset import Dataset, open_dataset
+from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
 from retrieval.training.dataset import read_training_data
-from retrieval.training.distributed import joined_ranks
+from retrieval.training.distributed import ALONE, joined_ranks
 from retrieval.training.loop import Recipe, Trainer
 from retrieval.training.machine import fast_training
+from retrieval.training.numbered import Numbered, shared
 from retrieval.training.train import initial_model, vocabulary_and_training_set
 
 WARM_STEPS = 10
@@ -104,26 +107,44 @@ def train(data: Path, epochs: int, output: Path, double: bool) -> None:
 
 
 def hold(table: Path) -> None:
-    """Read and number a table of pairs, and print what that takes."""
+    """Read and number a table of pairs as the first process of a training, and print what that takes."""
     before, start = resident(), time.perf_counter()
-    dataset = read_training_data(table)
+    source = open_dataset(table)
+    dataset = read_training_data(source)
     read, read_s = resident(), time.perf_counter() - start
-    _, training = vocabulary_and_training_set(dataset, preset("lstm"))
+    vocabulary, training = vocabulary_and_training_set(dataset, preset("lstm"))
     whole, whole_s = resident(), time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    arrays = [training.pairs, training.grades, training.removed_words, training.owners]
-    for texts in (training.documents, training.queries, training.features):
-        arrays += [texts.values, texts.offsets]
-    million = 1e6 / training.judged_pairs
+    count, pairs, documents = training.judged_pairs, len(training.pairs), len(training.documents)
+    numbered = Numbered(vocabulary, training, None, bool(dataset.dev), "")
+    dataset = dataset.for_dev()
+    assert isinstance(source, PairsDataset)
+    source.forget()
+    with tempfile.TemporaryDirectory(dir=table.parent) as folder:
+        numbered = shared(numbered, ALONE, Path(folder))
+        del training
+        gc.collect()
+        kept = resident()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        data = numbered.data
+        texts = [
+            each
+            for one in (data.documents, data.queries, data.features)
+            for each in (one.values, one.offsets)
+        ]
+        files = sum(
+            each.nbytes for each in (data.pairs, data.grades, data.removed_words, data.owners, *texts)
+        )
+    million = 1e6 / count
     facts = {
-        "judged_pairs": training.judged_pairs,
-        "all_pairs": len(training.pairs),
-        "documents": len(training.documents),
+        "judged_pairs": count,
+        "all_pairs": pairs,
+        "documents": documents,
         "mb_a_million": {
-            "texts": round((read - before) * million / 1e6),
-            "training_set": round((whole - read) * million / 1e6),
-            "of_that_arrays": round(sum(array.nbytes for array in arrays) * million / 1e6),
+            "texts_while_read": round((read - before) * million / 1e6),
+            "numbered_beside_them": round((whole - read) * million / 1e6),
             "peak": round((peak - before) * million / 1e6),
+            "kept": round((kept - before) * million / 1e6),
+            "files": round(files * million / 1e6),
         },
         "s_a_million": {"read": round(read_s * million), "number": round((whole_s - read_s) * million)},
     }
@@ -131,8 +152,9 @@ def hold(table: Path) -> None:
 
 
 def resident() -> int:
-    """Bytes of memory that this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    """Bytes of memory that this process has, without pages of files, which the system takes back."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssAnon")))
 
 
 def run_training(

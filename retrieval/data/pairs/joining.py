@@ -118,9 +118,10 @@ def _document(reading: _Reading, row: PairRow, text: str) -> _DocumentKey:
     own = row.id if len(row.documents) == 1 else None
     if own is not None and reading.with_id.setdefault(own, key) != key:
         first = reading.places[reading.with_id[own]]
+        there = first.seen_from(row.place)
         raise row.place.error(
-            f"the id {own!r} was already used on {first.seen_from(row.place)} for another document; give every "
-            "document its own, or leave ids out with --column id="
+            f"the id {own!r} was already used on {there} for another document; give every document its own, "
+            "or leave ids out with --column id="
         )
     if reading.ids.setdefault(key, own) is None:
         reading.ids[key] = own
