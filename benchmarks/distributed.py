@@ -1,6 +1,6 @@
 """Training in several processes beside training in one: the same losses, and how much sooner.
 
-    python -m benchmarks.distributed DATA CORPUS [--epochs 2] [--processes 2] [--repeats 3] [--pairs 100000]
+    python -m benchmarks.distributed DATA [--epochs 2] [--processes 2] [--repeats 3]
 
 DATA: a data set with a training split. One process and several train in turn, REPEATS times each, with the
 recipe's settings but for the epochs, one thread a process, and without dev, which one process scores alone.
@@ -11,19 +11,14 @@ an upper bound of the speed-up: what it would be if no process waited for a core
 Compared are the losses of all steps: as trained, in float32; in float64, where rounding does not grow into
 something that can be seen; and, to judge the first by, those of one process with one and with two threads,
 which also differ in nothing but the order of sums.
-
-CORPUS: documents with titles. A table of PAIRS rows, title and text, is read and numbered in a process of
-its own, whose memory says what a million pairs take while they are read and what of that training keeps.
 Prints a table and writes benchmarks/results/distributed.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
-import resource
 import socket
 import statistics
 import subprocess
@@ -32,7 +27,6 @@ import tempfile
 import time
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +35,12 @@ import torch
 from torch import distributed
 
 from benchmarks.common import RESULTS, ROOT, write_result
-from retrieval.data.dataset import Dataset, open_dataset
-from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
 from retrieval.training.dataset import read_training_data
-from retrieval.training.distributed import ALONE, joined_ranks
+from retrieval.training.distributed import joined_ranks
 from retrieval.training.loop import Recipe, Trainer
 from retrieval.training.machine import fast_training
-from retrieval.training.numbered import Numbered, shared
 from retrieval.training.train import initial_model, vocabulary_and_training_set
 
 WARM_STEPS = 10
@@ -106,57 +97,6 @@ def train(data: Path, epochs: int, output: Path, double: bool) -> None:
             (output / "facts.json").write_text(json.dumps(facts))
 
 
-def hold(table: Path) -> None:
-    """Read and number a table of pairs as the first process of a training, and print what that takes."""
-    before, start = resident(), time.perf_counter()
-    source = open_dataset(table)
-    dataset = read_training_data(source)
-    read, read_s = resident(), time.perf_counter() - start
-    vocabulary, training = vocabulary_and_training_set(dataset, preset("lstm"))
-    whole, whole_s = resident(), time.perf_counter() - start
-    count, pairs, documents = training.judged_pairs, len(training.pairs), len(training.documents)
-    numbered = Numbered(vocabulary, training, None, bool(dataset.dev), "")
-    dataset = dataset.for_dev()
-    assert isinstance(source, PairsDataset)
-    source.forget()
-    with tempfile.TemporaryDirectory(dir=table.parent) as folder:
-        numbered = shared(numbered, ALONE, Path(folder))
-        del training
-        gc.collect()
-        kept = resident()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        data = numbered.data
-        texts = [
-            each
-            for one in (data.documents, data.queries, data.features)
-            for each in (one.values, one.offsets)
-        ]
-        files = sum(
-            each.nbytes for each in (data.pairs, data.grades, data.removed_words, data.owners, *texts)
-        )
-    million = 1e6 / count
-    facts = {
-        "judged_pairs": count,
-        "all_pairs": pairs,
-        "documents": documents,
-        "mb_a_million": {
-            "texts_while_read": round((read - before) * million / 1e6),
-            "numbered_beside_them": round((whole - read) * million / 1e6),
-            "peak": round((peak - before) * million / 1e6),
-            "kept": round((kept - before) * million / 1e6),
-            "files": round(files * million / 1e6),
-        },
-        "s_a_million": {"read": round(read_s * million), "number": round((whole_s - read_s) * million)},
-    }
-    sys.stdout.write(json.dumps(facts))
-
-
-def resident() -> int:
-    """Bytes of memory that this process has, without pages of files, which the system takes back."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssAnon")))
-
-
 def run_training(
     data: Path, epochs: int, processes: int, output: Path, threads: int = 1, double: bool = False
 ) -> dict[str, Any]:
@@ -208,37 +148,21 @@ def compare(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def measure_memory(corpus: Path, count: int, work: Path) -> dict[str, Any]:
-    table = work / "pairs.jsonl"
-    documents = (d for d in Dataset(corpus).documents() if d.title and d.text)
-    with table.open("w") as file:
-        for document in islice(documents, count):
-            file.write(json.dumps({"query": document.title, "text": document.text, "split": "train"}) + "\n")
-    command = [sys.executable, "-m", "benchmarks.distributed", "--hold", str(table)]
-    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return dict(json.loads(said))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("paths", type=Path, nargs="+", metavar="DATA CORPUS")
+    parser.add_argument("paths", type=Path, nargs="+", metavar="DATA")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--double", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--hold", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.hold:
-        hold(*options.paths)
-        return
     if options.train:
         train(options.paths[0], options.epochs, options.paths[1], options.double)
         return
-    data, corpus = (path.resolve() for path in options.paths)
+    (data,) = (path.resolve() for path in options.paths)
     given = " ".join(Path(word).name for word in sys.argv[1:])
     loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:
@@ -254,7 +178,6 @@ def main() -> None:
             loads.append(os.getloadavg()[0])
         one, several = runs[0]
         differences = compare_all(data, options.processes, one, several, work)
-        memory = measure_memory(corpus, options.pairs, work)
     facts = {
         "processes": options.processes,
         "steps": len(one["losses"]),
@@ -273,7 +196,6 @@ def main() -> None:
         "exchanged_mb_a_step": round(several["exchange_bytes"] / 1e6, 2),
         "parameters_mb": round(several["table_bytes"] / 1e6, 2),
         "load_averages": [round(load, 1) for load in loads],
-        "memory": memory,
     }
     write_result(
         RESULTS / "distributed.json", {**provenance(f"python -m benchmarks.distributed {given}"), **facts}

@@ -179,7 +179,7 @@ class Trainer:
 
     def _positives(self) -> NDArray[np.int64]:
         """The passages of the judged pairs, int64 (judged pairs,)."""
-        return np.ascontiguousarray(self.data.pairs[: self.data.judged_pairs, 1])
+        return self.data.pairs[: self.data.judged_pairs, 1].copy()
 
     def train(
         self,
