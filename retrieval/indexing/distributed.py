@@ -48,6 +48,8 @@ with needing("ray"):
 
 # "local" starts Ray on this machine for as long as the work takes.
 LOCAL = "local"
+# How often that is tried, on a machine that is so busy that Ray gives up.
+_STARTS = 4
 # Lists of texts that a build has encoded at the same time.
 _MOST_AT_ONCE = 32
 
@@ -183,25 +185,34 @@ def _jobs(pattern: str, output: str) -> dict[Location, Location]:
 @contextmanager
 def _cluster(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it may report its use over the network
-    is_local = address == LOCAL
-    try:
-        ray.init(
-            address=address,
-            num_cpus=cores() if is_local else None,
-            # Its web page, and what it says on standard error, are for those who run a cluster.
-            include_dashboard=False if is_local else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PeerError(
-            f"{address}: no Ray cluster can be reached there ({reason}); check `ray status`, or give local"
-        ) from error
+    for start in range(_STARTS):
+        try:
+            _join(address)
+            break
+        except Exception as error:  # as Ray raises when its processes take more than 30 s to start
+            ray.shutdown()
+            if address == LOCAL and start < _STARTS - 1:
+                continue
+            reason = str(error).strip().splitlines()[0]
+            raise PeerError(
+                f"{address}: no Ray cluster can be reached there ({reason}); check `ray status`, or give local"
+            ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _join(address: str) -> None:
+    is_local = address == LOCAL
+    ray.init(
+        address=address,
+        num_cpus=cores() if is_local else None,
+        # Its web page, and what it says on standard error, are for those who run a cluster.
+        include_dashboard=False if is_local else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
 
 
 def _outcome(ready: Any, source: Location) -> EncodedFile | str:
