@@ -195,7 +195,8 @@ def _cluster(address: str) -> Iterator[None]:
                 continue
             reason = str(error).strip().splitlines()[0]
             raise PeerError(
-                f"{address}: no Ray cluster can be reached there ({reason}); check `ray status`, or give local"
+                f"{address}: no Ray cluster can be reached there ({reason}); check `ray status`, or "
+                "give local"
             ) from error
     try:
         yield
