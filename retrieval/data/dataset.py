@@ -76,6 +76,10 @@ class Dataset:
         """
         return read_qrels(self.folder, split, query_ids=self.queries, document_ids=document_ids)
 
+    def forget(self) -> None:
+        """Free the memory that the queries take; they are read again when they are needed."""
+        self.__dict__.pop("queries", None)
+
 
 AnyDataset: TypeAlias = Dataset | PairsDataset
 

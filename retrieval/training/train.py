@@ -26,7 +26,6 @@ from index.disk.files import WriterLock, storing
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.dataset import AnyDataset
-from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import DEFAULT_MEASURES, evaluate_run
 from retrieval.indexing.passages import passage_words_of
@@ -91,7 +90,7 @@ def train(
     """Train on a data set and write a model folder.
 
     source: the data set, its BEIR folder or file of pairs, or what training reads of it; only that of the
-        first process counts. A `PairsDataset` is made to forget what it read.
+        first process counts. A data set is made to forget what it read.
     output: the model folder. Until training ends it holds what it held before, beside a checkpoint.
     config: the model's configuration; with `init` that model's.
     recipe: how to train.
@@ -124,7 +123,7 @@ def train(
             )
             counts = _counts(dataset, own)
             dataset = dataset.for_dev()
-            if isinstance(source, PairsDataset):
+            if not isinstance(source, TrainingData | Path):
                 source.forget()
         numbered = shared(own, ranks, output if ranks.is_first else None)
         del own
