@@ -26,10 +26,9 @@ import numpy as np
 
 from benchmarks.common import RESULTS, ROOT, write_result
 from retrieval.data.dataset import open_dataset
-from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
-from retrieval.training.dataset import read_training_data
+from retrieval.training.dataset import NOTHING, TrainingData, read_training_data
 from retrieval.training.distributed import ALONE
 from retrieval.training.numbered import Numbered, shared
 from retrieval.training.train import vocabulary_and_training_set
@@ -63,9 +62,10 @@ def hold(table: Path) -> dict[str, Any]:
     vocabulary, training = vocabulary_and_training_set(dataset, preset("lstm"))
     whole, whole_s = anonymous_bytes(), time.process_time() - start
     own = Numbered(vocabulary, training, None, bool(dataset.dev), "")
-    dataset = dataset.for_dev()
-    assert isinstance(source, PairsDataset)
+    packed = dataset.for_dev().packed()
+    dataset = NOTHING
     source.forget()
+    dataset = TrainingData.unpacked(packed)
     with tempfile.TemporaryDirectory(dir=table.parent) as folder:
         data = shared(own, ALONE, Path(folder)).data
         del own, training

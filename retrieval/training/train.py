@@ -36,7 +36,7 @@ from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set, what_hinders_learning
 from retrieval.training.calibrate import dev_calibration
-from retrieval.training.dataset import TrainingData, read_training_data
+from retrieval.training.dataset import NOTHING, TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.dev_index import best_dense_share, dev_index
 from retrieval.training.dev_rankings import rank_dev
@@ -110,7 +110,7 @@ def train(
     """
     start = _start(init, config)
     settings = _settings(config, recipe, init)
-    dataset, own, counts = TrainingData((), {}, {}, {}), None, {}
+    dataset, own, counts = NOTHING, None, {}
     if ranks.is_first:
         dataset = source if isinstance(source, TrainingData) else read_training_data(source)
     with fast_training(), _locked(output, ranks):
@@ -122,9 +122,11 @@ def train(
                 warn,
             )
             counts = _counts(dataset, own)
-            dataset = dataset.for_dev()
+            packed = dataset.for_dev().packed()
+            dataset = NOTHING
             if not isinstance(source, TrainingData | Path):
                 source.forget()
+            dataset = TrainingData.unpacked(packed)
         numbered = shared(own, ranks, output if ranks.is_first else None)
         del own
         torch.manual_seed(recipe.seed)

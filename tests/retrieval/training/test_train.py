@@ -26,7 +26,7 @@ from retrieval.model.folder import FILES, read_model
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import training_set
-from retrieval.training.dataset import read_training_data
+from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import dev_measures
 from retrieval.training.dev_index import best_dense_share, dev_index
 from retrieval.training.dev_rankings import rank_dev
@@ -528,6 +528,8 @@ def test_for_dev_keeps_what_dev_queries_are_ranked_against(tmp_path, write_beir,
     assert part.dev == dev
     assert len(whole.documents) == len(list(whole.documents)) == 9
     assert list(replace(whole, dev={}).for_dev().documents) == []
+    shown = replace(part, shown={"q3": {"d1", "d4"}})
+    assert TrainingData.unpacked(shown.packed()) == replace(shown, documents=list(part.documents))
 
 
 def test_documents_of_standard_input_are_read_once(monkeypatch):
