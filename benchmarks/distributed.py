@@ -1,6 +1,6 @@
 """Training in several processes beside training in one: the same losses, and how much sooner.
 
-    python -m benchmarks.distributed DATA CORPUS [--epochs 2] [--processes 2] [--repeats 3] [--pairs 100000]
+    python -m benchmarks.distributed DATA [--epochs 2] [--processes 2] [--repeats 3]
 
 DATA: a data set with a training split. One process and several train in turn, REPEATS times each, with the
 recipe's settings but for the epochs, one thread a process, and without dev, which one process scores alone.
@@ -11,9 +11,6 @@ an upper bound of the speed-up: what it would be if no process waited for a core
 Compared are the losses of all steps: as trained, in float32; in float64, where rounding does not grow into
 something that can be seen; and, to judge the first by, those of one process with one and with two threads,
 which also differ in nothing but the order of sums.
-
-CORPUS: documents with titles. A table of PAIRS rows, title and text, is read and numbered in a process of
-its own, whose memory says what a million pairs take.
 Prints a table and writes benchmarks/results/distributed.json.
 """
 
@@ -22,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import socket
 import statistics
 import subprocess
@@ -31,7 +27,6 @@ import tempfile
 import time
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +35,6 @@ import torch
 from torch import distributed
 
 from benchmarks.common import RESULTS, ROOT, write_result
-from retrieval.data.dataset import Dataset
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
 from retrieval.training.dataset import read_training_data
@@ -103,38 +97,6 @@ def train(data: Path, epochs: int, output: Path, double: bool) -> None:
             (output / "facts.json").write_text(json.dumps(facts))
 
 
-def hold(table: Path) -> None:
-    """Read and number a table of pairs, and print what that takes."""
-    before, start = resident(), time.perf_counter()
-    dataset = read_training_data(table)
-    read, read_s = resident(), time.perf_counter() - start
-    _, training = vocabulary_and_training_set(dataset, preset("lstm"))
-    whole, whole_s = resident(), time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    arrays = [training.pairs, training.grades, training.removed_words, training.owners]
-    for texts in (training.documents, training.queries, training.features):
-        arrays += [texts.values, texts.offsets]
-    million = 1e6 / training.judged_pairs
-    facts = {
-        "judged_pairs": training.judged_pairs,
-        "all_pairs": len(training.pairs),
-        "documents": len(training.documents),
-        "mb_a_million": {
-            "texts": round((read - before) * million / 1e6),
-            "training_set": round((whole - read) * million / 1e6),
-            "of_that_arrays": round(sum(array.nbytes for array in arrays) * million / 1e6),
-            "peak": round((peak - before) * million / 1e6),
-        },
-        "s_a_million": {"read": round(read_s * million), "number": round((whole_s - read_s) * million)},
-    }
-    sys.stdout.write(json.dumps(facts))
-
-
-def resident() -> int:
-    """Bytes of memory that this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
 def run_training(
     data: Path, epochs: int, processes: int, output: Path, threads: int = 1, double: bool = False
 ) -> dict[str, Any]:
@@ -186,37 +148,21 @@ def compare(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def measure_memory(corpus: Path, count: int, work: Path) -> dict[str, Any]:
-    table = work / "pairs.jsonl"
-    documents = (d for d in Dataset(corpus).documents() if d.title and d.text)
-    with table.open("w") as file:
-        for document in islice(documents, count):
-            file.write(json.dumps({"query": document.title, "text": document.text, "split": "train"}) + "\n")
-    command = [sys.executable, "-m", "benchmarks.distributed", "--hold", str(table)]
-    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return dict(json.loads(said))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("paths", type=Path, nargs="+", metavar="DATA CORPUS")
+    parser.add_argument("paths", type=Path, nargs="+", metavar="DATA")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--double", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--hold", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.hold:
-        hold(*options.paths)
-        return
     if options.train:
         train(options.paths[0], options.epochs, options.paths[1], options.double)
         return
-    data, corpus = (path.resolve() for path in options.paths)
+    (data,) = (path.resolve() for path in options.paths)
     given = " ".join(Path(word).name for word in sys.argv[1:])
     loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:
@@ -232,7 +178,6 @@ def main() -> None:
             loads.append(os.getloadavg()[0])
         one, several = runs[0]
         differences = compare_all(data, options.processes, one, several, work)
-        memory = measure_memory(corpus, options.pairs, work)
     facts = {
         "processes": options.processes,
         "steps": len(one["losses"]),
@@ -251,7 +196,6 @@ def main() -> None:
         "exchanged_mb_a_step": round(several["exchange_bytes"] / 1e6, 2),
         "parameters_mb": round(several["table_bytes"] / 1e6, 2),
         "load_averages": [round(load, 1) for load in loads],
-        "memory": memory,
     }
     write_result(
         RESULTS / "distributed.json", {**provenance(f"python -m benchmarks.distributed {given}"), **facts}

@@ -69,7 +69,7 @@ def vectors(paths: list[Path]) -> tuple[list[str], np.ndarray]:
 
 def kill_and_resume(model: Path, work: Path, files: int) -> dict[str, Any]:
     """Kill a run on Ray when half of the files are there; resume, and look which files were made again."""
-    output = work / "killed"
+    output = work / "killed-files"
     arguments = [str(work / "many" / "*.parquet"), "-m", str(model), "-o", str(output), "--ray", "local"]
     driver = subprocess.Popen([*COMMAND, *arguments])
     while len(list(output.glob("*.parquet"))) < files // 2:
@@ -117,7 +117,7 @@ def main() -> None:
         resumed = kill_and_resume(model, work, options.files)
         ids, expected = vectors([work / "alone.parquet"])
         same = {}
-        for name in ("ray", "killed"):
+        for name in ("ray", "killed-files"):
             found_ids, found = vectors(sorted((work / name).glob("*.parquet")))
             assert found_ids == ids
             same[name] = float(np.abs(found - expected).max())

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -64,6 +64,24 @@ def _write_beir(
 def write_beir() -> WriteBeir:
     """Writes a BEIR folder: texts by id, and the judgements of each split."""
     return _write_beir
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is reached as store://, and not as a local path."""
+    fs = pytest.importorskip("pyarrow.fs", reason="needs the extra parquet")
+    from retrieval.data import locations
+
+    local = locations.file_system
+
+    def file_system(root: str) -> tuple[Any, str]:
+        if root.startswith("store://"):
+            inner = fs.SubTreeFileSystem(str(tmp_path / "store"), fs.LocalFileSystem())
+            return inner, root.removeprefix("store://").partition("?")[0]
+        return local(root)
+
+    monkeypatch.setattr(locations, "file_system", file_system)
+    return tmp_path / "store"
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from index.opened import open_index
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.columns import column_option
 from retrieval.commands.options import (
+    CORPUS,
     PASSAGES,
     PATH,
     PATH_OR_STANDARD_INPUT,
@@ -34,7 +35,7 @@ from retrieval.indexing.sync import sync as sync_documents
 
 
 @click.command()
-@click.argument("corpus", type=PATH_OR_STANDARD_INPUT)
+@click.argument("corpus", type=CORPUS)
 @click.option("-m", "--model", type=PATH, required=True, help="Model folder of `peephole train`.")
 @click.option("-o", "--output", type=PATH, required=True, help="Index folder to write.")
 @click.option(
@@ -49,6 +50,7 @@ from retrieval.indexing.sync import sync as sync_documents
     metavar="ADDRESS",
     help="Keep vectors and documents in Milvus: milvus://HOST:PORT/COLLECTION.",
 )
+@click.option("--ray", "cluster", metavar="ADDRESS|local", help="Encode on the cores of this Ray cluster.")
 @click.option("--max-memory", metavar="SIZE", help="Most bytes that a dense search may read: 500MB, 2GB.")
 @click.option("--max-latency", metavar="TIME", help="Longest median of a dense search: 2ms.")
 @click.option(
@@ -69,10 +71,11 @@ from retrieval.indexing.sync import sync as sync_documents
 @wait_option
 @json_option
 def build(
-    corpus: Path,
+    corpus: Path | str,
     model: Path,
     output: Path,
     store: str | None,
+    cluster: str | None,
     target_recall: float,
     max_memory: str | None,
     max_latency: str | None,
@@ -86,8 +89,8 @@ def build(
     """Encode a corpus with a model's document tower and publish it as an index.
 
     CORPUS is a BEIR folder, a table (.jsonl, .tsv, .csv, also .gz, or .parquet) of documents or of pairs, a
-    folder of text files, or - for JSONL on standard input. An index already in OUTPUT serves until the new
-    one is whole.
+    folder of text files, a pattern or URL of tables, or - for JSONL on standard input. An index already in
+    OUTPUT serves until the new one is whole.
 
     A longer document than the model reads is split into passages and found by the best of them.
 
@@ -97,6 +100,7 @@ def build(
     \b
     Example: peephole build data -m my.model -o my.index
     Example: peephole build data -m my.model -o my.index --store milvus://db:19530/faq
+    Example: peephole build 's3://bucket/corpus/*.parquet' -m my.model -o my.index --ray auto
     """  # noqa: D301
     if store is not None and max_memory:
         raise click.UsageError("a server does not tell the memory of an index; leave --max-memory out")
@@ -108,7 +112,7 @@ def build(
     texts = read_query_texts(source(queries), "train") if queries else None
     with progress_bars("building") as progress:
         manifest = build_index(
-            source(corpus),
+            corpus,
             model,
             output,
             goal=goal,
@@ -118,6 +122,7 @@ def build(
             resume=resume,
             wait=wait,
             store=store,
+            cluster=cluster,
             progress=progress,
         )
     if as_json:
@@ -131,7 +136,7 @@ def build(
 
 @click.command()
 @index_argument
-@click.argument("corpus", type=PATH_OR_STANDARD_INPUT)
+@click.argument("corpus", type=CORPUS)
 @click.option(
     "--sync", is_flag=True, help="Hold exactly CORPUS: leave what is the same, delete what is not in it."
 )
@@ -141,7 +146,7 @@ def build(
 @json_option
 def add(
     index: Path,
-    corpus: Path,
+    corpus: Path | str,
     sync: bool,
     resume: bool,
     columns: ColumnNames,
@@ -158,7 +163,7 @@ def add(
     """  # noqa: D301
     change = sync_documents if sync else add_documents
     with progress_bars("adding") as progress:
-        result = change(source(corpus), index, columns=columns, resume=resume, wait=wait, progress=progress)
+        result = change(corpus, index, columns=columns, resume=resume, wait=wait, progress=progress)
     if as_json:
         print_json({"index": str(index), **asdict(result)})
     else:

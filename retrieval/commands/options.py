@@ -33,9 +33,21 @@ class _PassageWords(click.IntRange):
         return 0 if value == "off" else int(super().convert(value, param, ctx))
 
 
+class _Corpus(click.Path):
+    """A path, or what is none: "-" for standard input, a pattern or a URL."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        from retrieval.data.lines import is_pattern  # a search starts without it
+
+        if isinstance(value, str) and (value == "-" or is_pattern(value)):
+            return value
+        return Path(str(super().convert(value, param, ctx)))
+
+
 OUTPUT_FILE = _OutputFile(path_type=Path)
 PASSAGES = _PassageWords(min=8)
 PATH_OR_STANDARD_INPUT = click.Path(path_type=Path, allow_dash=True)
+CORPUS = _Corpus()
 
 
 def index_argument(function: F) -> F:

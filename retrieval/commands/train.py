@@ -10,7 +10,7 @@ import click
 
 from index.errors import needing
 from retrieval.commands.columns import column_option
-from retrieval.commands.options import PATH, json_option
+from retrieval.commands.options import CORPUS, PATH, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
 from retrieval.data.dataset import AnyDataset, open_dataset
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("data", type=PATH)
+@click.argument("data", type=CORPUS)
 @click.option("-o", "--output", type=PATH, required=True, help="Model folder to write.")
 @click.option(
     "--tower",
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 @column_option
 @json_option
 def train(
-    data: Path,
+    data: Path | str,
     output: Path,
     tower: TowerKind | None,
     paper: bool,
@@ -73,9 +73,10 @@ def train(
 ) -> None:
     """Train a two-tower model on pairs, and on titles and sentences of the documents.
 
-    DATA is a table of pairs (.csv, .tsv, .jsonl, .parquet) with a query and a document in each row; or a BEIR
-    folder, which has corpus.jsonl and, if there are any, queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to
-    choose the best epoch by. After Ctrl-C or a crash the same command with --resume goes on where it stopped.
+    DATA is a table of pairs (.csv, .tsv, .jsonl, .parquet) with a query and a document in each row, or a
+    pattern or URL of tables that are one; or a BEIR folder, which has corpus.jsonl and, if there are any,
+    queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to choose the best epoch by. After Ctrl-C or a crash the
+    same command with --resume goes on where it stopped.
 
     A teacher's .npz file has document_ids, document_vectors and, for the training queries, query_ids and
     query_vectors. A teacher helps most if there are few pairs.
@@ -101,14 +102,14 @@ def train(
     given = {"epochs": epochs, "batch": batch}
     recipe = Recipe(seed=seed, **{name: value for name, value in given.items() if value is not None})
     with needing("train"), interrupt_requests() as stop, joined_ranks() as ranks:
-        dataset = open_dataset(data, columns)
-        summary = dataset.summary() if isinstance(dataset, PairsDataset) else None
-        if ranks.is_first and not as_json:
-            _print_data(data, dataset, summary)
+        source = open_dataset(data, columns) if ranks.is_first else Path(data)
+        summary = source.summary() if isinstance(source, PairsDataset) else None
+        if not isinstance(source, Path) and not as_json:
+            _print_data(data, source, summary)
         try:
             with progress_bars("training", shown=ranks.is_first) as progress:
                 trained = train_model(
-                    *(dataset, output, config, recipe),
+                    *(source, output, config, recipe),
                     init=init,
                     teacher=teacher,
                     resume=resume,
@@ -131,12 +132,11 @@ def train(
         _print_trained(output, trained)
 
 
-def _print_data(data: Path, dataset: AnyDataset, summary: PairsSummary | None) -> None:
+def _print_data(data: Path | str, dataset: AnyDataset, summary: PairsSummary | None) -> None:
     """Say what was understood of the data, before hours are spent on it."""
     if summary is None:
-        missing = (
-            "qrels/train.tsv" if (data / "corpus.jsonl").is_file() else "queries" if data.is_file() else ""
-        )
+        is_folder = (Path(data) / "corpus.jsonl").is_file()
+        missing = "qrels/train.tsv" if is_folder else "queries" if not Path(data).is_dir() else ""
         # An empty or broken table fails in its first document, before anything is said about it.
         if missing and "train" not in dataset.splits() and next(dataset.documents()):
             print_line(f"no {missing}: learning from titles and sentences of the documents alone")

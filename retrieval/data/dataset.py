@@ -16,6 +16,7 @@ from typing import TypeAlias
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
+from retrieval.data.lines import is_pattern
 from retrieval.data.pairs.columns import (
     USUAL,
     ColumnNames,
@@ -75,6 +76,10 @@ class Dataset:
         """
         return read_qrels(self.folder, split, query_ids=self.queries, document_ids=document_ids)
 
+    def forget(self) -> None:
+        """Free the memory that the queries take; they are read again when they are needed."""
+        self.__dict__.pop("queries", None)
+
 
 AnyDataset: TypeAlias = Dataset | PairsDataset
 
@@ -82,16 +87,17 @@ AnyDataset: TypeAlias = Dataset | PairsDataset
 def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
     """The data set that a path leads to: a file of pairs if it is a table with a query column.
 
-    path: a BEIR folder, a table, or anything else that `read_documents` reads.
+    path: a BEIR folder, a table, a pattern of tables, or anything else that `read_documents` reads.
     columns: role to the columns that the user names, see `retrieval.data.pairs.columns`.
     Raises InputError for a table in which no column is recognised, or two fit equally well; for columns named
     for what is not a table; and what `table_records_of` raises.
     """
-    place = Path(path)
-    if not place.is_file() or table_kind(place) is None:
+    is_table = is_pattern(path) or (Path(path).is_file() and table_kind(path))
+    if not is_table:
         if columns:
             raise InputError("has no columns to name; leave --column out, or give a table", path=path)
         return Dataset(path)
+    place = path if is_pattern(path) else Path(path)
     names = _column_names(place, _RECORDS_TO_LOOK_AT)
     found = find_columns(place, names, columns)
     if found is not None:
@@ -126,7 +132,7 @@ def _holds_pairs(path: Path) -> bool:
         return False  # a list of queries with a header
 
 
-def _check_corpus(path: Path, names: Sequence[str]) -> None:
+def _check_corpus(path: Path | str, names: Sequence[str]) -> None:
     """Raise InputError if a table without queries lacks a column that every corpus has."""
     has_id, has_text = not _IDS.isdisjoint(names), not _TEXTS.isdisjoint(names)
     if not has_id and not has_text:
@@ -135,7 +141,7 @@ def _check_corpus(path: Path, names: Sequence[str]) -> None:
         raise neither_pairs_nor_corpus(path, names, "_id" if has_text else "text")
 
 
-def _column_names(path: Path, limit: int | None = None) -> list[str]:
+def _column_names(path: Path | str, limit: int | None = None) -> list[str]:
     """The columns of a table, in their order; of JSONL those of its first records, or of all."""
     records = table_records_of(path)
     names: Mapping[str, None] = dict.fromkeys(header_of(path))

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from index.disk.files import sha256_of
 from index.documents.metadata import problem_of
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Json
-from retrieval.data.lines import STANDARD_INPUT, Place, is_stream, read_text
+from retrieval.data.lines import STANDARD_INPUT, Place, is_pattern, is_stream, read_text
 from retrieval.data.records import Record, id_field, json_records, text_field
 from retrieval.data.tables import TABLE_KINDS, table_kind, table_records_of
+
+if TYPE_CHECKING:
+    from retrieval.data.locations import Location
 
 _CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _TEXT_SUFFIXES = frozenset({".md", ".rst", ".txt"})
@@ -36,6 +39,7 @@ def read_documents(path: Path | str) -> Iterator[Document]:
         - a `.tsv`, `.csv` or `.parquet` file whose columns are `_id` (or `id`) and `title` or `text`; other
           columns become metadata;
         - a folder of `.txt`, `.md` and `.rst` files, whose relative paths become the ids;
+        - a pattern or a URL of such tables, see `retrieval.data.locations`, which are read in turn;
         - "-" for JSONL on standard input, or a pipe of JSONL.
 
     Raises InputError at once if there is no such path or its kind is unknown; during reading for a broken
@@ -43,6 +47,10 @@ def read_documents(path: Path | str) -> Iterator[Document]:
     """
     if str(path) == STANDARD_INPUT:
         return _from_records(json_records(path), path)
+    if is_pattern(path):
+        from retrieval.data.locations import matching_files  # not everyone has pyarrow
+
+        return _from_files(matching_files(str(path)))
     path = Path(path)
     if not path.exists():
         raise InputError("no such file or folder; check the path", path=path)
@@ -64,11 +72,15 @@ def corpus_fingerprint(path: Path | str) -> str | None:
     """A digest of the names and contents of the files that `read_documents` would read.
 
     Equal fingerprints mean equal documents in equal order, so that a build may resume. It costs one pass over
-    the bytes. Returns None for standard input and pipes, which can be read only once. Raises InputError for
-    a file that cannot be read.
+    the bytes. The files of a pattern are not read but told by size and time. Returns None for standard input
+    and pipes, which can be read only once. Raises InputError for a file that cannot be read.
     """
     if is_stream(path):
         return None
+    if is_pattern(path):
+        from retrieval.data.locations import files_fingerprint, matching_files
+
+        return files_fingerprint(matching_files(str(path)))
     path = Path(path)
     files = [path]
     if path.is_dir():
@@ -122,6 +134,27 @@ def _from_records(records: Iterable[Record], path: Path | str) -> Iterator[Docum
         yield document
     if not lines:
         raise Place(path).error("holds no documents; give a corpus with at least one")
+
+
+def _from_files(locations: Sequence[Location]) -> Iterator[Document]:
+    """The documents of several files, one file after the other.
+
+    Raises InputError for an id that two files have.
+    """
+    from retrieval.data.locations import local_copy
+
+    files: dict[str, int] = {}
+    for number, location in enumerate(locations):
+        with local_copy(location) as copy:
+            for document in read_documents(copy):
+                first = files.setdefault(document.id, number)
+                if first != number:
+                    raise InputError(
+                        f"a document has the id {document.id!r}, which one of {locations[first]} has; give "
+                        "every document its own",
+                        path=str(location),
+                    )
+                yield document
 
 
 def document_of(record: Record) -> Document:

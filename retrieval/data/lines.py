@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import stat
 import sys
 import zlib
@@ -29,6 +30,7 @@ MOST_LINES = 20_000_000
 MOST_CHARACTERS = 1 << 31
 
 STANDARD_INPUT = "-"
+WILDCARDS = frozenset("*?[")  # of a pattern of paths
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -53,6 +55,10 @@ class Place(NamedTuple):
         """The place within its file, such as "line 3"."""
         return f"{self.unit} {self.line}"
 
+    def seen_from(self, other: Place) -> str:
+        """The place within its file, and that file if the other place is in another."""
+        return str(self) if self.path == other.path else f"{self} of {self.path}"
+
 
 def is_stream(path: Path | str) -> bool:
     """Whether this is standard input, a pipe or a device, which can be read only once."""
@@ -63,6 +69,16 @@ def is_stream(path: Path | str) -> bool:
     except OSError:
         return False
     return not stat.S_ISREG(kind) and not stat.S_ISDIR(kind)
+
+
+def is_pattern(path: Path | str) -> bool:
+    """Whether this stands for files of a pattern, or in an object store, as `retrieval.data.locations` finds.
+
+    >>> is_pattern("corpus/*.jsonl"), is_pattern("s3://bucket/corpus"), is_pattern("corpus.jsonl")
+    (True, True, False)
+    """
+    name = str(path)
+    return "://" in name or (not WILDCARDS.isdisjoint(name) and not os.path.lexists(name))
 
 
 @contextmanager

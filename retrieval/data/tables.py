@@ -1,21 +1,26 @@
 """Any table as a stream of records: CSV, TSV, JSONL or Parquet, the kind by the name of the file.
 
-In: a path, whose name ends in .csv, .tsv, .jsonl, .ndjson or .parquet; the text kinds also gzipped. Out: a
-stream of `Record`. A file whose content is plainly something else (a PDF named .csv) is an InputError.
-Knows nothing of what the columns mean.
+In: a path, whose name ends in .csv, .tsv, .jsonl, .ndjson or .parquet; the text kinds also gzipped; or a
+pattern of such files, which are one table. Out: a stream of `Record`. A file whose content is plainly
+something else (a PDF named .csv) is an InputError. Knows nothing of what the columns mean.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from index.disk.opening import shortages
 from index.errors import InputError
-from retrieval.data.lines import is_stream
+from retrieval.data.lines import is_pattern, is_stream
 from retrieval.data.parquet import parquet_columns, parquet_records
 from retrieval.data.records import Record, csv_rows, json_records, table_records, tsv_rows
+
+if TYPE_CHECKING:
+    from retrieval.data.locations import Location
 
 TABLE_KINDS = ".jsonl, .ndjson, .tsv, .csv (also .gz) or .parquet"
 
@@ -54,11 +59,15 @@ def table_kind(path: Path | str) -> str | None:
 def table_records_of(path: Path | str) -> Iterator[Record]:
     """The rows of a table, one at a time. The place of a Parquet file's record is its row, not its line.
 
-    path: a file whose name tells its kind, see `table_kind`.
+    path: a file whose name tells its kind, see `table_kind`; or a pattern, whose files are read in turn.
     Raises InputError at once for an unknown kind, a missing file, and content that is plainly of another
     kind; during reading what the reader of the kind raises. Raises MissingExtraError for Parquet without
     pyarrow, and StorageError.
     """
+    if is_pattern(path):
+        from retrieval.data.locations import matching_files  # not everyone has pyarrow
+
+        return chain.from_iterable(map(_records_at, matching_files(str(path))))
     path = Path(path)
     kind = table_kind(path)
     if kind is None:
@@ -70,8 +79,16 @@ def table_records_of(path: Path | str) -> Iterator[Record]:
 def header_of(path: Path | str) -> list[str]:
     """The columns of a table whose file names them apart from the rows; [] for JSONL and an empty file.
 
-    Raises what `table_records_of` raises.
+    Those of a pattern are the columns of all its files. Raises what `table_records_of` raises.
     """
+    if is_pattern(path):
+        from retrieval.data.locations import local_copy, matching_files
+
+        names: dict[str, None] = {}
+        for location in matching_files(str(path)):
+            with local_copy(location) as copy:
+                names.update(dict.fromkeys(header_of(copy)))
+        return list(names)
     path = Path(path)
     kind = table_kind(path)
     if kind == "parquet":
@@ -80,6 +97,15 @@ def header_of(path: Path | str) -> list[str]:
         _, cells = next(csv_rows(path) if kind == "csv" else tsv_rows(path), (None, []))
         return [cell.strip() for cell in cells]
     return []
+
+
+def _records_at(location: Location) -> Iterator[Record]:
+    """The records of a file that may be in an object store, which its place names."""
+    from retrieval.data.locations import local_copy
+
+    with local_copy(location) as copy:
+        for place, fields in table_records_of(copy):
+            yield Record(place._replace(path=str(location)), fields)
 
 
 def _check_content(path: Path, kind: str) -> None:

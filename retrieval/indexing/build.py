@@ -7,7 +7,7 @@ can be resumed. Imports no torch. Knows nothing of files inside an index.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from index.writing.builder import IndexBuilder
 from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
 from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.queries import read_qrels
-from retrieval.indexing.parallel import encode_shards
+from retrieval.indexing.parallel import Workers, encode_shards
 from retrieval.indexing.passages import (
     SplitDocument,
     passage_vectors,
@@ -68,6 +68,7 @@ def build(
     resume: bool = False,
     wait: float = 0.0,
     store: str | None = None,
+    cluster: str | None = None,
     progress: Progress = no_progress,
 ) -> Manifest:
     """Encode a corpus and publish it as the next generation of an index folder, in place of the last one.
@@ -83,8 +84,10 @@ def build(
     resume: keep the documents that an interrupted build of the same corpus and model has encoded.
     wait: seconds to wait for another writer.
     store: milvus://HOST:PORT/COLLECTION for an index whose vectors and documents live there.
+    cluster: the address of a Ray cluster that encodes, or "local"; None for the cores of this machine.
     progress: called as documents are encoded and segments are written.
-    Raises InputError, FormatVersionError, CorruptError, BusyError, StorageError.
+    Raises InputError, FormatVersionError, CorruptError, BusyError, StorageError, PeerError for a cluster that
+    cannot be reached or fails.
     """
     saved = read_model(model)
     saved.encoder("document")  # refuse a broken model here, under the name that the caller knows
@@ -103,10 +106,20 @@ def build(
         store=store,
     )
     with builder:
-        encode_into(builder, read_model(builder.model), documents, dataset.count_documents(), progress)
+        total = dataset.count_documents()
+        with _workers(cluster, builder.model) as workers:
+            encode_into(builder, read_model(builder.model), documents, total, progress, workers)
         tuning = queries if queries is not None else _training_queries(dataset)
         vectors = saved.encoder("query").encode(tuning[:MAX_TUNING_QUERIES]) if tuning else None
         return builder.publish(queries=vectors, words=saved.word_vectors(), progress=progress)
+
+
+def _workers(cluster: str | None, model: Path) -> AbstractContextManager[Workers | None]:
+    if cluster is None:
+        return nullcontext()
+    from retrieval.indexing.distributed import ray_workers  # not everyone has Ray
+
+    return ray_workers(cluster, model)
 
 
 def add(
@@ -229,6 +242,7 @@ def encode_into(
     documents: Iterable[Document],
     total: int | None,
     progress: Progress,
+    workers: Workers | None = None,
 ) -> None:
     """Encode documents and append them to a build, after those that it has from before an interruption.
 
@@ -237,11 +251,12 @@ def encode_into(
     documents: all of them, also those that the build has.
     total: their number, for progress; None if it is not known.
     progress: called after every shard.
+    workers: as for `encode_shards`.
     """
     shards = _shards(
         islice(documents, builder.count, None), model.config.document_words, builder.passage_words
     )
-    with closing(encode_shards(model, shards, texts_to_encode)) as encoded:
+    with closing(encode_shards(model, shards, texts_to_encode, workers=workers)) as encoded:
         for shard, vectors in encoded:
             documents, spans = [split.document for split in shard], [split.spans for split in shard]
             builder.append(documents, passage_vectors(vectors, shard), spans)

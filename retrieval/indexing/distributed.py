@@ -1,9 +1,13 @@
-"""Encode many files on many machines with Ray: a task a file, a file of vectors for each.
+"""Encode on many machines with Ray: files, a task and a file of vectors for each; or texts of a build.
 
-In: a pattern of files and a model folder. Out: a folder of Parquet files. A task is repeated elsewhere if its
-process or machine dies; a run that was killed is resumed by file. The machines need this package and reach
-the files under the same names; the model is sent to them. ray, which the extra `ray` brings, is imported
-here alone. Knows nothing of how a file is encoded.
+In: a pattern of files and a model folder; or lists of texts. Out: a folder of Parquet files; or embeddings.
+A task is repeated elsewhere if its process or machine dies; a run that was killed is resumed by file. The
+machines need this package, and reach the files under the same names; the model is sent to them. ray, which
+the extra `ray` brings, is imported here alone. Knows nothing of how a file is encoded.
+
+A build sends texts out and gets vectors back, for it has to read every document in any case, to store it. So
+its shards, their order and what a resumed build keeps are those of a build without Ray, and one large file is
+shared out as well.
 
 Ray Data was tried instead (benchmarks/NOTES.md): small files became one block without further settings, and
 its own resume hung.
@@ -15,7 +19,8 @@ import logging
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,19 +28,19 @@ from typing import Any
 
 from index.disk.carried_model import fingerprint, model_files
 from index.errors import InputError, PeepholeError, PeerError, needing
-from index.values import Progress, no_progress
+from index.values import Progress, Vectors, no_progress
+from retrieval.data.locations import Location, matching_files
 from retrieval.indexing.arrow_files import (
     EncodedFile,
-    Location,
     Settings,
     encode_file,
-    matching_files,
     remove_temporaries,
     target_of,
 )
 from retrieval.indexing.parallel import cores
 from retrieval.indexing.passages import passage_words_of
 from retrieval.model.config import Side
+from retrieval.model.encoder import Encoder
 from retrieval.model.folder import TrainedModel, read_model
 
 with needing("ray"):
@@ -43,6 +48,10 @@ with needing("ray"):
 
 # "local" starts Ray on this machine for as long as the work takes.
 LOCAL = "local"
+# How often that is tried, on a machine that is so busy that Ray gives up.
+_STARTS = 4
+# Lists of texts that a build has encoded at the same time.
+_MOST_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ def encode_files(
     done: list[EncodedFile] = []
     problems: list[str] = []
     with _cluster(address):
-        packed = ray.put({name: (model / name).read_bytes() for name in model_files(model)})
+        packed = _packed(model)
         task = ray.remote(num_cpus=1, max_retries=3)(_encode)
         waiting = {
             task.remote(packed, settings, source, target, resume): source for source, target in jobs.items()
@@ -120,6 +129,48 @@ def encode_files(
     )
 
 
+@contextmanager
+def ray_workers(address: str, model: Path) -> Iterator[RayWorkers]:
+    """The cores of a Ray cluster as workers of `encode_shards`, within the block.
+
+    address: of the cluster, or `LOCAL`.
+    model: the model folder.
+    Raises PeerError for a cluster that cannot be reached, and for one that fails within the block.
+    """
+    with _cluster(address):
+        try:
+            yield RayWorkers(model)
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise PeerError(
+                f"{address}: the Ray cluster could not encode ({type(error).__name__}: {reason}); check that "
+                "its machines have peephole, and run again with --resume"
+            ) from error
+
+
+class RayWorkers:
+    """The cores of the cluster that this process has joined."""
+
+    def __init__(self, model: Path) -> None:
+        self._key, self._packed = fingerprint(model), _packed(model)
+        self._task = ray.remote(num_cpus=1, max_retries=3)(_encode_texts)
+
+    @property
+    def count(self) -> int:
+        """The cores of the cluster, which may grow, but no more than one process can read and store for."""
+        return min(_MOST_AT_ONCE, max(1, int(ray.cluster_resources().get("CPU", 1))))
+
+    def submit(self, texts: Sequence[str]) -> Future[Vectors | None]:
+        """The embeddings of the documents with these texts."""
+        future: Future[Vectors | None] = self._task.remote(self._packed, self._key, texts).future()
+        return future
+
+
+def _packed(model: Path) -> Any:
+    """The files of a model in the memory of the cluster."""
+    return ray.put({name: (model / name).read_bytes() for name in model_files(model)})
+
+
 def _jobs(pattern: str, output: str) -> dict[Location, Location]:
     """Each source with its target. Raises InputError if two would have the same."""
     jobs = {source: target_of(source, output) for source in matching_files(pattern)}
@@ -134,25 +185,35 @@ def _jobs(pattern: str, output: str) -> dict[Location, Location]:
 @contextmanager
 def _cluster(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it may report its use over the network
-    is_local = address == LOCAL
-    try:
-        ray.init(
-            address=address,
-            num_cpus=cores() if is_local else None,
-            # Its web page, and what it says on standard error, are for those who run a cluster.
-            include_dashboard=False if is_local else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, ValueError, RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise PeerError(
-            f"{address}: no Ray cluster can be reached there ({reason}); check `ray status`, or give local"
-        ) from error
+    for start in range(_STARTS):
+        try:
+            _join(address)
+            break
+        except Exception as error:  # as Ray raises when its processes take more than 30 s to start
+            ray.shutdown()
+            if address == LOCAL and start < _STARTS - 1:
+                continue
+            reason = str(error).strip().splitlines()[0]
+            raise PeerError(
+                f"{address}: no Ray cluster can be reached there ({reason}); check `ray status`, or "
+                "give local"
+            ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _join(address: str) -> None:
+    is_local = address == LOCAL
+    ray.init(
+        address=address,
+        num_cpus=cores() if is_local else None,
+        # Its web page, and what it says on standard error, are for those who run a cluster.
+        include_dashboard=False if is_local else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
 
 
 def _outcome(ready: Any, source: Location) -> EncodedFile | str:
@@ -167,6 +228,8 @@ def _outcome(ready: Any, source: Location) -> EncodedFile | str:
 
 # The model that this process of the cluster has, by its fingerprint, and the folder that holds its files.
 _models: dict[str, tuple[TrainedModel, tempfile.TemporaryDirectory[str]]] = {}
+# Its document tower, which keeps the words that it has seen.
+_encoders: dict[str, Encoder] = {}
 
 
 def _encode(
@@ -177,6 +240,14 @@ def _encode(
         return encode_file(source, target, _model(files, settings.model), settings, resume=resume)
     except PeepholeError as error:
         return str(error)
+
+
+def _encode_texts(files: dict[str, bytes], key: str, texts: Sequence[str]) -> Vectors:
+    """Encode texts of documents in a process of the cluster."""
+    if key not in _encoders:
+        _encoders.clear()
+        _encoders[key] = _model(files, key).encoder("document")
+    return _encoders[key].encode(texts)
 
 
 def _model(files: dict[str, bytes], key: str) -> TrainedModel:

@@ -1,7 +1,8 @@
 """Encode many documents on all cores: texts out to worker processes, vectors back in order.
 
-In: a model and shards of documents. Out: their vectors. The workers (`retrieval.indexing.worker`) hold the
-model and nothing else; the caller reads and stores while they encode. Knows nothing of indexes.
+In: a model and shards of documents. Out: their vectors. The workers (`retrieval.indexing.worker`, or those of
+a Ray cluster) hold the model and nothing else; the caller reads and stores while they encode. Knows nothing
+of indexes.
 
 concurrent.futures.ProcessPoolExecutor was tried instead (benchmarks/NOTES.md, 2026-11-24). Its workers
 outlive a parent that is killed. One dead worker ends the whole pool. Each worker runs the caller's main
@@ -21,11 +22,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, Protocol, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from index.values import Vectors
 from retrieval.model.config import Side
 from retrieval.model.folder import TrainedModel
 
@@ -39,23 +40,39 @@ _MAX_WORKERS = 8
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
+class Workers(Protocol):
+    """Processes that encode texts with a tower."""
+
+    @property
+    def count(self) -> int:
+        """How many lists of texts are encoded at the same time."""
+
+    def submit(self, texts: Sequence[str]) -> Future[Vectors | None]:
+        """The embeddings of the texts; None if the worker died."""
+
+
 def encode_shards(
     model: TrainedModel,
     shards: Iterable[Sequence[T]],
     texts: Callable[[Sequence[T]], Sequence[str]],
     side: Side = "document",
-) -> Generator[tuple[Sequence[T], NDArray[np.float32]], None, None]:
+    workers: Workers | None = None,
+) -> Generator[tuple[Sequence[T], Vectors], None, None]:
     """Yield each shard with the embeddings of its documents, float32 (n, dimension), unit length, in order.
 
     model: the model.
     shards: the documents; at most two shards a worker are held at a time.
     texts: gives the texts of a shard.
     side: whose tower encodes.
+    workers: encode all shards; None for processes of this machine.
 
-    This process encodes by itself if there are few documents or one core, and a shard whose worker died.
-    The vectors are the same to rounding.
+    Without `workers` this process encodes by itself if there are few documents or one core. It also encodes a
+    shard whose worker died. The vectors are the same to rounding.
     """
     encoder = model.encoder(side)
+    if workers is not None:
+        yield from _encoded_by(workers, shards, texts, encoder.encode)
+        return
     stream = iter(shards)
     first: list[Sequence[T]] = []
     while sum(map(len, first)) < _MIN_DOCUMENTS and (shard := next(stream, None)) is not None:
@@ -65,22 +82,31 @@ def encode_shards(
         for shard in chain(first, stream):
             yield shard, encoder.encode(texts(shard))
         return
-    with _Workers(model.folder, side, model.config.dimension, count) as workers:
-        pending: deque[tuple[Sequence[T], Future[NDArray[np.float32] | None]]] = deque()
-        for shard in chain(first, stream):
-            if len(pending) == 2 * count:
-                yield _encoded(*pending.popleft(), texts, encoder.encode)
-            pending.append((shard, workers.submit(texts(shard))))
-        while pending:
-            yield _encoded(*pending.popleft(), texts, encoder.encode)
+    with _Workers(model.folder, side, model.config.dimension, count) as own:
+        yield from _encoded_by(own, chain(first, stream), texts, encoder.encode)
+
+
+def _encoded_by(
+    workers: Workers,
+    shards: Iterable[Sequence[T]],
+    texts: Callable[[Sequence[T]], Sequence[str]],
+    encode: Callable[[Sequence[str]], Vectors],
+) -> Generator[tuple[Sequence[T], Vectors], None, None]:
+    pending: deque[tuple[Sequence[T], Future[Vectors | None]]] = deque()
+    for shard in shards:
+        if len(pending) >= 2 * workers.count:
+            yield _encoded(*pending.popleft(), texts, encode)
+        pending.append((shard, workers.submit(texts(shard))))
+    while pending:
+        yield _encoded(*pending.popleft(), texts, encode)
 
 
 def _encoded(
     shard: Sequence[T],
-    future: Future[NDArray[np.float32] | None],
+    future: Future[Vectors | None],
     texts: Callable[[Sequence[T]], Sequence[str]],
-    encode: Callable[[Sequence[str]], NDArray[np.float32]],
-) -> tuple[Sequence[T], NDArray[np.float32]]:
+    encode: Callable[[Sequence[str]], Vectors],
+) -> tuple[Sequence[T], Vectors]:
     """A shard with its vectors, encoded here if its worker died."""
     vectors = future.result()
     return shard, encode(texts(shard)) if vectors is None else vectors
@@ -92,9 +118,10 @@ def cores() -> int:
 
 
 class _Workers:
-    """Worker processes, and a thread for each that writes texts to it and reads the vectors."""
+    """Worker processes here, and a thread for each that writes texts to it and reads the vectors."""
 
     def __init__(self, model: Path, side: Side, dimension: int, count: int) -> None:
+        self.count = count
         self._dimension = dimension
         command = [sys.executable, "-P", "-m", "retrieval.indexing.worker", str(model), side]
         self._processes = [
@@ -112,11 +139,11 @@ class _Workers:
             self._idle.put(process)
         self._threads = ThreadPoolExecutor(count)
 
-    def submit(self, texts: Sequence[str]) -> Future[NDArray[np.float32] | None]:
+    def submit(self, texts: Sequence[str]) -> Future[Vectors | None]:
         """The embeddings of the texts; None if the worker died."""
         return self._threads.submit(self._encode, texts)
 
-    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+    def _encode(self, texts: Sequence[str]) -> Vectors | None:
         process = self._idle.get()
         try:
             to_worker, from_worker = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)

@@ -122,13 +122,17 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def __getitem__(self, row: int) -> NDArray[np.int32]:
+        """List number `row`."""
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
     def lengths(self) -> NDArray[np.int64]:
         """The length of each list, int64 (n,)."""
         return np.diff(self.offsets)
 
     def take(self, rows: NDArray[np.int64]) -> Ragged:
         """The lists with the numbers `rows`, int64 (m,), in that order."""
-        lengths = self.lengths()[rows]
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
         offsets = np.concatenate(([0], np.cumsum(lengths)))
         # How far each value of the result lies from its position in `self.values`.
         shift = np.repeat(self.offsets[rows] - offsets[:-1], lengths)

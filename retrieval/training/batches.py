@@ -5,13 +5,18 @@ long document is split into passages, which are what the tower reads; one passag
 the positive (`retrieval.training.positives`). Each passage also has pseudo-queries
 (`retrieval.training.pseudo_queries`). When a passage is paired with one of them, the words of that
 pseudo-query are removed from the passage. Knows nothing of towers or losses.
+
+No array of a training set holds a Python object for each text or pair, so that files can hold them
+(`retrieval.training.mapping`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +25,7 @@ from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.queries import Qrels
 from retrieval.indexing.passages import split_document
-from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
+from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary
 from retrieval.text.words import document_text
 from retrieval.training.pseudo_queries import pseudo_queries
 
@@ -31,6 +36,9 @@ FULL_EPOCH = 8_000
 # Of a query's given negatives as many are scored in one step, drawn anew each time. Each costs the encoding
 # of one more document.
 GIVEN_NEGATIVES = 4
+
+# Pairs of which Python objects are made at once.
+_PAIRS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -43,15 +51,10 @@ class TrainingSet:
     features: Ragged  # feature ids of each word
     pairs: NDArray[np.int64]  # (pairs, 2): query row, passage row; pseudo-queries in order of passages
     grades: NDArray[np.float32]  # (pairs,): relevance, positive
-    relevant: tuple[frozenset[int], ...]  # for each judged query the passages of its relevant documents
+    relevant: Ragged  # for each judged query the passages of its relevant documents
+    negatives: Ragged  # for each judged query the passages of its given negatives
     removed_words: NDArray[np.int64]  # (pairs, 2): words [from, to) that the pair's passage goes without
-    pseudo_query_texts: tuple[str, ...]
-    negatives: tuple[tuple[int, ...], ...] = ()  # for each judged query the passages of its given negatives
-
-    @property
-    def judged_pairs(self) -> int:
-        """The number of pairs that come from the qrels."""
-        return len(self.pairs) - len(self.pseudo_query_texts)
+    judged_pairs: int  # the number of pairs that come from the qrels
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Batch:
 
 
 def training_set(
-    documents: Sequence[Document],
+    documents: Iterable[Document],
     queries: Mapping[str, str],
     qrels: Qrels,
     vocabulary: Vocabulary,
@@ -84,7 +87,7 @@ def training_set(
 
     The positive of a judged pair is the document's first passage.
 
-    documents: the corpus.
+    documents: the corpus, which is read twice.
     queries: query id to text; must hold every query of `qrels`.
     qrels: query id to document id to grade; a grade of 0 or less makes no pair but a given negative.
     vocabulary: the features of the words.
@@ -93,60 +96,137 @@ def training_set(
     passage_words: most words of a passage; 0 to leave documents whole.
     Raises InputError if no judgement makes a pair, or if there are neither pairs nor pseudo-queries.
     """
-    lexicon = Lexicon(vocabulary)
-    passages, owners = _passages(documents, document_words, passage_words)
-    starts = np.searchsorted(owners, np.arange(len(documents) + 1)).tolist()
-    rows = {d.id: range(starts[n], starts[n + 1]) for n, d in enumerate(documents)}
-    judged = {query: {rows[d]: g for d, g in grades.items() if g > 0} for query, grades in qrels.items()}
-    query_ids = [query_id for query_id, grades in judged.items() if grades]
-    negatives = tuple(
-        tuple(chain.from_iterable(rows[d] for d, g in qrels[query].items() if g <= 0)) for query in query_ids
-    )
-    if qrels and not query_ids:
+    if qrels and not any(grade > 0 for grades in qrels.values() for grade in grades.values()):
         raise InputError("no query has a relevant document to learn from; add pairs to qrels/train.tsv")
-    pairs = [(row, of_it[0]) for row, query_id in enumerate(query_ids) for of_it in judged[query_id]]
-    grades = [grade for query_id in query_ids for grade in judged[query_id].values()]
-    texts = [lexicon.word_ids(document_text(d.title, d.text), document_words) for d in passages]
-    pseudo = [
-        (row, query)
-        for row, (passage, words) in enumerate(zip(passages, texts, strict=True))
-        for query in pseudo_queries(passage, words, lexicon)
-    ]
-    if not pairs and not pseudo:
+    lexicon = Lexicon(vocabulary)
+    texts, owners, starts = _Lists(), array("q"), {}
+    for number, document in enumerate(documents):
+        starts[document.id] = len(texts)
+        for passage in _passages(document, document_words, passage_words):
+            texts.append(lexicon.word_ids(document_text(passage.title, passage.text), document_words))
+            owners.append(number)
+    owner = np.array(owners, np.int64)
+    judged = _judged(qrels, starts, owner)
+    passages = chain.from_iterable(_passages(each, document_words, passage_words) for each in documents)
+    pseudo = _pseudo(passages, texts, lexicon, query_words)
+    if not len(judged.pairs) and not len(pseudo.words):
         raise InputError("no document has a title or sentence to learn from; add pairs to qrels/train.tsv")
-    judged_words = [lexicon.word_ids(queries[query_id], query_words) for query_id in query_ids]
+    asked = _Lists()
+    for query_id in judged.query_ids:
+        asked.append(lexicon.word_ids(queries[query_id], query_words))
+    asked.extend(pseudo.words)
+    rows = np.arange(len(judged.query_ids), len(asked))
+    pairs = np.concatenate((judged.pairs, np.stack((rows, np.array(pseudo.passages, np.int64)), axis=1)))
+    removed = np.array(pseudo.removed, np.int64).reshape(-1, 2)
     return TrainingSet(
-        documents=ragged(texts),
-        owners=owners,
-        queries=ragged(judged_words + [query.words[:query_words] for _, query in pseudo]),
+        documents=texts.ragged(),
+        owners=owner,
+        queries=asked.ragged(),
         features=lexicon.features(),
-        pairs=np.array(pairs + [(len(query_ids) + n, row) for n, (row, _) in enumerate(pseudo)], np.int64),
-        grades=np.array(grades + [1] * len(pseudo), np.float32),
-        relevant=tuple(frozenset(chain.from_iterable(judged[query_id])) for query_id in query_ids),
-        removed_words=np.array([(0, 0)] * len(pairs) + [(q.start, q.end) for _, q in pseudo], np.int64),
-        pseudo_query_texts=tuple(query.text for _, query in pseudo),
-        negatives=negatives,
+        pairs=pairs,
+        grades=np.concatenate((judged.grades, np.ones(len(rows), np.float32))),
+        relevant=judged.relevant.ragged(),
+        negatives=judged.negatives.ragged(),
+        removed_words=np.concatenate((np.zeros((len(judged.pairs), 2), np.int64), removed)),
+        judged_pairs=len(judged.pairs),
     )
 
 
-def _passages(
-    documents: Sequence[Document], document_words: int, passage_words: int
-) -> tuple[list[Document], NDArray[np.int64]]:
-    """The passages of all documents as documents, and the number of the document of each, int64 (passages,).
+class _Lists:
+    """Lists of ids that become a ragged array; an id takes four bytes."""
 
-    documents: the corpus.
-    document_words: words up to which a document is left whole.
-    passage_words: most words of a passage; 0 to leave documents whole.
+    def __init__(self) -> None:
+        self._values, self._ends = array("i"), array("q", [0])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, row: int) -> list[int]:
+        return self._values[self._ends[row] : self._ends[row + 1]].tolist()
+
+    def append(self, ids: Iterable[int]) -> None:
+        self._values.extend(ids)
+        self._ends.append(len(self._values))
+
+    def extend(self, others: _Lists) -> None:
+        for row in range(len(others)):
+            self.append(others[row])
+
+    def ragged(self) -> Ragged:
+        return Ragged(np.array(self._values, np.int32), np.array(self._ends, np.int64))
+
+
+class _Judged(NamedTuple):
+    """The pairs of the qrels; the fields are those of `TrainingSet`, for judged queries alone."""
+
+    query_ids: list[str]
+    pairs: NDArray[np.int64]
+    grades: NDArray[np.float32]
+    relevant: _Lists
+    negatives: _Lists
+
+
+class _Pseudo(NamedTuple):
+    """The pseudo-queries: their words, the passage of each, and the words [from, to) that it goes without."""
+
+    words: _Lists
+    passages: array[int]
+    removed: array[int]  # from, to, from, to
+
+
+def _judged(qrels: Qrels, starts: Mapping[str, int], owners: NDArray[np.int64]) -> _Judged:
+    """The pairs of the qrels.
+
+    qrels: query id to document id to grade.
+    starts: document id to its first passage.
+    owners: int64 (passages,), the document of each passage.
     """
-    passages, owners = [], []
-    for number, document in enumerate(documents):
-        split = split_document(document, document_words, passage_words)
-        if len(split.spans) == 1:
-            passages.append(document)
-        else:
-            passages += [replace(document, title="", text=text) for text in split.texts()]
-        owners += [number] * len(split.spans)
-    return passages, np.array(owners, np.int64)
+
+    def passages(documents: Iterable[str]) -> list[int]:
+        first = [starts[document] for document in documents]
+        ends = np.searchsorted(owners, owners[first], side="right").tolist()
+        return list(chain.from_iterable(map(range, first, ends)))
+
+    query_ids: list[str] = []
+    pairs, grades = array("q"), array("f")
+    relevant, negatives = _Lists(), _Lists()
+    for query_id, judgements in qrels.items():
+        good = [document for document, grade in judgements.items() if grade > 0]
+        if not good:
+            continue
+        for document in good:
+            pairs.extend((len(query_ids), starts[document]))
+            grades.append(judgements[document])
+        relevant.append(passages(good))
+        negatives.append(passages(document for document, grade in judgements.items() if grade <= 0))
+        query_ids.append(query_id)
+    numbered = np.array(pairs, np.int64).reshape(-1, 2)
+    return _Judged(query_ids, numbered, np.array(grades, np.float32), relevant, negatives)
+
+
+def _pseudo(passages: Iterable[Document], texts: _Lists, lexicon: Lexicon, query_words: int) -> _Pseudo:
+    """The pseudo-queries of passages.
+
+    passages: all passages.
+    texts: the words of each.
+    lexicon: that numbered the words.
+    query_words: how many words of a query count.
+    """
+    pseudo = _Pseudo(_Lists(), array("q"), array("q"))
+    for row, passage in enumerate(passages):
+        for query in pseudo_queries(passage, texts[row], lexicon):
+            pseudo.words.append(query.words[:query_words])
+            pseudo.passages.append(row)
+            pseudo.removed.extend((query.start, query.end))
+    return pseudo
+
+
+def _passages(document: Document, document_words: int, passage_words: int) -> list[Document]:
+    """The passages of a document as documents; parameters as for `training_set`."""
+    split = split_document(document, document_words, passage_words)
+    if len(split.spans) == 1:
+        return [document]
+    return [replace(document, title="", text=text) for text in split.texts()]
 
 
 def draw_pseudo_queries(data: TrainingSet, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -172,27 +252,34 @@ def plan_batches(
     pairs of a few popular documents. Batches less than a quarter as large as the first are left out: they
     have few in-batch negatives, and cost a step each.
     """
-    waiting = rng.permutation(data.judged_pairs if pairs is None else pairs).tolist()
-    documents = data.pairs[:, 1].tolist()
+    order = rng.permutation(data.judged_pairs if pairs is None else pairs)
+    stream = _with_documents(data, order)
+    deferred: list[tuple[int, int]] = []
     batches: list[NDArray[np.int64]] = []
-    while waiting:
+    while True:
         chosen: list[int] = []
         used: set[int] = set()
-        left: list[int] = []
-        for number, pair in enumerate(waiting):
+        left: list[tuple[int, int]] = []
+        waiting = iter(deferred)
+        for pair, document in chain(waiting, stream):
+            if document in used:
+                left.append((pair, document))
+                continue
+            used.add(document)
+            chosen.append(pair)
             if len(chosen) == size:
-                left.extend(waiting[number:])
                 break
-            if documents[pair] in used:
-                left.append(pair)
-            else:
-                used.add(documents[pair])
-                chosen.append(pair)
         if len(chosen) < 2 or (batches and 4 * len(chosen) < len(batches[0])):
-            break
+            return batches
         batches.append(np.array(chosen))
-        waiting = left
-    return batches
+        deferred = [*left, *waiting]
+
+
+def _with_documents(data: TrainingSet, pairs: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Pairs, each with its document."""
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        block = pairs[start : start + _PAIRS_AT_ONCE]
+        yield from zip(block.tolist(), data.pairs[block, 1].tolist(), strict=True)
 
 
 def what_hinders_learning(data: TrainingSet) -> str | None:
@@ -223,13 +310,13 @@ def make_batch(data: TrainingSet, pairs: NDArray[np.int64], rng: np.random.Gener
     columns = {int(document): column for column, document in enumerate(documents)}
     for row, query in enumerate(queries):
         # A pseudo-query has one relevant document, its own.
-        for document in data.relevant[query] if query < len(data.relevant) else ():
+        for document in data.relevant[query].tolist() if query < len(data.relevant) else ():
             column = columns.get(document)
             if column is not None and column != row:
                 false_negatives[row, column] = True
         if len(negatives):
             # Of other queries a given negative was not judged, and it may be a positive of none.
-            given = data.negatives[query] if query < len(data.negatives) else ()
+            given = data.negatives[query].tolist() if query < len(data.negatives) else []
             false_negatives[row, len(positives) :] |= ~np.isin(negatives, given)
     removed_words = np.concatenate((data.removed_words[pairs], np.zeros((len(negatives), 2), np.int64)))
     return Batch(queries, documents, false_negatives, data.grades[pairs], removed_words)
@@ -245,9 +332,9 @@ def _given_negatives(
     there = set(positives.tolist())
     chosen: dict[int, None] = {}
     for query in queries.tolist():
-        given = data.negatives[query] if query < len(data.negatives) else ()
+        given = data.negatives[query].tolist() if query < len(data.negatives) else []
         if len(given) > GIVEN_NEGATIVES and rng is not None:
-            given = tuple(rng.permutation(given)[:GIVEN_NEGATIVES].tolist())
+            given = rng.permutation(given)[:GIVEN_NEGATIVES].tolist()
         chosen.update((row, None) for row in given[:GIVEN_NEGATIVES] if row not in there)
     return np.array(list(chosen), np.int64)
 

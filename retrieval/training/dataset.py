@@ -1,34 +1,81 @@
 """What training reads of a data set: documents, queries, and the qrels of train and dev.
 
 In: a BEIR folder or a file of pairs. Out: `TrainingData`. Without a dev split, a tenth of the training
-queries is held out. Knows nothing of models.
+queries is held out. Once the texts are numbered, training needs those alone that dev queries are ranked
+against. Knows nothing of models.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from index.documents.store import Document
-from retrieval.data.dataset import AnyDataset, open_dataset
+from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
+from retrieval.data.lines import is_stream
 from retrieval.data.queries import Qrels
 
 # With fewer training queries a tenth is too small to measure by, and training needs them all.
 _MIN_QUERIES_TO_HOLD_OUT = 50
+# Candidates of the dev queries beside the relevant documents, about this many: enough to rank epochs, and the
+# time is bounded.
+_DEV_DOCUMENTS = 20_000
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A data set in memory."""
+    """A data set. The documents are read each time, unless they are given as a list."""
 
-    documents: list[Document]
+    documents: Collection[Document]
     queries: dict[str, str]  # query id to text; empty without qrels
     train: Qrels  # empty if there are none
     dev: Qrels  # likewise
     # Of dev queries whose judgements are clicks, what was shown: nobody could click on anything else.
     shown: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+    def for_dev(self) -> TrainingData:
+        """The part that is needed once the texts are numbered.
+
+        The documents are those that the dev queries are ranked against, the relevant ones and a sample of the
+        others, in memory; the queries are the dev queries, and the training queries that one of these
+        documents answers.
+        """
+        documents = self._dev_documents() if self.dev else []
+        ids = {document.id for document in documents}
+        known = {query: {d: g for d, g in grades.items() if d in ids} for query, grades in self.train.items()}
+        train = {query: grades for query, grades in known.items() if grades}
+        queries = {query: self.queries[query] for query in (*train, *self.dev)}
+        return replace(self, documents=documents, queries=queries, train=train)
+
+    def packed(self) -> bytes:
+        """The same as JSON.
+
+        What is unpacked again, once the data set is forgotten, lies together in memory. Objects that survived
+        among those of a data set would keep almost all of its memory from being freed.
+        """
+        documents = [[d.id, d.title, d.text, d.metadata] for d in self.documents]
+        shown = {query: list(ids) for query, ids in self.shown.items()}
+        return json.dumps([documents, self.queries, self.train, self.dev, shown]).encode()
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> TrainingData:
+        """What `packed` packed."""
+        documents, queries, train, dev, shown = json.loads(data)
+        return cls(
+            [Document(*each) for each in documents],
+            *(queries, train, dev),
+            {query: set(ids) for query, ids in shown.items()},
+        )
+
+    def _dev_documents(self) -> list[Document]:
+        if len(self.documents) <= _DEV_DOCUMENTS:
+            return list(self.documents)
+        relevant = {document for grades in self.dev.values() for document in grades}
+        share = _DEV_DOCUMENTS / len(self.documents) * 2**32
+        return [d for d in self.documents if d.id in relevant or zlib.crc32(d.id.encode()) < share]
 
     def judged_by_people(self) -> TrainingData:
         """The same without dev queries whose judgements are clicks.
@@ -40,11 +87,36 @@ class TrainingData:
         return replace(self, dev=dev, shown={})
 
 
+NOTHING = TrainingData((), {}, {}, {})
+
+
+@dataclass(frozen=True)
+class _Documents(Collection[Document]):
+    """The documents of a data set, which is read each time."""
+
+    dataset: AnyDataset
+    count: int
+
+    def __iter__(self) -> Iterator[Document]:
+        return self.dataset.documents()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __contains__(self, document: object) -> bool:
+        return any(each == document for each in self)
+
+
 def read_training_data(source: AnyDataset | Path) -> TrainingData:
     """Read a data set, or what `open_dataset` opens. Raises InputError if its content is not valid."""
     dataset = open_dataset(source) if isinstance(source, Path) else source
-    documents = list(dataset.documents())
-    ids = {document.id for document in documents}
+    documents: Collection[Document]
+    if isinstance(dataset, Dataset) and is_stream(dataset.folder):
+        documents = list(dataset.documents())  # it can be read once only
+        ids = {document.id for document in documents}
+    else:
+        ids = {document.id for document in dataset.documents()}
+        documents = _Documents(dataset, len(ids))
     judged = [split for split in ("dev", "train") if split in dataset.splits()]
     qrels = {split: dataset.qrels(split, document_ids=ids) for split in judged}
     train, dev = qrels.get("train", {}), qrels.get("dev", {})

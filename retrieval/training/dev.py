@@ -1,11 +1,11 @@
 """Evaluation on the dev queries after each epoch: measures of a ranking by exact search.
 
-In: a TwoTower and a `TrainingData`. Out: means of measures. Knows nothing of how the model is trained.
+In: a TwoTower and the part of a `TrainingData` for dev. Out: means of measures. Knows nothing of how the
+model is trained.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,25 +25,14 @@ from retrieval.model.config import ModelConfig
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData
 
-# Candidates beside the relevant documents, about this many: enough to rank epochs, and the time is bounded.
-_DEV_DOCUMENTS = 20_000
 # Bounds the memory: cosines held at once, 64 MiB.
 _SCORES_AT_ONCE = 1 << 24
 
 
-def dev_documents(dataset: TrainingData) -> list[Document]:
-    """The documents that the dev queries are ranked against: the relevant ones and a sample of the others."""
-    if len(dataset.documents) <= _DEV_DOCUMENTS:
-        return dataset.documents
-    relevant = {document for grades in dataset.dev.values() for document in grades}
-    share = _DEV_DOCUMENTS / len(dataset.documents) * 2**32
-    return [d for d in dataset.documents if d.id in relevant or zlib.crc32(d.id.encode()) < share]
-
-
 def dev_candidates(dataset: TrainingData, config: ModelConfig) -> list[SplitDocument]:
-    """The documents that the dev queries are ranked against, split for a model with this config."""
+    """The documents of `TrainingData.for_dev`, split for a model with this config."""
     words = config.document_words, passage_words_of(config)
-    return [split_document(document, *words) for document in dev_documents(dataset)]
+    return [split_document(document, *words) for document in dataset.documents]
 
 
 def dev_measures(
@@ -53,10 +42,10 @@ def dev_measures(
     depth: int = 100,
     candidates: Sequence[SplitDocument] | None = None,
 ) -> dict[str, float]:
-    """Means over the dev queries, with the relevant documents and a sample of the others as candidates.
+    """Means over the dev queries, with all documents of the data set as candidates.
 
     model: the model to evaluate.
-    dataset: its dev split must not be empty.
+    dataset: of `TrainingData.for_dev`; its dev split must not be empty.
     measures: names as ir-measures has them, such as nDCG@10.
     depth: how many documents of each ranking are scored.
     candidates: of `dev_candidates`, for a caller that measures again and again.

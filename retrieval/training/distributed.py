@@ -22,8 +22,8 @@ from torch import Tensor, distributed
 from index.errors import InputError, PeerError
 
 # A rank that is silent for so long is taken for lost. One that dies is noticed at once. The longest wait is
-# that for the first rank, which scores the model on dev.
-_TIMEOUT = timedelta(minutes=30)
+# that for the first rank, which reads all pairs and scores the model on dev.
+_TIMEOUT = timedelta(hours=4)
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,13 @@ class Ranks:
     def any(self, own: bool) -> bool:
         """Whether it is true of any rank."""
         return bool(self.sum(torch.tensor(float(own))))
+
+    def check_same(self, settings: bytes) -> None:
+        """Raise InputError on a rank whose settings are not those of the first."""
+        if self.from_first(settings) != settings:
+            raise InputError(
+                f"process {self.rank} has other settings than process 0; give the same command to all"
+            )
 
     def gather(self, own: Tensor, total: int) -> Tensor:
         """The rows of all ranks, (total, d), with gradient.

@@ -4,16 +4,18 @@ In: documents and, if there are any, queries and the qrels of train and dev; on 
 Out: a model folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its
 place. Without judged pairs the model learns from the pseudo-queries alone.
 
-Of several processes each reads the data set; the first alone looks at the output and writes it.
+Of several processes the first alone reads the data set, and looks at the output and writes it. When the texts
+are numbered, they are let go, but for those that the dev queries are ranked against.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +35,7 @@ from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights, training_set, what_hinders_learning
-from retrieval.training.dataset import TrainingData, read_training_data
+from retrieval.training.dataset import NOTHING, TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
 from retrieval.training.distributed import ALONE, Ranks
@@ -43,6 +45,7 @@ from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.fitting.rescoring import LEAST_DEV_QUERIES, fit_rescorer
 from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
+from retrieval.training.numbered import Numbered, shared
 from retrieval.training.output import CHECKPOINT, DEV, TEACHER, check_model_output, remove_temporaries
 from retrieval.training.report import TrainingReport, write_training_report
 
@@ -86,7 +89,8 @@ def train(
 ) -> TrainingResult:
     """Train on a data set and write a model folder.
 
-    source: the data set, its BEIR folder or file of pairs, or what training reads of it.
+    source: the data set, its BEIR folder or file of pairs, or what training reads of it; only that of the
+        first process counts. A data set is made to forget what it read.
     output: the model folder. Until training ends it holds what it held before, beside a checkpoint.
     config: the model's configuration; with `init` that model's.
     recipe: how to train.
@@ -95,8 +99,8 @@ def train(
     teacher: a file of vectors or a sentence-transformers model, see `retrieval.training.distillation`.
     resume: go on from the checkpoint in `output`, if there is one.
     small: write the feature tables in int8, see `retrieval.model.folder`.
-    ranks: the processes that train together, see `joined_ranks`. Only the first touches `output`, and only
-        its result has measures of dev.
+    ranks: the processes that train together, see `joined_ranks`. Only the first reads `source` and touches
+        `output`, and only its result has measures of dev.
     on_step: called after each training step; by default `progress` is.
     progress: called as the teacher's vectors and the steps of an epoch are done.
     stop: called after each step; if it returns True, the checkpoint is saved and KeyboardInterrupt raised.
@@ -104,27 +108,40 @@ def train(
     Raises InputError, also for an output that holds something else than a model, CorruptError for a damaged
     checkpoint, BusyError, StorageError, PeerError, KeyboardInterrupt.
     """
-    if teacher and ranks.size > 1 and Path(teacher).suffix != ".npz":
-        raise InputError("several processes need the teacher's vectors in a file; give --teacher FILE.npz")
-    dataset = source if isinstance(source, TrainingData) else read_training_data(source)
     start = _start(init, config)
+    settings = _settings(config, recipe, init)
+    dataset, own, counts = NOTHING, None, {}
+    if ranks.is_first:
+        dataset = source if isinstance(source, TrainingData) else read_training_data(source)
     with fast_training(), _locked(output, ranks):
-        vocabulary, data = vocabulary_and_training_set(dataset, config, start.vocabulary if start else None)
-        problem = what_hinders_learning(data)
-        if problem and ranks.is_first:
-            warn(problem)
-        vectors = _teacher_vectors(teacher, dataset, output, progress, stop) if teacher else None
+        ranks.check_same(settings)
+        if ranks.is_first:
+            own = _number(
+                *(dataset, config, start.vocabulary if start else None, settings),
+                partial(_teacher_vectors, teacher, dataset, output, progress, stop) if teacher else None,
+                warn,
+            )
+            counts = _counts(dataset, own)
+            packed = dataset.for_dev().packed()
+            dataset = NOTHING
+            if not isinstance(source, TrainingData | Path):
+                source.forget()
+            dataset = TrainingData.unpacked(packed)
+        numbered = shared(own, ranks, output if ranks.is_first else None)
+        del own
         torch.manual_seed(recipe.seed)
-        model = start or initial_model(config, vocabulary, data)
+        model = start or initial_model(config, numbered.vocabulary, numbered.data)
         checkpoint = output / CHECKPOINT
-        fingerprint = _fingerprint(config, recipe, data, dataset, vectors, init)
-        by_rows = vectors and _by_rows(vectors, data)
-        trainer = Trainer(model, data, recipe, checkpoint, fingerprint, by_rows, ranks)
+        trainer = Trainer(
+            *(model, numbered.data, recipe, checkpoint, numbered.fingerprint, numbered.teacher, ranks)
+        )
         if ranks.is_first and resume and checkpoint.exists():
             trainer.resume()
         trainer.follow_first()
         trainer.train(
-            _dev_score(dataset, config) if dataset.dev else None, on_step or _reporting_to(progress), stop
+            _dev_score(dataset, config) if numbered.has_dev else None,
+            on_step or _reporting_to(progress),
+            stop,
         )
         dev: dict[str, float] = {}
         calibration = None
@@ -137,7 +154,7 @@ def train(
         result = _result(trainer, dataset, dev, calibration)
         training = asdict(result) | {"recipe": asdict(recipe), "history": trainer.state.history}
         model.save(output, training, calibration=calibration, small=small)
-        write_training_report(output, _report(result, recipe, dataset, data, trainer))
+        write_training_report(output, _report(result, recipe, counts, trainer))
         checkpoint.unlink(missing_ok=True)
     return result
 
@@ -205,23 +222,54 @@ def _result(
     )
 
 
-def _report(
-    result: TrainingResult, recipe: Recipe, dataset: TrainingData, data: TrainingSet, trainer: Trainer
-) -> TrainingReport:
-    facts = {name: value for name, value in asdict(result).items() if name not in ("dev", "dev_queries")}
-    counts = {
+def _counts(dataset: TrainingData, numbered: Numbered) -> dict[str, int]:
+    """The counts of the report."""
+    data = numbered.data
+    return {
         "documents": len(dataset.documents),
         "passages": len(data.documents),
         "training_queries": len(dataset.train),
         "training_pairs": data.judged_pairs,
-        "pseudo_queries": len(data.pseudo_query_texts),
+        "pseudo_queries": len(data.pairs) - data.judged_pairs,
         "dev_queries": len(dataset.dev),
-        "features": len(trainer.model.vocabulary),
+        "features": len(numbered.vocabulary),
     }
+
+
+def _report(
+    result: TrainingResult, recipe: Recipe, counts: Mapping[str, int], trainer: Trainer
+) -> TrainingReport:
+    facts = {name: value for name, value in asdict(result).items() if name not in ("dev", "dev_queries")}
     settings = asdict(trainer.model.config) | asdict(recipe)
     del settings["tower"], settings["format_version"]
     state = trainer.state
     return TrainingReport(facts, counts, settings, state.curve, state.history, state.best_epoch, result.dev)
+
+
+def _number(
+    dataset: TrainingData,
+    config: ModelConfig,
+    vocabulary: Vocabulary | None,
+    settings: bytes,
+    teacher: Callable[[], TeacherVectors] | None,
+    warn: Callable[[str], None],
+) -> Numbered:
+    """Number a data set.
+
+    dataset: the data set.
+    config: the model's configuration.
+    vocabulary: that of the model to start from, or None.
+    settings: what else decides the outcome of the training.
+    teacher: gives the teacher's vectors of the texts; None without a teacher.
+    warn: called with what hinders learning, if something does.
+    """
+    vocabulary, data = vocabulary_and_training_set(dataset, config, vocabulary)
+    problem = what_hinders_learning(data)
+    if problem:
+        warn(problem)
+    vectors = teacher() if teacher else None
+    fingerprint = _fingerprint(settings, data, dataset, vectors)
+    return Numbered(vocabulary, data, vectors and _by_rows(vectors, data), bool(dataset.dev), fingerprint)
 
 
 def vocabulary_and_training_set(
@@ -273,10 +321,9 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
     return model
 
 
-def _training_texts(dataset: TrainingData) -> Sequence[str]:
-    return [document_text(document.title, document.text) for document in dataset.documents] + [
-        dataset.queries[query_id] for query_id in dataset.train
-    ]
+def _training_texts(dataset: TrainingData) -> Iterator[str]:
+    yield from (document_text(document.title, document.text) for document in dataset.documents)
+    yield from (dataset.queries[query_id] for query_id in dataset.train)
 
 
 def _teacher_vectors(
@@ -296,26 +343,23 @@ def _by_rows(vectors: TeacherVectors, data: TrainingSet) -> TeacherVectors:
     return TeacherVectors(documents, np.concatenate((vectors.queries, documents[passages])))
 
 
+def _settings(config: ModelConfig, recipe: Recipe, init: Path | None) -> bytes:
+    """What decides the outcome of a training beside its data."""
+    start = None if init is None else model_fingerprint(init)
+    return json.dumps([stored(config), asdict(recipe), start], sort_keys=True).encode()
+
+
 def _fingerprint(
-    config: ModelConfig,
-    recipe: Recipe,
-    data: TrainingSet,
-    dataset: TrainingData,
-    teacher: TeacherVectors | None,
-    init: Path | None,
+    settings: bytes, data: TrainingSet, dataset: TrainingData, teacher: TeacherVectors | None
 ) -> str:
     """A digest of all that decides the outcome of a training."""
     dev = [dataset.dev, [dataset.queries[query_id] for query_id in dataset.dev]]
-    digest = hashlib.sha256(json.dumps([stored(config), asdict(recipe), dev], sort_keys=True).encode())
-    if init is not None:
-        digest.update(model_fingerprint(init).encode())
-    if any(data.negatives):
-        digest.update(json.dumps(data.negatives).encode())
+    digest = hashlib.sha256(settings + json.dumps(dev, sort_keys=True).encode())
     vectors = () if teacher is None else (teacher.queries, teacher.documents)
-    for array in (data.pairs, data.grades, data.removed_words, *vectors):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    for texts in (data.documents, data.queries, data.features):
-        digest.update(texts.values.tobytes() + texts.offsets.tobytes())
+    lists = (data.documents, data.queries, data.features, data.negatives)
+    arrays = [array for texts in lists for array in (texts.values, texts.offsets)]
+    for array in (data.pairs, data.grades, data.removed_words, *vectors, *arrays):
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

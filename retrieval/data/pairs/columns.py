@@ -71,7 +71,7 @@ class Columns:
         return {role: column for role, column in roles.items() if column}
 
 
-def find_columns(path: Path, names: Sequence[str], given: ColumnNames) -> Columns | None:
+def find_columns(path: Path | str, names: Sequence[str], given: ColumnNames) -> Columns | None:
     """The columns of a file of pairs; None if no column holds a query and none is named for it.
 
     path: the file, for errors.
@@ -102,7 +102,7 @@ def find_columns(path: Path, names: Sequence[str], given: ColumnNames) -> Column
     return Columns(query, document, **found, negatives=tuple(negatives), unused=unused, metadata=metadata)
 
 
-def missing_column(path: Path, names: Sequence[str], role: str) -> InputError:
+def missing_column(path: Path | str, names: Sequence[str], role: str) -> InputError:
     """The error that no column is recognised as that of a role."""
     error = NoDocumentsError if role == "document" else InputError
     return _other_table(path, names) or error(
@@ -112,7 +112,7 @@ def missing_column(path: Path, names: Sequence[str], role: str) -> InputError:
     )
 
 
-def neither_pairs_nor_corpus(path: Path, names: Sequence[str], missing: str) -> InputError:
+def neither_pairs_nor_corpus(path: Path | str, names: Sequence[str], missing: str) -> InputError:
     """The error that no column holds a query, and that a corpus would need a column that is missing."""
     return _other_table(path, names) or InputError(
         f"no column is recognised as the query, which pairs need, or is {missing}, which a corpus needs; "
@@ -121,7 +121,7 @@ def neither_pairs_nor_corpus(path: Path, names: Sequence[str], missing: str) -> 
     )
 
 
-def _other_table(path: Path, names: Sequence[str]) -> InputError | None:
+def _other_table(path: Path | str, names: Sequence[str]) -> InputError | None:
     """The error for a table with other separators, and for a click log; None for others."""
     from retrieval.data.clicks.reading import looks_like_a_click_log  # its arrays take long to import
 
@@ -140,13 +140,13 @@ def _other_table(path: Path, names: Sequence[str]) -> InputError | None:
     return None
 
 
-def _check_given(path: Path, names: Sequence[str], given: ColumnNames) -> None:
+def _check_given(path: Path | str, names: Sequence[str], given: ColumnNames) -> None:
     absent = next((name for columns in given.values() for name in columns if name not in names), None)
     if absent is not None:
         raise InputError(f"has no column {absent!r}; the columns are {_listed(names)}", path=path)
 
 
-def _usual(path: Path, free: Mapping[str, str], role: str) -> str | None:
+def _usual(path: Path | str, free: Mapping[str, str], role: str) -> str | None:
     for group in _USUAL_NAMES[role]:
         fitting = [name for name, plain in free.items() if plain in group.split()]
         if len(fitting) > 1:

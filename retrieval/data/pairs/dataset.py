@@ -39,9 +39,9 @@ class PairsSummary:
 
 @dataclass(frozen=True)
 class PairsDataset:
-    """A file of pairs, which is read once, when it is needed, and then held in memory."""
+    """A file of pairs, which is read once, when it is needed, and then held in memory until `forget`."""
 
-    path: Path
+    path: Path | str  # or a pattern of files, which are one table
     columns: Columns
     given: ColumnNames  # what the user said about the columns
 
@@ -103,6 +103,11 @@ class PairsDataset:
             queries=len(self._pairs.judged),
             splits={split: splits.count(split) for split in self.splits()},
         )
+
+    def forget(self) -> None:
+        """Free the memory that the file takes; it is read again when it is needed."""
+        for name in ("_pairs", "queries"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def _pairs(self) -> JoinedPairs:

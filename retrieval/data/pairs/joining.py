@@ -80,7 +80,7 @@ class _Reading:
     splits: dict[str, tuple[str, Place]] = field(default_factory=dict)  # normalised query to its split
 
 
-def join_pairs(rows: Iterable[PairRow], path: Path) -> JoinedPairs:
+def join_pairs(rows: Iterable[PairRow], path: Path | str) -> JoinedPairs:
     """The documents, queries and judgements of all rows.
 
     Raises InputError, with the place of the row, for an id of two documents, a pair that is graded twice, a
@@ -118,8 +118,9 @@ def _document(reading: _Reading, row: PairRow, text: str) -> _DocumentKey:
     own = row.id if len(row.documents) == 1 else None
     if own is not None and reading.with_id.setdefault(own, key) != key:
         first = reading.places[reading.with_id[own]]
+        there = first.seen_from(row.place)
         raise row.place.error(
-            f"the id {own!r} was already used on {first} for another document; give every document its own, "
+            f"the id {own!r} was already used on {there} for another document; give every document its own, "
             "or leave ids out with --column id="
         )
     if reading.ids.setdefault(key, own) is None:
@@ -134,14 +135,16 @@ def _judge(reading: _Reading, row: PairRow, key: _DocumentKey) -> None:
     grade = 1 if row.grade is None else row.grade
     first, place = reading.grades.setdefault(row.query, {}).setdefault(key, (grade, row.place))
     if first != grade:
-        raise row.place.error(f"grades the pair {grade}, and {place} grades it {first}; keep one")
+        there = place.seen_from(row.place)
+        raise row.place.error(f"grades the pair {grade}, and {there} grades it {first}; keep one")
 
 
 def _check_split(reading: _Reading, row: PairRow, split: str) -> None:
     first, place = reading.splits.setdefault(_normalised(row.query), (split, row.place))
     if first != split:
+        there = place.seen_from(row.place)
         raise row.place.error(
-            f"the query is in split {split} here and in {first} on {place}; give it one split"
+            f"the query is in split {split} here and in {first} on {there}; give it one split"
         )
 
 

@@ -1,8 +1,8 @@
 """An index of the documents of the dev queries, and what is fitted on it when training ends.
 
-In: a trained TwoTower and a `TrainingData`. Out: a `Retriever` over the written model, and the weight of the
-dense ranking in hybrid search. A fit sees what serving will see: tables as they are stored, passages, BM25.
-Knows nothing of how the model is trained.
+In: a trained TwoTower and the part of a `TrainingData` for dev. Out: a `Retriever` over the written model,
+and the weight of the dense ranking in hybrid search. A fit sees what serving will see: tables as they are
+stored, passages, BM25. Knows nothing of how the model is trained.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from retrieval.search.ranking import FUSION_DEPTH
 from retrieval.search.retriever import Retriever
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData
-from retrieval.training.dev import dev_documents
 from retrieval.training.fitting.dev_rankings import DevRankings
 
 _DENSE_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]
@@ -45,7 +44,7 @@ def dev_index(
     """An index with exact search over the documents that the dev queries are ranked against.
 
     model: the trained model.
-    dataset: its dev split must not be empty.
+    dataset: of `TrainingData.for_dev`; its dev split must not be empty.
     folder: where the model and the index are written; removed at the end, and first if it exists.
     small: whether the tables of the model are stored in int8.
     progress: called as documents are encoded.
@@ -56,7 +55,7 @@ def dev_index(
             remove(folder)
             folder.mkdir(parents=True)
         model.save(folder / "model", small=small)
-        saved, documents = read_model(folder / "model"), dev_documents(dataset)
+        saved, documents = read_model(folder / "model"), dataset.documents
         with IndexBuilder.begin(
             folder / "index",
             model=saved.folder,

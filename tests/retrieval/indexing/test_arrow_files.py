@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from index.errors import InputError, StorageError
+from index.errors import InputError
 from retrieval.indexing.encode import encode
 from retrieval.model.config import preset
 from retrieval.model.folder import read_model
 
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
 
-from retrieval.indexing import arrow_files as module  # noqa: E402
+from retrieval.data.locations import Location, matching_files  # noqa: E402
 from retrieval.indexing.arrow_files import (  # noqa: E402
     EncodedFile,
-    Location,
     Settings,
     encode_file,
-    matching_files,
     remove_temporaries,
     target_of,
 )
@@ -88,26 +86,6 @@ def test_the_query_tower_encodes_queries(tmp_path: Path, model: TrainedModel) ->
     np.testing.assert_allclose(vectors, model.encoder("query").encode(["T list files"]), atol=1e-6)
 
 
-def test_a_pattern_finds_files_below_and_leaves_out_hidden_ones(tmp_path: Path, monkeypatch: Any) -> None:
-    for name in ("a.jsonl", "sub/b.jsonl", "sub/c.txt", ".hidden.jsonl", ".git/d.jsonl"):
-        write(tmp_path / "in" / name, "text")
-    found = [Location(str(tmp_path / "in"), name) for name in ("a.jsonl", "sub/b.jsonl")]
-    assert matching_files(f"{tmp_path}/in/*.jsonl") == found
-    assert matching_files(f"file://{tmp_path}/in/*.jsonl") == [
-        Location(f"file://{tmp_path}/in", name) for _, name in found
-    ]
-    monkeypatch.chdir(tmp_path)
-    assert matching_files("in/*.jsonl") == found
-    assert [name for _, name in matching_files("in")] == ["a.jsonl", "sub/b.jsonl", "sub/c.txt"]
-    assert matching_files("in/sub/b.*") == [Location(str(tmp_path / "in" / "sub"), "b.jsonl")]
-    assert matching_files("in/a.jsonl") == found[:1]
-    assert [name for _, name in matching_files("*/s[tu]b/?.jsonl")] == ["in/sub/b.jsonl"]
-    with pytest.raises(InputError, match=r"in/\*\.csv: no file matches; check the pattern, and quote it"):
-        matching_files("in/*.csv")
-    with pytest.raises(StorageError, match="nosuch://bucket/x: cannot be reached"):
-        matching_files("nosuch://bucket/x")
-
-
 def test_a_file_is_made_once_for_each_model_setting_and_source(tmp_path: Path, model: TrainedModel) -> None:
     (source,) = matching_files(str(write(tmp_path / "in" / "a.jsonl", "list files", "copy")))
     target = target_of(source, str(tmp_path / "out"))
@@ -147,24 +125,9 @@ def test_a_broken_file_leaves_what_was_there(tmp_path: Path, model: TrainedModel
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").glob("*")} == kept
 
 
-@pytest.fixture
-def remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is reached as store://, and not as a local path."""
-    local = module._file_system
-
-    def file_system(root: str) -> tuple[Any, str]:
-        if root.startswith("store://"):
-            inner = module.fs.SubTreeFileSystem(str(tmp_path / "store"), module.fs.LocalFileSystem())
-            return inner, root.removeprefix("store://").partition("?")[0]
-        return local(root)
-
-    monkeypatch.setattr(module, "_file_system", file_system)
-    return tmp_path / "store"
-
-
-def test_files_of_a_store_are_fetched_and_sent_whole(remote: Path, model: TrainedModel) -> None:
-    write(remote / "bucket" / "in" / "a.jsonl", "list files")
-    path = write(remote / "bucket" / "in" / "b.jsonl", "list files")
+def test_files_of_a_store_are_fetched_and_sent_whole(store: Path, model: TrainedModel) -> None:
+    write(store / "bucket" / "in" / "a.jsonl", "list files")
+    path = write(store / "bucket" / "in" / "b.jsonl", "list files")
     sources = matching_files("store://bucket/in/*.jsonl?region=x")
     assert sources == [Location("store://bucket/in?region=x", f"{name}.jsonl") for name in "ab"]
     targets = [target_of(source, "store://bucket/out") for source in sources]
@@ -176,7 +139,7 @@ def test_files_of_a_store_are_fetched_and_sent_whole(remote: Path, model: Traine
     path.write_text("{broken\n")
     with pytest.raises(InputError, match=r"^store://bucket/in/b\.jsonl:1: "):
         encode_file(sources[1], targets[1], model, SETTINGS, resume=True)
-    assert [file.name for file in (remote / "bucket" / "out").iterdir()] == ["a.jsonl.parquet"]
+    assert [file.name for file in (store / "bucket" / "out").iterdir()] == ["a.jsonl.parquet"]
 
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:

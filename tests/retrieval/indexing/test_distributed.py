@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from index.errors import InputError, PeerError
+from retrieval.indexing import build as build_module
+from retrieval.indexing.build import build
 from retrieval.indexing.encode import encode
 from retrieval.model.config import preset
 
@@ -22,6 +24,7 @@ pytest.importorskip("ray", reason="needs the extra ray")
 
 from pyarrow import parquet
 
+from retrieval.indexing import distributed
 from retrieval.indexing.distributed import LOCAL, EncodedFiles, encode_files
 
 if TYPE_CHECKING:
@@ -109,6 +112,60 @@ def test_no_file_is_written_over_another_or_over_its_source(tmp_path: Path, mode
         encode_files(f"{tmp_path}/in", model, f"{tmp_path}/out", LOCAL)
     with pytest.raises(InputError, match="in: holds the files to encode; choose another folder"):
         encode_files(f"{tmp_path}/in/*.parquet", model, f"{tmp_path}/in", LOCAL)
+
+
+def files_of(index: Path) -> dict[str, bytes]:
+    """Every file of the live generation but its manifest, which has a date."""
+    folder = index / (index / "CURRENT").read_text().split()[0]
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_an_index_built_on_a_cluster_is_that_of_a_build_alone(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "_DOCUMENTS_PER_SHARD", 4)
+    for name in ("a", "b"):
+        write(tmp_path / "in" / f"{name}.jsonl", repeated=3)
+    (tmp_path / "in" / "c.jsonl").write_text(
+        json.dumps({"_id": "long", "text": "what it holds. " * 200}) + "\n"
+    )
+    pattern = f"{tmp_path}/in/*.jsonl"
+    build(pattern, model, tmp_path / "alone")
+    assert build(pattern, model, tmp_path / "ray", cluster=LOCAL).documents == 19
+    assert files_of(tmp_path / "ray") == files_of(tmp_path / "alone")
+
+    def fail(stage: str, done: int, total: int | None) -> None:
+        if (stage, done) == ("encoding", 8):
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        build(pattern, model, tmp_path / "broken", cluster=LOCAL, progress=fail)
+    seen: list[int] = []
+    build(
+        *(pattern, model, tmp_path / "broken"),
+        cluster=LOCAL,
+        resume=True,
+        progress=lambda stage, done, total: seen.append(done) if stage == "encoding" else None,
+    )
+    assert seen == [12, 16, 19]
+    assert files_of(tmp_path / "broken") == files_of(tmp_path / "alone")
+
+
+def test_a_cluster_that_fails_is_told_in_one_line(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "_encode_texts", fails)
+    write(tmp_path / "a.jsonl")
+    with pytest.raises(
+        PeerError, match=r"^local: the Ray cluster could not encode \(.*no room.*--resume$"
+    ) as caught:
+        build(tmp_path / "a.jsonl", model, tmp_path / "index", cluster=LOCAL)
+    assert "\n" not in str(caught.value)
+
+
+def fails(*arguments: object) -> None:
+    raise MemoryError("no room")
 
 
 def test_a_cluster_that_is_not_there_is_told_in_one_line(tmp_path: Path, model: Path) -> None:

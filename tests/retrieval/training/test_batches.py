@@ -41,6 +41,11 @@ def spell(data, texts):
     ]
 
 
+def lists(texts):
+    """A ragged array as lists."""
+    return [texts[row].tolist() for row in range(len(texts))]
+
+
 def from_pairs(pairs, documents=None):
     """A training set of one-word texts from (query, document) rows."""
     pairs = np.array(pairs, np.int64).reshape(-1, 2)
@@ -53,9 +58,10 @@ def from_pairs(pairs, documents=None):
         features=ragged([[0] for _ in range(count)]),
         pairs=pairs,
         grades=np.ones(len(pairs), np.float32),
-        relevant=tuple(relevant),
+        relevant=ragged([sorted(rows) for rows in relevant]),
+        negatives=ragged([[] for _ in relevant]),
         removed_words=np.zeros((len(pairs), 2), np.int64),
-        pseudo_query_texts=(),
+        judged_pairs=len(pairs),
     )
 
 
@@ -73,7 +79,7 @@ def test_pairs_grades_and_relevant_rows_follow_the_judgements():
     data = make({"q2": {"d3": 1, "d2": 3}, "q1": {"d1": 2}})
     assert data.pairs.tolist() == [[0, 2], [0, 1], [1, 0]]
     assert data.grades.tolist() == [1, 3, 2]
-    assert data.relevant == (frozenset({1, 2}), frozenset({0}))
+    assert lists(data.relevant) == [[2, 1], [0]]
 
 
 def test_grades_of_zero_and_below_are_no_pairs():
@@ -107,17 +113,10 @@ NOTE = Document("n", "", "One two three. Four five six.")
 def test_pseudo_queries_follow_the_judged_pairs_and_are_removed_from_their_documents():
     data = training_set([PAGE, NOTE], {"q": "which files"}, {"q": {"n": 2}}, VOCABULARY, 3, 8)
     assert data.judged_pairs == 1
-    assert data.pseudo_query_texts == (
-        "List files",
-        "Shows a folder.",
-        "With all sizes told.",
-        "One two three.",
-        "Four five six.",
-    )
     assert data.pairs.tolist() == [[0, 1], [1, 0], [2, 0], [3, 0], [4, 1], [5, 1]]
     assert data.removed_words.tolist() == [[0, 0], [0, 2], [2, 5], [5, 9], [0, 3], [3, 6]]
     assert data.grades.tolist() == [2, 1, 1, 1, 1, 1]
-    assert data.relevant == (frozenset({1}),)
+    assert lists(data.relevant) == [[1]]
     assert data.queries.lengths().tolist() == [2, 2, 3, 3, 3, 3]
     list_files = data.documents.take(np.array([0])).values[:2]
     assert data.queries.take(np.array([1])).values.tolist() == list_files.tolist()
@@ -183,6 +182,28 @@ def test_plan_depends_on_the_generator_alone():
     assert [len(rows) for rows in first] == [8] * 6 + [2]
 
 
+def planned_in_one_list(pairs, size, rng):
+    """The same plan from a list of all pairs, which is copied for every batch."""
+    waiting, batches = rng.permutation(len(pairs)).tolist(), []
+    while waiting:
+        chosen: dict[int, int] = {}
+        for pair in waiting:
+            if len(chosen) < size:
+                chosen.setdefault(pairs[pair][1], pair)
+        if len(chosen) < 2 or (batches and 4 * len(chosen) < len(batches[0])):
+            break
+        batches.append(list(chosen.values()))
+        waiting = [pair for pair in waiting if pair not in batches[-1]]
+    return batches
+
+
+@given(PAIRS, st.integers(2, 6), st.integers(0, 3))
+def test_pairs_that_wait_come_first_in_the_next_batch(pairs, size, seed):
+    planned = plan_batches(from_pairs(pairs), size, np.random.default_rng(seed))
+    expected = planned_in_one_list(pairs, size, np.random.default_rng(seed))
+    assert [batch.tolist() for batch in planned] == expected
+
+
 def test_pairs_of_one_document_are_spread_over_batches():
     data = from_pairs([(n, 0) for n in range(3)] + [(n, n) for n in range(1, 9)])
     batches = plan_batches(data, 4, np.random.default_rng(0))
@@ -221,7 +242,7 @@ def test_batch_carries_the_grades_of_its_pairs():
 
 def test_given_negatives_stand_behind_the_positives_and_are_masked_where_relevant():
     data = make({"q1": {"d1": 1, "d3": 0}, "q2": {"d2": 1, "d3": 2, "d1": -1}})
-    assert data.negatives == ((2,), (0,))
+    assert lists(data.negatives) == [[2], [0]]
     assert data.pairs.tolist() == [[0, 0], [1, 1], [1, 2]]
     batch = make_batch(data, np.array([0, 1]))
     # d1 is a negative of q2 and already there; d3 is a negative of q1 and relevant to q2.
@@ -267,9 +288,10 @@ def test_feature_weights_are_inverse_document_frequencies():
         features=ragged([[0], [1], [0, 2, 2]]),
         pairs=np.zeros((0, 2), np.int64),
         grades=np.zeros(0, np.float32),
-        relevant=(frozenset(), frozenset()),
+        relevant=ragged([[], []]),
+        negatives=ragged([[], []]),
         removed_words=np.zeros((0, 2), np.int64),
-        pseudo_query_texts=(),
+        judged_pairs=0,
     )
     raw = [math.log(5 / 5), math.log(5 / 3), math.log(5 / 2), math.log(5 / 1)]
     seen_mean = sum(raw[:3]) / 3
@@ -284,7 +306,7 @@ def test_feature_weights_equal_counting_one_text_at_a_time():
         ragged([lexicon.word_ids(t) for t in part]) for part in (texts[:2000], texts[2000:])
     )
     nothing = np.zeros((0, 2), np.int64)
-    asked = (frozenset(),) * len(queries)
+    none = ragged([[]] * len(queries))
     data = TrainingSet(
         documents,
         np.arange(2000),
@@ -292,9 +314,10 @@ def test_feature_weights_equal_counting_one_text_at_a_time():
         lexicon.features(),
         nothing,
         np.zeros(0, np.float32),
-        asked,
+        none,
+        none,
         nothing,
-        (),
+        0,
     )
     counts = np.zeros(len(VOCABULARY))
     for text in texts:

@@ -26,6 +26,7 @@ from test_loop import CONFIG, RECIPE, found, new_trainer, weights  # noqa: E402
 
 from index.errors import InputError, PeerError  # noqa: E402
 from retrieval.model.config import ModelConfig  # noqa: E402
+from retrieval.text.vocabulary import ragged  # noqa: E402
 from retrieval.training.distillation import TeacherVectors  # noqa: E402
 from retrieval.training.distributed import ALONE, Ranks, joined_ranks  # noqa: E402
 
@@ -127,7 +128,7 @@ def trainer_of(folder: Path, name: str, ranks: Ranks, **changed: object):
     """A training with a teacher, given negatives and batches that leave ranks unequal shares, or none."""
     trainer = new_trainer(folder, CONFIGS[name], replace(RECIPE, batch=5, clip=0.5, **changed))
     trainer.ranks = ranks
-    negatives = ((7,), (), (5, 6), (), (), (0,), (), ())
+    negatives = ragged([[7], [], [5, 6], [], [], [0], [], []])
     trainer.data = replace(trainer.data, negatives=negatives, grades=np.arange(1, 9, dtype=np.float32))
     vectors = np.random.default_rng(0).normal(size=(2, 8, 4)).astype(np.float32)
     trainer.teacher = TeacherVectors(*(vectors / np.linalg.norm(vectors, axis=2, keepdims=True)))
@@ -268,24 +269,20 @@ def test_when_one_is_killed_the_others_end_with_one_line_and_resumed_all_end_the
     assert_same_outcome(tmp_path, whole)
 
 
-def follow_with_other_data() -> None:
-    """Begin with data that differ between the ranks, and say how that ends."""
+def begin_with_other_settings() -> None:
+    """Begin with settings that differ between the ranks, and say how that ends."""
     try:
         with joined_ranks() as ranks:
-            trainer = trainer_of(Path("unused"), "lstm none", ranks)
-            trainer.fingerprint = f"data of {ranks.rank}"
-            trainer.follow_first()
-            trainer.train(found)
+            ranks.check_same(f"settings of {ranks.rank}".encode())
+            ranks.any(True)
     except (InputError, PeerError) as error:
         sys.stdout.write(f"{type(error).__name__}: {error}")
 
 
-def test_processes_with_other_data_are_refused(ranks: RunRanks) -> None:
-    first, second = well(ranks(2, "follow_with_other_data"))
+def test_processes_with_other_settings_are_refused(ranks: RunRanks) -> None:
+    first, second = well(ranks(2, "begin_with_other_settings"))
     assert first.startswith("PeerError")
-    assert second == (
-        "InputError: process 1 reads other data, or has other settings, than process 0; give all the same"
-    )
+    assert second == "InputError: process 1 has other settings than process 0; give the same command to all"
 
 
 @pytest.mark.parametrize(("total", "size"), [(512, 2), (7, 3), (2, 4), (0, 2)])
@@ -324,6 +321,23 @@ def run_command(*arguments: str) -> None:
     main()
 
 
+def run_command_without_data(*arguments: str) -> None:
+    """Run the command line with data that only the first process finds."""
+    run_command(*(arguments if os.environ["RANK"] == "0" else map(_elsewhere, arguments)))
+
+
+def _elsewhere(argument: str) -> str:
+    return f"{argument}-missing" if argument.endswith("data") else argument
+
+
+def test_one_process_reads_the_data_for_all(made, tmp_path: Path, ranks: RunRanks) -> None:
+    arguments = ["train", str(made.data), "--epochs", "2", "--batch", "6", "--json", "-o"]
+    well(ranks(2, "run_command_without_data", *arguments, str(tmp_path / "apart")))
+    well(ranks(2, "run_command", *arguments, str(tmp_path / "model")))
+    for name in ("weights.safetensors", "vocabulary.json"):
+        assert (tmp_path / "apart" / name).read_bytes() == (tmp_path / "model" / name).read_bytes()
+
+
 def test_the_command_prints_once_and_writes_one_model(made, tmp_path: Path, ranks: RunRanks) -> None:
     model = tmp_path / "model"
     arguments = ["train", str(made.data), "-o", str(model), "--epochs", "4", "--batch", "6", "--json"]
@@ -335,8 +349,8 @@ def test_the_command_prints_once_and_writes_one_model(made, tmp_path: Path, rank
 
 
 def test_a_failure_of_all_is_told_by_each_in_one_line(made, tmp_path: Path, ranks: RunRanks) -> None:
-    arguments = ["train", str(made.data), "-o", str(tmp_path), "--teacher", "some-model"]
-    told = "Error: several processes need the teacher's vectors in a file; give --teacher FILE.npz\n"
+    arguments = ["train", str(made.data), "-o", str(tmp_path), "--init", str(tmp_path / "missing")]
+    told = f"Error: {tmp_path}/missing: not a model folder (no config.json); `peephole train` makes one\n"
     for process in ranks(2, "run_command", *arguments):
         assert process.status == 1
         assert process.output.endswith(told)

@@ -31,8 +31,8 @@ def test_every_passage_is_a_text_and_the_first_is_the_positive(data: TrainingSet
 
 
 def test_all_passages_of_a_document_are_judged_as_it_is(data: TrainingSet):
-    assert data.relevant == (frozenset({0, 1, 2}), frozenset({3}), frozenset({4, 5, 0, 1, 2}))
-    assert data.negatives[0] == (4, 5)
+    assert [data.relevant[query].tolist() for query in range(3)] == [[0, 1, 2], [3], [4, 5, 0, 1, 2]]
+    assert data.negatives[0].tolist() == [4, 5]
     batch = make_batch(data, np.array([1, 3]))
     assert not batch.false_negatives[0, 1]  # the long document is no answer to q2
     assert not batch.false_negatives[1, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
 import shutil
 import sys
@@ -18,12 +20,13 @@ from index.disk.files import WriterLock
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.ranking import Ranking
+from retrieval.data.dataset import Dataset, open_dataset
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import training_set
-from retrieval.training.dataset import read_training_data
+from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import dev_measures
 from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
@@ -511,8 +514,47 @@ def test_first_weights_make_cosines_like_those_of_tfidf():
     assert np.abs(cosines[0, [1, 3]]).max() < 0.25
 
 
+def test_for_dev_keeps_what_dev_queries_are_ranked_against(tmp_path, write_beir, monkeypatch):
+    monkeypatch.setattr("retrieval.training.dataset._DEV_DOCUMENTS", 0)
+    documents = {f"d{n}": f"text {n}" for n in range(9)}
+    queries = {f"q{n}": f"query {n}" for n in range(9)}
+    train = {"q0": {"d0": 1, "d1": 2, "d2": 0}, "q1": {"d3": 1}, "q2": {"d2": 0, "d1": 1}}
+    dev = {"q3": {"d1": 1, "d2": 0}, "q4": {"d4": 0}}
+    whole = read_training_data(write_beir(tmp_path / "d", documents, queries, {"train": train, "dev": dev}))
+    part = whole.for_dev()
+    assert [document.id for document in part.documents] == ["d1", "d2", "d4"]
+    assert part.queries == {query: queries[query] for query in ("q0", "q2", "q3", "q4")}
+    assert part.train == {"q0": {"d1": 2, "d2": 0}, "q2": {"d2": 0, "d1": 1}}
+    assert part.dev == dev
+    assert len(whole.documents) == len(list(whole.documents)) == 9
+    assert list(replace(whole, dev={}).for_dev().documents) == []
+    shown = replace(part, shown={"q3": {"d1", "d4"}})
+    assert TrainingData.unpacked(shown.packed()) == replace(shown, documents=list(part.documents))
+
+
+def test_documents_of_standard_input_are_read_once(monkeypatch):
+    lines = b'{"_id": "a", "text": "x"}\n{"_id": "b", "text": "y"}\n'
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))
+    documents = read_training_data(Dataset("-")).documents
+    assert [[document.id for document in documents] for _ in range(2)] == [["a", "b"]] * 2
+
+
+def test_a_training_holds_no_texts(tmp_path):
+    rows = [{"query": f"which is {n}", "answer": f"number {n} it is", "split": "train"} for n in range(9)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = open_dataset(tmp_path / "pairs.jsonl")
+    dataset.summary()
+    held = []
+    train(
+        *(dataset, tmp_path / "model", CONFIG, RECIPE),
+        on_step=lambda step: held.append([d for d in gc.get_objects() if type(d) is Document]),
+    )
+    assert held
+    assert not any("number" in document.text for documents in held for document in documents)
+
+
 def test_dev_on_a_large_corpus_ranks_the_relevant_among_a_sample(tmp_path, write_beir, monkeypatch):
-    monkeypatch.setattr("retrieval.training.dev._DEV_DOCUMENTS", 20)
+    monkeypatch.setattr("retrieval.training.dataset._DEV_DOCUMENTS", 20)
     documents = {f"d{n}": f"text {n}" for n in range(200)}
     dev = {"q0": {f"d{n}": 1 for n in range(100, 130)}}
     folder = write_beir(tmp_path / "d", documents, {"q0": "text"}, {"train": dev, "dev": dev})
@@ -523,7 +565,7 @@ def test_dev_on_a_large_corpus_ranks_the_relevant_among_a_sample(tmp_path, write
     monkeypatch.setattr(
         TwoTower, "encode_documents", lambda self, texts: encoded.extend(texts) or encode(self, texts)
     )
-    recall = dev_measures(model, read_training_data(folder), ("R@100",))["R@100"]
+    recall = dev_measures(model, read_training_data(folder).for_dev(), ("R@100",))["R@100"]
     assert {f"text {n}" for n in range(100, 130)} <= set(encoded)
     assert 30 < len(encoded) < 30 + 2 * 20
     assert recall == 1
