@@ -122,6 +122,9 @@ class OpenIndex(Protocol):
     def texts(self, rows: Sequence[int]) -> list[Document]:
         """`documents` without metadata, which is empty."""
 
+    def live_documents(self) -> Iterator[Document]:
+        """All documents that a search can find, by row."""
+
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """The row of the live document with this id; None if there is none."""
 

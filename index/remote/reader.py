@@ -1,7 +1,8 @@
 """RemoteIndex: an open generation whose vectors, documents and postings live in Milvus, read-only.
 
 In: query vectors or texts; rows. Out: rankings of rows; documents: `index.protocol.OpenIndex`. The folder
-holds the manifest, the model and the statistics of BM25. Knows nothing of models or text encoding.
+holds the manifest, the model, the statistics of BM25 and the vectors of distinct words. Knows nothing of
+models or text encoding.
 
 A row of the collection is a passage. Passages are numbered in the order in which they are written; a
 document's row is the number of its first passage, which also holds its title, its metadata and its postings.
@@ -13,30 +14,30 @@ whose rows are in `gone.i64`. So what a writer adds is not seen before it is pub
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain, groupby
 from pathlib import Path
 from sqlite3 import DatabaseError
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
-from index.disk.folder import Pointer, hold, open_live, read_manifest
+from index.disk.folder import Pointer, open_live
 from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.opening import read_file
-from index.disk.verify import file_problems
+from index.disk.previous import read_previous
 from index.documents.kept import Kept
 from index.documents.metadata import metadata_of
 from index.documents.store import Document
 from index.errors import CorruptError, FormatVersionError, InputError, RemoteError
-from index.interaction.words import Comparison
+from index.held import HeldGeneration, holding
+from index.interaction.words import Comparison, WordTable
 from index.lexical.postings import BM25_SETTINGS
 from index.locks import ProcessLock
 from index.protocol import WordMatch
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STATISTICS = "statistics.sqlite"
+WORDS = "words"
 GONE = "gone.i64"
 # The prefix of the kind of the server's index in a manifest.
 KIND = "Milvus "
@@ -62,6 +64,8 @@ FLAT_KIND = f"{KIND}FLAT"
 
 # Documents read at once: all of their text and metadata must fit in an answer of 64 MB.
 _DOCUMENTS_AT_ONCE = 200
+# Passages read at once where all are read, of which each may have a text of 64 KB.
+_PASSAGES_AT_ONCE = 500
 # Results asked for beyond k, so that those with the score of the last one come in the order of their rows.
 _TIES = 16
 # Passages that a search asks for first for each document, and by how much it then goes deeper.
@@ -69,14 +73,16 @@ _PASSAGES_A_DOCUMENT = 4
 _DEPTH_GROWTH = 4
 # Fields whose values are kept in memory.
 _KEPT_COLUMNS = 8
+_DOCUMENT_FIELDS = ("start", "end", "id", "title", "text", "metadata")
 # The rows that stand for documents.
 _FIRST = 'key != ""'
 
 
-class RemoteIndex:
-    """An open generation in Milvus, with the attributes of `index.protocol.OpenIndex`.
+class RemoteIndex(HeldGeneration):
+    """An open generation in Milvus, see `index.protocol.OpenIndex`.
 
     entry: the one segment of the manifest, which stands for all rows of the collection.
+    segment: its folder.
     gone: int64, ascending; rows of documents that are deleted though the server may still have them.
     """
 
@@ -91,24 +97,20 @@ class RemoteIndex:
         opened: ExitStack,
     ) -> None:
         """Use `open` instead. opened: what `close` closes."""
-        self.folder = folder
-        self.pointer = pointer
-        self.manifest = manifest
-        self.count = manifest.documents
-        self.dimension = manifest.dimension
-        self.generation = manifest.generation
-        self.model_folder = folder / pointer.generation / "model"
+        super().__init__(folder, pointer, manifest, opened)
         self.entry = entry_of(manifest)
-        self.statistics_path = folder / pointer.generation / self.entry.name / STATISTICS
-        self.gone = read_gone(folder / pointer.generation / self.entry.name / GONE)
+        self.segment = folder / pointer.generation / self.entry.name
+        self.gone = read_gone(self.segment / GONE)
         self.collection = server.collection(str(manifest.store["collection"]))
-        self._statistics = Statistics(self.statistics_path, self.entry.documents)
+        self._statistics = Statistics(self.segment / STATISTICS, self.entry.documents)
         opened.callback(self._statistics.close)
         self._parameters = {
             name: value for name, value in self.entry.parameters.items() if name in ("ef", "nprobe")
         }
-        self._opened = opened
+        width = self.entry.word_width
+        self._words = WordTable(self.segment / WORDS, width) if width else None
         self._kept: Kept[tuple[Document, list[Span]]] = Kept()
+        self._weighed: Kept[Row] = Kept()
         self._columns: dict[tuple[str, ...], Column] = {}
         self._columns_lock = ProcessLock()
         self._own_process = ProcessLock()
@@ -122,6 +124,11 @@ class RemoteIndex:
         """
         return open_live(folder, lambda pointer: _open(folder, pointer, checksums))
 
+    @classmethod
+    def open_kept(cls, folder: Path, pointer: Pointer) -> RemoteIndex:
+        """As `Index.open_kept`."""
+        return _open(folder, pointer, checksums=False)
+
     def keep_vectors(self, most_bytes: int) -> None:
         """Nothing: the server keeps them."""
 
@@ -129,9 +136,7 @@ class RemoteIndex:
         self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
     ) -> Ranking:
         """As `Index.search_dense`; with a filter too by the index that the server has."""
-        if model is not None and model != self.manifest.model_fingerprint:
-            raise InputError("the queries were encoded by another model than the index; build it again")
-        queries, k = self._checked(queries), self._depth(k)
+        queries, k = self._checked(queries, model), self._depth(k)
         within = self._within(where)
         if not k:
             return empty_ranking(len(queries), k)
@@ -223,6 +228,18 @@ class RemoteIndex:
         """As `Index.texts`; the metadata is there all the same."""
         return self.documents(rows)
 
+    def live_documents(self) -> Iterator[Document]:
+        """As `Index.live_documents`."""
+        return (document for document, _, _ in self.stored([]))
+
+    def stored(self, fields: Sequence[str]) -> Iterator[tuple[Document, list[Span], list[Row]]]:
+        """All documents that a search can find, by row, with their passages and other fields of these."""
+        wanted = ["row", *_DOCUMENT_FIELDS, *fields]
+        rows = self.collection.scan(self._live, wanted, self.entry.vectors, _PASSAGES_AT_ONCE)
+        for _, passages in groupby(chain.from_iterable(rows), lambda each: int(each["row"])):
+            parts = list(passages)
+            yield (*self._document(parts), parts)
+
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """As `Index.row_of`."""
         return self.rows_of([id]).get(id)
@@ -257,8 +274,12 @@ class RemoteIndex:
 
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `Index.cosines`; the vectors are read from the server."""
+        if self.entry.vectors == self.entry.documents:
+            found = self._evidence(rows)
+            vectors = np.array([found[row]["dense"] for row in rows.tolist()], np.float32)
+            return vectors.reshape(-1, self.dimension) @ query
         nearest: dict[int, float] = {}
-        for each in self._of_documents(rows, ["row", "dense"]):
+        for each in self._of_documents(rows, "row", ["row", "dense"]):
             cosine = float(np.array(each["dense"], np.float32) @ query)
             nearest[int(each["row"])] = max(cosine, nearest.get(int(each["row"]), cosine))
         return np.array([nearest[row] for row in rows.tolist()], np.float32)
@@ -266,52 +287,54 @@ class RemoteIndex:
     def match_words(self, query: str, rows: Rows) -> WordMatch:
         """As `Index.match_words`; the postings of the documents are read from the server."""
         weighed = self._statistics.weigh(query)
-        matches: dict[int, tuple[float, float]] = {}
-        for each in self._of_documents(rows, ["row", "key", "sparse"]):
-            if each["key"]:
-                shared = weighed.terms.keys() & each["sparse"].keys()
-                matches[int(each["row"])] = (
-                    sum(weighed.terms[term] * each["sparse"][term] for term in shared),
+        evidence = self._evidence(rows)
+        matches = []
+        for row in rows.tolist():
+            parts = evidence[row]["sparse"]
+            shared = weighed.terms.keys() & parts.keys()
+            matches.append(
+                (
+                    sum(weighed.terms[term] * parts[term] for term in shared),
                     sum(weighed.terms[term] for term in shared),
                 )
-        found = np.array([matches[row] for row in rows.tolist()], np.float32).reshape(-1, 2)
+            )
+        found = np.array(matches, np.float32).reshape(-1, 2)
         weight = weighed.weight or 1.0
         return WordMatch(found[:, 0], found[:, 1] / np.float32(weight), weight, weighed.words)
 
     def word_width(self) -> int:
-        """0: words are not stored, so hybrid search fuses and does not re-score."""
-        return 0
+        """As `Index.word_width`."""
+        return self.entry.word_width
 
     def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
-        """Nothing, see `word_width`."""
-        return iter(())
+        """As `Index.compare_words`, of all at once; which words they have is read from the server."""
+        if self._words is None or not len(rows):
+            return
+        evidence = self._evidence(rows)
+        found = [evidence[row] for row in rows.tolist()]
+        words = np.array([word for each in found for word in each["words"]], np.int64)
+        lengths = np.array(
+            [(each["title_words"], len(each["words"]) - each["title_words"]) for each in found], np.int64
+        )
+        yield slice(None), self._words.compare(words, lengths, queries)
 
     def parts(self) -> list[RemotePart]:
         """One part, of all documents."""
         return [RemotePart(self)]
 
     def problems(self) -> list[str]:
-        """One line if the server does not have the documents that were published."""
+        """One line for the live and for each kept generation whose documents the server does not have."""
+        kept = read_previous(self.folder, self.manifest)
+        return [*self._lost(), *(problem for pointer in kept for problem in _kept_lost(self.folder, pointer))]
+
+    def _lost(self) -> Iterator[str]:
         found = self.collection.count(f"({self._live}) and {_FIRST}")
-        if found == self.count:
-            return []
-        address = self.manifest.store["address"]
-        return [
-            f"{address}: holds {found:,} documents of this generation, {self.count:,} were published; "
-            "restore them or build again"
-        ]
-
-    def close(self) -> None:
-        """Release the generation. Calling it again does nothing."""
-        self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        if found != self.count:
+            address = self.manifest.store["address"]
+            yield (
+                f"{address}: holds {found:,} documents of {self.generation}, {self.count:,} were published; "
+                "restore them or build again"
+            )
 
     def _visible(self) -> str:
         """The filter of this generation's rows. Rows that the server has removed meanwhile are not named."""
@@ -335,14 +358,6 @@ class RemoteIndex:
         expression, known = all_of(where), self._statistics.fields()
         check_fields(expression, known)
         return f"({self._live}) and ({filter_of(expression, known)})"
-
-    def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        queries = np.ascontiguousarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.dimension:
-            raise InputError(f"queries must have the shape (n, {self.dimension}), not {queries.shape}")
-        if not np.isfinite(queries).all():
-            raise InputError("a query vector is not finite; check the model")
-        return queries
 
     def _depth(self, k: int) -> int:
         if k < 1:
@@ -427,18 +442,37 @@ class RemoteIndex:
         return found
 
     def _read_part(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
-        fields = ["number", "row", "start", "end", "id", "title", "text", "metadata"]
+        fields = ["number", "row", *_DOCUMENT_FIELDS]
         passages: dict[int, list[Row]] = defaultdict(list)
         for each in self.collection.query(f"({self._live}) and row in {list(rows)}", fields):
             passages[int(each["row"])].append(each)
         return {row: self._document(sorted(parts, key=_number)) for row, parts in passages.items()}
 
-    def _of_documents(self, rows: Rows, fields: Sequence[str]) -> Iterator[Row]:
-        """The passages of these documents. Raises IndexError for one that is not there."""
-        missing = set(rows.tolist())
+    def _evidence(self, rows: Rows) -> dict[int, Row]:
+        """The postings of these documents, their words, and their vectors if none is split, by row.
+
+        The first question about some documents reads all of it, and the next ones are answered from memory:
+        to re-score them and to tell their probabilities takes one question to the server.
+        """
+        found = self._weighed.find(rows.tolist())
+        missing = [row for row in rows.tolist() if row not in found]
+        fields = ["number", "sparse"]
+        fields += ["title_words", "words"] if self._words is not None else []
+        fields += ["dense"] if self.entry.vectors == self.entry.documents else []
+        fresh = {int(each["number"]): each for each in self._of_documents(missing, "number", fields)}
+        size = sum(2 * len(each["sparse"]) + len(each.get("words", ())) for each in fresh.values())
+        self._weighed.keep(fresh, size + len(fresh) * self.dimension)
+        return found | fresh
+
+    def _of_documents(self, rows: Sequence[int] | Rows, key: str, fields: Sequence[str]) -> Iterator[Row]:
+        """The passages of these documents, or with the key "number" the first one of each.
+
+        Raises IndexError for a document that is not there.
+        """
+        missing = {int(row) for row in rows}
         for part in _parts(list(missing)):
-            for each in self.collection.query(f"({self._live}) and row in {part}", fields):
-                missing.discard(int(each["row"]))
+            for each in self.collection.query(f"({self._live}) and {key} in {part}", fields):
+                missing.discard(int(each[key]))
                 yield each
         for row in missing:
             raise IndexError(f"row {row} is not in the index")
@@ -525,15 +559,13 @@ def _characters(document: Document) -> int:
     return len(document.title) + len(document.text)
 
 
+def _kept_lost(folder: Path, pointer: Pointer) -> Iterator[str]:
+    with RemoteIndex.open_kept(folder, pointer) as kept:
+        yield from kept._lost()
+
+
 def _open(folder: Path, pointer: Pointer, checksums: bool) -> RemoteIndex:
-    generation = folder / pointer.generation
-    handle = hold(generation)
-    opened = ExitStack()
-    opened.callback(os.close, handle)
-    with opened:
-        manifest = read_manifest(folder, pointer)
-        for problem in file_problems(generation, manifest, checksums=checksums):
-            raise CorruptError(problem)
+    with holding(folder, pointer, checksums=checksums, elsewhere=True) as (manifest, opened):
         entry_of(manifest)
         server = Server(Address.parse(str(manifest.store["address"])))
         opened.callback(server.close)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from index.disk.manifest import Manifest
 from index.interaction.words import WordEncoder
+from index.opened import open_index
+from index.protocol import OpenIndex
 from index.reader import Index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
@@ -29,11 +31,20 @@ def compact(
     words: makes what gives words as vectors from the folder of the index's model; None to store none.
     progress: called during every stage.
     wait: seconds to wait for another writer.
-    Raises BusyError, StorageError, CorruptError, InputError if there is no index, ElsewhereError.
+    Raises BusyError, StorageError, CorruptError, InputError if there is no index; RemoteError of an index in
+    Milvus, whose documents go to a new collection.
     """
-    with Index.open(folder) as live:
-        if len(live.segments) <= 1 and all(segment.live is None for segment in live.segments):
-            remove_leftovers(folder, wait)
+    with open_index(folder) as live:
+        if len(live.manifest.segments) <= 1 and not any(entry.deleted for entry in live.manifest.segments):
+            _tidy(folder, live, wait)
             return live.manifest
     with IndexBuilder.begin_adding(folder, source="compact", wait=wait) as builder:
         return builder.publish(compact=True, words=words(builder.model), progress=progress)
+
+
+def _tidy(folder: Path, live: OpenIndex, wait: float) -> None:
+    if not isinstance(live, Index):
+        from index.writing.remote import tidy
+
+        tidy(folder, wait)
+    remove_leftovers(folder, wait)

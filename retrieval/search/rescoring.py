@@ -90,9 +90,10 @@ class Rescoring:
         rows = np.union1d(near[near >= 0], matching[matching >= 0])
         if not len(rows):
             return rows, np.empty((0, len(NAMES)), np.float32)
+        matches = index.match_words(query, rows)  # first: a server then tells all of these documents at once
         candidates = Candidates(
             _cosines(index, rows, embedding, dense),
-            index.match_words(query, rows),
+            matches,
             _ranks(rows, near),
             _ranks(rows, matching),
             len(near),
