@@ -44,6 +44,7 @@ from index.protocol import WordMatch
 from index.ranking import Ranking, best, empty_ranking
 from index.remote.address import Address
 from index.remote.client import MOST_RESULTS, Row, Server
+from index.remote.evidence import Evidence
 from index.remote.terms import UNUSED, Statistics
 from index.values import Json, Mask, Rows, Vectors
 
@@ -107,14 +108,14 @@ class RemoteIndex(HeldGeneration):
         self._parameters = {
             name: value for name, value in self.entry.parameters.items() if name in ("ef", "nprobe")
         }
-        width = self.entry.word_width
-        self._words = WordTable(self.segment / WORDS, width) if width else None
         self._kept: Kept[tuple[Document, list[Span]]] = Kept()
-        self._weighed: Kept[Row] = Kept()
         self._columns: dict[tuple[str, ...], Column] = {}
         self._columns_lock = ProcessLock()
         self._own_process = ProcessLock()
         self._live = self._visible()
+        width, split = self.entry.word_width, self.entry.vectors > self.entry.documents
+        words = WordTable(self.segment / WORDS, width) if width else None
+        self._evidence = Evidence(self.collection, self._live, self._statistics, words, split=split)
 
     @classmethod
     def open(cls, folder: Path, *, checksums: bool = False) -> RemoteIndex:
@@ -266,57 +267,23 @@ class RemoteIndex(HeldGeneration):
     def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
         """As `Index.nearest_span`."""
         spans = self.spans(row)
-        if not spans:
-            return None
-        rows = self.collection.query(f"row == {int(row)}", ["number", "dense"])
-        vectors = np.array([each["dense"] for each in sorted(rows, key=_number)], np.float32)
-        return spans[int(np.argmax(vectors @ query))]
+        return spans[int(np.argmax(self._evidence.vectors([row])[row] @ query))] if spans else None
 
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `Index.cosines`; the vectors are read from the server."""
-        if self.entry.vectors == self.entry.documents:
-            found = self._evidence(rows)
-            vectors = np.array([found[row]["dense"] for row in rows.tolist()], np.float32)
-            return vectors.reshape(-1, self.dimension) @ query
-        nearest: dict[int, float] = {}
-        for each in self._of_documents(rows, "row", ["row", "dense"]):
-            cosine = float(np.array(each["dense"], np.float32) @ query)
-            nearest[int(each["row"])] = max(cosine, nearest.get(int(each["row"]), cosine))
-        return np.array([nearest[row] for row in rows.tolist()], np.float32)
+        return self._evidence.cosines(rows, query)
 
     def match_words(self, query: str, rows: Rows) -> WordMatch:
         """As `Index.match_words`; the postings of the documents are read from the server."""
-        weighed = self._statistics.weigh(query)
-        evidence = self._evidence(rows)
-        matches = []
-        for row in rows.tolist():
-            parts = evidence[row]["sparse"]
-            shared = weighed.terms.keys() & parts.keys()
-            matches.append(
-                (
-                    sum(weighed.terms[term] * parts[term] for term in shared),
-                    sum(weighed.terms[term] for term in shared),
-                )
-            )
-        found = np.array(matches, np.float32).reshape(-1, 2)
-        weight = weighed.weight or 1.0
-        return WordMatch(found[:, 0], found[:, 1] / np.float32(weight), weight, weighed.words)
+        return self._evidence.match(query, rows)
 
     def word_width(self) -> int:
         """As `Index.word_width`."""
         return self.entry.word_width
 
     def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
-        """As `Index.compare_words`, of all at once; which words they have is read from the server."""
-        if self._words is None or not len(rows):
-            return
-        evidence = self._evidence(rows)
-        found = [evidence[row] for row in rows.tolist()]
-        words = np.array([word for each in found for word in each["words"]], np.int64)
-        lengths = np.array(
-            [(each["title_words"], len(each["words"]) - each["title_words"]) for each in found], np.int64
-        )
-        yield slice(None), self._words.compare(words, lengths, queries)
+        """As `Index.compare_words`; which words documents have is read from the server."""
+        return self._evidence.compare(rows, queries)
 
     def parts(self) -> list[RemotePart]:
         """One part, of all documents."""
@@ -447,35 +414,6 @@ class RemoteIndex(HeldGeneration):
         for each in self.collection.query(f"({self._live}) and row in {list(rows)}", fields):
             passages[int(each["row"])].append(each)
         return {row: self._document(sorted(parts, key=_number)) for row, parts in passages.items()}
-
-    def _evidence(self, rows: Rows) -> dict[int, Row]:
-        """The postings of these documents, their words, and their vectors if none is split, by row.
-
-        The first question about some documents reads all of it, and the next ones are answered from memory:
-        to re-score them and to tell their probabilities takes one question to the server.
-        """
-        found = self._weighed.find(rows.tolist())
-        missing = [row for row in rows.tolist() if row not in found]
-        fields = ["number", "sparse"]
-        fields += ["title_words", "words"] if self._words is not None else []
-        fields += ["dense"] if self.entry.vectors == self.entry.documents else []
-        fresh = {int(each["number"]): each for each in self._of_documents(missing, "number", fields)}
-        size = sum(2 * len(each["sparse"]) + len(each.get("words", ())) for each in fresh.values())
-        self._weighed.keep(fresh, size + len(fresh) * self.dimension)
-        return found | fresh
-
-    def _of_documents(self, rows: Sequence[int] | Rows, key: str, fields: Sequence[str]) -> Iterator[Row]:
-        """The passages of these documents, or with the key "number" the first one of each.
-
-        Raises IndexError for a document that is not there.
-        """
-        missing = {int(row) for row in rows}
-        for part in _parts(list(missing)):
-            for each in self.collection.query(f"({self._live}) and {key} in {part}", fields):
-                missing.discard(int(each[key]))
-                yield each
-        for row in missing:
-            raise IndexError(f"row {row} is not in the index")
 
     def _document(self, parts: Sequence[Row]) -> tuple[Document, list[Span]]:
         first = parts[0]

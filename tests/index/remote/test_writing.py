@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,10 +13,12 @@ from fruit_corpus import DIMENSION, numbered, unit_vectors
 from milvus_server import LiteServer, needs_milvus, running
 
 from index.dense.tuning import Goal
+from index.disk.folder import CANDIDATE, LEARNING
 from index.disk.verify import verify
 from index.documents.store import Document
 from index.errors import InputError, RemoteError
 from index.opened import open_index
+from index.reader import Index
 from index.remote import tuning
 from index.remote.address import Address
 from index.remote.client import Collection, Server
@@ -166,14 +169,63 @@ def test_name_of_another_index_is_refused_and_stays_as_it_is(tmp_path: Path, mod
         server.drop("theirs")
 
 
-def test_what_an_index_in_milvus_does_not_do_is_refused(tmp_path: Path, model: Path, milvus: LiteServer):
+def test_what_an_index_in_milvus_is_not_is_refused(tmp_path: Path, model: Path, milvus: LiteServer):
     folder, store = tmp_path / "index", milvus.new_store()
     with pytest.raises(InputError, match="no documents"):
         build(folder, model, store, [])
     build(folder, model, store, numbered(5))
     with pytest.raises(InputError, match="lives in Milvus"):
-        compact(folder)
+        Index.open(folder)
     assert verify(folder) == []
+
+
+def test_refused_build_makes_no_folder(tmp_path: Path, model: Path, milvus: LiteServer):
+    store = milvus.new_store()
+    build(tmp_path / "one", model, store, numbered(5))
+    with pytest.raises(InputError, match="belongs to another index"):
+        build(tmp_path / "two", model, store, numbered(5))
+    assert not (tmp_path / "two").exists()
+
+
+def test_compaction_removes_from_the_server_what_killed_writes_left(
+    tmp_path: Path, model: Path, milvus: LiteServer, monkeypatch: pytest.MonkeyPatch
+):
+    folder, store = tmp_path / "index", milvus.new_store()
+    build(folder, model, store, numbered(5))
+    address = Address.parse(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "_settle", lambda *_: None)
+        build(folder, model, store, numbered(7))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_after(patch, Collection, "insert")
+        add(folder, numbered(3, start=50))
+    compact(folder)
+    (name,) = collections(store)
+    with closing(Server(address)) as server:
+        assert server.target_of(address.name) == name
+        assert server.collection(name).count("number >= 0") == 7
+    assert found(folder) == ids(7)
+
+
+def test_collection_of_a_candidate_is_left_alone_until_nothing_names_it(
+    tmp_path: Path, model: Path, milvus: LiteServer, monkeypatch: pytest.MonkeyPatch
+):
+    folder, store = tmp_path / "index", milvus.new_store()
+    candidate = folder / LEARNING / CANDIDATE
+    build(folder, model, store, numbered(5))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Server, "drop", lambda *_: None)
+        killed_after(patch, Collection, "insert")
+        build(candidate, model, store, numbered(5))
+    add(folder, numbered(1, start=50))
+    assert len(collections(store)) == 2
+    build(candidate, model, store, numbered(5))
+    delete(folder, ["d50"])  # removes what the killed one left
+    assert len(collections(store)) == 2
+    assert (found(candidate), found(folder)) == (ids(5), ids(5))
+    shutil.rmtree(folder / LEARNING)
+    delete(folder, ["d4"])
+    assert (len(collections(store)), found(folder)) == (1, ids(4))
 
 
 def test_rows_that_the_server_lost_are_told(tmp_path: Path, model: Path, milvus: LiteServer):
@@ -183,7 +235,7 @@ def test_rows_that_the_server_lost_are_told(tmp_path: Path, model: Path, milvus:
     with closing(Server(Address.parse(store))) as server:
         server.collection(name).delete("number == 2")
         with open_index(folder) as index:
-            assert "holds 4 documents of this generation, 5 were published" in index.problems()[0]
+            assert "holds 4 documents of generation-000001, 5 were published" in index.problems()[0]
         server.drop(name)
     with open_index(folder) as index, pytest.raises(RemoteError, match=r"milvus://.*refused"):
         index.search_dense(unit_vectors(1), 1)
