@@ -45,6 +45,7 @@ from index.ranking import Ranking, best, empty_ranking
 from index.remote.address import Address
 from index.remote.client import MOST_RESULTS, Row, Server
 from index.remote.evidence import Evidence
+from index.remote.nearest import nearest
 from index.remote.terms import UNUSED, Statistics
 from index.values import Json, Mask, Rows, Vectors
 
@@ -62,6 +63,8 @@ GONE = "gone.i64"
 # The prefix of the kind of the server's index in a manifest.
 KIND = "Milvus "
 FLAT_KIND = f"{KIND}FLAT"
+# Of a search, by the kind of the server's index.
+_PARAMETERS = ("ef", "nprobe", "search_list")
 
 # Documents read at once: all of their text and metadata must fit in an answer of 64 MB.
 _DOCUMENTS_AT_ONCE = 200
@@ -106,7 +109,7 @@ class RemoteIndex(HeldGeneration):
         self._statistics = Statistics(self.segment / STATISTICS, self.entry.documents)
         opened.callback(self._statistics.close)
         self._parameters = {
-            name: value for name, value in self.entry.parameters.items() if name in ("ef", "nprobe")
+            name: int(value or 0) for name, value in self.entry.parameters.items() if name in _PARAMETERS
         }
         self._kept: Kept[tuple[Document, list[Span]]] = Kept()
         self._columns: dict[tuple[str, ...], Column] = {}
@@ -335,15 +338,9 @@ class RemoteIndex(HeldGeneration):
 
     def _search_dense(self, queries: Vectors, depth: int, within: str) -> list[list[tuple[int, float]]]:
         """Rows and scores of the nearest passages; a row comes once for each of its passages."""
-        found = self.collection.search("dense", list(queries), depth, within, self._parameters_for(depth))
+        kind = self.entry.faiss.removeprefix(KIND)
+        found = nearest(self.collection, queries, depth, within, kind, self._parameters)
         return [[(row, score) for _, row, score in hits] for hits in found]
-
-    def _parameters_for(self, depth: int) -> dict[str, int]:
-        """The server's parameters; a search for more results must look at more candidates."""
-        parameters = {name: int(value or 0) for name, value in self._parameters.items()}
-        if "ef" in parameters:
-            parameters["ef"] = max(parameters["ef"], depth)
-        return parameters
 
     def _best_documents(self, queries: Vectors, k: int, within: str) -> Ranking:
         """The k documents with the best passages; a document has the score of its best one."""

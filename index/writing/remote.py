@@ -39,7 +39,7 @@ from index.remote.collections import is_needed, new_collection, owner_of, settle
 from index.remote.reader import GONE, KIND, STATISTICS, WORDS, RemoteIndex
 from index.remote.rows import Numbering, rows_of_document, words_of
 from index.remote.terms import write_statistics
-from index.remote.tuning import tune
+from index.remote.tuning import kinds_for, tune
 from index.remote.words import FILES, MOST_WORDS, write_words
 from index.values import Progress, Rows, Scalar, Vectors, no_progress
 from index.writing.publish import Origin, publish
@@ -95,13 +95,15 @@ def build_remote(
         collection = server.collection(name)
 
         def write(segment: Path) -> SegmentEntry:
-            counted = _counted(staging, words, progress)
+            counted, staged = _counted(staging, words, progress), _vectors(staging)
+            goal = Goal.of(origin.goal)
+            kinds = kinds_for(len(staged), origin.dimension, goal)
             average = counted.tokens / counted.documents
             numbering = _write_segment(segment, None, counted, _NO_ROWS, average, words)
             server.create(name, origin.dimension, MOST_WORDS if words else 0)
             vectors = _upload(collection, staging, 0, numbering, progress)
             collection.flush()
-            chosen, tried = tune(collection, _vectors(staging), queries, Goal.of(origin.goal), progress)
+            chosen, tried = tune(collection, kinds, staged, queries, goal, progress)
             _check(collection, 0, vectors)
             owner_of(folder, address, server)  # nobody has taken the name meanwhile
             return SegmentEntry(
@@ -114,10 +116,7 @@ def build_remote(
                 bm25=BM25_SETTINGS,
                 words=counted.tokens,
                 word_width=words.width if words else 0,
-                tried=tuple(
-                    {"name": f"{KIND}{each.name}", **each.parameters(), "p50_ms": each.p50_ms}
-                    for each in tried
-                ),
+                tried=tuple(each.as_mapping(KIND) for each in tried),
             )
 
         store: dict[str, Scalar] = {"address": str(address), "collection": name}

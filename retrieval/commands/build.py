@@ -98,8 +98,6 @@ def build(
     Example: peephole build data -m my.model -o my.index
     Example: peephole build data -m my.model -o my.index --store milvus://db:19530/faq
     """  # noqa: D301
-    if store is not None and max_memory:
-        raise click.UsageError("a server does not tell the memory of an index; leave --max-memory out")
     goal = Goal(
         target_recall,
         parse_bytes(max_memory) if max_memory else None,

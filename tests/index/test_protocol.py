@@ -220,9 +220,8 @@ def compared(index: OpenIndex, ids: Sequence[str]) -> list[list[list[tuple[float
     rows = np.array([rows_by_id[each] for each in ids])
     found: dict[int, list[list[tuple[float, float]]]] = {}
     for inside, comparison in index.compare_words(rows, np.eye(3, dtype=np.float32)[1:2]):
-        pairs = [
-            (float(comparison.cosines[at, 0]), float(comparison.weights[at])) for at in comparison.places
-        ]
+        cosines, weights = comparison.cosines[:, 0].tolist(), comparison.weights.tolist()
+        pairs = [(cosines[at], weights[at]) for at in comparison.places]
         for row, (title, text) in zip(rows[inside].tolist(), comparison.lengths.tolist(), strict=True):
             found[row] = [pairs[:title], pairs[title : title + text]]
             pairs = pairs[title + text :]

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 from milvus_server import LiteServer, needs_milvus, running
@@ -22,6 +23,7 @@ from index.reader import Index
 from index.remote import tuning
 from index.remote.address import Address
 from index.remote.client import Collection, Server
+from index.remote.nearest import nearest
 from index.writing import remote
 from index.writing.builder import IndexBuilder
 from index.writing.compact import compact
@@ -259,6 +261,69 @@ def test_index_is_chosen_by_measuring_and_keeps_the_goal(
         queries = unit_vectors(20, seed=8)
         exact, near = index.search_exact(queries, 10), index.search_dense(queries, 10)
         assert sum(len(set(a) & set(b)) for a, b in zip(exact.rows, near.rows, strict=True)) >= 0.85 * 200
+
+
+@pytest.mark.parametrize(("most_bytes", "expected"), [(9_000, {"IVF_SQ8", "DISKANN"}), (1_500, {"DISKANN"})])
+def test_limit_on_memory_leaves_the_kinds_below_it_and_scores_stay_exact(
+    tmp_path: Path,
+    model: Path,
+    milvus: LiteServer,
+    monkeypatch: pytest.MonkeyPatch,
+    most_bytes: int,
+    expected: set[str],
+):
+    monkeypatch.setattr(tuning, "SMALL", 100)
+    folder, store = tmp_path / "index", milvus.new_store()
+    build(folder, model, store, numbered(300), Goal(recall=0.5, max_bytes=most_bytes))
+    with open_index(folder) as index:
+        (entry,) = index.manifest.segments
+        assert {str(each["name"]).removeprefix("Milvus ") for each in entry.tried} == expected
+        queries = unit_vectors(20, seed=8)
+        exact, near = index.search_exact(queries, 300), index.search_dense(queries, 10)
+        for rows, scores, all_rows, all_scores in zip(
+            near.rows, near.scores, exact.rows, exact.scores, strict=True
+        ):
+            known = dict(zip(all_rows.tolist(), all_scores.tolist(), strict=True))
+            assert scores == pytest.approx([known[row] for row in rows.tolist()], abs=1e-5)
+
+
+def test_scores_of_rounded_vectors_are_computed_from_the_stored_ones(
+    tmp_path: Path, model: Path, milvus: LiteServer, monkeypatch: pytest.MonkeyPatch
+):
+    def rounded(*_: object) -> list[list[tuple[int, int, float]]]:
+        return [[(3, 3, 0.9), (1, 1, 0.8), (2, 2, 0.7)]]
+
+    folder, store = tmp_path / "index", milvus.new_store()
+    build(folder, model, store, numbered(5))
+    monkeypatch.setattr(Collection, "search", rounded)
+    (name,) = collections(store)
+    with closing(Server(Address.parse(store))) as server:
+        query = unit_vectors(5)[2:3]
+        (hits,) = nearest(server.collection(name), query, 2, "number >= 0", "IVF_SQ8", {"nprobe": 4})
+    scores = unit_vectors(5).astype(np.float16).astype(np.float32) @ query[0]
+    assert hits[0] == (2, 2, pytest.approx(scores[2], abs=1e-6))
+    second = 1 if scores[1] > scores[3] else 3
+    assert hits[1:] == [(second, second, pytest.approx(scores[second], abs=1e-6))]
+
+
+def test_kind_that_the_server_refuses_is_passed_over_and_told(
+    tmp_path: Path, model: Path, milvus: LiteServer, monkeypatch: pytest.MonkeyPatch
+):
+    real = Collection.index
+
+    def index(collection: Collection, kind: str, parameters: Any) -> None:
+        if kind != "FLAT":
+            raise RemoteError("not on this server")
+        real(collection, kind, parameters)
+
+    monkeypatch.setattr(tuning, "SMALL", 100)
+    monkeypatch.setattr(Collection, "index", index)
+    folder, store = tmp_path / "index", milvus.new_store()
+    build(folder, model, store, numbered(300), Goal(recall=0.9))
+    with open_index(folder) as opened:
+        (entry,) = opened.manifest.segments
+        assert entry.faiss == "Milvus FLAT"
+        assert [each.get("problem") for each in entry.tried] == [None, *["not on this server"] * 2]
 
 
 def test_server_that_goes_away_is_one_line_and_answers_return(tmp_path: Path, model: Path):
