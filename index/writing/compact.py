@@ -11,8 +11,6 @@ from pathlib import Path
 from index.disk.manifest import Manifest
 from index.interaction.words import WordEncoder
 from index.opened import open_index
-from index.protocol import OpenIndex
-from index.reader import Index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from index.writing.leftovers import remove_leftovers
@@ -36,15 +34,7 @@ def compact(
     """
     with open_index(folder) as live:
         if len(live.manifest.segments) <= 1 and not any(entry.deleted for entry in live.manifest.segments):
-            _tidy(folder, live, wait)
+            remove_leftovers(folder, wait)
             return live.manifest
     with IndexBuilder.begin_adding(folder, source="compact", wait=wait) as builder:
         return builder.publish(compact=True, words=words(builder.model), progress=progress)
-
-
-def _tidy(folder: Path, live: OpenIndex, wait: float) -> None:
-    if not isinstance(live, Index):
-        from index.writing.remote import tidy
-
-        tidy(folder, wait)
-    remove_leftovers(folder, wait)

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from index.dense.tuning import Goal
 from index.disk.files import share, storing
-from index.disk.folder import Pointer, prepare
+from index.disk.folder import Pointer
 from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.opening import create
 from index.documents.attributes import leaves
-from index.errors import PeepholeError, RemoteError
+from index.errors import InputError, PeepholeError, RemoteError
 from index.interaction.words import WordEncoder
 from index.lexical.postings import BM25_SETTINGS
 from index.lexical.tokens import lexical_tokens
@@ -179,14 +179,13 @@ def adopt_remote(
         return manifest
 
 
-def tidy(folder: Path, wait: float) -> None:
+def tidy(folder: Path) -> None:
     """Remove from the server what killed writes have left, and let the alias stand for the live collection.
 
-    folder: of the index.
-    wait: seconds to wait for another writer.
-    Raises BusyError, RemoteError, StorageError, CorruptError.
+    folder: of the index; the caller holds its writer lock.
+    Raises RemoteError, StorageError, CorruptError.
     """
-    with prepare(folder, wait), RemoteIndex.open(folder) as live:
+    with RemoteIndex.open(folder) as live:
         address, name = _place(live)
         with closing(Server(address)) as server:
             _remove_leftovers(server.collection(name), live)
@@ -204,6 +203,8 @@ def _change(
 ) -> Manifest:
     address, name = _place(base)
     encoder = words if base.entry.word_width else None
+    if base.entry.word_width and staging is not None and staging.count and encoder is None:
+        raise InputError("the index has the words of its documents; give those of new ones too", path=folder)
     with closing(Server(address)) as server:
         collection, old = server.collection(name), base.entry
         owner = owner_of(folder, address, server)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from index.disk.previous import read_previous
-from index.errors import BusyError
+from index.errors import BusyError, RemoteError
 from index.opened import open_index, open_kept
 from index.protocol import OpenIndex
 from index.values import Progress, no_progress
@@ -185,5 +185,5 @@ def _unchanged(
 
 def _sweep(index: Path) -> None:
     """Remove the generation that was learnt from, which was held until now, if it is not kept."""
-    with suppress(BusyError):  # whoever writes now removes it
+    with suppress(BusyError, RemoteError):  # whoever writes now, or next, removes it
         remove_leftovers(index)

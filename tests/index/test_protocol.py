@@ -30,6 +30,7 @@ from index.writing.adopt import adopt
 from index.writing.builder import IndexBuilder
 from index.writing.compact import compact
 from index.writing.delete import delete
+from index.writing.leftovers import remove_leftovers
 
 Spans = Sequence[Sequence[Span]]
 Write = Callable[..., None]
@@ -410,8 +411,17 @@ def test_compaction_counts_words_anew_and_changes_no_document(write: Write, fold
     assert verify(folder) == []
 
 
-def learn_another_model(folder: Path, model: Path, store: str | None, keep: int = 2) -> None:
-    """Publish the documents of the index by another model, with other vectors, as learning does."""
+def learn_another_model(
+    folder: Path,
+    model: Path,
+    store: str | None,
+    keep: int = 2,
+    meanwhile: Callable[[], object] | None = None,
+) -> None:
+    """Publish the documents of the index by another model, with other vectors, as learning does.
+
+    meanwhile: changes the index before the candidate is published.
+    """
     other = folder.parent / "another model"
     shutil.copytree(model, other, dirs_exist_ok=True)
     (other / "config.json").write_text(f'{{"dimension": 8, "for": "{read_current(folder).generation}"}}')
@@ -423,6 +433,16 @@ def learn_another_model(folder: Path, model: Path, store: str | None, keep: int 
     ) as builder:
         builder.append(documents, unit_vectors(len(documents), seed=7))
         builder.publish()
+    if meanwhile is not None:
+        meanwhile()
+        with (
+            IndexBuilder.begin_adding(candidate, source="changes") as builder,
+            open_index(folder) as live,
+        ):
+            comparison = builder.compare()
+            changed = comparison.changed(list(live.live_documents()))
+            builder.append(changed, unit_vectors(len(changed), seed=8))
+            builder.publish(gone=comparison.gone())
     with prepare(folder), open_index(candidate) as prepared, open_index(folder) as live:
         adopt(folder, prepared, (live.pointer, *read_previous(folder, live.manifest))[:keep])
     shutil.rmtree(folder / LEARNING)
@@ -470,6 +490,30 @@ def test_going_back_brings_the_model_of_then_and_the_documents_of_today(
         assert index.problems() == []
     with pytest.raises(InputError, match="keeps no earlier generation"):
         roll_back(folder)
+
+
+def test_documents_that_came_while_a_model_was_learnt_are_in_what_is_published(
+    write: Write, folder: Path, model: Path, store: str | None
+):
+    def change() -> None:
+        write([Document("d2", "", "other"), Document("new", "", "fresh")], unit_vectors(2), adding=True)
+        delete(folder, ["d1"])
+
+    write(numbered(5))
+    with open_index(folder) as old:
+        learn_another_model(folder, model, store, meanwhile=change)
+        assert old.count == 5
+    with open_index(folder) as index:
+        assert {document.id: document.text for document in index.live_documents()} == {
+            **{each.id: each.text for each in numbered(5) if each.id != "d1"},
+            "d2": "other",
+            "new": "fresh",
+        }
+        first = index.search_dense(unit_vectors(2, seed=8)[1:2], 1)
+        assert ids_of(index, first.rows[0]) == ["new"]
+        assert index.problems() == []
+    remove_leftovers(folder)  # what the reader held
+    assert (kept(folder), verify(folder)) == (["generation-000003"], [])
 
 
 def test_as_many_generations_stay_as_are_kept_and_each_can_be_gone_back_to(
