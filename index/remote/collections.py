@@ -55,7 +55,7 @@ def new_collection(folder: Path, address: Address, server: Server, owner: str) -
         sweep(folder, address, server, owner)
         return f"{address.name}_{owner}_{next_generation(folder).removeprefix('generation-')}"
     left = _filled(folder)
-    if left and _pattern(address).fullmatch(left):
+    if (match := _pattern(address).fullmatch(left)) and match[1] == owner:
         server.drop(left)
     name = f"{address.name}_{owner}_learnt{os.urandom(4).hex()}"
     write_atomically(folder / STAGING / _FILLED, name.encode())

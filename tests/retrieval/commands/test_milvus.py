@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from conftest import QUERY_TEXTS, Made
 from milvus_server import LiteServer, needs_milvus, running
 
 from cli import verbs
+from index.remote.address import Address
+from index.remote.client import Server
 from retrieval.learning import learn as learning
 from retrieval.model.config import ModelConfig
 from retrieval.model.rescoring import Rescorer
@@ -139,6 +142,13 @@ def test_learning_and_going_back_keep_documents_and_say_what_they_say_of_files(
     store = server.new_store()
     build = ["build", world.corpus, "-m", tmp_path / "model", "-o", remote, "--target-recall", "1"]
     first = printed(*build, "--store", store)
+    with monkeypatch.context() as patch:
+        patch.setattr(learning, "RECIPE", Recipe(epochs=1, batch=64, learning_rate=1e-9))
+        assert printed("learn", remote, "--clicks", log)["reason"].startswith("no improvement shown")
+    address = Address.parse(store)
+    with closing(Server(address)) as connection:
+        names = [name for name in connection.collections() if name.startswith(f"{address.name}_")]
+        assert names == [connection.target_of(address.name)]
     outcomes = [printed("learn", index, "--clicks", log) for index in (world.index, remote)]
     torch.set_float32_matmul_precision(precision)
     for name in ("published", "generation", "documents", "previous", "counts"):
