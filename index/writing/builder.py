@@ -352,8 +352,9 @@ class IndexBuilder:
 
         base = self._base if isinstance(self._base, RemoteIndex) else None
         if compact and base is not None:
+            replaced = [row for ids in self._staging.documents.ids() for row in base.rows_of(ids).values()]
             self._staging.seal()
-            self._gather(base, progress)
+            self._gather(base, {*replaced, *(gone[0].tolist() if gone else ())}, progress)
         if base is not None and not compact:
             rows = gone[0] if gone else _NONE
             manifest = add_remote(self._folder, base, self._origin, self._staging, rows, words, progress)
@@ -374,10 +375,13 @@ class IndexBuilder:
             self._staging.discard()
         return manifest
 
-    def _gather(self, base: RemoteIndex, progress: Progress) -> None:
-        """Stage the live documents of an index in Milvus, with the vectors that they have there."""
+    def _gather(self, base: RemoteIndex, but: set[int], progress: Progress) -> None:
+        """Stage the live documents of an index in Milvus, with the vectors that they have there.
+
+        but: rows of documents that are left out.
+        """
         done = 0
-        stored = iter(base.stored(["dense"]))
+        stored = (each for each in base.stored(["dense"]) if int(each[2][0]["row"]) not in but)
         while block := list(islice(stored, _ROWS_AT_ONCE)):
             vectors = np.array([part["dense"] for _, _, parts in block for part in parts], np.float32)
             table = passage_table([spans for _, spans, _ in block])

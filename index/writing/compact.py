@@ -33,7 +33,9 @@ def compact(
     Milvus, whose documents go to a new collection.
     """
     with open_index(folder) as live:
-        if len(live.manifest.segments) <= 1 and not any(entry.deleted for entry in live.manifest.segments):
+        entries = live.manifest.segments
+        bare = bool(live.manifest.store) and not live.count  # a collection needs a document to be made of
+        if bare or (len(entries) <= 1 and not any(entry.deleted for entry in entries)):
             remove_leftovers(folder, wait)
             return live.manifest
     with IndexBuilder.begin_adding(folder, source="compact", wait=wait) as builder:

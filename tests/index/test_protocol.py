@@ -329,6 +329,7 @@ def test_deleted_document_never_returns(write: Write, folder: Path):
         assert ids_of(index, index.rows()) == left
         assert index.row_of("d3") is None
     delete(folder, left)
+    compact(folder)
     with open_index(folder) as index:
         assert index.count == 0
         assert index.search_dense(unit_vectors(1), 3).rows.shape == (1, 0)
@@ -408,6 +409,14 @@ def test_compaction_counts_words_anew_and_changes_no_document(write: Write, fold
         assert found.scores[0, 0] == pytest.approx(float(halves[1] @ halves[1]), abs=1e-5)
         assert index.problems() == []
     assert compact(folder).generation == manifest.generation
+    with IndexBuilder.begin_adding(folder, source="more") as builder:
+        builder.append([Document("c", "", "other"), Document("d", "", "fig")], unit_vectors(2, seed=3))
+        (part,) = builder.compare().gone()
+        gone = [row for row in part.tolist() if row == 0]
+        builder.publish(compact=True, gone=[np.array(gone, np.int64)])
+    with open_index(folder) as index:
+        assert {each.id: each.text for each in index.live_documents()} == {"c": "other", "d": "fig"}
+        assert index.manifest.segments[0].deleted == 0
     assert verify(folder) == []
 
 
