@@ -14,7 +14,7 @@ from fruit_corpus import DIMENSION, numbered, unit_vectors
 from milvus_server import LiteServer, needs_milvus, running
 
 from index.dense.tuning import Goal
-from index.disk.folder import CANDIDATE, LEARNING
+from index.disk.folder import CANDIDATE, LEARNING, prepare
 from index.disk.verify import verify
 from index.documents.store import Document
 from index.errors import InputError, RemoteError
@@ -25,6 +25,7 @@ from index.remote.address import Address
 from index.remote.client import Collection, Server
 from index.remote.nearest import nearest
 from index.writing import remote
+from index.writing.adopt import adopt
 from index.writing.builder import IndexBuilder
 from index.writing.compact import compact
 from index.writing.delete import delete
@@ -139,6 +140,67 @@ def test_addition_that_was_killed_is_not_seen_and_is_removed_by_the_next(
         assert index.search_lexical(["number51"], 3).rows.tolist() == [[-1, -1, -1]]
     add(folder, numbered(1, start=90))
     assert found(folder) == ids(5) | {"d90"}
+
+
+def learnt(folder: Path, model: Path, store: str) -> None:
+    """Five documents by one model, then by another, then one more and one less."""
+    build(folder, model, store, numbered(5))
+    other, candidate = folder.parent / "other model", folder / LEARNING / CANDIDATE
+    shutil.copytree(model, other)
+    (other / "config.json").write_text('{"dimension": 8, "other": true}')
+    build(candidate, other, store, numbered(5))
+    with prepare(folder), open_index(candidate) as prepared, open_index(folder) as live:
+        adopt(folder, prepared, (live.pointer,))
+    shutil.rmtree(folder / LEARNING)
+    add(folder, numbered(1, start=50))
+    delete(folder, ["d1"])
+
+
+def roll_back(folder: Path) -> None:
+    with IndexBuilder.begin_rollback(folder) as builder:
+        with open_index(folder) as live:
+            comparison = builder.compare()
+            changed = comparison.changed(list(live.live_documents()))[builder.count :]
+        builder.append(changed, unit_vectors(len(changed), seed=3))
+        builder.publish(unchanged=True, gone=comparison.gone())
+
+
+def model_of(folder: Path) -> str:
+    with open_index(folder) as index:
+        return (index.model_folder / "config.json").read_text()
+
+
+def test_going_back_that_is_killed_before_publication_changes_nothing(
+    tmp_path: Path, model: Path, milvus: LiteServer, monkeypatch: pytest.MonkeyPatch
+):
+    folder, store = tmp_path / "index", milvus.new_store()
+    learnt(folder, model, store)
+    documents = ids(5) - {"d1"} | {"d50"}
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        killed_after(patch, Collection, "insert")
+        roll_back(folder)
+    assert (found(folder), "other" in model_of(folder)) == (documents, True)
+    roll_back(folder)
+    assert (found(folder), "other" in model_of(folder)) == (documents, False)
+    assert len(collections(store)) == 1
+
+
+def test_going_back_that_is_killed_before_the_alias_moved_is_done_and_the_next_write_moves_it(
+    tmp_path: Path, model: Path, milvus: LiteServer, monkeypatch: pytest.MonkeyPatch
+):
+    folder, store = tmp_path / "index", milvus.new_store()
+    learnt(folder, model, store)
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "_settle", lambda *_: None)
+        roll_back(folder)
+    documents = ids(5) - {"d1"} | {"d50"}
+    assert (found(folder), "other" in model_of(folder), len(collections(store))) == (documents, False, 2)
+    address = Address.parse(store)
+    with closing(Server(address)) as server:
+        before = server.target_of(address.name)
+        delete(folder, ["d2"])
+        assert [server.target_of(address.name)] == collections(store) != [before]
+    assert found(folder) == documents - {"d2"}
 
 
 def test_rows_that_a_killed_deletion_left_are_not_seen_and_go_with_the_next_write(

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 from clicked_world import make_world, people
 from conftest import QUERY_TEXTS, Made
 from milvus_server import LiteServer, needs_milvus, running
+from served import serving
 
 from cli import verbs
 from index.remote.address import Address
@@ -169,3 +171,21 @@ def test_learning_and_going_back_keep_documents_and_say_what_they_say_of_files(
     for query in ("question3 detail1", "answer3 changed"):
         for mode in ("dense", "hybrid"):
             assert hits(remote, query, "--mode", mode) == hits(world.index, query, "--mode", mode)
+
+
+def test_server_killed_under_a_running_serve_is_a_503_until_it_is_back(made: Made, tmp_path: Path):
+    with running(tmp_path / "own") as own:
+        index = tmp_path / "remote"
+        printed("build", made.data, "-m", made.model, "-o", index, "--store", own.new_store())
+        with serving(index) as served:
+            before = [hit["id"] for hit in httpx.get(f"{served.url}/search?q=copy").json()["hits"]]
+            own.kill()
+            away = httpx.get(f"{served.url}/search?q=copy", timeout=60)
+            assert (away.status_code, list(away.json())) == (503, ["error"])
+            assert httpx.get(f"{served.url}/healthz").status_code == 200
+            result = invoke("search", index, "copy")
+            assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+            assert "the server does not answer" in result.stderr
+            own.start()
+            served.wait_for(served.answers)
+            assert [hit["id"] for hit in httpx.get(f"{served.url}/search?q=copy").json()["hits"]] == before
