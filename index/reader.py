@@ -263,6 +263,9 @@ class Index(HeldGeneration):
         vectors = segment.vectors.take(segment.passages.numbers(np.array([inside])))
         return spans[int(np.argmax(vectors @ query))]
 
+    def prepare(self, rows: Rows) -> None:
+        """Nothing: all of it is in mapped files."""
+
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inner products of a query with documents, float32 (n,); of a split one the largest of its passages.
 

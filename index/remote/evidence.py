@@ -22,8 +22,8 @@ from index.remote.client import Collection, Row
 from index.remote.terms import Statistics
 from index.values import Rows, Vectors
 
-# Documents asked for at once.
-_DOCUMENTS_AT_ONCE = 200
+# Documents asked for at once: without their texts they are small.
+_DOCUMENTS_AT_ONCE = 1000
 
 
 class Evidence:
@@ -55,6 +55,11 @@ class Evidence:
         self._split = split
         self._rows: Kept[Row] = Kept()
         self._vectors: Kept[Vectors] = Kept()
+
+    def prepare(self, rows: Rows) -> None:
+        """Read what the next questions about these documents need. Raises IndexError."""
+        self.vectors(rows.tolist())
+        self._first_rows(rows.tolist())
 
     def vectors(self, rows: Iterable[int]) -> dict[int, Vectors]:
         """The vectors of the passages of documents, float32 (p, dimension), by row. Raises IndexError."""

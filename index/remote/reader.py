@@ -272,6 +272,10 @@ class RemoteIndex(HeldGeneration):
         spans = self.spans(row)
         return spans[int(np.argmax(self._evidence.vectors([row])[row] @ query))] if spans else None
 
+    def prepare(self, rows: Rows) -> None:
+        """Read what the next questions about these documents need, if it is not in memory yet."""
+        self._evidence.prepare(rows)
+
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `Index.cosines`; the vectors are read from the server."""
         return self._evidence.cosines(rows, query)
