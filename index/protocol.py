@@ -138,7 +138,7 @@ class OpenIndex(Protocol):
         """The passages of a document, in order; none if it was not split."""
 
     def prepare(self, rows: Rows) -> None:
-        """Read at once, where that saves time, what `cosines`, `match_words` and `compare_words` will ask for."""
+        """Read at once, where that saves time, what questions about single documents will need."""
 
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inner products of a query with documents, float32 (n,); of a split one the largest."""

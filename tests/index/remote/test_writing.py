@@ -404,3 +404,17 @@ def test_server_that_goes_away_is_one_line_and_answers_return(tmp_path: Path, mo
                 open_index(folder)
             server.start()
             assert index.search_dense(unit_vectors(1), 3).rows.tolist() == before.rows.tolist()
+
+
+def test_documents_that_were_prepared_are_not_asked_for_again(
+    tmp_path: Path, model: Path, milvus: LiteServer, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "index"
+    build(folder, model, milvus.new_store(), numbered(5))
+    with open_index(folder) as index:
+        rows, query = index.rows(), unit_vectors(1)[0]
+        index.prepare(rows)
+        monkeypatch.setattr(Collection, "query", None)
+        expected = unit_vectors(5).astype(np.float16).astype(np.float32) @ query
+        assert index.cosines(rows, query) == pytest.approx(expected, abs=1e-6)
+        assert (index.match_words("number3", rows).scores > 0).tolist() == [False, False, False, True, False]
