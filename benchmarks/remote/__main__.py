@@ -1,16 +1,16 @@
 """One corpus in a local index and in Milvus-lite: whether answers are the same, what a search and a kill do.
 
     python -m benchmarks.remote --corpus CORPUS.jsonl.gz --model MODEL [--limit 20000] [--queries 1000]
-                                [--kills 6] [--part rankings kills restart] [--work FOLDER]
+                                [--kills 6] [--part PART ...] [--work FOLDER]
 
 CORPUS: documents as JSONL, also gzipped, of which the first LIMIT are taken; each gets the metadata `part`, 0
 to 9. A server of Milvus-lite is started on a free port and asked over its real protocol. Both indexes search
 exactly. Asked are pieces of documents, in all modes and with a filter; then 300 documents are added, 100
 replaced and 200 deleted, and all is asked again. A hit counts as the same if its score is within 1e-5 and its
-id is the same, or that of a document whose score is within 1e-5. That is the part `rankings`. `kills` is
-benchmarks/remote/kills.py, with KILLS at random for each verb. In `restart` the server is killed and started
-again under a running `serve`. Prints a table and merges what was measured into
-benchmarks/results/remote.json.
+id is the same, or that of a document whose score is within 1e-5. That is the part `rankings`. `kills-build`,
+`kills-add`, `kills-learn` and `kills-rollback` are benchmarks/remote/kills.py, with KILLS at random. In
+`restart` the server is killed and started again under a running `serve`. All parts are run without PART.
+Prints a table and merges what was measured into benchmarks/results/remote.json.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.remote.kills import VERBS
 from benchmarks.remote.server import Lite, free_port
 from benchmarks.scale.__main__ import COMMAND, lines, pieces
 from retrieval.evaluation.provenance import provenance
@@ -41,7 +42,7 @@ from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
 
 RESULT = RESULTS / "remote.json"
-PARTS = ("rankings", "kills", "restart")
+PARTS = ("rankings", *(f"kills-{verb}" for verb in VERBS), "restart")
 TOLERANCE = 1e-5
 K = 10
 BATCH = 64
@@ -131,17 +132,12 @@ def compared(work: Path, queries: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def kills(work: Path, store: str, count: int) -> dict[str, Any]:
+def kills(work: Path, store: str, verb: str, count: int) -> dict[str, Any]:
     """What benchmarks/remote/kills.py tells."""
-    command = [sys.executable, "-m", "benchmarks.remote.kills", str(work), store, str(count)]
+    command = [sys.executable, "-m", "benchmarks.remote.kills", str(work), store, verb, str(count)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
-    rows = [{**row, "steps": len(row["steps"])} for row in found["rows"]]
-    return {
-        "rows": rows,
-        "steps": {row["verb"]: row["steps"] for row in found["rows"]},
-        "failures": found["failures"],
-    }
+    return found
 
 
 @contextmanager
@@ -236,10 +232,6 @@ def main() -> None:
     queries = [piece for piece in pieces(work / "corpus.jsonl") if piece.strip()]
     queries = (queries * (options.queries // max(1, len(queries)) + 1))[: options.queries]
     command = f"python -m benchmarks.remote --corpus {options.corpus.name} --model {options.model.name}"
-    sizes = {
-        "rankings": f" --limit {options.limit} --queries {options.queries}",
-        "kills": f" --kills {options.kills}",
-    }
     lite = Lite(work / "milvus")
     store = f"milvus://127.0.0.1:{lite.port}/remote"
     lite.start()
@@ -247,13 +239,16 @@ def main() -> None:
         for part in options.part:
             if part == "rankings":
                 measured = rankings(work, options.model, store, queries)
-            elif part == "kills":
-                measured = kills(work, f"{store}_killed", options.kills)
+                sizes = f" --limit {options.limit} --queries {options.queries}"
+            elif part == "restart":
+                measured, sizes = restarted(work, options.model, f"{store}_served", lite), ""
             else:
-                measured = restarted(work, options.model, f"{store}_served", lite)
+                verb = part.removeprefix("kills-")
+                measured = kills(work, f"{store}_{verb}", verb, options.kills)
+                sizes = f" --kills {options.kills}"
             print(part, json.dumps(measured, indent=1), flush=True)
-            told = provenance(f"{command}{sizes.get(part, '')} --part {part}")
             known = json.loads(RESULT.read_bytes()) if RESULT.exists() else {}
+            told = provenance(f"{command}{sizes} --part {part}")
             write_result(RESULT, {**known, part: {"provenance": told, **measured}})
     finally:
         lite.kill()

@@ -1,10 +1,10 @@
 """Writes to an index in Milvus, killed at every step of publication and at random moments.
 
-    python -m benchmarks.remote.kills WORK STORE RANDOM
+    python -m benchmarks.remote.kills WORK STORE VERB RANDOM
 
 The verbs are build, add, learn (a candidate by another model is built and published; nothing is trained) and
 rollback. A step is a call to the server that changes something, or the rename of a generation or of CURRENT.
-Each verb is killed before and after each of its steps, one after another, and RANDOM times at any moment.
+The verb is killed before and after each of its steps, one after another, and RANDOM times at any moment.
 
 After each kill the index must hold the documents and the model of before, or those of after if CURRENT was
 renamed, and the alias must stand for a collection that exists. Then the same is done again, undisturbed, and
@@ -97,28 +97,31 @@ class Life:
         return read_manifest(self.index, read_current(self.index)).model_fingerprint
 
 
-def kills(life: Life, at_random: int) -> dict[str, Any]:
-    """Kill all verbs at all steps, and each some times at random."""
-    rows, failures = [], []
+def kills(life: Life, verb: str, at_random: int) -> dict[str, Any]:
+    """Kill a verb at all its steps, and some times at random; which they were, and what went wrong."""
     _child(life.change("build")[0])
     life.state = {f"d{n}": life.version for n in range(_DOCUMENTS)}
-    for verb in VERBS:
-        outcomes: Counter[str] = Counter()
-        named: list[str] = []
-        for number in count(1):
-            step, problems = _kill_at(life, verb, number)
-            failures += [f"{verb}, {step}: {problem}" for problem in problems]
-            if not step:
-                break
-            named.append(step)
-            print(f"{verb} killed {step}: {problems or 'sound'}", file=sys.stderr, flush=True)
-        for _ in range(at_random):
-            outcome, problems = _kill_some_time(life, verb)
-            failures += [f"{verb}, at random: {problem}" for problem in problems]
-            outcomes[outcome] += 1
-            print(f"{verb} killed at random, {outcome}: {problems or 'sound'}", file=sys.stderr, flush=True)
-        rows.append({"verb": verb, "steps": named, "at_random": dict(outcomes)})
-    return {"rows": rows, "failures": failures}
+    outcomes: Counter[str] = Counter()
+    named: list[str] = []
+    failures: list[str] = []
+    for number in count(1):
+        step, problems = _kill_at(life, verb, number)
+        failures += [f"{step}: {problem}" for problem in problems]
+        if not step:
+            break
+        named.append(step)
+        print(f"{verb} killed {step}: {problems or 'sound'}", file=sys.stderr, flush=True)
+    for _ in range(at_random):
+        outcome, problems = _kill_some_time(life, verb)
+        failures += [f"at random: {problem}" for problem in problems]
+        outcomes[outcome] += 1
+        print(f"{verb} killed at random, {outcome}: {problems or 'sound'}", file=sys.stderr, flush=True)
+    return {
+        "killed": len(named) + at_random,
+        "steps": named,
+        "at_random": dict(outcomes),
+        "failures": failures,
+    }
 
 
 def _kill_at(life: Life, verb: str, number: int) -> tuple[str, list[str]]:
@@ -314,14 +317,13 @@ def _other_model(model: Path, work: Path) -> tuple[Path, Path]:
     return models[0], models[1]
 
 
-def main(work: Path, store: str, at_random: int) -> Mapping[str, Any]:
+def main(work: Path, store: str, verb: str, at_random: int) -> Mapping[str, Any]:
     """Train a small model and kill."""
-    folder = work / "kills"
+    folder = work / f"kills of {verb}"
     folder.mkdir()
     model, other = _other_model(world.make_model(folder / "made"), folder)
-    life = Life(folder, model, other, store, folder / "index", {})
-    return kills(life, at_random)
+    return kills(Life(folder, model, other, store, folder / "index", {}), verb, at_random)
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))
+    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))))
