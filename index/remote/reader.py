@@ -69,7 +69,7 @@ _PARAMETERS = ("ef", "nprobe", "search_list")
 # Documents read at once: all of their text and metadata must fit in an answer of 64 MB.
 _DOCUMENTS_AT_ONCE = 200
 # Passages read at once where all are read, of which each may have a text of 64 KB.
-_PASSAGES_AT_ONCE = 500
+_PASSAGES_AT_ONCE = 250
 # Results asked for beyond k, so that those with the score of the last one come in the order of their rows.
 _TIES = 16
 # Passages that a search asks for first for each document, and by how much it then goes deeper.
