@@ -62,6 +62,12 @@ def found(folder: Path) -> set[str]:
         return ids
 
 
+def found_count(folder: Path) -> int:
+    with open_index(folder) as index:
+        assert index.problems() == []
+        return index.count
+
+
 def collections(store: str) -> list[str]:
     address = Address.parse(store)
     with closing(Server(address)) as server:
@@ -325,21 +331,18 @@ def test_index_is_chosen_by_measuring_and_keeps_the_goal(
         assert sum(len(set(a) & set(b)) for a, b in zip(exact.rows, near.rows, strict=True)) >= 0.85 * 200
 
 
-@pytest.mark.parametrize(("most_bytes", "expected"), [(9_000, {"IVF_SQ8", "DISKANN"}), (1_500, {"DISKANN"})])
 def test_limit_on_memory_leaves_the_kinds_below_it_and_scores_stay_exact(
-    tmp_path: Path,
-    model: Path,
-    milvus: LiteServer,
-    monkeypatch: pytest.MonkeyPatch,
-    most_bytes: int,
-    expected: set[str],
+    tmp_path: Path, model: Path, milvus: LiteServer, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(tuning, "SMALL", 100)
     folder, store = tmp_path / "index", milvus.new_store()
-    build(folder, model, store, numbered(300), Goal(recall=0.5, max_bytes=most_bytes))
+    build(folder, model, store, numbered(300), Goal(recall=0.5, max_bytes=9_000))
     with open_index(folder) as index:
         (entry,) = index.manifest.segments
-        assert {str(each["name"]).removeprefix("Milvus ") for each in entry.tried} == expected
+        tried = {str(each["name"]): each for each in entry.tried}
+        assert tried.keys() == {"Milvus IVF_SQ8", "Milvus DISKANN"}
+        assert "unknown index_type" in str(tried["Milvus DISKANN"]["problem"])  # of Milvus-lite
+        assert (entry.faiss, tried["Milvus IVF_SQ8"]["bytes"]) == ("Milvus IVF_SQ8", 16 * 300 + 69 * 32)
         queries = unit_vectors(20, seed=8)
         exact, near = index.search_exact(queries, 300), index.search_dense(queries, 10)
         for rows, scores, all_rows, all_scores in zip(
@@ -349,6 +352,10 @@ def test_limit_on_memory_leaves_the_kinds_below_it_and_scores_stay_exact(
             found = rows >= 0
             assert found.any()
             assert scores[found] == pytest.approx([known[row] for row in rows[found].tolist()], abs=1e-5)
+    before = collections(store)
+    with pytest.raises(InputError, match="no index of this server meets the goal, loosen it: DISKANN 1,200"):
+        build(folder, model, store, numbered(300), Goal(recall=0.5, max_bytes=1_500))
+    assert (collections(store), found_count(folder)) == (before, 300)
 
 
 def test_scores_of_rounded_vectors_are_computed_from_the_stored_ones(
