@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from index.disk.folder import Pointer
 from index.errors import ElsewhereError
 from index.protocol import OpenIndex
 from index.reader import Index
@@ -25,3 +26,17 @@ def open_index(folder: Path, *, checksums: bool = False) -> OpenIndex:
         from index.remote.reader import RemoteIndex  # a local search must not wait for it
 
         return RemoteIndex.open(folder, checksums=checksums)
+
+
+def open_kept(folder: Path, pointer: Pointer) -> OpenIndex:
+    """Open a generation that the live one keeps, see index/disk/previous.py.
+
+    Only the holder of the writer lock, and who holds it open already, can know that it is still there. Raises
+    CorruptError, StorageError; of an index in Milvus RemoteError, MissingExtraError.
+    """
+    try:
+        return Index.open_kept(folder, pointer)
+    except ElsewhereError:
+        from index.remote.reader import RemoteIndex
+
+        return RemoteIndex.open_kept(folder, pointer)

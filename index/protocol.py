@@ -122,6 +122,9 @@ class OpenIndex(Protocol):
     def texts(self, rows: Sequence[int]) -> list[Document]:
         """`documents` without metadata, which is empty."""
 
+    def live_documents(self) -> Iterator[Document]:
+        """All documents that a search can find, by row."""
+
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """The row of the live document with this id; None if there is none."""
 
@@ -133,6 +136,9 @@ class OpenIndex(Protocol):
 
     def spans(self, row: int) -> list[Span]:
         """The passages of a document, in order; none if it was not split."""
+
+    def prepare(self, rows: Rows) -> None:
+        """Read at once, where that saves time, what questions about single documents will need."""
 
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inner products of a query with documents, float32 (n,); of a split one the largest."""

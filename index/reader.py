@@ -6,26 +6,24 @@ Opening checks the pointer, the manifest and the size of every file, and on requ
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
 from index.dense.vectors import FLAT
-from index.disk.folder import Pointer, hold, open_live, read_manifest
+from index.disk.folder import Pointer, open_live
 from index.disk.manifest import Manifest
-from index.disk.verify import file_problems
 from index.documents.store import Document, DocumentReader
-from index.errors import CorruptError, ElsewhereError, InputError
+from index.errors import InputError
+from index.held import HeldGeneration, holding
 from index.interaction.words import Comparison
 from index.lexical.bm25 import Bm25, Weighed, weigh_all
 from index.locks import ProcessLock
@@ -51,16 +49,9 @@ _DOCUMENTS_AT_ONCE = 1024
 _WEIGHED_QUERIES = 64
 
 
-class Index:
-    """An open generation; it stays complete until it is closed, and is safe for use by several threads.
+class Index(HeldGeneration):
+    """An open generation in files, see `index.protocol.OpenIndex`; safe for use by several threads.
 
-    folder: of the index.
-    pointer: what CURRENT said at opening.
-    manifest: what was published.
-    count: documents that a search can find.
-    dimension: width of the vectors.
-    generation: its name.
-    model_folder: the model inside.
     segments: in the order of their rows.
     waits: False: a search waits for no other machine.
     Rows number the documents of all segments from 0, deleted ones included.
@@ -77,18 +68,11 @@ class Index:
         opened: ExitStack,
     ) -> None:
         """Use `open` instead. opened: what `close` closes."""
-        self.folder = folder
-        self.pointer = pointer
-        self.manifest = manifest
-        self.count = manifest.documents
-        self.dimension = manifest.dimension
-        self.generation = manifest.generation
-        self.model_folder = folder / pointer.generation / "model"
+        super().__init__(folder, pointer, manifest, opened)
         self.segments = tuple(segments)
         self._offsets = [0, *accumulate(segment.count for segment in segments)][:-1]
         vectors = [segment.entry.vectors for segment in segments]
         self._vector_offsets = [0, *accumulate(vectors)][:-1]
-        self._opened = opened
         # A search weighs its query to rank documents, and again to judge the hits.
         parts = [segment.lexical for segment in segments]
         self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(partial(weigh_all, parts))
@@ -138,9 +122,7 @@ class Index:
         model: fingerprint of the model that encoded the queries; None is not checked.
         Raises InputError for another shape, NaN, a k below 1, a field that no document has, another model.
         """
-        if model is not None and model != self.manifest.model_fingerprint:
-            raise InputError("the queries were encoded by another model than the index; build it again")
-        queries = self._checked(queries)
+        queries = self._checked(queries, model)
         return self._search(
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_dense(queries, k, mask)
         )
@@ -281,6 +263,9 @@ class Index:
         vectors = segment.vectors.take(segment.passages.numbers(np.array([inside])))
         return spans[int(np.argmax(vectors @ query))]
 
+    def prepare(self, rows: Rows) -> None:
+        """Nothing: all of it is in mapped files."""
+
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inner products of a query with documents, float32 (n,); of a split one the largest of its passages.
 
@@ -365,32 +350,12 @@ class Index:
         """None: all of the index is in its folder."""
         return []
 
-    def close(self) -> None:
-        """Release the generation. Calling it again does nothing."""
-        self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _place(self, row: int) -> tuple[Segment, int]:
         """The segment of a row, and the row within it. Raises IndexError for a row that does not exist."""
         number = bisect_right(self._offsets, row) - 1
         if number < 0 or row - self._offsets[number] >= self.segments[number].count:
             raise IndexError(f"row {row} is not in the index")
         return self.segments[number], row - self._offsets[number]
-
-    def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        queries = np.ascontiguousarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.dimension:
-            raise InputError(f"queries must have the shape (n, {self.dimension}), not {queries.shape}")
-        if not np.isfinite(queries).all():
-            raise InputError("a query vector is not finite; check the model")
-        return queries
 
     def _search(
         self,
@@ -448,21 +413,14 @@ def _numbers(parts: Iterable[tuple[int, Mask | None]]) -> Rows:
 
 
 def _open(folder: Path, pointer: Pointer, checksums: bool) -> Index:
-    generation = folder / pointer.generation
-    handle = hold(generation)
-    opened = ExitStack()
-    opened.callback(os.close, handle)
-    with opened:
-        manifest = read_manifest(folder, pointer)
-        if manifest.store:
-            raise ElsewhereError(
-                "lives in Milvus, for which this is not there (see docs/milvus.md)", path=folder
-            )
-        for problem in file_problems(generation, manifest, checksums=checksums):
-            raise CorruptError(problem)
+    with holding(folder, pointer, checksums=checksums, elsewhere=False) as (manifest, opened):
         segments = [
             opened.enter_context(
-                closing(Segment(generation / entry.name, entry, manifest.dimension, manifest.files))
+                closing(
+                    Segment(
+                        folder / pointer.generation / entry.name, entry, manifest.dimension, manifest.files
+                    )
+                )
             )
             for entry in manifest.segments
         ]

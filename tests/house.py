@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("index.writing",),
     ("index.opened",),
     ("index.reader", "index.remote"),
-    ("index.protocol",),
+    ("index.protocol", "index.held"),
     ("index.segment",),
     ("index.dense", "index.lexical", "index.interaction", "index.documents"),
     ("index.disk",),

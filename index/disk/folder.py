@@ -3,7 +3,8 @@
     CURRENT              "generation-000001 <SHA-256 of its manifest.json>", replaced by one atomic rename
     generation-000001/   manifest.json, model/, segment-000001/; never changes once CURRENT has named it
     .staging/            a build that is not published yet
-    .learning/           a model that is being learnt, and the last one that was refused
+    .learning/           a model that is being learnt, the last one that was refused, and candidate/: an index
+                         folder that is made to become the next generation of this one
     .lock                held by the one writer
 
 A reader holds its generation by a shared flock on that folder. A writer removes only what nobody holds and
@@ -32,6 +33,7 @@ Opened = TypeVar("Opened")
 CURRENT = "CURRENT"
 STAGING = ".staging"
 LEARNING = ".learning"
+CANDIDATE = "candidate"
 # This file is in the staging folder while the build there can be resumed.
 PLAN = "staging.json"
 
@@ -50,6 +52,16 @@ class Pointer(NamedTuple):
 def is_index(folder: Path) -> bool:
     """Whether a folder claims to hold an index; it may be damaged."""
     return (folder / CURRENT).exists()
+
+
+def home_of(folder: Path) -> Path:
+    """The index that a folder belongs to: of a candidate the one that it is made for, else itself.
+
+    >>> home_of(Path("my.index/.learning/candidate")), home_of(Path("my.index"))
+    (PosixPath('my.index'), PosixPath('my.index'))
+    """
+    inside = folder.name == CANDIDATE and folder.parent.name == LEARNING
+    return folder.parent.parent if inside else folder
 
 
 def read_current(folder: Path) -> Pointer:

@@ -211,7 +211,8 @@ def _segment(content: object) -> SegmentEntry:
 
 
 def _parameters(content: object) -> Mapping[str, Scalar]:
-    parameters = _numbers("parameters", content, "parts", "depth", "recall@10")
+    of_servers = ("ef", "nprobe", "search_list")  # index/remote/tuning.py
+    parameters = _numbers("parameters", content, "parts", "depth", "recall@10", *of_servers)
     for key in ("parts", "depth"):
         if parameters.get(key) is not None:
             _count(f"{key} of parameters", parameters[key], most=_MOST_ROWS)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from io import BufferedRandom
 from pathlib import Path
@@ -28,22 +28,20 @@ from numpy.typing import NDArray
 
 from index.disk.arrays import map_array, reading_arrays
 from index.disk.files import storing
-from index.disk.opening import create
+from index.disk.opening import create, open_to_read
 from index.errors import CorruptError
 from index.values import Rows, Vectors
 
-# The files and their dtypes.
-ARRAYS = {
-    "vectors.i8": "|i1",
-    "scales.f32": "<f4",
-    "weights.f32": "<f4",
-    "words.i32": "<i4",
-    "starts.i64": "<i8",
-}
+# The files of the distinct words, all of them, and their dtypes.
+TABLE_ARRAYS = {"vectors.i8": "|i1", "scales.f32": "<f4", "weights.f32": "<f4"}
+ARRAYS = {**TABLE_ARRAYS, "words.i32": "<i4", "starts.i64": "<i8"}
+_OF_DOCUMENTS = ("words.i32", "starts.i64")
 # Fields of a document: its title and its text.
 FIELDS = 2
+_DO_NOT_FIT = "its files do not fit together; restore them or build the index again"
 
-# Distinct words that are encoded at once while writing.
+# Distinct words that are encoded at once while writing: always the same ones together, for sums of float32
+# depend on what is multiplied with them, and a local and a remote index shall have the same vectors.
 _WORDS_AT_ONCE = 8192
 # With so few distinct words for each place, equal words are compared once; with more, finding them would cost
 # more than it saves.
@@ -97,17 +95,37 @@ def write_words(folder: Path, texts: Iterable[tuple[str, str]], encoder: WordEnc
                 places = [numbers.setdefault(word, len(numbers)) for word in words]
                 files["words.i32"].write(np.array(places, "<i4").data)
                 starts.append(starts[-1] + len(places))
-            if len(fresh) >= _WORDS_AT_ONCE:
-                _write_vectors(files, fresh, encoder)
-                fresh = []
+            while len(fresh) >= _WORDS_AT_ONCE:
+                _write_vectors(files, fresh[:_WORDS_AT_ONCE], encoder)
+                del fresh[:_WORDS_AT_ONCE]
         _write_vectors(files, fresh, encoder)
         files["starts.i64"].write(np.frombuffer(starts, np.int64).astype("<i8").data)
-        for file in files.values():
-            file.flush()
-            os.fsync(file.fileno())
+        _sync(files)
 
 
-def _write_vectors(files: dict[str, BufferedRandom], words: list[str], encoder: WordEncoder) -> None:
+def write_table(folder: Path, base: Path | None, words: Sequence[str], encoder: WordEncoder) -> None:
+    """Write distinct words alone into a folder, after those of another one; the files are durable.
+
+    folder: that has none of these files.
+    base: the folder whose words come first; None if there are no others.
+    words: the new ones.
+    encoder: gives their vectors, the same ones that `write_words` gets.
+    Raises StorageError.
+    """
+    with storing(folder), ExitStack() as opened:
+        files = {name: opened.enter_context(create(folder / name)) for name in TABLE_ARRAYS}
+        if base is not None:
+            from shutil import copyfileobj  # a search must not wait for it
+
+            for name, file in files.items():
+                with open_to_read(base / name) as before:
+                    copyfileobj(before, file)
+        for start in range(0, len(words), _WORDS_AT_ONCE):
+            _write_vectors(files, words[start : start + _WORDS_AT_ONCE], encoder)
+        _sync(files)
+
+
+def _write_vectors(files: Mapping[str, BufferedRandom], words: Sequence[str], encoder: WordEncoder) -> None:
     if not words:
         return
     directions, weights = encoder.encode_words(words)
@@ -117,6 +135,65 @@ def _write_vectors(files: dict[str, BufferedRandom], words: list[str], encoder: 
     files["vectors.i8"].write(rows.data)
     files["scales.f32"].write((1 / np.maximum(lengths, 1)).astype("<f4").data)
     files["weights.f32"].write(weights.astype("<f4").data)
+
+
+def _sync(files: Mapping[str, BufferedRandom]) -> None:
+    for file in files.values():
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class WordTable:
+    """The distinct words of documents, memory-mapped; safe for use by several threads.
+
+    folder: what `write_words` or `write_table` wrote.
+    width: of the vectors.
+    Raises CorruptError, on opening or while comparing, if the files are not what was written.
+    """
+
+    def __init__(self, folder: Path, width: int) -> None:
+        self.width = width
+        self._folder = folder
+        vectors, self._scales, self._weights = (
+            map_array(folder / name, kind) for name, kind in TABLE_ARRAYS.items()
+        )
+        count = len(self._scales)
+        if not (len(self._weights) == count and len(vectors) == count * width):
+            raise CorruptError(f"{folder}: {_DO_NOT_FIT}")
+        self._vectors = vectors.reshape(count, width)
+
+    def compare(
+        self, words: NDArray[np.integer[Any]], lengths: NDArray[np.int64], queries: Vectors
+    ) -> Comparison:
+        """The cosines of the words of n documents with words of a query.
+
+        words: int (total,), numbers of the words of the title and the text of each document.
+        lengths: int64 (n, 2), how many words title and text have.
+        queries: float32 (m, width), directions of unit length.
+        """
+        with reading_arrays(self._folder):
+            if words.min(initial=0) < 0:
+                raise ValueError("a word with an impossible number")
+            used, places = self._distinct(words)
+            weights = self._weights.take(used)
+            cosines = self._vectors.take(used, axis=0).astype(np.float32) @ queries.T
+            cosines *= self._scales.take(used)[:, None]
+            if not (np.isfinite(weights).all() and np.isfinite(cosines).all()):
+                raise ValueError("a vector that is not finite")
+        return Comparison(cosines, weights, places, lengths)
+
+    def _distinct(
+        self, words: NDArray[np.integer[Any]]
+    ) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
+        """Words without repeats as far as that saves time, and the place of each given word among them."""
+        if len(self._scales) > _WORDS_A_PLACE * len(words):
+            return words, np.arange(len(words))
+        used = np.zeros(len(self._scales), bool)
+        used[words] = True
+        distinct = np.flatnonzero(used)
+        numbers = np.empty(len(used), np.int32)
+        numbers[distinct] = np.arange(len(distinct))
+        return distinct, numbers.take(words)
 
 
 class Words:
@@ -131,20 +208,10 @@ class Words:
     def __init__(self, folder: Path, documents: int, width: int) -> None:
         self._folder = folder
         self.width = width
-        vectors, self._scales, self._weights, self._words, self._starts = (
-            map_array(folder / name, kind) for name, kind in ARRAYS.items()
-        )
-        count = len(self._scales)
-        if not (
-            len(self._weights) == count
-            and len(vectors) == count * width
-            and len(self._starts) == FIELDS * documents + 1
-            and self._starts[-1] == len(self._words)
-        ):
-            raise CorruptError(
-                f"{folder}: its files do not fit together; restore them or build the index again"
-            )
-        self._vectors = vectors.reshape(count, width)
+        self._table = WordTable(folder, width)
+        self._words, self._starts = (map_array(folder / name, ARRAYS[name]) for name in _OF_DOCUMENTS)
+        if len(self._starts) != FIELDS * documents + 1 or self._starts[-1] != len(self._words):
+            raise CorruptError(f"{folder}: {_DO_NOT_FIT}")
 
     def compare(self, rows: Rows, queries: Vectors) -> Comparison:
         """The cosines of the words of some documents with words of a query.
@@ -163,26 +230,5 @@ class Words:
             if ends[-1:].sum() > len(self._words):
                 raise ValueError("documents with too many words")
             at = np.repeat(bounds[:, 0] - ends + totals, totals)
-            places = self._words[at + np.arange(len(at))]
-            if places.min(initial=0) < 0:
-                raise ValueError("a word with an impossible number")
-            words, places = self._distinct(places)
-            weights = self._weights.take(words)
-            cosines = self._vectors.take(words, axis=0).astype(np.float32) @ queries.T
-            cosines *= self._scales.take(words)[:, None]
-            if not (np.isfinite(weights).all() and np.isfinite(cosines).all()):
-                raise ValueError("a vector that is not finite")
-        return Comparison(cosines, weights, places, lengths)
-
-    def _distinct(
-        self, words: NDArray[np.int32]
-    ) -> tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]:
-        """Words without repeats as far as that saves time, and the place of each given word among them."""
-        if len(self._scales) > _WORDS_A_PLACE * len(words):
-            return words, np.arange(len(words))
-        used = np.zeros(len(self._scales), bool)
-        used[words] = True
-        distinct = np.flatnonzero(used)
-        numbers = np.empty(len(used), np.int32)
-        numbers[distinct] = np.arange(len(distinct))
-        return distinct, numbers.take(words)
+            words = self._words[at + np.arange(len(at))]
+        return self._table.compare(words, lengths, queries)

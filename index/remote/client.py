@@ -93,8 +93,12 @@ class Server:
         with self._asking():
             change(collection, alias, timeout=self._seconds)
 
-    def create(self, collection: str, dimension: int) -> None:
-        """Make an empty collection; `Collection.index` makes it searchable."""
+    def create(self, collection: str, dimension: int, most_words: int = 0) -> None:
+        """Make an empty collection; `Collection.index` makes it searchable.
+
+        dimension: width of the vectors.
+        most_words: most words that are stored of a document; 0 for a collection without words.
+        """
         kinds = self._library.DataType
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("number", kinds.INT64, is_primary=True)
@@ -106,6 +110,9 @@ class Server:
         schema.add_field("attributes", kinds.JSON)
         schema.add_field("dense", kinds.FLOAT_VECTOR, dim=dimension)
         schema.add_field("sparse", kinds.SPARSE_FLOAT_VECTOR)
+        if most_words:
+            schema.add_field("title_words", kinds.INT32)
+            schema.add_field("words", kinds.ARRAY, element_type=kinds.INT32, max_capacity=most_words)
         with self._asking():
             self._client.create_collection(collection, schema=schema, timeout=self._seconds)
 
@@ -183,10 +190,12 @@ class Collection:
             )
         ]
 
-    def scan(self, where: str, fields: Sequence[str], upto: int) -> Iterator[list[Row]]:
-        """The rows with numbers below `upto` that meet a filter, thousands at a time, by rising numbers."""
-        for start in range(0, upto, ROWS_AT_ONCE):
-            part = f"number >= {start} and number < {min(start + ROWS_AT_ONCE, upto)} and ({where})"
+    def scan(
+        self, where: str, fields: Sequence[str], upto: int, at_once: int = ROWS_AT_ONCE
+    ) -> Iterator[list[Row]]:
+        """The rows with numbers below `upto` that meet a filter, some at a time, by rising numbers."""
+        for start in range(0, upto, at_once):
+            part = f"number >= {start} and number < {min(start + at_once, upto)} and ({where})"
             yield sorted(self.query(part, [*fields, "number"]), key=lambda row: int(row["number"]))
 
     def search(

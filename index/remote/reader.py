@@ -1,7 +1,8 @@
 """RemoteIndex: an open generation whose vectors, documents and postings live in Milvus, read-only.
 
 In: query vectors or texts; rows. Out: rankings of rows; documents: `index.protocol.OpenIndex`. The folder
-holds the manifest, the model and the statistics of BM25. Knows nothing of models or text encoding.
+holds the manifest, the model, the statistics of BM25 and the vectors of distinct words. Knows nothing of
+models or text encoding.
 
 A row of the collection is a passage. Passages are numbered in the order in which they are written; a
 document's row is the number of its first passage, which also holds its title, its metadata and its postings.
@@ -13,36 +14,38 @@ whose rows are in `gone.i64`. So what a writer adds is not seen before it is pub
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain, groupby
 from pathlib import Path
 from sqlite3 import DatabaseError
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
-from index.disk.folder import Pointer, hold, open_live, read_manifest
+from index.disk.folder import Pointer, open_live
 from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.opening import read_file
-from index.disk.verify import file_problems
+from index.disk.previous import read_previous
 from index.documents.kept import Kept
 from index.documents.metadata import metadata_of
 from index.documents.store import Document
 from index.errors import CorruptError, FormatVersionError, InputError, RemoteError
-from index.interaction.words import Comparison
+from index.held import HeldGeneration, holding
+from index.interaction.words import Comparison, WordTable
 from index.lexical.postings import BM25_SETTINGS
 from index.locks import ProcessLock
 from index.protocol import WordMatch
 from index.ranking import Ranking, best, empty_ranking
 from index.remote.address import Address
 from index.remote.client import MOST_RESULTS, Row, Server
+from index.remote.evidence import Evidence
+from index.remote.nearest import nearest
 from index.remote.terms import UNUSED, Statistics
 from index.values import Json, Mask, Rows, Vectors
 
@@ -55,13 +58,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STATISTICS = "statistics.sqlite"
+WORDS = "words"
 GONE = "gone.i64"
 # The prefix of the kind of the server's index in a manifest.
 KIND = "Milvus "
 FLAT_KIND = f"{KIND}FLAT"
+# Of a search, by the kind of the server's index.
+_PARAMETERS = ("ef", "nprobe", "search_list")
 
 # Documents read at once: all of their text and metadata must fit in an answer of 64 MB.
 _DOCUMENTS_AT_ONCE = 200
+# Passages read at once where all are read, of which each may have a text of 64 KB.
+_PASSAGES_AT_ONCE = 250
 # Results asked for beyond k, so that those with the score of the last one come in the order of their rows.
 _TIES = 16
 # Passages that a search asks for first for each document, and by how much it then goes deeper.
@@ -69,14 +77,16 @@ _PASSAGES_A_DOCUMENT = 4
 _DEPTH_GROWTH = 4
 # Fields whose values are kept in memory.
 _KEPT_COLUMNS = 8
+_DOCUMENT_FIELDS = ("start", "end", "id", "title", "text", "metadata")
 # The rows that stand for documents.
 _FIRST = 'key != ""'
 
 
-class RemoteIndex:
-    """An open generation in Milvus, with the attributes of `index.protocol.OpenIndex`.
+class RemoteIndex(HeldGeneration):
+    """An open generation in Milvus, see `index.protocol.OpenIndex`.
 
     entry: the one segment of the manifest, which stands for all rows of the collection.
+    segment: its folder.
     gone: int64, ascending; rows of documents that are deleted though the server may still have them.
     """
 
@@ -91,28 +101,24 @@ class RemoteIndex:
         opened: ExitStack,
     ) -> None:
         """Use `open` instead. opened: what `close` closes."""
-        self.folder = folder
-        self.pointer = pointer
-        self.manifest = manifest
-        self.count = manifest.documents
-        self.dimension = manifest.dimension
-        self.generation = manifest.generation
-        self.model_folder = folder / pointer.generation / "model"
+        super().__init__(folder, pointer, manifest, opened)
         self.entry = entry_of(manifest)
-        self.statistics_path = folder / pointer.generation / self.entry.name / STATISTICS
-        self.gone = read_gone(folder / pointer.generation / self.entry.name / GONE)
+        self.segment = folder / pointer.generation / self.entry.name
+        self.gone = read_gone(self.segment / GONE)
         self.collection = server.collection(str(manifest.store["collection"]))
-        self._statistics = Statistics(self.statistics_path, self.entry.documents)
+        self._statistics = Statistics(self.segment / STATISTICS, self.entry.documents)
         opened.callback(self._statistics.close)
         self._parameters = {
-            name: value for name, value in self.entry.parameters.items() if name in ("ef", "nprobe")
+            name: int(value or 0) for name, value in self.entry.parameters.items() if name in _PARAMETERS
         }
-        self._opened = opened
         self._kept: Kept[tuple[Document, list[Span]]] = Kept()
         self._columns: dict[tuple[str, ...], Column] = {}
         self._columns_lock = ProcessLock()
         self._own_process = ProcessLock()
         self._live = self._visible()
+        width, split = self.entry.word_width, self.entry.vectors > self.entry.documents
+        words = WordTable(self.segment / WORDS, width) if width else None
+        self._evidence = Evidence(self.collection, self._live, self._statistics, words, split=split)
 
     @classmethod
     def open(cls, folder: Path, *, checksums: bool = False) -> RemoteIndex:
@@ -122,6 +128,11 @@ class RemoteIndex:
         """
         return open_live(folder, lambda pointer: _open(folder, pointer, checksums))
 
+    @classmethod
+    def open_kept(cls, folder: Path, pointer: Pointer) -> RemoteIndex:
+        """As `Index.open_kept`."""
+        return _open(folder, pointer, checksums=False)
+
     def keep_vectors(self, most_bytes: int) -> None:
         """Nothing: the server keeps them."""
 
@@ -129,9 +140,7 @@ class RemoteIndex:
         self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
     ) -> Ranking:
         """As `Index.search_dense`; with a filter too by the index that the server has."""
-        if model is not None and model != self.manifest.model_fingerprint:
-            raise InputError("the queries were encoded by another model than the index; build it again")
-        queries, k = self._checked(queries), self._depth(k)
+        queries, k = self._checked(queries, model), self._depth(k)
         within = self._within(where)
         if not k:
             return empty_ranking(len(queries), k)
@@ -223,6 +232,18 @@ class RemoteIndex:
         """As `Index.texts`; the metadata is there all the same."""
         return self.documents(rows)
 
+    def live_documents(self) -> Iterator[Document]:
+        """As `Index.live_documents`."""
+        return (document for document, _, _ in self.stored([]))
+
+    def stored(self, fields: Sequence[str]) -> Iterator[tuple[Document, list[Span], list[Row]]]:
+        """All documents that a search can find, by row, with their passages and other fields of these."""
+        wanted = ["row", *_DOCUMENT_FIELDS, *fields]
+        rows = self.collection.scan(self._live, wanted, self.entry.vectors, _PASSAGES_AT_ONCE)
+        for _, passages in groupby(chain.from_iterable(rows), lambda each: int(each["row"])):
+            parts = list(passages)
+            yield (*self._document(parts), parts)
+
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """As `Index.row_of`."""
         return self.rows_of([id]).get(id)
@@ -249,69 +270,45 @@ class RemoteIndex:
     def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
         """As `Index.nearest_span`."""
         spans = self.spans(row)
-        if not spans:
-            return None
-        rows = self.collection.query(f"row == {int(row)}", ["number", "dense"])
-        vectors = np.array([each["dense"] for each in sorted(rows, key=_number)], np.float32)
-        return spans[int(np.argmax(vectors @ query))]
+        return spans[int(np.argmax(self._evidence.vectors([row])[row] @ query))] if spans else None
+
+    def prepare(self, rows: Rows) -> None:
+        """Read what the next questions about these documents need, if it is not in memory yet."""
+        self._evidence.prepare(rows)
 
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `Index.cosines`; the vectors are read from the server."""
-        nearest: dict[int, float] = {}
-        for each in self._of_documents(rows, ["row", "dense"]):
-            cosine = float(np.array(each["dense"], np.float32) @ query)
-            nearest[int(each["row"])] = max(cosine, nearest.get(int(each["row"]), cosine))
-        return np.array([nearest[row] for row in rows.tolist()], np.float32)
+        return self._evidence.cosines(rows, query)
 
     def match_words(self, query: str, rows: Rows) -> WordMatch:
         """As `Index.match_words`; the postings of the documents are read from the server."""
-        weighed = self._statistics.weigh(query)
-        matches: dict[int, tuple[float, float]] = {}
-        for each in self._of_documents(rows, ["row", "key", "sparse"]):
-            if each["key"]:
-                shared = weighed.terms.keys() & each["sparse"].keys()
-                matches[int(each["row"])] = (
-                    sum(weighed.terms[term] * each["sparse"][term] for term in shared),
-                    sum(weighed.terms[term] for term in shared),
-                )
-        found = np.array([matches[row] for row in rows.tolist()], np.float32).reshape(-1, 2)
-        weight = weighed.weight or 1.0
-        return WordMatch(found[:, 0], found[:, 1] / np.float32(weight), weight, weighed.words)
+        return self._evidence.match(query, rows)
 
     def word_width(self) -> int:
-        """0: words are not stored, so hybrid search fuses and does not re-score."""
-        return 0
+        """As `Index.word_width`."""
+        return self.entry.word_width
 
     def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
-        """Nothing, see `word_width`."""
-        return iter(())
+        """As `Index.compare_words`; which words documents have is read from the server."""
+        return self._evidence.compare(rows, queries)
 
     def parts(self) -> list[RemotePart]:
         """One part, of all documents."""
         return [RemotePart(self)]
 
     def problems(self) -> list[str]:
-        """One line if the server does not have the documents that were published."""
+        """One line for the live and for each kept generation whose documents the server does not have."""
+        kept = read_previous(self.folder, self.manifest)
+        return [*self._lost(), *(problem for pointer in kept for problem in _kept_lost(self.folder, pointer))]
+
+    def _lost(self) -> Iterator[str]:
         found = self.collection.count(f"({self._live}) and {_FIRST}")
-        if found == self.count:
-            return []
-        address = self.manifest.store["address"]
-        return [
-            f"{address}: holds {found:,} documents of this generation, {self.count:,} were published; "
-            "restore them or build again"
-        ]
-
-    def close(self) -> None:
-        """Release the generation. Calling it again does nothing."""
-        self._opened.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        if found != self.count:
+            address = self.manifest.store["address"]
+            yield (
+                f"{address}: holds {found:,} documents of {self.generation}, {self.count:,} were published; "
+                "restore them or build again"
+            )
 
     def _visible(self) -> str:
         """The filter of this generation's rows. Rows that the server has removed meanwhile are not named."""
@@ -336,14 +333,6 @@ class RemoteIndex:
         check_fields(expression, known)
         return f"({self._live}) and ({filter_of(expression, known)})"
 
-    def _checked(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        queries = np.ascontiguousarray(queries, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.dimension:
-            raise InputError(f"queries must have the shape (n, {self.dimension}), not {queries.shape}")
-        if not np.isfinite(queries).all():
-            raise InputError("a query vector is not finite; check the model")
-        return queries
-
     def _depth(self, k: int) -> int:
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
@@ -353,15 +342,9 @@ class RemoteIndex:
 
     def _search_dense(self, queries: Vectors, depth: int, within: str) -> list[list[tuple[int, float]]]:
         """Rows and scores of the nearest passages; a row comes once for each of its passages."""
-        found = self.collection.search("dense", list(queries), depth, within, self._parameters_for(depth))
+        kind = self.entry.faiss.removeprefix(KIND)
+        found = nearest(self.collection, queries, depth, within, kind, self._parameters)
         return [[(row, score) for _, row, score in hits] for hits in found]
-
-    def _parameters_for(self, depth: int) -> dict[str, int]:
-        """The server's parameters; a search for more results must look at more candidates."""
-        parameters = {name: int(value or 0) for name, value in self._parameters.items()}
-        if "ef" in parameters:
-            parameters["ef"] = max(parameters["ef"], depth)
-        return parameters
 
     def _best_documents(self, queries: Vectors, k: int, within: str) -> Ranking:
         """The k documents with the best passages; a document has the score of its best one."""
@@ -427,21 +410,11 @@ class RemoteIndex:
         return found
 
     def _read_part(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
-        fields = ["number", "row", "start", "end", "id", "title", "text", "metadata"]
+        fields = ["number", "row", *_DOCUMENT_FIELDS]
         passages: dict[int, list[Row]] = defaultdict(list)
         for each in self.collection.query(f"({self._live}) and row in {list(rows)}", fields):
             passages[int(each["row"])].append(each)
         return {row: self._document(sorted(parts, key=_number)) for row, parts in passages.items()}
-
-    def _of_documents(self, rows: Rows, fields: Sequence[str]) -> Iterator[Row]:
-        """The passages of these documents. Raises IndexError for one that is not there."""
-        missing = set(rows.tolist())
-        for part in _parts(list(missing)):
-            for each in self.collection.query(f"({self._live}) and row in {part}", fields):
-                missing.discard(int(each["row"]))
-                yield each
-        for row in missing:
-            raise IndexError(f"row {row} is not in the index")
 
     def _document(self, parts: Sequence[Row]) -> tuple[Document, list[Span]]:
         first = parts[0]
@@ -525,15 +498,13 @@ def _characters(document: Document) -> int:
     return len(document.title) + len(document.text)
 
 
+def _kept_lost(folder: Path, pointer: Pointer) -> Iterator[str]:
+    with RemoteIndex.open_kept(folder, pointer) as kept:
+        yield from kept._lost()
+
+
 def _open(folder: Path, pointer: Pointer, checksums: bool) -> RemoteIndex:
-    generation = folder / pointer.generation
-    handle = hold(generation)
-    opened = ExitStack()
-    opened.callback(os.close, handle)
-    with opened:
-        manifest = read_manifest(folder, pointer)
-        for problem in file_problems(generation, manifest, checksums=checksums):
-            raise CorruptError(problem)
+    with holding(folder, pointer, checksums=checksums, elsewhere=True) as (manifest, opened):
         entry_of(manifest)
         server = Server(Address.parse(str(manifest.store["address"])))
         opened.callback(server.close)

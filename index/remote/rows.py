@@ -1,13 +1,14 @@
 """Documents as rows of a collection, one a passage.
 
-In: documents with the table of their passages, vectors, and numbers of terms. Out: rows. Knows nothing of the
-server but the length of its texts.
+In: documents with the table of their passages, vectors, and numbers of terms and words. Out: rows. Knows
+nothing of the server but the length of its texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,28 @@ from numpy.typing import NDArray
 from index.documents.metadata import metadata_json
 from index.documents.store import Document
 from index.errors import InputError
+from index.interaction.words import WordEncoder
 from index.lexical.tokens import lexical_tokens
 from index.remote.client import TEXTS, Row
 from index.remote.conditions import stored_attributes
 from index.remote.reader import key_of
 from index.remote.terms import UNUSED, sparse_of
+from index.remote.words import numbers_of
+
+
+class Numbering(NamedTuple):
+    """What documents are stored by, besides their vectors.
+
+    terms: the numbers of the terms of BM25.
+    average: the average number of tokens of a document.
+    words: the numbers of the words by which a model re-scores.
+    encoder: what tells the words of a document; None for a collection without words.
+    """
+
+    terms: Mapping[str, int]
+    average: float
+    words: Mapping[str, int]
+    encoder: WordEncoder | None
 
 
 def rows_of_document(
@@ -27,35 +45,45 @@ def rows_of_document(
     spans: NDArray[np.int32],
     vectors: NDArray[np.float16],
     first: int,
-    numbers: Mapping[str, int],
-    average: float,
+    numbering: Numbering,
 ) -> Iterator[Row]:
     """The rows of a document.
 
+    document: the document.
     spans: int32 (p, 2), first character and end of each passage.
     vectors: float16 (p, d), of the passages.
     first: the number of the first row.
-    numbers, average: as for `sparse_of`.
+    numbering: of all documents.
     """
     attributes = stored_attributes(document.metadata)
+    rest = _REST | (_NO_WORDS if numbering.encoder else {})
     for at, (piece, (start, end), vector) in enumerate(
         zip(pieces(document.text, spans), spans.tolist(), vectors, strict=True)
     ):
-        row = {"number": first + at, "row": first, "start": start, "end": end, "text": piece, **_REST}
+        row = {"number": first + at, "row": first, "start": start, "end": end, "text": piece, **rest}
         if not at:
-            terms = lexical_tokens(words_of(document))
-            row |= {
-                "key": key_of(document.id),
-                "id": document.id,
-                "title": document.title,
-                "metadata": metadata_json(document.metadata),
-                "sparse": sparse_of(terms, numbers, average),
-            }
+            row |= _first_row(document, numbering)
         yield row | {"attributes": attributes, "dense": vector.astype(np.float32)}
 
 
-# What only the first row of a document has.
-_REST = {"key": "", "id": "", "title": "", "metadata": "", "sparse": {UNUSED: 1.0}}
+def _first_row(document: Document, numbering: Numbering) -> Row:
+    """What only the first row of a document has."""
+    terms = lexical_tokens(words_of(document))
+    row: Row = {
+        "key": key_of(document.id),
+        "id": document.id,
+        "title": document.title,
+        "metadata": metadata_json(document.metadata),
+        "sparse": sparse_of(terms, numbering.terms, numbering.average),
+    }
+    if numbering.encoder is not None:
+        words, of_title = numbers_of(document, numbering.words, numbering.encoder)
+        row |= {"words": words, "title_words": of_title}
+    return row
+
+
+_REST: Row = {"key": "", "id": "", "title": "", "metadata": "", "sparse": {UNUSED: 1.0}}
+_NO_WORDS: Row = {"words": [], "title_words": 0}
 
 
 def words_of(document: Document) -> str:

@@ -3,6 +3,10 @@
 In: a collection with its vectors, the same vectors here, a goal, real queries if there are any. Out: the
 index that the collection then has, its parameters, and all that was measured. Knows nothing of documents.
 
+A server does not tell how much memory an index takes, so that is computed: vectors of 4 bytes a dimension, of
+1 byte in IVF_SQ8, and the codes of DISKANN, an eighth of the vectors, which are themselves on the server's
+disk; the links of HNSW and the centroids of IVF. With a limit only kinds below it are tried.
+
 Exact search is computed here, from the vectors themselves. As for a local index one half of the queries
 chooses the parameter and the other half reports. What a server accepts is not always what it does:
 Milvus-lite takes some kinds and searches them exactly, so measure on the server that will serve.
@@ -20,10 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.tuning import SMALL, Goal
-from index.errors import InputError
+from index.errors import InputError, RemoteError
 from index.remote.client import Collection, Hit
+from index.remote.nearest import nearest
 from index.values import Progress, Rows, Scalar, Vectors
 
+FLAT = "FLAT"
 _K = 10
 # Queries to tune by, fewest real ones that suffice, and how many of them are timed.
 _QUERIES = 400
@@ -31,6 +37,8 @@ _FEWEST = 50
 _TIMED = 20
 # Standard errors by which the recall on the choosing half must exceed the goal.
 _MARGIN = 2.0
+# Neighbours of a vector in HNSW.
+_LINKS = 16
 # Cosines that differ by less are equal: duplicate documents.
 _TIE = 1e-5
 _ROWS_AT_ONCE = 8192
@@ -38,15 +46,16 @@ _SEED = 2
 
 
 class Kind(NamedTuple):
-    """A kind of index that the server builds: its settings, its search parameter and the values to try."""
+    """A kind of index that the server builds: its settings, its search parameter and the values to try.
+
+    bytes: of memory that it takes on the server.
+    """
 
     name: str
     settings: Mapping[str, int]
     parameter: str
     values: Sequence[int]
-
-
-FLAT = Kind("FLAT", {}, "", (0,))
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,8 @@ class Tried:
     parameter, value: of the search; "" and 0 for exact search.
     recall: recall@10 on the queries that did not choose the value.
     p50_ms: median time of a search.
+    bytes: of memory on the server, computed.
+    problem: why the server did not make the index; "" if it did.
     """
 
     name: str
@@ -64,6 +75,8 @@ class Tried:
     value: int
     recall: float
     p50_ms: float
+    bytes: int
+    problem: str = ""
 
     def parameters(self) -> dict[str, Scalar]:
         """The search parameter and the recall measured with it; empty for exact search."""
@@ -72,22 +85,59 @@ class Tried:
     def meets(self, goal: Goal) -> bool:
         """Whether it reaches the goal."""
         fast = goal.max_latency_ms is None or self.p50_ms <= goal.max_latency_ms
-        return self.recall >= goal.recall and fast
+        return not self.problem and self.recall >= goal.recall and fast
+
+    def as_mapping(self, prefix: str) -> dict[str, Scalar]:
+        """What a manifest keeps of it. prefix: of the name."""
+        facts: dict[str, Scalar] = {"name": f"{prefix}{self.name}", "bytes": self.bytes}
+        if self.problem:
+            return {**facts, "problem": self.problem}
+        return {**facts, **self.parameters(), "p50_ms": self.p50_ms}
+
+    def __str__(self) -> str:
+        told = self.problem or f"recall {self.recall:.4f}, {self.p50_ms:.2f} ms"
+        return f"{self.name} {self.bytes:,} bytes, {told}"
 
 
-def kinds(count: int) -> list[Kind]:
-    """The kinds to try for so many vectors, exact search first."""
+def kinds_for(count: int, dimension: int, goal: Goal) -> list[Kind]:
+    """The kinds to try, exact search first: those within the limit on memory.
+
+    count: how many vectors there are.
+    dimension: their width.
+    goal: the requirements. Without a limit no kind is tried that is only smaller than the others.
+    Raises InputError if no kind is within the limit.
+    """
+    limit = goal.max_bytes
     lists = max(16, min(65_536, int(4 * math.sqrt(count))))
     probes = [value for value in (1, 2, 4, 8, 16, 32, 64, 128, 256) if value <= lists]
-    return [
-        FLAT,
-        Kind("HNSW", {"M": 16, "efConstruction": 200}, "ef", (16, 32, 64, 128, 256, 512, 1024)),
-        Kind("IVF_FLAT", {"nlist": lists}, "nprobe", probes),
+    widths = (16, 32, 64, 128, 256, 512, 1024)
+    vectors, centroids = 4 * dimension * count, lists * 4 * dimension
+    links = 2 * _LINKS * 4 + 8  # to neighbours of 4 bytes each, and the number of the row
+    hnsw = {"M": _LINKS, "efConstruction": 200}
+    usual = [
+        Kind(FLAT, {}, "", (0,), vectors),
+        Kind("HNSW", hnsw, "ef", widths, vectors + links * count),
+        Kind("IVF_FLAT", {"nlist": lists}, "nprobe", probes, vectors + 8 * count + centroids),
     ]
+    if limit is None:
+        return usual
+    small = [
+        Kind("IVF_SQ8", {"nlist": lists}, "nprobe", probes, (dimension + 8) * count + centroids),
+        Kind("DISKANN", {}, "search_list", widths, vectors // 8),
+    ]
+    within = [kind for kind in (*usual, *small) if kind.bytes <= limit]
+    if not within:
+        least = min((*usual, *small), key=lambda kind: kind.bytes)
+        raise InputError(
+            f"no index of a server takes at most {limit:,} bytes; the smallest, {least.name}, takes "
+            f"{least.bytes:,}; give it more by --max-memory"
+        )
+    return within
 
 
 def tune(
     collection: Collection,
+    kinds: Sequence[Kind],
     vectors: NDArray[np.float16],
     queries: Vectors | None,
     goal: Goal,
@@ -96,30 +146,36 @@ def tune(
     """Give a collection the fastest index that meets the goal; it is searchable on return.
 
     collection: with all rows, numbered as the vectors.
+    kinds: to try, as `kinds_for` gives them.
     vectors: float16 (n, d), of unit length.
     queries: real queries, float32 (m, d); with fewer than 50, or None, vectors of the corpus are the queries.
-    goal: the requirements. Its limit on memory is not looked at, for a server does not tell.
+    goal: the requirements.
     progress: called after each kind.
     Returns the choice, and all that was measured. Raises InputError if no kind meets the goal, RemoteError.
     """
     small = len(vectors) < SMALL or goal.recall == 1
-    candidates = [FLAT] if small and goal.max_latency_ms is None else kinds(len(vectors))
+    only_flat = small and goal.max_latency_ms is None and kinds[0].name == FLAT
+    candidates = kinds[:1] if only_flat else kinds
     asked, own = _tuning_queries(vectors, queries)
-    tried = []
-    least = np.empty(0, np.float32)
+    tried: list[Tried] = []
+    scores = np.empty(0, np.float32)
     for done, kind in enumerate(candidates):
         progress("tuning", done, len(candidates))
-        collection.index(kind.name, kind.settings)
-        if len(candidates) > 1 and not len(least):
-            least = _least_scores(vectors, asked, own)
-        tried.append(_measured(collection, kind, asked, own, least, goal.recall))
+        try:
+            collection.index(kind.name, kind.settings)
+        except RemoteError as error:  # some servers lack some kinds, such as those on disk
+            tried.append(Tried(kind.name, kind.parameter, 0, 0.0, 0.0, kind.bytes, str(error)))
+            continue
+        if kind.parameter and not len(scores):
+            scores = _least_scores(vectors, asked, own)
+        tried.append(_measured(collection, kind, asked, own, scores, goal.recall))
         if small and tried[-1].meets(goal):
             break
     progress("tuning", len(candidates), len(candidates))
     fit = [each for each in tried if each.meets(goal)]
     if not fit:
-        costs = "; ".join(f"{each.name} recall {each.recall:.4f}, {each.p50_ms:.2f} ms" for each in tried)
-        raise InputError(f"no index of this server meets the goal, loosen it: {costs}")
+        told = "; ".join(map(str, tried))
+        raise InputError(f"no index of this server meets the goal, loosen it: {told}")
     chosen = min(fit, key=lambda each: each.p50_ms)
     if chosen is not tried[-1]:
         kind = next(kind for kind in candidates if kind.name == chosen.name)
@@ -133,9 +189,8 @@ def _measured(
     """The cheapest setting of a kind that reaches the target, or its dearest one."""
 
     def search(some: Vectors, value: int, k: int) -> list[list[Hit]]:
-        return collection.search(
-            "dense", list(some), k, "number >= 0", {kind.parameter: value} if value else {}
-        )
+        parameters = {kind.parameter: value} if value else {}
+        return nearest(collection, some, k, "number >= 0", kind.name, parameters)
 
     value, recall = kind.values[0], 1.0
     if kind.parameter:
@@ -147,7 +202,7 @@ def _measured(
             if float(recalls[:half].mean()) - _MARGIN * error >= target and recall >= target:
                 break
     p50 = _p50_ms(lambda query: search(query, value, _K), queries[:_TIMED])
-    return Tried(kind.name, kind.parameter, value, recall, p50)
+    return Tried(kind.name, kind.parameter, value, recall, p50, kind.bytes)
 
 
 def _recalls(found: list[list[Hit]], own: Rows, least: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from index.documents.store import Document
 from index.errors import InputError, PeepholeError
 from index.interaction.words import WordEncoder
 from index.lexical.postings import Lengths
-from index.opened import open_index
+from index.opened import open_index, open_kept
 from index.protocol import OpenIndex
 from index.reader import Index
 from index.remote.address import Address
@@ -36,6 +37,9 @@ from index.values import Progress, Rows, no_progress
 from index.writing.comparison import Comparison
 from index.writing.publish import Kept, Origin, publish
 from index.writing.staging import Plan, Staging
+
+if TYPE_CHECKING:
+    from index.remote.reader import RemoteIndex
 
 _NONE = np.empty(0, np.int64)
 # Rows copied at once from an old segment into a new one.
@@ -99,12 +103,12 @@ class IndexBuilder:
         if dimension < 1:
             raise InputError(f"vectors need at least one dimension, not {dimension}")
         plan = Plan(fingerprint(model), source, dimension, passage_words)
+        if store is not None:
+            from index.writing import remote  # a local build must not wait for it
+
+            remote.claim(folder, Address.parse(store))  # refused before the folder is made
         lock = prepare(folder, wait)
         try:
-            if store is not None:
-                from index.writing import remote  # a local build must not wait for it
-
-                remote.claim(folder, Address.parse(store))
             staging = (Staging.resume(folder, plan) if resume else None) or Staging.create(
                 folder, model, plan
             )
@@ -145,8 +149,7 @@ class IndexBuilder:
             plan = Plan(live.model_fingerprint, source, live.dimension, live.passage_words, live.generation)
             staging = Staging.resume(folder, plan) if resume else None
             staging = staging or Staging.create(folder, base.model_folder, plan)
-            store = live.store.get("address")
-            return cls(folder, lock, staging, Origin.of(base), base, None if store is None else str(store))
+            return cls(folder, lock, staging, Origin.of(base), base, _store_of(live))
         except BaseException:
             base.close()
             lock.release()
@@ -162,18 +165,18 @@ class IndexBuilder:
 
         folder: of the index.
         wait: seconds to wait for another writer.
-        Raises InputError if no generation is kept, BusyError, StorageError, and what `Index.open` raises.
+        Raises InputError if no generation is kept, BusyError, StorageError, and what `open_index` raises.
         """
-        Index.open(folder).close()
+        open_index(folder).close()
         lock = prepare(folder, wait)
         try:
-            with Index.open(folder) as live:
+            with open_index(folder) as live:
                 previous = read_previous(folder, live.manifest)
             if not previous:
                 raise InputError(
                     "keeps no earlier generation to go back to; `peephole learn` keeps them", path=folder
                 )
-            base = Index.open_kept(folder, previous[0])
+            base = open_kept(folder, previous[0])
         except BaseException:
             lock.release()
             raise
@@ -182,7 +185,7 @@ class IndexBuilder:
             source = f"rollback of {live.pointer.manifest_sha256}"
             plan = Plan(kept.model_fingerprint, source, kept.dimension, kept.passage_words, kept.generation)
             staging = Staging.resume(folder, plan) or Staging.create(folder, base.model_folder, plan)
-            return cls(folder, lock, staging, Origin.of(base, previous[1:]), base)
+            return cls(folder, lock, staging, Origin.of(base, previous[1:]), base, _store_of(kept))
         except BaseException:
             base.close()
             lock.release()
@@ -277,7 +280,7 @@ class IndexBuilder:
         if not (self.count or compact or unchanged or empty or any(map(len, gone))):
             raise InputError("the corpus has no documents; nothing was published")
         if self._store is not None:
-            return self._publish_remote(self._store, gone, queries, progress)
+            return self._publish_remote(self._store, compact, gone, queries, words, progress)
         kept = self._merge(compact, gone, progress)
         entries = [part.segment.entry for part in kept]
         others = Lengths(sum(entry.documents for entry in entries), sum(entry.words for entry in entries))
@@ -337,26 +340,54 @@ class IndexBuilder:
     def _publish_remote(
         self,
         store: str,
+        compact: bool,
         gone: Sequence[Rows],
         queries: NDArray[np.float32] | None,
+        words: WordEncoder | None,
         progress: Progress,
     ) -> Manifest:
         """`publish` of an index whose vectors live in Milvus."""
         from index.remote.reader import RemoteIndex
         from index.writing.remote import add_remote, build_remote
 
-        if isinstance(self._base, RemoteIndex):
+        base = self._base if isinstance(self._base, RemoteIndex) else None
+        if compact and base is not None:
+            replaced = [row for ids in self._staging.documents.ids() for row in base.rows_of(ids).values()]
+            self._staging.seal()
+            self._gather(base, {*replaced, *(gone[0].tolist() if gone else ())}, progress)
+        if base is not None and not compact:
             rows = gone[0] if gone else _NONE
-            manifest = add_remote(self._folder, self._base, self._staging, rows, progress)
+            manifest = add_remote(self._folder, base, self._origin, self._staging, rows, words, progress)
         elif self.count:
             manifest = build_remote(
-                self._folder, self._origin, Address.parse(store), self._staging, queries, progress
+                self._folder,
+                self._origin,
+                base,
+                Address.parse(store),
+                self._staging,
+                queries,
+                words,
+                progress,
             )
         else:
             raise InputError("an index in Milvus is made of documents; give some")
         with suppress(PeepholeError):  # the index is published; the next writer removes the leftovers
             self._staging.discard()
         return manifest
+
+    def _gather(self, base: RemoteIndex, but: set[int], progress: Progress) -> None:
+        """Stage the live documents of an index in Milvus, with the vectors that they have there.
+
+        but: rows of documents that are left out.
+        """
+        done = 0
+        stored = (each for each in base.stored(["dense"]) if int(each[2][0]["row"]) not in but)
+        while block := list(islice(stored, _ROWS_AT_ONCE)):
+            vectors = np.array([part["dense"] for _, _, parts in block for part in parts], np.float32)
+            table = passage_table([spans for _, spans, _ in block])
+            self._staging.append([document for document, _, _ in block], vectors, table)
+            done += len(block)
+            progress("gathering", done, base.count)
 
     def _segments(self) -> Sequence[Segment]:
         """The segments that documents are added to."""
@@ -407,3 +438,9 @@ def _to_merge(parts: Sequence[Kept], count: int) -> list[Kept]:
         merged.append(part)
         count += part.live
     return [part for part in parts if part in merged]
+
+
+def _store_of(manifest: Manifest) -> str | None:
+    """The address of the collection; None for an index in files."""
+    store = manifest.store.get("address")
+    return None if store is None else str(store)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from index.disk.manifest import Manifest
 from index.interaction.words import WordEncoder
-from index.reader import Index
+from index.opened import open_index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from index.writing.leftovers import remove_leftovers
@@ -29,10 +29,13 @@ def compact(
     words: makes what gives words as vectors from the folder of the index's model; None to store none.
     progress: called during every stage.
     wait: seconds to wait for another writer.
-    Raises BusyError, StorageError, CorruptError, InputError if there is no index, ElsewhereError.
+    Raises BusyError, StorageError, CorruptError, InputError if there is no index; RemoteError of an index in
+    Milvus, whose documents go to a new collection.
     """
-    with Index.open(folder) as live:
-        if len(live.segments) <= 1 and all(segment.live is None for segment in live.segments):
+    with open_index(folder) as live:
+        entries = live.manifest.segments
+        bare = bool(live.manifest.store) and not live.count  # a collection needs a document to be made of
+        if bare or (len(entries) <= 1 and not any(entry.deleted for entry in entries)):
             remove_leftovers(folder, wait)
             return live.manifest
     with IndexBuilder.begin_adding(folder, source="compact", wait=wait) as builder:

@@ -1,4 +1,4 @@
-"""Removal of what interrupted writes have left in an index folder.
+"""Removal of what interrupted writes have left in an index folder, and of its index in Milvus on the server.
 
 In: an index folder. Out: nothing; no document changes.
 """
@@ -12,12 +12,17 @@ from index.disk.previous import used_generations
 
 
 def remove_leftovers(folder: Path, wait: float = 0.0) -> None:
-    """Remove the generations that nobody uses, and a staged build that cannot be resumed.
+    """Remove the generations that nobody uses, their collections, and a staged build that cannot be resumed.
 
     folder: of the index.
     wait: seconds to wait for another writer.
-    Raises BusyError, StorageError, CorruptError, InputError if there is no index.
+    Raises BusyError, StorageError, CorruptError, InputError if there is no index; RemoteError.
     """
     with prepare(folder, wait):
-        sweep(folder, used_generations(folder, read_manifest(folder, read_current(folder))))
+        manifest = read_manifest(folder, read_current(folder))
+        sweep(folder, used_generations(folder, manifest))
         sweep_staging(folder)
+        if manifest.store:
+            from index.writing.remote import tidy
+
+            tidy(folder)

@@ -1,18 +1,19 @@
-"""Writing of an index whose vectors live in Milvus: builds, additions and deletions.
+"""Writing of an index whose vectors live in Milvus: builds, additions, deletions, adoption of a candidate.
 
 In: the documents of a finished staging folder; rows to delete. Out: the manifest of the published generation.
 
-A build fills a new collection, COLLECTION_OWNER_NUMBER; an addition appends rows with numbers that no
-published generation has. Both become live when CURRENT is renamed, as in a local index. Only then rows and
-collections that no generation of the folder names are removed, and the alias COLLECTION, for people who look
-at the server, is moved. Killed anywhere, the published generation is whole, and the next writer removes what
-was left.
+A build fills a new collection; an addition appends rows with numbers that no published generation of the
+collection has. Both become live when CURRENT is renamed, as in a local index. Only then rows and collections
+that no generation of the folder names are removed, and the alias COLLECTION, for people who look at the
+server, is moved. Killed anywhere, the published generation is whole, and the next writer removes what was
+left.
+
+To go back to a kept generation is an addition to it: its collection gets the documents that it lacks.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -23,20 +24,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.tuning import Goal
-from index.disk.files import storing
-from index.disk.folder import is_index, next_generation, read_current
-from index.disk.manifest import MANIFEST, Manifest, SegmentEntry
-from index.disk.opening import create, read_file
+from index.disk.files import share, storing
+from index.disk.folder import Pointer
+from index.disk.manifest import Manifest, SegmentEntry
+from index.disk.opening import create
 from index.documents.attributes import leaves
-from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError, RemoteError
+from index.errors import InputError, PeepholeError, RemoteError
+from index.interaction.words import WordEncoder
 from index.lexical.postings import BM25_SETTINGS
 from index.lexical.tokens import lexical_tokens
 from index.remote.address import Address
 from index.remote.client import Collection, Row, Server
-from index.remote.reader import GONE, KIND, STATISTICS, RemoteIndex
-from index.remote.rows import rows_of_document, words_of
+from index.remote.collections import is_needed, new_collection, owner_of, settle
+from index.remote.reader import GONE, KIND, STATISTICS, WORDS, RemoteIndex
+from index.remote.rows import Numbering, rows_of_document, words_of
 from index.remote.terms import write_statistics
-from index.remote.tuning import tune
+from index.remote.tuning import kinds_for, tune
+from index.remote.words import FILES, MOST_WORDS, write_words
 from index.values import Progress, Rows, Scalar, Vectors, no_progress
 from index.writing.publish import Origin, publish
 from index.writing.staging import Staging
@@ -54,47 +58,54 @@ class _Counted(NamedTuple):
     tokens: int
     df: Counter[str]  # documents by term
     fields: set[str]
+    words: dict[str, None]  # distinct ones that a model re-scores by, in the order in which they occur
 
 
 def claim(folder: Path, address: Address) -> None:
     """Raise InputError unless an index in this folder may have the name; RemoteError without a server."""
     with closing(Server(address)) as server:
-        _owner(folder, address, server)
+        owner_of(folder, address, server)
 
 
 def build_remote(
     folder: Path,
     origin: Origin,
+    live: RemoteIndex | None,
     address: Address,
     staging: Staging,
     queries: Vectors | None,
+    words: WordEncoder | None,
     progress: Progress,
 ) -> Manifest:
     """Fill a new collection with the staged documents and publish it as the next generation.
 
     folder: of the index; the caller holds its writer lock.
     origin: what the generation is made from.
+    live: the generation that is written anew, closed at the end; None if there is none.
     address: the server and the name of the collection.
     staging: the documents, at least one.
     queries: unit vectors to tune by; None if there are none.
+    words: gives the words of the documents as vectors; None to store none.
     progress: called during every stage.
     Raises RemoteError, StorageError, InputError for a name that another index has and a goal that is not met.
     """
     with closing(Server(address)) as server:
-        owner = _owner(folder, address, server)
-        _sweep(folder, address, server, owner)
-        name = f"{address.name}_{owner}_{next_generation(folder).removeprefix('generation-')}"
+        owner = owner_of(folder, address, server)
+        name = new_collection(folder, address, server, owner)
         collection = server.collection(name)
 
         def write(segment: Path) -> SegmentEntry:
-            counted = _counted(staging, progress)
+            counted, staged = _counted(staging, words, progress), _vectors(staging)
+            goal = Goal.of(origin.goal)
+            kinds = kinds_for(len(staged), origin.dimension, goal)
             average = counted.tokens / counted.documents
-            numbers = _write_segment(segment, None, counted, _NO_ROWS)
-            server.create(name, origin.dimension)
-            vectors = _upload(collection, staging, 0, numbers, average, progress)
+            numbering = _write_segment(segment, None, counted, _NO_ROWS, average, words)
+            server.create(name, origin.dimension, MOST_WORDS if words else 0)
+            vectors = _upload(collection, staging, 0, numbering, progress)
             collection.flush()
-            chosen, tried = tune(collection, _vectors(staging), queries, Goal.of(origin.goal), progress)
+            chosen, tried = tune(collection, kinds, staged, queries, goal, progress)
             _check(collection, 0, vectors)
+            owner_of(folder, address, server)  # nobody has taken the name meanwhile
             return SegmentEntry(
                 name=segment.name,
                 documents=counted.documents,
@@ -104,87 +115,136 @@ def build_remote(
                 parameters=chosen.parameters(),
                 bm25=BM25_SETTINGS,
                 words=counted.tokens,
-                tried=tuple(
-                    {"name": f"{KIND}{each.name}", **each.parameters(), "p50_ms": each.p50_ms}
-                    for each in tried
-                ),
+                word_width=words.width if words else 0,
+                tried=tuple(each.as_mapping(KIND) for each in tried),
             )
 
         store: dict[str, Scalar] = {"address": str(address), "collection": name}
         try:
-            manifest = publish(folder, origin, None, (), write, progress, store)
+            manifest = publish(folder, origin, live, (), write, progress, store)
         except BaseException:
             with suppress(PeepholeError):
-                if name not in _named(folder):
+                if not is_needed(folder, name):
                     server.drop(name)
             raise
-        _settle(folder, address, server, name, owner)
+        _settle(folder, address, server, owner, name)
         return manifest
 
 
-def add_remote(folder: Path, live: RemoteIndex, staging: Staging, gone: Rows, progress: Progress) -> Manifest:
+def add_remote(
+    folder: Path,
+    base: RemoteIndex,
+    origin: Origin,
+    staging: Staging,
+    gone: Rows,
+    words: WordEncoder | None,
+    progress: Progress,
+) -> Manifest:
     """Append the staged documents, which replace those with the same ids, and publish; closes the open index.
 
     folder: of the index; the caller holds its writer lock.
-    live: the live generation.
+    base: the live generation, or a kept one to go back to.
+    origin: what the new generation is made from.
     staging: the documents, none or more.
     gone: rows of documents to delete in the same step.
+    words: gives the words of the documents as vectors; not used if the base has none.
     progress: called during every stage.
     Raises RemoteError, StorageError. The live generation then stays as it is.
     """
-    replaced = [row for ids in staging.documents.ids() for row in live.rows_of(ids).values()]
-    return _change(folder, live, np.union1d(np.array(replaced, np.int64), gone), staging, progress)
+    replaced = [row for ids in staging.documents.ids() for row in base.rows_of(ids).values()]
+    rows = np.union1d(np.array(replaced, np.int64), gone)
+    return _change(folder, base, origin, rows, staging, words, progress)
 
 
 def delete_remote(folder: Path, live: RemoteIndex, rows: Rows) -> Manifest:
     """Delete the documents of these rows and publish; closes the open index. Raises as `add_remote` does."""
-    return _change(folder, live, rows, None, no_progress)
+    return _change(folder, live, Origin.of(live), rows, None, None, no_progress)
 
 
-def _change(
-    folder: Path, live: RemoteIndex, gone: Rows, staging: Staging | None, progress: Progress
+def adopt_remote(
+    folder: Path, prepared: RemoteIndex, previous: tuple[Pointer, ...], progress: Progress
 ) -> Manifest:
-    store = live.manifest.store
-    address, name = Address.parse(str(store["address"])), str(store["collection"])
+    """`index.writing.adopt.adopt` of a candidate in Milvus: its collection becomes that of the index."""
+    address, name = _place(prepared)
+
+    def write(segment: Path) -> SegmentEntry:
+        _share_segment(prepared, segment, prepared.gone)
+        return prepared.entry._replace(name=segment.name)
+
     with closing(Server(address)) as server:
-        collection, old = server.collection(name), live.entry
-        owner = _owner(folder, address, server)
-        collection.delete(f"number >= {old.vectors}")  # of an addition that was not published
-        _remove(collection, live.gone)
-
-        def write(segment: Path) -> SegmentEntry:
-            counted = _NOTHING if staging is None else _counted(staging, progress)
-            documents, words = old.documents + counted.documents, old.words + counted.tokens
-            numbers = _write_segment(segment, live.statistics_path, counted, gone)
-            added = 0
-            if staging is not None and counted.documents:
-                average = words / documents
-                added = _upload(collection, staging, old.vectors, numbers, average, progress)
-                _check(collection, old.vectors, added)
-            return old._replace(
-                name=segment.name,
-                documents=documents,
-                vectors=old.vectors + added,
-                deleted=old.deleted + len(gone),
-                words=words,
-            )
-
-        manifest = publish(folder, Origin.of(live), live, (), write, progress, store)
-        with suppress(RemoteError):  # it is published, and the next writer removes them
-            _remove(collection, gone)
-        _settle(folder, address, server, name, owner)
+        owner = owner_of(folder, address, server)
+        origin = Origin.of(prepared, previous)
+        manifest = publish(folder, origin, prepared, (), write, progress, prepared.manifest.store)
+        _settle(folder, address, server, owner, name)
         return manifest
 
 
-_NOTHING = _Counted(0, 0, Counter(), set())
+def tidy(folder: Path) -> None:
+    """Remove from the server what killed writes have left, and let the alias stand for the live collection.
+
+    folder: of the index; the caller holds its writer lock.
+    Raises RemoteError, StorageError, CorruptError.
+    """
+    with RemoteIndex.open(folder) as live:
+        address, name = _place(live)
+        with closing(Server(address)) as server:
+            _remove_leftovers(server.collection(name), live)
+            settle(folder, address, server, owner_of(folder, address, server), name)
 
 
-def _settle(folder: Path, address: Address, server: Server, name: str, owner: str) -> None:
-    """Move the alias and remove what no generation needs; what fails is left to the next writer."""
+def _change(
+    folder: Path,
+    base: RemoteIndex,
+    origin: Origin,
+    gone: Rows,
+    staging: Staging | None,
+    words: WordEncoder | None,
+    progress: Progress,
+) -> Manifest:
+    address, name = _place(base)
+    encoder = words if base.entry.word_width else None
+    if base.entry.word_width and staging is not None and staging.count and encoder is None:
+        raise InputError("the index has the words of its documents; give those of new ones too", path=folder)
+    with closing(Server(address)) as server:
+        collection, old = server.collection(name), base.entry
+        owner = owner_of(folder, address, server)
+        _remove_leftovers(collection, base)
+
+        def write(segment: Path) -> SegmentEntry:
+            entry = old._replace(name=segment.name, deleted=old.deleted + len(gone))
+            if staging is None or not staging.count:
+                _share_segment(base, segment, gone)
+                return entry
+            counted = _counted(staging, encoder, progress)
+            documents, tokens = old.documents + counted.documents, old.words + counted.tokens
+            numbering = _write_segment(segment, base, counted, gone, tokens / documents, encoder)
+            added = _upload(collection, staging, old.vectors, numbering, progress)
+            _check(collection, old.vectors, added)
+            return entry._replace(documents=documents, vectors=old.vectors + added, words=tokens)
+
+        manifest = publish(folder, origin, base, (), write, progress, base.manifest.store)
+        with suppress(RemoteError):  # it is published, and the next writer removes them
+            _remove(collection, gone)
+        _settle(folder, address, server, owner, name)
+        return manifest
+
+
+def _place(index: RemoteIndex) -> tuple[Address, str]:
+    """The address of an index, and the name of its collection."""
+    store = index.manifest.store
+    return Address.parse(str(store["address"])), str(store["collection"])
+
+
+def _settle(folder: Path, address: Address, server: Server, owner: str, name: str) -> None:
+    """`settle`; what fails after publication is left to the next writer."""
     with suppress(RemoteError):
-        if server.target_of(address.name) != name:
-            server.point(address.name, name)
-        _sweep(folder, address, server, owner)
+        settle(folder, address, server, owner, name)
+
+
+def _remove_leftovers(collection: Collection, base: RemoteIndex) -> None:
+    """Remove the rows of an addition that was not published, and those that this generation deleted."""
+    collection.delete(f"number >= {base.entry.vectors}")
+    _remove(collection, base.gone)
 
 
 def _remove(collection: Collection, rows: Rows) -> None:
@@ -192,54 +252,79 @@ def _remove(collection: Collection, rows: Rows) -> None:
         collection.delete(f"row in {rows[start : start + _ROWS_AT_ONCE].tolist()}")
 
 
-def _counted(staging: Staging, progress: Progress) -> _Counted:
+def _counted(staging: Staging, words: WordEncoder | None, progress: Progress) -> _Counted:
     df: Counter[str] = Counter()
     fields: set[str] = set()
+    distinct: dict[str, None] = {}
     documents = tokens = 0
     for documents, document in enumerate(staging.documents, 1):
         terms = lexical_tokens(words_of(document))
         tokens += len(terms)
         df.update(set(terms))
         fields.update(name for name, _ in leaves(document.metadata))
+        for part in words.distinct_words(document.title, document.text) if words else ():
+            distinct.update(dict.fromkeys(part))
         if documents % _ROWS_AT_ONCE == 0:
             progress("words", documents, staging.count)
-    return _Counted(documents, tokens, df, fields)
+    return _Counted(documents, tokens, df, fields, distinct)
 
 
-def _write_segment(segment: Path, base: Path | None, counted: _Counted, gone: Rows) -> dict[str, int]:
-    """The folder's part of the segment; returns the numbers of the new documents' terms."""
+def _write_segment(
+    segment: Path,
+    base: RemoteIndex | None,
+    counted: _Counted,
+    gone: Rows,
+    average: float,
+    words: WordEncoder | None,
+) -> Numbering:
+    """The folder's part of the segment; returns what the new documents are stored by."""
     with storing(segment):
         segment.mkdir()
-        with create(segment / GONE) as file:
-            file.write(gone.astype("<i8").tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-    return write_statistics(segment / STATISTICS, base, counted.df, counted.fields)
+    _write_gone(segment, gone)
+    statistics = None if base is None else base.segment / STATISTICS
+    terms = write_statistics(segment / STATISTICS, statistics, counted.df, counted.fields)
+    if words is None:
+        return Numbering(terms, average, {}, None)
+    before = None if base is None else base.segment / WORDS
+    return Numbering(terms, average, write_words(segment / WORDS, before, list(counted.words), words), words)
+
+
+def _share_segment(base: RemoteIndex, segment: Path, gone: Rows) -> None:
+    """The folder's part of a segment without new documents."""
+    words = [f"{WORDS}/{name}" for name in FILES] if base.entry.word_width else []
+    share(base.segment, segment, [STATISTICS, *words])
+    _write_gone(segment, gone)
+
+
+def _write_gone(segment: Path, gone: Rows) -> None:
+    with storing(segment), create(segment / GONE) as file:
+        file.write(gone.astype("<i8").tobytes())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _upload(
     collection: Collection,
     staging: Staging,
     first: int,
-    numbers: dict[str, int],
-    average: float,
+    numbering: Numbering,
     progress: Progress,
 ) -> int:
     """Send all staged documents; returns the number of their rows. first: the number of the first row."""
     sent = 0
-    for rows in _batches(_rows(staging, first, numbers, average)):
+    for rows in _batches(_rows(staging, first, numbering)):
         collection.insert(rows)
         sent += len(rows)
         progress("uploading", sent, len(staging.passages()) if sent == len(rows) else None)
     return sent
 
 
-def _rows(staging: Staging, first: int, numbers: dict[str, int], average: float) -> Iterator[Row]:
+def _rows(staging: Staging, first: int, numbering: Numbering) -> Iterator[Row]:
     table, vectors = staging.passages(), _vectors(staging)
     starts = np.searchsorted(table[:, 0], np.arange(staging.count + 1)).tolist()
     for document, start, end in zip(staging.documents, starts, starts[1:], strict=False):
         spans = table[start:end, 1:]
-        yield from rows_of_document(document, spans, vectors[start:end], first + start, numbers, average)
+        yield from rows_of_document(document, spans, vectors[start:end], first + start, numbering)
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -266,52 +351,3 @@ def _check(collection: Collection, first: int, expected: int) -> None:
     found = collection.count(f"number >= {first}")
     if found != expected:
         raise RemoteError(f"{collection.name}: holds {found:,} of {expected:,} new passages; write again")
-
-
-def _owner(folder: Path, address: Address, server: Server) -> str:
-    """The mark of an index's collections; a new one for a new index.
-
-    Raises InputError if the name belongs to another index, or to a collection that is not ours.
-    """
-    own = {match[1] for name in _named(folder) if (match := _pattern(address).fullmatch(name))}
-    if address.name in server.collections():
-        raise InputError(f"{address}: a collection that peephole did not make; choose another name")
-    target = server.target_of(address.name)
-    match = None if target is None else _pattern(address).fullmatch(target)
-    if target is not None and (match is None or match[1] not in own):
-        raise InputError(
-            f"{address}: belongs to another index, or to one whose folder was removed; choose another name, "
-            f"or remove the alias {address.name} and the collection {target} from the server"
-        )
-    return min(own) if own else os.urandom(4).hex()
-
-
-def _sweep(folder: Path, address: Address, server: Server, owner: str) -> None:
-    """Remove the collections of this index, and of killed first builds, that no generation names."""
-    named = _named(folder)
-    target = server.target_of(address.name)
-    for name in server.collections():
-        match = _pattern(address).fullmatch(name)
-        if match and name not in named and name != target and (match[1] == owner or target is None):
-            server.drop(name)
-
-
-def _pattern(address: Address) -> re.Pattern[str]:
-    return re.compile(rf"{re.escape(address.name)}_([0-9a-f]{{8}})_[0-9]{{6,}}")
-
-
-def _named(folder: Path) -> set[str]:
-    """The collections that the generations in a folder name, live or held by a reader."""
-    if not is_index(folder):
-        return set()
-    names = set()
-    live = read_current(folder).generation
-    for path in folder.glob(f"generation-*/{MANIFEST}"):
-        try:
-            store = Manifest.from_json(read_file(path)).store
-        except (OSError, CorruptError, FormatVersionError):
-            if path.parent.name == live:
-                raise
-            continue
-        names.add(str(store.get("collection", "")))
-    return names

@@ -102,8 +102,6 @@ def build(
     Example: peephole build data -m my.model -o my.index --store milvus://db:19530/faq
     Example: peephole build 's3://bucket/corpus/*.parquet' -m my.model -o my.index --ray auto
     """  # noqa: D301
-    if store is not None and max_memory:
-        raise click.UsageError("a server does not tell the memory of an index; leave --max-memory out")
     goal = Goal(
         target_recall,
         parse_bytes(max_memory) if max_memory else None,

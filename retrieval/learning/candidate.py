@@ -16,7 +16,8 @@ from index.disk.folder import prepare
 from index.disk.manifest import Manifest
 from index.disk.previous import read_previous
 from index.errors import InputError, PeepholeError
-from index.reader import Index
+from index.opened import open_index
+from index.protocol import OpenIndex
 from index.values import Progress
 from index.writing.adopt import adopt
 from index.writing.builder import IndexBuilder
@@ -26,7 +27,7 @@ from retrieval.model.folder import read_model
 
 
 def build_candidate(
-    folder: Path, model: Path, live: Index, queries: Sequence[str], progress: Progress
+    folder: Path, model: Path, live: OpenIndex, queries: Sequence[str], progress: Progress
 ) -> None:
     """Encode the documents of an index with another model, into an index folder of their own.
 
@@ -40,6 +41,7 @@ def build_candidate(
     if _is_built(folder, model):
         return
     manifest, saved = live.manifest, read_model(model)
+    store = manifest.store.get("address")
     builder = IndexBuilder.begin(
         folder,
         model=model,
@@ -48,6 +50,7 @@ def build_candidate(
         passage_words=manifest.passage_words,
         goal=Goal.of(manifest.goal),
         resume=True,
+        store=None if store is None else str(store),
     )
     with builder:
         encode_into(builder, read_model(builder.model), live.live_documents(), live.count, progress)
@@ -56,7 +59,7 @@ def build_candidate(
 
 
 def publish_candidate(
-    index: Path, folder: Path, origin: Index, keep: int, wait: float, progress: Progress
+    index: Path, folder: Path, origin: OpenIndex, keep: int, wait: float, progress: Progress
 ) -> Manifest:
     """Make the candidate the live generation of the index, with all documents that the index holds by now.
 
@@ -69,25 +72,25 @@ def publish_candidate(
     Raises InputError if the index has another model by now; BusyError, StorageError, CorruptError. The live
     generation then does not change.
     """
-    with Index.open(index) as live:  # most of the difference is encoded while others may write
+    with open_index(index) as live:  # most of the difference is encoded while others may write
         _bring_up_to_date(folder, live, origin, progress)
     with prepare(index, wait):
-        with Index.open(index) as live:
+        with open_index(index) as live:
             _bring_up_to_date(folder, live, origin, progress)
             previous = (live.pointer, *read_previous(index, live.manifest))[:keep]
-        with Index.open(folder) as candidate:
+        with open_index(folder) as candidate:
             return adopt(index, candidate, previous, progress)
 
 
 def _is_built(folder: Path, model: Path) -> bool:
     try:
-        with Index.open(folder) as candidate:
+        with open_index(folder) as candidate:
             return candidate.manifest.model_fingerprint == fingerprint(model)
     except PeepholeError:
         return False
 
 
-def _bring_up_to_date(folder: Path, live: Index, origin: Index, progress: Progress) -> None:
+def _bring_up_to_date(folder: Path, live: OpenIndex, origin: OpenIndex, progress: Progress) -> None:
     """Make the candidate hold the documents of the live generation, if that is not its origin any more."""
     then, now = origin.manifest, live.manifest
     if (then.model_fingerprint, then.passage_words, then.goal) != (

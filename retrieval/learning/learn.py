@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from index.disk.previous import read_previous
-from index.errors import BusyError
-from index.reader import Index
+from index.errors import BusyError, RemoteError
+from index.opened import open_index, open_kept
+from index.protocol import OpenIndex
 from index.values import Progress, no_progress
 from index.writing.leftovers import remove_leftovers
 from retrieval.data.clicks.grading import LEAST_CLICKS
@@ -78,7 +79,7 @@ def learn(
     KeyboardInterrupt. The live generation then is as it was.
     """
     start = time.monotonic()
-    with Index.open(index) as live:
+    with open_index(index) as live:
         learning = read_learning_data(clicks, list(live.live_documents()), data, settings.least_clicks)
         reason = doubts(learning)
         if reason or settings.dry_run:
@@ -92,7 +93,7 @@ def learn(
 
 
 def _learn(
-    live: Index, work: Work, learning: LearningData, settings: Settings, reports: Reports, start: float
+    live: OpenIndex, work: Work, learning: LearningData, settings: Settings, reports: Reports, start: float
 ) -> Outcome:
     if read_model_of(live).calibration is not None and not learning.training.judged_by_people().dev:
         reports.warn(
@@ -130,13 +131,13 @@ def _learn(
     )
 
 
-def _plan(live: Index, learning: LearningData, settings: Settings) -> str:
+def _plan(live: OpenIndex, learning: LearningData, settings: Settings) -> str:
     """A digest of all that decides the outcome."""
     parts = [live.pointer, learning.fingerprint(), asdict(settings.recipe)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _train(live: Index, work: Work, learning: LearningData, settings: Settings, reports: Reports) -> None:
+def _train(live: OpenIndex, work: Work, learning: LearningData, settings: Settings, reports: Reports) -> None:
     """Train from the weights of the live model, or go on with it, unless that is done."""
     if (work.model / FILES.config).exists() and not (work.model / CHECKPOINT).exists():
         return
@@ -153,14 +154,14 @@ def _train(live: Index, work: Work, learning: LearningData, settings: Settings, 
     )
 
 
-def _compare(live: Index, work: Work, learning: LearningData, progress: Progress) -> list[Compared]:
-    then = Index.open_kept(live.folder, live.pointer)  # what is live by now may have other documents
+def _compare(live: OpenIndex, work: Work, learning: LearningData, progress: Progress) -> list[Compared]:
+    then = open_kept(live.folder, live.pointer)  # what is live by now may have other documents
     with Retriever(then) as before, Retriever.open(work.candidate) as after:
         return compare(before, after, learning.clicked, learning.held_out, learning.dev, progress)
 
 
 def _unchanged(
-    live: Index,
+    live: OpenIndex,
     learning: LearningData,
     reason: str,
     compared: list[Compared] | None = None,
@@ -184,5 +185,5 @@ def _unchanged(
 
 def _sweep(index: Path) -> None:
     """Remove the generation that was learnt from, which was held until now, if it is not kept."""
-    with suppress(BusyError):  # whoever writes now removes it
+    with suppress(BusyError, RemoteError):  # whoever writes now, or next, removes it
         remove_leftovers(index)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.disk.previous import read_previous
-from index.reader import Index
+from index.opened import open_index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from retrieval.indexing.sync import encode_changes
@@ -43,7 +43,7 @@ def rollback(index: Path, *, wait: float = 0.0, progress: Progress = no_progress
     Raises InputError if no generation is kept, CorruptError, BusyError, StorageError.
     """
     with IndexBuilder.begin_rollback(index, wait=wait) as builder:
-        with Index.open(index) as live:
+        with open_index(index) as live:
             restored = read_previous(index, live.manifest)[0].generation
             comparison = encode_changes(builder, live.live_documents(), live.count, progress)
         encoded, gone = builder.count, comparison.gone()

@@ -17,13 +17,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from index.disk.files import WriterLock, remove, storing, sync_folder, write_atomically
-from index.disk.folder import LEARNING
+from index.disk.folder import CANDIDATE, LEARNING
 from index.disk.opening import make_folder, read_file
 from index.errors import BusyError
 
 _PLAN = "plan"
 _MODEL = "model"
-_CANDIDATE = "candidate"
 _REFUSED = "refused"
 REPORT = "report.json"
 
@@ -45,7 +44,7 @@ class Work:
         except BusyError as error:
             raise BusyError(f"{index}: another process is learning; wait for it to finish") from error
         self.model = self._folder / _MODEL
-        self.candidate = self._folder / _CANDIDATE
+        self.candidate = self._folder / CANDIDATE
         self.refused = self._folder / _REFUSED
 
     def begin(self, plan: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,15 +15,22 @@ from milvus_server import needs_milvus
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
+from index.disk.folder import CANDIDATE, LEARNING, prepare, read_current
+from index.disk.previous import read_previous
+from index.disk.verify import verify
 from index.documents.filtering.filters import Condition
 from index.documents.filtering.parse import parse_field, parse_where
 from index.documents.store import Document
 from index.errors import InputError
+from index.interaction.words import WordEncoder
 from index.lexical.tokens import lexical_tokens
 from index.opened import open_index
 from index.protocol import OpenIndex
+from index.writing.adopt import adopt
 from index.writing.builder import IndexBuilder
+from index.writing.compact import compact
 from index.writing.delete import delete
+from index.writing.leftovers import remove_leftovers
 
 Spans = Sequence[Sequence[Span]]
 Write = Callable[..., None]
@@ -82,6 +90,7 @@ def write(folder: Path, model: Path, store: str | None) -> Write:
         spans: Spans | None = None,
         *,
         adding: bool = False,
+        words: WordEncoder | None = None,
     ) -> None:
         rows = unit_vectors(len(documents)) if vectors is None else vectors
         begun = (
@@ -91,9 +100,22 @@ def write(folder: Path, model: Path, store: str | None) -> Write:
         )
         with begun as builder:
             builder.append(documents, rows, spans)
-            builder.publish()
+            builder.publish(words=words)
 
     return write_
+
+
+class Initials:
+    """A word is a vector by its first letter, of a length and weight by how many letters it has."""
+
+    width = 3
+
+    def distinct_words(self, title: str, text: str) -> tuple[list[str], list[str]]:
+        return list(dict.fromkeys(title.split())), list(dict.fromkeys(text.split()))
+
+    def encode_words(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        directions = np.array([np.eye(3)["abc".index(word[0])] for word in words], np.float32)
+        return directions, np.array([len(word) for word in words], np.float32)
 
 
 def ids_of(index: OpenIndex, rows: NDArray[np.int64]) -> list[str]:
@@ -193,6 +215,49 @@ def test_equal_scores_come_in_the_order_in_which_documents_were_written(write: W
             assert ids_of(index, found.rows[0]) == [f"d{n}" for n in range(40)]
 
 
+def compared(index: OpenIndex, ids: Sequence[str]) -> list[list[list[tuple[float, float]]]]:
+    """Of each word of the title and of the text of documents the cosine with "b" and the weight."""
+    rows_by_id = index.rows_of(ids)
+    rows = np.array([rows_by_id[each] for each in ids])
+    found: dict[int, list[list[tuple[float, float]]]] = {}
+    for inside, comparison in index.compare_words(rows, np.eye(3, dtype=np.float32)[1:2]):
+        cosines, weights = comparison.cosines[:, 0].tolist(), comparison.weights.tolist()
+        pairs = [(cosines[at], weights[at]) for at in comparison.places]
+        for row, (title, text) in zip(rows[inside].tolist(), comparison.lengths.tolist(), strict=True):
+            found[row] = [pairs[:title], pairs[title : title + text]]
+            pairs = pairs[title + text :]
+    return [found[row] for row in rows.tolist()]
+
+
+def test_words_of_documents_are_compared_with_those_of_a_query(write: Write, folder: Path):
+    documents = [Document("one", "ab", "b bb cc b"), Document("none", "", ""), Document("two", "b a", "ab")]
+    write(documents, words=Initials())
+    with open_index(folder) as index:
+        assert index.word_width() == 3
+        assert compared(index, ["two", "one", "none"]) == [
+            [[(1, 1), (0, 1)], [(0, 2)]],
+            [[(0, 2)], [(1, 1), (1, 2), (0, 2)]],
+            [[], []],
+        ]
+    write([Document("new", "bbb", "b aa"), Document("one", "", "bb")], adding=True, words=Initials())
+    delete(folder, ["none"])
+    with open_index(folder) as index:
+        assert index.word_width() == 3
+        assert compared(index, ["one", "new", "two"]) == [
+            [[], [(1, 2)]],
+            [[(1, 3)], [(1, 1), (0, 2)]],
+            [[(1, 1), (0, 1)], [(0, 2)]],
+        ]
+
+
+def test_index_without_words_says_so(write: Write, folder: Path):
+    write(numbered(3))
+    write(numbered(1, start=9), adding=True)
+    with open_index(folder) as index:
+        assert index.word_width() == 0
+        assert list(index.compare_words(index.rows(), np.eye(3, dtype=np.float32))) == []
+
+
 def test_filters_mean_the_same_in_every_search(write: Write, folder: Path):
     write(TAGGED)
     with open_index(folder) as index:
@@ -264,6 +329,7 @@ def test_deleted_document_never_returns(write: Write, folder: Path):
         assert ids_of(index, index.rows()) == left
         assert index.row_of("d3") is None
     delete(folder, left)
+    compact(folder)
     with open_index(folder) as index:
         assert index.count == 0
         assert index.search_dense(unit_vectors(1), 3).rows.shape == (1, 0)
@@ -301,3 +367,180 @@ def test_document_scores_as_its_best_passage(write: Write, folder: Path):
         assert index.spans(row) == spans[0]
         assert index.nearest_span(row, query[0]) == spans[0][int(np.argmax(scores[:3]))]
         assert index.nearest_span(index.rows_of(["short"])["short"], query[0]) is None
+
+
+def test_live_documents_come_in_the_order_of_their_rows(write: Write, folder: Path):
+    spans = [[Span(0, 3), Span(4, 7)], *([[Span(0, 5)]] * 4)]
+    write(
+        [Document("long", "t", "one two"), *numbered(4)],
+        np.concatenate([unit_vectors(6)]),
+        spans,
+    )
+    delete(folder, ["d1"])
+    write([Document("d2", "", "other", {"n": 1})], unit_vectors(1), adding=True)
+    with open_index(folder) as index:
+        documents = list(index.live_documents())
+        assert documents == index.documents(index.rows().tolist())
+        assert {document.id: document for document in documents} == {
+            "long": Document("long", "t", "one two"),
+            "d0": numbered(1)[0],
+            "d2": Document("d2", "", "other", {"n": 1}),
+            "d3": numbered(4)[3],
+        }
+
+
+def test_compaction_counts_words_anew_and_changes_no_document(write: Write, folder: Path):
+    spans = [[Span(0, 5), Span(6, 12)], [Span(0, 5)], [Span(0, 5)]]
+    documents = [Document("a", "", "apple banana"), Document("b", "", "apple"), Document("c", "", "grape")]
+    vectors = unit_vectors(4)
+    write(documents, vectors, spans)
+    delete(folder, ["b"])
+    manifest = compact(folder)
+    assert (manifest.documents, manifest.segments[0].deleted, len(manifest.segments)) == (2, 0, 1)
+    with open_index(folder) as index:
+        assert list(index.live_documents()) == [documents[0], documents[2]]
+        assert index.spans(index.rows_of(["a"])["a"]) == spans[0]
+        found = index.search_lexical(["apple"], 5)
+        expected = bm25([documents[0], documents[2]], "apple")
+        assert found.scores[0, 0] == pytest.approx(expected["a"], abs=1e-5)
+        halves = vectors.astype(np.float16).astype(np.float32)
+        found = index.search_dense(halves[1:2], 2)
+        assert ids_of(index, found.rows[0])[0] == "a"
+        assert found.scores[0, 0] == pytest.approx(float(halves[1] @ halves[1]), abs=1e-5)
+        assert index.problems() == []
+    assert compact(folder).generation == manifest.generation
+    with IndexBuilder.begin_adding(folder, source="more") as builder:
+        builder.append([Document("c", "", "other"), Document("d", "", "fig")], unit_vectors(2, seed=3))
+        (part,) = builder.compare().gone()
+        gone = [row for row in part.tolist() if row == 0]
+        builder.publish(compact=True, gone=[np.array(gone, np.int64)])
+    with open_index(folder) as index:
+        assert {each.id: each.text for each in index.live_documents()} == {"c": "other", "d": "fig"}
+        assert index.manifest.segments[0].deleted == 0
+    assert verify(folder) == []
+
+
+def learn_another_model(
+    folder: Path,
+    model: Path,
+    store: str | None,
+    keep: int = 2,
+    meanwhile: Callable[[], object] | None = None,
+) -> None:
+    """Publish the documents of the index by another model, with other vectors, as learning does.
+
+    meanwhile: changes the index before the candidate is published.
+    """
+    other = folder.parent / "another model"
+    shutil.copytree(model, other, dirs_exist_ok=True)
+    (other / "config.json").write_text(f'{{"dimension": 8, "for": "{read_current(folder).generation}"}}')
+    with open_index(folder) as live:
+        documents = list(live.live_documents())
+    candidate = folder / LEARNING / CANDIDATE
+    with IndexBuilder.begin(
+        candidate, model=other, dimension=DIMENSION, source="corpus", store=store
+    ) as builder:
+        builder.append(documents, unit_vectors(len(documents), seed=7))
+        builder.publish()
+    if meanwhile is not None:
+        meanwhile()
+        with (
+            IndexBuilder.begin_adding(candidate, source="changes") as builder,
+            open_index(folder) as live,
+        ):
+            comparison = builder.compare()
+            changed = comparison.changed(list(live.live_documents()))
+            builder.append(changed, unit_vectors(len(changed), seed=8))
+            builder.publish(gone=comparison.gone())
+    with prepare(folder), open_index(candidate) as prepared, open_index(folder) as live:
+        adopt(folder, prepared, (live.pointer, *read_previous(folder, live.manifest))[:keep])
+    shutil.rmtree(folder / LEARNING)
+
+
+def roll_back(folder: Path) -> None:
+    with IndexBuilder.begin_rollback(folder) as builder:
+        with open_index(folder) as live:
+            comparison = builder.compare()
+            changed = comparison.changed(list(live.live_documents()))
+        builder.append(changed, unit_vectors(len(changed), seed=5))
+        builder.publish(unchanged=True, gone=comparison.gone())
+
+
+def kept(folder: Path) -> list[str]:
+    with open_index(folder) as index:
+        return [pointer.generation for pointer in read_previous(folder, index.manifest)]
+
+
+def test_going_back_brings_the_model_of_then_and_the_documents_of_today(
+    write: Write, folder: Path, model: Path, store: str | None
+):
+    write(numbered(10))
+    learn_another_model(folder, model, store)
+    assert kept(folder) == ["generation-000001"]
+    with open_index(folder) as index:
+        assert index.model_folder.joinpath("config.json").read_text() != '{"dimension": 8}'
+        first = index.search_dense(unit_vectors(10, seed=7)[3:4], 1)
+        assert (ids_of(index, first.rows[0]), first.scores[0, 0]) == (["d3"], pytest.approx(1, abs=1e-3))
+    delete(folder, ["d3"])
+    write([Document("d4", "", "other"), Document("new", "", "fresh")], unit_vectors(2), adding=True)
+    assert kept(folder) == ["generation-000001"]
+    roll_back(folder)
+    assert (kept(folder), verify(folder)) == ([], [])
+    with open_index(folder) as index:
+        assert index.model_folder.joinpath("config.json").read_text() == '{"dimension": 8}'
+        found = {document.id: document.text for document in index.live_documents()}
+        assert found == {each.id: each.text for each in numbered(10) if each.id not in ("d3", "d4")} | {
+            "d4": "other",
+            "new": "fresh",
+        }
+        for query, expected in ((unit_vectors(10)[5:6], "d5"), (unit_vectors(2, seed=5)[1:2], "new")):
+            ranked = index.search_dense(query, 10)
+            assert (ids_of(index, ranked.rows[0])[0], len(found)) == (expected, 10)
+        assert index.problems() == []
+    with pytest.raises(InputError, match="keeps no earlier generation"):
+        roll_back(folder)
+
+
+def test_documents_that_came_while_a_model_was_learnt_are_in_what_is_published(
+    write: Write, folder: Path, model: Path, store: str | None
+):
+    def change() -> None:
+        write([Document("d2", "", "other"), Document("new", "", "fresh")], unit_vectors(2), adding=True)
+        delete(folder, ["d1"])
+
+    write(numbered(5))
+    with open_index(folder) as old:
+        learn_another_model(folder, model, store, meanwhile=change)
+        assert old.count == 5
+    with open_index(folder) as index:
+        assert {document.id: document.text for document in index.live_documents()} == {
+            **{each.id: each.text for each in numbered(5) if each.id != "d1"},
+            "d2": "other",
+            "new": "fresh",
+        }
+        first = index.search_dense(unit_vectors(2, seed=8)[1:2], 1)
+        assert ids_of(index, first.rows[0]) == ["new"]
+        assert index.problems() == []
+    remove_leftovers(folder)  # what the reader held
+    assert (kept(folder), verify(folder)) == (["generation-000003"], [])
+
+
+def test_as_many_generations_stay_as_are_kept_and_each_can_be_gone_back_to(
+    write: Write, folder: Path, model: Path, store: str | None
+):
+    write(numbered(4))
+    for _ in range(3):
+        learn_another_model(folder, model, store, keep=2)
+    assert kept(folder) == ["generation-000003", "generation-000002"]
+    compact(folder)
+    delete(folder, ["d0"])
+    for _ in range(2):
+        roll_back(folder)
+    assert kept(folder) == []
+    with open_index(folder) as index:
+        assert [document.id for document in index.live_documents()] == ["d1", "d2", "d3"]
+        assert '"generation-000001"' in index.model_folder.joinpath("config.json").read_text()
+        assert index.problems() == []
+    write(numbered(2))
+    with open_index(folder) as index:
+        assert index.count == 2

@@ -8,7 +8,7 @@ import pytest
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from index.remote.address import Address
-from index.remote.rows import check_lengths, pieces, rows_of_document
+from index.remote.rows import Numbering, check_lengths, pieces, rows_of_document
 from index.remote.terms import Statistics, sparse_of, write_statistics
 
 
@@ -65,8 +65,8 @@ def test_pieces_are_the_whole_text():
 def test_only_the_first_row_of_a_document_has_its_words():
     spans = np.array([[0, 3], [4, 7]], np.int32)
     document = Document("id", "t", "one two", {"n": 1})
-    numbers = {"t": 1, "one": 2, "two": 3}
-    first, second = rows_of_document(document, spans, np.ones((2, 4), np.float16), 5, numbers, 3)
+    numbering = Numbering({"t": 1, "one": 2, "two": 3}, 3, {}, None)
+    first, second = rows_of_document(document, spans, np.ones((2, 4), np.float16), 5, numbering)
     assert (first["number"], first["row"], second["number"], second["row"]) == (5, 5, 6, 5)
     assert (first["id"], second["id"], first["text"] + second["text"]) == ("id", "", "one two")
     assert (set(first["sparse"]), set(second["sparse"])) == ({1, 2, 3}, {0})

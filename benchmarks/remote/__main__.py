@@ -1,15 +1,16 @@
 """One corpus in a local index and in Milvus-lite: whether answers are the same, what a search and a kill do.
 
     python -m benchmarks.remote --corpus CORPUS.jsonl.gz --model MODEL [--limit 20000] [--queries 1000]
-                                [--kills 6] [--work FOLDER]
+                                [--kills 6] [--part PART ...] [--work FOLDER]
 
 CORPUS: documents as JSONL, also gzipped, of which the first LIMIT are taken; each gets the metadata `part`, 0
 to 9. A server of Milvus-lite is started on a free port and asked over its real protocol. Both indexes search
 exactly. Asked are pieces of documents, in all modes and with a filter; then 300 documents are added, 100
 replaced and 200 deleted, and all is asked again. A hit counts as the same if its score is within 1e-5 and its
-id is the same, or that of a document whose score is within 1e-5. Then `build` and `add` are killed at random
-moments, and the server is killed and started again under a running `serve`. Prints a table and writes
-benchmarks/results/remote.json.
+id is the same, or that of a document whose score is within 1e-5. That is the part `rankings`. `kills-build`,
+`kills-add`, `kills-learn` and `kills-rollback` are benchmarks/remote/kills.py, with KILLS at random. In
+`restart` the server is killed and started again under a running `serve`. All parts are run without PART.
+Prints a table and merges what was measured into benchmarks/results/remote.json.
 """
 
 from __future__ import annotations
@@ -17,18 +18,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,14 +34,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.remote.kills import VERBS
+from benchmarks.remote.server import Lite, free_port
 from benchmarks.scale.__main__ import COMMAND, lines, pieces
-from index.errors import PeepholeError
-from index.remote.address import Address
-from index.remote.client import Server
 from retrieval.evaluation.provenance import provenance
 from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
 
+RESULT = RESULTS / "remote.json"
+PARTS = ("rankings", *(f"kills-{verb}" for verb in VERBS), "restart")
 TOLERANCE = 1e-5
 K = 10
 BATCH = 64
@@ -54,41 +53,6 @@ ASKED: tuple[tuple[str, Mode, str], ...] = (
     ("hybrid", "hybrid", ""),
     ("filtered", "hybrid", "part < 3 and not part = 1"),
 )
-
-
-class Lite:
-    """A server of Milvus-lite that can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [str(Path(sys.executable).with_name("milvus-lite")), "server", "--host", "127.0.0.1"]
-        with (self._folder.parent / "milvus.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--port", str(self.port), "--data-dir", str(self._folder)], stdout=log, stderr=log
-            )
-        while True:
-            try:
-                with closing(Server(Address("127.0.0.1", self.port, "any"))) as server:
-                    server.collections()
-                return
-            except PeepholeError:
-                time.sleep(0.1)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def write_corpora(corpus: Path, work: Path, limit: int) -> None:
@@ -168,53 +132,12 @@ def compared(work: Path, queries: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def answers(index: Path, queries: Sequence[str]) -> tuple[int, list[dict[str, float]]]:
-    """The number of documents, and the hits of some queries."""
-    with Retriever.open(index) as retriever:
-        assert retriever.index.problems() == []
-        return retriever.index.count, hits(retriever, queries, "hybrid", "")
-
-
-def kills(work: Path, model: Path, store: str, queries: Sequence[str], count: int) -> dict[str, Any]:
-    """`build` and `add` killed at random moments: what the index then answers."""
-    generator = random.Random(4)
-    small, more = work / "small.jsonl", work / "more.jsonl"
-    texts = list(islice(lines(work / "corpus.jsonl"), 1500))
-    small.write_text("".join(texts[:1000]), encoding="utf-8")
-    more.write_text("".join(texts[900:]), encoding="utf-8")
-    index = work / "killed"
-    verbs = {
-        "build": ["build", str(more), "-m", str(model), "-o", str(index), "--store", store],
-        "add": ["add", str(index), str(more)],
-    }
-    result: dict[str, Any] = {}
-    for verb, command in verbs.items():
-        run("build", str(small), "-m", str(model), "-o", str(index), "--store", store)
-        before = answers(index, queries)
-        start = time.monotonic()
-        run(*command)
-        seconds, after = time.monotonic() - start, answers(index, queries)
-        outcomes: Counter[str] = Counter()
-        for _ in range(count):
-            run("build", str(small), "-m", str(model), "-o", str(index), "--store", store)
-            null = subprocess.DEVNULL
-            process = subprocess.Popen([*COMMAND, *command], stdout=null, stderr=null)
-            time.sleep(generator.uniform(0.1, 1.0) * seconds)
-            process.kill()
-            ended = {0: "ended", -signal.SIGKILL: "killed"}.get(process.wait(), "failed")
-            now = answers(index, queries)
-            whole = "old" if now == before else "new" if now == after else "neither"
-            outcomes[f"{ended}, then {whole}"] += 1
-        run(*command)
-        with closing(Server(Address.parse(store))) as server:
-            left = [name for name in server.collections() if name.startswith(f"{Address.parse(store).name}_")]
-        result[verb] = {
-            "outcomes": dict(outcomes),
-            "collections_left": len(left),
-            "final_write_is_whole": answers(index, queries) == after,
-        }
-        print(verb, result[verb], flush=True)
-    return result
+def kills(work: Path, store: str, verb: str, count: int) -> dict[str, Any]:
+    """What benchmarks/remote/kills.py tells."""
+    command = [sys.executable, "-m", "benchmarks.remote.kills", str(work), store, verb, str(count)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @contextmanager
@@ -245,15 +168,18 @@ def status(url: str) -> int:
         return 0
 
 
-def restarted(work: Path, lite: Lite) -> dict[str, Any]:
+def restarted(work: Path, model: Path, store: str, lite: Lite) -> dict[str, Any]:
     """The statuses of a running `serve` while the server is there, away, and there again."""
-    with serving(work / "killed") as url:
+    corpus, index = work / "small.jsonl", work / "served"
+    corpus.write_text("".join(islice(lines(work / "corpus.jsonl"), 1000)), encoding="utf-8")
+    run("build", str(corpus), "-m", str(model), "-o", str(index), "--store", store)
+    with serving(index) as url:
         search = f"{url}/search?q=python%20library"
         there = status(search)
         lite.kill()
         away = [status(search) for _ in range(5)]
         health = status(f"{url}/healthz")
-        command = [*COMMAND, "search", str(work / "killed"), "python library"]
+        command = [*COMMAND, "search", str(index), "python library"]
         told = subprocess.run(command, capture_output=True, text=True, check=False)
         lite.start()
         started = time.monotonic()
@@ -270,6 +196,24 @@ def restarted(work: Path, lite: Lite) -> dict[str, Any]:
     }
 
 
+def rankings(work: Path, model: Path, store: str, queries: Sequence[str]) -> dict[str, Any]:
+    """The agreement of both indexes when they are built and after changes."""
+    exact = ["-m", str(model), "--target-recall", "1"]
+    seconds = {}
+    for name, place in (("local", []), ("remote", ["--store", store])):
+        start = time.monotonic()
+        run("build", str(work / "corpus.jsonl"), *exact, "-o", str(work / name), *place)
+        seconds[name] = round(time.monotonic() - start, 1)
+    print("build", seconds, flush=True)
+    result = {"queries": len(queries), "build_seconds": seconds, "built": compared(work, queries)}
+    gone = [json.loads(line)["_id"] for line in islice(lines(work / "corpus.jsonl"), 1000, 1200)]
+    for name in ("local", "remote"):
+        run("add", str(work / name), str(work / "added.jsonl"))
+        run("delete", str(work / name), "--", *gone)
+    result["changed"] = compared(work, queries)
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
@@ -277,6 +221,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=20_000)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=6)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--work", type=Path)
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = str(ROOT)
@@ -286,31 +231,27 @@ def main() -> None:
     write_corpora(options.corpus, work, options.limit)
     queries = [piece for piece in pieces(work / "corpus.jsonl") if piece.strip()]
     queries = (queries * (options.queries // max(1, len(queries)) + 1))[: options.queries]
+    command = f"python -m benchmarks.remote --corpus {options.corpus.name} --model {options.model.name}"
     lite = Lite(work / "milvus")
+    store = f"milvus://127.0.0.1:{lite.port}/remote"
     lite.start()
     try:
-        store = f"milvus://127.0.0.1:{lite.port}/remote"
-        exact = ["-m", str(options.model), "--target-recall", "1"]
-        seconds = {}
-        for name, place in (("local", []), ("remote", ["--store", store])):
-            start = time.monotonic()
-            run("build", str(work / "corpus.jsonl"), *exact, "-o", str(work / name), *place)
-            seconds[name] = round(time.monotonic() - start, 1)
-        print("build", seconds, flush=True)
-        result = {"documents": options.limit, "build_seconds": seconds, "built": compared(work, queries)}
-        gone = [json.loads(line)["_id"] for line in islice(lines(work / "corpus.jsonl"), 1000, 1200)]
-        for name in ("local", "remote"):
-            run("add", str(work / name), str(work / "added.jsonl"))
-            run("delete", str(work / name), "--", *gone)
-        result["changed"] = compared(work, queries)
-        result["kills"] = kills(work, options.model, f"{store}_killed", queries[:20], options.kills)
-        result["restart"] = restarted(work, lite)
-        print(result["restart"])
+        for part in options.part:
+            if part == "rankings":
+                measured = rankings(work, options.model, store, queries)
+                sizes = f" --limit {options.limit} --queries {options.queries}"
+            elif part == "restart":
+                measured, sizes = restarted(work, options.model, f"{store}_served", lite), ""
+            else:
+                verb = part.removeprefix("kills-")
+                measured = kills(work, f"{store}_{verb}", verb, options.kills)
+                sizes = f" --kills {options.kills}"
+            print(part, json.dumps(measured, indent=1), flush=True)
+            known = json.loads(RESULT.read_bytes()) if RESULT.exists() else {}
+            told = provenance(f"{command}{sizes} --part {part}")
+            write_result(RESULT, {**known, part: {"provenance": told, **measured}})
     finally:
         lite.kill()
-    command = f"python -m benchmarks.remote --corpus {options.corpus.name} --model {options.model.name}"
-    sizes = f" --limit {options.limit} --queries {options.queries} --kills {options.kills}"
-    write_result(RESULTS / "remote.json", {"provenance": provenance(command + sizes), **result})
 
 
 if __name__ == "__main__":

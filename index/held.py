@@ -1,0 +1,88 @@
+"""A generation that is held open: what every open index has in common, wherever its vectors live.
+
+In: an index folder and a pointer. Out: the manifest, checked against the files, and a hold that keeps writers
+from removing the generation. Knows nothing of what a generation contains but its manifest and its model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.disk.folder import Pointer, hold, read_manifest
+from index.disk.manifest import Manifest
+from index.disk.verify import file_problems
+from index.errors import CorruptError, ElsewhereError, InputError
+
+
+class HeldGeneration:
+    """A generation that is whole until it is closed, with the attributes of `index.protocol.OpenIndex`."""
+
+    def __init__(self, folder: Path, pointer: Pointer, manifest: Manifest, opened: ExitStack) -> None:
+        """opened: what `close` closes, the hold among it."""
+        self.folder = folder
+        self.pointer = pointer
+        self.manifest = manifest
+        self.count = manifest.documents
+        self.dimension = manifest.dimension
+        self.generation = manifest.generation
+        self.model_folder = folder / pointer.generation / "model"
+        self._opened = opened
+
+    def close(self) -> None:
+        """Release the generation. Calling it again does nothing."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _checked(self, queries: NDArray[np.float32], model: str | None = None) -> NDArray[np.float32]:
+        """Query vectors as a search takes them; parameters and errors as of `Index.search_dense`."""
+        if model is not None and model != self.manifest.model_fingerprint:
+            raise InputError("the queries were encoded by another model than the index; build it again")
+        queries = np.ascontiguousarray(queries, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.dimension:
+            raise InputError(f"queries must have the shape (n, {self.dimension}), not {queries.shape}")
+        if not np.isfinite(queries).all():
+            raise InputError("a query vector is not finite; check the model")
+        return queries
+
+
+@contextmanager
+def holding(
+    folder: Path, pointer: Pointer, *, checksums: bool, elsewhere: bool
+) -> Iterator[tuple[Manifest, ExitStack]]:
+    """Hold a generation inside the block, and longer if the stack is taken over by `pop_all`.
+
+    folder: of the index.
+    pointer: to the generation.
+    checksums: compare every byte, not only the sizes of files.
+    elsewhere: whether its vectors live on a server.
+    Yields its manifest, and what releases it. Raises CorruptError, FormatVersionError, StorageError,
+    ElsewhereError if it lives on a server and must not.
+    """
+    generation = folder / pointer.generation
+    handle = hold(generation)
+    opened = ExitStack()
+    opened.callback(os.close, handle)
+    with opened:
+        manifest = read_manifest(folder, pointer)
+        if manifest.store and not elsewhere:
+            raise ElsewhereError(
+                "lives in Milvus, for which this is not there (see docs/milvus.md)", path=folder
+            )
+        for problem in file_problems(generation, manifest, checksums=checksums):
+            raise CorruptError(problem)
+        yield manifest, opened
