@@ -10,8 +10,6 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -24,20 +22,19 @@ from index.errors import CorruptError
 from retrieval.text.words import trigrams, words
 
 
-@dataclass(frozen=True)
 class Vocabulary:
     """The features a model knows. Ids are given to hash buckets first, then to trigrams, then to whole words.
 
+    names: trigrams, then whole words; " word " has spaces around it, unlike any trigram.
+    buckets: number of hash buckets, at least 1.
     A trigram that did not occur in training gets the id of a bucket, by its CRC-32. So every word has at
     least one feature.
     """
 
-    names: tuple[str, ...]  # trigrams, then whole words; " word " has spaces around it, unlike any trigram
-    buckets: int  # number of hash buckets, at least 1
-
-    @cached_property
-    def _ids(self) -> dict[str, int]:
-        return {name: self.buckets + i for i, name in enumerate(self.names)}
+    def __init__(self, names: tuple[str, ...], buckets: int) -> None:
+        self.names = names
+        self.buckets = buckets
+        self._ids = dict(zip(names, range(buckets, buckets + len(names)), strict=True))
 
     def __len__(self) -> int:
         return self.buckets + len(self.names)
@@ -70,8 +67,9 @@ class Vocabulary:
         try:
             content = json.loads(read_file(path, links=True))
             names, buckets = content["names"], content["buckets"]
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            if not isinstance(names, list):
                 raise ValueError("names must be a list of strings")
+            "".join(names)  # raises TypeError unless all are strings, ten times as fast as a loop
             if type(buckets) is not int or buckets < 1:
                 raise ValueError("buckets must be a positive number")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -114,12 +112,16 @@ def learn_vocabulary(
     return Vocabulary(tuple(names), buckets)
 
 
-@dataclass(frozen=True)
 class Ragged:
-    """A ragged array: n lists of ids, one after the other. List i is `values[offsets[i]:offsets[i + 1]]`."""
+    """A ragged array: n lists of ids, one after the other. List i is `values[offsets[i]:offsets[i + 1]]`.
 
-    values: NDArray[np.int32]  # (total,)
-    offsets: NDArray[np.int64]  # (n + 1,), from 0 to total
+    values: int32 (total,).
+    offsets: int64 (n + 1,), from 0 to total.
+    """
+
+    def __init__(self, values: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
+        self.values = values
+        self.offsets = offsets
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -10,7 +10,7 @@ pseudo-query are removed from the passage. Knows nothing of towers or losses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -144,7 +144,7 @@ def _passages(
         if len(split.spans) == 1:
             passages.append(document)
         else:
-            passages += [replace(document, title="", text=text) for text in split.texts()]
+            passages += [document._replace(title="", text=text) for text in split.texts()]
         owners += [number] * len(split.spans)
     return passages, np.array(owners, np.int64)
 

@@ -111,7 +111,7 @@ def test_queries_without_a_relevant_hit_give_low_probabilities(retriever):
     calibration = fitted(retriever, list(TEXTS[:40]), [{"elsewhere": 1}] * 40)
     evidence = retriever.evidence(TEXTS[:1], np.arange(10)[None])
     assert calibration.probabilities(evidence[0]).max() < 0.05
-    assert replace(calibration, queries=1).first == calibration.first
+    assert calibration._replace(queries=1).first == calibration.first
 
 
 def test_queries_that_are_judged_by_clicks_fit_no_probability(retriever):
