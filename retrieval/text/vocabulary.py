@@ -10,7 +10,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from index.disk.files import write_atomically
 from index.disk.opening import read_file
 from index.errors import CorruptError
+from index.numbering import Numbering
 from retrieval.text.words import trigrams, words
 
 
@@ -156,11 +157,15 @@ class Lexicon:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self.words: list[str] = []  # by word id
-        self._ids: dict[str, int] = {}
+        self._ids = Numbering()
 
     def __len__(self) -> int:
-        return len(self.words)
+        return len(self._ids)
+
+    @property
+    def words(self) -> list[str]:
+        """The words by their ids."""
+        return list(self._ids)
 
     def word_ids(self, text: str, limit: int | None = None) -> list[int]:
         """The word ids of a text, at least one, in order; words that are new get the next ids.
@@ -168,16 +173,9 @@ class Lexicon:
         text: any text.
         limit: how many of its words are read; None for all.
         """
-        ids = self._ids
-        word_ids = []
-        for word in words(text, limit):
-            word_id = ids.get(word)
-            if word_id is None:
-                word_id = ids[word] = len(self.words)
-                self.words.append(word)
-            word_ids.append(word_id)
-        return word_ids
+        return list(map(self._ids.__getitem__, words(text, limit)))
 
     def features(self, start: int = 0) -> Ragged:
         """The feature ids of each word, from the word with the id `start` on."""
-        return ragged([self.vocabulary.features(word) for word in self.words[start:]])
+        new = list(islice(reversed(self._ids), len(self) - start))[::-1]
+        return ragged([self.vocabulary.features(word) for word in new])
