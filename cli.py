@@ -5,6 +5,7 @@ A verb's module is imported when the verb runs, so that a search does not wait f
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -60,7 +61,10 @@ class _LazyVerbs(click.Group):
         if cmd_name not in VERBS:
             return None
         module, _, attribute = VERBS[cmd_name].place.partition(":")
+        gc.disable()  # what an import makes stays to the end, so looking for garbage in it is lost time
         command: click.Command = getattr(import_module(f"retrieval.commands.{module}"), attribute)
+        gc.freeze()
+        gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -12,7 +12,6 @@ import math
 import re
 import sys
 from collections.abc import Iterator
-from decimal import Decimal
 
 # A metadata value in the form in which it is compared.
 Attribute = str | int | float
@@ -39,6 +38,8 @@ def number_of(text: str) -> int | float | None:
         return None
     # A large exponent would need more digits than there is memory, so only small numbers are made integers.
     if number.is_integer() and 0 < abs(number) <= LARGEST:
+        from decimal import Decimal  # most searches have no filter, and must not wait for it
+
         exact = Decimal(text)
         if exact == int(exact):
             return stored(int(exact))
@@ -65,6 +66,8 @@ def exact(value: Attribute) -> Attribute:
     if number is None:
         return value
     if is_rounded(number):
+        from decimal import Decimal
+
         whole = Decimal(value)
         return int(whole) if whole == int(whole) else value
     return int(number) if float(number).is_integer() else number

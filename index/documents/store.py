@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from index.disk.opening import open_to_read
 from index.documents.kept import Kept
@@ -70,14 +70,13 @@ _KEPT_COLUMNS = 8
 ROWS_A_STATEMENT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A document as the user gave it."""
 
     id: str  # unique in its index, not empty
     title: str = ""
     text: str = ""
-    metadata: Mapping[str, Json] = field(default_factory=dict)  # what JSON can say, by name
+    metadata: Mapping[str, Json] = MappingProxyType({})  # what JSON can say, by name
 
 
 class DocumentReader:

@@ -108,7 +108,7 @@ class Bm25:
 
     def _best(
         self, terms: Sequence[Term], k: int, allowed: Mask | None
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Rows and scores of the k best.
 
         MaxScore (Turtle and Flood 1995). Terms are scored by falling weight, so rare terms come first. A tf
@@ -119,31 +119,47 @@ class Bm25:
         ordered = sorted(terms, key=lambda term: -term.weight)
         bounds = [*np.cumsum([term.weight * _ROUNDING for term in reversed(ordered)])[::-1].tolist(), 0.0]
         sums = self._sums.take()  # not given back if this search fails
-        seen = np.empty(0, np.int32)
-        least, done = -math.inf, 0
+        seen = np.empty(0, np.intp)
+        done = 0
         for postings, weight in ordered:
-            if len(seen) >= k and postings.stop - postings.start > len(seen):
-                least = float(np.partition(sums[seen], len(seen) - k)[len(seen) - k])
-                if bounds[done] < least:
-                    break
-            rows, gains = self._rows[postings], self._weights[postings] * np.float32(weight)
+            # No score so far is above bounds[0] - bounds[done].
+            if (
+                postings.stop - postings.start > len(seen)
+                and bounds[done] < bounds[0] - bounds[done]
+                and bounds[done] < _least_of_best(sums.take(seen), k)
+            ):
+                break
+            rows = self._rows[postings].astype(np.intp)  # otherwise numpy would convert them at each use
+            gains = self._weights[postings] * np.float32(weight)
             if allowed is not None:
                 rows, gains = rows[allowed[rows]], gains[allowed[rows]]
-            seen = np.concatenate((seen, rows[sums[rows] == 0]))
-            sums[rows] += gains
+            if done:
+                before = sums.take(rows)
+                seen = np.concatenate((seen, rows.compress(before == 0)))
+                gains += before
+            else:
+                seen = rows
+            sums[rows] = gains
             done += 1
-        candidates = seen[sums[seen] + bounds[done] >= least]
-        candidates.sort()
-        scores = sums[candidates]
+        scores = sums.take(seen)
         sums[seen] = 0
         self._sums.give_back(sums)
-        for postings, weight in ordered[done:]:
-            rows = self._rows[postings]
-            at = np.minimum(np.searchsorted(rows, candidates), len(rows) - 1)
-            hits = rows[at] == candidates
-            scores[hits] += self._weights[postings][at[hits]] * np.float32(weight)
+        likely = scores + bounds[done] >= _least_of_best(scores, k)
+        candidates, scores = seen.compress(likely), scores.compress(likely)
+        by_row = np.argsort(candidates)
+        candidates, scores = candidates.take(by_row), scores.take(by_row)
+        self._add(ordered[done:], candidates, scores)
         chosen = best(scores, k)
         return candidates[chosen], scores[chosen]
+
+    def _add(self, terms: Sequence[Term], candidates: NDArray[np.intp], scores: NDArray[np.float32]) -> None:
+        """Add to the scores of some ascending rows, in place, what these terms give."""
+        wanted = candidates.astype(np.int32)  # as stored; otherwise the search would convert all postings
+        for postings, weight in terms:
+            rows = self._rows[postings]
+            at = np.minimum(rows.searchsorted(wanted), len(rows) - 1)
+            hits = np.flatnonzero(rows.take(at) == wanted)
+            scores[hits] += self._weights[postings].take(at.take(hits)) * np.float32(weight)
 
     def having(self, terms: Sequence[Term]) -> Mask:
         """The rows that have one of these terms or more, bool (count,): all that `search` can find."""
@@ -201,6 +217,13 @@ class Bm25:
                 return middle
             low, high = (middle + 1, high) if candidate < key else (low, middle)
         return None
+
+
+def _least_of_best(scores: NDArray[np.float32], k: int) -> float:
+    """The k-th highest score; -inf if there are fewer."""
+    if len(scores) < k:
+        return -math.inf
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
 class Weighed(NamedTuple):

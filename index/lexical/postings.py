@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from index.disk.files import remove, storing
 from index.disk.opening import create
 from index.lexical.tokens import TOKENS_VERSION, lexical_tokens
+from index.numbering import Numbering
 from index.values import Scalar
 
 # Saturation of term frequency, and length normalisation: the best of six settings on the dev splits of tldr,
@@ -88,7 +89,7 @@ def write_bm25(folder: Path, texts: Iterable[str], others: Lengths = NO_LENGTHS)
 
 
 def _write(folder: Path, blocks: Path, texts: Iterable[str], others: Lengths) -> Lengths:
-    numbers: dict[str, int] = {}
+    numbers = Numbering()
     lengths = array("i")
     stored = 0
     for stored, block in enumerate(_blocks(texts, numbers, lengths), 1):
@@ -139,13 +140,13 @@ def _stored(blocks: Path, count: int) -> Iterator[_Block]:
         yield _Block(*np.load(blocks / f"{number}.npy", allow_pickle=False))
 
 
-def _blocks(texts: Iterable[str], numbers: dict[str, int], lengths: array[int]) -> Iterator[_Block]:
+def _blocks(texts: Iterable[str], numbers: Numbering, lengths: array[int]) -> Iterator[_Block]:
     """The postings of all texts, block by block. Fills in the terms' numbers and the texts' lengths."""
     tokens = array("i")
     start = 0
     for text in texts:
         terms = lexical_tokens(text)
-        tokens.extend(numbers.setdefault(term, len(numbers)) for term in terms)
+        tokens.extend(map(numbers.__getitem__, terms))
         lengths.append(len(terms))
         if len(tokens) >= _TOKENS_AT_ONCE:
             yield _block(tokens, lengths, start)

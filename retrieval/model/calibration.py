@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +38,7 @@ _HALF = np.float32(0.5)
 _LARGEST = 1e6  # of any number; larger ones are of a damaged file and could overflow
 
 
-@dataclass(frozen=True)
-class ModeCalibration:
+class ModeCalibration(NamedTuple):
     """The fitted numbers of one mode.
 
     first: of the first hit of a ranking: intercept and a weight for each of `EVIDENCE`.
@@ -51,21 +48,6 @@ class ModeCalibration:
     first: Sequence[float]
     further: Sequence[float]
 
-    @cached_property
-    def _first(self) -> NDArray[np.float32]:
-        return np.array(self.first[1:], np.float32)
-
-    @cached_property
-    def _of_margins(self) -> NDArray[np.float32]:
-        return np.array(self.further[len(_FIRST) :], np.float32)
-
-    @cached_property
-    def _further(self) -> NDArray[np.float32]:
-        """The weights of a further hit's own evidence, its part of the margins included."""
-        weights = np.array(self.further[1 : len(_FIRST)], np.float32)
-        weights[: len(MARGINS)] += self._of_margins
-        return weights
-
     def probabilities(self, evidence: NDArray[np.float32]) -> NDArray[np.float32]:
         """The probabilities that hits are relevant, float32 (hits,).
 
@@ -73,16 +55,17 @@ class ModeCalibration:
         """
         if not len(evidence):
             return np.empty(0, np.float32)
-        margins = len(MARGINS)
-        odds = evidence @ self._further + (self.further[0] - evidence[0, :margins] @ self._of_margins)
-        odds[0] = evidence[0] @ self._first + self.first[0]
+        margins = np.array(self.further[len(_FIRST) :], np.float32)
+        weights = np.array(self.further[1 : len(_FIRST)], np.float32)
+        weights[: len(margins)] += margins  # a margin is a hit's own evidence minus that of the first hit
+        odds = evidence @ weights + (self.further[0] - evidence[0, : len(margins)] @ margins)
+        odds[0] = evidence[0] @ np.array(self.first[1:], np.float32) + self.first[0]
         # The logistic function by tanh, which does not overflow.
         probabilities: NDArray[np.float32] = np.tanh(odds * _HALF) * _HALF + _HALF
         return probabilities
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(NamedTuple):
     """The fitted numbers of all modes.
 
     modes: by the name of the mode.

@@ -63,7 +63,7 @@ class Encoder:
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Unit embeddings float32 (n, dimension) of n texts."""
         embeddings = np.empty((len(texts), self.dimension), np.float32)
-        if self._lexicon.words and self._projected.nbytes > _CACHE_BYTES:
+        if len(self._lexicon) and self._projected.nbytes > _CACHE_BYTES:
             self._clear_words()
         with phase("tokenise"):
             word_ids = [self._lexicon.word_ids(text, self._word_limit) for text in texts]

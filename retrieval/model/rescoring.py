@@ -14,9 +14,8 @@ A document's features x (`retrieval.search.features`) score v . tanh(W x + c) + 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,7 @@ TEXT_WORDS = 512
 _KNOWN_WORDS = 1 << 14
 
 
-@dataclass(frozen=True)
-class Rescorer:
+class Rescorer(NamedTuple):
     """The arrays of re-scoring; all float32. F features, H hidden units."""
 
     projection: Float32Array  # P, (row width, width)
@@ -61,8 +59,7 @@ class Rescorer:
 
     def save(self, path: Path) -> None:
         """Write the file. Raises StorageError."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_weights(path, {"version": np.array([VERSION], np.float32), **arrays})
+        write_weights(path, {"version": np.array([VERSION], np.float32), **self._asdict()})
 
     @classmethod
     def load(cls, path: Path, row_width: int) -> Self | None:
@@ -82,7 +79,7 @@ class Rescorer:
 
 
 def _problem(arrays: Mapping[str, NDArray[Any]], row_width: int) -> str | None:
-    names = {field.name for field in fields(Rescorer)}
+    names = set(Rescorer._fields)
     if arrays.keys() != names:
         return f"{', '.join(sorted(arrays.keys() ^ names))[:80]} missing or unknown"
     width, hidden, features = (arrays[name].shape[-1:] for name in ("projection", "output", "linear"))

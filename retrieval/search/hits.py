@@ -5,7 +5,7 @@ In: an index and the rows that a search found. Out: hits. Knows nothing of how t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,7 @@ from index.protocol import OpenIndex
 from retrieval.search.passages import Passage, lexical_span, passage_of
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A document that a search found."""
 
     rank: int  # from 1

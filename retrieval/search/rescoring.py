@@ -93,7 +93,7 @@ class Rescoring:
         Returns the rows int64 (c,), ascending, and float32 (c, features).
         """
         near, matching = dense.rows[0], lexical.rows[0]
-        rows = np.union1d(near[near >= 0], matching[matching >= 0])
+        rows = _union(near[near >= 0], matching[matching >= 0])
         if not len(rows):
             return rows, np.empty((0, len(NAMES)), np.float32)
         matches = index.match_words(query, rows)  # first: a server then tells all of these documents at once
@@ -106,6 +106,14 @@ class Rescoring:
         )
         vectors, weights = self.words.encode_query(query, self.query_words)
         return rows, features(candidates, (compare or index.compare_words)(rows, vectors), weights)
+
+
+def _union(first: Rows, second: Rows) -> Rows:
+    """The rows that are in one of two, ascending. For `np.union1d` numpy imports its masked arrays, 15 ms."""
+    rows = np.sort(np.concatenate((first, second)))
+    new = np.ones(len(rows), bool)
+    np.not_equal(rows[1:], rows[:-1], out=new[1:])
+    return rows[new]
 
 
 def _cosines(

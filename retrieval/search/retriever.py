@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -260,7 +259,7 @@ def _embeddings(opened: OpenGeneration, queries: Sequence[str], mode: Mode) -> V
 def _likely(hits: Sequence[Hit], least: float, offset: int) -> list[Hit]:
     """The hits of at least this probability, numbered as they are shown."""
     kept = (hit for hit in hits if hit.probability is not None and hit.probability >= least)
-    return [replace(hit, rank=rank) for rank, hit in enumerate(kept, offset + 1)]
+    return [hit._replace(rank=rank) for rank, hit in enumerate(kept, offset + 1)]
 
 
 def _check_probability(least: float, opened: OpenGeneration) -> None:

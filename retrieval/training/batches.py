@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
@@ -226,7 +226,7 @@ def _passages(document: Document, document_words: int, passage_words: int) -> li
     split = split_document(document, document_words, passage_words)
     if len(split.spans) == 1:
         return [document]
-    return [replace(document, title="", text=text) for text in split.texts()]
+    return [document._replace(title="", text=text) for text in split.texts()]
 
 
 def draw_pseudo_queries(data: TrainingSet, rng: np.random.Generator) -> NDArray[np.int64]:

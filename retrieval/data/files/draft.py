@@ -13,7 +13,6 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -106,7 +105,7 @@ def _date(file: Found) -> str:
 
 
 def _line(document: Document) -> bytes:
-    record = asdict(document)
+    record = document._asdict()
     return json.dumps({"_id": record.pop("id"), **record}, ensure_ascii=False).encode() + b"\n"
 
 

@@ -9,7 +9,6 @@ of any other query.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -258,7 +257,7 @@ def fit_network(
     output = np.concatenate([member.output.weight.detach().numpy()[0] for member in networks]) / members
     linear = np.mean([member.linear.weight.detach().numpy()[0] for member in networks], axis=0) / spread
     arrays = [np.ascontiguousarray(array, np.float32) for array in (hidden, bias, output, linear)]
-    return replace(rescorer, **dict(zip(("hidden", "hidden_bias", "output", "linear"), arrays, strict=True)))
+    return rescorer._replace(**dict(zip(("hidden", "hidden_bias", "output", "linear"), arrays, strict=True)))
 
 
 class _Network(nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +38,7 @@ def test_a_file_comes_back_as_it_was(tmp_path: Path):
     fitted.save(tmp_path / "r")
     read = Rescorer.load(tmp_path / "r", 4)
     assert read is not None
-    assert all(np.array_equal(getattr(read, name), array) for name, array in vars(fitted).items())
+    assert all(np.array_equal(getattr(read, name), array) for name, array in fitted._asdict().items())
 
 
 @pytest.mark.parametrize(
@@ -119,8 +118,7 @@ def test_a_field_without_words_has_none(words: WordVectors):
 
 def test_networks_of_more_units_add_up():
     fitted = rescorer()
-    twice = replace(
-        fitted,
+    twice = fitted._replace(
         hidden=np.tile(fitted.hidden, (2, 1)),
         hidden_bias=np.tile(fitted.hidden_bias, 2),
         output=np.tile(fitted.output / 2, 2),
