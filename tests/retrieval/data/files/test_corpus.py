@@ -180,7 +180,7 @@ def test_nothing_is_reused_of_a_folder_that_was_changed(tmp_path, here, damage):
 
 
 def without_times(path):
-    """What a run keeps of the files, but for time stamps: of a file just changed none is kept, for two seconds."""
+    """What a run keeps of the files, but for time stamps: for two seconds after a change none is kept."""
     state = json.loads(path.read_text())
     for entry in state["files"].values():
         del entry["modified"], entry["changed"]
