@@ -4,23 +4,25 @@
 
 FOLDER holds the folders that `benchmarks.peers.finetune` wrote. For each data set and rival the training that
 is best on dev is taken. benchmarks/results/runs/ gets its runs, DATA.RIVAL.SPLIT.run.gz, and DATA.json, which
-has what was tried: settings, dev of every epoch, whether all epochs were run. Knows nothing of models.
+has what was tried: settings, dev of every epoch, whether all epochs were run. Runs are kept 30 deep: fused
+with BM25 their nDCG@10 is within .002 of that of 100. Knows nothing of models.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, write_result
-from retrieval.evaluation.runs import read_trec_run
+from benchmarks.peers.finetune.texts import write_run
+from retrieval.evaluation.runs import ranking, read_trec_run
 
 RUNS = RESULTS / "runs"
 SPLITS = ("dev", "test")
+DEPTH = 30
 
 Training = dict[str, Any]
 
@@ -66,9 +68,9 @@ def keep(folder: Path, into: Path) -> None:
         if best(found[0]):
             for split in SPLITS:
                 into.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(
-                    folder / found[0]["folder"] / f"{split}.run.gz", run_path(into, data, name, split)
-                )
+                run = read_trec_run(folder / found[0]["folder"] / f"{split}.run.gz")
+                best_hits = {query: ranking(scores)[:DEPTH] for query, scores in run.items()}
+                write_run(run_path(into, data, name, split), best_hits, name)
     for data, rivals in tried.items():
         before = read(into, data)
         write_result(into / f"{data}.json", {**before, **rivals})

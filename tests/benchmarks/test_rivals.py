@@ -154,7 +154,7 @@ def trained(folder, rate, dev, **settings):
     scores = [{"epoch": at, "nDCG@10": value} for at, value in enumerate(dev, 1)]
     (folder / "scores.json").write_text(json.dumps(scores))
     for split in ("dev", "test"):
-        texts_of.write_run(folder / f"{split}.run.gz", {"q": [f"{rate}"]}, "tag")
+        texts_of.write_run(folder / f"{split}.run.gz", {"q": [f"{rate}", *map(str, range(40))]}, "tag")
 
 
 def test_the_training_that_is_best_on_dev_is_kept_with_what_else_was_tried(tmp_path):
@@ -163,8 +163,8 @@ def test_the_training_that_is_best_on_dev_is_kept_with_what_else_was_tried(tmp_p
     trained(tmp_path / "work" / "c", 3.0, [0.1, 0.2], base="static-distilled")
     kept.keep(tmp_path / "work", tmp_path / "runs")
     runs = kept.kept_runs(tmp_path / "runs", "set")
-    assert runs["minilm-tuned"]["test"] == {"q": {"2.0": 100.0}}
-    assert runs["static-tuned"]["dev"] == {"q": {"3.0": 100.0}}
+    assert list(runs["minilm-tuned"]["test"]["q"].items())[:2] == [("2.0", 100.0), ("0", 99.0)]
+    assert list(runs["static-tuned"]["dev"]["q"]) == ["3.0", *map(str, range(29))]  # 30 deep
     tried = kept.read(tmp_path / "runs", "set")["minilm-tuned"]
     assert [(one["folder"], one["finished"]) for one in tried] == [("b", False), ("a", True)]
     assert rivals._brief(tried)[0] == {
