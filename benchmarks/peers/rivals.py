@@ -12,7 +12,9 @@ Speed is measured in this run, one thread, everything in turn, medians of the ro
 from text to ids, and documents, both by the time that the processor worked, for a machine that others use
 too. A model is as fast fine-tuned as before, and search is exact, so that MiniLM's package and random vectors
 stand for it. --trained: the folder of the trainings, whose static model is needed to time it. INTERPRETER has
-the libraries; what it lacks is left out. Prints a table in Markdown, writes benchmarks/results/rivals.json.
+the libraries; what it lacks is left out. With no rounds the speeds of the last run stand.
+
+Prints a table in Markdown and keeps it in benchmarks/results/rivals.json, with the sets of earlier runs.
 """
 
 from __future__ import annotations
@@ -159,8 +161,11 @@ def timed_as(row: str) -> str:
     return "+".join(TIMED_AS.get(part, part) for part in row.split("+"))
 
 
-def one_set(data: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Rows, tests and trainings of a data set."""
+def one_set(data: Path, options: argparse.Namespace, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows, tests, speeds and trainings of a data set.
+
+    before: what was found in an earlier run, whose speeds stand if none are measured.
+    """
     dataset = Dataset(data)
     qrels = {split: dataset.qrels(split) for split in SPLITS}
     tried = read(RUNS, data.name)
@@ -170,13 +175,18 @@ def one_set(data: Path, options: argparse.Namespace) -> dict[str, Any]:
         with Retriever.open(options.ours / f"{data.name}.index") as retriever:
             own = rank_all(retriever, dataset.queries, qrels["test"], "hybrid")
         rows, tests = relevance(runs, qrels, own)
+        timed = before.get("speeds", {})
         if options.rounds:
             trained = tried.get("static-tuned", [])
             model = options.trained / trained[0]["folder"] / "model" if options.trained and trained else None
             timed = speeds(data, sorted({timed_as(name) for name in runs}), model, options, work)
-            for name, row in rows.items():
-                row |= timed.get(timed_as(name), {})
-    return {"rows": rows, "tests": tests, "trainings": {name: _brief(found) for name, found in tried.items()}}
+    return {
+        **provenance(f"python -m benchmarks.peers.rivals {data.name} --rounds {options.rounds}"),
+        "rows": rows,
+        "tests": tests,
+        "speeds": timed,
+        "trainings": {name: _brief(found) for name, found in tried.items()},
+    }
 
 
 def _brief(tried: Sequence[Training]) -> list[dict[str, Any]]:
@@ -194,7 +204,7 @@ def _brief(tried: Sequence[Training]) -> list[dict[str, Any]]:
 
 
 def markdown(sets: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table of all sets, the best of each set last but for ours."""
+    """The table of all sets; in each the rivals from the worst to the best, then ours."""
     lines = [
         "| set | system | nDCG@10 | R@10 | ours above it | queries/s | documents/s | to deploy, MB |",
         "|---|---|---|---|---|---|---|---|",
@@ -203,12 +213,12 @@ def markdown(sets: Mapping[str, Mapping[str, Any]]) -> str:
         tests = {one["b"]: one for one in found["tests"]}
         order = sorted(found["rows"], key=lambda name: (name == OURS, found["rows"][name]["nDCG@10"]))
         for name in order:
-            row, test = found["rows"][name], tests.get(name)
+            row, test, speed = found["rows"][name], tests.get(name), found["speeds"].get(timed_as(name), {})
             title = " + ".join(TITLES.get(part, part) for part in name.split("+"))
             above = f"{test['difference']:+.3f}, p {_p(test['corrected_p'])}" if test else ""
             cells = [f"{row[measure]:.3f}".removeprefix("0") for measure in MEASURES]
             rest = [
-                f"{row[field] / scale:,.0f}" if field in row else "-"
+                f"{speed[field] / scale:,.0f}" if field in speed else "-"
                 for field, scale in (("queries_per_s", 1), ("documents_per_s", 1), ("deploy_bytes", 1e6))
             ]
             lines.append(f"| `{data}` | {title} | {' | '.join([*cells, above, *rest])} |")
@@ -227,7 +237,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ours", type=Path, required=True)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--trained", type=Path)
-    parser.add_argument("--rounds", type=int, default=3, help="0: no speeds")
+    parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
 
@@ -237,11 +247,12 @@ def main() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
-    names = " ".join(data.name for data in options.data)
-    facts = provenance(f"python -m benchmarks.peers.rivals {names} --rounds {options.rounds}")
-    sets = {data.name: one_set(data, options) for data in options.data}
+    path = RESULTS / "rivals.json"
+    sets = json.loads(path.read_text()) if path.is_file() else {}
+    for data in options.data:
+        sets[data.name] = one_set(data, options, sets.get(data.name, {}))
+        write_result(path, sets)
     print(markdown(sets))
-    write_result(RESULTS / "rivals.json", {**facts, "sets": sets})
 
 
 if __name__ == "__main__":
