@@ -27,8 +27,11 @@ def test_a_batch_holds_no_query_and_no_document_twice_and_every_pair_is_in_one()
     assert found == texts_of.batches(pairs, 4, np.random.default_rng(0))
 
 
-def test_a_pair_left_alone_has_no_negatives_and_no_batch():
+def test_a_batch_less_than_half_full_is_left_out():
     assert texts_of.batches([("q", "a"), ("q", "b")], 2, np.random.default_rng(0)) == []
+    one_answer = [(f"q{n}", "common") for n in range(9)] + [(f"p{n}", f"d{n}") for n in range(7)]
+    found = texts_of.batches(one_answer, 8, np.random.default_rng(0))
+    assert len(found) == 1 and len(found[0]) == 8  # eight of the common answer's would be alone
 
 
 def test_the_rate_warms_up_for_a_tenth_of_the_steps_and_falls_to_nothing():
