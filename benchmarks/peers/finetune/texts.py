@@ -62,8 +62,8 @@ def read_texts(data: Path) -> Texts:
 def batches(pairs: Sequence[tuple[str, str]], size: int, random: np.random.Generator) -> list[list[int]]:
     """Rows of the pairs in batches at random, with no query and no document twice in one.
 
-    Last batches of less than half the size, in which the documents of many queries meet nearly alone, are left
-    out: of tldr in 256 they would be as many as the others.
+    Last batches of less than half the size, in which the documents of many queries meet nearly alone, are
+    left out: of tldr in 256 they would be as many as the others.
     """
     left, found = random.permutation(len(pairs)).tolist(), []
     while left:
