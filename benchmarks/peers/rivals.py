@@ -14,7 +14,7 @@ too. A model is as fast fine-tuned as before, and search is exact, so that MiniL
 stand for it. --trained: the folder of the trainings, whose static model is needed to time it. INTERPRETER has
 the libraries; what it lacks is left out. With no rounds the speeds of the last run stand.
 
-Prints a table in Markdown and keeps it in benchmarks/results/rivals.json, with the sets of earlier runs.
+Prints tables in Markdown and keeps them in benchmarks/results/rivals.json, with the sets of earlier runs.
 """
 
 from __future__ import annotations
@@ -179,7 +179,8 @@ def one_set(data: Path, options: argparse.Namespace, before: Mapping[str, Any]) 
         if options.rounds:
             trained = tried.get("static-tuned", [])
             model = options.trained / trained[0]["folder"] / "model" if options.trained and trained else None
-            timed = speeds(data, sorted({timed_as(name) for name in runs}), model, options, work)
+            names = sorted({"minilm"} | {timed_as(name) for name in runs})
+            timed = speeds(data, names, model, options, work)
     return {
         **provenance(f"python -m benchmarks.peers.rivals {data.name} --rounds {options.rounds}"),
         "rows": rows,
@@ -196,7 +197,7 @@ def _brief(tried: Sequence[Training]) -> list[dict[str, Any]]:
             "base": one["settings"]["base"],
             "rate": one["settings"]["rate"],
             "batch": one["settings"]["batch"],
-            "epochs": f"{len(one['epochs'])}/{one['settings']['epochs']}",
+            "epochs": f"{one['epochs'][-1]['epoch'] if one['epochs'] else 0}/{one['settings']['epochs']}",
             "dev": [round(epoch["nDCG@10"], 4) for epoch in one["epochs"]],
         }
         for one in tried
@@ -214,7 +215,7 @@ def markdown(sets: Mapping[str, Mapping[str, Any]]) -> str:
         order = sorted(found["rows"], key=lambda name: (name == OURS, found["rows"][name]["nDCG@10"]))
         for name in order:
             row, test, speed = found["rows"][name], tests.get(name), found["speeds"].get(timed_as(name), {})
-            title = " + ".join(TITLES.get(part, part) for part in name.split("+"))
+            title = " + ".join(_title(part, found["trainings"]) for part in name.split("+"))
             above = f"{test['difference']:+.3f}, p {_p(test['corrected_p'])}" if test else ""
             cells = [f"{row[measure]:.3f}".removeprefix("0") for measure in MEASURES]
             rest = [
@@ -222,6 +223,30 @@ def markdown(sets: Mapping[str, Mapping[str, Any]]) -> str:
                 for field, scale in (("queries_per_s", 1), ("documents_per_s", 1), ("deploy_bytes", 1e6))
             ]
             lines.append(f"| `{data}` | {title} | {' | '.join([*cells, above, *rest])} |")
+    return "\n".join(lines)
+
+
+def _title(system: str, trainings: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Name of a system; of a training that is not finished also how far it came."""
+    title = TITLES.get(system, system)
+    run, _, planned = trainings[system][0]["epochs"].partition("/") if system in trainings else ("", "", "")
+    return title if run == planned else f"{title} for {run} of {planned} epochs"
+
+
+def markdown_of_trainings(sets: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was tried for every fine-tuned rival; in each set the one in the table of rivals comes first."""
+    lines = ["| set | base | rate | batch | epochs | nDCG@10 on dev by epoch |", "|---|---|---|---|---|---|"]
+    for data, found in sets.items():
+        for name, tried in found["trainings"].items():
+            for one in tried if name.endswith("-tuned") else ():
+                dev = ", ".join(f"{value:.3f}".removeprefix("0") for value in one["dev"]) or "none finished"
+                cells = [
+                    one["base"],
+                    f"{one['rate']:g}",
+                    str(one["batch"]),
+                    one["epochs"].replace("/", " of "),
+                ]
+                lines.append(f"| `{data}` | {' | '.join([*cells, dev])} |")
     return "\n".join(lines)
 
 
@@ -252,7 +277,7 @@ def main() -> None:
     for data in options.data:
         sets[data.name] = one_set(data, options, sets.get(data.name, {}))
         write_result(path, sets)
-    print(markdown(sets))
+    print(markdown(sets), markdown_of_trainings(sets), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -219,7 +219,8 @@ def test_the_table_ends_with_ours_and_leaves_out_what_was_not_timed():
     }
     tests = [{"b": "bm25+e5", "difference": -0.125, "corrected_p": 0.0004}]
     speeds = {rivals.OURS: {"queries_per_s": 1234.0, "deploy_bytes": 2e6}}
-    lines = rivals.markdown({"set": {"rows": rows, "tests": tests, "speeds": speeds}}).splitlines()
+    found = {"rows": rows, "tests": tests, "speeds": speeds, "trainings": {}}
+    lines = rivals.markdown({"set": found}).splitlines()
     assert lines[2].startswith("| `set` | BM25 (bm25s) + multilingual-e5-small")
     assert lines[2].endswith("| .625 | .500 | -0.125, p < .001 | - | - | - |")
     assert lines[3] == "| `set` | **Peephole, hybrid** | .500 | .750 |  | 1,234 | - | 2 |"
@@ -230,3 +231,21 @@ def test_bm25_reads_chinese_in_pairs_of_characters(tmp_path):
     pytest.importorskip("Stemmer")
     found = systems.Bm25(tmp_path)._tokens(["启动 nginx服务器"])
     assert set(found.vocab) - {""} == {"启动", "nginx", "服务", "务器"}
+
+
+def test_a_training_that_is_not_finished_says_so_in_the_tables():
+    one = {"base": "minilm", "rate": 5e-5, "batch": 64, "epochs": "1/3", "dev": [0.5]}
+    found = {
+        "rows": {"minilm-tuned": {"nDCG@10": 0.5, "R@10": 0.5}},
+        "tests": [],
+        "speeds": {},
+        "trainings": {"minilm-tuned": [one, {**one, "epochs": "0/3", "dev": []}], "e5": [one]},
+    }
+    assert "fine-tuned for 1 of 3 epochs" in rivals.markdown({"set": found})
+    lines = rivals.markdown_of_trainings({"set": found}).splitlines()
+    assert lines[2:] == [
+        "| `set` | minilm | 5e-05 | 64 | 1 of 3 | .500 |",
+        "| `set` | minilm | 5e-05 | 64 | 0 of 3 | none finished |",
+    ]
+    finished = {**found, "trainings": {"minilm-tuned": [{**one, "epochs": "3/3"}]}}
+    assert "epochs" not in rivals.markdown({"set": finished})
