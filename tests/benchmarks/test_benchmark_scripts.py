@@ -91,11 +91,6 @@ def test_ours_is_held_against_every_peer_with_correction():
     worse = RunMeasures(("a", "b", "c"), {"nDCG@10": np.array([0.0, 0.5, 0.5])})
     found = peers.significance({"peephole dense": better, "bm25": worse, "minilm": worse})
     assert [(one["b"], one["p_holm"]) for one in found] == [("bm25", 0.5), ("minilm", 0.5)]
-<<<<<<< HEAD
-
-
-def test_a_fine_tuning_not_done_is_skipped_with_what_to_do():
-    assert "--fine-tune" in peers._tuned(None)["skipped"]
 
 
 def test_chance_alone_gives_a_calibration_error():
@@ -103,5 +98,3 @@ def test_chance_alone_gives_a_calibration_error():
     expected = 0.5 * (2 / (np.pi * 400)) ** 0.5
     assert calibration.by_chance(np.full(400, 0.5)) == pytest.approx(expected, rel=0.1)
     assert calibration.by_chance(np.array([0.0, 1.0])) == 0
-=======
->>>>>>> rivals2
