@@ -69,6 +69,7 @@ class Recipe:
     clip: float = 5.0  # largest norm of the gradient
     patience: int = 6  # early stopping: epochs without a better dev score
     seed: int = 0  # of batches and dropout
+    peepholes: bool = True  # whether those of an LSTM are learned; else they stay zero, as in a plain LSTM
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,10 @@ class Trainer:
         self.checkpoint = checkpoint
         self.fingerprint = fingerprint
         self.ranks = ranks
+        if not recipe.peepholes:
+            for name, parameter in model.named_parameters():
+                if name.endswith(".peepholes"):
+                    nn.init.zeros_(parameter).requires_grad_(False)
         self.optimiser = torch.optim.Adam(_parameter_groups(model, recipe), betas=(0.9, 0.98), fused=True)
         self.state = TrainingState()
         self.best: dict[str, Tensor] = {}
