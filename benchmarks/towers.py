@@ -73,7 +73,7 @@ def train_tower(name: str, data: Path, seed: int, teacher: Path | None, model: P
     )
 
 
-def test_scores(data: Path, model: Path) -> dict[str, RunMeasures]:
+def test_scores(data: Path, model: Path, measures: Sequence[str] = MEASURES) -> dict[str, RunMeasures]:
     """The test scores of a model's rankings, and of BM25."""
     dataset = Dataset(data)
     qrels = dataset.qrels("test")
@@ -87,7 +87,7 @@ def test_scores(data: Path, model: Path) -> dict[str, RunMeasures]:
                 "fused": rank_all(plain, dataset.queries, qrels, "hybrid"),
                 "final": rank_all(whole, dataset.queries, qrels, "hybrid"),
             }
-    return {ranking: evaluate_run(qrels, run, MEASURES) for ranking, run in runs.items()}
+    return {ranking: evaluate_run(qrels, run, measures) for ranking, run in runs.items()}
 
 
 def mean_scores(runs: Sequence[RunMeasures]) -> RunMeasures:
