@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     help="LSTM-DSSM, CNN-DSSM, DSSM, or a bag of trigrams.  [default: lstm]",
 )
 @click.option(
-    "--paper", is_flag=True, help="The tower exactly as its paper has it, instead of the measured best."
+    "--paper", is_flag=True, help="The tower in the form of its paper, instead of the measured best."
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the pairs.  [default: the recipe's]")
 @click.option(
