@@ -148,7 +148,7 @@ def belt():
         made.table.normal_(std=0.7)
         inputs[0, :5] = torch.randn(5)
         bias[0, :5] = 0.4
-        peepholes[:, 5:] = torch.randn(3, 3)
+        peepholes[:2, 5:] = torch.randn(2, 3)
         recurrent[0, :5, 5:] = 9 * torch.randn(3)
     return made
 
@@ -180,10 +180,10 @@ def test_belt_is_the_last_output_of_the_whole_lstm_after_learning_too():
     gates = {name: part.reshape(4, 8, -1) for name, part in moved.items() if name.endswith(("input", "nt"))}
     assert gates["layers.0.input"][0, :5].all()  # v
     assert gates["layers.0.recurrent"][0, :5, 5:].all()  # a
-    assert gates["layers.0.recurrent"][:, 5:, 5:].any((1, 2)).all()  # the small LSTM
-    # The rest of the belt stays as it was.
+    assert gates["layers.0.recurrent"][:3, 5:, 5:].any((1, 2)).all()  # the small LSTM
+    # The rest of the belt stays as it was, and all output gates.
     for part in gates.values():
-        assert not part[1:, :5].any()
+        assert not part[1:, :5].any() and not part[3].any()
     assert not gates["layers.0.recurrent"][:, :, :5].any()
 
 

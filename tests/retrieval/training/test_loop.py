@@ -136,7 +136,7 @@ def test_weights_of_the_belt_learn_in_proportion_to_where_they_start(tmp_path):
     rate = recipe.learning_rate
     assert shift(trainer, "towers.both.body.layers.0.input") == pytest.approx(rate * 5, rel=0.05)
     trainer = new_trainer(tmp_path, config, recipe)
-    assert shift(trainer, "towers.both.body.layers.0.recurrent") == pytest.approx(rate * 10.5, rel=0.05)
+    assert shift(trainer, "towers.both.body.layers.0.recurrent") == pytest.approx(rate * 27.8, rel=0.05)
 
 
 def test_peepholes_can_be_held_at_zero(tmp_path):
