@@ -294,7 +294,7 @@ class BeltBody(Body):
         width = self.carrying
         weights = torch.cat((inputs[:3, width:].flatten(0, 1), inputs[0, :width].mean(0, keepdim=True)))
         biases = torch.cat((bias[:3, width:].flatten(), bias[0, :width].mean(0, keepdim=True)))
-        gates, logit = torch.addmm(biases, rows, weights.t()).split([len(weights) - 1, 1], 1)
+        gates, logit = torch.split(torch.addmm(biases, rows, weights.t()), [len(weights) - 1, 1], 1)
         closed = bias[3, width:].detach().expand(len(rows), -1)
         return torch.cat((gates, closed, logit, torch.tanh(rows)), 1)
 
