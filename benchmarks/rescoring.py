@@ -18,8 +18,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is loaded
 
 from benchmarks.common import RESULTS, write_result
-from benchmarks.towers import mean_scores
+from benchmarks.towers import mean_scores, with_and_without
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import rank_all
 from retrieval.evaluation.measures import RunMeasures, evaluate_run
@@ -36,20 +35,11 @@ from retrieval.evaluation.significance import paired_test
 from retrieval.indexing.build import build
 from retrieval.model.config import preset
 from retrieval.model.folder import FILES
-from retrieval.search.retriever import Retriever
 from retrieval.training.loop import Recipe
 from retrieval.training.train import train
 
 MEASURES = ["nDCG@10", "R@10"]
 _TIMED = 400
-
-
-@contextmanager
-def with_and_without(index: Path) -> Iterator[tuple[Retriever, Retriever]]:
-    """An index opened twice: as if its model did not re-score, and as it is."""
-    with Retriever.open(index) as plain, Retriever.open(index) as rescored:
-        plain._opened.rescoring = None
-        yield plain, rescored
 
 
 def costs(index: Path, queries: Sequence[str]) -> dict[str, Any]:

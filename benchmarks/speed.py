@@ -47,7 +47,8 @@ from retrieval.training.batches import plan_batches
 from retrieval.training.dataset import read_training_data
 from retrieval.training.loop import Recipe, Trainer
 from retrieval.training.machine import fast_training
-from retrieval.training.train import initial_model, train, vocabulary_and_training_set
+from retrieval.training.start import initial_model
+from retrieval.training.train import train, vocabulary_and_training_set
 
 SPEED = RESULTS / "speed.json"
 REPEATS = 9

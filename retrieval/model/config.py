@@ -18,12 +18,12 @@ FORMAT_VERSION = 1
 
 Side = Literal["query", "document"]  # which of the two towers
 TowerKind = Literal["lstm", "cnn", "dnn", "bag"]  # dnn: DSSM; bag: average of the word rows
-Pooling = Literal["attention", "last", "max", "mean"]
+Pooling = Literal["attention", "belt", "last", "max", "mean"]
 Tie = Literal["none", "table", "all"]
 
 # The poolings of each kind of tower; DSSM and the bag have one only.
 _POOLINGS: dict[TowerKind, tuple[Pooling, ...]] = {
-    "lstm": ("attention", "last"),
+    "lstm": ("attention", "belt", "last"),
     "cnn": ("attention", "max"),
     "dnn": ("mean",),
     "bag": ("mean",),
@@ -37,6 +37,7 @@ class ModelConfig:
     Poolings:
     attention: the embedding is the sum of the word rows, each weighted by the LSTM or CNN.
     last: the embedding is the last output of the LSTM, as in its paper.
+    belt: the same, of an LSTM that starts as a conveyor belt; see `retrieval.towers.bodies.BeltBody`.
     max: the embedding is a layer over the maximum of each CNN feature, as in its paper.
     mean: the only pooling of dnn and bag; set for them whatever is given.
     """
@@ -83,17 +84,23 @@ class ModelConfig:
             )
         if self.pooling == "attention" and self.word_dim != self.dimension:
             raise InputError("with attention the embedding is a sum of word rows: word_dim must be dimension")
-        if self.pooling == "last" and self.dimension != self.hidden:
+        if self.pooling in ("belt", "last") and self.dimension != self.hidden:
             raise InputError(
-                f"with pooling last the embedding is the LSTM's output: dimension must be {self.hidden}"
+                f"with pooling {self.pooling} the embedding is the LSTM's output: "
+                f"dimension must be {self.hidden}"
+            )
+        if self.pooling == "belt" and not 0 < self.word_dim < self.hidden:
+            raise InputError(
+                "with pooling belt word_dim of the cells carry words: it must be less than hidden"
             )
 
 
 def preset(tower: TowerKind, paper: bool = False) -> ModelConfig:
     """The settings that measured best for a kind of tower, or those of its paper.
 
-    The papers have separate towers, no whole words and trigrams that feed the body directly. The embedding
-    of the LSTM is its last output; DSSM and CNN-DSSM have layers 300 wide and an output 128 wide.
+    In their papers the embedding of the LSTM is its last output, and that of the CNN a layer over the maxima
+    of its features; DSSM has no other form. Here they read the word rows of the other towers and start as
+    sums of them, for a thousand pairs do not teach that to random weights (`retrieval.training.start`).
 
     Raises InputError for the bag with paper=True, because it is in no paper.
     """
@@ -105,9 +112,11 @@ def preset(tower: TowerKind, paper: bool = False) -> ModelConfig:
         return ModelConfig(tower, tie="table")
     if tower == "bag":
         raise InputError("the bag is in no paper; leave --paper out")
-    hidden, dimension = (128, 128) if tower == "lstm" else (300, 128)
-    pooling: Pooling = "last" if tower == "lstm" else "max"
-    return ModelConfig(tower, 0, hidden, dimension, pooling, tie="none", whole_words=False)
+    if tower == "lstm":
+        return ModelConfig(tower, hidden=320, dimension=320, pooling="belt", tie="table")
+    if tower == "cnn":
+        return ModelConfig(tower, hidden=512, pooling="max", tie="table")
+    return preset(tower)
 
 
 def _check(name: str, value: Any, annotation: Any) -> None:

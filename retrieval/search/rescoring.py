@@ -109,7 +109,10 @@ class Rescoring:
 
 
 def _union(first: Rows, second: Rows) -> Rows:
-    """The rows that are in one of two, ascending. For `np.union1d` numpy imports its masked arrays, 15 ms."""
+    """The rows that are in one of two, ascending.
+
+    For `np.union1d` numpy loads its masked arrays: 42 million instructions in a search from the shell.
+    """
     rows = np.sort(np.concatenate((first, second)))
     new = np.ones(len(rows), bool)
     np.not_equal(rows[1:], rows[:-1], out=new[1:])

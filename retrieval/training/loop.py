@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from index.errors import InputError
-from retrieval.model.config import Side
+from retrieval.model.config import Pooling, Side
 from retrieval.text.vocabulary import Ragged
-from retrieval.towers.bodies import dropout_noise, text_batch
+from retrieval.towers.bodies import BELT_CONTROL_GAIN, BELT_ROW_LENGTH, dropout_noise, text_batch
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import (
     FULL_EPOCH,
@@ -63,12 +63,13 @@ class Recipe:
     learning_rate: float = 3e-3  # of Adam, at its peak; falls linearly from there
     warmup: int = 50  # steps in which the rate rises, but at most a tenth of all steps
     floor: float = 0.02  # the lowest rate, as a share of the peak
-    body: float = 3.0  # the rate of the body as a multiple of the word rows', with attention pooling
+    body: float = 3.0  # the rate of the body as a multiple of the word rows', if it weighs words
     teaching: float = 100.0  # weight of the distillation loss without judged pairs; less with many
     dropout: float = 0.2  # share of the entries of word rows that are dropped
     clip: float = 5.0  # largest norm of the gradient
     patience: int = 6  # early stopping: epochs without a better dev score
     seed: int = 0  # of batches and dropout
+    peepholes: bool = True  # whether those of an LSTM are learned; else they stay zero, as in a plain LSTM
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,10 @@ class Trainer:
         self.checkpoint = checkpoint
         self.fingerprint = fingerprint
         self.ranks = ranks
+        if not recipe.peepholes:
+            for name, parameter in model.named_parameters():
+                if name.endswith(".peepholes"):
+                    nn.init.zeros_(parameter).requires_grad_(False)
         self.optimiser = torch.optim.Adam(_parameter_groups(model, recipe), betas=(0.9, 0.98), fused=True)
         self.state = TrainingState()
         self.best: dict[str, Tensor] = {}
@@ -360,16 +365,26 @@ class Trainer:
 
 
 def _parameter_groups(model: TwoTower, recipe: Recipe) -> list[dict[str, Any]]:
-    """The word rows, and the body with a learning rate of its own."""
-    named = list(model.named_parameters())
-    rows = [parameter for name, parameter in named if name.endswith(".table")]
-    body = [parameter for name, parameter in named if not name.endswith(".table")]
-    shares = [(rows, 1.0), (body, recipe.body if model.config.pooling == "attention" else 1.0)]
-    return [
-        {"params": parameters, "share": share, "lr": recipe.learning_rate * share}
-        for parameters, share in shares
-        if parameters
-    ]
+    """The parameters with their learning rates, as shares of the recipe's."""
+    groups = []
+    for name, parameter in model.named_parameters():
+        share = _rate_share(name.rpartition(".")[2], model.config.pooling, recipe.body)
+        groups.append({"params": [parameter], "share": share, "lr": recipe.learning_rate * share})
+    return groups
+
+
+def _rate_share(name: str, pooling: Pooling, body: float) -> float:
+    """The learning rate of a parameter as a multiple of the word rows'.
+
+    name: of the parameter within its layer.
+    pooling: of the model.
+    body: the multiple of a body that weighs word rows.
+    """
+    if name == "table" or pooling not in ("attention", "belt"):
+        return 1.0
+    # The belt's weights on short rows and small outputs are longer by as much.
+    longer = {"input": 1 / BELT_ROW_LENGTH, "recurrent": BELT_CONTROL_GAIN} if pooling == "belt" else {}
+    return body * longer.get(name, 1.0)
 
 
 class _Clock:

@@ -34,7 +34,7 @@ from retrieval.model.config import ModelConfig, stored
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import TrainingSet, feature_weights, training_set, what_hinders_learning
+from retrieval.training.batches import TrainingSet, training_set, what_hinders_learning
 from retrieval.training.dataset import NOTHING, TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
@@ -48,11 +48,10 @@ from retrieval.training.machine import fast_training
 from retrieval.training.numbered import Numbered, shared
 from retrieval.training.output import CHECKPOINT, DEV, TEACHER, check_model_output, remove_temporaries
 from retrieval.training.report import TrainingReport, write_training_report
+from retrieval.training.start import initial_model
 
 # This many of the most frequent words get a row of their own.
 WHOLE_WORDS = 20_000
-# Standard deviation of the first weights of attention. From zero it learns too little in a few hundred steps.
-ATTENTION_STD = 0.3
 # The weight of the dense ranking in hybrid search without dev queries. Judged pairs are then few or none, and
 # BM25 is better than dense (`tldr` without pairs: .547 alone, .550 with this share, .472 with the usual .65).
 DENSE_SHARE_WITHOUT_DEV = 0.2
@@ -295,30 +294,6 @@ def vocabulary_and_training_set(
         config.document_words,
         passage_words=passage_words_of(config),
     )
-
-
-def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet) -> TwoTower:
-    """A model whose feature rows have random directions, scaled by inverse document frequency.
-
-    config: the model's configuration.
-    vocabulary: of the training texts.
-    data: the texts to count document frequencies in.
-
-    Cosines of sums of such rows estimate cosines of TF-IDF vectors, so that training starts from lexical
-    matching and not from noise. A trigram has half the weight of a whole word, because a word has half a
-    dozen of them.
-    """
-    model = TwoTower(config, vocabulary)
-    weights = torch.from_numpy(feature_weights(data, len(vocabulary)))
-    whole = torch.tensor([False] * vocabulary.buckets + [name.startswith(" ") for name in vocabulary.names])
-    weights *= torch.where(whole, 1.0, 0.5)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith(".table"):
-                parameter.mul_(weights[:, None])
-            elif name.endswith(".attention"):
-                parameter.normal_(std=ATTENTION_STD)
-    return model
 
 
 def _training_texts(dataset: TrainingData) -> Iterator[str]:

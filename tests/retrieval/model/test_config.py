@@ -110,7 +110,10 @@ def test_a_missing_file_is_refused(tmp_path):
         ({"word_dim": 8, "dimension": 4}, ["word_dim", "dimension"]),
         ({"tower": "cnn", "word_dim": 0, "dimension": 8}, ["word_dim", "dimension"]),
         ({"pooling": "last", "hidden": 4, "dimension": 5}, ["dimension must be 4"]),
-        ({"pooling": "max"}, ["attention or last", "lstm"]),
+        ({"pooling": "belt", "hidden": 8, "dimension": 4}, ["dimension must be 8"]),
+        ({"pooling": "belt", "hidden": 8, "dimension": 8, "word_dim": 8}, ["less than hidden"]),
+        ({"pooling": "belt", "hidden": 8, "dimension": 8, "word_dim": 0}, ["less than hidden"]),
+        ({"pooling": "max"}, ["attention or belt or last", "lstm"]),
         ({"tower": "cnn", "pooling": "last"}, ["attention or max", "cnn"]),
     ],
 )
@@ -122,10 +125,10 @@ def test_settings_that_contradict_each_other_are_refused(settings, named):
 
 def test_presets_of_the_papers():
     lstm, cnn, dnn = (preset(tower, paper=True) for tower in ("lstm", "cnn", "dnn"))
-    assert (lstm.word_dim, lstm.pooling, lstm.tie) == (0, "last", "none")
-    assert lstm.dimension == lstm.hidden
-    assert (cnn.hidden, cnn.dimension, cnn.pooling, cnn.word_dim) == (300, 128, "max", 0)
-    assert (dnn.hidden, dnn.dimension) == (300, 128)
+    assert (lstm.word_dim, lstm.pooling, lstm.tie) == (256, "belt", "table")
+    assert lstm.dimension == lstm.hidden == 320
+    assert (cnn.hidden, cnn.dimension, cnn.pooling, cnn.word_dim) == (512, 256, "max", 256)
+    assert dnn == preset("dnn")
     with pytest.raises(InputError, match="no paper"):
         preset("bag", paper=True)
 
@@ -136,24 +139,30 @@ def test_every_tower_has_a_preset(tower):
     assert preset(tower).tie == ("table" if tower in ("lstm", "cnn") else "all")
 
 
+def first_paper(tower, hidden, dimension, pooling):
+    """The preset of a paper's tower in the first release."""
+    return ModelConfig(tower, 0, hidden, dimension, pooling, tie="none", whole_words=False)
+
+
 # What format 1 has held of every preset since its first release: pooling, residual, bidirectional, forget.
 @pytest.mark.parametrize(
-    ("tower", "paper", "pooling", "residual"),
+    ("config", "pooling", "residual"),
     [
-        ("lstm", False, "attention", True),
-        ("cnn", False, "attention", True),
-        ("dnn", False, "mean", False),
-        ("bag", False, "mean", True),
-        ("lstm", True, "last", False),
-        ("cnn", True, "max", False),
-        ("dnn", True, "max", False),
+        (preset("lstm"), "attention", True),
+        (preset("cnn"), "attention", True),
+        (preset("dnn"), "mean", False),
+        (preset("bag"), "mean", True),
+        (first_paper("lstm", 128, 128, "last"), "last", False),
+        (first_paper("cnn", 300, 128, "max"), "max", False),
+        (first_paper("dnn", 300, 128, "max"), "max", False),
     ],
+    ids=str,
 )
-def test_the_first_releases_files_of_every_preset_open(tmp_path, tower, paper, pooling, residual):
+def test_the_first_releases_files_of_every_preset_open(tmp_path, config, pooling, residual):
     shape = {"pooling": pooling, "residual": residual, "bidirectional": False, "forget": "learned"}
     path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(to_json(preset(tower, paper))) | shape))
-    assert read_config(path) == preset(tower, paper)
+    path.write_text(json.dumps(json.loads(to_json(config)) | shape))
+    assert read_config(path) == config
 
 
 @pytest.mark.parametrize(("paper", "residual"), [(False, True), (True, False)])
@@ -170,7 +179,7 @@ def test_files_keep_the_keys_that_earlier_programs_want(paper, residual):
         ({"bidirectional": True}, "bidirectional must be false, not true"),
         ({"forget": "one"}, 'forget must be "learned", not "one"'),
         ({"residual": False}, "residual must be true, not false"),
-        ({"pooling": "mean"}, "pooling must be attention or last for the tower lstm, not 'mean'"),
+        ({"pooling": "mean"}, "pooling must be attention or belt or last for the tower lstm, not 'mean'"),
         ({"tower": "cnn", "pooling": "last"}, "pooling must be attention or max for the tower cnn"),
         ({"tower": "cnn", "pooling": "max"}, "residual must be false, not true"),
     ],

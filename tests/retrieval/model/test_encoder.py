@@ -14,6 +14,8 @@ from index.errors import InputError
 from retrieval.model import encoder as encoder_module
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
+from retrieval.text.vocabulary import learn_vocabulary
+from retrieval.towers.two_tower import TwoTower
 
 SEEN = ["list all files by size", "启动服务 now", "tar -xzf archive.tar.gz", "复制 文件夹"]
 
@@ -97,6 +99,16 @@ def test_encoder_equals_the_torch_tower_on_random_texts(tmp_path, random_model, 
         assert (got.shape, got.dtype) == ((len(texts), config.dimension), np.float32)
         np.testing.assert_allclose(got, expected, atol=1e-5)
         np.testing.assert_allclose(np.linalg.norm(got, axis=1), 1, atol=1e-5)
+
+
+def test_encoder_runs_the_whole_lstm_of_a_belt(tmp_path):
+    # Only as it starts and learns, for the torch tower takes the weights that stay zero for zero.
+    torch.manual_seed(4)
+    vocabulary = learn_vocabulary(SEEN, min_count=1)
+    model = TwoTower(ModelConfig("lstm", 8, 12, 12, "belt", "table", document_words=400), vocabulary)
+    texts = random_texts(4)
+    got = served(model, tmp_path, "document").encode(texts)
+    np.testing.assert_allclose(got, model.encode_documents(texts), atol=1e-5)
 
 
 FEW = [

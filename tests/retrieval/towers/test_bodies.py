@@ -139,6 +139,65 @@ def test_lstm_follows_the_equations_then_weighs_rows_or_gives_its_last_output(po
     np.testing.assert_allclose(embed(made), unit(expected), atol=2e-6)
 
 
+def belt():
+    """A tower with a belt of five cells and three others; what it learns is random."""
+    torch.manual_seed(3)
+    made = Tower(ModelConfig("lstm", 5, 8, 8, "belt"), 5)
+    inputs, recurrent, bias, peepholes = made.body.gates()
+    with torch.no_grad():
+        made.table.normal_(std=0.7)
+        inputs[0, :5] = torch.randn(5)
+        bias[0, :5] = 0.4
+        peepholes[:2, 5:] = torch.randn(2, 3)
+        recurrent[0, :5, 5:] = 9 * torch.randn(3)
+    return made
+
+
+def last_outputs(made):
+    """y(T) of each text by the equations, with all weights that the tower has."""
+    w = numbers(made)
+    gate_rows = word_rows(w) @ w["layers.0.input"].T
+    return unit([lstm_outputs(w, gate_rows, text)[-1] for text in TEXTS])
+
+
+def test_belt_is_the_last_output_of_the_whole_lstm():
+    made = belt()
+    np.testing.assert_allclose(embed(made), last_outputs(made), atol=2e-6)
+
+
+def test_belt_is_the_last_output_of_the_whole_lstm_after_learning_too():
+    made = belt()
+    before = numbers(made)
+    optimiser = torch.optim.Adam(made.parameters(), lr=0.03)
+    target = torch.randn(len(TEXTS), 8)
+    for _ in range(20):
+        optimiser.zero_grad()
+        (made(text_batch(ragged(TEXTS), FEATURES)) * target).sum().backward()
+        optimiser.step()
+    np.testing.assert_allclose(embed(made), last_outputs(made), atol=2e-5)
+    after = numbers(made)
+    moved = {name: np.abs(after[name] - before[name]) > 0.01 for name in after}
+    gates = {name: part.reshape(4, 8, -1) for name, part in moved.items() if name.endswith(("input", "nt"))}
+    assert gates["layers.0.input"][0, :5].all()  # v
+    assert gates["layers.0.recurrent"][0, :5, 5:].all()  # a
+    assert gates["layers.0.recurrent"][:3, 5:, 5:].any((1, 2)).all()  # the small LSTM
+    # The rest of the belt stays as it was, and all output gates.
+    for part in gates.values():
+        assert not part[1:, :5].any() and not part[3].any()
+    assert not gates["layers.0.recurrent"][:, :, :5].any()
+
+
+def test_a_new_belt_gives_each_word_the_same_weight():
+    torch.manual_seed(0)
+    made = Tower(ModelConfig("lstm", 300, 308, 308, "belt"), 5)
+    rows = word_rows(numbers(made))
+    with torch.no_grad():
+        made.body.gates()[1].zero_()  # the small LSTM moves nothing
+        made.table *= 0.01  # as good as linear
+    cosines = (embed(made)[:, :300] * unit([rows[text].sum(0) for text in TEXTS])).sum(1)
+    assert (cosines > 0.99).all()
+
+
 SHAPES = [
     ModelConfig("bag", 4, 3, 4),
     ModelConfig("dnn", 0, 3, 4),

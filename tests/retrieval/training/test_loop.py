@@ -20,7 +20,7 @@ from retrieval.training.batches import training_set
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.distillation import TeacherVectors
 from retrieval.training.loop import Recipe, Trainer
-from retrieval.training.train import initial_model
+from retrieval.training.start import initial_model
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none")
 RECIPE = Recipe(epochs=4, batch=4, learning_rate=0.02, warmup=2, dropout=0.1, patience=9)
@@ -125,6 +125,27 @@ def test_a_body_that_weighs_rows_learns_faster_than_they(tmp_path, pooling, fast
     trainer = new_trainer(tmp_path / "again", config, recipe)
     trainer.checkpoint.parent.mkdir()
     assert shift(trainer, "towers.both.table") == pytest.approx(rate, rel=0.05)
+
+
+def test_weights_of_the_belt_learn_in_proportion_to_where_they_start(tmp_path):
+    recipe = replace(RECIPE, clip=1e9, warmup=1, dropout=0.0, body=1.0)
+    config = replace(
+        CONFIG, hidden=CONFIG.word_dim + 4, dimension=CONFIG.word_dim + 4, pooling="belt", tie="all"
+    )
+    trainer = new_trainer(tmp_path, config, recipe)
+    rate = recipe.learning_rate
+    assert shift(trainer, "towers.both.body.layers.0.input") == pytest.approx(rate * 5, rel=0.05)
+    trainer = new_trainer(tmp_path, config, recipe)
+    assert shift(trainer, "towers.both.body.layers.0.recurrent") == pytest.approx(rate * 27.8, rel=0.05)
+
+
+def test_peepholes_can_be_held_at_zero(tmp_path):
+    name = "towers.both.body.layers.0.peepholes"
+    config = replace(CONFIG, tower="lstm", tie="all")
+    for learned in (True, False):
+        trainer = new_trainer(tmp_path, config, replace(RECIPE, peepholes=learned))
+        trainer.train(None)
+        assert bool(weights(trainer)[name].any()) == learned
 
 
 @pytest.mark.parametrize(("full", "weight"), [(16, 50.0), (8, 5.0), (2, 5.0)])

@@ -23,16 +23,15 @@ from index.ranking import Ranking
 from retrieval.data.dataset import Dataset, open_dataset
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
-from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
+from retrieval.text.vocabulary import Vocabulary
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import training_set
 from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import dev_measures
 from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.loop import Recipe
 from retrieval.training.output import CHECKPOINT, DEV
-from retrieval.training.train import DENSE_SHARE_WITHOUT_DEV, initial_model, train
+from retrieval.training.train import DENSE_SHARE_WITHOUT_DEV, train
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", query_words=8, document_words=8)
 RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2)
@@ -487,31 +486,6 @@ def test_dev_measures_equal_ranking_by_hand(data, tmp_path, write_beir):
     got = dev_measures(model, dataset, ("RR@10", "Success@1"))
     assert got["RR@10"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
     assert got["Success@1"] == pytest.approx(np.mean([rank == 1 for rank in ranks]))
-
-
-@pytest.mark.parametrize("tower", ["lstm", "cnn"])
-def test_first_attention_tells_words_apart(tower):
-    documents = [Document("d", "", "one two three")]
-    vocabulary = learn_vocabulary(["one two three"], min_count=1)
-    data = training_set(documents, {"q": "one"}, {"q": {"d": 1}}, vocabulary, 8, 8)
-    torch.manual_seed(0)
-    model = initial_model(ModelConfig(tower, 16, 400, 16, "attention"), vocabulary, data)
-    attention = model.towers["both"].body.attention
-    assert attention.std().item() == pytest.approx(0.3, rel=0.1)
-
-
-def test_first_weights_make_cosines_like_those_of_tfidf():
-    # "the" is in every text; the rare words tell the texts apart.
-    texts = {"a": "the quince", "b": "the marrow", "c": "the quince tart", "d": "the salsify"}
-    documents = [Document(name, "", text) for name, text in texts.items()]
-    vocabulary = learn_vocabulary(texts.values(), min_count=1)
-    data = training_set(documents, {"q": "the"}, {"q": {"a": 1}}, vocabulary, 8, 8)
-    torch.manual_seed(0)
-    model = initial_model(ModelConfig("bag", 8, 4, 512), vocabulary, data)
-    vectors = model.encode_documents(list(texts.values()))
-    cosines = vectors @ vectors.T
-    assert cosines[0, 2] > 0.5
-    assert np.abs(cosines[0, [1, 3]]).max() < 0.25
 
 
 def test_for_dev_keeps_what_dev_queries_are_ranked_against(tmp_path, write_beir, monkeypatch):

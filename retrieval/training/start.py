@@ -1,0 +1,68 @@
+"""The first weights of a model: every tower starts as a sum of its word rows, or close to one.
+
+In: a config, a vocabulary and the training texts. Out: a `TwoTower`. Knows nothing of how it is trained.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import nn
+
+from retrieval.model.config import ModelConfig
+from retrieval.text.vocabulary import Vocabulary
+from retrieval.towers.bodies import BELT_ROW_LENGTH, BeltBody, Body, CnnBody, DnnBody, Tower
+from retrieval.towers.two_tower import TwoTower
+from retrieval.training.batches import TrainingSet, feature_weights
+
+# Standard deviation of the first weights of attention. From zero it learns too little in a few hundred steps.
+ATTENTION_STD = 0.3
+
+
+@torch.no_grad()
+def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet) -> TwoTower:
+    """A model whose feature rows have random directions, scaled by inverse document frequency.
+
+    config: the model's configuration.
+    vocabulary: of the training texts.
+    data: the texts to count document frequencies in.
+
+    Cosines of sums of such rows estimate cosines of TF-IDF vectors, so that training starts from lexical
+    matching and not from noise. A trigram has half the weight of a whole word, because a word has half a
+    dozen of them. Layers above the rows start close to the identity where their widths allow it. Their rows
+    are short, so that tanh hardly bends them; Adam's steps are then longer for their length, which was
+    measured to be as well.
+    """
+    model = TwoTower(config, vocabulary)
+    weights = torch.from_numpy(feature_weights(data, len(vocabulary)))
+    whole = torch.tensor([False] * vocabulary.buckets + [name.startswith(" ") for name in vocabulary.names])
+    weights *= torch.where(whole, 1.0, 0.5)
+    if all(_start_as_sum(cast(Tower, tower).body) for tower in model.towers.values()):
+        weights *= BELT_ROW_LENGTH
+    for name, parameter in model.named_parameters():
+        if name.endswith(".table"):
+            parameter.mul_(weights[:, None])
+        elif name.endswith(".attention"):
+            parameter.normal_(std=ATTENTION_STD)
+    return model
+
+
+def _start_as_sum(body: Body) -> bool:
+    """Make the layers of a paper's tower almost the identity, if they can be; whether they are."""
+    if isinstance(body, DnnBody) and body.third.shape == body.second.shape:
+        nn.init.eye_(body.second)
+        nn.init.eye_(body.third)
+        return True
+    if isinstance(body, CnnBody) and body.window is not None and body.output is not None:
+        if (body.hidden, len(body.output)) != (2 * body.row_width, body.row_width):
+            return False
+        # The middle word of a window alone, each entry and its opposite: the embedding is the sum of the
+        # largest and the smallest value over time.
+        both = torch.cat((torch.eye(body.row_width), -torch.eye(body.row_width)))
+        window = torch.zeros(3, *both.shape)
+        window[1] = both
+        body.window.copy_(window.flatten(0, 1))
+        body.output.copy_(both.t())
+        return True
+    return isinstance(body, BeltBody)
