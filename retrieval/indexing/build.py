@@ -6,9 +6,10 @@ can be resumed. Imports no torch. Knows nothing of files inside an index.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -91,6 +92,7 @@ def build(
     """
     saved = read_model(model)
     saved.encoder("document")  # refuse a broken model here, under the name that the caller knows
+    started = _starter(cluster)  # what is missing is said before there is a folder
     dataset = open_dataset(corpus, columns)
     source = fingerprint(dataset, resume)
     documents = dataset.documents()
@@ -107,19 +109,20 @@ def build(
     )
     with builder:
         total = dataset.count_documents()
-        with _workers(cluster, builder.model) as workers:
+        with started(builder.model) as workers:
             encode_into(builder, read_model(builder.model), documents, total, progress, workers)
         tuning = queries if queries is not None else _training_queries(dataset)
         vectors = saved.encoder("query").encode(tuning[:MAX_TUNING_QUERIES]) if tuning else None
         return builder.publish(queries=vectors, words=saved.word_vectors(), progress=progress)
 
 
-def _workers(cluster: str | None, model: Path) -> AbstractContextManager[Workers | None]:
+def _starter(cluster: str | None) -> Callable[[Path], AbstractContextManager[Workers | None]]:
+    """What starts workers with a model on a cluster. Raises MissingExtraError."""
     if cluster is None:
-        return nullcontext()
+        return lambda model: nullcontext()
     from retrieval.indexing.distributed import ray_workers  # not everyone has Ray
 
-    return ray_workers(cluster, model)
+    return partial(ray_workers, cluster)
 
 
 def add(

@@ -122,6 +122,7 @@ def test_export_writes_a_tower(model: Path, tmp_path: Path):
         ("onnx", "onnx", ["export", "{model}", "-o", "{folder}/query.onnx"]),
         ("mcp", "mcp", ["mcp", "{model}"]),
         ("pyarrow", "parquet", ["encode", "{corpus}", "-m", "{model}", "-o", "{folder}/vectors.parquet"]),
+        ("ray", "ray", ["build", "{corpus}", "-m", "{model}", "-o", "{folder}/index", "--ray", "local"]),
     ],
 )
 def test_a_missing_extra_is_named_with_its_command(
@@ -135,7 +136,11 @@ def test_a_missing_extra_is_named_with_its_command(
 ):
     for name in [name for name in sys.modules if name.split(".")[0] == library]:
         monkeypatch.delitem(sys.modules, name)
-    for name in (f"retrieval.adapters.{library}", "retrieval.indexing.arrow"):
+    for name in (
+        f"retrieval.adapters.{library}",
+        "retrieval.indexing.arrow",
+        "retrieval.indexing.distributed",
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
     real = builtins.__import__
 
@@ -146,9 +151,11 @@ def test_a_missing_extra_is_named_with_its_command(
 
     monkeypatch.setattr(builtins, "__import__", absent)
     names = {"model": model, "corpus": corpus, "folder": tmp_path}
+    before = sorted(tmp_path.rglob("*"))
     done = run(*(argument.format(**names) for argument in arguments))
     assert done.exit_code == 1
     assert (
         done.stderr
         == f"Error: needs {library}, which is not installed; run: pip install 'peephole[{extra}]'\n"
     )
+    assert sorted(tmp_path.rglob("*")) == before
