@@ -118,7 +118,8 @@ def main() -> None:
 
 def compare(data: Path, rows: Sequence[str], seed: int, models: Path) -> None:
     """Both tables for one set; arguments as for `trained_rows`."""
-    origin = provenance(f"python -m benchmarks.paper {data.name} --seed {seed}")
+    chosen = "" if list(rows) == list(TOWERS) else f" --rows {' '.join(rows)}"
+    origin = provenance(f"python -m benchmarks.paper {data.name}{chosen} --seed {seed}")
     facts, scores = trained_rows(data, rows, seed, models)
     ours = {name: [100 * one.mean(measure) for measure in MEASURES] for name, one in scores.items()}
     print_table(data.name, ours)
