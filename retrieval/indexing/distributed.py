@@ -158,11 +158,12 @@ class RayWorkers:
     @property
     def count(self) -> int:
         """The cores of the cluster, which may grow, but no more than one process can read and store for."""
-        return min(_MOST_AT_ONCE, max(1, int(ray.cluster_resources().get("CPU", 1))))
+        untyped: Any = ray
+        return min(_MOST_AT_ONCE, max(1, int(untyped.cluster_resources().get("CPU", 1))))
 
     def submit(self, texts: Sequence[str]) -> Future[Vectors | None]:
         """The embeddings of the documents with these texts."""
-        future: Future[Vectors | None] = self._task.remote(self._packed, self._key, texts).future()
+        future: Future[Any] = self._task.remote(self._packed, self._key, texts).future()
         return future
 
 
