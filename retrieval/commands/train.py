@@ -108,7 +108,10 @@ def train(
         try:
             with progress_bars("training", shown=ranks.is_first) as progress:
                 trained = train_model(
-                    *(source, output, config, recipe),
+                    source,
+                    output,
+                    config,
+                    recipe,
                     init=init,
                     teacher=teacher,
                     resume=resume,

@@ -66,7 +66,9 @@ class TrainingData:
         documents, queries, train, dev, shown = json.loads(data)
         return cls(
             [Document(*each) for each in documents],
-            *(queries, train, dev),
+            queries,
+            train,
+            dev,
             {query: set(ids) for query, ids in shown.items()},
         )
 

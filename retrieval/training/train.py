@@ -116,7 +116,10 @@ def train(
         ranks.check_same(settings)
         if ranks.is_first:
             own = _number(
-                *(dataset, config, start.vocabulary if start else None, settings),
+                dataset,
+                config,
+                start.vocabulary if start else None,
+                settings,
                 partial(_teacher_vectors, teacher, dataset, output, progress, stop) if teacher else None,
                 warn,
             )
@@ -132,7 +135,7 @@ def train(
         model = start or initial_model(config, numbered.vocabulary, numbered.data)
         checkpoint = output / CHECKPOINT
         trainer = Trainer(
-            *(model, numbered.data, recipe, checkpoint, numbered.fingerprint, numbered.teacher, ranks)
+            model, numbered.data, recipe, checkpoint, numbered.fingerprint, numbered.teacher, ranks
         )
         if ranks.is_first and resume and checkpoint.exists():
             trainer.resume()
