@@ -13,12 +13,15 @@ from index.errors import PeepholeError
 from index.remote.address import Address
 from index.remote.client import Server
 
+_PATIENCE_SECONDS = 120
+
 
 class Lite:
     """A server of Milvus-lite that can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        folder.parent.mkdir(exist_ok=True)
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -28,18 +31,22 @@ class Lite:
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port), "--data-dir", str(self._folder)], stdout=log, stderr=log
             )
+        until = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
                 with closing(Server(Address("127.0.0.1", self.port, "any"))) as server:
                     server.collections()
                 return
             except PeepholeError:
+                if time.monotonic() > until:
+                    raise
                 time.sleep(0.1)
 
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process = None
 
 
 def free_port() -> int:
