@@ -1,4 +1,4 @@
-"""Settings of the process that make training fast on a CPU.
+"""Settings of the process that make training fast on a CPU, and a fit repeatable.
 
 Each was measured (benchmarks/NOTES.md). Knows nothing of models.
 """
@@ -38,3 +38,18 @@ def fast_training() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread inside the context.
+
+    Small networks are fitted sooner on one thread than on two, which wait for each other at every step. And a
+    fit repeats to the last bit: several threads add up the gradient of an indexed tensor in any order.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

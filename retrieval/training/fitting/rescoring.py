@@ -39,6 +39,7 @@ from retrieval.training.fitting.interaction import (
     Examples,
     learn_projection,
 )
+from retrieval.training.machine import one_thread
 
 # Training queries that the vectors of words are learned from, drawn if there are more, and how deep hybrid
 # search looks for their candidates.
@@ -88,6 +89,7 @@ class Fitted(NamedTuple):
     ranking: Ranking
 
 
+@one_thread()
 def fit_rescorer(
     retriever: Retriever,
     dataset: TrainingData,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from index.phases import recording
 from retrieval.indexing.build import build
@@ -139,6 +140,21 @@ def test_a_model_is_fitted_and_surpasses_fusion_or_has_no_rescorer(dataset, mode
         assert (
             fit_rescorer(retriever, few, rank_dev(retriever, few), 0.9, tmp_path / "few", 0).rescorer is None
         )
+
+
+def test_a_fit_is_the_same_whatever_the_number_of_threads(dataset, model, tmp_path):
+    before = torch.get_num_threads()
+    with dev_index(model, dataset, tmp_path / "dev") as retriever:
+        ranked = rank_dev(retriever, dataset)
+        fits = []
+        for threads in (1, 2, 2):
+            torch.set_num_threads(threads)
+            folder = tmp_path / f"words-{len(fits)}"
+            fits.append(fit_rescorer(retriever, dataset, ranked, 0.9, folder, 0).rescorer)
+            assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    for fit in fits[1:]:
+        assert all(np.array_equal(one, other) for one, other in zip(fits[0], fit, strict=True))
 
 
 def test_towers_with_rows_of_their_own_are_not_compared_by_words(dataset, random_model, tmp_path):
