@@ -62,9 +62,11 @@ class _LazyVerbs(click.Group):
             return None
         module, _, attribute = VERBS[cmd_name].place.partition(":")
         gc.disable()  # what an import makes stays to the end, so looking for garbage in it is lost time
-        command: click.Command = getattr(import_module(f"retrieval.commands.{module}"), attribute)
-        gc.freeze()
-        gc.enable()
+        try:
+            command: click.Command = getattr(import_module(f"retrieval.commands.{module}"), attribute)
+        finally:
+            gc.freeze()
+            gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

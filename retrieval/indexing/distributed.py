@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from retrieval.indexing.parallel import cores
 from retrieval.indexing.passages import passage_words_of
 from retrieval.model.config import Side
 from retrieval.model.encoder import Encoder
-from retrieval.model.folder import TrainedModel, read_model
+from retrieval.model.folder import read_model
 
 with needing("ray"):
     import ray
@@ -227,10 +228,25 @@ def _outcome(ready: Any, source: Location) -> EncodedFile | str:
         return f"{source}: its process failed ({type(error).__name__}: {reason})"
 
 
-# The model that this process of the cluster has, by its fingerprint, and the folder that holds its files.
-_models: dict[str, tuple[TrainedModel, tempfile.TemporaryDirectory[str]]] = {}
-# Its document tower, which keeps the words that it has seen.
-_encoders: dict[str, Encoder] = {}
+class _Unpacked:
+    """A model that was sent to this process of the cluster."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="peephole-model-")
+        for name, content in files.items():
+            path = Path(self._folder.name) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        self.model = read_model(Path(self._folder.name))
+
+    @cached_property
+    def document_tower(self) -> Encoder:
+        """One for all texts, as it keeps the words that it has seen."""
+        return self.model.encoder("document")
+
+
+# The last model, by its fingerprint.
+_unpacked: dict[str, _Unpacked] = {}
 
 
 def _encode(
@@ -238,26 +254,18 @@ def _encode(
 ) -> EncodedFile | str:
     """Encode a file in a process of the cluster. What a person can remedy is returned as text."""
     try:
-        return encode_file(source, target, _model(files, settings.model), settings, resume=resume)
+        return encode_file(source, target, _model(files, settings.model).model, settings, resume=resume)
     except PeepholeError as error:
         return str(error)
 
 
 def _encode_texts(files: dict[str, bytes], key: str, texts: Sequence[str]) -> Vectors:
     """Encode texts of documents in a process of the cluster."""
-    if key not in _encoders:
-        _encoders.clear()
-        _encoders[key] = _model(files, key).encoder("document")
-    return _encoders[key].encode(texts)
+    return _model(files, key).document_tower.encode(texts)
 
 
-def _model(files: dict[str, bytes], key: str) -> TrainedModel:
-    if key not in _models:
-        _models.clear()
-        folder = tempfile.TemporaryDirectory(prefix="peephole-model-")
-        for name, content in files.items():
-            path = Path(folder.name) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        _models[key] = read_model(Path(folder.name)), folder
-    return _models[key][0]
+def _model(files: dict[str, bytes], key: str) -> _Unpacked:
+    if key not in _unpacked:
+        _unpacked.clear()
+        _unpacked[key] = _Unpacked(files)
+    return _unpacked[key]
