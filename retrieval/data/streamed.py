@@ -50,6 +50,9 @@ class Without(Streamed[V]):
             raise KeyError(key)
         return self.whole[key]
 
+    def __iter__(self) -> Iterator[str]:
+        return (key for key in self.whole if key not in self.left_out)
+
     def stream(self) -> Iterator[tuple[str, V]]:
         """The items that are left, in order."""
         return (item for item in self.whole.items() if item[0] not in self.left_out)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +97,7 @@ def training_set(
     passage_words: most words of a passage; 0 to leave documents whole.
     Raises InputError if no judgement makes a pair, or if there are neither pairs nor pseudo-queries.
     """
-    if qrels and next(_answered(qrels), None) is None:
+    if qrels and not any(grade > 0 for _, grades in qrels.items() for grade in grades.values()):
         raise InputError("no query has a relevant document to learn from; add pairs to qrels/train.tsv")
     lexicon = Lexicon(vocabulary)
     texts, owners = _Lists(), array("q")
@@ -118,7 +118,7 @@ def training_set(
     if not len(judged.pairs) and not len(pseudo.words):
         raise InputError("no document has a title or sentence to learn from; add pairs to qrels/train.tsv")
     asked = _Lists()
-    for query_id, _ in _answered(qrels):
+    for query_id in compress(qrels, judged.answered):
         asked.append(lexicon.word_ids(queries[query_id], query_words))
     asked.extend(pseudo.words)
     rows = np.arange(len(judged.relevant), len(asked))
@@ -163,8 +163,9 @@ class _Lists:
 
 
 class _Judged(NamedTuple):
-    """The pairs of the qrels; the fields are those of `TrainingSet`, for judged queries alone."""
+    """The pairs of the qrels; further fields are those of `TrainingSet`, for judged queries alone."""
 
+    answered: bytearray  # for each query of the qrels whether it has a relevant document
     pairs: NDArray[np.int64]
     grades: NDArray[np.float32]
     relevant: _Lists
@@ -194,24 +195,21 @@ def _judged(qrels: Judgements, rows: RowsOfIds, owners: NDArray[np.int64]) -> _J
 
     pairs, grades = array("q"), array("f")
     relevant, negatives = _Lists(), _Lists()
-    answered = (judgements for _, judgements in _answered(qrels))
-    while some := list(islice(answered, _PAIRS_AT_ONCE)):
+    answered = bytearray()
+    stream = (judgements for _, judgements in qrels.items())
+    while some := list(islice(stream, _PAIRS_AT_ONCE)):
         numbers = iter(rows.of(list(chain.from_iterable(some))).tolist())
         for judgements in some:
             graded = list(zip(judgements.values(), numbers, strict=False))
             good = [number for grade, number in graded if grade > 0]
-            for number in good:
-                pairs.extend((len(relevant), starts[number]))
-            grades.extend(grade for grade, _ in graded if grade > 0)
-            relevant.append(passages(good))
-            negatives.append(passages(number for grade, number in graded if grade <= 0))
+            answered.append(bool(good))
+            if good:
+                pairs.extend(chain.from_iterable((len(relevant), starts[number]) for number in good))
+                grades.extend(grade for grade, _ in graded if grade > 0)
+                relevant.append(passages(good))
+                negatives.append(passages(number for grade, number in graded if grade <= 0))
     numbered = np.array(pairs, np.int64).reshape(-1, 2)
-    return _Judged(numbered, np.array(grades, np.float32), relevant, negatives)
-
-
-def _answered(qrels: Judgements) -> Iterator[tuple[str, Mapping[str, int]]]:
-    """The queries that have a relevant document, with their judgements."""
-    return (item for item in qrels.items() if any(grade > 0 for grade in item[1].values()))
+    return _Judged(answered, numbered, np.array(grades, np.float32), relevant, negatives)
 
 
 def _pseudo(passages: Iterable[Document], texts: _Lists, lexicon: Lexicon, query_words: int) -> _Pseudo:

@@ -78,9 +78,9 @@ def storing_pairs() -> Iterator[None]:
         ) from error
 
 
-def id_of(key: bytes, own: str | None = None) -> str:
-    """The id of a text: its own, or that of its key."""
-    return own or key[:_ID_BYTES].hex()
+def id_of(key: bytes) -> str:
+    """The id of a text that has none of its own."""
+    return key[:_ID_BYTES].hex()
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class JoinedPairs:
         for key, own, metadata, title, text in self.select(
             "SELECT key, id, metadata, title, text FROM documents ORDER BY row"
         ):
-            yield Document(id_of(key, own), title, text, json.loads(metadata) if metadata else {})
+            yield Document(own or id_of(key), title, text, json.loads(metadata) if metadata else {})
 
     def splits(self) -> dict[str, int]:
         """The splits, and how many queries with a relevant document each has."""
@@ -105,7 +105,7 @@ class JoinedPairs:
     def place_of(self, document_id: str) -> Place:
         """Where a document was first read. Raises KeyError if there is none of this id."""
         for key, own, file, line in self.select("SELECT key, id, file, line FROM documents"):
-            if id_of(key, own) == document_id:
+            if document_id == (own or id_of(key)):
                 path, unit = self.files[file]
                 return Place(path, line, unit)
         raise KeyError(document_id)
@@ -117,7 +117,7 @@ class JoinedPairs:
     def select(self, statement: str, *values: object) -> Iterator[Any]:
         """The rows that a statement selects, one in memory at a time."""
         with storing_pairs():
-            yield from self.database.execute(statement, values)
+            return self.database.execute(statement, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +130,11 @@ class JoinedQueries(Streamed[str]):
         return self.pairs.count("queries")
 
     def __getitem__(self, query_id: str) -> str:
-        found = self.pairs.select("SELECT text FROM queries WHERE key BETWEEN ? AND ?", *_keys(query_id))
-        return str(_only(found, query_id))
+        for (text,) in self.pairs.select(
+            "SELECT text FROM queries WHERE key BETWEEN ? AND ?", *_keys(query_id)
+        ):
+            return str(text)
+        raise KeyError(query_id)
 
     def stream(self) -> Iterator[tuple[str, str]]:
         """Ids and texts in the order of the queries."""
@@ -149,10 +152,14 @@ class JoinedQrels(Streamed[dict[str, int]]):
     def __len__(self) -> int:
         return self.pairs.splits().get(self.split, 0)
 
+    def __iter__(self) -> Iterator[str]:
+        for (key,) in self.pairs.select("SELECT key FROM queries WHERE split = ? ORDER BY row", self.split):
+            yield id_of(key)
+
     def __getitem__(self, query_id: str) -> dict[str, int]:
-        found = self._select("queries.key BETWEEN ? AND ?", *_keys(query_id))
-        grades: dict[str, int] = _only(((grades,) for _, grades in found), query_id)
-        return grades
+        for _, grades in self._select("queries.key BETWEEN ? AND ?", *_keys(query_id)):
+            return grades
+        raise KeyError(query_id)
 
     def stream(self) -> Iterator[tuple[str, dict[str, int]]]:
         """Ids of queries, and their judgements, in the order of the queries."""
@@ -164,11 +171,10 @@ class JoinedQrels(Streamed[dict[str, int]]):
             "SELECT queries.key, documents.key, documents.id, grade FROM queries "  # noqa: S608 (ours)
             "CROSS JOIN judgements ON query = queries.row CROSS JOIN documents ON document = documents.row "
             f"WHERE split = ? AND {where} ORDER BY queries.row, number",
-            self.split,
-            *values,
+            *(self.split, *values),
         )
         for key, rows in groupby(judged, itemgetter(0)):
-            yield id_of(key), {id_of(document, own): grade for _, document, own, grade in rows}
+            yield id_of(key), {own or id_of(document): grade for _, document, own, grade in rows}
 
 
 def _keys(query_id: str) -> tuple[bytes, bytes]:
@@ -180,9 +186,3 @@ def _keys(query_id: str) -> tuple[bytes, bytes]:
     if half.hex() != query_id or len(half) != _ID_BYTES:
         raise KeyError(query_id)
     return half + bytes(_ID_BYTES), half + b"\xff" * _ID_BYTES
-
-
-def _only(found: Iterator[tuple[Any, ...]], query_id: str) -> Any:
-    for (value,) in found:
-        return value
-    raise KeyError(query_id)
