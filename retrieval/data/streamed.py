@@ -6,7 +6,7 @@ In: what reads them. Out: mappings. Knows nothing of what they hold.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, ItemsView, Iterator, Mapping
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,6 +26,14 @@ class Streamed(Mapping[str, V]):
     def items(self) -> ItemsView[str, V]:
         """The items, read in order each time."""
         return _Items(self)
+
+
+def values_of(mapping: Mapping[str, V], keys: Iterable[str]) -> Iterator[V]:
+    """The values of some keys, which come in the order of the mapping if it is streamed."""
+    if not isinstance(mapping, Streamed):
+        return map(mapping.__getitem__, keys)
+    items = mapping.stream()
+    return (next(value for other, value in items if other == key) for key in keys)
 
 
 class _Items(ItemsView[str, V]):

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.queries import Judgements
+from retrieval.data.streamed import values_of
 from retrieval.indexing.passages import split_document
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary
 from retrieval.text.words import document_text
@@ -89,7 +90,7 @@ def training_set(
     The positive of a judged pair is the document's first passage.
 
     documents: the corpus, which is read twice.
-    queries: query id to text; must hold every query of `qrels`.
+    queries: query id to text; must hold every query of `qrels`, in its order if it is streamed.
     qrels: query id to document id to grade; a grade of 0 or less makes no pair but a given negative.
     vocabulary: the features of the words.
     query_words: how many words of a query count.
@@ -118,8 +119,8 @@ def training_set(
     if not len(judged.pairs) and not len(pseudo.words):
         raise InputError("no document has a title or sentence to learn from; add pairs to qrels/train.tsv")
     asked = _Lists()
-    for query_id in compress(qrels, judged.answered):
-        asked.append(lexicon.word_ids(queries[query_id], query_words))
+    for text in values_of(queries, compress(qrels, judged.answered)):
+        asked.append(lexicon.word_ids(text, query_words))
     asked.extend(pseudo.words)
     rows = np.arange(len(judged.relevant), len(asked))
     pairs = np.concatenate((judged.pairs, np.stack((rows, np.array(pseudo.passages, np.int64)), axis=1)))
