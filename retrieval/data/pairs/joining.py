@@ -79,7 +79,8 @@ def join_pairs(rows: Iterable[PairRow], path: Path | str) -> JoinedPairs:
     query in two splits, and a file that is too large; and if there is no row. path: for this error. Raises
     StorageError.
     """
-    joining = _Joining(new_database())
+    database = new_database()
+    joining = _Joining(database, database.cursor())
     with storing_pairs():
         joining.execute("BEGIN")
         for row in rows:
@@ -88,7 +89,7 @@ def join_pairs(rows: Iterable[PairRow], path: Path | str) -> JoinedPairs:
             raise Place(path).error("holds no rows; give at least one pair of a query and a document")
         joining.resolve()
         joining.execute("COMMIT")
-    return JoinedPairs(joining.database, joining.rows, list(joining.files))
+    return JoinedPairs(database, joining.rows, list(joining.files))
 
 
 @dataclass
@@ -96,6 +97,7 @@ class _Joining:
     """The database while rows are added."""
 
     database: sqlite3.Connection
+    cursor: sqlite3.Cursor  # for statements that are done at once; a new one each time takes longer
     rows: int = 0
     judgements: int = 0
     characters: int = 0
@@ -286,11 +288,11 @@ class _Joining:
 
     def _inserted(self, statement: str, *values: object) -> int:
         """Whether a row was inserted, by its number; 0 if there is a row with its key."""
-        cursor = self.database.execute(statement, values)
-        return (cursor.lastrowid or 0) if cursor.rowcount else 0
+        self.cursor.execute(statement, values)
+        return (self.cursor.lastrowid or 0) if self.cursor.rowcount else 0
 
     def _one(self, statement: str, *values: object) -> Any:
-        return self.database.execute(statement, values).fetchone()
+        return self.cursor.execute(statement, values).fetchone()
 
     def _any(self, table: str) -> bool:
         return self._one(f"SELECT 1 FROM {table} LIMIT 1") is not None  # noqa: S608 (ours only)
