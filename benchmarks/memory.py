@@ -5,7 +5,8 @@
 A table of PAIRS rows of made-up words is written, queries of 6 and documents of 20, their frequencies as
 Zipf's law has them. A process of its own reads and numbers it as the first process of a training does, lets
 the texts go, and says what it has then. The other processes of a training have never more than that.
-Prints a table and writes benchmarks/results/memory.json.
+Another process does the same with the first quarter of the table, so that what grows with the pairs is told
+from what any training takes. Prints a table and writes benchmarks/results/memory.json.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import argparse
 import gc
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -55,12 +55,15 @@ def write_table(path: Path, count: int) -> None:
 
 def hold(table: Path) -> dict[str, Any]:
     """Read and number a table of pairs, let its texts go, and say what that takes."""
-    before, start = anonymous_bytes(), time.process_time()
+    floor, start = anonymous_bytes(), time.process_time()
+    peaks = {"read": 0, "number": 0}
+    forget_peak()
     source = open_dataset(table)
     dataset = read_training_data(source)
-    read, read_s = anonymous_bytes(), time.process_time() - start
+    peaks["read"], read_s = resident_peak(), time.process_time() - start
+    forget_peak()
     vocabulary, training = vocabulary_and_training_set(dataset, preset("lstm"))
-    whole, whole_s = anonymous_bytes(), time.process_time() - start
+    peaks["number"], whole_s = resident_peak(), time.process_time() - start
     own = Numbered(vocabulary, training, None, bool(dataset.dev), "")
     packed = dataset.for_dev().packed()
     dataset = NOTHING
@@ -68,36 +71,48 @@ def hold(table: Path) -> dict[str, Any]:
     dataset = TrainingData.unpacked(packed)
     with tempfile.TemporaryDirectory(dir=table.parent) as folder:
         data = shared(own, ALONE, Path(folder)).data
-        del own, training
+        del own, training, packed
         gc.collect()
         kept = anonymous_bytes()
     texts = [
         part for one in (data.documents, data.queries, data.features) for part in (one.values, one.offsets)
     ]
     files = sum(part.nbytes for part in (data.pairs, data.grades, data.removed_words, data.owners, *texts))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    million = 1e6 / data.judged_pairs
     return {
         "judged_pairs": data.judged_pairs,
         "dev_queries": len(dataset.dev),
-        "mb_a_million": {
-            "texts_while_read": round((read - before) * million / 1e6),
-            "numbered_beside_them": round((whole - read) * million / 1e6),
-            "peak": round((peak - before) * million / 1e6),
-            "kept": round((kept - before) * million / 1e6),
-            "files": round(files * million / 1e6),
-        },
-        "processor_s_a_million": {
-            "read": round(read_s * million),
-            "number": round((whole_s - read_s) * million),
-        },
+        "bytes": {"floor": floor, **peaks, "kept": kept, "files": files},
+        "processor_s": {"read": read_s, "number": whole_s - read_s},
     }
+
+
+def forget_peak() -> None:
+    """Let the peak of this process begin at what it has now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident_peak() -> int:
+    """The most memory that this process had, pages of files too."""
+    return status("VmHWM")
 
 
 def anonymous_bytes() -> int:
     """Memory of this process without pages of files, which the system takes back when it needs them."""
+    return status("RssAnon")
+
+
+def status(field: str) -> int:
+    """Bytes of a field of this process's status."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssAnon")))
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(f"{field}:")))
+
+
+def held(table: Path) -> dict[str, Any]:
+    """What `hold` says in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--hold", str(table)]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, env=os.environ)
+    facts: dict[str, Any] = json.loads(said.stdout)
+    return facts
 
 
 def main() -> None:
@@ -110,12 +125,28 @@ def main() -> None:
     if options.hold:
         sys.stdout.write(json.dumps(hold(options.hold)))
         return
+    sizes = (options.pairs // 4, options.pairs)
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "pairs.jsonl"
-        write_table(table, options.pairs)
-        command = [sys.executable, "-m", "benchmarks.memory", "--hold", str(table)]
-        said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, env=os.environ)
-    facts = json.loads(said.stdout)
+        told = []
+        for size in sizes:
+            write_table(table, size)
+            told.append(held(table))
+    few, many = told
+    grown = sizes[1] - sizes[0]
+    facts = {
+        **{name: many[name] for name in ("judged_pairs", "dev_queries")},
+        "mb": {name: round(value / 1e6) for name, value in many["bytes"].items()},
+        "mb_of_a_quarter": {name: round(value / 1e6) for name, value in few["bytes"].items()},
+        "bytes_a_pair": {
+            name: round((value - few["bytes"][name]) / grown)
+            for name, value in many["bytes"].items()
+            if name != "floor"
+        },
+        "processor_s_a_million": {
+            name: round(seconds * 1e6 / options.pairs) for name, seconds in many["processor_s"].items()
+        },
+    }
     given = " ".join(sys.argv[1:])
     write_result(
         RESULTS / "memory.json", {**provenance(f"python -m benchmarks.memory {given}".strip()), **facts}

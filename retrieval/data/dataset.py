@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 from index.documents.store import Document
 from index.errors import InputError
-from retrieval.data.documents import corpus_fingerprint, count_documents, read_documents
-from retrieval.data.lines import is_pattern
+from retrieval.data.documents import CORPUS_FILES, corpus_fingerprint, count_documents, read_documents
+from retrieval.data.lines import is_pattern, is_stream
 from retrieval.data.pairs.columns import (
     USUAL,
     ColumnNames,
@@ -87,11 +87,13 @@ AnyDataset: TypeAlias = Dataset | PairsDataset
 def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
     """The data set that a path leads to: a file of pairs if it is a table with a query column.
 
-    path: a BEIR folder, a table, a pattern of tables, or anything else that `read_documents` reads.
+    path: a BEIR folder, a table, a pattern of tables or a folder of nothing but tables, which are one table,
+        or anything else that `read_documents` reads.
     columns: role to the columns that the user names, see `retrieval.data.pairs.columns`.
     Raises InputError for a table in which no column is recognised, or two fit equally well; for columns named
     for what is not a table; and what `table_records_of` raises.
     """
+    path = _with_its_tables(path)
     is_table = is_pattern(path) or (Path(path).is_file() and table_kind(path))
     if not is_table:
         if columns:
@@ -116,13 +118,20 @@ def read_query_texts(path: Path | str, split: str) -> list[str]:
     Raises InputError for a split without queries, and what the readers raise.
     """
     place = Path(path)
-    if place.is_dir():
-        dataset: AnyDataset = Dataset(place)
-    elif place.is_file() and table_kind(place) and _holds_pairs(place):
+    if place.is_dir() or (place.is_file() and table_kind(place) and _holds_pairs(place)):
         dataset = open_dataset(place)
     else:
         return [query.text for query in read_query_lines(path)]
     return [dataset.queries[query_id] for query_id in dataset.qrels(split)]
+
+
+def _with_its_tables(path: Path | str) -> Path | str:
+    """A folder of tables as a pattern of them; any other path as it is."""
+    folder = Path(path)
+    if is_stream(path) or not folder.is_dir() or any((folder / name).exists() for name in CORPUS_FILES):
+        return path
+    files = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
+    return f"{folder}/*" if files and all(map(table_kind, files)) else path
 
 
 def _holds_pairs(path: Path) -> bool:

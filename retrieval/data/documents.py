@@ -25,7 +25,7 @@ from retrieval.data.tables import TABLE_KINDS, table_kind, table_records_of
 if TYPE_CHECKING:
     from retrieval.data.locations import Location
 
-_CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
+CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _TEXT_SUFFIXES = frozenset({".md", ".rst", ".txt"})
 _OWN_FIELDS = frozenset({"_id", "id", "title", "text", "metadata"})
 
@@ -109,7 +109,7 @@ def count_documents(corpus: Path | str) -> int | None:
 
 
 def _corpus_file(folder: Path) -> Path | None:
-    files = (folder / name for name in _CORPUS_FILES)
+    files = (folder / name for name in CORPUS_FILES)
     return next((_regular(file) for file in files if os.path.lexists(file) and not file.is_dir()), None)
 
 

@@ -6,7 +6,7 @@ documents except their ids.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,8 @@ from retrieval.data.records import Record, id_field, json_record, json_records, 
 
 # Query id -> document id -> grade; a grade above 0 means relevant, a higher one more so.
 Qrels: TypeAlias = dict[str, dict[str, int]]
+# The same, perhaps too large to hold in memory and read each time.
+Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
 
 _QUERY_FILES = ("queries.jsonl", "queries.jsonl.gz")
 _USUAL_SPLITS = ("train", "dev", "test")

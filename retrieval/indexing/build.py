@@ -23,7 +23,7 @@ from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
 from retrieval.data.pairs.columns import USUAL, ColumnNames
-from retrieval.data.queries import read_qrels
+from retrieval.data.queries import Judgements, read_qrels
 from retrieval.indexing.parallel import Workers, encode_shards
 from retrieval.indexing.passages import (
     SplitDocument,
@@ -228,15 +228,16 @@ def fingerprint(dataset: AnyDataset, resume: bool) -> str:
 
 
 def _training_queries(dataset: AnyDataset) -> list[str]:
-    """Queries of the training split; none without that split."""
+    """Queries of the training split, as many as tuning takes; none without that split."""
+    judged: Judgements = {}
     if isinstance(dataset, Dataset):
         folder = Path(dataset.folder)
-        if not ((folder / "queries.jsonl").is_file() and (folder / "qrels" / "train.tsv").is_file()):
-            return []
-        judged = read_qrels(folder, "train")  # of a corpus that may hold only some of the documents
-    else:
-        judged = dataset.qrels("train") if "train" in dataset.splits() else {}
-    return [dataset.queries[query_id] for query_id in judged if query_id in dataset.queries]
+        if (folder / "queries.jsonl").is_file() and (folder / "qrels" / "train.tsv").is_file():
+            judged = read_qrels(folder, "train")  # of a corpus that may hold only some of the documents
+    elif "train" in dataset.splits():
+        judged = dataset.judgements("train")
+    known = (query_id for query_id in judged if query_id in dataset.queries)
+    return [dataset.queries[query_id] for query_id in islice(known, MAX_TUNING_QUERIES)]
 
 
 def encode_into(

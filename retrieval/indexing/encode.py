@@ -123,7 +123,7 @@ def _queries(source: Path | str, columns: ColumnNames, resume: bool) -> _Source:
     if is_stream(source) and resume:
         raise InputError("a pipe or standard input cannot be resumed; give a file, or leave --resume out")
     place = Path(source)
-    if (place.is_file() and table_kind(place)) or columns:
+    if (place.is_file() and table_kind(place)) or place.is_dir() or columns:
         dataset = open_dataset(source, columns)
     else:
         dataset = Dataset(source)

@@ -25,7 +25,7 @@ from retrieval.data.clicks.log import ClickLog, query_key
 from retrieval.data.clicks.propensity import estimate_propensities
 from retrieval.data.clicks.reading import read_click_log
 from retrieval.data.dataset import AnyDataset
-from retrieval.data.queries import Qrels
+from retrieval.data.queries import Judgements, Qrels
 from retrieval.learning.agreement import ClickedQueries, held_out_clicks
 from retrieval.training.dataset import TrainingData, hold_out
 
@@ -148,6 +148,7 @@ def _shown(log: ClickLog, judged: Judged) -> dict[str, set[str]] | None:
 def _part_of(data: AnyDataset, ids: Container[str]) -> tuple[_Part, int]:
     """The data set's judged queries, and how many judgements are about documents that the index lacks."""
     splits = data.splits()
+    train: Judgements
     train, dev = (data.qrels(split) if split in splits else {} for split in ("train", "dev"))
     if not dev:
         train, dev = hold_out(train)
@@ -164,13 +165,13 @@ def _judges(text: str) -> bool:
     return zlib.crc32(query_key(text).encode("utf-8", "replace")) % 2 == 1
 
 
-def _known(qrels: Qrels, ids: Container[str]) -> Qrels:
+def _known(qrels: Judgements, ids: Container[str]) -> Qrels:
     """The judgements of known documents, of queries that have a relevant one among them."""
     known = {query: {d: g for d, g in grades.items() if d in ids} for query, grades in qrels.items()}
     return {query: grades for query, grades in known.items() if any(g > 0 for g in grades.values())}
 
 
-def _judgements(qrels: Qrels) -> int:
+def _judgements(qrels: Judgements) -> int:
     return sum(map(len, qrels.values()))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 from index.documents.store import Document
 from index.errors import InputError
-from retrieval.data.queries import Qrels
+from retrieval.data.queries import Judgements
+from retrieval.data.streamed import values_of
 from retrieval.indexing.passages import split_document
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary
 from retrieval.text.words import document_text
 from retrieval.training.pseudo_queries import pseudo_queries
+from retrieval.training.rows import RowsOfIds
 
 # Pseudo-queries are drawn to fill an epoch up to this many pairs. They help where judged pairs are few, and
 # cost quality where judged pairs are many.
@@ -77,7 +79,7 @@ class Batch:
 def training_set(
     documents: Iterable[Document],
     queries: Mapping[str, str],
-    qrels: Qrels,
+    qrels: Judgements,
     vocabulary: Vocabulary,
     query_words: int,
     document_words: int,
@@ -88,7 +90,7 @@ def training_set(
     The positive of a judged pair is the document's first passage.
 
     documents: the corpus, which is read twice.
-    queries: query id to text; must hold every query of `qrels`.
+    queries: query id to text; must hold every query of `qrels`, in its order if it is streamed.
     qrels: query id to document id to grade; a grade of 0 or less makes no pair but a given negative.
     vocabulary: the features of the words.
     query_words: how many words of a query count.
@@ -96,26 +98,31 @@ def training_set(
     passage_words: most words of a passage; 0 to leave documents whole.
     Raises InputError if no judgement makes a pair, or if there are neither pairs nor pseudo-queries.
     """
-    if qrels and not any(grade > 0 for grades in qrels.values() for grade in grades.values()):
+    if qrels and not any(grade > 0 for _, grades in qrels.items() for grade in grades.values()):
         raise InputError("no query has a relevant document to learn from; add pairs to qrels/train.tsv")
     lexicon = Lexicon(vocabulary)
-    texts, owners, starts = _Lists(), array("q"), {}
-    for number, document in enumerate(documents):
-        starts[document.id] = len(texts)
-        for passage in _passages(document, document_words, passage_words):
-            texts.append(lexicon.word_ids(document_text(passage.title, passage.text), document_words))
-            owners.append(number)
+    texts, owners = _Lists(), array("q")
+
+    def numbered() -> Iterator[str]:
+        """Number the passages, and give the ids of the documents."""
+        for number, document in enumerate(documents):
+            for passage in _passages(document, document_words, passage_words):
+                texts.append(lexicon.word_ids(document_text(passage.title, passage.text), document_words))
+                owners.append(number)
+            yield document.id
+
+    rows_of_ids = RowsOfIds(numbered())
     owner = np.array(owners, np.int64)
-    judged = _judged(qrels, starts, owner)
+    judged = _judged(qrels, rows_of_ids, owner)
     passages = chain.from_iterable(_passages(each, document_words, passage_words) for each in documents)
     pseudo = _pseudo(passages, texts, lexicon, query_words)
     if not len(judged.pairs) and not len(pseudo.words):
         raise InputError("no document has a title or sentence to learn from; add pairs to qrels/train.tsv")
     asked = _Lists()
-    for query_id in judged.query_ids:
-        asked.append(lexicon.word_ids(queries[query_id], query_words))
+    for text in values_of(queries, compress(qrels, judged.answered)):
+        asked.append(lexicon.word_ids(text, query_words))
     asked.extend(pseudo.words)
-    rows = np.arange(len(judged.query_ids), len(asked))
+    rows = np.arange(len(judged.relevant), len(asked))
     pairs = np.concatenate((judged.pairs, np.stack((rows, np.array(pseudo.passages, np.int64)), axis=1)))
     removed = np.array(pseudo.removed, np.int64).reshape(-1, 2)
     return TrainingSet(
@@ -157,9 +164,9 @@ class _Lists:
 
 
 class _Judged(NamedTuple):
-    """The pairs of the qrels; the fields are those of `TrainingSet`, for judged queries alone."""
+    """The pairs of the qrels; further fields are those of `TrainingSet`, for judged queries alone."""
 
-    query_ids: list[str]
+    answered: bytearray  # for each query of the qrels whether it has a relevant document
     pairs: NDArray[np.int64]
     grades: NDArray[np.float32]
     relevant: _Lists
@@ -174,34 +181,36 @@ class _Pseudo(NamedTuple):
     removed: array[int]  # from, to, from, to
 
 
-def _judged(qrels: Qrels, starts: Mapping[str, int], owners: NDArray[np.int64]) -> _Judged:
+def _judged(qrels: Judgements, rows: RowsOfIds, owners: NDArray[np.int64]) -> _Judged:
     """The pairs of the qrels.
 
     qrels: query id to document id to grade.
-    starts: document id to its first passage.
+    rows: the numbers of the documents.
     owners: int64 (passages,), the document of each passage.
     """
+    # Passages of document i are starts[i] to starts[i + 1].
+    starts = array("q", np.append(np.flatnonzero(np.diff(owners, prepend=-1)), len(owners)).tobytes())
 
-    def passages(documents: Iterable[str]) -> list[int]:
-        first = [starts[document] for document in documents]
-        ends = np.searchsorted(owners, owners[first], side="right").tolist()
-        return list(chain.from_iterable(map(range, first, ends)))
+    def passages(documents: Iterable[int]) -> Iterator[int]:
+        return chain.from_iterable(range(starts[number], starts[number + 1]) for number in documents)
 
-    query_ids: list[str] = []
     pairs, grades = array("q"), array("f")
     relevant, negatives = _Lists(), _Lists()
-    for query_id, judgements in qrels.items():
-        good = [document for document, grade in judgements.items() if grade > 0]
-        if not good:
-            continue
-        for document in good:
-            pairs.extend((len(query_ids), starts[document]))
-            grades.append(judgements[document])
-        relevant.append(passages(good))
-        negatives.append(passages(document for document, grade in judgements.items() if grade <= 0))
-        query_ids.append(query_id)
+    answered = bytearray()
+    stream = (judgements for _, judgements in qrels.items())
+    while some := list(islice(stream, _PAIRS_AT_ONCE)):
+        numbers = iter(rows.of(list(chain.from_iterable(some))).tolist())
+        for judgements in some:
+            graded = list(zip(judgements.values(), numbers, strict=False))
+            good = [number for grade, number in graded if grade > 0]
+            answered.append(bool(good))
+            if good:
+                pairs.extend(chain.from_iterable((len(relevant), starts[number]) for number in good))
+                grades.extend(grade for grade, _ in graded if grade > 0)
+                relevant.append(passages(good))
+                negatives.append(passages(number for grade, number in graded if grade <= 0))
     numbered = np.array(pairs, np.int64).reshape(-1, 2)
-    return _Judged(query_ids, numbered, np.array(grades, np.float32), relevant, negatives)
+    return _Judged(answered, numbered, np.array(grades, np.float32), relevant, negatives)
 
 
 def _pseudo(passages: Iterable[Document], texts: _Lists, lexicon: Lexicon, query_words: int) -> _Pseudo:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from index.documents.store import Document
-from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
+from retrieval.data.dataset import AnyDataset, open_dataset
 from retrieval.data.lines import is_stream
-from retrieval.data.queries import Qrels
+from retrieval.data.pairs.dataset import PairsDataset
+from retrieval.data.queries import Judgements, Qrels
+from retrieval.data.streamed import Without
 
 # With fewer training queries a tenth is too small to measure by, and training needs them all.
 _MIN_QUERIES_TO_HOLD_OUT = 50
@@ -30,8 +33,8 @@ class TrainingData:
     """A data set. The documents are read each time, unless they are given as a list."""
 
     documents: Collection[Document]
-    queries: dict[str, str]  # query id to text; empty without qrels
-    train: Qrels  # empty if there are none
+    queries: Mapping[str, str]  # query id to text; empty without qrels
+    train: Judgements  # empty if there are none
     dev: Qrels  # likewise
     # Of dev queries whose judgements are clicks, what was shown: nobody could click on anything else.
     shown: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -45,8 +48,11 @@ class TrainingData:
         """
         documents = self._dev_documents() if self.dev else []
         ids = {document.id for document in documents}
-        known = {query: {d: g for d, g in grades.items() if d in ids} for query, grades in self.train.items()}
-        train = {query: grades for query, grades in known.items() if grades}
+        train = {
+            query: {document: grade for document, grade in grades.items() if document in ids}
+            for query, grades in self.train.items()
+            if not ids.isdisjoint(grades)
+        }
         queries = {query: self.queries[query] for query in (*train, *self.dev)}
         return replace(self, documents=documents, queries=queries, train=train)
 
@@ -113,23 +119,30 @@ def read_training_data(source: AnyDataset | Path) -> TrainingData:
     """Read a data set, or what `open_dataset` opens. Raises InputError if its content is not valid."""
     dataset = open_dataset(source) if isinstance(source, Path) else source
     documents: Collection[Document]
-    if isinstance(dataset, Dataset) and is_stream(dataset.folder):
-        documents = list(dataset.documents())  # it can be read once only
-        ids = {document.id for document in documents}
+    if isinstance(dataset, PairsDataset):
+        documents = _Documents(dataset, dataset.count_documents())
+        judgements: Callable[[str], Judgements] = dataset.judgements
     else:
-        ids = {document.id for document in dataset.documents()}
-        documents = _Documents(dataset, len(ids))
+        if is_stream(dataset.folder):
+            documents = list(dataset.documents())  # it can be read once only
+            ids = {document.id for document in documents}
+        else:
+            ids = {document.id for document in dataset.documents()}
+            documents = _Documents(dataset, len(ids))
+        judgements = partial(dataset.qrels, document_ids=ids)
     judged = [split for split in ("dev", "train") if split in dataset.splits()]
-    qrels = {split: dataset.qrels(split, document_ids=ids) for split in judged}
-    train, dev = qrels.get("train", {}), qrels.get("dev", {})
-    if "dev" not in judged:
+    qrels = {split: judgements(split) for split in judged}
+    train = qrels.get("train", {})
+    if "dev" in qrels:
+        dev = {query: dict(grades) for query, grades in qrels["dev"].items()}
+    else:
         train, dev = hold_out(train)
     return TrainingData(documents, dataset.queries if judged else {}, train, dev)
 
 
-def hold_out(train: Qrels) -> tuple[Qrels, Qrels]:
+def hold_out(train: Judgements) -> tuple[Judgements, Qrels]:
     """Training and dev qrels from training qrels: a tenth of the queries, by a hash of their ids, is dev."""
     if len(train) < _MIN_QUERIES_TO_HOLD_OUT:
         return train, {}
-    dev = {query: grades for query, grades in train.items() if zlib.crc32(query.encode()) % 10 == 0}
-    return {query: grades for query, grades in train.items() if query not in dev}, dev
+    dev = {query: dict(train[query]) for query in train if zlib.crc32(query.encode()) % 10 == 0}
+    return Without(train, dev), dev

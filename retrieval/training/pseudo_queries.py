@@ -42,7 +42,10 @@ def pseudo_queries(document: Document, words: Sequence[int], lexicon: Lexicon) -
     """
     queries: list[PseudoQuery] = []
     start = 0
+    whole = document.text.strip()
     for part, min_words in _parts(document):
+        if not start and part == whole:
+            break  # nothing would be left of the document
         part_words = lexicon.word_ids(part, len(words))
         end = start + len(part_words)
         if start >= len(words) or len(queries) == MAX_PER_DOCUMENT:

@@ -26,6 +26,7 @@ from index.disk.files import WriterLock, storing
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.dataset import AnyDataset
+from retrieval.data.streamed import values_of
 from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import DEFAULT_MEASURES, evaluate_run
 from retrieval.indexing.passages import passage_words_of
@@ -301,7 +302,7 @@ def vocabulary_and_training_set(
 
 def _training_texts(dataset: TrainingData) -> Iterator[str]:
     yield from (document_text(document.title, document.text) for document in dataset.documents)
-    yield from (dataset.queries[query_id] for query_id in dataset.train)
+    yield from values_of(dataset.queries, dataset.train)
 
 
 def _teacher_vectors(

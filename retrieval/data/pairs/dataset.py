@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,10 @@ from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.documents import corpus_fingerprint
 from retrieval.data.pairs.columns import ColumnNames, Columns
-from retrieval.data.pairs.joining import MIN_QUERIES_TO_SPLIT, SPLITS, JoinedPairs, join_pairs, query_id
+from retrieval.data.pairs.joined import JoinedPairs, JoinedQrels, JoinedQueries
+from retrieval.data.pairs.joining import MIN_QUERIES_TO_SPLIT, SPLITS, join_pairs
 from retrieval.data.pairs.rows import is_blank, pair_row
-from retrieval.data.queries import Qrels
+from retrieval.data.queries import Judgements, Qrels
 from retrieval.data.tables import table_records_of
 
 
@@ -39,7 +40,7 @@ class PairsSummary:
 
 @dataclass(frozen=True)
 class PairsDataset:
-    """A file of pairs, which is read once, when it is needed, and then held in memory until `forget`."""
+    """A file of pairs, which is read once, when it is needed, and then kept on the disk until `forget`."""
 
     path: Path | str  # or a pattern of files, which are one table
     columns: Columns
@@ -47,20 +48,29 @@ class PairsDataset:
 
     def documents(self) -> Iterator[Document]:
         """The documents in the order of the file, given negatives last. Raises InputError."""
-        return iter(self._pairs.documents)
+        return self._pairs.documents()
 
     def count_documents(self) -> int:
         """The number of documents. Raises InputError."""
-        return len(self._pairs.documents)
+        return self._pairs.count("documents")
 
-    @cached_property
-    def queries(self) -> dict[str, str]:
+    @property
+    def queries(self) -> Mapping[str, str]:
         """Query id, a hash of the text, to text. Raises InputError."""
-        return {query_id(text): text for text in self._pairs.judged}
+        return JoinedQueries(self._pairs)
 
     def splits(self) -> list[str]:
         """Names of the splits that have queries. Raises InputError."""
-        return [split for split in SPLITS if split in self._pairs.splits.values()]
+        there = self._pairs.splits()
+        return [split for split in SPLITS if split in there]
+
+    def judgements(self, split: str) -> Judgements:
+        """The qrels of a split, read when they are needed. Raises InputError for a split without queries."""
+        if split not in self.splits():
+            known = ", ".join(self.splits()) or "none"
+            few = "" if self.columns.split else f"; from {MIN_QUERIES_TO_SPLIT} queries on some are held out"
+            raise InputError(f"no query is in split {split!r}; choose one of: {known}{few}", path=self.path)
+        return JoinedQrels(self._pairs, split)
 
     def qrels(self, split: str, document_ids: Container[str] | None = None) -> Qrels:
         """The qrels of a split; a judged document that is not relevant has the grade 0.
@@ -71,15 +81,10 @@ class PairsDataset:
         Queries without a relevant document are left out. Raises InputError for a split without queries, and
         for a document that may not occur.
         """
-        if split not in self.splits():
-            known = ", ".join(self.splits()) or "none"
-            few = "" if self.columns.split else f"; from {MIN_QUERIES_TO_SPLIT} queries on some are held out"
-            raise InputError(f"no query is in split {split!r}; choose one of: {known}{few}", path=self.path)
-        pairs = self._pairs
-        qrels = {query_id(text): pairs.judged[text] for text, name in pairs.splits.items() if name == split}
+        qrels = {query: dict(grades) for query, grades in self.judgements(split).items()}
         for document in (document for grades in qrels.values() for document in grades):
             if document_ids is not None and document not in document_ids:
-                raise pairs.places[document].error(
+                raise self._pairs.place_of(document).error(
                     f"document {document!r} is not in the index; build or add this file first"
                 )
         return qrels
@@ -91,23 +96,21 @@ class PairsDataset:
 
     def summary(self) -> PairsSummary:
         """What was understood of the file. Raises InputError."""
-        grades = [grade for judged in self._pairs.judged.values() for grade in judged.values()]
-        splits = list(self._pairs.splits.values())
+        pairs, splits = self._pairs, self._pairs.splits()
         return PairsSummary(
             columns=self.columns.named(),
             unused=list(self.columns.unused),
-            rows=self._pairs.rows,
-            pairs=sum(grade > 0 for grade in grades),
-            negatives=sum(grade <= 0 for grade in grades),
-            documents=len(self._pairs.documents),
-            queries=len(self._pairs.judged),
-            splits={split: splits.count(split) for split in self.splits()},
+            rows=pairs.rows,
+            pairs=pairs.count("judgements", "grade > 0"),
+            negatives=pairs.count("judgements", "grade <= 0"),
+            documents=pairs.count("documents"),
+            queries=pairs.count("queries"),
+            splits={split: splits[split] for split in self.splits()},
         )
 
     def forget(self) -> None:
-        """Free the memory that the file takes; it is read again when it is needed."""
-        for name in ("_pairs", "queries"):
-            self.__dict__.pop(name, None)
+        """Free what the file takes on the disk; it is read again when it is needed."""
+        self.__dict__.pop("_pairs", None)
 
     @cached_property
     def _pairs(self) -> JoinedPairs:

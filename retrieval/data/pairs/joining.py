@@ -1,22 +1,27 @@
 """The rows of a file of pairs joined: documents, queries, judgements and splits.
 
 In: `PairRow`s. Out: `JoinedPairs`. Equal texts are one document or one query. The same rows give the same
-result, whatever kind of file they are in. Knows nothing of files and columns.
+result, whatever kind of file they are in. Rows go to a database, so that memory does not grow with them.
+Knows nothing of files and columns.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import sqlite3
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from index.documents.metadata import problem_of
-from index.documents.store import Document
 from index.values import Json
-from retrieval.data.lines import MOST_CHARACTERS, MOST_LINES, Place
+from retrieval.data.lines import MOST_LINES, Place
+from retrieval.data.pairs.joined import JoinedPairs, id_of, new_database, storing_pairs
 from retrieval.data.pairs.metadata import JoinedMetadata
 from retrieval.data.pairs.rows import PairRow
 
@@ -24,28 +29,21 @@ from retrieval.data.pairs.rows import PairRow
 MIN_QUERIES_TO_SPLIT = 50
 SPLITS = ("train", "dev", "test")
 
-_DocumentKey: TypeAlias = tuple[str, str]  # title, text
+# A small packed file that unpacks to terabytes must not fill the disk.
+_MOST_CHARACTERS = 1 << 35
+_KEY_BYTES = 16
 
-
-@dataclass(frozen=True)
-class JoinedPairs:
-    """All rows of a file, joined."""
-
-    rows: int
-    documents: list[Document]
-    places: dict[str, Place]  # document id to where it was first read
-    judged: dict[str, dict[str, int]]  # query text to document id to grade
-    splits: dict[str, str]  # query text to split, of the queries with a relevant document
+_Stored: TypeAlias = tuple[int, int | None]  # a place: the number of its file, and the line
 
 
 def query_id(text: str) -> str:
     """The id of a query: a hash of its text."""
-    return _digest(text)
+    return id_of(_key(text))
 
 
 def document_id(title: str, text: str) -> str:
     """The id of a document that has none: a hash of its title and text."""
-    return _digest(f"{title}\0{text}")
+    return id_of(_document_key(title, text))
 
 
 def split_of(query: str) -> str:
@@ -53,146 +51,248 @@ def split_of(query: str) -> str:
 
     Case and white space do not count, so that two spellings of a query are in one split.
     """
-    tenth = int(_digest(_normalised(query)), 16) % 10
+    return _split_of_key(_key(_normalised(query)))
+
+
+def _split_of_key(normalised: bytes) -> str:
+    tenth = int(id_of(normalised), 16) % 10
     return {0: "test", 1: "dev"}.get(tenth, "train")
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:_KEY_BYTES]
+
+
+def _document_key(title: str, text: str) -> bytes:
+    """The key of a document; the length of the title, for a title or a text may hold a zero character too."""
+    return _key(f"{title}\0{text}") + len(title).to_bytes(4)
 
 
 def _normalised(query: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", query).casefold().split())
 
 
-@dataclass
-class _Reading:
-    """What the rows read so far say."""
-
-    rows: int = 0
-    characters: int = 0
-    ids: dict[_DocumentKey, str | None] = field(default_factory=dict)  # every document; its id if it has one
-    places: dict[_DocumentKey, Place] = field(default_factory=dict)
-    with_id: dict[str, _DocumentKey] = field(default_factory=dict)
-    metadata: dict[_DocumentKey, JoinedMetadata] = field(default_factory=dict)  # of documents that have some
-    grades: dict[str, dict[_DocumentKey, tuple[int, Place]]] = field(default_factory=dict)
-    negatives: dict[str, dict[str, Place]] = field(default_factory=dict)  # query text to document texts
-    splits: dict[str, tuple[str, Place]] = field(default_factory=dict)  # normalised query to its split
-
-
 def join_pairs(rows: Iterable[PairRow], path: Path | str) -> JoinedPairs:
     """The documents, queries and judgements of all rows.
 
     Raises InputError, with the place of the row, for an id of two documents, a pair that is graded twice, a
-    query in two splits, and a file that is too large to be held in memory; and if there is no row. path: for
-    this error.
+    query in two splits, and a file that is too large; and if there is no row. path: for this error. Raises
+    StorageError.
     """
-    reading = _Reading()
-    for row in rows:
-        _check_size(reading, row)
+    database = new_database()
+    joining = _Joining(database, database.cursor())
+    with storing_pairs():
+        joining.execute("BEGIN")
+        for row in rows:
+            joining.add(row)
+        if not joining.rows:
+            raise Place(path).error("holds no rows; give at least one pair of a query and a document")
+        joining.resolve()
+        joining.execute("COMMIT")
+    return JoinedPairs(database, joining.rows, list(joining.files))
+
+
+@dataclass
+class _Joining:
+    """The database while rows are added."""
+
+    database: sqlite3.Connection
+    cursor: sqlite3.Cursor  # for statements that are done at once; a new one each time takes longer
+    rows: int = 0
+    judgements: int = 0
+    characters: int = 0
+    files: dict[tuple[Path | str, str], int] = field(default_factory=dict)  # file and unit of its places
+
+    def add(self, row: PairRow) -> None:
+        """Add a row. Raises InputError for one that contradicts another, or is one too many."""
+        self.rows += 1
+        self.characters += len(row.query) + sum(map(len, (*row.documents, *row.negatives)))
+        if self.rows > MOST_LINES or self.characters > _MOST_CHARACTERS:
+            raise row.place.error(
+                f"more than {MOST_LINES} rows or {_MOST_CHARACTERS} characters; split the file"
+            )
+        place = self._stored(row.place)
+        query, normalised = self._query(row)
         for text in row.documents:
-            _judge(reading, row, _document(reading, row, text))
-        given = reading.negatives.setdefault(row.query, {})
+            self._judge(row, query, self._document(row, text, place), place)
         for text in row.negatives:
-            given.setdefault(text, row.place)
+            self._give(query, text, place)
         if row.split is not None:
-            _check_split(reading, row, row.split)
-    if not reading.rows:
-        raise Place(path).error("holds no rows; give at least one pair of a query and a document")
-    return _resolved(reading)
+            self._check_split(row, row.split, normalised, place)
 
+    def resolve(self) -> None:
+        """Once all rows are there: ids, metadata, negatives and splits. Raises InputError."""
+        self._resolve_negatives()
+        self._check_ids()
+        self._join_metadata()
+        self._choose_splits()
 
-def _check_size(reading: _Reading, row: PairRow) -> None:
-    """Count a row. Raises InputError if the file is too large to be held in memory."""
-    reading.rows += 1
-    reading.characters += len(row.query) + sum(map(len, (*row.documents, *row.negatives)))
-    if reading.rows > MOST_LINES or reading.characters > MOST_CHARACTERS:
-        raise row.place.error(f"more than {MOST_LINES} rows or {MOST_CHARACTERS} characters; split the file")
-
-
-def _document(reading: _Reading, row: PairRow, text: str) -> _DocumentKey:
-    """The document of a row, noted with its id. Raises InputError for an id that another text has."""
-    key = (row.title, text)
-    reading.places.setdefault(key, row.place)
-    # A list of documents has one id for all, which then is the row's.
-    own = row.id if len(row.documents) == 1 else None
-    if own is not None and reading.with_id.setdefault(own, key) != key:
-        first = reading.places[reading.with_id[own]]
-        there = first.seen_from(row.place)
-        raise row.place.error(
-            f"the id {own!r} was already used on {there} for another document; give every document its own, "
-            "or leave ids out with --column id="
+    def _query(self, row: PairRow) -> tuple[int, bytes]:
+        """The number of a row's query, and the key of its words."""
+        key, normalised = _key(row.query), _key(_normalised(row.query))
+        number = self._inserted(
+            "INSERT OR IGNORE INTO queries (key, normalised, text) VALUES (?, ?, ?)",
+            *(key, normalised, row.query),
         )
-    if reading.ids.setdefault(key, own) is None:
-        reading.ids[key] = own
-    if row.metadata:
-        reading.characters += reading.metadata.setdefault(key, JoinedMetadata()).add(row.metadata)
-    return key
+        return number or self._one("SELECT row FROM queries WHERE key = ?", key)[0], normalised
 
+    def _document(self, row: PairRow, text: str, place: _Stored) -> int:
+        """The number of a row's document, noted with its id. Raises InputError for an id of another text."""
+        # A list of documents has one id for all, which then is the row's.
+        own = row.id if len(row.documents) == 1 else None
+        key = _document_key(row.title, text)
+        number = (
+            self._inserted(
+                "INSERT OR IGNORE INTO documents (key, id, file, line, title, text) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                *(key, own, *place, row.title, text),
+            )
+            or self._one("SELECT row FROM documents WHERE key = ?", key)[0]
+        )
+        if own is not None:
+            self._note_id(row, own, number)
+        if row.metadata:
+            self._say(number, row.metadata)
+        return number
 
-def _judge(reading: _Reading, row: PairRow, key: _DocumentKey) -> None:
-    """Note the grade of a pair. Raises InputError if an earlier row grades it differently."""
-    grade = 1 if row.grade is None else row.grade
-    first, place = reading.grades.setdefault(row.query, {}).setdefault(key, (grade, row.place))
-    if first != grade:
-        there = place.seen_from(row.place)
-        raise row.place.error(f"grades the pair {grade}, and {there} grades it {first}; keep one")
+    def _note_id(self, row: PairRow, own: str, document: int) -> None:
+        """Note the id of a document, which keeps its first one. Raises InputError if another has it."""
+        if self._inserted("INSERT OR IGNORE INTO ids (id, document) VALUES (?, ?)", own, document):
+            self.execute("UPDATE documents SET id = ? WHERE row = ? AND id IS NULL", own, document)
+            return
+        (first,) = self._one("SELECT document FROM ids WHERE id = ?", own)
+        if first != document:
+            there = self._place_of(first).seen_from(row.place)
+            raise row.place.error(
+                f"the id {own!r} was already used on {there} for another document; give every document its "
+                "own, or leave ids out with --column id="
+            )
 
+    def _say(self, document: int, metadata: dict[str, Json]) -> None:
+        """Note what a row says of a document."""
+        said = json.dumps(metadata)
+        if self._inserted("INSERT OR IGNORE INTO metadata VALUES (?, ?, ?)", document, said, self.rows):
+            self.characters += len(said)
 
-def _check_split(reading: _Reading, row: PairRow, split: str) -> None:
-    first, place = reading.splits.setdefault(_normalised(row.query), (split, row.place))
-    if first != split:
-        there = place.seen_from(row.place)
-        raise row.place.error(
-            f"the query is in split {split} here and in {first} on {there}; give it one split"
+    def _judge(self, row: PairRow, query: int, document: int, place: _Stored) -> None:
+        """Note the grade of a pair. Raises InputError if an earlier row grades it differently."""
+        grade = 1 if row.grade is None else row.grade
+        self.judgements += 1
+        values = (query, document, grade, self.judgements, *place)
+        if not self._inserted("INSERT OR IGNORE INTO judgements VALUES (?, ?, ?, ?, ?, ?)", *values):
+            first, *where = self._one(
+                "SELECT grade, file, line FROM judgements WHERE query = ? AND document = ?", query, document
+            )
+            if first != grade:
+                there = self._place(*where).seen_from(row.place)
+                raise row.place.error(f"grades the pair {grade}, and {there} grades it {first}; keep one")
+
+    def _give(self, query: int, text: str, place: _Stored) -> None:
+        """Note a given negative of a query. Which document it is depends on all rows."""
+        key = _document_key("", text)
+        given = (
+            self._inserted("INSERT OR IGNORE INTO given (key, text) VALUES (?, ?)", key, text)
+            or self._one("SELECT row FROM given WHERE key = ?", key)[0]
+        )
+        self._inserted(
+            "INSERT OR IGNORE INTO negatives (query, given, file, line) VALUES (?, ?, ?, ?)",
+            *(query, given, *place),
         )
 
+    def _check_split(self, row: PairRow, split: str, normalised: bytes, place: _Stored) -> None:
+        """Note the split of a query. Raises InputError if another row has it in another split."""
+        if not self._inserted("INSERT OR IGNORE INTO splits VALUES (?, ?, ?, ?)", normalised, split, *place):
+            first, *where = self._one("SELECT split, file, line FROM splits WHERE normalised = ?", normalised)
+            if first != split:
+                there = self._place(*where).seen_from(row.place)
+                raise row.place.error(
+                    f"the query is in split {split} here and in {first} on {there}; give it one split"
+                )
 
-def _resolved(reading: _Reading) -> JoinedPairs:
-    """The data set: every document has an id, and a given negative is the document of that text."""
-    by_text: dict[str, _DocumentKey] = {}
-    for key in reading.ids:
-        by_text.setdefault(key[1], key)
-    for given in reading.negatives.values():
-        for text, place in given.items():
-            key = by_text.setdefault(text, ("", text))
-            reading.ids.setdefault(key, None)
-            reading.places.setdefault(key, place)
-    ids = _ids(reading)
-    judged = {
-        # A document that answers the query is no negative of it, whatever another row says.
-        query: {ids[by_text[text]]: 0 for text in reading.negatives[query]}
-        | {ids[key]: grade for key, (grade, _) in grades.items()}
-        for query, grades in reading.grades.items()
-    }
-    places = {ids[key]: place for key, place in reading.places.items()}
-    documents = [Document(ids[key], *key, _metadata(reading, key)) for key in ids]
-    return JoinedPairs(reading.rows, documents, places, judged, _splits(reading, judged))
+    def _resolve_negatives(self) -> None:
+        """Judge each given negative: it is the first document of its text, or one more document.
 
+        A document that answers the query is no negative of it, whatever another row says.
+        """
+        if not self._any("given"):
+            return
+        for document, text in self.execute("SELECT row, text FROM documents ORDER BY row"):
+            self.execute(
+                "UPDATE given SET document = ? WHERE key = ? AND document IS NULL",
+                *(document, _document_key("", text)),
+            )
+        self.execute(
+            "INSERT OR IGNORE INTO documents (key, file, line, title, text) "
+            "SELECT given.key, file, line, '', given.text FROM negatives JOIN given ON given.row = given "
+            "WHERE document IS NULL ORDER BY query, negatives.row"
+        )
+        self.execute(
+            "UPDATE given SET document = (SELECT row FROM documents WHERE documents.key = given.key) "
+            "WHERE document IS NULL"
+        )
+        self.execute(
+            "INSERT INTO judgements SELECT query, document, 0, negatives.row - ?, file, line "
+            "FROM negatives JOIN given ON given.row = given WHERE true "
+            "ON CONFLICT (query, document) DO UPDATE SET number = excluded.number",
+            1 << 60,  # before what the rows judge
+        )
 
-def _metadata(reading: _Reading, key: _DocumentKey) -> dict[str, Json]:
-    """The metadata of a document. Raises InputError if all rows together give it too much."""
-    metadata = reading.metadata[key].joined() if key in reading.metadata else {}
-    problem = problem_of(metadata)
-    if problem:
-        raise reading.places[key].error(f"the metadata of all rows with this document {problem}")
-    return metadata
+    def _check_ids(self) -> None:
+        """Raise InputError if a given id is the hash of another document."""
+        if not self._any("ids"):
+            return
+        for row, key in self.execute("SELECT row, key FROM documents WHERE id IS NULL ORDER BY row"):
+            own = id_of(key)
+            for (document,) in self.execute("SELECT document FROM ids WHERE id = ?", own):
+                if document != row:
+                    raise self._place_of(row).error(
+                        f"needs the id {own!r}, which another document has; change that"
+                    )
 
+    def _join_metadata(self) -> None:
+        """Raise InputError if all rows together give a document too much metadata."""
+        said = self.execute("SELECT document, said FROM metadata ORDER BY document, row")
+        for document, rows in groupby(said, itemgetter(0)):
+            metadata = JoinedMetadata()
+            for _, text in rows:
+                metadata.add(json.loads(text))
+            joined = metadata.joined()
+            problem = problem_of(joined)
+            if problem:
+                raise self._place_of(document).error(f"the metadata of all rows with this document {problem}")
+            self.execute("UPDATE documents SET metadata = ? WHERE row = ?", json.dumps(joined), document)
 
-def _ids(reading: _Reading) -> dict[_DocumentKey, str]:
-    """The id of every document. Raises InputError if a given id is the hash of another document."""
-    ids = {key: own or document_id(*key) for key, own in reading.ids.items()}
-    for key, own in ids.items():
-        if reading.with_id.get(own, key) != key:
-            raise reading.places[key].error(f"needs the id {own!r}, which another document has; change that")
-    return ids
+    def _choose_splits(self) -> None:
+        """The split of each query that has a relevant document; by hash without the column, train if few."""
+        relevant = "EXISTS (SELECT 1 FROM judgements WHERE query = queries.row AND grade > 0)"
+        split = "(SELECT split FROM splits WHERE splits.normalised = queries.normalised)"
+        if not self._any("splits"):
+            self.database.create_function("split_of_key", 1, _split_of_key, deterministic=True)
+            (words,) = self._one(f"SELECT count(DISTINCT normalised) FROM queries WHERE {relevant}")  # noqa: S608
+            split = "'train'" if words < MIN_QUERIES_TO_SPLIT else "split_of_key(normalised)"
+        self.execute(f"UPDATE queries SET split = {split} WHERE {relevant}")  # noqa: S608 (ours only)
 
+    def _stored(self, place: Place) -> _Stored:
+        return self.files.setdefault((place.path, place.unit), len(self.files)), place.line
 
-def _splits(reading: _Reading, judged: dict[str, dict[str, int]]) -> dict[str, str]:
-    """The split of each query that has a relevant document; without the column by hash, or train if few."""
-    queries = [query for query, grades in judged.items() if max(grades.values()) > 0]
-    normalised = {query: _normalised(query) for query in queries}
-    if reading.splits:
-        return {query: reading.splits[normalised[query]][0] for query in queries}
-    few = len(set(normalised.values())) < MIN_QUERIES_TO_SPLIT
-    return {query: "train" if few else split_of(query) for query in queries}
+    def _place(self, file: int, line: int | None) -> Place:
+        path, unit = list(self.files)[file]
+        return Place(path, line, unit)
+
+    def _place_of(self, document: int) -> Place:
+        return self._place(*self._one("SELECT file, line FROM documents WHERE row = ?", document))
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        """Run a statement."""
+        return self.database.execute(statement, values)
+
+    def _inserted(self, statement: str, *values: object) -> int:
+        """Whether a row was inserted, by its number; 0 if there is a row with its key."""
+        self.cursor.execute(statement, values)
+        return (self.cursor.lastrowid or 0) if self.cursor.rowcount else 0
+
+    def _one(self, statement: str, *values: object) -> Any:
+        return self.cursor.execute(statement, values).fetchone()
+
+    def _any(self, table: str) -> bool:
+        return self._one(f"SELECT 1 FROM {table} LIMIT 1") is not None  # noqa: S608 (ours only)

@@ -18,16 +18,10 @@ class JoinedMetadata:
 
     values: dict[str, dict[str, Json]] = field(default_factory=dict)  # name to JSON text to value
 
-    def add(self, metadata: Mapping[str, Json]) -> int:
-        """Note what a row says. Returns how many characters that takes: of values that are new."""
-        characters = 0
+    def add(self, metadata: Mapping[str, Json]) -> None:
+        """Note what a row says."""
         for name, value in metadata.items():
-            values = self.values.setdefault(name, {})
-            text = _text(value)
-            if text not in values:
-                values[text] = value
-                characters += len(text)
-        return characters
+            self.values.setdefault(name, {}).setdefault(_text(value), value)
 
     def joined(self) -> dict[str, Json]:
         """One value of each name: where rows differ, an array of all their values without the empty ones.

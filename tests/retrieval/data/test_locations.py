@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra parquet")
 
 from index.errors import InputError, StorageError
-from retrieval.data.dataset import open_dataset
+from retrieval.data.dataset import open_dataset, read_query_texts
 from retrieval.data.documents import corpus_fingerprint, read_documents
 from retrieval.data.locations import Location, local_copy, matching_files
 from retrieval.data.pairs.dataset import PairsDataset
@@ -97,6 +98,41 @@ def test_files_of_a_pattern_are_one_table_of_pairs(store: Path) -> None:
         ("store://pairs/a.jsonl", 2),
         ("store://pairs/b.jsonl", 1),
     ]
+
+
+def test_a_folder_of_shards_is_the_table_of_all_their_rows(tmp_path: Path) -> None:
+    """By name, whatever the kinds of the files are."""
+    from pyarrow import Table, parquet
+
+    rows = [{"query": f"q{n % 70}", "answer": f"a{n}", "negative": f"a{n + 7}"} for n in range(100)]
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    lines = [json.dumps(row) + "\n" for row in rows]
+    with gzip.open(shards / "b.jsonl.gz", "wt") as file:
+        file.writelines(lines[40:80])
+    parquet.write_table(Table.from_pylist(rows[80:]), shards / "c.parquet")
+    with (shards / "a.csv").open("w") as file:
+        file.write("query,answer,negative\n" + "".join(",".join(row.values()) + "\n" for row in rows[:40]))
+    (tmp_path / "whole.jsonl").write_text("".join(lines))
+    whole, parts = open_dataset(tmp_path / "whole.jsonl"), open_dataset(shards)
+    assert isinstance(whole, PairsDataset)
+    assert isinstance(parts, PairsDataset)
+    assert list(parts.documents()) == list(whole.documents())
+    assert parts.summary() == whole.summary()
+    for split in whole.splits():
+        assert list(parts.qrels(split).items()) == list(whole.qrels(split).items())
+    assert read_query_texts(shards, "dev") == read_query_texts(tmp_path / "whole.jsonl", "dev")
+    (shards / "d.csv").write_text('query,answer,negative\nq,"a,\n')
+    with pytest.raises(InputError, match=r"shards/d\.csv:2: broken CSV"):
+        open_dataset(shards).count_documents()
+
+
+def test_a_folder_with_other_files_or_a_corpus_is_no_table(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "corpus.jsonl", {"_id": "1", "text": "x"})
+    write(tmp_path / "b" / "notes.md").write_text("x")
+    write(tmp_path / "b" / "pairs.jsonl", {"query": "q", "answer": "x"})
+    for name, ids in (("a", ["1"]), ("b", ["notes.md"])):
+        assert [each.id for each in open_dataset(tmp_path / name).documents()] == ids
 
 
 def test_pairs_that_contradict_each_other_in_two_files_name_both(tmp_path: Path) -> None:
