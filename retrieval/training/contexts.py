@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -48,8 +49,10 @@ def feature_contexts(rows: Tensor, data: TrainingSet) -> Tensor:
 
 
 def _passages(data: TrainingSet) -> Iterator[TextBatch]:
-    for passages in torch.arange(len(data.documents)).split(_BATCH_PASSAGES):
-        yield text_batch(data.documents.take(passages.numpy()), data.features)
+    count = len(data.documents)
+    for start in range(0, count, _BATCH_PASSAGES):
+        passages = np.arange(start, min(start + _BATCH_PASSAGES, count))
+        yield text_batch(data.documents.take(passages), data.features)
 
 
 def _sums(table: Tensor, batch: TextBatch) -> Tensor:

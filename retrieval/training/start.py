@@ -20,20 +20,20 @@ from retrieval.training.contexts import feature_contexts
 
 # Standard deviation of the first weights of attention. From zero it learns too little in a few hundred steps.
 ATTENTION_STD = 0.3
-# The length of a feature's context, as a share of the random direction's. With more, `tldr` and `tldr-zh`
-# start better, and `medquad`, whose rare names must stay apart, worse.
+# The length of a feature's context, as a share of the random direction's. With more, an untrained bag ranks
+# `tldr` and `tldr-zh` better, and `medquad`, whose rare names must stay apart, worse.
 CONTEXT_SHARE = 0.5
 
 
 @torch.no_grad()
 def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet) -> TwoTower:
-    """A model whose feature rows have random directions, scaled by inverse document frequency.
+    """A model whose feature rows are as long as inverse document frequency, in directions partly random.
 
     config: the model's configuration.
     vocabulary: of the training texts.
-    data: the texts to count document frequencies in.
+    data: the texts to count document frequencies in and to find contexts in.
 
-    Cosines of sums of such rows estimate cosines of TF-IDF vectors, so that training starts from lexical
+    Cosines of sums of random rows estimate cosines of TF-IDF vectors, so that training starts from lexical
     matching and not from noise. A trigram has half the weight of a whole word, because a word has half a
     dozen of them. Each direction is turned towards the feature's contexts, so that words that no training
     pair has start near those that they occur with. Layers above the rows start close to the identity where
