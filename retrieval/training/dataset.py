@@ -41,9 +41,9 @@ class TrainingData:
 
         The documents are those that the dev queries are ranked against, the relevant ones and a sample of the
         others, in memory; the queries are the dev queries, and the training queries that one of these
-        documents answers.
+        documents answers. Without dev queries the sample serves to measure how features vary.
         """
-        documents = self._dev_documents() if self.dev else []
+        documents = self._dev_documents()
         ids = {document.id for document in documents}
         known = {query: {d: g for d, g in grades.items() if d in ids} for query, grades in self.train.items()}
         train = {query: grades for query, grades in known.items() if grades}
