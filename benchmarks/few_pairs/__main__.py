@@ -3,12 +3,13 @@
     python -m benchmarks.few_pairs DATA... [--pairs 0 100 500 2000] [--draws 3] [--all FOLDER] [--work FOLDER]
 
 DATA are BEIR folders. For every number of pairs so many of the training pairs are drawn at random, `--draws`
-times, and a model is trained on them by the defaults of `peephole train`, which holds a tenth of their
-queries out as dev queries. With `--all` FOLDER/SET.model is the model of all pairs of a set. Measured are
-BM25 alone, dense search, both fused, and the final ranking, which is re-scored, on the test queries.
-Re-scoring starts from weights that other sets taught (`benchmarks.few_pairs.prior`); those of the set at hand
-are left out. In `--work` data sets and models are kept, and those that are there are used again. Writes
-benchmarks/results/few-pairs.json and docs/images/few-pairs.svg.
+times (one number, or one for each number of pairs), and a model is trained on them by the defaults of
+`peephole train`, which holds a tenth of their queries out as dev queries. With `--all` FOLDER/SET.model is
+the model of all pairs of a set. Measured are BM25 alone, dense search, both fused, and the final ranking,
+which is re-scored, on the test queries. Re-scoring starts from weights that other sets taught
+(`benchmarks.few_pairs.prior`); those of the set at hand are left out. In `--work` data sets and models are
+kept, and those that are there are used again. Writes benchmarks/results/few-pairs.json and
+docs/images/few-pairs.svg.
 """
 
 from __future__ import annotations
@@ -39,12 +40,16 @@ def measured(data: Path, model: Path) -> dict[str, Any]:
     return {"final ranking by": kind, **scores}
 
 
-def curve(
-    data: Path, pairs: Sequence[int], draws: int, everything: Path | None, work: Path
-) -> list[dict[str, Any]]:
-    """A row for each number of pairs; without pairs there is nothing to draw."""
+def curve(data: Path, pairs: Mapping[int, int], everything: Path | None, work: Path) -> list[dict[str, Any]]:
+    """A row for each number of pairs.
+
+    data: the data set.
+    pairs: how many draws there are of each number of pairs; without pairs there is nothing to draw.
+    everything: the folder of the models of all pairs, or None.
+    work: the folder of data sets and models.
+    """
     rows = []
-    for count in pairs:
+    for count, draws in pairs.items():
         found = []
         for seed in range(draws if count else 1):
             found.append(measured(data, trained(data, count, seed, work)))
@@ -80,17 +85,20 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--pairs", type=int, nargs="+", default=[0, 100, 500, 2000])
-    parser.add_argument("--draws", type=int, default=3)
+    parser.add_argument("--draws", type=int, nargs="+", default=[3])
     parser.add_argument("--all", type=Path)
     parser.add_argument("--work", type=Path)
     options = parser.parse_args()
+    draws = options.draws * (len(options.pairs) if len(options.draws) == 1 else 1)
+    pairs = dict(zip(options.pairs, draws, strict=True))
     sets = {}
     with tempfile.TemporaryDirectory() as temporary:
         for data in options.data:
             work = options.work or Path(temporary)
-            sets[data.name] = curve(data, options.pairs, options.draws, options.all, work)
+            sets[data.name] = curve(data, pairs, options.all, work)
             print(f"{data.name}\n{table(sets[data.name])}", flush=True)
-    command = f"python -m benchmarks.few_pairs {' '.join(sets)} --draws {options.draws}"
+    numbers = " ".join(map(str, pairs)), " ".join(map(str, draws))
+    command = f"python -m benchmarks.few_pairs {' '.join(sets)} --pairs {numbers[0]} --draws {numbers[1]}"
     result = {
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),

@@ -7,7 +7,7 @@ pairs, `train` holds out a tenth of the queries by a hash of their ids, and none
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def trained(data: Path, count: int, seed: int, work: Path, teacher: str | None =
 
     data: the whole data set, a BEIR folder.
     count: of pairs.
-    seed: of the draw; also that of the training.
+    seed: of the draw; that of the training stays.
     work: the folder of models.
     teacher: as for `train`.
     """
@@ -61,12 +61,12 @@ def trained(data: Path, count: int, seed: int, work: Path, teacher: str | None =
     if not (model / FILES.config).exists():
         few = few_pairs(data, count, seed, work / "data" / name)
         with prior_of([other for other in linear.PRIORS if other != data.name]):
-            train(few, model, preset("lstm"), Recipe(seed=seed), teacher=teacher)
+            train(few, model, preset("lstm"), Recipe(), teacher=teacher)
     return model
 
 
 @contextmanager
-def prior_of(sets: Sequence[str]):
+def prior_of(sets: Sequence[str]) -> Iterator[None]:
     """Let re-scoring start from the weights of some data sets."""
     before = linear.PRIOR
     linear.PRIOR = linear.mean_prior(sets)

@@ -107,6 +107,8 @@ def fit_rescorer(
     if model.config.tie == "none":
         return Fitted(None, fused)
     untrained, judged, spread = candidates_of(retriever, dataset, ranked, folder, seed, progress, stop)
+    if not spread.any():
+        return Fitted(None, fused)  # a single document, or all alike
     folds = np.random.default_rng(seed).integers(_FOLDS, size=len(dataset.dev))
 
     def linear(queries: NDArray[np.bool_]) -> Rescorer:
@@ -190,16 +192,19 @@ def _is_worse(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
 
 
 def _pseudo(model: TrainedModel, retriever: Retriever, seed: int) -> TrainingData:
-    """Pseudo-queries of some documents of the index, one each, as dev queries."""
+    """Pseudo-queries of some documents of the index, one each, as dev queries.
+
+    A document that is a single sentence is one itself: only the features of other documents are looked at.
+    """
     rows = np.random.default_rng(seed).permutation(retriever.index.rows())
     lexicon = Lexicon(model.vocabulary)
     rng = np.random.default_rng(seed)
     found: dict[str, str] = {}
-    for document in retriever.index.texts(rows[: 4 * _MOST_PSEUDO_QUERIES].tolist()):
+    for document in retriever.index.texts(rows[:_MOST_PSEUDO_QUERIES].tolist()):
         text = document_text(document.title, document.text)
-        queries = pseudo_queries(document, lexicon.word_ids(text, model.config.document_words), lexicon)
-        if queries and len(found) < _MOST_PSEUDO_QUERIES:
-            found[document.id] = queries[rng.integers(len(queries))].text
+        parts = pseudo_queries(document, lexicon.word_ids(text, model.config.document_words), lexicon)
+        texts = [part.text for part in parts] or [text]
+        found[document.id] = texts[rng.integers(len(texts))]
     return TrainingData((), found, {}, {document: {document: 1} for document in found})
 
 

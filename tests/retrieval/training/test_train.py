@@ -192,7 +192,8 @@ def test_without_dev_queries_hybrid_search_leans_on_bm25(tmp_path):
 
 def test_without_dev_queries_hits_are_re_scored_by_the_prior_and_have_no_probability(tmp_path):
     pages = [("ls", "list all files"), ("rm", "remove a file"), ("cp", "copy one file")]
-    trained = train(bare(tmp_path / "d", *pages), tmp_path / "m", CONFIG, RECIPE)
+    config = ModelConfig("bag", 8, 8, 8, tie="all")
+    trained = train(bare(tmp_path / "d", *pages), tmp_path / "m", config, RECIPE)
     model = read_model(tmp_path / "m")
     assert model.rescorer().is_linear
     assert model.rescorer().linear.any()
