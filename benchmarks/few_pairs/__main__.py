@@ -8,13 +8,14 @@ times (one number, or one for each number of pairs), and a model is trained on t
 the model of all pairs of a set. Measured are BM25 alone, dense search, both fused, and the final ranking,
 which is re-scored, on the test queries. Re-scoring starts from weights that other sets taught
 (`benchmarks.few_pairs.prior`); those of the set at hand are left out. In `--work` data sets and models are
-kept, and those that are there are used again. Writes benchmarks/results/few-pairs.json and
-docs/images/few-pairs.svg.
+kept, and those that are there are used again. Writes benchmarks/results/few-pairs.json, where sets that are
+not measured stay as they are, and docs/images/few-pairs.svg.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -78,6 +79,17 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return aligned([("pairs", *names), *((str(r["pairs"]), *(cell(r, n) for n in names)) for r in rows)])
 
 
+def about(data: Path, pairs: Mapping[int, int], everything: bool) -> dict[str, str]:
+    """Where, when and by which command a set was measured."""
+    counts, draws = (" ".join(map(str, numbers)) for numbers in (pairs, pairs.values()))
+    command = f"python -m benchmarks.few_pairs {data.name} --pairs {counts} --draws {draws}"
+    return {
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command + " --all FOLDER" * everything,
+    }
+
+
 def main() -> None:
     """Measure, print, draw and write the result."""
     parser = argparse.ArgumentParser(
@@ -91,24 +103,16 @@ def main() -> None:
     options = parser.parse_args()
     draws = options.draws * (len(options.pairs) if len(options.draws) == 1 else 1)
     pairs = dict(zip(options.pairs, draws, strict=True))
-    sets = {}
+    result = RESULTS / "few-pairs.json"
+    sets = json.loads(result.read_bytes())["sets"] if result.exists() else {}
     with tempfile.TemporaryDirectory() as temporary:
         for data in options.data:
             work = options.work or Path(temporary)
-            sets[data.name] = curve(data, pairs, options.all, work)
-            print(f"{data.name}\n{table(sets[data.name])}", flush=True)
-    numbers = " ".join(map(str, pairs)), " ".join(map(str, draws))
-    command = f"python -m benchmarks.few_pairs {' '.join(sets)} --pairs {numbers[0]} --draws {numbers[1]}"
-    result = {
-        "machine": machine(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "command": command + " --all FOLDER" * (options.all is not None),
-        "measure": MEASURE,
-        "split": "test",
-        "sets": sets,
-    }
-    write_result(RESULTS / "few-pairs.json", result)
-    draw(result)
+            rows = curve(data, pairs, options.all, work)
+            print(f"{data.name}\n{table(rows)}", flush=True)
+            sets[data.name] = about(data, pairs, options.all is not None) | {"rows": rows}
+    write_result(result, {"measure": MEASURE, "split": "test", "sets": sets})
+    draw(sets)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ PICTURE = ROOT / "docs" / "images" / "few-pairs.svg"
 _COLOURS = {"final": "#1f5fbf", "dense": "#c2571a"}
 
 
-def draw(result: Mapping[str, Any], path: Path = PICTURE) -> None:
+def draw(sets: Mapping[str, Any], path: Path = PICTURE) -> None:
     """Draw the mean over the draws, each draw as a dot, and BM25 as a line."""
     import matplotlib
 
@@ -20,9 +20,9 @@ def draw(result: Mapping[str, Any], path: Path = PICTURE) -> None:
     import matplotlib.pyplot as plt
 
     matplotlib.rcParams["svg.hashsalt"] = "few-pairs"
-    sets = result["sets"]
     figure, axes = plt.subplots(1, len(sets), figsize=(5.2 * len(sets), 3.6), squeeze=False)
-    for axis, (name, rows) in zip(axes[0], sets.items(), strict=True):
+    for axis, (name, measured) in zip(axes[0], sets.items(), strict=True):
+        rows = measured["rows"]
         places = range(len(rows))
         for ranking, colour in _COLOURS.items():
             axis.plot(places, [row[ranking] for row in rows], color=colour, label=ranking)

@@ -50,6 +50,8 @@ _MOST_QUERIES = 10_000
 _DEPTH = 60
 # With fewer dev queries the network would learn noise.
 LEAST_DEV_QUERIES = 100
+# Fewer dev queries cannot speak against re-scoring.
+_LEAST_TO_REJECT = 20
 # Pseudo-queries that the spreads of the features are measured on.
 _MOST_PSEUDO_QUERIES = 300
 
@@ -188,6 +190,8 @@ def _is_worse(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     other data sets.
     """
     difference = others - values
+    if len(difference) < _LEAST_TO_REJECT:
+        return False
     return float(difference.mean()) > float(difference.std()) / len(difference) ** 0.5
 
 

@@ -169,10 +169,15 @@ def test_few_dev_queries_move_the_prior_and_none_leave_it(dataset, model, tmp_pa
 
 
 def test_a_loss_within_a_standard_error_is_none():
-    values = np.array([0.5, 0.4, 0.6, 0.5])
+    values = np.full(20, 0.5)
     assert not module._is_worse(values, values)
-    assert not module._is_worse(values, values + np.array([0.3, -0.2, 0.1, -0.1]))
-    assert module._is_worse(values, values + np.array([0.3, 0.2, 0.1, 0.1]))
+    assert not module._is_worse(values, values + np.tile([0.4, -0.3, 0.3, -0.3], 5))
+    assert module._is_worse(values, values + np.tile([0.3, 0.2, -0.1, 0.1], 5))
+
+
+def test_few_dev_queries_cannot_speak_against_re_scoring():
+    assert not module._is_worse(np.zeros(19), np.ones(19))
+    assert module._is_worse(np.zeros(20), np.ones(20))
 
 
 def test_a_fit_is_the_same_whatever_the_number_of_threads(dataset, model, tmp_path):
