@@ -51,6 +51,11 @@ class Rescorer(NamedTuple):
         """The width of a word's vector."""
         return int(self.projection.shape[1])
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether documents are scored by w . x alone."""
+        return not self.hidden.any()
+
     def scores(self, features: Float32Array) -> Float32Array:
         """The scores of n documents, float32 (n,). features: float32 (n, F)."""
         scores: Float32Array = np.tanh(features @ self.hidden.T + self.hidden_bias) @ self.output

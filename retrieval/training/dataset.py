@@ -44,9 +44,9 @@ class TrainingData:
 
         The documents are those that the dev queries are ranked against, the relevant ones and a sample of the
         others, in memory; the queries are the dev queries, and the training queries that one of these
-        documents answers.
+        documents answers. Without dev queries the sample serves to measure how features vary.
         """
-        documents = self._dev_documents() if self.dev else []
+        documents = self._dev_documents()
         ids = {document.id for document in documents}
         train = {
             query: {document: grade for document, grade in grades.items() if document in ids}

@@ -2,7 +2,8 @@
 
 In: documents and, if there are any, queries and the qrels of train and dev; on request a model to start from.
 Out: a model folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its
-place. Without judged pairs the model learns from the pseudo-queries alone.
+place. Without judged pairs the model learns from the pseudo-queries alone, and re-scores by what other data
+sets taught.
 
 Of several processes the first alone reads the data set, and looks at the output and writes it. When the texts
 are numbered, they are let go, but for those that the dev queries are ranked against.
@@ -146,14 +147,11 @@ def train(
             on_step or _reporting_to(progress),
             stop,
         )
-        dev: dict[str, float] = {}
-        calibration = None
         if not ranks.is_first:
-            return _result(trainer, dataset, dev, calibration)
-        if dataset.dev:
-            dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
-        elif start is None:
+            return _result(trainer, dataset, {}, None)
+        if not dataset.dev and start is None:
             model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
+        dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
         result = _result(trainer, dataset, dev, calibration)
         training = asdict(result) | {"recipe": asdict(recipe), "history": trainer.state.history}
         model.save(output, training, calibration=calibration, small=small)
@@ -196,19 +194,26 @@ def _fit_on_dev(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> tuple[dict[str, float], Calibration | None]:
-    """Set what is fitted on the dev queries; returns the measures of the dense ranking, the calibration."""
+    """Set what is fitted on the dev queries; returns the measures of the dense ranking, the calibration.
+
+    Without dev queries that people judged, re-scoring is by a prior. A network that the model started with
+    was fitted to enough of them and stays.
+    """
     with dev_index(model, dataset, folder, small=small, progress=progress) as retriever:
         ranked = rank_dev(retriever, dataset)
-        share = best_dense_share(retriever, dataset, ranked)
-        model.config = replace(model.config, dense_share=share)
+        if dataset.dev:
+            share = best_dense_share(retriever, dataset, ranked)
+            model.config = replace(model.config, dense_share=share)
         judged = dataset.judged_by_people()
         by_people = ranked.only(judged.dev)
+        share = model.config.dense_share
         fitted = fit_rescorer(retriever, judged, by_people, share, folder / "words", seed, progress, stop)
-        if len(judged.dev) >= LEAST_DEV_QUERIES:  # else that of the model it started from stays, if any
+        if model.rescorer is None or model.rescorer.is_linear or len(judged.dev) >= LEAST_DEV_QUERIES:
             model.rescorer = fitted.rescorer
         calibration = dev_calibration(retriever, judged, by_people, fitted.ranking)
         dense = run_of(retriever, ranked.query_ids, ranked.dense)
-    return evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means(), calibration
+    measures = evaluate_run(dataset.dev, dense, DEFAULT_MEASURES).means() if dataset.dev else {}
+    return measures, calibration
 
 
 def _result(

@@ -1,9 +1,10 @@
-"""Fits re-scoring when training ends: the vectors of words on training queries, the network on dev queries.
+"""Fits re-scoring when training ends: the vectors of words on training queries, the rest on dev queries.
 
-In: a `Retriever` over an index of the dev documents, and the data set. Out: a `Rescorer`, or none if it would
-not rank the dev queries better than fusion does, and the hybrid ranking of the dev queries. The network
-learns from dev queries because the model has seen the training queries: their cosines are higher than those
-of any other query.
+In: a `Retriever` over an index of the dev documents, and the data set. Out: a `Rescorer`, or none if fusion
+ranks the dev queries better, and the hybrid ranking of the dev queries. The rest learns from dev queries
+because the model has seen the training queries: their cosines are higher than those of any other query. It is
+a weighted sum of the features (`retrieval.training.fitting.linear`), which needs no dev queries, or a network
+where there are enough of them and cross-validation there finds it better.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from retrieval.model.folder import TrainedModel, read_model_of
 from retrieval.model.rescoring import Rescorer, word_rows
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
-from retrieval.search.rescoring import RESCORING_DEPTH, Rescoring
+from retrieval.search.rescoring import RESCORING_DEPTH, CompareWords, Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.text.vocabulary import Lexicon
 from retrieval.text.words import document_text
 from retrieval.training.dataset import TrainingData
-from retrieval.training.fitting.dev_rankings import DevRankings
+from retrieval.training.fitting.dev_rankings import DevRankings, rank_dev
 from retrieval.training.fitting.interaction import (
     CANDIDATES,
     DOCUMENT_WORDS,
@@ -39,7 +40,9 @@ from retrieval.training.fitting.interaction import (
     Examples,
     learn_projection,
 )
+from retrieval.training.fitting.linear import Judged, fit_linear, spreads
 from retrieval.training.machine import one_thread
+from retrieval.training.pseudo_queries import pseudo_queries
 
 # Training queries that the vectors of words are learned from, drawn if there are more, and how deep hybrid
 # search looks for their candidates.
@@ -47,6 +50,10 @@ _MOST_QUERIES = 10_000
 _DEPTH = 60
 # With fewer dev queries the network would learn noise.
 LEAST_DEV_QUERIES = 100
+# Fewer dev queries cannot speak against re-scoring.
+_LEAST_TO_REJECT = 20
+# Pseudo-queries that the spreads of the features are measured on.
+_MOST_PSEUDO_QUERIES = 300
 
 # The network: hidden units, how many are averaged, passes over the queries, but at least so many steps,
 # queries a step, Adam's rate, weight decay.
@@ -64,25 +71,10 @@ _MEASURE = "nDCG@10"
 _BATCH = 256
 
 
-class Judged(NamedTuple):
-    """The candidates of dev queries, query by query.
-
-    rows: int64 (candidates,), of the index.
-    features: float32 (candidates, F).
-    gains: float32 (candidates,), the grade of each; 0 if it is not relevant.
-    starts: int64 (queries + 1,), where the candidates of each query begin.
-    """
-
-    rows: NDArray[np.int64]
-    features: NDArray[np.float32]
-    gains: NDArray[np.float32]
-    starts: NDArray[np.int64]
-
-
 class Fitted(NamedTuple):
     """A rescorer, or None, and the hybrid ranking of the dev queries.
 
-    ranking: `RANKED` deep. Each query is ranked by a network that has not seen it, or by fusion without one.
+    ranking: `RANKED` deep. Each query is ranked by a fit that has not seen it, or by fusion without one.
     """
 
     rescorer: Rescorer | None
@@ -114,22 +106,110 @@ def fit_rescorer(
     """
     model = read_model_of(retriever.index)
     fused = fuse(ranked.dense, ranked.lexical, RANKED, dense_share)
-    if model.config.tie == "none" or len(dataset.dev) < LEAST_DEV_QUERIES:
+    if model.config.tie == "none":
         return Fitted(None, fused)
+    untrained, judged, spread = candidates_of(retriever, dataset, ranked, folder, seed, progress, stop)
+    if not spread.any():
+        return Fitted(None, fused)  # a single document, or all alike
+    folds = np.random.default_rng(seed).integers(_FOLDS, size=len(dataset.dev))
+
+    def linear(queries: NDArray[np.bool_]) -> Rescorer:
+        return untrained._replace(linear=fit_linear(judged, queries, spread))
+
+    def network(queries: NDArray[np.bool_], members: int = 1) -> Rescorer:
+        return fit_network(untrained, judged, np.flatnonzero(queries), seed, stop, members)
+
+    every = np.ones(len(folds), bool)
+    chosen, ranking = linear(every), _held_out(judged, folds, linear)
+    if not dataset.dev:
+        return Fitted(chosen, ranking)
+    values = _ndcg(retriever, dataset, ranking)
+    if len(dataset.dev) >= LEAST_DEV_QUERIES:
+        by_network = _held_out(judged, folds, network)
+        others = _ndcg(retriever, dataset, by_network)
+        if others.mean() > values.mean():
+            chosen, ranking, values = network(every, _MEMBERS), by_network, others
+    if _is_worse(values, _ndcg(retriever, dataset, fused)):
+        return Fitted(None, fused)
+    return Fitted(chosen, ranking)
+
+
+class FoundCandidates(NamedTuple):
+    """What weights and networks are fitted to.
+
+    untrained: has the vectors of words that the features were computed with, and no network.
+    judged: the candidates of the dev queries.
+    spread: float64 (F,), see `spreads`.
+    """
+
+    untrained: Rescorer
+    judged: Judged
+    spread: NDArray[np.float64]
+
+
+def candidates_of(
+    retriever: Retriever,
+    dataset: TrainingData,
+    ranked: DevRankings,
+    folder: Path,
+    seed: int,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> FoundCandidates:
+    """Learn the vectors of words, and find the candidates of dev queries and of pseudo-queries.
+
+    The parameters are those of `fit_rescorer`.
+    """
+    model = read_model_of(retriever.index)
     learned = learn_projection(_examples(model, retriever, dataset, seed), seed, progress, stop)
     none = np.zeros((1, len(NAMES)), np.float32)
     untrained = Rescorer(*learned, none, none[:, 0], none[:, 0], none[0])
-    judged = judge(Rescoring(model, untrained), retriever, dataset, ranked, folder, progress, stop)
-    folds = np.random.default_rng(seed).integers(_FOLDS, size=len(dataset.dev))
+    rescoring = Rescoring(model, untrained)
+    compare = words_of(retriever, rescoring, folder)
+    asked = _pseudo(model, retriever, seed)
+    spread = spreads(judge(rescoring, retriever, asked, rank_dev(retriever, asked), compare, progress, stop))
+    judged = judge(rescoring, retriever, dataset, ranked, compare, progress, stop)
+    return FoundCandidates(untrained, judged, spread)
+
+
+def _held_out(
+    judged: Judged, folds: NDArray[np.int64], fit: Callable[[NDArray[np.bool_]], Rescorer]
+) -> Ranking:
+    """The dev queries, each ranked by a fit to the other folds."""
     scores = np.zeros(len(judged.rows), np.float32)
-    fold_of = np.repeat(folds, np.diff(judged.starts))
-    for fold in range(_FOLDS):
-        rescorer = fit_network(untrained, judged, np.flatnonzero(folds != fold), seed, stop, members=1)
-        scores[fold_of == fold] = rescorer.scores(judged.features[fold_of == fold])
-    held_out = _ranking(judged, scores)
-    if _ndcg(retriever, dataset, held_out) <= _ndcg(retriever, dataset, fused):
-        return Fitted(None, fused)
-    return Fitted(fit_network(untrained, judged, np.arange(len(folds)), seed, stop), held_out)
+    fold_of = folds[judged.owners()]
+    for fold in np.unique(folds).tolist():
+        scores[fold_of == fold] = fit(folds != fold).scores(judged.features[fold_of == fold])
+    return _ranking(judged, scores)
+
+
+def _is_worse(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
+    """Whether the mean is lower by more than a standard error of the difference.
+
+    Few dev queries cannot tell what is better, and of two that they cannot tell apart re-scoring is, on
+    other data sets.
+    """
+    difference = others - values
+    if len(difference) < _LEAST_TO_REJECT:
+        return False
+    return float(difference.mean()) > float(difference.std()) / len(difference) ** 0.5
+
+
+def _pseudo(model: TrainedModel, retriever: Retriever, seed: int) -> TrainingData:
+    """Pseudo-queries of some documents of the index, one each, as dev queries.
+
+    A document that is a single sentence is one itself: only the features of other documents are looked at.
+    """
+    rows = np.random.default_rng(seed).permutation(retriever.index.rows())
+    lexicon = Lexicon(model.vocabulary)
+    rng = np.random.default_rng(seed)
+    found: dict[str, str] = {}
+    for document in retriever.index.texts(rows[:_MOST_PSEUDO_QUERIES].tolist()):
+        text = document_text(document.title, document.text)
+        parts = pseudo_queries(document, lexicon.word_ids(text, model.config.document_words), lexicon)
+        texts = [part.text for part in parts] or [text]
+        found[document.id] = texts[rng.integers(len(texts))]
+    return TrainingData((), found, {}, {document: {document: 1} for document in found})
 
 
 def _examples(model: TrainedModel, retriever: Retriever, dataset: TrainingData, seed: int) -> Examples:
@@ -170,27 +250,40 @@ def _drawn(relevant: Sequence[int], ranked: NDArray[np.int64], rng: np.random.Ge
     return np.concatenate(([rng.choice(relevant)], rng.permutation(others)[: CANDIDATES - 1]))
 
 
-def judge(
-    rescoring: Rescoring,
-    retriever: Retriever,
-    dataset: TrainingData,
-    ranked: DevRankings,
-    folder: Path,
-    progress: Progress = no_progress,
-    stop: Callable[[], bool] = lambda: False,
-) -> Judged:
-    """The candidates of all dev queries; parameters as for `fit_rescorer`.
+def words_of(retriever: Retriever, rescoring: Rescoring, folder: Path) -> CompareWords:
+    """What compares words, written for all documents of an index that has none.
 
+    retriever: over the documents.
     rescoring: of the model; only its vectors of words are used.
+    folder: a new folder, for the words.
+    Raises StorageError.
     """
-    index = retriever.index
-    documents = index.texts(index.rows().tolist())
+    documents = retriever.index.texts(retriever.index.rows().tolist())
     write_words(folder, ((document.title, document.text) for document in documents), rescoring.words)
     words = Words(folder, len(documents), rescoring.words.width)
 
     def compare(rows: Rows, query: Vectors) -> list[tuple[slice, Comparison]]:
         return [(slice(None), words.compare(rows, query))]
 
+    return compare
+
+
+def judge(
+    rescoring: Rescoring,
+    retriever: Retriever,
+    dataset: TrainingData,
+    ranked: DevRankings,
+    compare: CompareWords,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> Judged:
+    """The candidates of all dev queries; parameters as for `fit_rescorer`.
+
+    rescoring: of the model; only its vectors of words are used.
+    compare: of `words_of`.
+    """
+    index = retriever.index
+    documents = index.texts(index.rows().tolist())
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     query_ids = list(dataset.dev)
     dense, lexical = ranked.dense.top(RESCORING_DEPTH), ranked.lexical.top(RESCORING_DEPTH)
@@ -202,14 +295,16 @@ def judge(
         progress("candidates", len(found), len(query_ids))
         if stop():
             raise KeyboardInterrupt
+    ids = {row: document.id for row, document in zip(index.rows().tolist(), documents, strict=True)}
     gains = [
-        [max(0, dataset.dev[query].get(documents[row].id, 0)) for row in rows.tolist()]
+        max(0, dataset.dev[query].get(ids[row], 0))
         for query, (rows, _) in zip(query_ids, found, strict=True)
+        for row in rows.tolist()
     ]
     return Judged(
-        np.concatenate([rows for rows, _ in found]),
-        np.concatenate([features for _, features in found]),
-        np.concatenate(gains).astype(np.float32),
+        np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in found)]),
+        np.concatenate([np.empty((0, len(NAMES)), np.float32), *(features for _, features in found)]),
+        np.array(gains, np.float32),
         np.cumsum([0, *(len(rows) for rows, _ in found)]),
     )
 
@@ -327,6 +422,7 @@ def _ranking(judged: Judged, scores: NDArray[np.float32]) -> Ranking:
     return ranking
 
 
-def _ndcg(retriever: Retriever, dataset: TrainingData, ranking: Ranking) -> float:
+def _ndcg(retriever: Retriever, dataset: TrainingData, ranking: Ranking) -> NDArray[np.float64]:
+    """The measure of each dev query."""
     run = run_of(retriever, list(dataset.dev), ranking)
-    return evaluate_run(dataset.dev, run, [_MEASURE]).means()[_MEASURE]
+    return evaluate_run(dataset.dev, run, [_MEASURE]).of(_MEASURE)

@@ -21,7 +21,15 @@ from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.fitting import rescoring as module
 from retrieval.training.fitting.dev_index import dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
-from retrieval.training.fitting.rescoring import RANKED, Judged, fit_network, fit_rescorer, judge
+from retrieval.training.fitting.linear import PRIOR, Judged
+from retrieval.training.fitting.rescoring import (
+    RANKED,
+    candidates_of,
+    fit_network,
+    fit_rescorer,
+    judge,
+    words_of,
+)
 from retrieval.training.loop import Recipe
 from retrieval.training.train import train
 
@@ -104,7 +112,8 @@ def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_pa
     rescorer = Rescorer(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
     with dev_index(model, dataset, tmp_path / "dev") as retriever:
         rescoring = Rescoring(read_model_of(retriever.index), rescorer)
-        judged = judge(rescoring, retriever, dataset, rank_dev(retriever, dataset), tmp_path / "words")
+        compare = words_of(retriever, rescoring, tmp_path / "words")
+        judged = judge(rescoring, retriever, dataset, rank_dev(retriever, dataset), compare)
         ids = [document.id for document in retriever.index.texts(judged.rows.tolist())]
     model.rescorer = rescorer
     model.save(tmp_path / "model")
@@ -131,15 +140,44 @@ def test_a_model_is_fitted_and_surpasses_fusion_or_has_no_rescorer(dataset, mode
         assert fitted is not None  # a random model's dense ranking counts too much in this fusion
         assert fitted.projection.shape == (8, 8)
         assert fitted.linear.shape == (len(NAMES),)
-        monkeypatch.setattr(module, "_ndcg", lambda *arguments: 1.0)
-        assert (
-            fit_rescorer(retriever, dataset, rank_dev(retriever, dataset), 0.9, tmp_path / "more", 0).rescorer
-            is None
-        )
+        # As good as the weighted sum is, the network is not needed; nor is fusion.
+        monkeypatch.setattr(module, "_ndcg", lambda *arguments: np.ones(len(dataset.dev)))
+        ranked = rank_dev(retriever, dataset)
+        assert fit_rescorer(retriever, dataset, ranked, 0.9, tmp_path / "more", 0).rescorer.is_linear
+        # Clearly worse than fusion, both are dropped.
+        values = iter([np.zeros(120), np.zeros(120), np.ones(120)])
+        monkeypatch.setattr(module, "_ndcg", lambda *arguments: next(values))
+        assert fit_rescorer(retriever, dataset, ranked, 0.9, tmp_path / "worse", 0).rescorer is None
+
+
+def test_few_dev_queries_move_the_prior_and_none_leave_it(dataset, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_is_worse", lambda values, others: False)
+    with dev_index(model, dataset, tmp_path / "dev") as retriever:
         few = replace(dataset, dev=dict(list(dataset.dev.items())[:99]))
-        assert (
-            fit_rescorer(retriever, few, rank_dev(retriever, few), 0.9, tmp_path / "few", 0).rescorer is None
-        )
+        ranked = rank_dev(retriever, few)
+        moved = fit_rescorer(retriever, few, ranked, 0.5, tmp_path / "few", 0)
+        assert moved.rescorer.is_linear
+        assert moved.ranking.rows.shape == (99, RANKED)
+        none = replace(dataset, dev={})
+        bare = fit_rescorer(retriever, none, rank_dev(retriever, none), 0.5, tmp_path / "none", 0)
+        spread = candidates_of(retriever, none, rank_dev(retriever, none), tmp_path / "again", 0).spread
+    assert bare.ranking.rows.shape == (0, RANKED)
+    varies = spread > 1e-6
+    assert varies.sum() > 15  # the first title is in no query, and the last features of it are always 0
+    assert bare.rescorer.linear * spread == pytest.approx(np.where(varies, PRIOR, 0), abs=1e-5)
+    assert np.abs(moved.rescorer.linear * spread - np.where(varies, PRIOR, 0)).max() > 0.01
+
+
+def test_a_loss_within_a_standard_error_is_none():
+    values = np.full(20, 0.5)
+    assert not module._is_worse(values, values)
+    assert not module._is_worse(values, values + np.tile([0.4, -0.3, 0.3, -0.3], 5))
+    assert module._is_worse(values, values + np.tile([0.3, 0.2, -0.1, 0.1], 5))
+
+
+def test_few_dev_queries_cannot_speak_against_re_scoring():
+    assert not module._is_worse(np.zeros(19), np.ones(19))
+    assert module._is_worse(np.zeros(20), np.ones(20))
 
 
 def test_a_fit_is_the_same_whatever_the_number_of_threads(dataset, model, tmp_path):
@@ -173,14 +211,15 @@ def test_towers_with_rows_of_their_own_are_not_compared_by_words(dataset, random
 
 
 def test_training_writes_what_it_fitted_and_serving_re_scores(dataset, tmp_path, monkeypatch):
-    values = iter([1.0, 0.0])  # held-out re-scoring, then fusion
+    # The weighted sum, the network, fusion.
+    values = iter([np.zeros(120), np.ones(120), np.zeros(120)])
     monkeypatch.setattr(module, "_ndcg", lambda *arguments: next(values))
     config = ModelConfig("bag", 8, 4, 8, tie="all")
     train(tmp_path / "data", tmp_path / "model", config, Recipe(epochs=1, batch=32))
     assert not (tmp_path / "model" / ".dev").exists()
     build(tmp_path / "data", tmp_path / "model", tmp_path / "index")
     with Retriever.open(tmp_path / "index") as retriever:
-        assert retriever.rescoring is not None
+        assert not retriever.rescoring.rescorer.is_linear
         with recording() as phases:
             retriever.search("word1 word2")
         assert "rescore" in phases
