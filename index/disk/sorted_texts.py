@@ -43,10 +43,7 @@ class SortedTexts:
     def all(self) -> list[str]:
         """All texts in order."""
         content, starts = self.characters.tobytes(), self.starts.tolist()
-        return [
-            content[start:stop].decode("utf-8", "surrogatepass")
-            for start, stop in pairwise(starts)
-        ]
+        return [content[start:stop].decode("utf-8", "surrogatepass") for start, stop in pairwise(starts)]
 
 
 def sorted_texts(texts: Iterable[str]) -> SortedTexts:
