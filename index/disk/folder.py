@@ -37,9 +37,10 @@ CANDIDATE = "candidate"
 # This file is in the staging folder while the build there can be resumed.
 PLAN = "staging.json"
 
-_GENERATION = re.compile(r"generation-([0-9]{6,})")
+# Compiled on first use: a search does not need them.
+_GENERATION = r"generation-([0-9]{6,})"
+_TEMPORARY = temporary_of(CURRENT)
 _POINTER = re.compile(rb"(generation-[0-9]{6,}) ([0-9a-f]{64})\n")
-_TEMPORARY = re.compile(temporary_of(CURRENT))
 
 
 class Pointer(NamedTuple):
@@ -152,7 +153,7 @@ def foreign(folder: Path) -> list[str]:
 
 def next_generation(folder: Path) -> str:
     """A name with a higher number than every generation in the folder."""
-    numbers = [int(match[1]) for name in _names(folder) if (match := _GENERATION.fullmatch(name))]
+    numbers = [int(match[1]) for name in _names(folder) if (match := re.fullmatch(_GENERATION, name))]
     return f"generation-{max(numbers, default=0) + 1:06}"
 
 
@@ -218,7 +219,7 @@ def _leftovers(folder: Path, used: Collection[str]) -> list[Path]:
         folder / name
         for name in _names(folder)
         if name not in used
-        and (_GENERATION.fullmatch(name) or _TEMPORARY.fullmatch(name))
+        and (re.fullmatch(_GENERATION, name) or re.fullmatch(_TEMPORARY, name))
         and _is_right_kind(folder / name)
     ]
 
@@ -237,14 +238,14 @@ def _claim(path: Path) -> int | None:
 def _is_reserved(name: str) -> bool:
     """Whether an index uses this name."""
     return name in (CURRENT, STAGING, LEARNING, WriterLock.NAME) or bool(
-        _GENERATION.fullmatch(name) or _TEMPORARY.fullmatch(name)
+        re.fullmatch(_GENERATION, name) or re.fullmatch(_TEMPORARY, name)
     )
 
 
 def _is_right_kind(path: Path) -> bool:
     """Whether the entry under a name that an index uses is the folder or regular file that belongs there."""
     try:
-        is_for_folder = path.name in (STAGING, LEARNING) or _GENERATION.fullmatch(path.name)
+        is_for_folder = path.name in (STAGING, LEARNING) or re.fullmatch(_GENERATION, path.name)
         return is_folder(path) if is_for_folder else is_regular(path)
     except FileNotFoundError:
         return True  # a writer has removed it meanwhile

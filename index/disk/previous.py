@@ -23,8 +23,9 @@ from index.errors import CorruptError
 PREVIOUS = "previous.json"
 
 _KEYS = ("generation", "manifest_sha256")
-_GENERATION = re.compile(r"generation-[0-9]{6,}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+# Compiled on first use: a search does not need them.
+_GENERATION = r"generation-[0-9]{6,}"
+_SHA256 = r"[0-9a-f]{64}"
 
 
 def read_previous(folder: Path, manifest: Manifest) -> tuple[Pointer, ...]:
@@ -65,9 +66,9 @@ def _pointers(content: object, live: str) -> tuple[Pointer, ...]:
         if not isinstance(entry, dict) or sorted(entry) != sorted(_KEYS):
             raise ValueError(f"an entry has other keys than {' and '.join(_KEYS)}")
         generation, sha256 = (entry[key] for key in _KEYS)
-        if not (isinstance(generation, str) and _GENERATION.fullmatch(generation)):
+        if not (isinstance(generation, str) and re.fullmatch(_GENERATION, generation)):
             raise ValueError("an entry names no generation")
-        if not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+        if not (isinstance(sha256, str) and re.fullmatch(_SHA256, sha256)):
             raise ValueError(f"{generation} has no SHA-256")
         pointers.append(Pointer(generation, sha256))
     names = [pointer.generation for pointer in pointers]

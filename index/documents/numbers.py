@@ -16,7 +16,7 @@ from collections.abc import Iterator
 # A metadata value in the form in which it is compared.
 Attribute = str | int | float
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"
 # SQLite stores whole numbers below this exactly, and larger ones as float64.
 LARGEST = 1 << 63
 
@@ -31,7 +31,7 @@ def forms(value: str) -> Iterator[Attribute]:
 
 def number_of(text: str) -> int | float | None:
     """The number that a text spells, in its stored form; None if there is none within float64."""
-    if not _NUMBER.fullmatch(text):
+    if not re.fullmatch(_NUMBER, text):
         return None
     number = float(text)
     if not math.isfinite(number):

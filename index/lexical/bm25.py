@@ -13,8 +13,8 @@ length, which is that of the time when a segment was written. bm25s computes the
 compare), but stores them with the idf, so it cannot add segments, and it cannot index a corpus larger than
 memory.
 
-The arrays are memory-mapped. The vocabulary is sorted and searched by bisection in the map, so opening takes
-the same time for a hundred terms as for a million.
+The arrays are memory-mapped, the terms too (`index.disk.sorted_texts`), so opening takes the same time for a
+hundred terms as for a million.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.arrays import map_array, reading_arrays
+from index.disk.sorted_texts import SortedTexts
 from index.errors import CorruptError
 from index.lexical.postings import ARRAYS
 from index.lexical.sums import Sums
@@ -64,15 +65,16 @@ class Bm25:
         self._sums = Sums(count)
         self._known: dict[str, slice] = {}
         arrays = [map_array(folder / name, kind) for name, kind in ARRAYS.items()]
-        self._weights, self._rows, self._starts, self._terms, self._term_starts = arrays
+        self._weights, self._rows, self._starts, terms, term_starts = arrays
         if not (
-            len(self._starts) == len(self._term_starts) > 0
+            len(self._starts) == len(term_starts) > 0
             and self._starts[-1] == len(self._weights) == len(self._rows)
-            and self._term_starts[-1] == len(self._terms)
+            and term_starts[-1] == len(terms)
         ):
             raise CorruptError(
                 f"{folder}: its files do not fit together; restore them or build the index again"
             )
+        self._terms = SortedTexts(terms, term_starts)
 
     def search(self, queries: Sequence[Sequence[Term]], k: int, allowed: Mask | None = None) -> Ranking:
         """The k best documents for each query. A document without any of its terms is not found.
@@ -198,25 +200,13 @@ class Bm25:
 
     def _find(self, term: str) -> slice:
         with reading_arrays(self._folder):
-            number = self._number(term)
+            number = self._terms.number(term)
             if number is None:
                 return slice(0, 0)
             start, stop = int(self._starts[number]), int(self._starts[number + 1])
             if not 0 <= start <= stop <= min(start + self.count, len(self._rows)):
                 raise ValueError("a term with impossible postings")
             return slice(start, stop)
-
-    def _number(self, term: str) -> int | None:
-        """The number of a term, by bisection: UTF-8 sorts in the order of code points."""
-        key = term.encode("utf-8", "surrogatepass")
-        low, high = 0, len(self._term_starts) - 1
-        while low < high:
-            middle = (low + high) // 2
-            candidate = self._terms[self._term_starts[middle] : self._term_starts[middle + 1]].tobytes()
-            if candidate == key:
-                return middle
-            low, high = (middle + 1, high) if candidate < key else (low, middle)
-        return None
 
 
 def _least_of_best(scores: NDArray[np.float32], k: int) -> float:

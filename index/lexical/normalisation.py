@@ -19,7 +19,7 @@ _GRAPHEME_JOINER = "\u034f"
 # A longer run has at least this many characters: a mark decomposes to at most two marks, and the letter
 # before the run ends with at most three. All marks match \W except the half-width voicing marks of kana.
 _FEWEST = 14
-_SUSPECT = re.compile(rf"[\W\uff9e\uff9f]{{{_FEWEST},}}")
+_SUSPECT = rf"[\W\uff9e\uff9f]{{{_FEWEST},}}"
 
 
 def normalise(text: str) -> str:
@@ -39,7 +39,7 @@ def stream_safe(text: str) -> str:
     unchanged.
     """
     if any(map(_is_mark, set(text[::_FEWEST]))):  # every long run has a character in this sample
-        return _SUSPECT.sub(_broken, text)
+        return re.sub(_SUSPECT, _broken, text)
     return text
 
 

@@ -90,7 +90,7 @@ def _token() -> re.Pattern[str]:
 def _pattern_of(run: str, character: str, letter: str, word: str = "?:") -> str:
     """The patterns of a run of letters and digits, of one of them, and of a letter; the group of a word."""
     return (
-        rf"(?<![\w-])-{character}(?![\w-])"  # an option of one letter keeps its dash: -a
+        rf"-(?<![\w-]-){character}(?![\w-])"  # an option of one letter keeps its dash: -a
         rf"|{letter}(?:\+\+|\#)(?!\w)"  # c++, c#
         rf"|({word}{run}(?:'{run})?)"  # letters and digits of any script; don't
     )

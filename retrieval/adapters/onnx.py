@@ -29,7 +29,7 @@ from index.errors import needing
 from retrieval.model.config import Side
 from retrieval.model.folder import FILES, TrainedModel, read_model
 from retrieval.model.weights import Table
-from retrieval.text.vocabulary import Vocabulary, ragged
+from retrieval.text.vocabulary import Vocabulary
 from retrieval.text.words import words
 
 with needing("onnx"):
@@ -75,7 +75,7 @@ def onnx_inputs(
     word_limit: `word_limit` in the metadata of the ONNX model.
     """
     split = [words(text, word_limit) for text in texts]
-    features = ragged([vocabulary.features(word) for text in split for word in text])
+    features = vocabulary.features_of([word for text in split for word in text])
     lengths = np.array([len(text) for text in split], np.int64)
     arrays = (features.values.astype(np.int64), features.lengths(), lengths)
     return dict(zip(_INPUTS, arrays, strict=True))

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from retrieval.model.config import ModelConfig, Side
 from retrieval.model.folder import TrainedModel
-from retrieval.text.vocabulary import ragged
 from retrieval.text.words import words
 
 Float64Array: TypeAlias = NDArray[np.float64]
@@ -84,7 +83,7 @@ class Tracer:
     def trace(self, text: str) -> Trace:
         """Run the tower over one text."""
         text_words = words(text, self._word_limit)
-        features = ragged([self.vocabulary.features(word) for word in text_words])
+        features = self.vocabulary.features_of(text_words)
         rows = np.add.reduceat(self._table.rows(features.values).astype(np.float64), features.offsets[:-1])
         composition = self.compose(rows)
         if self.config.tower != "lstm":

@@ -5,6 +5,7 @@ nothing of training.
 
 config.json            `ModelConfig`
 vocabulary.json        `Vocabulary`
+vocabulary.safetensors the same, sorted, for a quick start; models of earlier versions have none
 weights.safetensors    `query.*` and `document.*`, or `both.*` if the towers are one; no `document.table` if
                        they share the table; tables in int8 with one scale for each row
 rescoring.safetensors  `Rescorer`; only if the model has learned to re-score
@@ -30,6 +31,7 @@ from retrieval.model.calibration import to_json as to_calibration_json
 from retrieval.model.config import ModelConfig, Side, Tie, read_config, to_json
 from retrieval.model.encoder import Encoder
 from retrieval.model.rescoring import Rescorer, WordVectors
+from retrieval.model.vocabulary_table import load_vocabulary, save_vocabulary
 from retrieval.model.weights import Table, quantise, read_weights, write_weights
 from retrieval.text.vocabulary import Vocabulary
 
@@ -42,6 +44,7 @@ class ModelFiles(NamedTuple):
 
     config: str = "config.json"
     vocabulary: str = "vocabulary.json"
+    table: str = "vocabulary.safetensors"
     weights: str = "weights.safetensors"
     rescoring: str = "rescoring.safetensors"
     calibration: str = "calibration.json"
@@ -120,7 +123,7 @@ def read_model(folder: Path) -> TrainedModel:
     if not (folder / FILES.config).is_file():
         raise InputError(f"not a model folder (no {FILES.config}); `peephole train` makes one", path=folder)
     config = read_config(folder / FILES.config)
-    vocabulary = Vocabulary.load(folder / FILES.vocabulary)
+    vocabulary = load_vocabulary(folder / FILES.vocabulary, folder / FILES.table)
     arrays = read_weights(folder / FILES.weights)
     model = TrainedModel(folder, config, vocabulary, arrays, read_calibration(folder / FILES.calibration))
     for prefix in dict.fromkeys(table_owner(config.tie, side) for side in get_args(Side)):
@@ -137,8 +140,9 @@ def read_model_of(index: OpenIndex) -> TrainedModel:
     """The model inside an index. Raises what `read_model` does, and CorruptError for a file that the index's
     manifest does not name, whose bytes nobody knows.
     """
-    optional = [name for name in (FILES.rescoring, FILES.calibration) if (index.model_folder / name).exists()]
-    for name in (FILES.config, FILES.vocabulary, FILES.weights, *optional):
+    optional = (FILES.table, FILES.rescoring, FILES.calibration)
+    there = [name for name in optional if (index.model_folder / name).exists()]
+    for name in (FILES.config, FILES.vocabulary, FILES.weights, *there):
         path = index.model_folder / name
         if f"{index.model_folder.name}/{name}" not in index.manifest.files:
             raise CorruptError(f"{path}: the manifest does not name it; restore it or build the index again")
@@ -179,7 +183,7 @@ def write_model(
             stored[name] = array
     # Without a config the folder is not a model: an old config never stands beside new weights.
     (folder / FILES.config).unlink(missing_ok=True)
-    vocabulary.save(folder / FILES.vocabulary)
+    save_vocabulary(vocabulary, folder / FILES.vocabulary, folder / FILES.table)
     write_weights(folder / FILES.weights, stored)
     if rescorer is None:
         (folder / FILES.rescoring).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from index.errors import CorruptError
 from retrieval.model.weights import Table, read_weights, write_weights
-from retrieval.text.vocabulary import Vocabulary, ragged
+from retrieval.text.vocabulary import Vocabulary
 from retrieval.text.words import words
 
 Float32Array = NDArray[np.float32]
@@ -156,7 +156,7 @@ class WordVectors:
 
 def word_rows(vocabulary: Vocabulary, table: Table, words: Sequence[str]) -> Float32Array:
     """The rows of n words, float32 (n, row width): sums of the rows of their features."""
-    features = ragged([vocabulary.features(word) for word in words])
+    features = vocabulary.features_of(words)
     rows: Float32Array = np.add.reduceat(table.rows(features.values), features.offsets[:-1])
     return rows
 

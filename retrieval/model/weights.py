@@ -20,7 +20,18 @@ from index.disk.files import write_atomically
 from index.disk.opening import map_file, open_to_read
 from index.errors import CorruptError
 
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "I8": np.dtype("i1")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(kind)
+    for name, kind in {
+        "F32": "<f4",
+        "F16": "<f2",
+        "I8": "i1",
+        "U8": "u1",
+        "I32": "<i4",
+        "I64": "<i8",
+        "U64": "<u8",
+    }.items()
+}
 _LONGEST_HEADER = 1 << 20
 
 
@@ -46,7 +57,7 @@ def quantise(table: NDArray[np.float32]) -> Table:
 
 
 def write_weights(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays (float32, float16 or int8) as safetensors, atomically."""
+    """Write arrays as safetensors, atomically; of floats, or of numbers that `_DTYPES` names."""
     from safetensors.numpy import save
 
     write_atomically(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))

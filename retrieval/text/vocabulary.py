@@ -7,9 +7,9 @@ either. Knows nothing of vectors.
 from __future__ import annotations
 
 import json
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 
@@ -20,7 +20,11 @@ from index.disk.files import write_atomically
 from index.disk.opening import read_file
 from index.errors import CorruptError
 from index.numbering import Numbering
+from retrieval.text.feature_table import FeatureTable, crc_of_keys, feature_table, keys_of
 from retrieval.text.words import trigrams, words
+
+# Words whose features are looked up at once: enough for numpy, few enough for the processor's cache.
+_WORDS_AT_ONCE = 8192
 
 
 class Vocabulary:
@@ -28,54 +32,84 @@ class Vocabulary:
 
     names: trigrams, then whole words; " word " has spaces around it, unlike any trigram.
     buckets: number of hash buckets, at least 1.
+    table: the ids of the names, if it is at hand; otherwise it is made.
     A trigram that did not occur in training gets the id of a bucket, by its CRC-32. So every word has at
     least one feature.
     """
 
-    def __init__(self, names: tuple[str, ...], buckets: int) -> None:
-        self.names = names
+    def __init__(self, names: Sequence[str], buckets: int, table: FeatureTable | None = None) -> None:
+        self._names = names
         self.buckets = buckets
-        self._ids = dict(zip(names, range(buckets, buckets + len(names)), strict=True))
+        self.table = feature_table(names, buckets) if table is None else table
 
     def __len__(self) -> int:
-        return self.buckets + len(self.names)
+        return self.buckets + len(self._names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Trigrams and whole words in the order of their ids."""
+        return tuple(self._names)
 
     def features(self, word: str) -> list[int]:
         """Ids of a word's features, at least one. Repeats stay: word hashing counts trigrams."""
-        ids = self._ids
-        features = [ids[gram] if gram in ids else self._bucket(gram) for gram in trigrams(word)]
-        whole = ids.get(f" {word} ")
-        if whole is not None:
-            features.append(whole)
-        return features
+        ids: list[int] = self.features_of([word]).values.tolist()
+        return ids
 
-    def _bucket(self, gram: str) -> int:
-        # A byte of a command line that is not UTF-8 arrives as half of a surrogate pair.
-        return zlib.crc32(gram.encode(errors="surrogatepass")) % self.buckets
+    def features_of(self, words: Sequence[str]) -> Ragged:
+        """The ids of the features of each word: its trigrams, in order, then the word, if it is known."""
+        if len(words) <= _WORDS_AT_ONCE:
+            return self._features_of(words) if words else ragged([])
+        blocks = range(0, len(words), _WORDS_AT_ONCE)
+        return _chained([self._features_of(words[start : start + _WORDS_AT_ONCE]) for start in blocks])
+
+    def _features_of(self, words: Sequence[str]) -> Ragged:
+        keys, counts = keys_of(words)
+        ids = self.table.ids_of_grams(keys)
+        unknown = np.flatnonzero(ids < 0)
+        ids[unknown] = crc_of_keys(keys[unknown]) % self.buckets
+        whole = self.table.ids_of_words(words)
+        known = whole >= 0
+        values = np.insert(ids, np.cumsum(counts)[known], whole[known])
+        return Ragged(values, _offsets(counts + known))
 
     def knows(self, word: str) -> bool:
         """Whether the vocabulary has the whole word, or all of its trigrams."""
-        return f" {word} " in self._ids or all(gram in self._ids for gram in trigrams(word))
+        return bool(self.table.ids_of_words([word])[0] >= 0) or min(self.features(word)) >= self.buckets
+
+    def to_json(self) -> bytes:
+        """The vocabulary as one JSON document in UTF-8."""
+        return json.dumps({"buckets": self.buckets, "names": self.names}, ensure_ascii=False).encode()
 
     def save(self, path: Path) -> None:
         """Write the vocabulary as one JSON document. Raises StorageError if that fails."""
-        content = {"buckets": self.buckets, "names": self.names}
-        write_atomically(path, json.dumps(content, ensure_ascii=False).encode())
+        write_atomically(path, self.to_json())
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
         """Read what `save` wrote. Raises CorruptError for any other file."""
-        try:
-            content = json.loads(read_file(path, links=True))
-            names, buckets = content["names"], content["buckets"]
-            if not isinstance(names, list):
-                raise ValueError("names must be a list of strings")
-            "".join(names)  # raises TypeError unless all are strings, ten times as fast as a loop
-            if type(buckets) is not int or buckets < 1:
-                raise ValueError("buckets must be a positive number")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise CorruptError(f"{path}: not a vocabulary ({error}); restore the model folder") from error
+        with reading_vocabulary(path):
+            return cls.from_json(read_file(path, links=True))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Vocabulary:
+        """Read what `to_json` gives. Raises ValueError, KeyError, TypeError or RecursionError for others."""
+        content = json.loads(data)
+        names, buckets = content["names"], content["buckets"]
+        if not isinstance(names, list):
+            raise ValueError("names must be a list of strings")
+        "".join(names)  # raises TypeError unless all are strings, ten times as fast as a loop
+        if type(buckets) is not int or buckets < 1:
+            raise ValueError("buckets must be a positive number")
         return cls(tuple(names), buckets)
+
+
+@contextmanager
+def reading_vocabulary(path: Path) -> Iterator[None]:
+    """Turn the errors of `Vocabulary.from_json`, and an OSError, into a CorruptError that names the file."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptError(f"{path}: not a vocabulary ({error}); restore the model folder") from error
 
 
 def learn_vocabulary(
@@ -144,10 +178,20 @@ class Ragged:
 
 def ragged(lists: Sequence[Sequence[int]]) -> Ragged:
     """The lists of ids as one ragged array."""
-    offsets = np.zeros(len(lists) + 1, np.int64)
-    np.cumsum([len(items) for items in lists], out=offsets[1:])
-    values = np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1]))
-    return Ragged(values, offsets)
+    offsets = _offsets([len(items) for items in lists])
+    return Ragged(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
+
+
+def _chained(parts: Sequence[Ragged]) -> Ragged:
+    """The lists of several ragged arrays, one after the other."""
+    values = np.concatenate([part.values for part in parts])
+    return Ragged(values, _offsets(np.concatenate([part.lengths() for part in parts])))
+
+
+def _offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
 
 
 class Lexicon:
@@ -180,4 +224,4 @@ class Lexicon:
     def features(self, start: int = 0) -> Ragged:
         """The feature ids of each word, from the word with the id `start` on."""
         new = list(islice(reversed(self._ids), len(self) - start))[::-1]
-        return ragged([self.vocabulary.features(word) for word in new])
+        return self.vocabulary.features_of(new)

@@ -33,10 +33,11 @@ def folder(tmp_path, random_model):
 def test_saved_model_keeps_config_vocabulary_and_training(folder, random_model):
     saved = read_model(folder)
     assert saved.config == LSTM
-    assert vars(saved.vocabulary) == vars(random_model(LSTM).vocabulary)
+    vocabulary = random_model(LSTM).vocabulary
+    assert (saved.vocabulary.names, saved.vocabulary.buckets) == (vocabulary.names, vocabulary.buckets)
     assert json.loads((folder / FILES.training).read_text()) == {"seconds": 1}
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        [FILES.config, FILES.training, FILES.vocabulary, FILES.weights]
+        [FILES.config, FILES.table, FILES.training, FILES.vocabulary, FILES.weights]
     )
 
 

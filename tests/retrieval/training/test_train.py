@@ -88,7 +88,7 @@ def test_training_finds_what_shares_no_word(data, tmp_path):
     scores = model.encode_queries(list(TOPICS)) @ model.encode_documents(list(TOPICS.values())).T
     assert scores.argmax(1).tolist() == list(range(len(TOPICS)))
     assert sorted(files(tmp_path / "m")) == sorted(
-        [FILES.config, FILES.training, FILES.vocabulary, FILES.weights]
+        [FILES.config, FILES.table, FILES.training, FILES.vocabulary, FILES.weights]
     )
 
 

@@ -1,0 +1,54 @@
+"""Sorted texts in memory-mapped files, found by bisection; opening reads none of them.
+
+In: a text. Out: its number. Knows nothing of what the texts are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SortedTexts:
+    """Different texts in ascending order, which is the same by UTF-8 and by code points.
+
+    characters: uint8 (bytes,), the UTF-8 of all texts, one after the other.
+    starts: int (texts + 1,), where each begins.
+    Arrays that do not fit together give wrong answers, no other errors than IndexError and ValueError.
+    """
+
+    def __init__(self, characters: NDArray[np.uint8], starts: NDArray[np.integer[Any]]) -> None:
+        self.characters = characters
+        self.starts = starts
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def number(self, text: str) -> int | None:
+        """The number of a text, from 0; None if it is not among them."""
+        key = text.encode("utf-8", "surrogatepass")
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            candidate = self.characters[self.starts[middle] : self.starts[middle + 1]].tobytes()
+            if candidate == key:
+                return middle
+            low, high = (middle + 1, high) if candidate < key else (low, middle)
+        return None
+
+    def all(self) -> list[str]:
+        """All texts in order."""
+        content, starts = self.characters.tobytes(), self.starts.tolist()
+        return [content[start:stop].decode("utf-8", "surrogatepass") for start, stop in pairwise(starts)]
+
+
+def sorted_texts(texts: Iterable[str]) -> SortedTexts:
+    """The texts, which are sorted, in memory."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    starts = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum([len(one) for one in encoded], out=starts[1:])
+    return SortedTexts(np.frombuffer(b"".join(encoded), np.uint8), starts)
