@@ -178,7 +178,7 @@ def fit_linear(
     part = judged.of((queries & gained)[judged.owners()])
     weights = prior = PRIOR if prior is None else prior
     if len(part.rows):
-        weights = _maximise(part, part.features * scale, prior, pull)
+        weights = _maximise(part, part.features.astype(np.float64) * scale, prior, pull)
     return (weights * scale).astype(np.float32)
 
 

@@ -192,7 +192,8 @@ def _is_worse(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     difference = others - values
     if len(difference) < _LEAST_TO_REJECT:
         return False
-    return float(difference.mean()) > float(difference.std()) / len(difference) ** 0.5
+    standard_error = float(difference.std() / np.sqrt(len(difference)))
+    return float(difference.mean()) > standard_error
 
 
 def _pseudo(model: TrainedModel, retriever: Retriever, seed: int) -> TrainingData:
