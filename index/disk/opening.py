@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def open_own(path: Path, mode: int = 0o666) -> int:
     A file with a second hard link is opened too; `is_alone` detects it.
     Raises OSError, WrongKindError for anything but a regular file.
     """
-    if os.path.lexists(path):
+    with suppress(FileNotFoundError):
         _require_regular(path.lstat(), path)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return _checked(os.open(path, flags, mode), path)

@@ -181,7 +181,8 @@ def test_no_index_takes_the_report_in(data, tmp_path):
     assert fingerprint(model) == before
     copy_model(model, tmp_path / "copy")
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
-        "config.json", "training.json", "vocabulary.json", "weights.safetensors",
+        "config.json", "rescoring.safetensors", "training.json", "vocabulary.json", "vocabulary.safetensors",
+        "weights.safetensors",
     ]  # fmt: skip
     manifest = build(data, model, tmp_path / "i")
     assert not any(FOLDER in name for name in manifest.files)
