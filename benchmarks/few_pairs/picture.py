@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT
+from benchmarks.panels import panels
 
 PICTURE = ROOT / "docs" / "images" / "few-pairs.svg"
 _COLOURS = {"final": "#1f5fbf", "dense": "#c2571a"}
@@ -14,27 +15,14 @@ _COLOURS = {"final": "#1f5fbf", "dense": "#c2571a"}
 
 def draw(sets: Mapping[str, Any], path: Path = PICTURE) -> None:
     """Draw the mean over the draws, each draw as a dot, and BM25 as a line."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    matplotlib.rcParams["svg.hashsalt"] = "few-pairs"
-    figure, axes = plt.subplots(1, len(sets), figsize=(5.2 * len(sets), 3.6), squeeze=False)
-    for axis, (name, measured) in zip(axes[0], sets.items(), strict=True):
-        rows = measured["rows"]
-        places = range(len(rows))
-        for ranking, colour in _COLOURS.items():
-            axis.plot(places, [row[ranking] for row in rows], color=colour, label=ranking)
-            for place, row in enumerate(rows):
-                values = [each[ranking] for each in row["draws"]]
-                axis.plot([place] * len(values), values, "o", color=colour, markersize=4)
-        axis.axhline(rows[0]["BM25"], color="grey", linestyle=":", linewidth=1, label="BM25")
-        axis.set_xticks(places, [f"{row['pairs']:,}" if row["pairs"] != "all" else "all" for row in rows])
-        axis.set_title(name)
-        axis.set_xlabel("training pairs")
-        axis.set_ylabel("nDCG@10 on test")
-        axis.legend(frameon=False, loc="lower right")
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    with panels(list(sets), path, "training pairs") as axes:
+        for axis, measured in zip(axes, sets.values(), strict=True):
+            rows = measured["rows"]
+            places = range(len(rows))
+            for ranking, colour in _COLOURS.items():
+                axis.plot(places, [row[ranking] for row in rows], color=colour, label=ranking)
+                for place, row in enumerate(rows):
+                    values = [each[ranking] for each in row["draws"]]
+                    axis.plot([place] * len(values), values, "o", color=colour, markersize=4)
+            axis.axhline(rows[0]["BM25"], color="grey", linestyle=":", linewidth=1, label="BM25")
+            axis.set_xticks(places, [f"{row['pairs']:,}" if row["pairs"] != "all" else "all" for row in rows])

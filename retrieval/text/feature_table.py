@@ -188,7 +188,5 @@ def _text_of(key: int) -> str:
 
 def _points(text: str) -> NDArray[np.uint64]:
     """The code points of a text."""
-    points = np.frombuffer(text.encode("utf-32", "surrogatepass"), np.uint32)[
-        1:
-    ]  # behind the byte order mark
-    return points.astype(np.uint64)
+    encoded = text.encode("utf-32", "surrogatepass")  # begins with a byte order mark
+    return np.frombuffer(encoded, np.uint32)[1:].astype(np.uint64)

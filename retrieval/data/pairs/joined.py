@@ -117,7 +117,7 @@ class JoinedPairs:
     def select(self, statement: str, *values: object) -> Iterator[Any]:
         """The rows that a statement selects, one in memory at a time."""
         with storing_pairs():
-            return self.database.execute(statement, values)
+            yield from self.database.execute(statement, values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -284,7 +284,6 @@ def judge(
     compare: of `words_of`.
     """
     index = retriever.index
-    documents = index.texts(index.rows().tolist())
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     query_ids = list(dataset.dev)
     dense, lexical = ranked.dense.top(RESCORING_DEPTH), ranked.lexical.top(RESCORING_DEPTH)
@@ -296,12 +295,11 @@ def judge(
         progress("candidates", len(found), len(query_ids))
         if stop():
             raise KeyboardInterrupt
-    ids = {row: document.id for row, document in zip(index.rows().tolist(), documents, strict=True)}
-    gains = [
-        max(0, dataset.dev[query].get(ids[row], 0))
-        for query, (rows, _) in zip(query_ids, found, strict=True)
-        for row in rows.tolist()
-    ]
+    gains: list[int] = []
+    for query, (rows, _) in zip(query_ids, found, strict=True):
+        judged = dataset.dev[query]
+        grades = {row: judged[document] for document, row in index.rows_of(list(judged)).items()}
+        gains.extend(max(0, grades.get(row, 0)) for row in rows.tolist())
     return Judged(
         np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in found)]),
         np.concatenate([np.empty((0, len(NAMES)), np.float32), *(features for _, features in found)]),
