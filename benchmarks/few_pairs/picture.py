@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def draw(sets: Mapping[str, Any], path: Path = PICTURE) -> None:
     """Draw the mean over the draws, each draw as a dot, and BM25 as a line."""
     with panels(list(sets), path, "training pairs") as axes:
         for axis, measured in zip(axes, sets.values(), strict=True):
-            rows = measured["rows"]
+            rows = sorted(measured["rows"], key=lambda row: inf if row["pairs"] == "all" else row["pairs"])
             places = range(len(rows))
             for ranking, colour in _COLOURS.items():
                 axis.plot(places, [row[ranking] for row in rows], color=colour, label=ranking)
