@@ -101,10 +101,10 @@ class Index(HeldGeneration):
 
         Call it before other threads use the index. most_bytes: of all segments together.
         """
-        for segment in sorted(self.segments, key=lambda segment: segment.exact_bytes()):
-            most_bytes -= segment.exact_bytes()
-            if segment.exact_bytes() and most_bytes >= 0:
-                segment.vectors.keep()
+        for segment in sorted(self.segments, key=Segment.kept_bytes):
+            most_bytes -= segment.kept_bytes()
+            if segment.kept_bytes() and most_bytes >= 0:
+                segment.keep_vectors()
 
     def search_dense(
         self,

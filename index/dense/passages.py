@@ -156,7 +156,8 @@ class Passages:
         """
         ranking = empty_ranking(len(queries), k)
         pending = np.arange(len(queries))
-        depth = _VECTORS_A_DOCUMENT * k
+        # Vectors beyond one a document are all that can stand between the k best documents.
+        depth = min(_VECTORS_A_DOCUMENT * k, k + len(self.rows) - len(self._starts) + 1)
         while len(pending):
             depth = min(depth, len(self.rows))
             nearest = search(queries[pending], depth)
@@ -171,8 +172,11 @@ class Passages:
 
     def _fill(self, ranking: Ranking, query: int, scores: NDArray[np.float32], numbers: Rows) -> bool:
         """Rank the documents of the nearest vectors, best first; returns whether there are enough."""
-        rows, first = np.unique(self.rows[numbers], return_index=True)
-        best = np.argsort(first)[: ranking.rows.shape[1]]
+        rows = self.rows.take(numbers)
+        by_row = np.argsort(rows, kind="stable")
+        first = np.ones(len(rows), bool)
+        np.not_equal(rows[by_row[1:]], rows[by_row[:-1]], out=first[1:])
+        best = np.sort(by_row[first])[: ranking.rows.shape[1]]
         ranking.rows[query, : len(best)] = rows[best]
-        ranking.scores[query, : len(best)] = scores[first[best]]
+        ranking.scores[query, : len(best)] = scores[best]
         return bool(len(best) == ranking.rows.shape[1])

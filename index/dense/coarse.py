@@ -1,0 +1,121 @@
+"""Exact search for one query that compares vectors in eight bits first: a quarter of the bytes of float32.
+
+In: stored vectors and a query. Out: the ranking of `search_exact`, to the last bit. Knows nothing of
+documents or files.
+
+A vector v is rounded to whole numbers c, so that c / s is near it, and a query q to d, with d / t near it. By
+Cauchy and Schwarz the inner products differ by
+
+    |q . v - (d . c) / (s t)|  <=  |q| max |v - c / s|  +  |q - d / t| max |c / s|
+
+So a row whose product of whole numbers is more than twice this below the k-th largest is not among the k
+best. The others, some 2 k, are scored with the stored vectors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from index.dense.vectors import GATHERING, StoredVectors, exact_scores, search_exact
+from index.ranking import Ranking, best
+from index.values import Mask, Rows, Vectors
+
+_LARGEST = 127  # of eight bits with a sign
+_ROWS_AT_ONCE = 1 << 14
+# Rows that are asked for first, as a multiple of the results.
+_ASKED = 3
+# Sums of float32 are off by at most this for each number that is added, in units of their largest value.
+_ROUNDING = 2.0**-23
+
+
+class CoarseScan:
+    """Stored vectors with their copy in eight bits; safe for use by several threads.
+
+    vectors: to search.
+    """
+
+    def __init__(self, vectors: StoredVectors) -> None:
+        self._vectors = vectors
+        largest = max((np.abs(block).max() for block in self._blocks()), default=np.float32(1))
+        self._scale = _LARGEST / max(float(largest), 1e-12)
+        self._index = faiss.IndexScalarQuantizer(
+            vectors.dimension, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
+        )
+        self._error = self._longest = 0.0
+        for block in self._blocks():
+            whole = np.rint(block * np.float32(self._scale))
+            rounded = whole / np.float32(self._scale)
+            self._error = max(self._error, _longest(block - rounded))
+            self._longest = max(self._longest, _longest(rounded))
+            with _one_thread():
+                self._index.add(whole)
+
+    def search(self, query: NDArray[np.float32], k: int, allowed: Mask | None = None) -> Ranking:
+        """The k rows of highest inner product, a ranking (1, k).
+
+        query: float32 (d,).
+        k: results, at least 1.
+        allowed: bool (count,), the rows that may be found; None for all.
+        Where fewer than k rows are allowed, the ranking ends in -1.
+        """
+        asked = _ASKED * k
+        while asked * GATHERING < len(self._vectors):
+            rows = self._candidates(query, k, asked, allowed)
+            if rows is not None:
+                scores = exact_scores(self._vectors, rows, query)
+                chosen = best(scores, k)
+                return Ranking(scores[chosen][None], rows[chosen][None])
+            asked *= 2
+        return search_exact(self._vectors, query[None], k, allowed)
+
+    def _candidates(
+        self, query: NDArray[np.float32], k: int, asked: int, allowed: Mask | None
+    ) -> Rows | None:
+        """All rows that can be among the k best, ascending; None if they are not fewer than `asked`."""
+        scale = _LARGEST / max(float(np.abs(query).max()), 1e-12)
+        whole = np.rint(query * np.float32(scale))
+        with _one_thread():
+            products, rows = self._index.search(whole[None], asked, params=_only(allowed))
+        least = products[0, k - 1] - 2 * self._error_of(query, whole, scale) * scale * self._scale
+        if rows[0, k - 1] < 0 or products[0, -1] >= least:
+            return None
+        return np.sort(rows[0, products[0] >= least])
+
+    def _error_of(self, query: NDArray[np.float32], whole: NDArray[np.float32], scale: float) -> float:
+        """By how much the inner product of a query with a row can differ from that of the whole numbers."""
+        length = math.sqrt(np.dot(query, query))
+        rest = query - whole / np.float32(scale)
+        of_rounding = length * len(query) * _ROUNDING
+        return length * self._error + (math.sqrt(np.dot(rest, rest)) + of_rounding) * self._longest
+
+    def _blocks(self) -> Iterator[Vectors]:
+        for start in range(0, len(self._vectors), _ROWS_AT_ONCE):
+            yield self._vectors.take(np.arange(start, min(start + _ROWS_AT_ONCE, len(self._vectors))))
+
+
+def _longest(rows: Vectors) -> float:
+    return float(np.sqrt(np.vecdot(rows, rows).max()))
+
+
+def _only(allowed: Mask | None) -> Any:
+    if allowed is None:
+        return None
+    library: Any = faiss  # whose stubs do not know the keywords that its classes take
+    return library.SearchParameters(sel=library.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
+
+
+class _one_thread:  # noqa: N801 (a context manager, used like a function)
+    """FAISS with one thread inside the block, for calls of this thread: more would wait for each other."""
+
+    def __enter__(self) -> None:
+        self._threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)
+
+    def __exit__(self, *error: object) -> None:
+        faiss.omp_set_num_threads(self._threads)
