@@ -175,11 +175,17 @@ def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Pro
         inputs = ((rows if matrix is None else rows @ matrix.T) + bias) * scale
         return np.concatenate((inputs, rows), 1) if config.pooling == "attention" else inputs
 
-    def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
+    def outputs(projected: Float32Array, texts: Ragged) -> Float32Array:
+        if len(texts) == 1:
+            return outputs_of_one(projected[texts.values, :gates], recurrent, peepholes)
         gather, counts = pack(texts.lengths())
         y = peephole_outputs(projected[texts.values[gather], :gates], recurrent, peepholes, counts)
         states = np.empty_like(y)
         states[gather] = y
+        return states
+
+    def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
+        states = outputs(projected, texts)
         if config.pooling == "attention":
             return _weighted_sums(projected[texts.values, gates:], states @ weights["attention"], texts)
         last: Float32Array = states[texts.offsets[1:] - 1]
@@ -199,8 +205,6 @@ def pack(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[int]]:
     Returns, for each packed position, the place of its word in the concatenated texts, int64 (total words,),
     and the number of texts at each step.
     """
-    if len(lengths) == 1:
-        return np.arange(lengths[0]), [1] * int(lengths[0])
     order = np.argsort(-lengths, kind="stable")
     falling = lengths[order]
     first = (np.cumsum(lengths) - lengths)[order]
@@ -259,4 +263,34 @@ def peephole_outputs(
         np.tanh(c, out=y)
         y *= _sigm_of_double(z[:, 3] + c * peepholes[2])
         start += count
+    return outputs
+
+
+def outputs_of_one(x: Float32Array, recurrent: Float32Array, peepholes: Float32Array) -> Float32Array:
+    """What `peephole_outputs` gives for one text, in two thirds of the time.
+
+    A step works on so few numbers that its time is that of the calls: there are fewer, and all work in place.
+    x, recurrent, peepholes: as for `peephole_outputs`.
+    """
+    size = len(recurrent)
+    outputs = np.empty((len(x), size), np.float32)
+    from_output = np.empty(4 * size, np.float32)
+    from_cell = np.zeros((3, size), np.float32)
+    to_sigmoids, to_output_gate = from_cell[:2].reshape(-1), from_cell[2]
+    y = c = np.zeros(size, np.float32)
+    for z, (i, f, g, o), out in zip(x, x.reshape(-1, 4, size), outputs, strict=True):
+        sigmoids, squashed = z[: 2 * size], z[: 3 * size]
+        z += np.dot(y, recurrent, from_output)
+        sigmoids += to_sigmoids
+        np.tanh(squashed, squashed)
+        sigmoids *= _HALF
+        sigmoids += _HALF
+        f *= c
+        g *= i
+        g += f
+        c, y = g, out
+        np.multiply(c, peepholes, from_cell)
+        o += to_output_gate
+        np.tanh(c, y)
+        y *= _sigm_of_double(o)
     return outputs
