@@ -145,11 +145,12 @@ def keys_of(words: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]
     of_a_word[ends - 1] = False
     of_a_word[ends - 2] = lengths == 0
     keys[ends[lengths == 0] - 2] = _SPECIAL
-    likely = np.flatnonzero((lengths == 2) & (points[starts + 1] >= _ASCII))
-    pairs = starts[[row for row in likely.tolist() if is_cjk(words[row])]]
-    x, y = points[pairs + 1], points[pairs + 2]
-    keys[pairs] = _MARK << _FIRST | x << _SECOND | _MARK
-    keys[pairs + 1] = _SPECIAL | x << _SECOND | y
+    if points.max() >= _ASCII:
+        likely = np.flatnonzero((lengths == 2) & (points[starts + 1] >= _ASCII))
+        pairs = starts[[row for row in likely.tolist() if is_cjk(words[row])]]
+        x, y = points[pairs + 1], points[pairs + 2]
+        keys[pairs] = _MARK << _FIRST | x << _SECOND | _MARK
+        keys[pairs + 1] = _SPECIAL | x << _SECOND | y
     return keys[of_a_word], np.maximum(lengths, 1)
 
 

@@ -66,11 +66,18 @@ class Vocabulary:
         keys, counts = keys_of(words)
         ids = self.table.ids_of_grams(keys)
         unknown = np.flatnonzero(ids < 0)
-        ids[unknown] = crc_of_keys(keys[unknown]) % self.buckets
+        if len(unknown):
+            ids[unknown] = crc_of_keys(keys[unknown]) % self.buckets
         whole = self.table.ids_of_words(words)
         known = whole >= 0
-        values = np.insert(ids, np.cumsum(counts)[known], whole[known])
-        return Ragged(values, _offsets(counts + known))
+        offsets = _offsets(counts + known)
+        values = np.empty(offsets[-1], np.int32)
+        is_gram = np.ones(len(values), bool)
+        last = offsets[1:][known] - 1
+        is_gram[last] = False
+        values[is_gram] = ids
+        values[last] = whole[known]
+        return Ragged(values, offsets)
 
     def knows(self, word: str) -> bool:
         """Whether the vocabulary has the whole word, or all of its trigrams."""
