@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from index.phases import phase
 from retrieval.model.config import ModelConfig
-from retrieval.model.weights import Table
-from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
+from retrieval.model.word_rows import WordRows
+from retrieval.text.vocabulary import Lexicon, Ragged, ragged
 
 Float32Array: TypeAlias = NDArray[np.float32]
 # Word rows (n, row width) to projections (n, any width).
@@ -38,8 +38,7 @@ class Encoder:
     """One tower, ready to encode. It caches words, so two threads must not use it at the same time.
 
     config: the settings of the model.
-    vocabulary: the features.
-    table: the feature rows, (features, row width).
+    rows: of the words.
     weights: the arrays of the body, by their names within `retrieval.towers.bodies.Tower.body`.
     word_limit: how many words of a text are read.
     """
@@ -47,14 +46,12 @@ class Encoder:
     def __init__(
         self,
         config: ModelConfig,
-        vocabulary: Vocabulary,
-        table: Table,
+        rows: WordRows,
         weights: Mapping[str, Any],
         word_limit: int,
     ) -> None:
         self.dimension = config.dimension
-        self._vocabulary = vocabulary
-        self._table = table
+        self._rows = rows
         self._word_limit = word_limit
         body = {name: np.asarray(array, np.float32) for name, array in weights.items()}
         self._project, self._compose = _BODIES[config.tower](config, body)
@@ -76,7 +73,7 @@ class Encoder:
         return embeddings
 
     def _clear_words(self) -> None:
-        self._lexicon = Lexicon(self._vocabulary)
+        self._lexicon = Lexicon(self._rows.vocabulary)
         self._projected: Float32Array = np.empty((0, 0), np.float32)
         self._projected_count = 0
 
@@ -84,8 +81,7 @@ class Encoder:
         done, total = self._projected_count, len(self._lexicon)
         if done == total:
             return
-        features = self._lexicon.features(done)
-        projected = self._project(np.add.reduceat(self._table.rows(features.values), features.offsets[:-1]))
+        projected = self._project(self._rows.of(self._lexicon.words_from(done)))
         if total > len(self._projected):
             grown = np.empty((max(total, 2 * done, 256), projected.shape[1]), np.float32)
             if done:

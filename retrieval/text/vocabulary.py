@@ -228,7 +228,10 @@ class Lexicon:
         """
         return list(map(self._ids.__getitem__, words(text, limit)))
 
-    def features(self, start: int = 0) -> Ragged:
-        """The feature ids of each word, from the word with the id `start` on."""
-        new = list(islice(reversed(self._ids), len(self) - start))[::-1]
-        return self.vocabulary.features_of(new)
+    def words_from(self, start: int) -> list[str]:
+        """The words by their ids, from the one with the id `start` on."""
+        return list(islice(reversed(self._ids), len(self) - start))[::-1]
+
+    def features(self) -> Ragged:
+        """The feature ids of each word."""
+        return self.vocabulary.features_of(self.words)

@@ -24,7 +24,7 @@ from index.values import Progress, Rows, Vectors, no_progress
 from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.model.folder import TrainedModel, read_model_of
-from retrieval.model.rescoring import Rescorer, word_rows
+from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
 from retrieval.search.rescoring import RESCORING_DEPTH, CompareWords, Rescoring
@@ -164,7 +164,7 @@ def candidates_of(
     learned = learn_projection(_examples(model, retriever, dataset, seed), seed, progress, stop)
     none = np.zeros((1, len(NAMES)), np.float32)
     untrained = Rescorer(*learned, none, none[:, 0], none[:, 0], none[0])
-    rescoring = Rescoring(model, untrained)
+    rescoring = Rescoring(model, untrained, model.word_rows("query"))
     compare = words_of(retriever, rescoring, folder)
     asked = _pseudo(model, retriever, seed)
     spread = spreads(judge(rescoring, retriever, asked, rank_dev(retriever, asked), compare, progress, stop))
@@ -240,9 +240,8 @@ def _examples(model: TrainedModel, retriever: Retriever, dataset: TrainingData, 
         for document in documents
     ]
     of_queries = [np.unique(lexicon.word_ids(text, QUERY_WORDS)) for text in texts]
-    return Examples(
-        word_rows(model.vocabulary, model.table("query"), lexicon.words), of_queries, of_documents, candidates
-    )
+    of_words = model.word_rows("query").of(lexicon.words)
+    return Examples(of_words, of_queries, of_documents, candidates)
 
 
 def _drawn(relevant: Sequence[int], ranked: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
