@@ -75,8 +75,8 @@ def train(
 
     DATA is a table of pairs (.csv, .tsv, .jsonl, .parquet) with a query and a document in each row, or a
     pattern or URL of tables that are one; or a BEIR folder, which has corpus.jsonl and, if there are any,
-    queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to choose the best epoch by. After Ctrl-C or a crash the
-    same command with --resume goes on where it stopped.
+    queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to choose the best epoch by; fewer than 200 dev queries
+    do not choose it. After Ctrl-C or a crash the same command with --resume goes on where it stopped.
 
     A teacher's .npz file has document_ids, document_vectors and, for the training queries, query_ids and
     query_vectors. A teacher helps most if there are few pairs.

@@ -192,21 +192,24 @@ class Trainer:
         on_step: Callable[[StepReport], None] = lambda step: None,
         stop: Callable[[], bool] = lambda: False,
         checkpoint_seconds: float = 60.0,
+        *,
+        chooses: bool = True,
     ) -> None:
         """Train to the end, and leave the model with the weights of its best epoch.
 
-        dev_score: the model's score on dev, higher is better; None keeps the weights of the last epoch.
+        dev_score: the model's score on dev, higher is better; None if there is no dev.
         on_step: called after each step, before its checkpoint.
         stop: called after each step; True saves the checkpoint and raises KeyboardInterrupt. (A signal could
             interrupt a step half way, and no checkpoint may hold half a step.)
         checkpoint_seconds: seconds between two checkpoints; each epoch ends with one as well.
+        chooses: whether dev says which epoch is the best one; else it is the last.
         With several ranks the first one's score counts, and a stop of any of them stops all.
         Raises KeyboardInterrupt, StorageError, InputError if the loss is no longer finite, PeerError.
         """
         clock = _Clock(self.state, checkpoint_seconds)
         while self.state.epoch < self.recipe.epochs and not self._patience_ended():
             self._train_epoch(clock, on_step, stop)
-            self._finish_epoch(dev_score)
+            self._finish_epoch(dev_score, chooses)
             clock.tick()
             self.save()
         if self.best:
@@ -345,13 +348,14 @@ class Trainer:
         """The weight of the distillation loss, lower with more judged pairs."""
         return self.recipe.teaching * max(MIN_TEACHING_SHARE, 1 - self.data.judged_pairs / FULL_EPOCH)
 
-    def _finish_epoch(self, dev_score: Callable[[TwoTower], float] | None) -> None:
+    def _finish_epoch(self, dev_score: Callable[[TwoTower], float] | None, chooses: bool) -> None:
         state = self.state
         loss = float(np.mean(state.losses)) if state.losses else 0.0
         entry = {"epoch": float(state.epoch), "steps": float(state.total_steps), "loss": loss}
         if dev_score is not None:
             score = dev_score(self.model) if self.ranks.is_first else 0.0
             entry["dev"] = float(self.ranks.sum(torch.tensor(score, dtype=torch.float64)))
+        if dev_score is not None and chooses:
             best = state.history[state.best_epoch]["dev"] if self.best else -1.0
             if entry["dev"] > best:
                 state.best_epoch = state.epoch

@@ -197,6 +197,15 @@ def test_training_stops_when_patience_ends(tmp_path):
     assert_equal_states(weights(trainer), seen[1])
 
 
+def test_a_dev_that_does_not_choose_is_scored_and_the_last_epoch_kept(tmp_path):
+    trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=4, patience=1))
+    score, seen = scripted(trainer, [0.5, 0.1, 0.3, 0.2])
+    trainer.train(score, chooses=False)
+    assert [entry["dev"] for entry in trainer.state.history] == [0.5, 0.1, 0.3, 0.2]
+    assert trainer.state.best_epoch == 3
+    assert_equal_states(weights(trainer), seen[3])
+
+
 def test_a_dev_score_of_zero_is_better_than_none(tmp_path):
     trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=2))
     score, seen = scripted(trainer, [0.0, 0.0])
