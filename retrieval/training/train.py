@@ -157,9 +157,10 @@ def train(
             model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
         dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
         result = _result(trainer, dataset, dev, calibration)
-        training = asdict(result) | {"recipe": asdict(recipe), "history": trainer.state.history}
+        used = replace(recipe, epochs=trainer.epochs)
+        training = asdict(result) | {"recipe": asdict(used), "history": trainer.state.history}
         model.save(output, training, calibration=calibration, small=small)
-        write_training_report(output, _report(result, recipe, counts, trainer))
+        write_training_report(output, _report(result, used, counts, trainer))
         checkpoint.unlink(missing_ok=True)
     return result
 

@@ -19,7 +19,7 @@ from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.training.batches import training_set
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.distillation import TeacherVectors
-from retrieval.training.loop import Recipe, Trainer
+from retrieval.training.loop import EPOCHS, LEAST_STEPS, Recipe, Trainer, epochs_of
 from retrieval.training.start import initial_model
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none")
@@ -195,6 +195,15 @@ def test_training_stops_when_patience_ends(tmp_path):
     assert len(seen) == 4  # two epochs, 2 and 3, were no better than epoch 1
     assert trainer.state.best_epoch == 1
     assert_equal_states(weights(trainer), seen[1])
+
+
+def test_a_small_data_set_is_passed_over_more_often(tmp_path):
+    data = new_trainer(tmp_path).data
+    assert len(data.pairs) == len(TOPICS), "two steps an epoch"
+    assert epochs_of(replace(RECIPE, epochs=None, batch=4), data) == LEAST_STEPS / 2
+    assert epochs_of(replace(RECIPE, epochs=3, batch=4), data) == 3, "that of the recipe counts"
+    many = replace(data, judged_pairs=100_000)
+    assert epochs_of(replace(RECIPE, epochs=None, batch=512), many) == EPOCHS
 
 
 def test_a_dev_that_does_not_choose_is_scored_and_the_last_epoch_kept(tmp_path):
