@@ -26,6 +26,8 @@ from index.values import Mask, Rows, Vectors
 COLUMNS = 3
 # Vectors that a search asks for first: the best documents seldom have more than this many among them.
 _VECTORS_A_DOCUMENT = 4
+# Vectors beyond one a document for which there is room at first, and the share of all of them.
+_SPARE_VECTORS = 8
 # By how much a search goes deeper if the vectors that it found belong to too few documents.
 _DEPTH_GROWTH = 4
 
@@ -156,8 +158,9 @@ class Passages:
         """
         ranking = empty_ranking(len(queries), k)
         pending = np.arange(len(queries))
-        # Vectors beyond one a document are all that can stand between the k best documents.
-        depth = min(_VECTORS_A_DOCUMENT * k, k + len(self.rows) - len(self._starts) + 1)
+        # Beyond one a document; where they are few, hardly any are among the best.
+        others = len(self.rows) - len(self._starts) + 1
+        depth = min(_VECTORS_A_DOCUMENT * k, k + _SPARE_VECTORS + others // _SPARE_VECTORS)
         while len(pending):
             depth = min(depth, len(self.rows))
             nearest = search(queries[pending], depth)
