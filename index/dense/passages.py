@@ -138,6 +138,24 @@ class Passages:
             return score(starts)
         return np.maximum.reduceat(score(self.numbers(rows)), np.cumsum(counts) - counts)
 
+    def best_spans(self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]) -> list[Span | None]:
+        """The passage of each document with the highest score, of equal ones the first; None for a whole one.
+
+        rows, score: as for `best_of_documents`.
+        """
+        spans: list[Span | None] = [None] * len(rows)
+        starts = self._starts[rows]
+        counts = self._starts[rows + 1] - starts
+        split = np.flatnonzero(counts > 1)
+        if len(split):
+            scores = score(self.numbers(rows[split]))
+            end = 0
+            for place in split.tolist():
+                begin, end = end, end + counts[place]
+                best = starts[place] + np.argmax(scores[begin:end])
+                spans[place] = Span(*self._table[best, 1:].tolist())
+        return spans
+
     def table(self, rows: Rows) -> NDArray[np.int32]:
         """The lines of these documents, numbered from 0 in the given order."""
         table = np.array(self._table[self.numbers(rows)])
