@@ -152,8 +152,8 @@ class OpenIndex(Protocol):
     def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
         """The words of documents compared with words of a query, part by part."""
 
-    def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
-        """The passage of a document with the largest inner product; None if it was not split."""
+    def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
+        """The passage of each document with the largest inner product; None for one that was not split."""
 
     def parts(self) -> Sequence[Part]:
         """The documents in the parts that `matching` speaks of, for writers to compare with."""

@@ -247,21 +247,20 @@ class Index(HeldGeneration):
         spans = segment.passages.spans(inside) if segment.passages is not None else []
         return spans if len(spans) > 1 else []
 
-    def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
-        """The passage of a document with the largest inner product, of equal ones the first.
+    def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
+        """The passage of each document with the largest inner product, of equal ones the first.
 
-        row: of the document.
+        rows: int64 (n,), of documents.
         query: float32 (dimension,).
-        Returns None if the document was not split. Raises IndexError for a row that does not exist.
+        None stands for a document that was not split.
         """
-        segment, inside = self._place(row)
-        if segment.passages is None:
-            return None
-        spans = self.spans(row)
-        if not spans:
-            return None
-        vectors = segment.vectors.take(segment.passages.numbers(np.array([inside])))
-        return spans[int(np.argmax(vectors @ query))]
+        spans: list[Span | None] = [None] * len(rows)
+        for segment, inside, local in self._by_segment(rows):
+            for place, span in zip(
+                np.arange(len(rows))[inside], segment.nearest_spans(local, query), strict=True
+            ):
+                spans[place] = span
+        return spans
 
     def prepare(self, rows: Rows) -> None:
         """Nothing: all of it is in mapped files."""

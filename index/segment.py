@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.fastscan import FastScan
-from index.dense.passages import Passages, whole_documents, write_passages
+from index.dense.passages import Passages, Span, whole_documents, write_passages
 from index.dense.vectors import FLAT, StoredVectors, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
@@ -275,6 +275,12 @@ class Segment:
         if self.passages is None:
             return self.vectors.take(rows) @ query
         return self.passages.best_of_documents(rows, lambda numbers: self.vectors.take(numbers) @ query)
+
+    def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
+        """The passage of each document that is nearest to a query; see `Index.nearest_spans`."""
+        if self.passages is None:
+            return [None] * len(rows)
+        return self.passages.best_spans(rows, lambda numbers: self.vectors.take(numbers) @ query)
 
     def allowed(self, where: Mask | None) -> Mask | None:
         """The live rows that meet a filter; None for all rows."""

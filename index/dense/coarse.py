@@ -8,8 +8,8 @@ Cauchy and Schwarz the inner products differ by
 
     |q . v - (d . c) / (s t)|  <=  |q| max |v - c / s|  +  |q - d / t| max |c / s|
 
-So a row whose product of whole numbers is more than twice this below the k-th largest is not among the k
-best. The others, some 2 k, are scored with the stored vectors.
+The rows with the largest products of whole numbers are scored with the stored vectors. The k best are among
+them if the k-th best of their scores is more than this above the least of their products.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from index.dense.vectors import GATHERING, StoredVectors, exact_scores, search_exact
 from index.ranking import Ranking, best
-from index.values import Mask, Rows, Vectors
+from index.values import Mask, Vectors
 
 _LARGEST = 127  # of eight bits with a sign
 _ROWS_AT_ONCE = 1 << 14
-# Rows that are asked for first, as a multiple of the results.
-_ASKED = 3
+# Rows that are scored, as a multiple of the results; as much more each time that they may not hold the best.
+_SCORED = 2
 # Sums of float32 are off by at most this for each number that is added, in units of their largest value.
 _ROUNDING = 2.0**-23
 
@@ -64,28 +64,22 @@ class CoarseScan:
         allowed: bool (count,), the rows that may be found; None for all.
         Where fewer than k rows are allowed, the ranking ends in -1.
         """
-        asked = _ASKED * k
-        while asked * GATHERING < len(self._vectors):
-            rows = self._candidates(query, k, asked, allowed)
-            if rows is not None:
-                scores = exact_scores(self._vectors, rows, query)
-                chosen = best(scores, k)
-                return Ranking(scores[chosen][None], rows[chosen][None])
-            asked *= 2
-        return search_exact(self._vectors, query[None], k, allowed)
-
-    def _candidates(
-        self, query: NDArray[np.float32], k: int, asked: int, allowed: Mask | None
-    ) -> Rows | None:
-        """All rows that can be among the k best, ascending; None if they are not fewer than `asked`."""
         scale = _LARGEST / max(float(np.abs(query).max()), 1e-12)
         whole = np.rint(query * np.float32(scale))
-        with _one_thread():
-            products, rows = self._index.search(whole[None], asked, params=_only(allowed))
-        least = products[0, k - 1] - 2 * self._error_of(query, whole, scale) * scale * self._scale
-        if rows[0, k - 1] < 0 or products[0, -1] >= least:
-            return None
-        return np.sort(rows[0, products[0] >= least])
+        error, only = self._error_of(query, whole, scale), _only(allowed)
+        scored = _SCORED * k
+        while scored * GATHERING < len(self._vectors):
+            with _one_thread():
+                products, rows = self._index.search(whole[None], scored, params=only)
+            if rows[0, -1] < 0:
+                break  # fewer are allowed
+            found = np.sort(rows[0])
+            scores = exact_scores(self._vectors, found, query)
+            chosen = best(scores, k)
+            if scores[chosen[-1]] > products[0, -1] / (scale * self._scale) + error:
+                return Ranking(scores[chosen][None], found[chosen][None])
+            scored *= _SCORED
+        return search_exact(self._vectors, query[None], k, allowed)
 
     def _error_of(self, query: NDArray[np.float32], whole: NDArray[np.float32], scale: float) -> float:
         """By how much the inner product of a query with a row can differ from that of the whole numbers."""

@@ -26,6 +26,8 @@ from index.values import Mask, Rows, Vectors
 COLUMNS = 3
 # Vectors that a search asks for first: the best documents seldom have more than this many among them.
 _VECTORS_A_DOCUMENT = 4
+# Vectors beyond one a document for which there is room at first, and the share of all of them.
+_SPARE_VECTORS = 8
 # By how much a search goes deeper if the vectors that it found belong to too few documents.
 _DEPTH_GROWTH = 4
 
@@ -136,6 +138,24 @@ class Passages:
             return score(starts)
         return np.maximum.reduceat(score(self.numbers(rows)), np.cumsum(counts) - counts)
 
+    def best_spans(self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]) -> list[Span | None]:
+        """The passage of each document with the highest score, of equal ones the first; None for a whole one.
+
+        rows, score: as for `best_of_documents`.
+        """
+        spans: list[Span | None] = [None] * len(rows)
+        starts = self._starts[rows]
+        counts = self._starts[rows + 1] - starts
+        split = np.flatnonzero(counts > 1)
+        if len(split):
+            scores = score(self.numbers(rows[split]))
+            end = 0
+            for place in split.tolist():
+                begin, end = end, end + counts[place]
+                best = starts[place] + np.argmax(scores[begin:end])
+                spans[place] = Span(*self._table[best, 1:].tolist())
+        return spans
+
     def table(self, rows: Rows) -> NDArray[np.int32]:
         """The lines of these documents, numbered from 0 in the given order."""
         table = np.array(self._table[self.numbers(rows)])
@@ -156,8 +176,9 @@ class Passages:
         """
         ranking = empty_ranking(len(queries), k)
         pending = np.arange(len(queries))
-        # Vectors beyond one a document are all that can stand between the k best documents.
-        depth = min(_VECTORS_A_DOCUMENT * k, k + len(self.rows) - len(self._starts) + 1)
+        # Beyond one a document; where they are few, hardly any are among the best.
+        others = len(self.rows) - len(self._starts) + 1
+        depth = min(_VECTORS_A_DOCUMENT * k, k + _SPARE_VECTORS + others // _SPARE_VECTORS)
         while len(pending):
             depth = min(depth, len(self.rows))
             nearest = search(queries[pending], depth)

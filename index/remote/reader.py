@@ -267,10 +267,12 @@ class RemoteIndex(HeldGeneration):
         spans = self._read([row])[row][1]
         return spans if len(spans) > 1 else []
 
-    def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
-        """As `Index.nearest_span`."""
-        spans = self.spans(row)
-        return spans[int(np.argmax(self._evidence.vectors([row])[row] @ query))] if spans else None
+    def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
+        """As `Index.nearest_spans`."""
+        split = {row: spans for row in rows.tolist() if (spans := self.spans(row))}
+        vectors = self._evidence.vectors(split)
+        nearest = {row: spans[int(np.argmax(vectors[row] @ query))] for row, spans in split.items()}
+        return [nearest.get(row) for row in rows.tolist()]
 
     def prepare(self, rows: Rows) -> None:
         """Read what the next questions about these documents need, if it is not in memory yet."""

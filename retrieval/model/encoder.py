@@ -160,15 +160,16 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Proj
 
 
 def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
-    matrix, bias = weights.get("layers.0.input"), weights["layers.0.bias"]
-    gates = len(bias)
+    gates = len(weights["layers.0.bias"])
     # The gates i, f and o at half their size, which `peephole_outputs` expects; halving loses no digit.
     scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), gates // 4)
+    matrix = weights["layers.0.input"].T * scale if "layers.0.input" in weights else None
+    bias = weights["layers.0.bias"] * scale
     recurrent = np.ascontiguousarray(weights["layers.0.recurrent"].T * scale)
     peepholes = weights["layers.0.peepholes"] * _HALF
 
     def project(rows: Float32Array) -> Float32Array:
-        inputs = ((rows if matrix is None else rows @ matrix.T) + bias) * scale
+        inputs = (rows * scale if matrix is None else rows @ matrix) + bias
         return np.concatenate((inputs, rows), 1) if config.pooling == "attention" else inputs
 
     def outputs(projected: Float32Array, texts: Ragged) -> Float32Array:

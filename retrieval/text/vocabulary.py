@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +185,7 @@ class Ragged:
 
 def ragged(lists: Sequence[Sequence[int]]) -> Ragged:
     """The lists of ids as one ragged array."""
-    offsets = _offsets([len(items) for items in lists])
+    offsets = np.array([0, *accumulate(map(len, lists))], np.int64)
     return Ragged(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
 
 
@@ -195,7 +195,7 @@ def _chained(parts: Sequence[Ragged]) -> Ragged:
     return Ragged(values, _offsets(np.concatenate([part.lengths() for part in parts])))
 
 
-def _offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets

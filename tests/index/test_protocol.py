@@ -365,8 +365,14 @@ def test_document_scores_as_its_best_passage(write: Write, folder: Path):
         row = index.rows_of(["long"])["long"]
         assert index.documents([row]) == [documents[0]]
         assert index.spans(row) == spans[0]
-        assert index.nearest_span(row, query[0]) == spans[0][int(np.argmax(scores[:3]))]
-        assert index.nearest_span(index.rows_of(["short"])["short"], query[0]) is None
+        rows = index.rows_of(["short", "two", "long"])
+        assert index.nearest_spans(np.array([rows["two"], rows["short"], row]), query[0]) == [
+            spans[2][int(np.argmax(scores[4:]))],
+            None,
+            spans[0][int(np.argmax(scores[:3]))],
+        ]
+        assert index.nearest_spans(np.array([rows["short"]]), query[0]) == [None]
+        assert index.nearest_spans(np.array([], np.int64), query[0]) == []
 
 
 def test_live_documents_come_in_the_order_of_their_rows(write: Write, folder: Path):

@@ -52,16 +52,17 @@ def test_only_allowed_rows_are_found(tmp_path, vectors, share):
         assert same(scan.search(query, 10, allowed), search_exact(read, query[None], 10, allowed))
 
 
-def test_few_rows_are_compared_exactly(tmp_path, vectors, monkeypatch):
-    read = stored(tmp_path, vectors)
+def test_few_rows_are_scored_with_stored_vectors(tmp_path, monkeypatch):
+    random = np.random.default_rng(3)
+    read = stored(tmp_path, units(random.standard_normal((2000, 64))))
     scored = []
     exact = coarse.exact_scores
     monkeypatch.setattr(coarse, "exact_scores", lambda *some: scored.append(len(some[1])) or exact(*some))
     scan = CoarseScan(read)
-    for query in units(np.random.default_rng(1).standard_normal((20, 64))):
+    for query in units(random.standard_normal((20, 64))):
         scan.search(query, 10)
-    assert len(scored) == 20
-    assert max(scored) < 200
+    assert set(scored) <= {20, 40, 80}
+    assert sum(scored) < 1000
 
 
 def test_row_that_rounding_ranks_behind_is_found(tmp_path):
