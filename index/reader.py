@@ -24,7 +24,7 @@ from index.disk.manifest import Manifest
 from index.documents.store import Document, DocumentReader
 from index.errors import InputError
 from index.held import HeldGeneration, holding
-from index.interaction.words import Comparison
+from index.interaction.matches import Matches
 from index.lexical.bm25 import Bm25, Weighed, weigh_all
 from index.locks import ProcessLock
 from index.protocol import WordMatch
@@ -99,8 +99,12 @@ class Index(HeldGeneration):
     def keep_vectors(self, most_bytes: int) -> None:
         """Keep converted vectors in memory for exact search, smallest segments first, up to a size.
 
+        With room for any, compiled loops match words too, if numba is there.
         Call it before other threads use the index. most_bytes: of all segments together.
         """
+        for segment in self.segments:
+            if segment.words is not None and most_bytes:
+                segment.words.compile()
         for segment in sorted(self.segments, key=Segment.kept_bytes):
             most_bytes -= segment.kept_bytes()
             if segment.kept_bytes() and most_bytes >= 0:
@@ -299,7 +303,7 @@ class Index(HeldGeneration):
         widths = {segment.entry.word_width for segment in self.segments}
         return widths.pop() if len(widths) == 1 else 0
 
-    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Matches]]:
         """The words of documents compared with words of a query, segment by segment.
 
         rows: int64 (n,), of documents.
@@ -308,7 +312,7 @@ class Index(HeldGeneration):
         """
         for segment, inside, local in self._by_segment(rows):
             if segment.words is not None:
-                yield inside, segment.words.compare(local, queries)
+                yield inside, segment.words.match(local, queries)
 
     def _by_segment(self, rows: Rows) -> Iterator[tuple[Segment, Mask | slice, Rows]]:
         """The segments that hold some of these rows: which of them, and their rows within the segment."""

@@ -37,7 +37,8 @@ from index.documents.metadata import metadata_of
 from index.documents.store import Document
 from index.errors import CorruptError, FormatVersionError, InputError, RemoteError
 from index.held import HeldGeneration, holding
-from index.interaction.words import Comparison, WordTable
+from index.interaction.matches import Matches
+from index.interaction.words import WordTable
 from index.lexical.postings import BM25_SETTINGS
 from index.locks import ProcessLock
 from index.protocol import WordMatch
@@ -134,7 +135,9 @@ class RemoteIndex(HeldGeneration):
         return _open(folder, pointer, checksums=False)
 
     def keep_vectors(self, most_bytes: int) -> None:
-        """Nothing: the server keeps them."""
+        """The server keeps them. Compiled loops match words, as in an `Index`."""
+        if most_bytes:
+            self._evidence.compile()
 
     def search_dense(
         self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
@@ -290,7 +293,7 @@ class RemoteIndex(HeldGeneration):
         """As `Index.word_width`."""
         return self.entry.word_width
 
-    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Matches]]:
         """As `Index.compare_words`; which words documents have is read from the server."""
         return self._evidence.compare(rows, queries)
 

@@ -14,20 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.interaction.words import Comparison
+from index.interaction.matches import SAME, Matches
 from index.protocol import WordMatch
 from index.values import Mask
 
 Float32Array = NDArray[np.float32]
 
 # Matches of so high a cosine are counted; the highest is reached by hardly any two different words.
-_THRESHOLDS = (0.3, 0.5, 0.7, 0.95)
-_SAME = _THRESHOLDS[-1]
+_THRESHOLDS = (0.3, 0.5, 0.7, SAME)
 _LIMITS = np.array(_THRESHOLDS, np.float32)[:, None]
 # The rank of a candidate that a ranking does not have, as a multiple of the ranking's depth.
 _UNRANKED = 1.2
@@ -76,21 +75,21 @@ class Candidates(NamedTuple):
 
 def features(
     candidates: Candidates,
-    comparisons: Iterable[tuple[Mask | slice, Comparison]],
+    matches: Iterable[tuple[Mask | slice, Matches]],
     weights: Float32Array,
 ) -> Float32Array:
     """The features of n candidates of a query, float32 (n, len(NAMES)).
 
     candidates: the candidates.
-    comparisons: which of them, and their words compared with the m distinct words of the query.
+    matches: which of them, and their words matched with the m distinct words of the query.
     weights: float32 (m,), of the query's words.
     """
     table = np.zeros((len(candidates.cosines), len(NAMES)), np.float32)
     split = len(_CANDIDATE)
     table[:, :split] = _candidate_features(candidates, len(weights))
     shares = weights / max(float(weights.sum()), 1e-12)
-    for inside, comparison in comparisons:
-        table[inside, split:] = _word_features(comparison, shares)
+    for inside, matched in matches:
+        table[inside, split:] = _word_features(matched, shares)
     return table
 
 
@@ -116,21 +115,13 @@ def _log_rank(ranks: NDArray[np.int64], depth: int) -> NDArray[np.float64]:
     return np.log1p(np.where(ranks < depth, ranks, _UNRANKED * depth))
 
 
-def _word_features(comparison: Comparison, shares: Float32Array) -> Float32Array:
-    """The features of the documents of a comparison, float32 (n, len(_WORDS)).
-
-    What is computed of every word of the documents has one line for each word of the query, so that numpy
-    works along long lines.
-    """
-    count, words = len(comparison.lengths), len(shares)
-    cosines, weighed = _of_each_word(comparison)
-    powers = np.maximum(cosines, 0)
-    powers *= powers
-    powers *= powers
-    fields = _Fields(comparison.lengths)
-    best = fields.reduced(np.maximum, cosines)  # (m, 2, n): document, title
-    soft = fields.reduced(np.add, powers)
-    weight, near, same = fields.reduced(np.add, weighed)  # each (2, n)
+def _word_features(matches: Matches, shares: Float32Array) -> Float32Array:
+    """The features of n documents with matched words, float32 (n, len(_WORDS))."""
+    words, count = matches.best.shape[:2]
+    best = _of_document_and_title(np.maximum, matches.best)
+    soft = _of_document_and_title(np.add, matches.soft)
+    weight, near, same = _of_document_and_title(np.add, matches.counts)
+    lengths = _of_document_and_title(np.add, matches.lengths[None])
     above = best[:, :, None] > _LIMITS  # (m, 2, thresholds, n)
     total = np.maximum(weight, 1e-6)
     table = np.concatenate(
@@ -140,49 +131,14 @@ def _word_features(comparison: Comparison, shares: Float32Array) -> Float32Array
             shares @ np.log(soft.reshape(words, -1) + np.float32(0.01)),
             (near / total).ravel(),
             (same / total).ravel(),
-            np.log1p(fields.lengths, dtype=np.float32).ravel(),
+            np.log1p(lengths, dtype=np.float32).ravel(),
             best[:, 0].min(axis=0),
         )
     )
     return table.reshape(-1, count).T
 
 
-def _of_each_word(comparison: Comparison) -> tuple[Float32Array, Float32Array]:
-    """For each word of the documents its cosines, (m, total), and what it counts in three sums, (3, total).
-
-    The sums: its weight, its weight times its highest cosine, its weight if that is a match of the same word.
-    """
-    of_query = np.ascontiguousarray(comparison.cosines.T)
-    nearest = of_query.max(axis=0)
-    weights = comparison.weights
-    values = np.concatenate((of_query, (weights, weights * nearest, weights * (nearest > _SAME))))
-    if len(comparison.places) != len(nearest):  # words are compared once that several documents have
-        # Three times as fast as `take` along lines.
-        values = np.ascontiguousarray(values.T.copy().take(comparison.places, axis=0).T)
-    return values[:-3], values[-3:]
-
-
-class _Fields:
-    """The fields of n documents as runs of words; an empty field has maximum and sum 0.
-
-    lengths: int64 (2, n), the words of document and title.
-    """
-
-    def __init__(self, lengths: NDArray[np.int64]) -> None:
-        flat = lengths.ravel()
-        self._filled = np.flatnonzero(flat)
-        self._starts = (np.cumsum(flat) - flat)[self._filled]
-        self._shape = lengths.shape
-        self.lengths = np.stack((lengths.sum(axis=1), lengths[:, 0]))
-
-    def reduced(self, function: np.ufunc, values: Float32Array) -> Float32Array:
-        """The maximum or the sum over the words of each document and each title, (c, 2, n).
-
-        function: `np.maximum` or `np.add`.
-        values: (c, total), of the words of title and text of each document.
-        """
-        runs = np.zeros((len(values), self._shape[0] * self._shape[1]), np.float32)
-        if len(self._filled):
-            runs[:, self._filled] = function.reduceat(values, self._starts, axis=1)
-        title, text = runs.reshape(len(values), *self._shape).transpose(2, 0, 1)
-        return np.stack((function(title, text), title), axis=1)
+def _of_document_and_title(function: np.ufunc, fields: NDArray[Any]) -> NDArray[Any]:
+    """What documents have, and what their titles have, (c, 2, n). fields: (c, n, FIELDS), title and text."""
+    title, text = fields.transpose(2, 0, 1)
+    return np.stack((function(title, text), title), axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import CorruptError
-from index.interaction.words import Comparison
+from index.interaction.matches import Matches
 from index.protocol import OpenIndex
 from index.ranking import Ranking, empty_ranking
 from index.values import Mask, Rows, Vectors
@@ -29,7 +29,7 @@ RESCORING_DEPTH = 50
 _QUERIES_AT_ONCE = 16
 
 # As `Index.compare_words`.
-CompareWords: TypeAlias = "Callable[[Rows, Vectors], Iterable[tuple[Mask | slice, Comparison]]]"
+CompareWords: TypeAlias = "Callable[[Rows, Vectors], Iterable[tuple[Mask | slice, Matches]]]"
 
 
 class Rescoring:

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from index.interaction.words import Comparison, Words, write_words
+from index.interaction.matches import Matches
+from index.interaction.words import Words, write_words
 from index.ranking import Ranking, empty_ranking
 from index.values import Progress, Rows, Vectors, no_progress
 from retrieval.evaluation.assess import run_of
@@ -262,8 +263,8 @@ def words_of(retriever: Retriever, rescoring: Rescoring, folder: Path) -> Compar
     write_words(folder, ((document.title, document.text) for document in documents), rescoring.words)
     words = Words(folder, len(documents), rescoring.words.width)
 
-    def compare(rows: Rows, query: Vectors) -> list[tuple[slice, Comparison]]:
-        return [(slice(None), words.compare(rows, query))]
+    def compare(rows: Rows, query: Vectors) -> list[tuple[slice, Matches]]:
+        return [(slice(None), words.match(rows, query))]
 
     return compare
 

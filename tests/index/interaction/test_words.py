@@ -110,12 +110,18 @@ def test_a_file_that_is_cut_short_is_refused(folder: Path, name: str, size: int)
         ("scales.f32", np.inf),
     ],
 )
-def test_damaged_numbers_are_an_error_and_never_a_wrong_place(folder: Path, name: str, value: float):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_damaged_numbers_are_an_error_and_never_a_wrong_place(
+    folder: Path, name: str, value: float, compiled: bool
+):
     values = np.fromfile(folder / name, ARRAYS[name])
     values[1] = value
     values.tofile(folder / name)
     with pytest.raises(CorruptError, match="words"):
-        Words(folder, len(TEXTS), WIDTH).compare(np.arange(len(TEXTS)), QUERY)
+        words = Words(folder, len(TEXTS), WIDTH)
+        if compiled:
+            words.compile()
+        words.match(np.arange(len(TEXTS)), QUERY)
 
 
 def build(folder: Path, model: Path, ids: str, encoder: Letters | None = None) -> None:
@@ -132,16 +138,17 @@ def build(folder: Path, model: Path, ids: str, encoder: Letters | None = None) -
 
 
 def weights_in(index: Index, document_id: str) -> list[float]:
-    """The weights of all words of a document."""
+    """The weight of all words of the title and of the text of a document."""
     row = index.row_of(document_id)
     assert row is not None
-    found = list(index.compare_words(np.array([row]), QUERY))
-    return [weight for _, comparison in found for weight in comparison.weights[comparison.places].tolist()]
+    ((_, matches),) = index.compare_words(np.array([row]), QUERY)
+    weights: list[float] = matches.counts[0, 0].tolist()
+    return weights
 
 
 def lengths_of(document_id: str) -> list[int]:
     fields = Letters().distinct_words(*TEXTS["abcde".index(document_id)])
-    return [len(word) for field in fields for word in field]
+    return [sum(map(len, field)) for field in fields]
 
 
 def test_words_stay_with_their_documents_through_every_change(model: Path, tmp_path: Path):

@@ -1,0 +1,101 @@
+"""Words matched with the words of a query in one compiled loop, where numpy makes forty calls.
+
+In and out: numpy arrays, see `index.interaction.matches`. Importing this module needs numba, and takes half a
+second: it is for processes that search many times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from index.interaction.matches import FIELDS, SAME, Float32Array, Matches
+
+_SAME = np.float32(SAME)
+_LEAST = np.float32(-np.inf)
+_NONE = -1
+
+
+def compiled_matches(
+    table: tuple[NDArray[np.int8], Float32Array, Float32Array],
+    words: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    queries: Float32Array,
+) -> Matches:
+    """The matches of n documents with m words of a query.
+
+    table: vectors int8 (v, width), scales float32 (v,) and weights float32 (v,) of distinct words.
+    words: int32 (total,), rows of the table: the words of the title and the text of each document.
+    lengths: int64 (n, FIELDS), how many words title and text have; their sum is `total`.
+    queries: float32 (m, width), contiguous.
+    Rows outside of the table are read wherever they are: the caller has checked.
+    """
+    m = len(queries)
+    runs = np.zeros((lengths.size, 2 * m + 3), np.float32)
+    _match(*table, words, lengths.ravel(), queries, np.empty((len(words), 2 * m + 3), np.float32), runs)
+    parts = np.ascontiguousarray(runs.T).reshape(2 * m + 3, len(lengths), FIELDS)
+    return Matches(parts[:m], parts[m : 2 * m], parts[2 * m :], lengths)
+
+
+@njit(fastmath=True, error_model="numpy", nogil=True, inline="never", cache=True)
+def _dot(a: Any, b: Any) -> Any:
+    total = np.float32(0)
+    for k in range(len(a)):
+        total += a[k] * b[k]
+    return total
+
+
+@njit(fastmath=True, error_model="numpy", nogil=True, cache=True)
+def _match(
+    vectors: Any, scales: Any, weights: Any, words: Any, lengths: Any, queries: Any, found: Any, runs: Any
+) -> None:
+    """Add to each field's run what each of its words has.
+
+    lengths: (fields,), words of each.
+    found: (total, 2m + 3), for what is computed of each distinct word: its cosines, their fourth powers, and
+        its three counts.
+    runs: (fields, 2m + 3), of zeros: the largest cosines, sums of powers, sums of counts.
+    """
+    m, width = queries.shape
+    # A table of the distinct words so far: documents of one query share many.
+    slots = 16
+    while slots < 2 * len(words):
+        slots *= 2
+    keys = np.full(slots, _NONE, np.int32)
+    places = np.empty(slots, np.int32)
+    vector = np.empty(width, np.float32)
+    count = start = 0
+    for field in range(len(lengths)):
+        run = runs[field]
+        stop = start + lengths[field]
+        if stop > start:
+            run[:m] = _LEAST
+        for at in range(start, stop):
+            word = words[at]
+            slot = (word * 0x9E3779B1 >> 7) & (slots - 1)
+            while keys[slot] != word and keys[slot] != _NONE:
+                slot = (slot + 1) & (slots - 1)
+            if keys[slot] == _NONE:
+                keys[slot], places[slot] = word, count
+                for k in range(width):
+                    vector[k] = vectors[word, k]
+                of_word, nearest = found[count], _LEAST
+                for j in range(m):
+                    cosine = _dot(vector, queries[j]) * scales[word]
+                    of_word[j] = cosine
+                    nearest = max(nearest, cosine)
+                    square = max(cosine, np.float32(0)) * cosine
+                    of_word[m + j] = square * square
+                of_word[2 * m] = weights[word]
+                of_word[2 * m + 1] = weights[word] * nearest
+                of_word[2 * m + 2] = weights[word] if nearest > _SAME else np.float32(0)
+                count += 1
+            of_word = found[places[slot]]
+            for j in range(m):
+                run[j] = max(run[j], of_word[j])
+            for j in range(m, 2 * m + 3):
+                run[j] += of_word[j]
+        start = stop
