@@ -22,20 +22,31 @@ _NONE = -1
 def compiled_matches(
     table: tuple[NDArray[np.int8], Float32Array, Float32Array],
     words: NDArray[np.int32],
-    lengths: NDArray[np.int64],
+    bounds: NDArray[np.int64],
     queries: Float32Array,
 ) -> Matches:
     """The matches of n documents with m words of a query.
 
     table: vectors int8 (v, width), scales float32 (v,) and weights float32 (v,) of distinct words.
-    words: int32 (total,), rows of the table: the words of the title and the text of each document.
-    lengths: int64 (n, FIELDS), how many words title and text have; their sum is `total`.
+    words: int32, rows of the table: the words of documents.
+    bounds: int64 (n, FIELDS + 1), where title and text of a document begin in `words`, and where the text
+        ends.
     queries: float32 (m, width), contiguous.
-    Rows outside of the table are read wherever they are: the caller has checked.
+    Raises ValueError for bounds or words that cannot be.
     """
     m = len(queries)
+    lengths = bounds[:, 1:] - bounds[:, :-1]
+    total = int(lengths.sum())
+    if (
+        lengths.min(initial=0) < 0
+        or bounds.min(initial=0) < 0
+        or max(bounds.max(initial=0), total) > len(words)
+    ):
+        raise ValueError("a document with impossible words")
     runs = np.zeros((lengths.size, 2 * m + 3), np.float32)
-    _match(*table, words, lengths.ravel(), queries, np.empty((len(words), 2 * m + 3), np.float32), runs)
+    found = np.empty((total, 2 * m + 3), np.float32)
+    if not _match(*table, words, bounds, queries, found, runs):
+        raise ValueError("a word with an impossible number")
     parts = np.ascontiguousarray(runs.T).reshape(2 * m + 3, len(lengths), FIELDS)
     return Matches(parts[:m], parts[m : 2 * m], parts[2 * m :], lengths)
 
@@ -50,31 +61,32 @@ def _dot(a: Any, b: Any) -> Any:
 
 @njit(fastmath=True, error_model="numpy", nogil=True, cache=True)
 def _match(
-    vectors: Any, scales: Any, weights: Any, words: Any, lengths: Any, queries: Any, found: Any, runs: Any
-) -> None:
-    """Add to each field's run what each of its words has.
+    vectors: Any, scales: Any, weights: Any, words: Any, bounds: Any, queries: Any, found: Any, runs: Any
+) -> bool:
+    """Add to each field's run what each of its words has; whether all words are in the table.
 
-    lengths: (fields,), words of each.
     found: (total, 2m + 3), for what is computed of each distinct word: its cosines, their fourth powers, and
         its three counts.
-    runs: (fields, 2m + 3), of zeros: the largest cosines, sums of powers, sums of counts.
+    runs: (n FIELDS, 2m + 3), of zeros: the largest cosines, sums of powers, sums of counts.
     """
     m, width = queries.shape
     # A table of the distinct words so far: documents of one query share many.
     slots = 16
-    while slots < 2 * len(words):
+    while slots < 2 * len(found):
         slots *= 2
     keys = np.full(slots, _NONE, np.int32)
     places = np.empty(slots, np.int32)
     vector = np.empty(width, np.float32)
-    count = start = 0
-    for field in range(len(lengths)):
+    count = 0
+    for field in range(len(runs)):
         run = runs[field]
-        stop = start + lengths[field]
+        start, stop = bounds[field // FIELDS, field % FIELDS], bounds[field // FIELDS, field % FIELDS + 1]
         if stop > start:
             run[:m] = _LEAST
         for at in range(start, stop):
             word = words[at]
+            if not 0 <= word < len(scales):
+                return False
             slot = (word * 0x9E3779B1 >> 7) & (slots - 1)
             while keys[slot] != word and keys[slot] != _NONE:
                 slot = (slot + 1) & (slots - 1)
@@ -98,4 +110,4 @@ def _match(
                 run[j] = max(run[j], of_word[j])
             for j in range(m, 2 * m + 3):
                 run[j] += of_word[j]
-        start = stop
+    return True

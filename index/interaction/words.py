@@ -160,43 +160,50 @@ class WordTable:
             if not (np.isfinite(self._scales).all() and np.isfinite(self._weights).all()):
                 raise ValueError("a number that is not finite")
             if len(self._scales):  # compile, or read what was compiled, before the first search
-                one = np.zeros(1, np.int32), np.array([[1, 0]]), np.zeros((1, self.width), np.float32)
-                compiled_matches(self._arrays, *one)
+                none = np.zeros((1, FIELDS + 1), np.int64), np.zeros((1, self.width), np.float32)
+                compiled_matches(self._arrays, np.frombuffer(b"", np.int32), *none)
         self._compiled = compiled_matches
 
     @property
     def _arrays(self) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.float32]]:
         return self._vectors, self._scales, self._weights
 
-    def match(self, words: NDArray[np.integer[Any]], lengths: NDArray[np.int64], queries: Vectors) -> Matches:
-        """The words of n documents matched with words of a query; the parameters are those of `compare`."""
-        if self._compiled is None:
-            return matches_of(self.compare(words, lengths, queries))
-        with reading_arrays(self._folder):
-            if words.min(initial=0) < 0 or words.max(initial=0) >= len(self._scales) > 0:
-                raise ValueError("a word with an impossible number")
-            numbers = np.ascontiguousarray(words, np.int32)
-            return self._compiled(self._arrays, numbers, lengths, np.ascontiguousarray(queries))
+    def match(
+        self,
+        words: NDArray[np.integer[Any]],
+        bounds: NDArray[np.int64],
+        queries: Vectors,
+    ) -> Matches:
+        """The words of n documents matched with words of a query.
 
-    def compare(
+        words: int32, numbers of words of documents.
+        bounds: int64 (n, FIELDS + 1), where title and text of a document begin in `words`, and where the text
+            ends.
+        queries: float32 (m, width), directions of unit length.
+        """
+        with reading_arrays(self._folder):
+            if self._compiled is not None:
+                return self._compiled(self._arrays, words, bounds, np.ascontiguousarray(queries))
+            return matches_of(self._compare(*_gathered(words, bounds), queries))
+
+    def _compare(
         self, words: NDArray[np.integer[Any]], lengths: NDArray[np.int64], queries: Vectors
     ) -> Comparison:
         """The cosines of the words of n documents with words of a query.
 
         words: int (total,), numbers of the words of the title and the text of each document.
-        lengths: int64 (n, 2), how many words title and text have.
+        lengths: int64 (n, FIELDS), how many words title and text have.
         queries: float32 (m, width), directions of unit length.
         """
-        with reading_arrays(self._folder):
-            if words.min(initial=0) < 0:
-                raise ValueError("a word with an impossible number")
-            used, places = self._distinct(words)
-            weights = self._weights.take(used)
-            # Twice as fast as with the transposed view.
-            cosines = self._vectors.take(used, axis=0).astype(np.float32) @ queries.T.copy()
-            cosines *= self._scales.take(used)[:, None]
-            if not (np.isfinite(weights).all() and np.isfinite(cosines).all()):
-                raise ValueError("a vector that is not finite")
+        if words.min(initial=0) < 0:
+            raise ValueError("a word with an impossible number")
+        used, places = self._distinct(words)
+        weights = self._weights.take(used)
+        # Twice as fast as with the transposed view.
+        cosines = self._vectors.take(used, axis=0).astype(np.float32) @ queries.T.copy()
+        cosines *= self._scales.take(used)[:, None]
+        if not (np.isfinite(weights).all() and np.isfinite(cosines).all()):
+            raise ValueError("a vector that is not finite")
         return Comparison(cosines, weights, places, lengths)
 
     def _distinct(
@@ -240,23 +247,24 @@ class Words:
         rows: int64 (n,), of documents.
         queries: float32 (m, width), directions of unit length.
         """
-        return self._table.match(*self._words_of(rows), queries)
-
-    def compare(self, rows: Rows, queries: Vectors) -> Comparison:
-        """The cosines of the words of some documents with words of a query; parameters as for `match`."""
-        return self._table.compare(*self._words_of(rows), queries)
-
-    def _words_of(self, rows: Rows) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
-        """The numbers of the words of documents, one after the other, and how many title and text have."""
         with reading_arrays(self._folder):
-            firsts = FIELDS * rows
-            bounds = self._starts[firsts[:, None] + np.arange(FIELDS + 1)]
-            lengths = np.diff(bounds)
-            totals = lengths.sum(axis=1)
-            if lengths.min(initial=0) < 0 or bounds.min(initial=0) < 0:
-                raise ValueError("a document with impossible words")
-            ends = np.cumsum(totals)
-            if ends[-1:].sum() > len(self._words):
-                raise ValueError("documents with too many words")
-            at = np.repeat(bounds[:, 0] - ends + totals, totals)
-            return self._words[at + np.arange(len(at))], lengths
+            bounds = self._starts[FIELDS * rows[:, None] + np.arange(FIELDS + 1)]
+        return self._table.match(self._words, bounds, queries)
+
+
+def _gathered(
+    words: NDArray[np.integer[Any]], bounds: NDArray[np.int64]
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
+    """The words of documents one after the other, and how many title and text of each have.
+
+    Raises ValueError for impossible bounds.
+    """
+    lengths = np.diff(bounds)
+    totals = lengths.sum(axis=1)
+    if lengths.min(initial=0) < 0 or bounds.min(initial=0) < 0:
+        raise ValueError("a document with impossible words")
+    ends = np.cumsum(totals)
+    if ends[-1:].sum() > len(words):
+        raise ValueError("documents with too many words")
+    at = np.repeat(bounds[:, 0] - ends + totals, totals)
+    return words[at + np.arange(len(at))], lengths

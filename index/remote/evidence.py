@@ -109,9 +109,11 @@ class Evidence:
         found = self._first_rows(rows.tolist())
         listed = [found[row]["words"] for row in rows.tolist()]
         titles = np.array([found[row]["title_words"] for row in rows.tolist()], np.int64)
-        words = np.array([word for each in listed for word in each], np.int64)
-        lengths = np.stack((titles, np.array(list(map(len, listed))) - titles), axis=1)
-        yield slice(None), self._words.match(words, lengths, queries)
+        words = np.array([word for each in listed for word in each], np.int32)
+        lengths = np.array(list(map(len, listed)))
+        starts = np.cumsum(lengths) - lengths
+        bounds = np.stack((starts, starts + titles, starts + lengths), axis=1)
+        yield slice(None), self._words.match(words, bounds, queries)
 
     def _first_rows(self, rows: Sequence[int]) -> dict[int, Row]:
         """What the first passages of documents tell, by row. Raises IndexError."""

@@ -56,6 +56,8 @@ def test_compiled_loops_match_as_numpy_does(seed: int):
     units[0] = vectors[0] * scales[0]  # the same word
     comparison = compared(seed, documents, size, query, most)
     comparison = comparison._replace(cosines=(vectors @ units.T) * scales[:, None])
+    ends = np.concatenate(([0], np.cumsum(comparison.lengths)))
+    bounds = ends[FIELDS * np.arange(documents)[:, None] + np.arange(FIELDS + 1)]
     words = comparison.places.astype(np.int32)
-    found = compiled_matches((vectors, scales, comparison.weights), words, comparison.lengths, units)
+    found = compiled_matches((vectors, scales, comparison.weights), words, bounds, units)
     assert_equal(found, matches_of(comparison))

@@ -53,22 +53,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "words"
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("words_a_place", [0, 1000])
-def test_a_comparison_has_every_word_of_every_field(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, words_a_place: int
+def test_matches_are_those_of_every_word_of_every_field(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words_a_place: int, compiled: bool
 ):
     monkeypatch.setattr(words_module, "_WORDS_A_PLACE", words_a_place)
     rows = np.array([4, 0, 3, 2, 1])
-    cosines, weights, places, lengths = Words(folder, len(TEXTS), WIDTH).compare(rows, QUERY)
-    at = 0
-    for row, counts in zip(rows.tolist(), lengths.tolist(), strict=True):
-        for field, count in enumerate(counts):
-            of_field = places[at : at + count]
-            want, want_weights = expected(row, field)
-            assert np.allclose(cosines[of_field], np.reshape(want, (-1, 2)), atol=0.02)  # int8
-            assert weights[of_field].tolist() == want_weights
-            at += count
-    assert at == len(places)
+    words = Words(folder, len(TEXTS), WIDTH)
+    if compiled:
+        words.compile()
+    best, soft, counts, lengths = words.match(rows, QUERY)
+    for at, row in enumerate(rows.tolist()):
+        for field in range(2):
+            cosines, weights = map(np.array, expected(row, field))
+            place = slice(None), at, field
+            assert lengths[at, field] == len(weights)
+            assert np.allclose(best[place], cosines.max(axis=0) if len(weights) else 0, atol=0.02)  # int8
+            assert np.allclose(soft[place], (cosines**4).sum(axis=0), atol=0.1)
+            assert counts[0, at, field] == weights.sum()
 
 
 def test_words_that_documents_share_are_stored_once(folder: Path):
@@ -86,8 +89,8 @@ def test_many_words_are_encoded_in_blocks(folder: Path, tmp_path: Path, monkeypa
 
 def test_no_rows_and_documents_without_words(folder: Path):
     words = Words(folder, len(TEXTS), WIDTH)
-    assert len(words.compare(np.array([], np.int64), QUERY).places) == 0
-    assert words.compare(np.array([3]), QUERY).lengths.tolist() == [[0, 0]]
+    assert words.match(np.array([], np.int64), QUERY).best.shape == (len(QUERY), 0, 2)
+    assert words.match(np.array([3]), QUERY).lengths.tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("name", ARRAYS)
