@@ -51,14 +51,6 @@ def compiled_matches(
     return Matches(parts[:m], parts[m : 2 * m], parts[2 * m :], lengths)
 
 
-@njit(fastmath=True, error_model="numpy", nogil=True, inline="never", cache=True)
-def _dot(a: Any, b: Any) -> Any:
-    total = np.float32(0)
-    for k in range(len(a)):
-        total += a[k] * b[k]
-    return total
-
-
 @njit(fastmath=True, error_model="numpy", nogil=True, cache=True)
 def _match(
     vectors: Any, scales: Any, weights: Any, words: Any, bounds: Any, queries: Any, found: Any, runs: Any
@@ -96,7 +88,10 @@ def _match(
                     vector[k] = vectors[word, k]
                 of_word, nearest = found[count], _LEAST
                 for j in range(m):
-                    cosine = _dot(vector, queries[j]) * scales[word]
+                    cosine = np.float32(0)
+                    for k in range(width):
+                        cosine += vector[k] * queries[j, k]
+                    cosine *= scales[word]
                     of_word[j] = cosine
                     nearest = max(nearest, cosine)
                     square = max(cosine, np.float32(0)) * cosine
