@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
 # So few scores are sorted; of more the best ones are picked out first.
 _FEW = 256
 
