@@ -289,10 +289,10 @@ class Index(HeldGeneration):
         weighed = self._weighed(query)
         weight = weighed.weight or 1.0
         scores, shares = np.zeros((2, len(rows)), np.float32)
-        terms = dict(zip(self.segments, weighed.by_segment, strict=True))
         for segment, inside, local in self._by_segment(rows):
-            parts = segment.lexical.parts(terms[segment], local)
-            weights = np.array([term.weight for term in terms[segment]], np.float32)
+            terms = weighed.by_segment[self.segments.index(segment)]
+            parts = segment.lexical.parts(terms, local)
+            weights = np.array([term.weight for term in terms], np.float32)
             scores[inside] = weights @ parts
             shares[inside] = weights @ (parts > 0)
         shares /= np.float32(weight)

@@ -175,19 +175,20 @@ class Passages:
         k: documents a query.
         """
         ranking = empty_ranking(len(queries), k)
-        pending = np.arange(len(queries))
+        pending = list(range(len(queries)))
         # Beyond one a document; where they are few, hardly any are among the best.
         others = len(self.rows) - len(self._starts) + 1
         depth = min(_VECTORS_A_DOCUMENT * k, k + _SPARE_VECTORS + others // _SPARE_VECTORS)
         while len(pending):
             depth = min(depth, len(self.rows))
-            nearest = search(queries[pending], depth)
+            nearest = search(queries if len(pending) == len(queries) else queries[pending], depth)
             short = []
-            for query, scores, numbers in zip(pending.tolist(), *nearest, strict=True):
-                complete = self._fill(ranking, query, scores[numbers >= 0], numbers[numbers >= 0])
+            for query, scores, numbers in zip(pending, *nearest, strict=True):
+                found = len(numbers) if numbers[-1] >= 0 else np.count_nonzero(numbers >= 0)
+                complete = self._fill(ranking, query, scores[:found], numbers[:found])
                 if not complete and numbers[-1] >= 0 and depth < len(self.rows):
                     short.append(query)
-            pending = np.array(short, np.int64)
+            pending = short
             depth *= _DEPTH_GROWTH
         return ranking
 

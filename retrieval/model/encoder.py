@@ -59,17 +59,23 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Unit embeddings float32 (n, dimension) of n texts."""
-        embeddings = np.empty((len(texts), self.dimension), np.float32)
         if len(self._lexicon) and self._projected.nbytes > _CACHE_BYTES:
             self._clear_words()
         with phase("tokenise"):
             word_ids = [self._lexicon.word_ids(text, self._word_limit) for text in texts]
         with phase("encode"):
             self._project_new_words()
+            if len(texts) == 1:
+                return self._embeddings(word_ids)
+            embeddings = np.empty((len(texts), self.dimension), np.float32)
             for rows in _batches(word_ids):
-                batch = self._compose(self._projected, ragged([word_ids[row] for row in rows]))
-                batch /= np.maximum(np.sqrt(np.einsum("ij,ij->i", batch, batch)), 1e-12)[:, None]
-                embeddings[rows] = batch
+                embeddings[rows] = self._embeddings([word_ids[row] for row in rows])
+        return embeddings
+
+    def _embeddings(self, word_ids: Sequence[Sequence[int]]) -> Float32Array:
+        """Of a few texts, given by their words, which are projected."""
+        embeddings = self._compose(self._projected, ragged(word_ids))
+        embeddings /= np.maximum(np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings)), 1e-12)[:, None]
         return embeddings
 
     def _clear_words(self) -> None:
