@@ -30,8 +30,9 @@ _LARGEST = 127  # of eight bits with a sign
 _ROWS_AT_ONCE = 1 << 14
 # Rows that are scored, as a multiple of the results; as much more each time that they may not hold the best.
 _SCORED = 2
-# Sums of float32 are off by at most this for each number that is added, in units of their largest value.
+# By how much an operation of float32 rounds, twice, for there are two sums; and the operations besides sums.
 _ROUNDING = 2.0**-23
+_OTHER_OPERATIONS = 8
 
 
 class CoarseScan:
@@ -43,14 +44,14 @@ class CoarseScan:
     def __init__(self, vectors: StoredVectors) -> None:
         self._vectors = vectors
         largest = max((np.abs(block).max() for block in self._blocks()), default=np.float32(1))
-        self._scale = _LARGEST / max(float(largest), 1e-12)
+        self._scale = _scale_of(largest)
         self._index = faiss.IndexScalarQuantizer(
             vectors.dimension, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
         )
         self._error = self._longest = 0.0
         for block in self._blocks():
-            whole = np.rint(block * np.float32(self._scale))
-            rounded = whole / np.float32(self._scale)
+            whole = np.rint(block * self._scale)
+            rounded = whole / self._scale
             self._error = max(self._error, _longest(block - rounded))
             self._longest = max(self._longest, _longest(rounded))
             with _one_thread():
@@ -64,9 +65,10 @@ class CoarseScan:
         allowed: bool (count,), the rows that may be found; None for all.
         Where fewer than k rows are allowed, the ranking ends in -1.
         """
-        scale = _LARGEST / max(float(np.abs(query).max()), 1e-12)
-        whole = np.rint(query * np.float32(scale))
-        error, only = self._error_of(query, whole, scale), _only(allowed)
+        scale = _scale_of(np.abs(query).max())
+        whole = np.rint(query * scale)
+        unit = float(scale) * float(self._scale)
+        error, only = self._error_of(query, whole / scale), _only(allowed)
         scored = _SCORED * k
         while scored * GATHERING < len(self._vectors):
             with _one_thread():
@@ -76,21 +78,26 @@ class CoarseScan:
             found = np.sort(rows[0])
             scores = exact_scores(self._vectors, found, query)
             chosen = best(scores, k)
-            if scores[chosen[-1]] > products[0, -1] / (scale * self._scale) + error:
+            if float(scores[chosen[-1]]) > float(products[0, -1]) / unit + error:
                 return Ranking(scores[chosen][None], found[chosen][None])
             scored *= _SCORED
         return search_exact(self._vectors, query[None], k, allowed)
 
-    def _error_of(self, query: NDArray[np.float32], whole: NDArray[np.float32], scale: float) -> float:
-        """By how much the inner product of a query with a row can differ from that of the whole numbers."""
+    def _error_of(self, query: NDArray[np.float32], rounded: NDArray[np.float32]) -> float:
+        """By how much the inner product of a query with a row can differ from that of their rounded forms."""
         length = math.sqrt(np.dot(query, query))
-        rest = query - whole / np.float32(scale)
-        of_rounding = length * len(query) * _ROUNDING
-        return length * self._error + (math.sqrt(np.dot(rest, rest)) + of_rounding) * self._longest
+        rest = query - rounded
+        of_floats = length * (len(query) + _OTHER_OPERATIONS) * _ROUNDING
+        return length * self._error + (math.sqrt(np.dot(rest, rest)) + of_floats) * self._longest
 
     def _blocks(self) -> Iterator[Vectors]:
         for start in range(0, len(self._vectors), _ROWS_AT_ONCE):
             yield self._vectors.take(np.arange(start, min(start + _ROWS_AT_ONCE, len(self._vectors))))
+
+
+def _scale_of(largest: np.float32) -> np.float32:
+    """What a number is multiplied with, so that the largest becomes that of eight bits."""
+    return np.float32(_LARGEST / max(float(largest), 1e-12))
 
 
 def _longest(rows: Vectors) -> float:
