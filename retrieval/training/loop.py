@@ -42,6 +42,7 @@ from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.curve import Point, add_point
 from retrieval.training.distillation import TeacherVectors
 from retrieval.training.distributed import ALONE, Ranks
+from retrieval.training.long_forms import following_long_forms
 from retrieval.training.loss import distillation_loss, hard_negative_statistics, softmax_loss
 from retrieval.training.positives import (
     candidate_passages,
@@ -132,6 +133,7 @@ class Trainer:
             for name, parameter in model.named_parameters():
                 if name.endswith(".peepholes"):
                     nn.init.zeros_(parameter).requires_grad_(False)
+        self._tables = [table for name, table in model.named_parameters() if name.endswith(".table")]
         self.optimiser = torch.optim.Adam(_parameter_groups(model, recipe), betas=(0.9, 0.98), fused=True)
         self.state = TrainingState()
         self.best: dict[str, Tensor] = {}
@@ -286,7 +288,8 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self._sum_gradients(texts)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.optimiser.step()
+        with following_long_forms(self._tables, self.data):
+            self.optimiser.step()
         statistics = hard_negative_statistics(
             queries, documents, gamma, false_negatives, rows, self.ranks.sum
         )

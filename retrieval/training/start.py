@@ -17,6 +17,7 @@ from retrieval.towers.bodies import BELT_ROW_LENGTH, BeltBody, Body, CnnBody, Dn
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights
 from retrieval.training.contexts import feature_contexts
+from retrieval.training.long_forms import spell_out
 
 # Standard deviation of the first weights of attention. From zero it learns too little in a few hundred steps.
 ATTENTION_STD = 0.3
@@ -36,9 +37,10 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
     Cosines of sums of random rows estimate cosines of TF-IDF vectors, so that training starts from lexical
     matching and not from noise. A trigram has half the weight of a whole word, because a word has half a
     dozen of them. Each direction is turned towards the feature's contexts, so that words that no training
-    pair has start near those that they occur with. Layers above the rows start close to the identity where
-    their widths allow it. Their rows are short, so that tanh hardly bends them; Adam's steps are then longer
-    for their length, which was measured to be as well.
+    pair has start near those that they occur with. An abbreviation that a text defines starts as itself and
+    the words of its long form, because a query often has the one and its document only the other. Layers
+    above the rows start close to the identity where their widths allow it. Their rows are short, so that tanh
+    hardly bends them; Adam's steps are then longer for their length, which was measured to be as well.
     """
     model = TwoTower(config, vocabulary)
     weights = torch.from_numpy(feature_weights(data, len(vocabulary)))
@@ -52,6 +54,7 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
             lengths = parameter.norm(dim=1, keepdim=True)
             turned = parameter + CONTEXT_SHARE * lengths * feature_contexts(parameter, data)
             parameter.copy_(lengths * F.normalize(turned, dim=1))
+            spell_out(parameter, data)
         elif name.endswith(".attention"):
             parameter.normal_(std=ATTENTION_STD)
     return model
