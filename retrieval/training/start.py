@@ -9,21 +9,17 @@ from typing import cast
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Vocabulary
 from retrieval.towers.bodies import BELT_ROW_LENGTH, BeltBody, Body, CnnBody, DnnBody, Tower
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights
-from retrieval.training.contexts import feature_contexts
+from retrieval.training.contexts import CONTEXT_SHARE, turn_to_contexts
 from retrieval.training.long_forms import spell_out
 
 # Standard deviation of the first weights of attention. From zero it learns too little in a few hundred steps.
 ATTENTION_STD = 0.3
-# The length of a feature's context, as a share of the random direction's. With more, an untrained bag ranks
-# `tldr` and `tldr-zh` better, and `medquad`, whose rare names must stay apart, worse.
-CONTEXT_SHARE = 0.5
 
 
 @torch.no_grad()
@@ -51,9 +47,7 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
     for name, parameter in model.named_parameters():
         if name.endswith(".table"):
             parameter.mul_(weights[:, None])
-            lengths = parameter.norm(dim=1, keepdim=True)
-            turned = parameter + CONTEXT_SHARE * lengths * feature_contexts(parameter, data)
-            parameter.copy_(lengths * F.normalize(turned, dim=1))
+            turn_to_contexts(parameter, data, CONTEXT_SHARE)
             spell_out(parameter, data)
         elif name.endswith(".attention"):
             parameter.normal_(std=ATTENTION_STD)
