@@ -241,7 +241,7 @@ class Trainer:
         """The batches of this epoch, of judged pairs and of pseudo-queries, in random order."""
         if self.state.step == 0 and self.state.epoch > 0:
             self._choose_positives()
-            if self.state.epoch == self.recipe.epochs // 2:
+            if self.state.epoch == 3 * self.recipe.epochs // 4:
                 self._turn_rare_rows()
         data, size = self.data, self.recipe.batch
         rng = np.random.default_rng((self.recipe.seed, self.state.epoch))
