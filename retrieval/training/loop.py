@@ -40,9 +40,11 @@ from retrieval.training.batches import (
     remove_words,
 )
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
+from retrieval.training.contexts import CONTEXT_SHARE, rarely_trained, turn_to_contexts
 from retrieval.training.curve import Point, add_point
 from retrieval.training.distillation import TeacherVectors
 from retrieval.training.distributed import ALONE, Ranks
+from retrieval.training.long_forms import following_long_forms
 from retrieval.training.loss import distillation_loss, hard_negative_statistics, softmax_loss
 from retrieval.training.positives import (
     candidate_passages,
@@ -147,6 +149,7 @@ class Trainer:
             for name, parameter in model.named_parameters():
                 if name.endswith(".peepholes"):
                     nn.init.zeros_(parameter).requires_grad_(False)
+        self._tables = [table for name, table in model.named_parameters() if name.endswith(".table")]
         self.optimiser = torch.optim.Adam(_parameter_groups(model, recipe), betas=(0.9, 0.98), fused=True)
         self.state = TrainingState()
         self.best: dict[str, Tensor] = {}
@@ -256,6 +259,8 @@ class Trainer:
         """The batches of this epoch, of judged pairs and of pseudo-queries, in random order."""
         if self.state.step == 0 and self.state.epoch > 0:
             self._choose_positives()
+            if self.state.epoch == 3 * self.recipe.epochs // 4:
+                self._turn_rare_rows()
         data, size = self.data, self.recipe.batch
         rng = np.random.default_rng((self.recipe.seed, self.state.epoch))
         batches = plan_batches(data, size, rng)
@@ -269,6 +274,14 @@ class Trainer:
         queries = self._embeddings("query", self.data.queries, np.arange(len(self.data.relevant)))
         passages = self._embeddings("document", self.data.documents, candidate_passages(self.data))
         self.data = with_nearest_positives(self.data, queries, passages)
+
+    def _turn_rare_rows(self) -> None:
+        """Turn the rows of rare features towards their contexts, which have learned since the start."""
+        rare = rarely_trained(self.data, len(self.model.vocabulary))
+        share = CONTEXT_SHARE * rare[:, None].float()
+        with following_long_forms(self._tables, self.data):
+            for table in self._tables:
+                turn_to_contexts(table.data, self.data, share)
 
     def _embeddings(self, side: Side, texts: Ragged, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         own = texts.take(rows[self.ranks.share(len(rows))])
@@ -304,7 +317,8 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self._sum_gradients(texts)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.optimiser.step()
+        with following_long_forms(self._tables, self.data):
+            self.optimiser.step()
         statistics = hard_negative_statistics(
             queries, documents, gamma, false_negatives, rows, self.ranks.sum
         )

@@ -345,9 +345,9 @@ def _fingerprint(
     dev = [dataset.dev, [dataset.queries[query_id] for query_id in dataset.dev]]
     digest = hashlib.sha256(settings + json.dumps(dev, sort_keys=True).encode())
     vectors = () if teacher is None else (teacher.queries, teacher.documents)
-    lists = (data.documents, data.queries, data.features, data.negatives)
+    lists = (data.documents, data.queries, data.features, data.negatives, data.long_forms)
     arrays = [array for texts in lists for array in (texts.values, texts.offsets)]
-    for array in (data.pairs, data.grades, data.removed_words, *vectors, *arrays):
+    for array in (data.pairs, data.grades, data.removed_words, data.abbreviations, *vectors, *arrays):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
