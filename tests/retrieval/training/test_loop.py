@@ -206,6 +206,25 @@ def test_a_small_data_set_is_passed_over_more_often(tmp_path):
     assert epochs_of(replace(RECIPE, epochs=None, batch=512), many) == EPOCHS
 
 
+@pytest.mark.parametrize("is_fresh", [True, False])
+def test_rare_rows_turn_after_three_quarters_of_the_epochs_of_a_new_model(tmp_path, is_fresh):
+    trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=4))
+    trainer.is_fresh = is_fresh
+    first = trainer._epoch_batches
+    turned = []
+
+    def watched():
+        before = weights(trainer)
+        batches = first()
+        after = weights(trainer)
+        turned.append(any(not np.array_equal(before[name], after[name]) for name in before))
+        return batches
+
+    trainer._epoch_batches = watched
+    trainer.train(None)
+    assert turned == [False, False, False, is_fresh]
+
+
 def test_a_dev_that_does_not_choose_is_scored_and_the_last_epoch_kept(tmp_path):
     trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=4, patience=1))
     score, seen = scripted(trainer, [0.5, 0.1, 0.3, 0.2])
