@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import CorruptError
+from retrieval.model.sums import feature_sums
 from retrieval.model.weights import Table, read_weights, write_weights
 from retrieval.text.vocabulary import Vocabulary
 from retrieval.text.words import words
@@ -156,9 +157,7 @@ class WordVectors:
 
 def word_rows(vocabulary: Vocabulary, table: Table, words: Sequence[str]) -> Float32Array:
     """The rows of n words, float32 (n, row width): sums of the rows of their features."""
-    features = vocabulary.features_of(words)
-    rows: Float32Array = np.add.reduceat(table.rows(features.values), features.offsets[:-1])
-    return rows
+    return feature_sums(table, vocabulary.features_of(words))
 
 
 def _distinct(text: str, limit: int | None) -> list[str]:
