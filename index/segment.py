@@ -83,7 +83,7 @@ def write_segment(
     progress: called during every stage.
     Raises StorageError, InputError for a goal that no dense index meets.
     """
-    from index.dense.tuning import tune  # a search must not wait for it
+    from index.dense.beside import tuning_beside  # a search must not wait for it
 
     count = len(passages)
     with storing(folder):
@@ -93,14 +93,16 @@ def write_segment(
     progress("vectors", count, count)
     if count > documents.count:
         write_passages(folder / _PASSAGES, passages)
-    stored = StoredVectors(folder / _VECTORS, count, dimension)
-    tuning = tune(stored, queries, goal, folder / _COMPRESSED, progress)
-    documents.copy_to(folder / _DOCUMENTS)
-    own = write_bm25(folder / _LEXICAL, _texts(documents, progress), others)
-    progress("words", documents.count, documents.count)
-    if words is not None:
-        write_words(folder / _WORDS, _fields(documents, progress), words)
-        progress("word vectors", documents.count, documents.count)
+    compressed = folder / _COMPRESSED
+    with tuning_beside(folder / _VECTORS, count, dimension, queries, goal, compressed, progress) as tuned:
+        documents.copy_to(folder / _DOCUMENTS)
+        texts = (f"{title} {text}" for title, text in _texts(documents, progress, "words"))
+        own = write_bm25(folder / _LEXICAL, texts, others)
+        progress("words", documents.count, documents.count)
+        if words is not None:
+            write_words(folder / _WORDS, _texts(documents, progress, "word vectors"), words)
+            progress("word vectors", documents.count, documents.count)
+        tuning = tuned()
     chosen = tuning.chosen
     return SegmentEntry(
         name=folder.name,
@@ -116,18 +118,11 @@ def write_segment(
     )
 
 
-def _texts(documents: DocumentWriter, progress: Progress) -> Iterator[str]:
-    for row, document in enumerate(documents):
+def _texts(documents: DocumentWriter, progress: Progress, stage: str) -> Iterator[tuple[str, str]]:
+    for row, texts in enumerate(documents.texts()):
         if row % _REPORT_EVERY == 0:
-            progress("words", row, documents.count)
-        yield f"{document.title} {document.text}"
-
-
-def _fields(documents: DocumentWriter, progress: Progress) -> Iterator[tuple[str, str]]:
-    for row, document in enumerate(documents):
-        if row % _REPORT_EVERY == 0:
-            progress("word vectors", row, documents.count)
-        yield document.title, document.text
+            progress(stage, row, documents.count)
+        yield texts
 
 
 def segment_files(entry: SegmentEntry) -> list[str]:

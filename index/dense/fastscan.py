@@ -53,8 +53,8 @@ _BLOCK = 32  # rows whose codes are interleaved
 # FAISS warns if there are fewer than 39 training vectors a centroid. More than these do not help.
 FEWEST_POINTS = 39 * _CENTROIDS
 _MOST_POINTS = 1 << 15
-# Vectors that are compressed at once.
-_ADDED = 1 << 16
+# Vectors that are compressed at once: few enough for the processor's cache.
+_ADDED = 1 << 12
 _SEED = 1
 # Recall is measured among the K best rows.
 K = 10

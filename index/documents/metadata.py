@@ -19,6 +19,8 @@ MOST_VALUES = 10_000
 
 def metadata_json(metadata: Mapping[str, Json]) -> str:
     """Metadata as compact JSON."""
+    if not metadata:
+        return "{}"  # most corpora have none, and an encoder is made for each document
     return json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 

@@ -101,6 +101,13 @@ class DocumentWriter:
             for _, *record in self._ordered(COLUMNS):
                 yield document_of(tuple(record))
 
+    def texts(self) -> Iterator[tuple[str, str]]:
+        """Title and text of all documents by row, in a third of the time of whole documents."""
+        for _, title, text in self._ordered("title, text"):
+            if type(title) is not str or type(text) is not str:
+                raise _refused(self._path, sqlite3.DatabaseError("a document that is not made of texts"))
+            yield title, text
+
     def ids(self) -> Iterator[list[str]]:
         """All ids by row, a thousand at a time."""
         records = self._ordered("id")

@@ -20,6 +20,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from io import BufferedRandom
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,7 @@ from index.disk.files import storing
 from index.disk.opening import create, open_to_read
 from index.errors import CorruptError
 from index.interaction.matches import FIELDS, Comparison, Matches, matches_of
+from index.numbering import Numbering
 from index.values import Rows, Vectors
 
 # The files of the distinct words, all of them, and their dtypes.
@@ -42,6 +44,8 @@ _DO_NOT_FIT = "its files do not fit together; restore them or build the index ag
 # Distinct words that are encoded at once while writing: always the same ones together, for sums of float32
 # depend on what is multiplied with them, and a local and a remote index shall have the same vectors.
 _WORDS_AT_ONCE = 8192
+# Places of words that are held until they are written.
+_PLACES_AT_ONCE = 1 << 16
 # With so few distinct words for each place, equal words are compared once; with more, finding them would cost
 # more than it saves.
 _WORDS_A_PLACE = 4
@@ -70,20 +74,29 @@ def write_words(folder: Path, texts: Iterable[tuple[str, str]], encoder: WordEnc
     with storing(folder), ExitStack() as opened:
         folder.mkdir()
         files = {name: opened.enter_context(create(folder / name)) for name in ARRAYS}
-        numbers: dict[str, int] = {}
+        numbers = Numbering()
         fresh: list[str] = []
-        starts = array("q", [0])
+        places, starts = array("i"), array("q", [0])
+        written = 0
         for title, text in texts:
+            known = len(numbers)
             for words in encoder.distinct_words(title, text):
-                fresh += [word for word in words if word not in numbers]
-                places = [numbers.setdefault(word, len(numbers)) for word in words]
+                places.extend(map(numbers.__getitem__, words))
+                starts.append(written + len(places))
+            if len(numbers) > known:
+                fresh += list(islice(reversed(numbers), len(numbers) - known))[::-1]
+                if len(fresh) >= _WORDS_AT_ONCE:
+                    _write_vectors(files, fresh[:_WORDS_AT_ONCE], encoder)
+                    del fresh[:_WORDS_AT_ONCE]
+            if len(places) >= _PLACES_AT_ONCE:
                 files["words.i32"].write(np.array(places, "<i4").data)
-                starts.append(starts[-1] + len(places))
-            while len(fresh) >= _WORDS_AT_ONCE:
-                _write_vectors(files, fresh[:_WORDS_AT_ONCE], encoder)
-                del fresh[:_WORDS_AT_ONCE]
-        _write_vectors(files, fresh, encoder)
-        files["starts.i64"].write(np.frombuffer(starts, np.int64).astype("<i8").data)
+                written += len(places)
+                places = array("i")
+        while fresh:  # the last document may have had many
+            _write_vectors(files, fresh[:_WORDS_AT_ONCE], encoder)
+            del fresh[:_WORDS_AT_ONCE]
+        files["words.i32"].write(np.array(places, "<i4").data)
+        files["starts.i64"].write(np.array(starts, "<i8").data)
         _sync(files)
 
 

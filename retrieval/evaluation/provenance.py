@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from retrieval.indexing.parallel import cores
+from index.cores import cores
 
 
 def provenance(command: str) -> dict[str, str]:

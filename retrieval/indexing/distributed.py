@@ -27,6 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from index.cores import cores
 from index.disk.carried_model import fingerprint, model_files
 from index.errors import InputError, PeepholeError, PeerError, needing
 from index.values import Progress, Vectors, no_progress
@@ -38,7 +39,6 @@ from retrieval.indexing.arrow_files import (
     remove_temporaries,
     target_of,
 )
-from retrieval.indexing.parallel import cores
 from retrieval.indexing.passages import passage_words_of
 from retrieval.model.config import Side
 from retrieval.model.encoder import Encoder

@@ -26,6 +26,7 @@ from typing import IO, Protocol, TypeVar, cast
 
 import numpy as np
 
+from index.cores import cores
 from index.values import Vectors
 from retrieval.model.config import Side
 from retrieval.model.folder import TrainedModel
@@ -110,11 +111,6 @@ def _encoded(
     """A shard with its vectors, encoded here if its worker died."""
     vectors = future.result()
     return shard, encode(texts(shard)) if vectors is None else vectors
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Workers:

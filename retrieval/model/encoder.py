@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from index.phases import phase
 from retrieval.model.config import ModelConfig
+from retrieval.model.sums import sums_of_rows
 from retrieval.model.word_rows import WordRows
 from retrieval.text.vocabulary import Lexicon, Ragged, ragged
 
@@ -112,27 +113,35 @@ def _batches(word_ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
 
 
 def _sums(rows: Float32Array, texts: Ragged) -> Float32Array:
-    """Sums (texts, width) of the rows (total words, width) of each text."""
-    return np.add.reduceat(rows, texts.offsets[:-1], axis=0)
+    """Sums (texts, width) of the rows of the words of each text. rows: (words, width), by word id."""
+    return sums_of_rows(lambda places: rows[texts.values[places]], texts.offsets, rows.shape[1])
 
 
 def _means(rows: Float32Array, texts: Ragged) -> Float32Array:
+    """`_sums` over the number of words."""
     means: Float32Array = np.divide(_sums(rows, texts), texts.lengths()[:, None], dtype=np.float32)
     return means
 
 
 def _weighted_sums(rows: Float32Array, logits: Float32Array, texts: Ragged) -> Float32Array:
-    """Sums of the rows of each text, each row weighted by the logistic function of its logit."""
-    return _sums(rows * _sigm(logits)[:, None], texts)
+    """`_sums`, each row weighted by the logistic function of the logit of its place, (total words,)."""
+    shares = _sigm(logits)[:, None]
+
+    def fetch(places: NDArray[np.int64]) -> Float32Array:
+        weighted = rows[texts.values[places]]
+        weighted *= shares[places]
+        return weighted
+
+    return sums_of_rows(fetch, texts.offsets, rows.shape[1])
 
 
 def _bag(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
-    return lambda rows: rows, lambda projected, texts: _means(projected[texts.values], texts)
+    return lambda rows: rows, _means
 
 
 def _dnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
     def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
-        first = np.tanh(_sums(projected[texts.values], texts) + weights["first_bias"])
+        first = np.tanh(_sums(projected, texts) + weights["first_bias"])
         second = np.tanh(first @ weights["second"].T + weights["second_bias"])
         third: Float32Array = np.tanh(second @ weights["third"].T + weights["third_bias"])
         return third
@@ -158,7 +167,7 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Proj
         features[:-1] += after
         np.tanh(features, out=features)
         if config.pooling == "attention":
-            return _weighted_sums(words[:, 3 * size :], np.dot(features, weights["attention"]), texts)
+            return _weighted_sums(projected[:, 3 * size :], np.dot(features, weights["attention"]), texts)
         pooled: Float32Array = np.tanh(np.maximum.reduceat(features, starts) @ weights["output"].T)
         return pooled
 
@@ -190,7 +199,7 @@ def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Pro
     def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
         states = outputs(projected, texts)
         if config.pooling == "attention":
-            return _weighted_sums(projected[texts.values, gates:], states @ weights["attention"], texts)
+            return _weighted_sums(projected[:, gates:], states @ weights["attention"], texts)
         last: Float32Array = states[texts.offsets[1:] - 1]
         return last
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.model.sums import feature_sums
 from retrieval.model.weights import Table
 from retrieval.text.vocabulary import Vocabulary
 
@@ -35,8 +36,7 @@ class WordRows:
         last, rows = self._last  # another thread may replace both meanwhile
         if words == last:
             return rows
-        features = self.vocabulary.features_of(words)
-        rows = np.add.reduceat(self._table.rows(features.values), features.offsets[:-1])
+        rows = feature_sums(self._table, self.vocabulary.features_of(words))
         if len(words) <= _FEW_WORDS:
             self._last = words, rows
         return rows

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar, cast
 
+from index.cores import cores
 from index.errors import InputError, MissingExtraError, StorageError
 from retrieval.data.files.sections import Extract, Section
 
@@ -46,7 +47,7 @@ class ConverterPool:
 
     def __init__(self, seconds: float) -> None:
         """seconds: the longest time for a file."""
-        count = max(1, min(_cores(), _MAX_WORKERS))
+        count = max(1, min(cores(), _MAX_WORKERS))
         self._workers = [_Worker(seconds) for _ in range(count)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
@@ -188,7 +189,3 @@ def _converted(answer: dict[str, Any], path: Path) -> Converted:
         Section(tuple(each["headings"]), each["text"], each["anchor"]) for each in extract["sections"]
     ]
     return Converted(Extract(sections, extract["title"], extract["fields"]), answer["sha256"])
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,7 +7,7 @@ import pytest
 from fruit_corpus import Build, numbered
 
 from index.dense import tuning
-from index.dense.fastscan import FastScan
+from index.dense.fastscan import FastScan, write_fastscan
 from index.dense.tuning import Candidate, Goal, part_counts, tune
 from index.dense.vectors import StoredVectors, search_exact, to_halves, write_vectors
 from index.disk.verify import verify
@@ -188,3 +188,21 @@ def test_goal_that_nothing_meets_publishes_nothing(build: Build, model: Path, tm
 def test_candidates_are_plain_values():
     one = Candidate("Flat", 0, 0, 1.0, 1.0, 1000)
     assert json.loads(json.dumps(asdict(one)))["name"] == "Flat"
+
+
+def test_least_scores_and_recalls_are_those_of_exact_search(tmp_path: Path) -> None:
+    vectors = store(tmp_path, clustered(6000))  # more than are compared at once
+    queries, own_rows = tuning._tuning_queries(vectors, None)
+    truth = search_exact(vectors, queries, tuning.K + 1)
+    others = truth.scores[:, 1:][truth.rows[:, 0] == own_rows]
+    least = tuning._least_scores(vectors, queries, own_rows)
+    np.testing.assert_allclose(least[truth.rows[:, 0] == own_rows], others[:, -1] - 1e-5, atol=1e-6)
+
+    write_fastscan(tmp_path / "scan", vectors, 8)
+    scan = FastScan(tmp_path / "scan", 6000, 32, 8)
+    recalls = tuning._recalls(scan, vectors, queries, own_rows, least)
+    ranked = scan.nearest(queries, 2000).rows
+    for number in (0, 1, 2):
+        found = vectors.take(ranked[number][:150]) @ queries[number] >= least[number]
+        found &= ranked[number][:150] != own_rows[number]
+        assert recalls[number, tuning._DEPTHS.index(150)] == pytest.approx(min(found.sum(), 10) / 10)
