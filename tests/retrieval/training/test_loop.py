@@ -16,6 +16,7 @@ from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import learn_vocabulary
+from retrieval.training import loop
 from retrieval.training.batches import training_set
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.distillation import TeacherVectors
@@ -234,6 +235,16 @@ def test_a_stopped_training_resumed_equals_one_that_was_not(tmp_path, tie, stopp
     assert_equal_states(weights(whole), weights(second))
     assert second.state.history == whole.state.history
     assert second.state.best_epoch == whole.state.best_epoch
+
+
+def test_rare_rows_turn_once_after_three_quarters_of_the_epochs(tmp_path, monkeypatch):
+    turned = []
+    monkeypatch.setattr(loop, "turn_to_contexts", lambda table, data, share: turned.append(share))
+    trainer = new_trainer(tmp_path, replace(CONFIG, tie="table"))
+    epochs = []
+    trainer.train(None, lambda step: epochs.append((step.epoch, len(turned))))
+    assert epochs == [(0, 0)] * 2 + [(1, 0)] * 2 + [(2, 0)] * 2 + [(3, 1)] * 2
+    assert set(turned[0].unique().tolist()) <= {0.0, loop.CONTEXT_SHARE}
 
 
 def test_a_finished_training_resumed_takes_no_further_step(tmp_path):
