@@ -112,6 +112,8 @@ class Trainer:
         fingerprint: str,
         teacher: TeacherVectors | None = None,
         ranks: Ranks = ALONE,
+        *,
+        trained_before: bool = False,
     ) -> None:
         """Begin a training; `resume` goes on with the one in the checkpoint.
 
@@ -122,6 +124,8 @@ class Trainer:
         fingerprint: a digest of data and settings; a checkpoint with another one is refused.
         teacher: vectors by rows of `data`, those of the pseudo-queries included.
         ranks: the processes that train together, all with the same model, data and recipe.
+        trained_before: whether the model comes from a training. Its rare rows have been turned towards their
+            contexts, and turning them in every training would make them all alike.
         """
         self.model = model
         self.data = data
@@ -130,6 +134,7 @@ class Trainer:
         self.checkpoint = checkpoint
         self.fingerprint = fingerprint
         self.ranks = ranks
+        self.trained_before = trained_before
         if not recipe.peepholes:
             for name, parameter in model.named_parameters():
                 if name.endswith(".peepholes"):
@@ -241,7 +246,7 @@ class Trainer:
         """The batches of this epoch, of judged pairs and of pseudo-queries, in random order."""
         if self.state.step == 0 and self.state.epoch > 0:
             self._choose_positives()
-            if self.state.epoch == 3 * self.recipe.epochs // 4:
+            if self.state.epoch == 3 * self.recipe.epochs // 4 and not self.trained_before:
                 self._turn_rare_rows()
         data, size = self.data, self.recipe.batch
         rng = np.random.default_rng((self.recipe.seed, self.state.epoch))

@@ -137,7 +137,8 @@ def train(
         model = start or initial_model(config, numbered.vocabulary, numbered.data)
         checkpoint = output / CHECKPOINT
         trainer = Trainer(
-            model, numbered.data, recipe, checkpoint, numbered.fingerprint, numbered.teacher, ranks
+            *(model, numbered.data, recipe, checkpoint, numbered.fingerprint, numbered.teacher, ranks),
+            trained_before=start is not None,
         )
         if ranks.is_first and resume and checkpoint.exists():
             trainer.resume()

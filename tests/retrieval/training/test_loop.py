@@ -247,6 +247,15 @@ def test_rare_rows_turn_once_after_three_quarters_of_the_epochs(tmp_path, monkey
     assert set(turned[0].unique().tolist()) <= {0.0, loop.CONTEXT_SHARE}
 
 
+def test_rows_of_a_model_that_was_trained_before_do_not_turn_again(tmp_path, monkeypatch):
+    turned = []
+    monkeypatch.setattr(loop, "turn_to_contexts", lambda table, data, share: turned.append(share))
+    trainer = new_trainer(tmp_path)
+    trainer.trained_before = True
+    trainer.train(None)
+    assert not turned
+
+
 def test_a_finished_training_resumed_takes_no_further_step(tmp_path):
     trainer = new_trainer(tmp_path)
     score, _ = scripted(trainer, [0.1, 0.9, 0.2, 0.3])
