@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -48,10 +50,15 @@ def following_long_forms(tables: Sequence[Tensor], data: TrainingSet) -> Iterato
 @torch.no_grad()
 def _sums(table: Tensor, data: TrainingSet) -> Tensor:
     """The sum of the rows of each long form, (abbreviations, width)."""
-    features = torch.from_numpy(data.long_forms.values.astype(np.int64))
-    return F.embedding_bag(features, table, torch.from_numpy(data.long_forms.offsets[:-1]), mode="sum")
+    features, offsets = data.long_forms.values, data.long_forms.offsets[:-1]
+    return F.embedding_bag(_ids(features), table, _ids(offsets), mode="sum")
 
 
 @torch.no_grad()
 def _add(table: Tensor, data: TrainingSet, rows: Tensor) -> None:
-    table.index_add_(0, torch.from_numpy(data.abbreviations), rows)
+    table.index_add_(0, _ids(data.abbreviations), rows)
+
+
+def _ids(array: NDArray[np.integer[Any]]) -> Tensor:
+    """The array as int64. A copy, for torch warns of arrays in files, which cannot be written to."""
+    return torch.from_numpy(array.astype(np.int64))

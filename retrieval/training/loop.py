@@ -127,7 +127,7 @@ class Trainer:
         teacher: TeacherVectors | None = None,
         ranks: Ranks = ALONE,
         *,
-        is_fresh: bool = True,
+        trained_before: bool = False,
     ) -> None:
         """Begin a training; `resume` goes on with the one in the checkpoint.
 
@@ -138,8 +138,8 @@ class Trainer:
         fingerprint: a digest of data and settings; a checkpoint with another one is refused.
         teacher: vectors by rows of `data`, those of the pseudo-queries included.
         ranks: the processes that train together, all with the same model, data and recipe.
-        is_fresh: whether the model has learned nothing before. Rows that are rare in these pairs turn
-            towards their contexts then; another model may have learned them from other pairs.
+        trained_before: whether the model comes from a training. Its rare rows have been turned towards their
+            contexts, and turning them in every training would make them all alike.
         """
         self.model = model
         self.data = data
@@ -149,7 +149,7 @@ class Trainer:
         self.fingerprint = fingerprint
         self.ranks = ranks
         self.epochs = epochs_of(recipe, data)
-        self.is_fresh = is_fresh
+        self.trained_before = trained_before
         if not recipe.peepholes:
             for name, parameter in model.named_parameters():
                 if name.endswith(".peepholes"):
@@ -264,7 +264,7 @@ class Trainer:
         """The batches of this epoch, of judged pairs and of pseudo-queries, in random order."""
         if self.state.step == 0 and self.state.epoch > 0:
             self._choose_positives()
-            if self.is_fresh and self.state.epoch == 3 * self.epochs // 4:
+            if self.state.epoch == 3 * self.epochs // 4 and not self.trained_before:
                 self._turn_rare_rows()
         data, size = self.data, self.recipe.batch
         rng = np.random.default_rng((self.recipe.seed, self.state.epoch))

@@ -141,7 +141,7 @@ def train(
         checkpoint = output / CHECKPOINT
         trainer = Trainer(
             *(model, numbered.data, recipe, checkpoint, numbered.fingerprint, numbered.teacher, ranks),
-            is_fresh=start is None,
+            trained_before=start is not None,
         )
         if ranks.is_first and resume and checkpoint.exists():
             trainer.resume()

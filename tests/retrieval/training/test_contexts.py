@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from index.documents.store import Document
@@ -8,7 +9,7 @@ from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.training import contexts
 from retrieval.training.batches import training_set
-from retrieval.training.contexts import feature_contexts
+from retrieval.training.contexts import feature_contexts, rarely_trained, turn_to_contexts
 from retrieval.training.start import initial_model
 
 # No two words have a trigram in common.
@@ -74,3 +75,37 @@ def test_words_of_the_same_passages_start_near_each_other():
     mpan, marrow, salsify = model.encode_queries(["mpan", "marrow", "salsify"])
     assert mpan @ marrow > 0.1
     assert mpan @ salsify < 0.0
+
+
+def test_rows_turn_by_their_share_and_stay_as_long():
+    vocabulary, data = a_training_set()
+    table = random_rows(vocabulary)
+    before, contexts = table.clone(), feature_contexts(table, data)
+    share = torch.zeros(len(vocabulary), 1)
+    row, other = (vocabulary.features(word)[-1] for word in ("quince", "marrow"))
+    share[row] = 2.0
+    turn_to_contexts(table, data, share)
+    torch.testing.assert_close(table.norm(dim=1), before.norm(dim=1))
+    torch.testing.assert_close(table[other], before[other])
+    length = before[row].norm()
+    expected = before[row] + 2 * length * contexts[row]
+    torch.testing.assert_close(table[row], length * expected / expected.norm())
+
+
+@pytest.mark.parametrize("full_epoch", [0, 9])
+def test_what_is_rare_in_the_texts_of_pairs(monkeypatch, full_epoch):
+    monkeypatch.setattr(contexts, "FULL_EPOCH", full_epoch)
+    monkeypatch.setattr(contexts, "_RARE", 1)
+    texts = ["quince. quince box (QBX). the", "marrow marrow salsify. marrow two three", "tart (QBX)"]
+    documents = [Document(f"d{n}", "", text) for n, text in enumerate(texts)]
+    vocabulary = learn_vocabulary([*texts, "tart"], min_count=1)
+    data = training_set(documents, {"q": "tart quince"}, {"q": {"d0": 1}}, vocabulary, 8, 8)
+    rare = rarely_trained(data, len(vocabulary))
+
+    def is_rare(word):
+        return bool(rare[vocabulary.features(word)[-1]])
+
+    assert [is_rare(word) for word in ("quince", "tart", "the")] == [False, True, True]
+    # Of the document without a judged pair the passage counts where pseudo-queries are drawn.
+    assert is_rare("marrow") == (full_epoch == 0)
+    assert not is_rare("qbx")  # an abbreviation

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from index.documents.store import Document
@@ -43,6 +44,14 @@ def test_without_a_row_of_its_own_an_abbreviation_changes_nothing():
     before = table.clone()
     spell_out(table, data)
     assert torch.equal(table, before)
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_in_files_raise_no_warning():
+    vocabulary, data = a_training_set()
+    for array in (data.abbreviations, data.long_forms.values, data.long_forms.offsets):
+        array.setflags(write=False)
+    spell_out(torch.zeros(len(vocabulary), 8), data)
 
 
 def test_an_abbreviation_moves_with_its_long_form():

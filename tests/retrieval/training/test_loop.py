@@ -16,6 +16,7 @@ from index.documents.store import Document
 from index.errors import CorruptError, InputError
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import learn_vocabulary
+from retrieval.training import loop
 from retrieval.training.batches import training_set
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.distillation import TeacherVectors
@@ -206,25 +207,6 @@ def test_a_small_data_set_is_passed_over_more_often(tmp_path):
     assert epochs_of(replace(RECIPE, epochs=None, batch=512), many) == EPOCHS
 
 
-@pytest.mark.parametrize("is_fresh", [True, False])
-def test_rare_rows_turn_after_three_quarters_of_the_epochs_of_a_new_model(tmp_path, is_fresh):
-    trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=4))
-    trainer.is_fresh = is_fresh
-    first = trainer._epoch_batches
-    turned = []
-
-    def watched():
-        before = weights(trainer)
-        batches = first()
-        after = weights(trainer)
-        turned.append(any(not np.array_equal(before[name], after[name]) for name in before))
-        return batches
-
-    trainer._epoch_batches = watched
-    trainer.train(None)
-    assert turned == [False, False, False, is_fresh]
-
-
 def test_a_dev_that_does_not_choose_is_scored_and_the_last_epoch_kept(tmp_path):
     trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=4, patience=1))
     score, seen = scripted(trainer, [0.5, 0.1, 0.3, 0.2])
@@ -271,6 +253,25 @@ def test_a_stopped_training_resumed_equals_one_that_was_not(tmp_path, tie, stopp
     assert_equal_states(weights(whole), weights(second))
     assert second.state.history == whole.state.history
     assert second.state.best_epoch == whole.state.best_epoch
+
+
+def test_rare_rows_turn_once_after_three_quarters_of_the_epochs(tmp_path, monkeypatch):
+    turned = []
+    monkeypatch.setattr(loop, "turn_to_contexts", lambda table, data, share: turned.append(share))
+    trainer = new_trainer(tmp_path, replace(CONFIG, tie="table"))
+    epochs = []
+    trainer.train(None, lambda step: epochs.append((step.epoch, len(turned))))
+    assert epochs == [(0, 0)] * 2 + [(1, 0)] * 2 + [(2, 0)] * 2 + [(3, 1)] * 2
+    assert set(turned[0].unique().tolist()) <= {0.0, loop.CONTEXT_SHARE}
+
+
+def test_rows_of_a_model_that_was_trained_before_do_not_turn_again(tmp_path, monkeypatch):
+    turned = []
+    monkeypatch.setattr(loop, "turn_to_contexts", lambda table, data, share: turned.append(share))
+    trainer = new_trainer(tmp_path)
+    trainer.trained_before = True
+    trainer.train(None)
+    assert not turned
 
 
 def test_a_finished_training_resumed_takes_no_further_step(tmp_path):
