@@ -225,7 +225,7 @@ class LstmBody(Body):
         lstm = self._lstm()
         gates = 4 * lstm.size
         packing = pack(batch.lengths)
-        y = lstm(F.embedding(batch.words[packing.gather], projected[:, :gates]), packing.counts)
+        y = lstm(projected[:, :gates], packing.counts, batch.words[packing.gather])
         places = torch.arange(len(batch.words))
         packed = torch.empty_like(places).index_copy_(0, packing.gather, places)  # row of y of each place
         if self.attention is None:
@@ -306,12 +306,13 @@ class BeltBody(Body):
         control = inputs // 4
         packing = pack(lengths)
         z = peephole_lstm(
-            F.embedding(batch.words[packing.gather], projected[:, :inputs]),
+            projected[:, :inputs],
             torch.cat((recurrent[:3, width:, width:], recurrent.new_zeros(1, control, control))).flatten(
                 0, 1
             ),
             torch.cat((peepholes[:2, width:], peepholes.new_zeros(1, control))),
             packing.counts,
+            batch.words[packing.gather],
         )
         places = torch.arange(len(batch.words))
         packed = torch.empty_like(places).index_copy_(0, packing.gather, places)
