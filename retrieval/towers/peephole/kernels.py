@@ -177,7 +177,11 @@ def forward(x, places, weights, gates, cells, squashed, outputs, peepholes, coun
         twice (2 * texts, H), where one half holds the step before.
     """
     size = outputs.shape[1]
+    narrow, wide = 4 * size, 16 * size  # bytes of a row
     zeros = np.zeros(size, np.float32)
+    # Addresses: to make an array of each row takes a third of the time.
+    x_at, gates_at, cells_at = x.ctypes.data, gates.ctypes.data, cells.ctypes.data
+    squashed_at, outputs_at = squashed.ctypes.data, outputs.ctypes.data
     start, old_start = 0, 0
     for step in range(len(counts)):
         count = counts[step]
@@ -187,8 +191,7 @@ def forward(x, places, weights, gates, cells, squashed, outputs, peepholes, coun
             stop = min(first + ROWS, count)
             gate_start = start if kept else -first
             for place in range(first, stop):
-                copied = (x[places[start + place]].ctypes.data, gates[gate_start + place].ctypes.data, 4 * size)
-                _copy_row(copied)
+                _copy_row((x_at + places[start + place] * wide, gates_at + (gate_start + place) * wide, 4 * size))
             if step:
                 add_product(
                     gates[gate_start + first : gate_start + stop],
@@ -197,17 +200,16 @@ def forward(x, places, weights, gates, cells, squashed, outputs, peepholes, coun
                 )
             for place in range(first, stop):
                 row = cell_start + place
-                old_cell = cells[old_cells + place] if step else zeros
-                places_of_row = (
-                    gates[gate_start + place].ctypes.data,
-                    old_cell.ctypes.data,
+                at_row = (
+                    gates_at + (gate_start + place) * wide,
+                    cells_at + (old_cells + place) * narrow if step else zeros.ctypes.data,
                     peepholes.ctypes.data,
-                    cells[row].ctypes.data,
-                    squashed[row].ctypes.data,
-                    outputs[start + place].ctypes.data,
+                    cells_at + row * narrow,
+                    squashed_at + row * narrow,
+                    outputs_at + (start + place) * narrow,
                     size,
                 )
-                _forward_cell(places_of_row)
+                _forward_cell(at_row)
         old_start = start
         start += count
 
@@ -225,9 +227,13 @@ def backward(
     places: int64 (words,), the row of x of each word.
     """
     size = cells.shape[1]
+    narrow, wide = 4 * size, 16 * size  # bytes of a row
     zeros = np.zeros(size, np.float32)
     dy = np.empty((counts[0], size), np.float32)
     dc = np.zeros((counts[0], size), np.float32)
+    dy_at, dc_at, grad_at = dy.ctypes.data, dc.ctypes.data, grad_outputs.ctypes.data
+    gates_at, cells_at, squashed_at = gates.ctypes.data, cells.ctypes.data, squashed.ctypes.data
+    grad_gates_at, grad_x_at = grad_gates.ctypes.data, grad_x.ctypes.data
     start = len(grad_gates)
     later_start, later_count = start, 0
     for step in range(len(counts) - 1, -1, -1):
@@ -237,8 +243,7 @@ def backward(
         for first in range(0, count, ROWS):
             stop = min(first + ROWS, count)
             for place in range(first, stop):
-                copied = (grad_outputs[start + place].ctypes.data, dy[place].ctypes.data, size)
-                _copy_row(copied)
+                _copy_row((grad_at + (start + place) * narrow, dy_at + place * narrow, size))
             continued = min(stop, later_count)
             if continued > first:
                 add_product(
@@ -246,21 +251,19 @@ def backward(
                 )
             for place in range(first, stop):
                 row = start + place
-                old_cell = cells[old_start + place] if step else zeros
-                places_of_row = (
-                    dy[place].ctypes.data,
-                    dc[place].ctypes.data,
-                    gates[row].ctypes.data,
-                    cells[row].ctypes.data,
-                    squashed[row].ctypes.data,
-                    old_cell.ctypes.data,
+                at_row = (
+                    dy_at + place * narrow,
+                    dc_at + place * narrow,
+                    gates_at + row * wide,
+                    cells_at + row * narrow,
+                    squashed_at + row * narrow,
+                    cells_at + (old_start + place) * narrow if step else zeros.ctypes.data,
                     peepholes.ctypes.data,
-                    grad_gates[row].ctypes.data,
+                    grad_gates_at + row * wide,
                     grad_peepholes.ctypes.data,
                     size,
                 )
-                _backward_cell(places_of_row)
+                _backward_cell(at_row)
                 if len(grad_x):
-                    added = (grad_gates[row].ctypes.data, grad_x[places[row]].ctypes.data, 4 * size)
-                    _add_row(added)
+                    _add_row((grad_gates_at + row * wide, grad_x_at + places[row] * wide, 4 * size))
         later_start, later_count = start, count
