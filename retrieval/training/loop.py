@@ -308,9 +308,11 @@ class Trainer:
         towers = [self.model.tower(side) for side in texts]
         batches = [text_batch(some, self.data.features) for some in own]
         together = towers[0].reads_table_of(towers[1])
-        rows = towers[0].word_rows(*batches) if together else [
-            tower.word_rows(batch)[0] for tower, batch in zip(towers, batches, strict=True)
-        ]
+        rows = (
+            towers[0].word_rows(*batches)
+            if together
+            else [tower.word_rows(batch)[0] for tower, batch in zip(towers, batches, strict=True)]
+        )
         embeddings = []
         for number, all_texts in enumerate(texts.values()):
             width = towers[number].body.row_width

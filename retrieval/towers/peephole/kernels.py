@@ -30,7 +30,7 @@ from numba import njit
 from retrieval.towers.peephole.product import add_product
 from retrieval.towers.peephole.vectors import LANES, Code, Vector, written
 
-# Texts that `forward_all` and `backward_all` handle together, so that each row of weights is loaded once for
+# Texts that `forward` and `backward` handle together, so that each row of weights is loaded once for
 # all of them.
 ROWS = 48
 
@@ -191,7 +191,9 @@ def forward(x, places, weights, gates, cells, squashed, outputs, peepholes, coun
             stop = min(first + ROWS, count)
             gate_start = start if kept else -first
             for place in range(first, stop):
-                _copy_row((x_at + places[start + place] * wide, gates_at + (gate_start + place) * wide, 4 * size))
+                _copy_row(
+                    (x_at + places[start + place] * wide, gates_at + (gate_start + place) * wide, 4 * size)
+                )
             if step:
                 add_product(
                     gates[gate_start + first : gate_start + stop],
@@ -216,7 +218,17 @@ def forward(x, places, weights, gates, cells, squashed, outputs, peepholes, coun
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def backward(
-    grad_outputs, weights, gates, cells, squashed, peepholes, grad_gates, grad_peepholes, grad_x, places, counts
+    grad_outputs,
+    weights,
+    gates,
+    cells,
+    squashed,
+    peepholes,
+    grad_gates,
+    grad_peepholes,
+    grad_x,
+    places,
+    counts,
 ):
     """All steps backward.
 

@@ -35,20 +35,24 @@ def _tile(rows: int) -> Any:
     y; the address of the panel; how many columns y has.
     """
 
-    def write(
-        code: Code, z: Any, z_stride: Any, y: Any, y_stride: Any, panel: Any, depth: Any
-    ) -> None:
+    def write(code: Code, z: Any, z_stride: Any, y: Any, y_stride: Any, panel: Any, depth: Any) -> None:
         tile = [
-            code.place(z, code.times(z_stride, row), part * 4 * LANES) for row in range(rows) for part in (0, 1)
+            code.place(z, code.times(z_stride, row), part * 4 * LANES)
+            for row in range(rows)
+            for part in (0, 1)
         ]
         starts = [code.place(y, code.times(y_stride, row)) for row in range(rows)]
 
         def add(k: Any, sums: list[Vector]) -> list[Vector]:
-            weights = [code.load(code.place(panel, code.times(k, 4 * COLUMNS), part * 4 * LANES)) for part in (0, 1)]
+            weights = [
+                code.load(code.place(panel, code.times(k, 4 * COLUMNS), part * 4 * LANES)) for part in (0, 1)
+            ]
             factors = [code.spread(code.place(start, code.times(k, 4))) for start in starts]
             return [sums[n] + factors[n // 2] * weights[n % 2] for n in range(len(sums))]
 
-        for place, total in zip(tile, code.loop(depth, add, [code.load(place) for place in tile]), strict=True):
+        for place, total in zip(
+            tile, code.loop(depth, add, [code.load(place) for place in tile]), strict=True
+        ):
             code.store(total, place)
 
     return written(6, write)

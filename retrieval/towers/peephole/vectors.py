@@ -118,7 +118,9 @@ class Code:
         phis = [builder.phi(_VECTOR) for _ in sums]
         found = step(number, [Vector(builder, phi) for phi in phis])
         following = builder.add(number, self.number(1))
-        for phi, first, later in zip((number, *phis), (self.number(0), *_values(sums)), (following, *_values(found)), strict=True):
+        for phi, first, later in zip(
+            (number, *phis), (self.number(0), *_values(sums)), (following, *_values(found)), strict=True
+        ):
             phi.add_incoming(first, before)
             phi.add_incoming(later, body)
         builder.cbranch(builder.icmp_signed("<", following, count), body, after)

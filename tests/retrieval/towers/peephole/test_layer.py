@@ -150,7 +150,9 @@ def test_compiled_steps_equal_plain_ones(size, lengths):
             y = layer(x, counts)
             results.append((y, *torch.autograd.grad(y, (x, layer.recurrent, layer.peepholes), grad_y)))
     for fast, slow in zip(*results, strict=True):
-        torch.testing.assert_close(fast, slow, atol=2e-5 * max(1.0, float(slow.detach().abs().max())), rtol=2e-4)
+        torch.testing.assert_close(
+            fast, slow, atol=2e-5 * max(1.0, float(slow.detach().abs().max())), rtol=2e-4
+        )
 
 
 def test_parts_in_threads_equal_one_part(monkeypatch):
@@ -168,9 +170,7 @@ def test_tanh_of_compiled_steps_is_within_three_in_ten_million():
     x = np.linspace(-12, 12, 20_000, dtype=np.float32)
     inputs = torch.full((len(x) // size, 4, size), 100.0)
     inputs[:, 2] = torch.from_numpy(x.reshape(-1, size))
-    y = peephole_lstm(
-        inputs.flatten(1), torch.zeros(4 * size, size), torch.zeros(3, size), [[len(inputs)]]
-    )
+    y = peephole_lstm(inputs.flatten(1), torch.zeros(4 * size, size), torch.zeros(3, size), [[len(inputs)]])
     expected = np.tanh(np.tanh(x.astype(np.float64)))
     np.testing.assert_allclose(y.numpy().ravel(), expected, atol=6e-7)
 
