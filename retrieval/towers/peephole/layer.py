@@ -197,7 +197,7 @@ def peephole_lstm(
     x = x.contiguous()
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, recurrent, peepholes)):
         return _Cell.apply(x, recurrent, peepholes, counts, places)  # type: ignore[no-any-return,no-untyped-call]
-    return _outputs(*(tensor.detach() for tensor in (x, recurrent, peepholes)), counts, places)
+    return _outputs(x.detach(), recurrent.detach(), peepholes.detach(), counts, places)
 
 
 class PeepholeLSTM(nn.Module):

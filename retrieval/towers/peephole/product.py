@@ -25,7 +25,7 @@ _DEPTH = 256  # rows of weights that are multiplied at once: a panel of them fit
 
 def panels(weights: Tensor) -> Tensor:
     """Weights (m, n) as panels (n / COLUMNS, m, COLUMNS), each contiguous; n is a multiple of COLUMNS."""
-    return weights.unflatten(1, (-1, COLUMNS)).transpose(0, 1).contiguous()
+    return weights.reshape(len(weights), -1, COLUMNS).transpose(0, 1).contiguous()
 
 
 def _tile(rows: int) -> Any:

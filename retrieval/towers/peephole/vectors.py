@@ -26,7 +26,7 @@ _FLAGS = ("fast",)
 
 
 class Vector:
-    """A vector of `LANES` float32 numbers in a function that is being written; with the operators of Python."""
+    """A vector of `LANES` float32 numbers in a function that is being written; Python's operators work."""
 
     def __init__(self, builder: Any, value: Any) -> None:
         self.builder, self.value = builder, value
