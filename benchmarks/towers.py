@@ -8,7 +8,7 @@ sets and were chosen on dev; towers have the same table and differ in what follo
 other's parameters (the paper's LSTM apart). `lstm-plain` is the LSTM with its peepholes held at zero. With
 --teacher, a folder of a teacher's vectors of each set, SET.npz, as `peephole train --teacher` takes them,
 comes a row lstm-teacher. With --models the trained models stay in a folder, as SET-TOWER-SEED, and those that
-are there already are measured and not trained.
+are there already are measured and not trained; a training that was cut short goes on.
 
 Prints a table a set, mean and spread over seeds (the paper's LSTM and the one with a teacher are trained
 once), of the dense ranking, of its fusion with BM25, and of the final ranking, which re-scores by words where
@@ -60,7 +60,7 @@ def with_and_without(index: Path) -> Iterator[tuple[Retriever, Retriever]]:
 
 
 def train_tower(name: str, data: Path, seed: int, teacher: Path | None, model: Path) -> None:
-    """Train one tower, unless its model is there already."""
+    """Train one tower, or go on where its training was cut short, unless its model is there already."""
     if (model / FILES.config).exists():
         return
     tower, _, kind = name.partition("-")
@@ -70,6 +70,7 @@ def train_tower(name: str, data: Path, seed: int, teacher: Path | None, model: P
         preset(tower, kind == "paper"),  # type: ignore[arg-type]
         Recipe(seed=seed, peepholes=kind != "plain"),
         teacher=str(teacher / f"{data.name}.npz") if teacher and kind == "teacher" else None,
+        resume=True,
     )
 
 

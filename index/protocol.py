@@ -19,7 +19,7 @@ from index.dense.passages import Span
 from index.disk.folder import Pointer
 from index.disk.manifest import Manifest
 from index.documents.store import Document
-from index.interaction.words import Comparison
+from index.interaction.matches import Matches
 from index.ranking import Ranking
 from index.values import Mask, Rows, Vectors
 
@@ -88,7 +88,7 @@ class OpenIndex(Protocol):
     waits: bool
 
     def keep_vectors(self, most_bytes: int) -> None:
-        """Keep vectors in memory for exact search, where that makes it faster."""
+        """Prepare for many searches: keep vectors in memory and compile loops, where that makes it faster."""
 
     def search_dense(
         self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
@@ -149,11 +149,11 @@ class OpenIndex(Protocol):
     def word_width(self) -> int:
         """The width of the vectors of words that all documents have; 0 if some have none."""
 
-    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Matches]]:
         """The words of documents compared with words of a query, part by part."""
 
-    def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
-        """The passage of a document with the largest inner product; None if it was not split."""
+    def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
+        """The passage of each document with the largest inner product; None for one that was not split."""
 
     def parts(self) -> Sequence[Part]:
         """The documents in the parts that `matching` speaks of, for writers to compare with."""

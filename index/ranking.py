@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+# So few scores are sorted; of more the best ones are picked out first.
+_FEW = 256
+
 
 class Ranking(NamedTuple):
     """The best rows of n queries, best first.
@@ -43,10 +46,10 @@ def best(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
     >>> best(np.array([0.5, 0.9, 0.1, 0.9], np.float32), 3).tolist()
     [1, 3, 0]
     """
-    positions = np.arange(len(scores))
-    if k < len(scores):
-        cut = np.partition(scores, len(scores) - k)[len(scores) - k]
-        positions = np.flatnonzero(scores >= cut)
+    if k >= len(scores) or len(scores) <= _FEW:
+        return np.argsort(-scores, kind="stable")[:k]
+    cut = np.partition(scores, len(scores) - k)[len(scores) - k]
+    positions = np.flatnonzero(scores >= cut)
     order = np.argsort(-scores[positions], kind="stable")[:k]
     return positions[order]
 

@@ -24,7 +24,7 @@ from index.disk.manifest import Manifest
 from index.documents.store import Document, DocumentReader
 from index.errors import InputError
 from index.held import HeldGeneration, holding
-from index.interaction.words import Comparison
+from index.interaction.matches import Matches
 from index.lexical.bm25 import Bm25, Weighed, weigh_all
 from index.locks import ProcessLock
 from index.protocol import WordMatch
@@ -99,12 +99,16 @@ class Index(HeldGeneration):
     def keep_vectors(self, most_bytes: int) -> None:
         """Keep converted vectors in memory for exact search, smallest segments first, up to a size.
 
+        With room for any, compiled loops match words too, if numba is there.
         Call it before other threads use the index. most_bytes: of all segments together.
         """
-        for segment in sorted(self.segments, key=lambda segment: segment.exact_bytes()):
-            most_bytes -= segment.exact_bytes()
-            if segment.exact_bytes() and most_bytes >= 0:
-                segment.vectors.keep()
+        for segment in self.segments:
+            if segment.words is not None and most_bytes:
+                segment.words.compile()
+        for segment in sorted(self.segments, key=Segment.kept_bytes):
+            most_bytes -= segment.kept_bytes()
+            if segment.kept_bytes() and most_bytes >= 0:
+                segment.keep_vectors()
 
     def search_dense(
         self,
@@ -247,21 +251,20 @@ class Index(HeldGeneration):
         spans = segment.passages.spans(inside) if segment.passages is not None else []
         return spans if len(spans) > 1 else []
 
-    def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
-        """The passage of a document with the largest inner product, of equal ones the first.
+    def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
+        """The passage of each document with the largest inner product, of equal ones the first.
 
-        row: of the document.
+        rows: int64 (n,), of documents.
         query: float32 (dimension,).
-        Returns None if the document was not split. Raises IndexError for a row that does not exist.
+        None stands for a document that was not split.
         """
-        segment, inside = self._place(row)
-        if segment.passages is None:
-            return None
-        spans = self.spans(row)
-        if not spans:
-            return None
-        vectors = segment.vectors.take(segment.passages.numbers(np.array([inside])))
-        return spans[int(np.argmax(vectors @ query))]
+        spans: list[Span | None] = [None] * len(rows)
+        for segment, inside, local in self._by_segment(rows):
+            for place, span in zip(
+                np.arange(len(rows))[inside], segment.nearest_spans(local, query), strict=True
+            ):
+                spans[place] = span
+        return spans
 
     def prepare(self, rows: Rows) -> None:
         """Nothing: all of it is in mapped files."""
@@ -286,10 +289,10 @@ class Index(HeldGeneration):
         weighed = self._weighed(query)
         weight = weighed.weight or 1.0
         scores, shares = np.zeros((2, len(rows)), np.float32)
-        terms = dict(zip(self.segments, weighed.by_segment, strict=True))
         for segment, inside, local in self._by_segment(rows):
-            parts = segment.lexical.parts(terms[segment], local)
-            weights = np.array([term.weight for term in terms[segment]], np.float32)
+            terms = weighed.by_segment[self.segments.index(segment)]
+            parts = segment.lexical.parts(terms, local)
+            weights = np.array([term.weight for term in terms], np.float32)
             scores[inside] = weights @ parts
             shares[inside] = weights @ (parts > 0)
         shares /= np.float32(weight)
@@ -300,7 +303,7 @@ class Index(HeldGeneration):
         widths = {segment.entry.word_width for segment in self.segments}
         return widths.pop() if len(widths) == 1 else 0
 
-    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Matches]]:
         """The words of documents compared with words of a query, segment by segment.
 
         rows: int64 (n,), of documents.
@@ -309,7 +312,7 @@ class Index(HeldGeneration):
         """
         for segment, inside, local in self._by_segment(rows):
             if segment.words is not None:
-                yield inside, segment.words.compare(local, queries)
+                yield inside, segment.words.match(local, queries)
 
     def _by_segment(self, rows: Rows) -> Iterator[tuple[Segment, Mask | slice, Rows]]:
         """The segments that hold some of these rows: which of them, and their rows within the segment."""

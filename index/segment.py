@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.fastscan import FastScan
-from index.dense.passages import Passages, whole_documents, write_passages
+from index.dense.passages import Passages, Span, whole_documents, write_passages
 from index.dense.vectors import FLAT, StoredVectors, search_exact, write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
@@ -43,6 +43,7 @@ from index.ranking import Ranking
 from index.values import Mask, Progress, Rows, Vectors
 
 if TYPE_CHECKING:
+    from index.dense.coarse import CoarseScan
     from index.dense.tuning import Goal
 
 _VECTORS = "vectors.faiss"
@@ -209,6 +210,7 @@ class Segment:
             if parts
             else None
         )
+        self._coarse: CoarseScan | None = None
         # Tuning measured the recall of this depth with all rows live; with tombstones it must be kept up.
         self._recall = 0.0 if self.live is None else float(entry.parameters.get("recall@10") or 0)
         if self._scan is not None:
@@ -223,9 +225,16 @@ class Segment:
                 f"{folder / _DOCUMENTS}: does not hold {self.count} documents; restore it or build again"
             )
 
-    def exact_bytes(self) -> int:
-        """The bytes that `StoredVectors.keep` would take; 0 if searches do not read all stored vectors."""
-        return 4 * self.vectors.count * self.vectors.dimension if self._scan is None else 0
+    def kept_bytes(self) -> int:
+        """The bytes that `keep_vectors` takes; 0 if searches do not read all stored vectors."""
+        return 5 * self.vectors.count * self.vectors.dimension if self._scan is None else 0
+
+    def keep_vectors(self) -> None:
+        """Keep the vectors in memory, as float32 and in eight bits, for faster exact search."""
+        from index.dense.coarse import CoarseScan  # imports FAISS: a search from the shell must not wait
+
+        self.vectors.keep()
+        self._coarse = CoarseScan(self.vectors)
 
     def search_dense(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
         """The k best by inner product, from the compressed vectors; exact with a filter or without these.
@@ -241,13 +250,19 @@ class Segment:
     def search_exact(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
         """The k best by inner product, exactly. Parameters as in `search_dense`."""
         allowed = self._of_documents(self.allowed(where))
-        return self._ranked(lambda some, depth: search_exact(self.vectors, some, depth, allowed), queries, k)
+        return self._ranked(lambda some, depth: self._search_exact(some, depth, allowed), queries, k)
 
     def search_vectors(self, queries: Vectors, k: int) -> Ranking:
         """The nearest vectors, by their numbers, of all documents that are not deleted."""
         if self._scan is None:
-            return search_exact(self.vectors, queries, k, self.live_vectors)
+            return self._search_exact(queries, k, self.live_vectors)
         return self._scan.search(queries, k, self._depth, self.vectors, self._recall)
+
+    def _search_exact(self, queries: Vectors, k: int, allowed: Mask | None) -> Ranking:
+        """The k best vectors. Of several queries a product of matrices is faster than one scan for each."""
+        if self._coarse is not None and len(queries) == 1:
+            return self._coarse.search(queries[0], k, allowed)
+        return search_exact(self.vectors, queries, k, allowed)
 
     def search_lexical(self, queries: list[list[Term]], k: int, where: Mask | None) -> Ranking:
         """The k best by BM25. queries: as `weigh` gives them; k, where: as in `search_dense`."""
@@ -260,6 +275,12 @@ class Segment:
         if self.passages is None:
             return self.vectors.take(rows) @ query
         return self.passages.best_of_documents(rows, lambda numbers: self.vectors.take(numbers) @ query)
+
+    def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
+        """The passage of each document that is nearest to a query; see `Index.nearest_spans`."""
+        if self.passages is None:
+            return [None] * len(rows)
+        return self.passages.best_spans(rows, lambda numbers: self.vectors.take(numbers) @ query)
 
     def allowed(self, where: Mask | None) -> Mask | None:
         """The live rows that meet a filter; None for all rows."""

@@ -49,7 +49,7 @@ from retrieval.indexing.compact import compact
 from retrieval.learning.candidate import build_candidate, publish_candidate
 from retrieval.learning.rollback import rollback
 from retrieval.model.folder import FILES, read_model
-from retrieval.model.rescoring import Rescorer, word_rows
+from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import NAMES
 
 _DOCUMENTS = 40
@@ -306,7 +306,7 @@ def _other_model(model: Path, work: Path) -> tuple[Path, Path]:
         folder = work / f"model{number}"
         shutil.copytree(model, folder)
         saved = read_model(folder)
-        width = word_rows(saved.vocabulary, saved.table("query"), ["a"]).shape[1]
+        width = saved.word_rows("query").of(["a"]).shape[1]
         shapes = ((width, 5), (width,), (1,), (4, len(NAMES)), (4,), (4,), (len(NAMES),))
         weights = np.random.default_rng(number)
         arrays = (weights.normal(size=shape).astype(np.float32) for shape in shapes)

@@ -26,6 +26,8 @@ from index.values import Mask, Rows, Vectors
 COLUMNS = 3
 # Vectors that a search asks for first: the best documents seldom have more than this many among them.
 _VECTORS_A_DOCUMENT = 4
+# Vectors beyond one a document for which there is room at first, and the share of all of them.
+_SPARE_VECTORS = 8
 # By how much a search goes deeper if the vectors that it found belong to too few documents.
 _DEPTH_GROWTH = 4
 
@@ -136,6 +138,24 @@ class Passages:
             return score(starts)
         return np.maximum.reduceat(score(self.numbers(rows)), np.cumsum(counts) - counts)
 
+    def best_spans(self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]) -> list[Span | None]:
+        """The passage of each document with the highest score, of equal ones the first; None for a whole one.
+
+        rows, score: as for `best_of_documents`.
+        """
+        spans: list[Span | None] = [None] * len(rows)
+        starts = self._starts[rows]
+        counts = self._starts[rows + 1] - starts
+        split = np.flatnonzero(counts > 1)
+        if len(split):
+            scores = score(self.numbers(rows[split]))
+            end = 0
+            for place in split.tolist():
+                begin, end = end, end + counts[place]
+                best = starts[place] + np.argmax(scores[begin:end])
+                spans[place] = Span(*self._table[best, 1:].tolist())
+        return spans
+
     def table(self, rows: Rows) -> NDArray[np.int32]:
         """The lines of these documents, numbered from 0 in the given order."""
         table = np.array(self._table[self.numbers(rows)])
@@ -155,24 +175,30 @@ class Passages:
         k: documents a query.
         """
         ranking = empty_ranking(len(queries), k)
-        pending = np.arange(len(queries))
-        depth = _VECTORS_A_DOCUMENT * k
+        pending = list(range(len(queries)))
+        # Beyond one a document; where they are few, hardly any are among the best.
+        others = len(self.rows) - len(self._starts) + 1
+        depth = min(_VECTORS_A_DOCUMENT * k, k + _SPARE_VECTORS + others // _SPARE_VECTORS)
         while len(pending):
             depth = min(depth, len(self.rows))
-            nearest = search(queries[pending], depth)
+            nearest = search(queries if len(pending) == len(queries) else queries[pending], depth)
             short = []
-            for query, scores, numbers in zip(pending.tolist(), *nearest, strict=True):
-                complete = self._fill(ranking, query, scores[numbers >= 0], numbers[numbers >= 0])
+            for query, scores, numbers in zip(pending, *nearest, strict=True):
+                found = len(numbers) if numbers[-1] >= 0 else np.count_nonzero(numbers >= 0)
+                complete = self._fill(ranking, query, scores[:found], numbers[:found])
                 if not complete and numbers[-1] >= 0 and depth < len(self.rows):
                     short.append(query)
-            pending = np.array(short, np.int64)
+            pending = short
             depth *= _DEPTH_GROWTH
         return ranking
 
     def _fill(self, ranking: Ranking, query: int, scores: NDArray[np.float32], numbers: Rows) -> bool:
         """Rank the documents of the nearest vectors, best first; returns whether there are enough."""
-        rows, first = np.unique(self.rows[numbers], return_index=True)
-        best = np.argsort(first)[: ranking.rows.shape[1]]
+        rows = self.rows.take(numbers)
+        by_row = np.argsort(rows, kind="stable")
+        first = np.ones(len(rows), bool)
+        np.not_equal(rows[by_row[1:]], rows[by_row[:-1]], out=first[1:])
+        best = np.sort(by_row[first])[: ranking.rows.shape[1]]
         ranking.rows[query, : len(best)] = rows[best]
-        ranking.scores[query, : len(best)] = scores[first[best]]
+        ranking.scores[query, : len(best)] = scores[best]
         return bool(len(best) == ranking.rows.shape[1])

@@ -146,6 +146,8 @@ class StoredVectors:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of these rows, float32 (n, dimension). Reads only these."""
+        if self._kept is not None:
+            return self._kept.take(rows, axis=0)
         small = _small(self._bytes.take(rows, axis=0))  # much faster than indexing
         small *= _SCALE
         return small

@@ -5,8 +5,6 @@ In: paths. Out: arrays, or CorruptError. Knows nothing of what the numbers mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +28,19 @@ def map_array(path: Path, kind: str) -> NDArray[Any]:
         ) from error
 
 
-@contextmanager
-def reading_arrays(folder: Path) -> Iterator[None]:
+class reading_arrays:  # noqa: N801 (a context manager, used like a function)
     """Turn an IndexError or ValueError, which numbers that cannot be cause, into a CorruptError."""
-    try:
-        yield
-    except (IndexError, ValueError) as error:
-        raise CorruptError(f"{folder}: damaged; restore its files or build the index again") from error
+
+    __slots__ = ("_folder",)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, IndexError | ValueError):
+            raise CorruptError(
+                f"{self._folder}: damaged; restore its files or build the index again"
+            ) from error

@@ -56,7 +56,7 @@ WITH RECURSIVE names(name) AS (
 SELECT name FROM names WHERE name IS NOT NULL
 """
 COLUMNS = "id, title, text, metadata"
-_COLUMNS_WITHOUT_METADATA = "id, title, text, '{}'"
+_COLUMNS_WITHOUT_METADATA = "id, title, text"
 
 # Most bytes of a document: SQLite's own limit.
 LONGEST_ROW = 10**9
@@ -137,7 +137,7 @@ class DocumentReader:
                 marks = ",".join("?" * len(part))
                 statement = f"SELECT row, {columns} FROM documents WHERE row IN ({marks})"  # noqa: S608 (ours only)
                 for row, *record in query(self._database, statement, part, most=len(part)):
-                    documents[row] = document_of(tuple(record))
+                    documents[row] = document_of(record)
             missing = next((row for row in rows if row not in documents), None)
             if missing is not None and 0 <= missing < self.count:
                 raise ValueError(f"no row {missing}")
@@ -215,9 +215,12 @@ def count_rows(database: sqlite3.Connection) -> int:
     return 0 if highest is None else max(0, highest + 1)
 
 
-def document_of(record: tuple[str, str, str, str]) -> Document:
-    """The document of a record of `COLUMNS`. Raises sqlite3.DatabaseError for one that no writer made."""
+def document_of(record: Sequence[str]) -> Document:
+    """The document of a record of `COLUMNS`, or of these without metadata.
+
+    Raises sqlite3.DatabaseError for one that no writer made.
+    """
     if set(map(type, record)) != {str}:
         raise sqlite3.DatabaseError("a document that is not made of texts")
-    document_id, title, text, metadata = record
-    return Document(document_id, title, text, metadata_of(metadata))
+    document_id, title, text, *metadata = record
+    return Document(document_id, title, text, *map(metadata_of, metadata))

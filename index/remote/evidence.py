@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.documents.kept import Kept
-from index.interaction.words import Comparison, WordTable
+from index.interaction.matches import Matches
+from index.interaction.words import WordTable
 from index.protocol import WordMatch
 from index.remote.client import Collection, Row
 from index.remote.terms import Statistics
@@ -96,16 +97,23 @@ class Evidence:
         weight = weighed.weight or 1.0
         return WordMatch(matches[0], matches[1] / np.float32(weight), weight, weighed.words)
 
-    def compare(self, rows: Rows, queries: Vectors) -> Iterator[tuple[slice, Comparison]]:
+    def compile(self) -> None:
+        """As `WordTable.compile`."""
+        if self._words is not None:
+            self._words.compile()
+
+    def compare(self, rows: Rows, queries: Vectors) -> Iterator[tuple[slice, Matches]]:
         """As `Index.compare_words`, of all documents at once."""
         if self._words is None or not len(rows):
             return
         found = self._first_rows(rows.tolist())
         listed = [found[row]["words"] for row in rows.tolist()]
         titles = np.array([found[row]["title_words"] for row in rows.tolist()], np.int64)
-        words = np.array([word for each in listed for word in each], np.int64)
-        lengths = np.stack((titles, np.array(list(map(len, listed))) - titles), axis=1)
-        yield slice(None), self._words.compare(words, lengths, queries)
+        words = np.array([word for each in listed for word in each], np.int32)
+        lengths = np.array(list(map(len, listed)))
+        starts = np.cumsum(lengths) - lengths
+        bounds = np.stack((starts, starts + titles, starts + lengths), axis=1)
+        yield slice(None), self._words.match(words, bounds, queries)
 
     def _first_rows(self, rows: Sequence[int]) -> dict[int, Row]:
         """What the first passages of documents tell, by row. Raises IndexError."""

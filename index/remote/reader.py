@@ -37,7 +37,8 @@ from index.documents.metadata import metadata_of
 from index.documents.store import Document
 from index.errors import CorruptError, FormatVersionError, InputError, RemoteError
 from index.held import HeldGeneration, holding
-from index.interaction.words import Comparison, WordTable
+from index.interaction.matches import Matches
+from index.interaction.words import WordTable
 from index.lexical.postings import BM25_SETTINGS
 from index.locks import ProcessLock
 from index.protocol import WordMatch
@@ -134,7 +135,9 @@ class RemoteIndex(HeldGeneration):
         return _open(folder, pointer, checksums=False)
 
     def keep_vectors(self, most_bytes: int) -> None:
-        """Nothing: the server keeps them."""
+        """The server keeps them. Compiled loops match words, as in an `Index`."""
+        if most_bytes:
+            self._evidence.compile()
 
     def search_dense(
         self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
@@ -267,10 +270,12 @@ class RemoteIndex(HeldGeneration):
         spans = self._read([row])[row][1]
         return spans if len(spans) > 1 else []
 
-    def nearest_span(self, row: int, query: NDArray[np.float32]) -> Span | None:
-        """As `Index.nearest_span`."""
-        spans = self.spans(row)
-        return spans[int(np.argmax(self._evidence.vectors([row])[row] @ query))] if spans else None
+    def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
+        """As `Index.nearest_spans`."""
+        split = {row: spans for row in rows.tolist() if (spans := self.spans(row))}
+        vectors = self._evidence.vectors(split)
+        nearest = {row: spans[int(np.argmax(vectors[row] @ query))] for row, spans in split.items()}
+        return [nearest.get(row) for row in rows.tolist()]
 
     def prepare(self, rows: Rows) -> None:
         """Read what the next questions about these documents need, if it is not in memory yet."""
@@ -288,7 +293,7 @@ class RemoteIndex(HeldGeneration):
         """As `Index.word_width`."""
         return self.entry.word_width
 
-    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Comparison]]:
+    def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Matches]]:
         """As `Index.compare_words`; which words documents have is read from the server."""
         return self._evidence.compare(rows, queries)
 

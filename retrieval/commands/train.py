@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 @click.option(
     "--paper", is_flag=True, help="The tower in the form of its paper, instead of the measured best."
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the pairs.  [default: the recipe's]")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), help="Passes over the pairs.  [default: 12, more for small data]"
+)
 @click.option(
     "--batch",
     type=click.IntRange(min=2),
@@ -75,8 +77,8 @@ def train(
 
     DATA is a table of pairs (.csv, .tsv, .jsonl, .parquet) with a query and a document in each row, or a
     pattern or URL of tables that are one; or a BEIR folder, which has corpus.jsonl and, if there are any,
-    queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to choose the best epoch by. After Ctrl-C or a crash the
-    same command with --resume goes on where it stopped.
+    queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to choose the best epoch by; fewer than 200 dev queries
+    do not choose it. After Ctrl-C or a crash the same command with --resume goes on where it stopped.
 
     A teacher's .npz file has document_ids, document_vectors and, for the training queries, query_ids and
     query_vectors. A teacher helps most if there are few pairs.
@@ -99,7 +101,7 @@ def train(
     if init is not None and (tower or paper):
         raise click.UsageError("--init brings its own tower; leave --tower and --paper out")
     config = preset(tower or "lstm", paper) if init is None else read_model(init).config
-    recipe = Recipe(epochs=epochs or Recipe.epochs, batch=batch or Recipe.batch, seed=seed)
+    recipe = Recipe(epochs=epochs, batch=batch or Recipe.batch, seed=seed)
     with needing("train"), interrupt_requests() as stop, joined_ranks() as ranks:
         source = open_dataset(data, columns) if ranks.is_first else Path(data)
         summary = source.summary() if isinstance(source, PairsDataset) else None

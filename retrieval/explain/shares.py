@@ -152,7 +152,7 @@ def _passage(index: OpenIndex, document_id: str, embedding: Float64Array) -> tup
     if row is None:
         raise InputError(f"no document has the id {document_id!r}; `search` shows ids", path=index.folder)
     (document,) = index.documents([row])
-    return document, index.nearest_span(row, embedding.astype(np.float32))
+    return document, index.nearest_spans(np.array([row]), embedding.astype(np.float32))[0]
 
 
 def _text_read(document: Document, span: Span | None, passage_words: int) -> str:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from index.phases import phase
 from retrieval.model.config import ModelConfig
-from retrieval.model.weights import Table
-from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
+from retrieval.model.word_rows import WordRows
+from retrieval.text.vocabulary import Lexicon, Ragged, ragged
 
 Float32Array: TypeAlias = NDArray[np.float32]
 # Word rows (n, row width) to projections (n, any width).
@@ -38,8 +38,7 @@ class Encoder:
     """One tower, ready to encode. It caches words, so two threads must not use it at the same time.
 
     config: the settings of the model.
-    vocabulary: the features.
-    table: the feature rows, (features, row width).
+    rows: of the words.
     weights: the arrays of the body, by their names within `retrieval.towers.bodies.Tower.body`.
     word_limit: how many words of a text are read.
     """
@@ -47,14 +46,12 @@ class Encoder:
     def __init__(
         self,
         config: ModelConfig,
-        vocabulary: Vocabulary,
-        table: Table,
+        rows: WordRows,
         weights: Mapping[str, Any],
         word_limit: int,
     ) -> None:
         self.dimension = config.dimension
-        self._vocabulary = vocabulary
-        self._table = table
+        self._rows = rows
         self._word_limit = word_limit
         body = {name: np.asarray(array, np.float32) for name, array in weights.items()}
         self._project, self._compose = _BODIES[config.tower](config, body)
@@ -62,21 +59,27 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Unit embeddings float32 (n, dimension) of n texts."""
-        embeddings = np.empty((len(texts), self.dimension), np.float32)
         if len(self._lexicon) and self._projected.nbytes > _CACHE_BYTES:
             self._clear_words()
         with phase("tokenise"):
             word_ids = [self._lexicon.word_ids(text, self._word_limit) for text in texts]
         with phase("encode"):
             self._project_new_words()
+            if len(texts) == 1:
+                return self._embeddings(word_ids)
+            embeddings = np.empty((len(texts), self.dimension), np.float32)
             for rows in _batches(word_ids):
-                batch = self._compose(self._projected, ragged([word_ids[row] for row in rows]))
-                batch /= np.maximum(np.sqrt(np.einsum("ij,ij->i", batch, batch)), 1e-12)[:, None]
-                embeddings[rows] = batch
+                embeddings[rows] = self._embeddings([word_ids[row] for row in rows])
+        return embeddings
+
+    def _embeddings(self, word_ids: Sequence[Sequence[int]]) -> Float32Array:
+        """Of a few texts, given by their words, which are projected."""
+        embeddings = self._compose(self._projected, ragged(word_ids))
+        embeddings /= np.maximum(np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings)), 1e-12)[:, None]
         return embeddings
 
     def _clear_words(self) -> None:
-        self._lexicon = Lexicon(self._vocabulary)
+        self._lexicon = Lexicon(self._rows.vocabulary)
         self._projected: Float32Array = np.empty((0, 0), np.float32)
         self._projected_count = 0
 
@@ -84,8 +87,7 @@ class Encoder:
         done, total = self._projected_count, len(self._lexicon)
         if done == total:
             return
-        features = self._lexicon.features(done)
-        projected = self._project(np.add.reduceat(self._table.rows(features.values), features.offsets[:-1]))
+        projected = self._project(self._rows.of(self._lexicon.words_from(done)))
         if total > len(self._projected):
             grown = np.empty((max(total, 2 * done, 256), projected.shape[1]), np.float32)
             if done:
@@ -164,22 +166,29 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Proj
 
 
 def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
-    matrix, bias = weights.get("layers.0.input"), weights["layers.0.bias"]
-    gates = len(bias)
+    gates = len(weights["layers.0.bias"])
     # The gates i, f and o at half their size, which `peephole_outputs` expects; halving loses no digit.
     scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), gates // 4)
+    matrix = weights["layers.0.input"].T * scale if "layers.0.input" in weights else None
+    bias = weights["layers.0.bias"] * scale
     recurrent = np.ascontiguousarray(weights["layers.0.recurrent"].T * scale)
     peepholes = weights["layers.0.peepholes"] * _HALF
 
     def project(rows: Float32Array) -> Float32Array:
-        inputs = ((rows if matrix is None else rows @ matrix.T) + bias) * scale
+        inputs = (rows * scale if matrix is None else rows @ matrix) + bias
         return np.concatenate((inputs, rows), 1) if config.pooling == "attention" else inputs
 
-    def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
+    def outputs(projected: Float32Array, texts: Ragged) -> Float32Array:
+        if len(texts) == 1:
+            return outputs_of_one(projected[texts.values, :gates], recurrent, peepholes)
         gather, counts = pack(texts.lengths())
         y = peephole_outputs(projected[texts.values[gather], :gates], recurrent, peepholes, counts)
         states = np.empty_like(y)
         states[gather] = y
+        return states
+
+    def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
+        states = outputs(projected, texts)
         if config.pooling == "attention":
             return _weighted_sums(projected[texts.values, gates:], states @ weights["attention"], texts)
         last: Float32Array = states[texts.offsets[1:] - 1]
@@ -199,8 +208,6 @@ def pack(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[int]]:
     Returns, for each packed position, the place of its word in the concatenated texts, int64 (total words,),
     and the number of texts at each step.
     """
-    if len(lengths) == 1:
-        return np.arange(lengths[0]), [1] * int(lengths[0])
     order = np.argsort(-lengths, kind="stable")
     falling = lengths[order]
     first = (np.cumsum(lengths) - lengths)[order]
@@ -259,4 +266,34 @@ def peephole_outputs(
         np.tanh(c, out=y)
         y *= _sigm_of_double(z[:, 3] + c * peepholes[2])
         start += count
+    return outputs
+
+
+def outputs_of_one(x: Float32Array, recurrent: Float32Array, peepholes: Float32Array) -> Float32Array:
+    """What `peephole_outputs` gives for one text, in two thirds of the time.
+
+    A step works on so few numbers that its time is that of the calls: there are fewer, and all work in place.
+    x, recurrent, peepholes: as for `peephole_outputs`.
+    """
+    size = len(recurrent)
+    outputs = np.empty((len(x), size), np.float32)
+    from_output = np.empty(4 * size, np.float32)
+    from_cell = np.zeros((3, size), np.float32)
+    to_sigmoids, to_output_gate = from_cell[:2].reshape(-1), from_cell[2]
+    y = c = np.zeros(size, np.float32)
+    for z, (i, f, g, o), out in zip(x, x.reshape(-1, 4, size), outputs, strict=True):
+        sigmoids, squashed = z[: 2 * size], z[: 3 * size]
+        z += np.dot(y, recurrent, from_output)
+        sigmoids += to_sigmoids
+        np.tanh(squashed, squashed)
+        sigmoids *= _HALF
+        sigmoids += _HALF
+        f *= c
+        g *= i
+        g += f
+        c, y = g, out
+        np.multiply(c, peepholes, from_cell)
+        o += to_output_gate
+        np.tanh(c, y)
+        y *= _sigm_of_double(o)
     return outputs

@@ -33,6 +33,7 @@ from retrieval.model.encoder import Encoder
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.vocabulary_table import load_vocabulary, save_vocabulary
 from retrieval.model.weights import Table, quantise, read_weights, write_weights
+from retrieval.model.word_rows import WordRows
 from retrieval.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -75,14 +76,20 @@ class TrainedModel(NamedTuple):
             name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)
         }
 
-    def encoder(self, side: Side) -> Encoder:
+    def word_rows(self, side: Side) -> WordRows:
+        """The rows of words for the tower of a side."""
+        return WordRows(self.vocabulary, self.table(side))
+
+    def encoder(self, side: Side, rows: WordRows | None = None) -> Encoder:
         """The tower of a side, ready to encode.
 
+        side: which tower.
+        rows: of words, if they are at hand.
         Raises CorruptError if its arrays are not those of the config or are not finite.
         """
         limit = self.config.word_limit(side)
         try:
-            encoder = Encoder(self.config, self.vocabulary, self.table(side), self.body(side), limit)
+            encoder = Encoder(self.config, rows or self.word_rows(side), self.body(side), limit)
             finite = np.isfinite(encoder.encode(["two words"])).all()
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise self.mismatch_error(f"{type(error).__name__}: {error}") from error
@@ -103,7 +110,7 @@ class TrainedModel(NamedTuple):
     def word_vectors(self) -> WordVectors | None:
         """What gives words as vectors for re-scoring; None if the model does not re-score."""
         rescorer = self.rescorer()
-        return None if rescorer is None else WordVectors(self.vocabulary, self.table("document"), rescorer)
+        return None if rescorer is None else WordVectors(self.word_rows("document"), rescorer)
 
     def mismatch_error(self, problem: str) -> CorruptError:
         """The error to raise for weights that are not those of the config."""

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import CorruptError
-from retrieval.model.weights import Table, read_weights, write_weights
-from retrieval.text.vocabulary import Vocabulary
+from retrieval.model.weights import read_weights, write_weights
+from retrieval.model.word_rows import WordRows
 from retrieval.text.words import words
 
 Float32Array = NDArray[np.float32]
@@ -109,16 +109,14 @@ def _problem(arrays: Mapping[str, NDArray[Any]], row_width: int) -> str | None:
 class WordVectors:
     """Words as vectors for re-scoring; safe for use by several threads.
 
-    vocabulary: the features.
-    table: the feature rows of the towers, which both must share.
+    rows: of the words, from feature rows that both towers share.
     rescorer: how rows become vectors.
     It is a `WordEncoder` of `index.interaction.words`.
     """
 
-    def __init__(self, vocabulary: Vocabulary, table: Table, rescorer: Rescorer) -> None:
+    def __init__(self, rows: WordRows, rescorer: Rescorer) -> None:
         self.width = rescorer.width
-        self._vocabulary = vocabulary
-        self._table = table
+        self._rows = rows
         self._rescorer = rescorer
         self._known: dict[str, tuple[Float32Array, float]] = {}
 
@@ -128,7 +126,7 @@ class WordVectors:
 
     def encode_words(self, words: Sequence[str]) -> tuple[Float32Array, Float32Array]:
         """The directions of n words, float32 (n, width), unit length, and their weights, float32 (n,)."""
-        rows = word_rows(self._vocabulary, self._table, words)
+        rows = self._rows.of(words)
         lengths = np.linalg.norm(rows, axis=1)
         units = rows / np.maximum(lengths, 1e-12)[:, None]
         directions = units @ self._rescorer.projection
@@ -152,13 +150,6 @@ class WordVectors:
             known.update(zip(fresh, zip(directions, weights.tolist(), strict=True), strict=True))
         vectors, counts = zip(*(known[word] for word in found), strict=True)
         return np.stack(vectors), np.array(counts, np.float32)
-
-
-def word_rows(vocabulary: Vocabulary, table: Table, words: Sequence[str]) -> Float32Array:
-    """The rows of n words, float32 (n, row width): sums of the rows of their features."""
-    features = vocabulary.features_of(words)
-    rows: Float32Array = np.add.reduceat(table.rows(features.values), features.offsets[:-1])
-    return rows
 
 
 def _distinct(text: str, limit: int | None) -> list[str]:

@@ -14,21 +14,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.interaction.words import Comparison
+from index.interaction.matches import SAME, Matches
 from index.protocol import WordMatch
 from index.values import Mask
 
 Float32Array = NDArray[np.float32]
 
 # Matches of so high a cosine are counted; the highest is reached by hardly any two different words.
-_THRESHOLDS = (0.3, 0.5, 0.7, 0.95)
-_SAME = _THRESHOLDS[-1]
-_LIMITS = np.array(_THRESHOLDS, np.float32)[:, None, None]
+_THRESHOLDS = (0.3, 0.5, 0.7, SAME)
+_LIMITS = np.array(_THRESHOLDS, np.float32)[:, None]
 # The rank of a candidate that a ranking does not have, as a multiple of the ranking's depth.
 _UNRANKED = 1.2
 
@@ -76,21 +75,21 @@ class Candidates(NamedTuple):
 
 def features(
     candidates: Candidates,
-    comparisons: Iterable[tuple[Mask | slice, Comparison]],
+    matches: Iterable[tuple[Mask | slice, Matches]],
     weights: Float32Array,
 ) -> Float32Array:
     """The features of n candidates of a query, float32 (n, len(NAMES)).
 
     candidates: the candidates.
-    comparisons: which of them, and their words compared with the m distinct words of the query.
+    matches: which of them, and their words matched with the m distinct words of the query.
     weights: float32 (m,), of the query's words.
     """
     table = np.zeros((len(candidates.cosines), len(NAMES)), np.float32)
     split = len(_CANDIDATE)
     table[:, :split] = _candidate_features(candidates, len(weights))
     shares = weights / max(float(weights.sum()), 1e-12)
-    for inside, comparison in comparisons:
-        table[inside, split:] = _word_features(comparison, shares)
+    for inside, matched in matches:
+        table[inside, split:] = _word_features(matched, shares)
     return table
 
 
@@ -116,61 +115,30 @@ def _log_rank(ranks: NDArray[np.int64], depth: int) -> NDArray[np.float64]:
     return np.log1p(np.where(ranks < depth, ranks, _UNRANKED * depth))
 
 
-def _word_features(comparison: Comparison, shares: Float32Array) -> Float32Array:
-    """The features of the documents of a comparison, float32 (n, len(_WORDS))."""
-    cosines, weights, places, lengths = comparison
-    fields = _Fields(places, lengths)
-    count, words = len(lengths), len(shares)
-    matches = fields.largest(cosines)  # (n, 2, m): title, text
-    best = np.stack((np.maximum(matches[:, 0], matches[:, 1]), matches[:, 0]))  # (2, n, m): document, title
-    nearest = np.ascontiguousarray(cosines.T).max(axis=0)  # ten times as fast as along short rows
-    summed = np.empty((len(cosines), words + 3), np.float32)
-    powers = np.maximum(cosines, 0)
-    powers *= powers
-    np.multiply(powers, powers, out=summed[:, :words])
-    summed[:, words] = weights
-    np.multiply(weights, nearest, out=summed[:, words + 1])
-    np.multiply(weights, nearest > _SAME, out=summed[:, words + 2])
-    sums = fields.sums(summed)
-    sums[:, 1] += sums[:, 0]
-    of_both = sums[:, ::-1].transpose(1, 0, 2)  # (2, n, m + 3): document, title
-    above = (best[:, None] > _LIMITS).astype(np.float32)  # (2, thresholds, n, m)
-    total = np.maximum(of_both[:, :, words], 1e-6)
-    return np.concatenate(
+def _word_features(matches: Matches, shares: Float32Array) -> Float32Array:
+    """The features of n documents with matched words, float32 (n, len(_WORDS))."""
+    words, count = matches.best.shape[:2]
+    best = _of_document_and_title(np.maximum, matches.best)
+    soft = _of_document_and_title(np.add, matches.soft)
+    weight, near, same = _of_document_and_title(np.add, matches.counts)
+    lengths = _of_document_and_title(np.add, matches.lengths[None])
+    above = best[:, :, None] > _LIMITS  # (m, 2, thresholds, n)
+    total = np.maximum(weight, 1e-6)
+    table = np.concatenate(
         (
-            best @ shares,
-            (above @ shares).reshape(-1, count),
-            np.log(of_both[:, :, :words] + np.float32(0.01)) @ shares,
-            of_both[:, :, words + 1] / total,
-            of_both[:, :, words + 2] / total,
-            np.log1p(np.stack((lengths.sum(axis=1), lengths[:, 0]))),
-            best[:1].min(axis=2),
-        ),
-        dtype=np.float32,
-        casting="same_kind",
-    ).T
+            shares @ best.reshape(words, -1),
+            shares @ above.reshape(words, -1).astype(np.float32),
+            shares @ np.log(soft.reshape(words, -1) + np.float32(0.01)),
+            (near / total).ravel(),
+            (same / total).ravel(),
+            np.log1p(lengths, dtype=np.float32).ravel(),
+            best[:, 0].min(axis=0),
+        )
+    )
+    return table.reshape(-1, count).T
 
 
-class _Fields:
-    """The fields of n documents as runs of words; an empty field has maximum and sum 0."""
-
-    def __init__(self, places: NDArray[np.integer], lengths: NDArray[np.int64]) -> None:
-        self._places = places
-        self._count = len(lengths)
-        flat = lengths.ravel()
-        self._filled = np.flatnonzero(flat)
-        self._starts = (np.cumsum(flat) - flat)[self._filled]
-
-    def largest(self, values: Float32Array) -> Float32Array:
-        """The maximum over the words of each field, (n, 2, c). values: (v, c), of distinct words."""
-        return self._reduced(np.maximum, values)
-
-    def sums(self, values: Float32Array) -> Float32Array:
-        """The sum over the words of each field, (n, 2, c). values: (v, c), of distinct words."""
-        return self._reduced(np.add, values)
-
-    def _reduced(self, function: np.ufunc, values: Float32Array) -> Float32Array:
-        reduced = np.zeros((2 * self._count, values.shape[1]), np.float32)
-        if len(self._filled):
-            reduced[self._filled] = function.reduceat(values.take(self._places, axis=0), self._starts, axis=0)
-        return reduced.reshape(self._count, 2, -1)
+def _of_document_and_title(function: np.ufunc, fields: NDArray[Any]) -> NDArray[Any]:
+    """What documents have, and what their titles have, (c, 2, n). fields: (c, n, FIELDS), title and text."""
+    title, text = fields.transpose(2, 0, 1)
+    return np.stack((function(title, text), title), axis=1)

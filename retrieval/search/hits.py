@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.dense.passages import Span
 from index.documents.store import Document
 from index.protocol import OpenIndex
 from retrieval.search.passages import Passage, lexical_span, passage_of
@@ -48,9 +49,13 @@ def hits_of(
     probabilities: float32 (hits,); None for none.
     offset: how many better documents there are.
     """
-    ranked = rows[rows >= 0].tolist()
-    documents = index.texts(ranked)
-    likely = [None] * len(ranked) if probabilities is None else probabilities.tolist()
+    found = rows[rows >= 0]
+    documents = index.texts(found.tolist())
+    if embedding is not None:
+        spans = index.nearest_spans(found, embedding)
+    else:
+        spans = [_lexical_span(index, query, *one) for one in zip(found.tolist(), documents, strict=True)]
+    likely = [None] * len(found) if probabilities is None else probabilities.tolist()
     return [
         Hit(
             rank,
@@ -58,25 +63,15 @@ def hits_of(
             score,
             document.title,
             document.text,
-            _passage(index, query, embedding, row, document),
+            None if span is None else passage_of(document, span),
             probability,
         )
-        for rank, (score, row, document, probability) in enumerate(
-            zip(scores.tolist(), ranked, documents, likely, strict=False), offset + 1
+        for rank, (score, document, span, probability) in enumerate(
+            zip(scores.tolist(), documents, spans, likely, strict=False), offset + 1
         )
     ]
 
 
-def _passage(
-    index: OpenIndex,
-    query: str,
-    embedding: NDArray[np.float32] | None,
-    row: int,
-    document: Document,
-) -> Passage | None:
-    if embedding is not None:
-        span = index.nearest_span(row, embedding)
-    else:
-        spans = index.spans(row)
-        span = lexical_span(spans, document.text, query) if spans else None
-    return None if span is None else passage_of(document, span)
+def _lexical_span(index: OpenIndex, query: str, row: int, document: Document) -> Span | None:
+    spans = index.spans(row)
+    return lexical_span(spans, document.text, query) if spans else None

@@ -45,6 +45,8 @@ def deepen(
 
 def _needs_more(ranking: Ranking, k: int, depth: int) -> bool:
     """Whether a query has fewer than k documents, though there may be more than this depth has shown."""
+    if ranking.rows.shape[1] >= k and (ranking.rows[:, k - 1] >= 0).all():
+        return False  # as most rankings are
     found = (ranking.rows >= 0).sum(axis=1)
     return bool(((found < k) & (found >= depth)).any())
 

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import CorruptError
-from index.interaction.words import Comparison
+from index.interaction.matches import Matches
 from index.protocol import OpenIndex
 from index.ranking import Ranking, empty_ranking
 from index.values import Mask, Rows, Vectors
 from retrieval.model.folder import FILES, TrainedModel
 from retrieval.model.rescoring import Rescorer, WordVectors
+from retrieval.model.word_rows import WordRows
 from retrieval.search.features import NAMES, Candidates, features
 
 # How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
@@ -28,21 +29,23 @@ RESCORING_DEPTH = 50
 _QUERIES_AT_ONCE = 16
 
 # As `Index.compare_words`.
-CompareWords: TypeAlias = "Callable[[Rows, Vectors], Iterable[tuple[Mask | slice, Comparison]]]"
+CompareWords: TypeAlias = "Callable[[Rows, Vectors], Iterable[tuple[Mask | slice, Matches]]]"
 
 
 class Rescoring:
     """What a model has learned of re-scoring, ready for the queries of several threads.
 
     model: the trained model; its towers share their feature rows.
-    rescorer: of the model. Raises CorruptError if it is for other features than this program computes.
+    rescorer: of the model.
+    rows: of words.
+    Raises CorruptError if it is for other features than this program computes.
     """
 
-    def __init__(self, model: TrainedModel, rescorer: Rescorer) -> None:
+    def __init__(self, model: TrainedModel, rescorer: Rescorer, rows: WordRows) -> None:
         if len(rescorer.linear) != len(NAMES):
             raise CorruptError(f"{model.folder / FILES.rescoring}: damaged; restore the model folder")
         self.rescorer = rescorer
-        self.words = WordVectors(model.vocabulary, model.table("query"), rescorer)
+        self.words = WordVectors(rows, rescorer)
         self.query_words = model.config.query_words  # that are read
 
     def fits(self, index: OpenIndex) -> bool:

@@ -36,9 +36,10 @@ class QueryTower:
         self.fingerprint = index.manifest.model_fingerprint
         self.dense_share = model.config.dense_share
         rescorer = model.rescorer()
-        self.rescoring = None if rescorer is None else Rescoring(model, rescorer)
+        rows = model.word_rows("query")  # one for both, which need the same words at the same time
+        self.rescoring = None if rescorer is None else Rescoring(model, rescorer, rows)
         self.calibration = model.calibration
-        self._encoder = model.encoder("query")
+        self._encoder = model.encoder("query", rows)
         self._lock = ProcessLock()
 
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from functools import cache
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from index.disk.sorted_texts import SortedTexts, sorted_texts
-from retrieval.text.words import is_cjk
+from retrieval.text.words import is_cjk, trigrams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +33,8 @@ _ASCII = 128
 
 # So many words are looked up in the file; for more it is faster to read all whole words first.
 _FEW_WORDS = 64
+# The keys of so many words, as new ones of a query, are computed one by one; for more numpy is faster.
+_FEW_KEYED = 8
 
 
 class SortedWords:
@@ -132,6 +134,9 @@ def feature_table(names: Sequence[str], first: int) -> FeatureTable:
 
 def keys_of(words: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """The keys of `trigrams` of n words, at least one, uint64 (total,), and how many each has, int64 (n,)."""
+    if len(words) <= _FEW_KEYED:
+        each = [list(map(_key_of, trigrams(word))) for word in words]
+        return np.array(list(chain.from_iterable(each)), np.uint64), np.array(list(map(len, each)))
     lengths = np.fromiter(map(len, words), np.int64)
     points = _points(f"#{'##'.join(words)}#")
     ends = np.cumsum(lengths + 2)
@@ -173,6 +178,15 @@ def _ascii_crcs() -> tuple[NDArray[np.uint32], ...]:
         np.array([zlib.crc32(bytes(place) + bytes([c]) + bytes(2 - place)) for c in range(_ASCII)], np.uint32)
         for place in range(3)
     )
+
+
+def _key_of(trigram: str) -> int:
+    """The key of a trigram: the reverse of `_text_of`."""
+    if len(trigram) == 3:
+        first, second, third = map(ord, trigram)
+        return first << 2 * _BITS | second << _BITS | third
+    pair = trigram[1:-1]
+    return 1 << 63 | (ord(pair[0]) << _BITS | ord(pair[1]) if pair else 0)
 
 
 def _text_of(key: int) -> str:

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +66,18 @@ class Vocabulary:
         keys, counts = keys_of(words)
         ids = self.table.ids_of_grams(keys)
         unknown = np.flatnonzero(ids < 0)
-        ids[unknown] = crc_of_keys(keys[unknown]) % self.buckets
+        if len(unknown):
+            ids[unknown] = crc_of_keys(keys[unknown]) % self.buckets
         whole = self.table.ids_of_words(words)
         known = whole >= 0
-        values = np.insert(ids, np.cumsum(counts)[known], whole[known])
-        return Ragged(values, _offsets(counts + known))
+        offsets = _offsets(counts + known)
+        values = np.empty(offsets[-1], np.int32)
+        is_gram = np.ones(len(values), bool)
+        last = offsets[1:][known] - 1
+        is_gram[last] = False
+        values[is_gram] = ids
+        values[last] = whole[known]
+        return Ragged(values, offsets)
 
     def knows(self, word: str) -> bool:
         """Whether the vocabulary has the whole word, or all of its trigrams."""
@@ -178,7 +185,7 @@ class Ragged:
 
 def ragged(lists: Sequence[Sequence[int]]) -> Ragged:
     """The lists of ids as one ragged array."""
-    offsets = _offsets([len(items) for items in lists])
+    offsets = np.array([0, *accumulate(map(len, lists))], np.int64)
     return Ragged(np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1])), offsets)
 
 
@@ -188,7 +195,7 @@ def _chained(parts: Sequence[Ragged]) -> Ragged:
     return Ragged(values, _offsets(np.concatenate([part.lengths() for part in parts])))
 
 
-def _offsets(lengths: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
@@ -221,7 +228,10 @@ class Lexicon:
         """
         return list(map(self._ids.__getitem__, words(text, limit)))
 
-    def features(self, start: int = 0) -> Ragged:
-        """The feature ids of each word, from the word with the id `start` on."""
-        new = list(islice(reversed(self._ids), len(self) - start))[::-1]
-        return self.vocabulary.features_of(new)
+    def words_from(self, start: int) -> list[str]:
+        """The words by their ids, from the one with the id `start` on."""
+        return list(islice(reversed(self._ids), len(self) - start))[::-1]
+
+    def features(self) -> Ragged:
+        """The feature ids of each word."""
+        return self.vocabulary.features_of(self.words)

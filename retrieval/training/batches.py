@@ -26,8 +26,9 @@ from index.errors import InputError
 from retrieval.data.queries import Judgements
 from retrieval.data.streamed import values_of
 from retrieval.indexing.passages import split_document
-from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary
+from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.text.words import document_text
+from retrieval.training.abbreviations import Abbreviations
 from retrieval.training.pseudo_queries import pseudo_queries
 from retrieval.training.rows import RowsOfIds
 
@@ -56,6 +57,8 @@ class TrainingSet:
     relevant: Ragged  # for each judged query the passages of its relevant documents
     negatives: Ragged  # for each judged query the passages of its given negatives
     removed_words: NDArray[np.int64]  # (pairs, 2): words [from, to) that the pair's passage goes without
+    abbreviations: NDArray[np.int64]  # (abbreviations,): the feature of each, a whole word
+    long_forms: Ragged  # for each abbreviation the feature ids of all words of its long form
     judged_pairs: int  # the number of pairs that come from the qrels
 
 
@@ -101,11 +104,12 @@ def training_set(
     if qrels and not any(grade > 0 for _, grades in qrels.items() for grade in grades.values()):
         raise InputError("no query has a relevant document to learn from; add pairs to qrels/train.tsv")
     lexicon = Lexicon(vocabulary)
-    texts, owners = _Lists(), array("q")
+    texts, owners, abbreviations = _Lists(), array("q"), Abbreviations()
 
     def numbered() -> Iterator[str]:
         """Number the passages, and give the ids of the documents."""
         for number, document in enumerate(documents):
+            abbreviations.read_definitions(document_text(document.title, document.text))
             for passage in _passages(document, document_words, passage_words):
                 texts.append(lexicon.word_ids(document_text(passage.title, passage.text), document_words))
                 owners.append(number)
@@ -114,8 +118,13 @@ def training_set(
     rows_of_ids = RowsOfIds(numbered())
     owner = np.array(owners, np.int64)
     judged = _judged(qrels, rows_of_ids, owner)
-    passages = chain.from_iterable(_passages(each, document_words, passage_words) for each in documents)
-    pseudo = _pseudo(passages, texts, lexicon, query_words)
+
+    def passages_again() -> Iterator[Document]:
+        for document in documents:
+            abbreviations.read_spellings(document_text(document.title, document.text))
+            yield from _passages(document, document_words, passage_words)
+
+    pseudo = _pseudo(passages_again(), texts, lexicon, query_words)
     if not len(judged.pairs) and not len(pseudo.words):
         raise InputError("no document has a title or sentence to learn from; add pairs to qrels/train.tsv")
     asked = _Lists()
@@ -125,6 +134,7 @@ def training_set(
     rows = np.arange(len(judged.relevant), len(asked))
     pairs = np.concatenate((judged.pairs, np.stack((rows, np.array(pseudo.passages, np.int64)), axis=1)))
     removed = np.array(pseudo.removed, np.int64).reshape(-1, 2)
+    spelt_out = _long_forms(abbreviations, vocabulary)
     return TrainingSet(
         documents=texts.ragged(),
         owners=owner,
@@ -135,6 +145,8 @@ def training_set(
         relevant=judged.relevant.ragged(),
         negatives=judged.negatives.ragged(),
         removed_words=np.concatenate((np.zeros((len(judged.pairs), 2), np.int64), removed)),
+        abbreviations=np.array(list(spelt_out), np.int64),
+        long_forms=ragged(list(spelt_out.values())),
         judged_pairs=len(judged.pairs),
     )
 
@@ -228,6 +240,17 @@ def _pseudo(passages: Iterable[Document], texts: _Lists, lexicon: Lexicon, query
             pseudo.passages.append(row)
             pseudo.removed.extend((query.start, query.end))
     return pseudo
+
+
+def _long_forms(abbreviations: Abbreviations, vocabulary: Vocabulary) -> dict[int, list[int]]:
+    """The feature of each abbreviation that the vocabulary has, and those of its long form's words."""
+    found = abbreviations.long_forms()
+    features = vocabulary.table.ids_of_words(list(found)).tolist() if found else []
+    return {
+        feature: vocabulary.features_of(long).values.tolist()
+        for feature, long in zip(features, found.values(), strict=True)
+        if feature >= 0
+    }
 
 
 def _passages(document: Document, document_words: int, passage_words: int) -> list[Document]:

@@ -28,7 +28,7 @@ class Numbered:
     vocabulary: Vocabulary
     data: TrainingSet
     teacher: TeacherVectors | None  # by rows of `data`
-    has_dev: bool  # whether there are dev queries, which the first rank has
+    dev_queries: int  # how many there are; the first rank has them
     fingerprint: str  # of all that decides the outcome of the training
 
 
@@ -56,7 +56,7 @@ def shared(numbered: Numbered | None, ranks: Ranks, folder: Path | None) -> Numb
         Vocabulary(tuple(facts["names"]), facts["buckets"]),
         TrainingSet(**parts | {"judged_pairs": facts["judged_pairs"]}),
         teacher,
-        facts["has_dev"],
+        facts["dev_queries"],
         facts["fingerprint"],
     )
 
@@ -67,7 +67,7 @@ def _facts(numbered: Numbered) -> dict[str, Any]:
         "names": numbered.vocabulary.names,
         "buckets": numbered.vocabulary.buckets,
         "judged_pairs": numbered.data.judged_pairs,
-        "has_dev": numbered.has_dev,
+        "dev_queries": numbered.dev_queries,
         "fingerprint": numbered.fingerprint,
     }
 

@@ -9,20 +9,17 @@ from typing import cast
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Vocabulary
 from retrieval.towers.bodies import BELT_ROW_LENGTH, BeltBody, Body, CnnBody, DnnBody, Tower
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import TrainingSet, feature_weights
-from retrieval.training.contexts import feature_contexts
+from retrieval.training.contexts import CONTEXT_SHARE, turn_to_contexts
+from retrieval.training.long_forms import spell_out
 
 # Standard deviation of the first weights of attention. From zero it learns too little in a few hundred steps.
 ATTENTION_STD = 0.3
-# The length of a feature's context, as a share of the random direction's. With more, an untrained bag ranks
-# `tldr` and `tldr-zh` better, and `medquad`, whose rare names must stay apart, worse.
-CONTEXT_SHARE = 0.5
 
 
 @torch.no_grad()
@@ -36,9 +33,10 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
     Cosines of sums of random rows estimate cosines of TF-IDF vectors, so that training starts from lexical
     matching and not from noise. A trigram has half the weight of a whole word, because a word has half a
     dozen of them. Each direction is turned towards the feature's contexts, so that words that no training
-    pair has start near those that they occur with. Layers above the rows start close to the identity where
-    their widths allow it. Their rows are short, so that tanh hardly bends them; Adam's steps are then longer
-    for their length, which was measured to be as well.
+    pair has start near those that they occur with. An abbreviation that a text defines starts as itself and
+    the words of its long form, because a query often has the one and its document only the other. Layers
+    above the rows start close to the identity where their widths allow it. Their rows are short, so that tanh
+    hardly bends them; Adam's steps are then longer for their length, which was measured to be as well.
     """
     model = TwoTower(config, vocabulary)
     weights = torch.from_numpy(feature_weights(data, len(vocabulary)))
@@ -49,9 +47,8 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
     for name, parameter in model.named_parameters():
         if name.endswith(".table"):
             parameter.mul_(weights[:, None])
-            lengths = parameter.norm(dim=1, keepdim=True)
-            turned = parameter + CONTEXT_SHARE * lengths * feature_contexts(parameter, data)
-            parameter.copy_(lengths * F.normalize(turned, dim=1))
+            turn_to_contexts(parameter, data, CONTEXT_SHARE)
+            spell_out(parameter, data)
         elif name.endswith(".attention"):
             parameter.normal_(std=ATTENTION_STD)
     return model

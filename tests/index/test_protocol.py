@@ -215,38 +215,39 @@ def test_equal_scores_come_in_the_order_in_which_documents_were_written(write: W
             assert ids_of(index, found.rows[0]) == [f"d{n}" for n in range(40)]
 
 
-def compared(index: OpenIndex, ids: Sequence[str]) -> list[list[list[tuple[float, float]]]]:
-    """Of each word of the title and of the text of documents the cosine with "b" and the weight."""
+def matched(index: OpenIndex, ids: Sequence[str]) -> list[list[tuple[float, float, float]]]:
+    """Of title and text of documents the best match of "b", the weight of all words, and that of matches."""
     rows_by_id = index.rows_of(ids)
     rows = np.array([rows_by_id[each] for each in ids])
-    found: dict[int, list[list[tuple[float, float]]]] = {}
-    for inside, comparison in index.compare_words(rows, np.eye(3, dtype=np.float32)[1:2]):
-        cosines, weights = comparison.cosines[:, 0].tolist(), comparison.weights.tolist()
-        pairs = [(cosines[at], weights[at]) for at in comparison.places]
-        for row, (title, text) in zip(rows[inside].tolist(), comparison.lengths.tolist(), strict=True):
-            found[row] = [pairs[:title], pairs[title : title + text]]
-            pairs = pairs[title + text :]
+    found: dict[int, list[tuple[float, float, float]]] = {}
+    for inside, matches in index.compare_words(rows, np.eye(3, dtype=np.float32)[1:2]):
+        (best,), (weights, near, _) = matches.best.tolist(), matches.counts.tolist()
+        fields = [list(zip(*each, strict=True)) for each in zip(best, weights, near, strict=True)]
+        found |= dict(zip(rows[inside].tolist(), fields, strict=True))
     return [found[row] for row in rows.tolist()]
 
 
-def test_words_of_documents_are_compared_with_those_of_a_query(write: Write, folder: Path):
+@pytest.mark.parametrize("kept", [0, 1 << 20])
+def test_words_of_documents_are_matched_with_those_of_a_query(write: Write, folder: Path, kept: int):
     documents = [Document("one", "ab", "b bb cc b"), Document("none", "", ""), Document("two", "b a", "ab")]
     write(documents, words=Initials())
     with open_index(folder) as index:
+        index.keep_vectors(kept)
         assert index.word_width() == 3
-        assert compared(index, ["two", "one", "none"]) == [
-            [[(1, 1), (0, 1)], [(0, 2)]],
-            [[(0, 2)], [(1, 1), (1, 2), (0, 2)]],
-            [[], []],
+        assert matched(index, ["two", "one", "none"]) == [
+            [(1, 2, 1), (0, 2, 0)],
+            [(0, 2, 0), (1, 5, 3)],
+            [(0, 0, 0), (0, 0, 0)],
         ]
     write([Document("new", "bbb", "b aa"), Document("one", "", "bb")], adding=True, words=Initials())
     delete(folder, ["none"])
     with open_index(folder) as index:
+        index.keep_vectors(kept)
         assert index.word_width() == 3
-        assert compared(index, ["one", "new", "two"]) == [
-            [[], [(1, 2)]],
-            [[(1, 3)], [(1, 1), (0, 2)]],
-            [[(1, 1), (0, 1)], [(0, 2)]],
+        assert matched(index, ["one", "new", "two"]) == [
+            [(0, 0, 0), (1, 2, 2)],
+            [(1, 3, 3), (1, 3, 1)],
+            [(1, 2, 1), (0, 2, 0)],
         ]
 
 
@@ -365,8 +366,14 @@ def test_document_scores_as_its_best_passage(write: Write, folder: Path):
         row = index.rows_of(["long"])["long"]
         assert index.documents([row]) == [documents[0]]
         assert index.spans(row) == spans[0]
-        assert index.nearest_span(row, query[0]) == spans[0][int(np.argmax(scores[:3]))]
-        assert index.nearest_span(index.rows_of(["short"])["short"], query[0]) is None
+        rows = index.rows_of(["short", "two", "long"])
+        assert index.nearest_spans(np.array([rows["two"], rows["short"], row]), query[0]) == [
+            spans[2][int(np.argmax(scores[4:]))],
+            None,
+            spans[0][int(np.argmax(scores[:3]))],
+        ]
+        assert index.nearest_spans(np.array([rows["short"]]), query[0]) == [None]
+        assert index.nearest_spans(np.array([], np.int64), query[0]) == []
 
 
 def test_live_documents_come_in_the_order_of_their_rows(write: Write, folder: Path):

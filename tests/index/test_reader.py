@@ -93,6 +93,23 @@ def test_single_rows_score_as_in_a_search(folder: Path, added: bool):  # of one 
         assert index.match_words("nowhere", rows).shares.max() == 0
 
 
+def test_kept_vectors_change_no_hit(folder: Path, build: Build, tmp_path: Path):
+    build(tmp_path / "large", numbered(400))
+    delete(tmp_path / "large", [f"d{number}" for number in range(0, 400, 3)])
+    queries = unit_vectors(5, seed=1)
+    with Index.open(tmp_path / "large") as plain, Index.open(tmp_path / "large") as kept:
+        kept.keep_vectors(5 * 400 * DIMENSION - 1)
+        assert kept.segments[0].kept_bytes() == 5 * 400 * DIMENSION
+        assert kept.segments[0]._coarse is None
+        kept.keep_vectors(5 * 400 * DIMENSION)
+        assert kept.segments[0]._coarse is not None
+        for where in ((), (Condition("number", "<", "100"),)):
+            for some in (queries[:1], queries):
+                expected, found = (index.search_dense(some, 7, where) for index in (plain, kept))
+                assert np.array_equal(found.rows, expected.rows)
+                assert found.scores == pytest.approx(expected.scores, abs=1e-6)
+
+
 def test_more_results_than_documents_are_clipped(folder: Path):
     with Index.open(folder) as index:
         assert index.search_dense(unit_vectors(2), 10**9).rows.shape == (2, 30)

@@ -275,7 +275,7 @@ def _ask_dense(index: Index, oracle: Oracle, queries: np.ndarray, k: int, tally:
     for query, ranked in zip(queries, index.search_exact(queries, 3).rows.tolist(), strict=True):
         for row in filter(lambda row: row >= 0, ranked):
             vectors = oracle.vectors[index.documents([row])[0].id]
-            span = index.nearest_span(row, query)
+            span = index.nearest_spans(np.array([row]), query)[0]
             assert (0 if span is None else span.start) == (vectors @ query).argmax()
     if oracle.documents:
         where = [Condition("topic", "<", "4")]

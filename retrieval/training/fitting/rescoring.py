@@ -18,13 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from index.interaction.words import Comparison, Words, write_words
+from index.interaction.matches import Matches
+from index.interaction.words import Words, write_words
 from index.ranking import Ranking, empty_ranking
 from index.values import Progress, Rows, Vectors, no_progress
 from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.model.folder import TrainedModel, read_model_of
-from retrieval.model.rescoring import Rescorer, word_rows
+from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
 from retrieval.search.rescoring import RESCORING_DEPTH, CompareWords, Rescoring
@@ -164,7 +165,7 @@ def candidates_of(
     learned = learn_projection(_examples(model, retriever, dataset, seed), seed, progress, stop)
     none = np.zeros((1, len(NAMES)), np.float32)
     untrained = Rescorer(*learned, none, none[:, 0], none[:, 0], none[0])
-    rescoring = Rescoring(model, untrained)
+    rescoring = Rescoring(model, untrained, model.word_rows("query"))
     compare = words_of(retriever, rescoring, folder)
     asked = _pseudo(model, retriever, seed)
     spread = spreads(judge(rescoring, retriever, asked, rank_dev(retriever, asked), compare, progress, stop))
@@ -240,9 +241,8 @@ def _examples(model: TrainedModel, retriever: Retriever, dataset: TrainingData, 
         for document in documents
     ]
     of_queries = [np.unique(lexicon.word_ids(text, QUERY_WORDS)) for text in texts]
-    return Examples(
-        word_rows(model.vocabulary, model.table("query"), lexicon.words), of_queries, of_documents, candidates
-    )
+    of_words = model.word_rows("query").of(lexicon.words)
+    return Examples(of_words, of_queries, of_documents, candidates)
 
 
 def _drawn(relevant: Sequence[int], ranked: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -263,8 +263,8 @@ def words_of(retriever: Retriever, rescoring: Rescoring, folder: Path) -> Compar
     write_words(folder, ((document.title, document.text) for document in documents), rescoring.words)
     words = Words(folder, len(documents), rescoring.words.width)
 
-    def compare(rows: Rows, query: Vectors) -> list[tuple[slice, Comparison]]:
-        return [(slice(None), words.compare(rows, query))]
+    def compare(rows: Rows, query: Vectors) -> list[tuple[slice, Matches]]:
+        return [(slice(None), words.match(rows, query))]
 
     return compare
 

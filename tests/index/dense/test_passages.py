@@ -44,6 +44,25 @@ def test_documents_are_ranked_by_their_best_vector_however_many_passages_come_fi
     assert depths == [16, 64, 205]
 
 
+@pytest.mark.parametrize(("passages", "expected"), [(3, [12]), (20, [14, 56])])
+def test_where_few_documents_are_split_few_vectors_are_asked_for(
+    tmp_path: Path, passages: int, expected: list[int]
+):
+    table = opened(tmp_path, [[Span(0, 1)] * passages, *([Span(0, 1)] for _ in range(50))])
+    scores = np.float32([*np.linspace(0.9, 1, passages), *np.linspace(0.8, 0.1, 50)])
+    depths = []
+
+    def search(queries: np.ndarray, depth: int) -> Ranking:
+        depths.append(depth)
+        rows = best(scores, depth)
+        return Ranking(scores[rows][None], rows[None])
+
+    found = table.rank_documents(search, np.zeros((1, 4), np.float32), 4)
+    assert found.rows.tolist() == [[0, 1, 2, 3]]
+    assert found.scores[0, 0] == 1
+    assert depths == expected
+
+
 def test_a_document_scores_as_its_best_vector(tmp_path: Path):
     scores = np.float32([0.1, 0.3, 0.9, 0.2, 0.5, 0.7])
     best_of = opened(tmp_path).best_of_documents

@@ -53,22 +53,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "words"
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("words_a_place", [0, 1000])
-def test_a_comparison_has_every_word_of_every_field(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, words_a_place: int
+def test_matches_are_those_of_every_word_of_every_field(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words_a_place: int, compiled: bool
 ):
     monkeypatch.setattr(words_module, "_WORDS_A_PLACE", words_a_place)
     rows = np.array([4, 0, 3, 2, 1])
-    cosines, weights, places, lengths = Words(folder, len(TEXTS), WIDTH).compare(rows, QUERY)
-    at = 0
-    for row, counts in zip(rows.tolist(), lengths.tolist(), strict=True):
-        for field, count in enumerate(counts):
-            of_field = places[at : at + count]
-            want, want_weights = expected(row, field)
-            assert np.allclose(cosines[of_field], np.reshape(want, (-1, 2)), atol=0.02)  # int8
-            assert weights[of_field].tolist() == want_weights
-            at += count
-    assert at == len(places)
+    words = Words(folder, len(TEXTS), WIDTH)
+    if compiled:
+        words.compile()
+    best, soft, counts, lengths = words.match(rows, QUERY)
+    for at, row in enumerate(rows.tolist()):
+        for field in range(2):
+            cosines, weights = map(np.array, expected(row, field))
+            place = slice(None), at, field
+            assert lengths[at, field] == len(weights)
+            assert np.allclose(best[place], cosines.max(axis=0) if len(weights) else 0, atol=0.02)  # int8
+            assert np.allclose(soft[place], (cosines**4).sum(axis=0), atol=0.1)
+            assert counts[0, at, field] == weights.sum()
 
 
 def test_words_that_documents_share_are_stored_once(folder: Path):
@@ -86,8 +89,8 @@ def test_many_words_are_encoded_in_blocks(folder: Path, tmp_path: Path, monkeypa
 
 def test_no_rows_and_documents_without_words(folder: Path):
     words = Words(folder, len(TEXTS), WIDTH)
-    assert len(words.compare(np.array([], np.int64), QUERY).places) == 0
-    assert words.compare(np.array([3]), QUERY).lengths.tolist() == [[0, 0]]
+    assert words.match(np.array([], np.int64), QUERY).best.shape == (len(QUERY), 0, 2)
+    assert words.match(np.array([3]), QUERY).lengths.tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -110,12 +113,18 @@ def test_a_file_that_is_cut_short_is_refused(folder: Path, name: str, size: int)
         ("scales.f32", np.inf),
     ],
 )
-def test_damaged_numbers_are_an_error_and_never_a_wrong_place(folder: Path, name: str, value: float):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_damaged_numbers_are_an_error_and_never_a_wrong_place(
+    folder: Path, name: str, value: float, compiled: bool
+):
     values = np.fromfile(folder / name, ARRAYS[name])
     values[1] = value
     values.tofile(folder / name)
     with pytest.raises(CorruptError, match="words"):
-        Words(folder, len(TEXTS), WIDTH).compare(np.arange(len(TEXTS)), QUERY)
+        words = Words(folder, len(TEXTS), WIDTH)
+        if compiled:
+            words.compile()
+        words.match(np.arange(len(TEXTS)), QUERY)
 
 
 def build(folder: Path, model: Path, ids: str, encoder: Letters | None = None) -> None:
@@ -132,16 +141,17 @@ def build(folder: Path, model: Path, ids: str, encoder: Letters | None = None) -
 
 
 def weights_in(index: Index, document_id: str) -> list[float]:
-    """The weights of all words of a document."""
+    """The weight of all words of the title and of the text of a document."""
     row = index.row_of(document_id)
     assert row is not None
-    found = list(index.compare_words(np.array([row]), QUERY))
-    return [weight for _, comparison in found for weight in comparison.weights[comparison.places].tolist()]
+    ((_, matches),) = index.compare_words(np.array([row]), QUERY)
+    weights: list[float] = matches.counts[0, 0].tolist()
+    return weights
 
 
 def lengths_of(document_id: str) -> list[int]:
     fields = Letters().distinct_words(*TEXTS["abcde".index(document_id)])
-    return [len(word) for field in fields for word in field]
+    return [sum(map(len, field)) for field in fields]
 
 
 def test_words_stay_with_their_documents_through_every_change(model: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ import pytest
 from index.errors import CorruptError
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.weights import Table, read_weights, write_weights
+from retrieval.model.word_rows import WordRows
 from retrieval.text.vocabulary import Vocabulary
 
 RNG = np.random.default_rng(0)
@@ -88,12 +89,12 @@ def test_another_version_is_not_used(tmp_path: Path):
 def words() -> WordVectors:
     vocabulary = Vocabulary(("#ca", "cat", "at#", " cat "), 2)
     table = Table(RNG.normal(size=(len(vocabulary), 4)).astype(np.float32))
-    return WordVectors(vocabulary, table, rescorer())
+    return WordVectors(WordRows(vocabulary, table), rescorer())
 
 
 def test_a_word_is_the_projected_sum_of_its_features(words: WordVectors):
     (direction,), (weight,) = words.encode_words(["cat"])
-    row = words._table.values[2:6].sum(axis=0)
+    row = words._rows.of(["cat"])[0]
     unit = row / np.linalg.norm(row)
     projected = unit @ words._rescorer.projection
     assert direction == pytest.approx(projected / np.linalg.norm(projected), abs=1e-5)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from index.interaction.words import Comparison
+from index.interaction.matches import Comparison, Matches, matches_of
 from index.protocol import WordMatch
 from retrieval.search.features import NAMES, Candidates, features
 
@@ -27,15 +27,15 @@ def candidates() -> Candidates:
     )
 
 
-def comparison() -> Comparison:
+def matches() -> Matches:
     places = np.array([word for fields in DOCUMENTS for field in fields for word in field])
     lengths = np.array([[len(title), len(text)] for title, text in DOCUMENTS])
-    return Comparison(COSINES, WEIGHTS, places, lengths)
+    return matches_of(Comparison(COSINES, WEIGHTS, places, lengths))
 
 
 @pytest.fixture
 def table() -> dict[str, list[float]]:
-    found = features(candidates(), [(slice(None), comparison())], QUERY_WEIGHTS)
+    found = features(candidates(), [(slice(None), matches())], QUERY_WEIGHTS)
     assert found.dtype == np.float32
     return dict(zip(NAMES, found.T.tolist(), strict=True))
 
@@ -80,12 +80,12 @@ def test_features_of_the_words_are_those_of_a_loop(table: dict[str, list[float]]
 
 
 def test_candidates_of_several_segments_have_the_same_features():
-    whole = features(candidates(), [(slice(None), comparison())], QUERY_WEIGHTS)
+    whole = features(candidates(), [(slice(None), matches())], QUERY_WEIGHTS)
     parts = []
     for numbers in ([2, 0], [3, 1]):
         inside = np.isin(np.arange(4), numbers)
         chosen = [DOCUMENTS[number] for number in sorted(numbers)]
         places = np.array([word for fields in chosen for field in fields for word in field], np.int64)
         lengths = np.array([[len(title), len(text)] for title, text in chosen])
-        parts.append((inside, Comparison(COSINES, WEIGHTS, places, lengths)))
+        parts.append((inside, matches_of(Comparison(COSINES, WEIGHTS, places, lengths))))
     assert np.allclose(features(candidates(), parts, QUERY_WEIGHTS), whole, atol=1e-6)

@@ -47,6 +47,15 @@ def test_words_are_found_in_a_sorted_table_few_or_many(names, words):
     assert many.tolist() == few.tolist() * 65
 
 
+@given(st.lists(WORD, min_size=1, max_size=4))
+def test_keys_of_few_words_are_those_of_many(words):
+    keys, counts = feature_table.keys_of(words)
+    many, many_counts = feature_table.keys_of(words * 9)
+    assert (keys.dtype, counts.dtype) == (many.dtype, many_counts.dtype)
+    assert many.tolist() == keys.tolist() * 9
+    assert many_counts.tolist() == counts.tolist() * 9
+
+
 def test_words_are_looked_up_in_blocks(monkeypatch):
     names = ("#ca", "cat", "at#", " cat ")
     words = ["cat", "", "dog", "启动", "cat"]

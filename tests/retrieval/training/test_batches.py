@@ -61,6 +61,8 @@ def from_pairs(pairs, documents=None):
         relevant=ragged([sorted(rows) for rows in relevant]),
         negatives=ragged([[] for _ in relevant]),
         removed_words=np.zeros((len(pairs), 2), np.int64),
+        abbreviations=np.zeros(0, np.int64),
+        long_forms=ragged([]),
         judged_pairs=len(pairs),
     )
 
@@ -291,6 +293,8 @@ def test_feature_weights_are_inverse_document_frequencies():
         relevant=ragged([[], []]),
         negatives=ragged([[], []]),
         removed_words=np.zeros((0, 2), np.int64),
+        abbreviations=np.zeros(0, np.int64),
+        long_forms=ragged([]),
         judged_pairs=0,
     )
     raw = [math.log(5 / 5), math.log(5 / 3), math.log(5 / 2), math.log(5 / 1)]
@@ -317,6 +321,8 @@ def test_feature_weights_equal_counting_one_text_at_a_time():
         none,
         none,
         nothing,
+        np.zeros(0, np.int64),
+        ragged([]),
         0,
     )
     counts = np.zeros(len(VOCABULARY))

@@ -19,7 +19,7 @@ from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.training.batches import training_set
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.distillation import TeacherVectors
-from retrieval.training.loop import Recipe, Trainer
+from retrieval.training.loop import EPOCHS, LEAST_STEPS, Recipe, Trainer, epochs_of
 from retrieval.training.start import initial_model
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none")
@@ -195,6 +195,43 @@ def test_training_stops_when_patience_ends(tmp_path):
     assert len(seen) == 4  # two epochs, 2 and 3, were no better than epoch 1
     assert trainer.state.best_epoch == 1
     assert_equal_states(weights(trainer), seen[1])
+
+
+def test_a_small_data_set_is_passed_over_more_often(tmp_path):
+    data = new_trainer(tmp_path).data
+    assert len(data.pairs) == len(TOPICS), "two steps an epoch"
+    assert epochs_of(replace(RECIPE, epochs=None, batch=4), data) == LEAST_STEPS / 2
+    assert epochs_of(replace(RECIPE, epochs=3, batch=4), data) == 3, "that of the recipe counts"
+    many = replace(data, judged_pairs=100_000)
+    assert epochs_of(replace(RECIPE, epochs=None, batch=512), many) == EPOCHS
+
+
+@pytest.mark.parametrize("is_fresh", [True, False])
+def test_rare_rows_turn_after_three_quarters_of_the_epochs_of_a_new_model(tmp_path, is_fresh):
+    trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=4))
+    trainer.is_fresh = is_fresh
+    first = trainer._epoch_batches
+    turned = []
+
+    def watched():
+        before = weights(trainer)
+        batches = first()
+        after = weights(trainer)
+        turned.append(any(not np.array_equal(before[name], after[name]) for name in before))
+        return batches
+
+    trainer._epoch_batches = watched
+    trainer.train(None)
+    assert turned == [False, False, False, is_fresh]
+
+
+def test_a_dev_that_does_not_choose_is_scored_and_the_last_epoch_kept(tmp_path):
+    trainer = new_trainer(tmp_path, recipe=replace(RECIPE, epochs=4, patience=1))
+    score, seen = scripted(trainer, [0.5, 0.1, 0.3, 0.2])
+    trainer.train(score, chooses=False)
+    assert [entry["dev"] for entry in trainer.state.history] == [0.5, 0.1, 0.3, 0.2]
+    assert trainer.state.best_epoch == 3
+    assert_equal_states(weights(trainer), seen[3])
 
 
 def test_a_dev_score_of_zero_is_better_than_none(tmp_path):

@@ -111,7 +111,8 @@ def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_pa
     shapes = ((8, 4), (8,), (1,), (1, len(NAMES)), (1,), (1,), (len(NAMES),))
     rescorer = Rescorer(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
     with dev_index(model, dataset, tmp_path / "dev") as retriever:
-        rescoring = Rescoring(read_model_of(retriever.index), rescorer)
+        rescoring = saved = read_model_of(retriever.index)
+        rescoring = Rescoring(saved, rescorer, saved.word_rows("query"))
         compare = words_of(retriever, rescoring, tmp_path / "words")
         judged = judge(rescoring, retriever, dataset, rank_dev(retriever, dataset), compare)
         ids = [document.id for document in retriever.index.texts(judged.rows.tolist())]

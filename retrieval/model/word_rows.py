@@ -1,0 +1,42 @@
+"""The rows of words: of each the sum of the rows of its features.
+
+In: a vocabulary, a table of feature rows, and words. Out: their rows. Knows nothing of what is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.model.weights import Table
+from retrieval.text.vocabulary import Vocabulary
+
+# Rows of so few words, those of a query, are remembered until the next ones are asked for.
+_FEW_WORDS = 64
+
+
+class WordRows:
+    """Gives the rows of words; safe for use by several threads.
+
+    vocabulary: the features.
+    table: their rows.
+    The last few words are remembered: the tower asks for the new words of a query, and so does re-scoring.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, table: Table) -> None:
+        self.vocabulary = vocabulary
+        self._table = table
+        self._last: tuple[Sequence[str], NDArray[np.float32]] = (), np.empty((0, 0), np.float32)
+
+    def of(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """The rows of n words, at least one, float32 (n, row width), not to be written to."""
+        last, rows = self._last  # another thread may replace both meanwhile
+        if words == last:
+            return rows
+        features = self.vocabulary.features_of(words)
+        rows = np.add.reduceat(self._table.rows(features.values), features.offsets[:-1])
+        if len(words) <= _FEW_WORDS:
+            self._last = words, rows
+        return rows
