@@ -1,13 +1,16 @@
 """The peephole recurrence over one part of a batch, forward and backward, in compiled loops.
 
-In and out: as in `retrieval.towers.peephole.plain`, for float32 and layers of certain sizes. Importing this
-module needs numba.
+In and out: as in `retrieval.towers.peephole.plain`, for float32. Importing this module needs numba.
+
+In a wide layer torch computes the matrix product of each step. In a narrow layer a step is so short that a
+call of torch costs more than its faster product saves, so one compiled call runs all steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +21,12 @@ from retrieval.towers.peephole.plain import States, previous_states
 from retrieval.towers.peephole.product import COLUMNS, panels
 
 
-def can_run(x: Tensor) -> bool:
-    """Whether these steps are for gate inputs (rows, 4H): float32, and H fills the panels of the product."""
-    return x.dtype == torch.float32 and x.shape[1] % (4 * COLUMNS) == 0
+# Cells of the widest layer that counts as narrow; measured, see benchmarks/NOTES.md.
+_WIDEST_NARROW = 96
+
+
+def _is_narrow(size: int) -> bool:
+    return COLUMNS <= 4 * size and size <= _WIDEST_NARROW
 
 
 @torch.no_grad()  # set here because each thread has this setting for itself
@@ -44,10 +50,12 @@ def outputs(
     x: Tensor, places: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], y: Tensor
 ) -> None:
     """Fill the outputs y (words, H) of one part, and keep nothing else; parameters as for `forward`."""
-    size = recurrent.shape[1]
-    cells, squashed = (x.new_empty(2 * counts[0], size) for _ in range(2))
-    scratch = States(x.new_empty(kernels.ROWS, 4 * size), cells, squashed, y)
-    _forward(x, places, recurrent, peepholes, counts, scratch, kept=False)
+    narrow = _is_narrow(y.shape[1])
+    gates = x.new_empty(kernels.ROWS if narrow else len(y), x.shape[1])
+    rows = 2 * counts[0] if narrow else len(y)
+    cells, squashed = (x.new_empty(rows, y.shape[1]) for _ in range(2))
+    states = States(gates, cells, squashed, y)
+    _forward(x, places, recurrent, peepholes, counts, states, kept=not narrow)
 
 
 def _forward(
@@ -59,9 +67,30 @@ def _forward(
     states: States,
     kept: bool,
 ) -> None:
-    tensors = (states.gates, states.cells, states.squashed, states.outputs, peepholes)
-    inputs = (x.numpy(), places.numpy(), panels(recurrent.t()).numpy())
-    kernels.forward(*inputs, *(tensor.numpy() for tensor in tensors), np.array(counts), kept)
+    transposed = recurrent.t()
+    if not _is_narrow(len(transposed)):
+        _step_forward(x, places, transposed, peepholes, counts, states)
+        return
+    inputs = _arrays(x, places, panels(transposed))
+    saved = _arrays(states.gates, states.cells, states.squashed, states.outputs, peepholes)
+    kernels.forward(*inputs, *saved, np.array(counts), kept)
+
+
+def _step_forward(
+    x: Tensor, places: Tensor, transposed: Tensor, peepholes: Tensor, counts: Sequence[int], states: States
+) -> None:
+    """As `forward`, with one product of torch a step; transposed: (H, 4H), recurrent weights."""
+    start, old = 0, slice(0, 0)
+    for count in counts:
+        here = slice(start, start + count)
+        own, gates, old_cells = states.part(here), states.gates[here], states.cells[old][:count]
+        if start:
+            torch.addmm(x[places[here]], states.outputs[old][:count], transposed, out=gates)
+        else:
+            torch.index_select(x, 0, places[here], out=gates)
+        arrays = _arrays(gates, old_cells, peepholes, own.cells, own.squashed, own.outputs)
+        kernels.forward_cells(*arrays)
+        start, old = start + count, here
 
 
 @torch.no_grad()
@@ -89,9 +118,44 @@ def backward(
     Returns the gradients of the recurrent weights and of the peepholes.
     """
     grad_peepholes = torch.zeros_like(peepholes)
-    saved = (states.gates, states.cells, states.squashed, peepholes, grad_gates, grad_peepholes)
-    tensors = (grad_outputs.contiguous(), panels(recurrent), *saved, grad_x, places)
-    kernels.backward(*(tensor.numpy() for tensor in tensors), np.array(counts))
     starts = [0, *accumulate(counts)]
+    if _is_narrow(recurrent.shape[1]):
+        saved = (states.gates, states.cells, states.squashed, peepholes, grad_gates, grad_peepholes)
+        tensors = (grad_outputs.contiguous(), panels(recurrent), *saved, grad_x, places)
+        kernels.backward(*_arrays(*tensors), np.array(counts))
+    else:
+        _step_back(grad_outputs, recurrent, peepholes, starts, states, grad_gates, grad_peepholes)
+        if len(grad_x):
+            grad_x.index_add_(0, places, grad_gates)
     old_y = previous_states(states.outputs, starts, range(1, len(counts)))
     return grad_gates[counts[0] :].t() @ old_y, grad_peepholes
+
+
+def _step_back(
+    grad_outputs: Tensor,
+    recurrent: Tensor,
+    peepholes: Tensor,
+    starts: Sequence[int],
+    states: States,
+    grad_gates: Tensor,
+    grad_peepholes: Tensor,
+) -> None:
+    """Fill `grad_gates` and `grad_peepholes` with one product of torch a step; starts: first row of each."""
+    dy = grad_outputs.new_empty(starts[1], recurrent.shape[1])
+    dc = torch.zeros_like(dy)
+    later_dz = grad_gates[:0]
+    for step in reversed(range(len(starts) - 1)):
+        here, later = slice(starts[step], starts[step + 1]), len(later_dz)
+        grad_y, own, dz = grad_outputs[here], states.part(here), grad_gates[here]
+        count = len(dz)
+        # Texts that end at this step get no gradient from a later step.
+        torch.addmm(grad_y[:later], later_dz, recurrent, out=dy[:later])
+        dy[later:count] = grad_y[later:]
+        old_cells = states.cells[starts[step - 1] :][:count] if step else states.cells[:0]
+        saved = (own.gates, own.cells, own.squashed, old_cells, peepholes)
+        kernels.backward_cells(*_arrays(dy[:count], dc[:count], *saved, dz, grad_peepholes))
+        later_dz = dz
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [tensor.numpy() for tensor in tensors]

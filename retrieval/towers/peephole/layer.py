@@ -161,9 +161,9 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 
 def _steps(x: Tensor) -> ModuleType:
-    """The module that runs the steps: the compiled one if it can be imported and can run these."""
+    """The module that runs the steps: the compiled one for float32 if it can be imported."""
     compiled = _compiled()
-    return compiled if compiled is not None and compiled.can_run(x) else plain
+    return compiled if compiled is not None and x.dtype == torch.float32 else plain
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,22 @@
-"""Vector instructions for the compiled loops, written as vectors of LLVM's intermediate language.
+"""Vector instructions for the compiled loops, where numba does not find them by itself.
 
-Importing this module needs numba. A compiler of loops has to prove that arrays do not overlap before it uses
-vectors, and does not keep sums in registers. Here both are said.
+Importing this module needs numba. Knows nothing of gates and products.
+
+A processor adds or multiplies 8 or 16 float32 numbers in one instruction if they stand in a vector register.
+numba translates loops into the language of LLVM, its compiler, which uses such instructions only where it can
+prove that arrays do not overlap, and which writes sums to memory at every step. So the two innermost pieces
+of the layer, a tile of a matrix product and a row of cells, are written in that language directly.
+
+How a function is written: `intrinsic_of(2, write)` makes a function of one tuple of two integers, say the
+addresses of two rows. When numba compiles a loop that calls it, `write` is called once, with a `Code` and two
+names that stand for the integers. Nothing is computed then. Each method of `Code` and each operator of
+`Vector` appends one instruction to the function and returns a name for its result, which later ones use:
+
+    def write(code, source, target):  # doubles as many numbers as a vector has
+        code.store(code.load(source) * 2, target)
+
+A Python loop in `write` thus repeats instructions in the function; `Code.loop` makes a loop that runs there.
+Addresses are in bytes and are not checked: a wrong one reads or overwrites other memory.
 """
 
 from __future__ import annotations
@@ -15,30 +30,29 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_FEATURES = llvmlite.binding.get_host_cpu_features()
-_WIDE = bool(_FEATURES.get("avx512f"))
+_WIDE = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 LANES = 16 if _WIDE else 8  # float32 numbers of a vector
-REGISTERS = 32 if _WIDE else 16
+REGISTERS = 32 if _WIDE else 16  # vectors that the processor holds
+FLOAT_BYTES = 4
 
 _FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
-_VECTOR = ir.VectorType(_FLOAT, LANES)
+# Sums may be taken in another order, and nothing is infinite: as numba's `fastmath`.
 _FLAGS = ("fast",)
 
 
 class Vector:
-    """A vector of `LANES` float32 numbers in a function that is being written; Python's operators work."""
+    """Float32 numbers in a register of the function that is being written; operators work on each number."""
 
     def __init__(self, builder: Any, value: Any) -> None:
         self.builder, self.value = builder, value
 
     def _of(self, other: Vector | float) -> Any:
-        return other.value if isinstance(other, Vector) else ir.Constant(_VECTOR, [other] * LANES)
+        if isinstance(other, Vector):
+            return other.value
+        return ir.Constant(self.value.type, [other] * self.value.type.count)
 
     def __add__(self, other: Vector | float) -> Vector:
         return Vector(self.builder, self.builder.fadd(self.value, self._of(other), flags=_FLAGS))
-
-    def __sub__(self, other: Vector | float) -> Vector:
-        return Vector(self.builder, self.builder.fsub(self.value, self._of(other), flags=_FLAGS))
 
     def __rsub__(self, other: float) -> Vector:
         return Vector(self.builder, self.builder.fsub(self._of(other), self.value, flags=_FLAGS))
@@ -59,83 +73,94 @@ class Vector:
 
 
 class Code:
-    """A function that is being written, whose arguments are integers: addresses, distances, counts."""
+    """A function that is being written, whose arguments are integers: addresses, bytes, counts.
 
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
+    builder: llvmlite's, which appends instructions to the function.
+    lanes: the numbers of a vector; 1 for what is left at the end of a row.
+    """
+
+    def __init__(self, builder: Any, lanes: int = LANES) -> None:
+        self.builder, self.lanes = builder, lanes
+        self.vector = ir.VectorType(_FLOAT, lanes)
 
     def number(self, value: int) -> Any:
-        """A constant."""
+        """A constant integer."""
         return ir.Constant(_INDEX, value)
 
-    def place(self, address: Any, *distances: Any) -> Any:
-        """The address that is so many bytes further on."""
-        for distance in distances:
-            step = self.number(distance) if isinstance(distance, int) else distance
-            address = self.builder.add(address, step)
-        return address
+    def sum(self, *values: Any) -> Any:
+        """The sum of integers, of which some may be constants of Python."""
+        total, *others = (self.number(value) if isinstance(value, int) else value for value in values)
+        for other in others:
+            total = self.builder.add(total, other)
+        return total
 
     def times(self, value: Any, factor: int) -> Any:
         """A multiple of an integer."""
         return self.builder.mul(value, self.number(factor))
 
     def divided(self, value: Any, divisor: int) -> Any:
-        """An integer, divided without a remainder."""
-        return self.builder.sdiv(value, self.number(divisor))
+        """An integer of at least 0, divided and rounded down."""
+        return self.builder.udiv(value, self.number(divisor))
 
     def load(self, address: Any) -> Vector:
         """The vector that begins at an address."""
-        pointer = self.builder.inttoptr(address, _VECTOR.as_pointer())
-        return Vector(self.builder, self.builder.load(pointer, align=4))
+        pointer = self.builder.inttoptr(address, self.vector.as_pointer())
+        return Vector(self.builder, self.builder.load(pointer, align=FLOAT_BYTES))
 
-    def spread(self, address: Any) -> Vector:
-        """The number at an address in all lanes."""
-        scalar = self.builder.load(self.builder.inttoptr(address, _FLOAT.as_pointer()), align=4)
-        undefined, zero = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        single = self.builder.insert_element(undefined, scalar, zero)
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    def broadcast(self, address: Any) -> Vector:
+        """A vector of one number, that at an address."""
+        pointer = self.builder.inttoptr(address, _FLOAT.as_pointer())
+        scalar = self.builder.load(pointer, align=FLOAT_BYTES)
+        # In LLVM's language: put it into the first lane, then fill all lanes from the first.
+        undefined, first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        single = self.builder.insert_element(undefined, scalar, first)
         return Vector(self.builder, self.builder.shuffle_vector(single, undefined, lanes))
 
     def store(self, vector: Vector, address: Any) -> None:
         """Write a vector to where it shall begin."""
-        self.builder.store(vector.value, self.builder.inttoptr(address, _VECTOR.as_pointer()), align=4)
+        pointer = self.builder.inttoptr(address, self.vector.as_pointer())
+        self.builder.store(vector.value, pointer, align=FLOAT_BYTES)
 
     def loop(
         self, count: Any, step: Callable[[Any, list[Vector]], list[Vector]], sums: list[Vector]
     ) -> list[Vector]:
-        """Run a step for each number from 0 to count - 1, at least once.
+        """Run a step for each number from 0 to count - 1.
+
+        In LLVM's language a name gets its value once. What changes from step to step is a "phi": a name at
+        the head of the loop, whose value depends on where the head was reached from.
 
         count: the number of steps.
-        step: is given the number of the step and the sums, and returns the sums after it.
+        step: writes one step. It is given the number of the step and the sums, and returns the sums after it.
         sums: their values before the first step.
         Returns the sums after the last step.
         """
         builder, before = self.builder, self.builder.block
-        body, after = builder.append_basic_block("loop"), builder.append_basic_block("after")
-        builder.branch(body)
-        builder.position_at_end(body)
+        head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
+        builder.branch(head)
+        builder.position_at_end(head)
         number = builder.phi(_INDEX)
-        phis = [builder.phi(_VECTOR) for _ in sums]
-        found = step(number, [Vector(builder, phi) for phi in phis])
-        following = builder.add(number, self.number(1))
-        for phi, first, later in zip(
-            (number, *phis), (self.number(0), *_values(sums)), (following, *_values(found)), strict=True
-        ):
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, body)
-        builder.cbranch(builder.icmp_signed("<", following, count), body, after)
+        phis = [builder.phi(self.vector) for _ in sums]
+        current = [Vector(builder, phi) for phi in phis]
+        builder.cbranch(builder.icmp_signed("<", number, count), body, after)
+        builder.position_at_end(body)
+        later = step(number, current)
+        following = self.sum(number, 1)
+        builder.branch(head)
+        number.add_incoming(self.number(0), before)
+        number.add_incoming(following, builder.block)
+        for phi, first, last in zip(phis, sums, later, strict=True):
+            phi.add_incoming(first.value, before)
+            phi.add_incoming(last.value, builder.block)
         builder.position_at_end(after)
-        return found
+        return current
 
 
-def _values(vectors: list[Vector]) -> list[Any]:
-    return [vector.value for vector in vectors]
+def intrinsic_of(arguments: int, write: Callable[..., None]) -> Any:
+    """A function for compiled loops. It takes one tuple of integers, and returns nothing.
 
-
-def written(arguments: int, write: Callable[..., None]) -> Any:
-    """A function for compiled loops. It takes one tuple of so many integers, and returns nothing.
-
-    write: is given a `Code` and the integers, and writes the function.
+    arguments: the number of integers.
+    write: is given a `Code` and a name for each integer, and writes the function.
     """
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -135,7 +135,8 @@ def test_gate_inputs_add_the_bias_with_and_without_a_projection():
     assert direct.gate_inputs(torch.zeros(1, 4)).tolist() == [[0.0, 1.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("size", [32, 96, 128])
+# Narrow or wide, with and without numbers left over by vectors and by panels of the product.
+@pytest.mark.parametrize("size", [3, 8, 21, 64, 76, 100, 128])
 @pytest.mark.parametrize("lengths", [[1], [3, 9, 1, 9], [5, 2, 40] * 13])
 def test_compiled_steps_equal_plain_ones(size, lengths):
     torch.manual_seed(0)
