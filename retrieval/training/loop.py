@@ -302,8 +302,10 @@ class Trainer:
         return recipe.learning_rate * rising * max(recipe.floor, 1 - done)
 
     def _train_step(self, pairs: NDArray[np.int64], rate: float) -> Point:
-        # Dropout draws from torch's generator: seeded by the step, it repeats after a resume.
-        torch.manual_seed((self.recipe.seed << 32) + self.state.total_steps)
+        # Dropout draws from torch's generator: seeded by the step, it repeats after a resume. The generator
+        # reads only 32 bits of a seed. The factor, 2^32 over the golden ratio, keeps the steps of two seeds
+        # apart.
+        torch.manual_seed((self.recipe.seed * 0x9E3779B1 + self.state.total_steps) % 2**32)
         rng = np.random.default_rng((self.recipe.seed, self.state.epoch, self.state.step))
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]

@@ -20,23 +20,27 @@ from retrieval.towers.peephole import kernels
 from retrieval.towers.peephole.plain import States, previous_states
 from retrieval.towers.peephole.product import COLUMNS, panels
 
-
 # Cells of the widest layer that counts as narrow; measured, see benchmarks/NOTES.md.
 _WIDEST_NARROW = 96
 
 
 def _is_narrow(size: int) -> bool:
-    return COLUMNS <= 4 * size and size <= _WIDEST_NARROW
+    return COLUMNS / 4 <= size <= _WIDEST_NARROW
 
 
 @torch.no_grad()  # set here because each thread has this setting for itself
 def forward(
-    x: Tensor, places: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], states: States
+    x: Tensor,
+    places: Tensor | None,
+    recurrent: Tensor,
+    peepholes: Tensor,
+    counts: Sequence[int],
+    states: States,
 ) -> None:
     """Fill the states of one part from its gate inputs.
 
     x: float32 (rows, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
-    places: int64 (words,), the row of x of each word.
+    places: int64 (words,), the row of x of each word; None if x has one row a word.
     recurrent: float32 (4H, H), recurrent weights in the same gate order.
     peepholes: float32 (3, H), peephole weights of the gates i, f, o.
     counts: the number of texts at each step.
@@ -47,7 +51,7 @@ def forward(
 
 @torch.no_grad()
 def outputs(
-    x: Tensor, places: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], y: Tensor
+    x: Tensor, places: Tensor | None, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], y: Tensor
 ) -> None:
     """Fill the outputs y (words, H) of one part, and keep nothing else; parameters as for `forward`."""
     narrow = _is_narrow(y.shape[1])
@@ -60,7 +64,7 @@ def outputs(
 
 def _forward(
     x: Tensor,
-    places: Tensor,
+    places: Tensor | None,
     recurrent: Tensor,
     peepholes: Tensor,
     counts: Sequence[int],
@@ -71,26 +75,34 @@ def _forward(
     if not _is_narrow(len(transposed)):
         _step_forward(x, places, transposed, peepholes, counts, states)
         return
-    inputs = _arrays(x, places, panels(transposed))
+    where = torch.arange(len(x)) if places is None else places
+    inputs = _arrays(x, where, panels(transposed))
     saved = _arrays(states.gates, states.cells, states.squashed, states.outputs, peepholes)
     kernels.forward(*inputs, *saved, np.array(counts), kept)
 
 
 def _step_forward(
-    x: Tensor, places: Tensor, transposed: Tensor, peepholes: Tensor, counts: Sequence[int], states: States
+    x: Tensor,
+    places: Tensor | None,
+    transposed: Tensor,
+    peepholes: Tensor,
+    counts: Sequence[int],
+    states: States,
 ) -> None:
     """As `forward`, with one product of torch a step; transposed: (H, 4H), recurrent weights."""
-    start, old = 0, slice(0, 0)
+    gates = states.gates
+    arrays = _arrays(gates, states.cells, states.squashed, states.outputs, peepholes)
+    start, old_start = 0, -1
     for count in counts:
-        here = slice(start, start + count)
-        own, gates, old_cells = states.part(here), states.gates[here], states.cells[old][:count]
-        if start:
-            torch.addmm(x[places[here]], states.outputs[old][:count], transposed, out=gates)
+        stop = start + count
+        inputs = x[start:stop] if places is None else x[places[start:stop]]
+        if old_start < 0:
+            gates[:stop] = inputs
         else:
-            torch.index_select(x, 0, places[here], out=gates)
-        arrays = _arrays(gates, old_cells, peepholes, own.cells, own.squashed, own.outputs)
-        kernels.forward_cells(*arrays)
-        start, old = start + count, here
+            old_y = states.outputs[old_start : old_start + count]
+            torch.addmm(inputs, old_y, transposed, out=gates[start:stop])
+        kernels.forward_step(*arrays, start, stop, old_start)
+        start, old_start = stop, start
 
 
 @torch.no_grad()
@@ -143,18 +155,17 @@ def _step_back(
     """Fill `grad_gates` and `grad_peepholes` with one product of torch a step; starts: first row of each."""
     dy = grad_outputs.new_empty(starts[1], recurrent.shape[1])
     dc = torch.zeros_like(dy)
+    saved = (states.gates, states.cells, states.squashed, peepholes)
+    arrays = _arrays(dy, dc, *saved, grad_gates, grad_peepholes)
     later_dz = grad_gates[:0]
     for step in reversed(range(len(starts) - 1)):
-        here, later = slice(starts[step], starts[step + 1]), len(later_dz)
-        grad_y, own, dz = grad_outputs[here], states.part(here), grad_gates[here]
-        count = len(dz)
+        start, stop, later = starts[step], starts[step + 1], len(later_dz)
+        grad_y = grad_outputs[start:stop]
         # Texts that end at this step get no gradient from a later step.
         torch.addmm(grad_y[:later], later_dz, recurrent, out=dy[:later])
-        dy[later:count] = grad_y[later:]
-        old_cells = states.cells[starts[step - 1] :][:count] if step else states.cells[:0]
-        saved = (own.gates, own.cells, own.squashed, old_cells, peepholes)
-        kernels.backward_cells(*_arrays(dy[:count], dc[:count], *saved, dz, grad_peepholes))
-        later_dz = dz
+        dy[later : stop - start] = grad_y[later:]
+        kernels.backward_step(*arrays, start, stop, starts[step - 1] if step else -1)
+        later_dz = grad_gates[start:stop]
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:

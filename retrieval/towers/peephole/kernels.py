@@ -89,9 +89,7 @@ def _each(code: Code, size: Any, step: Callable[[_Place], None]) -> None:
         (Code(code.builder, lanes=1), done, code.builder.sub(size, done)),
     ):
 
-        def write(
-            number: Any, sums: list[Vector], some: Code = some, first: Any = first
-        ) -> list[Vector]:
+        def write(number: Any, sums: list[Vector], some: Code = some, first: Any = first) -> list[Vector]:
             column = some.sum(first, some.times(number, some.lanes))
             step(_Place(some, some.times(column, FLOAT_BYTES), size))
             return sums
@@ -171,7 +169,7 @@ _copy_row, _add_row = intrinsic_of(3, _copy), intrinsic_of(3, _add)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def forward_cells(gates, old_cells, peepholes, cells, squashed, outputs):
+def _forward_cells(gates, old_cells, peepholes, cells, squashed, outputs):
     """One step forward of several texts, whose gate inputs are complete.
 
     gates: (texts, 4H), rows of the array above, as are those of the other arrays.
@@ -196,7 +194,7 @@ def forward_cells(gates, old_cells, peepholes, cells, squashed, outputs):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def backward_cells(dy, dc, gates, cells, squashed, old_cells, peepholes, grad_gates, grad_peepholes):
+def _backward_cells(dy, dc, gates, cells, squashed, old_cells, peepholes, grad_gates, grad_peepholes):
     """One step backward of several texts.
 
     dy: (texts, at least H), gradient of y(t).
@@ -226,6 +224,34 @@ def backward_cells(dy, dc, gates, cells, squashed, old_cells, peepholes, grad_ga
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def forward_step(gates, cells, squashed, outputs, peepholes, start, stop, old_start):
+    """One step forward for the packed rows from start to stop.
+
+    gates: holds the gate inputs of these rows, recurrent part included.
+    old_start: the first row of the step before, or -1 at the first step.
+    """
+    old_cells = cells[:0] if old_start < 0 else cells[old_start : old_start + stop - start]
+    here = slice(start, stop)
+    _forward_cells(gates[here], old_cells, peepholes, cells[here], squashed[here], outputs[here])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def backward_step(
+    dy, dc, gates, cells, squashed, peepholes, grad_gates, grad_peepholes, start, stop, old_start
+):
+    """One step backward for the packed rows from start to stop.
+
+    dy: (texts, H), gradient of y(t).
+    dc: (texts, H), error carried from step t + 1; replaced by the error carried to step t - 1.
+    old_start: the first row of the step before, or -1 at the first step.
+    """
+    old_cells = cells[:0] if old_start < 0 else cells[old_start : old_start + stop - start]
+    here = slice(start, stop)
+    saved = (gates[here], cells[here], squashed[here], old_cells)
+    _backward_cells(dy, dc, *saved, peepholes, grad_gates[here], grad_peepholes)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def forward(x, places, weights, gates, cells, squashed, outputs, peepholes, counts, kept):
     """All steps forward.
 
@@ -246,12 +272,10 @@ def forward(x, places, weights, gates, cells, squashed, outputs, peepholes, coun
             z = gates[start + first : start + stop] if kept else gates[: stop - first]
             for row in range(stop - first):
                 place = places[start + first + row]
-                _copy_row(
-                    (x.ctypes.data + place * row_bytes, z.ctypes.data + row * row_bytes, x.shape[1])
-                )
+                _copy_row((x.ctypes.data + place * row_bytes, z.ctypes.data + row * row_bytes, x.shape[1]))
             if step:
                 add_product(z, outputs[old_start + first : old_start + stop], weights)
-            forward_cells(
+            _forward_cells(
                 z,
                 cells[old_cells + first : old_cells + (stop if step else first)],
                 peepholes,
@@ -304,7 +328,7 @@ def backward(
                 add_product(
                     dy[first:continued], grad_gates[later_start + first : later_start + continued], weights
                 )
-            backward_cells(
+            _backward_cells(
                 dy[first:stop],
                 dc[first:stop],
                 gates[start + first : start + stop],

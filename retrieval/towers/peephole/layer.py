@@ -82,11 +82,11 @@ class _Cell(torch.autograd.Function):
         places: Tensor | None,
     ) -> Tensor:
         words, size = sum(map(sum, counts)), recurrent.shape[1]
-        steps, where = _steps(x), _places(places, words)
+        steps = _steps(x)
         states = States(x.new_empty(words, 4 * size), *(x.new_empty(words, size) for _ in range(3)))
 
         def run(part: int, rows: slice) -> None:
-            steps.forward(x, where[rows], recurrent, peepholes, counts[part], states.part(rows))
+            steps.forward(*_inputs(x, places, rows), recurrent, peepholes, counts[part], states.part(rows))
 
         _each_part(counts, run)
         ctx.save_for_backward(
@@ -99,7 +99,8 @@ class _Cell(torch.autograd.Function):
     def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         recurrent, peepholes, *saved = ctx.saved_tensors
         states = States(*saved)
-        steps, where = _steps(states.gates), _places(ctx.places, len(states.gates))
+        steps = _steps(states.gates)
+        places = torch.arange(len(states.gates)) if ctx.places is None else ctx.places
         grad_gates = torch.empty_like(states.gates)
         # Each part adds to a gradient of its own: two threads must not add to one row.
         shape = (0 if ctx.places is None else ctx.rows, grad_gates.shape[1])
@@ -108,7 +109,7 @@ class _Cell(torch.autograd.Function):
             grad_x, gradients = grad_gates.new_zeros(shape), grad_gates[rows]
             weights, counts = (recurrent, peepholes), ctx.counts[part]
             grad_y, own = grad_outputs[rows], states.part(rows)
-            return grad_x, *steps.backward(grad_y, where[rows], *weights, counts, own, gradients, grad_x)
+            return grad_x, *steps.backward(grad_y, places[rows], *weights, counts, own, gradients, grad_x)
 
         grads = zip(*_each_part(ctx.counts, run), strict=True)
         grad_x, grad_recurrent, grad_peepholes = (
@@ -122,17 +123,18 @@ def _outputs(
 ) -> Tensor:
     """As `peephole_lstm`, where nothing is kept for a backward pass."""
     words = sum(map(sum, counts))
-    steps, where, y = _steps(x), _places(places, words), x.new_empty(words, recurrent.shape[1])
+    steps, y = _steps(x), x.new_empty(words, recurrent.shape[1])
 
     def run(part: int, rows: slice) -> None:
-        steps.outputs(x, where[rows], recurrent, peepholes, counts[part], y[rows])
+        steps.outputs(*_inputs(x, places, rows), recurrent, peepholes, counts[part], y[rows])
 
     _each_part(counts, run)
     return y
 
 
-def _places(places: Tensor | None, words: int) -> Tensor:
-    return torch.arange(words) if places is None else places
+def _inputs(x: Tensor, places: Tensor | None, rows: slice) -> tuple[Tensor, Tensor | None]:
+    """The gate inputs of one part, and the row of each word in them, if it is not that of the word."""
+    return (x[rows], None) if places is None else (x, places[rows])
 
 
 def _each_part(counts: Sequence[Sequence[int]], run: Callable[[int, slice], T]) -> list[T]:

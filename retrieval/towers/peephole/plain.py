@@ -57,21 +57,26 @@ class States:
 
 @torch.no_grad()  # set here because each thread has this setting for itself
 def forward(
-    x: Tensor, places: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], states: States
+    x: Tensor,
+    places: Tensor | None,
+    recurrent: Tensor,
+    peepholes: Tensor,
+    counts: Sequence[int],
+    states: States,
 ) -> None:
     """Fill the states of one part from its gate inputs.
 
     tanh(a) is computed as 2 sigm(2a) - 1, because torch's tanh is nine times slower than its sigmoid.
 
     x: (rows, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
-    places: int64 (words,), the row of x of each word.
+    places: int64 (words,), the row of x of each word; None if x has one row a word.
     recurrent: (4H, H), recurrent weights in the same gate order.
     peepholes: (3, H), peephole weights of the gates i, f, o.
     counts: the number of texts at each step.
     states: filled.
     """
     size = recurrent.shape[1]
-    x, transposed = x[places], recurrent.t()
+    x, transposed = x if places is None else x[places], recurrent.t()
     minus_one = x.new_full((), -1)
     start, old_start = 0, 0
     for step, count in enumerate(counts):
@@ -102,7 +107,7 @@ def forward(
 
 @torch.no_grad()
 def outputs(
-    x: Tensor, places: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], y: Tensor
+    x: Tensor, places: Tensor | None, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], y: Tensor
 ) -> None:
     """Fill the outputs y (words, H) of one part; other parameters as for `forward`."""
     gates = x.new_empty(len(y), x.shape[1])
