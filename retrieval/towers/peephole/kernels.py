@@ -4,9 +4,11 @@ In and out: float32 numpy arrays of one part of a batch, gates in order i, f, g,
 packed order are those of `retrieval.towers.peephole.layer`. Knows nothing of torch.
 
 Importing this module needs numba. The loops release the interpreter lock, so that parts run in parallel.
-numba compiles them once and keeps the result on disk. They go from row to row by address: to make an array
-of each row takes a third of the time. What is done with a row is written in vectors, see
-`retrieval.towers.peephole.vectors`.
+They go from row to row by address: to make an array of each row takes a third of the time. What is done with
+a row is written in vectors, see `retrieval.towers.peephole.vectors`.
+
+numba compiles them once and keeps the result on disk until this file changes. Whoever changes `vectors` or
+`product` alone deletes `__pycache__`.
 
 Arrays that several functions share, where a row is a word in packed order:
 gates: (words, 4H), gate inputs that become gates.
