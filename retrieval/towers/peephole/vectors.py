@@ -36,8 +36,9 @@ REGISTERS = 32 if _WIDE else 16  # vectors that the processor holds
 FLOAT_BYTES = 4
 
 _FLOAT, _INDEX = ir.FloatType(), ir.IntType(64)
-# Sums may be taken in another order, and nothing is infinite: as numba's `fastmath`.
-_FLAGS = ("fast",)
+# Sums may be taken in any order, and the sign of zero is free. "fast" would also allow to assume that nothing
+# is NaN; but a training that diverges is found by its NaNs.
+_FLAGS = ("reassoc", "contract", "arcp", "nsz")
 
 
 class Vector:
@@ -64,11 +65,11 @@ class Vector:
         return Vector(self.builder, self.builder.fdiv(self.value, other.value, flags=_FLAGS))
 
     def clamp(self, bound: float) -> Vector:
-        """Each number, or the bound or its negative if that is nearer to 0."""
+        """Each number, or the bound or its negative if that is nearer to 0; NaN stays NaN."""
         value = self.value
-        for sign, limit in (("<", bound), (">", -bound)):
-            inside = self.builder.fcmp_ordered(sign, value, self._of(limit), flags=_FLAGS)
-            value = self.builder.select(inside, value, self._of(limit))
+        for sign, limit in ((">", bound), ("<", -bound)):
+            outside = self.builder.fcmp_ordered(sign, value, self._of(limit))
+            value = self.builder.select(outside, self._of(limit), value)
         return Vector(self.builder, value)
 
 

@@ -176,6 +176,15 @@ def test_tanh_of_compiled_steps_is_within_three_in_ten_million():
     np.testing.assert_allclose(y.numpy().ravel(), expected, atol=6e-7)
 
 
+@pytest.mark.parametrize("size", [64, 100])
+def test_nan_reaches_the_outputs_of_its_text(size):
+    packing = pack(torch.tensor([3, 3]))
+    x = torch.randn(6, 4 * size)
+    x[packing.gather == 0] = torch.nan  # the first word of the first text
+    first = packing.gather < 3
+    assert torch.isnan(random_layer(size)(x, packing.counts)).any(1).tolist() == first.tolist()
+
+
 @pytest.mark.parametrize("error", [ImportError("no numba"), RuntimeError("no locator available")])
 def test_without_numba_the_plain_steps_run(error, monkeypatch):
     def fail(name, *args, **kwargs):
