@@ -198,7 +198,8 @@ def peephole_lstm(
     """
     x = x.contiguous()
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, recurrent, peepholes)):
-        return _Cell.apply(x, recurrent, peepholes, counts, places)  # type: ignore[no-any-return,no-untyped-call]
+        y: Tensor = _Cell.apply(x, recurrent, peepholes, counts, places)  # type: ignore[no-untyped-call]
+        return y
     return _outputs(x.detach(), recurrent.detach(), peepholes.detach(), counts, places)
 
 

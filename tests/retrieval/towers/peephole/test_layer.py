@@ -156,6 +156,25 @@ def test_compiled_steps_equal_plain_ones(size, lengths):
         )
 
 
+@pytest.mark.parametrize("size", [3, 64, 100])
+@pytest.mark.parametrize("steps", [compiled, plain])
+def test_rows_looked_up_by_place_equal_rows_in_order(size, steps, monkeypatch):
+    monkeypatch.setattr(peephole, "_steps", lambda x: steps)
+    lengths = torch.tensor([4, 1, 7] * 30)
+    counts = pack(lengths).counts
+    layer, words = random_layer(size), int(lengths.sum())
+    places, grad_y = torch.randint(0, 5, (words,)), torch.randn(words, size)
+    x = torch.randn(5, 4 * size, requires_grad=True)
+    results = []
+    for inputs, where in ((x, places), (x[places], None)):
+        y = layer(inputs, counts, where)
+        gradients = torch.autograd.grad(y, (x, layer.recurrent, layer.peepholes), grad_y)
+        with torch.no_grad():
+            results.append((layer(inputs, counts, where), y, *gradients))
+    for looked_up, in_order in zip(*results, strict=True):
+        torch.testing.assert_close(looked_up, in_order, atol=1e-3, rtol=1e-4)
+
+
 def test_parts_in_threads_equal_one_part(monkeypatch):
     lengths = [5, 2, 9, 1] * 20
     layer, texts = random_layer(8), random_texts(lengths, 32)
