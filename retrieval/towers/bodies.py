@@ -14,7 +14,9 @@ The row of a word is the sum of the rows of its features. Every body then works 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import cast
 
 import numpy as np
@@ -109,8 +111,13 @@ class Body(nn.Module):
         """Word rows (distinct words, row width) to what `compose` reads, (distinct words, any width)."""
         return rows
 
-    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
-        """Projections (distinct words, any width) to embeddings (texts, dimension), not normalised."""
+    def compose(self, projected: Tensor, rows: Tensor, batch: TextBatch) -> Tensor:
+        """Embeddings float32 (texts, dimension), not normalised.
+
+        projected: float32 (distinct words, any width), as `project` returns them.
+        rows: float32 (distinct words, row width), the word rows.
+        batch: the texts.
+        """
         raise NotImplementedError
 
 
@@ -121,7 +128,7 @@ class BagBody(Body):
         super().__init__()
         self.row_width = config.dimension
 
-    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
+    def compose(self, projected: Tensor, rows: Tensor, batch: TextBatch) -> Tensor:
         return mean_rows(projected, batch)
 
 
@@ -142,7 +149,7 @@ class DnnBody(Body):
         glorot(self.second)
         glorot(self.third)
 
-    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
+    def compose(self, projected: Tensor, rows: Tensor, batch: TextBatch) -> Tensor:
         products = F.embedding_bag(batch.words, projected, batch.offsets, mode="sum")
         first = torch.tanh(products + self.first_bias)
         second = torch.tanh(first @ self.second.t() + self.second_bias)
@@ -177,20 +184,19 @@ class CnnBody(Body):
                 glorot(weight)
 
     def project(self, rows: Tensor) -> Tensor:
-        windows = rows if self.window is None else rows @ self.window.t()
-        return windows if self.attention is None else torch.cat((windows, rows), 1)
+        return rows if self.window is None else rows @ self.window.t()
 
-    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
+    def compose(self, projected: Tensor, rows: Tensor, batch: TextBatch) -> Tensor:
         size = self.hidden
         offsets = batch.offsets
-        windows = F.embedding(batch.words, projected[:, : 3 * size])
+        windows = F.embedding(batch.words, projected)
         features = windows[:, size : 2 * size] + self.window_bias
         inside = torch.ones(len(features), 1)
         inside[offsets] = 0  # no window reaches from one text into the next
         features[1:] += windows[:-1, :size] * inside[1:]
         features[:-1] += windows[1:, 2 * size :] * inside[1:]
         if self.attention is not None:
-            return weighted_sum(projected[:, 3 * size :], torch.tanh(features) @ self.attention, batch)
+            return weighted_sum(rows, torch.tanh(features) @ self.attention, batch)
         places = torch.arange(len(features))
         pooled = F.embedding_bag(places, torch.tanh(features), offsets, mode="max")
         return torch.tanh(pooled @ cast(Tensor, self.output).t())
@@ -218,19 +224,16 @@ class LstmBody(Body):
         return cast(PeepholeLSTM, layer)
 
     def project(self, rows: Tensor) -> Tensor:
-        inputs = self._lstm().gate_inputs(rows)
-        return inputs if self.attention is None else torch.cat((inputs, rows), 1)
+        return self._lstm().gate_inputs(rows)
 
-    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
-        lstm = self._lstm()
-        gates = 4 * lstm.size
+    def compose(self, projected: Tensor, rows: Tensor, batch: TextBatch) -> Tensor:
         packing = pack(batch.lengths)
-        y = lstm(F.embedding(batch.words[packing.gather], projected[:, :gates]), packing.counts)
+        y = self._lstm()(projected, packing.counts, batch.words[packing.gather])
         places = torch.arange(len(batch.words))
         packed = torch.empty_like(places).index_copy_(0, packing.gather, places)  # row of y of each place
         if self.attention is None:
             return F.embedding(packed[batch.offsets + batch.lengths - 1], y)
-        return weighted_sum(projected[:, gates:], (y @ self.attention)[packed], batch)
+        return weighted_sum(rows, (y @ self.attention)[packed], batch)
 
 
 class BeltBody(Body):
@@ -299,19 +302,20 @@ class BeltBody(Body):
         closed = bias[3, width:].detach().expand(len(rows), -1)
         return torch.cat((gates, closed, logit, torch.tanh(rows)), 1)
 
-    def compose(self, projected: Tensor, batch: TextBatch) -> Tensor:
+    def compose(self, projected: Tensor, rows: Tensor, batch: TextBatch) -> Tensor:
         _, recurrent, bias, peepholes = self.gates()
         width, lengths = self.carrying, batch.lengths
         inputs = projected.shape[1] - width - 1
         control = inputs // 4
         packing = pack(lengths)
         z = peephole_lstm(
-            F.embedding(batch.words[packing.gather], projected[:, :inputs]),
+            projected[:, :inputs],
             torch.cat((recurrent[:3, width:, width:], recurrent.new_zeros(1, control, control))).flatten(
                 0, 1
             ),
             torch.cat((peepholes[:2, width:], peepholes.new_zeros(1, control))),
             packing.counts,
+            batch.words[packing.gather],
         )
         places = torch.arange(len(batch.words))
         packed = torch.empty_like(places).index_copy_(0, packing.gather, places)
@@ -351,14 +355,37 @@ class Tower(nn.Module):
         # In a tuple, because torch would register the owner as a part of this tower.
         self._table_owner = (table_owner or self,)
 
-    def forward(self, batch: TextBatch, noise: Tensor | None = None) -> Tensor:
+    def forward(self, batch: TextBatch) -> Tensor:
+        """Unit embeddings float32 (texts, dimension) of a batch."""
+        (rows,) = self.word_rows(batch)
+        return self.embed(rows, batch)
+
+    def word_rows(self, *batches: TextBatch) -> Sequence[Tensor]:
+        """The rows of the distinct words of each batch, float32 (distinct words, row width).
+
+        The batches are looked up together, for each time the whole table gets a gradient, zero in most rows.
+        """
+        features = torch.cat([batch.features for batch in batches])
+        shifts = accumulate((len(batch.features) for batch in batches), initial=0)
+        offsets = torch.cat(
+            [batch.feature_offsets + shift for batch, shift in zip(batches, shifts, strict=False)]
+        )
+        rows = F.embedding_bag(features, self._table_owner[0].table, offsets, mode="sum")
+        return torch.split(rows, [len(batch.feature_offsets) for batch in batches])
+
+    def embed(self, rows: Tensor, batch: TextBatch, noise: Tensor | None = None) -> Tensor:
         """Unit embeddings float32 (texts, dimension) of a batch.
 
+        rows: float32 (distinct words, row width), as `word_rows` returns them.
+        batch: the texts.
         noise: float32 (distinct words, row width), factors of the entries of the word rows; see
             `dropout_noise`.
         """
-        rows = F.embedding_bag(batch.features, self._table_owner[0].table, batch.feature_offsets, mode="sum")
         if noise is not None:
             rows = rows * noise
-        embeddings: Tensor = self.body.compose(self.body.project(rows), batch)
+        embeddings: Tensor = self.body.compose(self.body.project(rows), rows, batch)
         return F.normalize(embeddings, dim=1)
+
+    def reads_table_of(self, other: Tower) -> bool:
+        """Whether both towers have one table."""
+        return self._table_owner[0] is other._table_owner[0]

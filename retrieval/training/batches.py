@@ -339,19 +339,35 @@ def make_batch(data: TrainingSet, pairs: NDArray[np.int64], rng: np.random.Gener
     negatives = _given_negatives(data, queries, positives, rng)
     documents = np.concatenate((positives, negatives))
     false_negatives = np.zeros((len(queries), len(documents)), bool)
-    columns = {int(document): column for column, document in enumerate(documents)}
-    for row, query in enumerate(queries):
-        # A pseudo-query has one relevant document, its own.
-        for document in data.relevant[query].tolist() if query < len(data.relevant) else ():
-            column = columns.get(document)
-            if column is not None and column != row:
-                false_negatives[row, column] = True
-        if len(negatives):
-            # Of other queries a given negative was not judged, and it may be a positive of none.
-            given = data.negatives[query].tolist() if query < len(data.negatives) else []
-            false_negatives[row, len(positives) :] |= ~np.isin(negatives, given)
+    # A pseudo-query has one relevant document, its own.
+    false_negatives[_occurrences(data.relevant, queries, documents)] = True
+    np.fill_diagonal(false_negatives, False)
+    if len(negatives):
+        # Of other queries a given negative was not judged, and it may be a positive of none.
+        given = np.zeros((len(queries), len(negatives)), bool)
+        given[_occurrences(data.negatives, queries, negatives)] = True
+        false_negatives[:, len(positives) :] |= ~given
     removed_words = np.concatenate((data.removed_words[pairs], np.zeros((len(negatives), 2), np.int64)))
     return Batch(queries, documents, false_negatives, data.grades[pairs], removed_words)
+
+
+def _occurrences(
+    lists: Ragged, queries: NDArray[np.int64], documents: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the lists of some queries have some documents: numbers within `queries`, within `documents`.
+
+    lists: of the judged queries, rows of passages.
+    queries: int64 (n,), rows of queries.
+    documents: int64 (m,), rows of passages, none twice.
+    """
+    judged = np.flatnonzero(queries < len(lists))
+    some = lists.take(queries[judged])
+    owners = np.repeat(judged, some.lengths())
+    order = np.argsort(documents)
+    places = np.minimum(np.searchsorted(documents, some.values, sorter=order), len(documents) - 1)
+    columns = order[places]
+    found = documents[columns] == some.values
+    return owners[found], columns[found]
 
 
 def _given_negatives(
@@ -361,6 +377,8 @@ def _given_negatives(
     rng: np.random.Generator | None,
 ) -> NDArray[np.int64]:
     """Rows of given negatives of the queries, without those that are positives in the same batch."""
+    if not len(data.negatives.values):
+        return np.zeros(0, np.int64)
     there = set(positives.tolist())
     chosen: dict[int, None] = {}
     for query in queries.tolist():

@@ -302,14 +302,16 @@ class Trainer:
         return recipe.learning_rate * rising * max(recipe.floor, 1 - done)
 
     def _train_step(self, pairs: NDArray[np.int64], rate: float) -> Point:
-        # Dropout draws from torch's generator: seeded by the step, it repeats after a resume.
-        torch.manual_seed((self.recipe.seed << 32) + self.state.total_steps)
+        # Dropout draws from torch's generator: seeded by the step, it repeats after a resume. The generator
+        # reads only 32 bits of a seed. The factor, 2^32 over the golden ratio, keeps the steps of two seeds
+        # apart.
+        torch.manual_seed((self.recipe.seed * 0x9E3779B1 + self.state.total_steps) % 2**32)
         rng = np.random.default_rng((self.recipe.seed, self.state.epoch, self.state.step))
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
         batch = make_batch(self.data, pairs, rng)
         texts = self._texts(batch)
-        queries, documents = (self._encode(side, texts[side]) for side in ("query", "document"))
+        queries, documents = self._encode(texts)
         gamma, false_negatives = self.model.config.gamma, torch.from_numpy(batch.false_negatives)
         rows, weights = self.ranks.share(len(queries)), torch.from_numpy(batch.weights)
         loss = softmax_loss(queries, documents, gamma, false_negatives, weights, rows)
@@ -334,15 +336,29 @@ class Trainer:
         documents = remove_words(self.data.documents.take(batch.documents), batch.removed_words)
         return {"query": self.data.queries.take(batch.queries), "document": documents}
 
-    def _encode(self, side: Side, texts: Ragged) -> Tensor:
-        """Embeddings of the texts of a batch, with dropout. Each rank encodes its share."""
-        rows = np.arange(len(texts))[self.ranks.share(len(texts))]
+    def _encode(self, texts: dict[Side, Ragged]) -> list[Tensor]:
+        """Embeddings of the texts of a batch by side, with dropout. Each rank encodes its share."""
+        shares = [np.arange(len(all_texts))[self.ranks.share(len(all_texts))] for all_texts in texts.values()]
         # A rank without rows encodes one for nothing, for all ranks have to take part in the backward pass.
-        own = texts.take(rows if len(rows) else np.arange(1))
-        tower = self.model.tower(side)
-        noise = self._noise(texts, own, tower.body.row_width) if self.recipe.dropout else None
-        embeddings = tower(text_batch(own, self.data.features), noise)
-        return self.ranks.gather(embeddings[: len(rows)], len(texts))
+        own = [
+            all_texts.take(share if len(share) else np.arange(1))
+            for all_texts, share in zip(texts.values(), shares, strict=True)
+        ]
+        towers = [self.model.tower(side) for side in texts]
+        batches = [text_batch(some, self.data.features) for some in own]
+        together = towers[0].reads_table_of(towers[1])
+        rows = (
+            towers[0].word_rows(*batches)
+            if together
+            else [tower.word_rows(batch)[0] for tower, batch in zip(towers, batches, strict=True)]
+        )
+        embeddings = []
+        for number, all_texts in enumerate(texts.values()):
+            width = towers[number].body.row_width
+            noise = self._noise(all_texts, own[number], width) if self.recipe.dropout else None
+            encoded = towers[number].embed(rows[number], batches[number], noise)
+            embeddings.append(self.ranks.gather(encoded[: len(shares[number])], len(all_texts)))
+        return embeddings
 
     def _noise(self, texts: Ragged, own: Ragged, width: int) -> Tensor:
         """Dropout of the rows of the distinct words of `own`: its part of what one process draws for all."""

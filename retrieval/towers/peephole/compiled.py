@@ -18,38 +18,89 @@ from torch import Tensor
 
 from retrieval.towers.peephole import kernels
 from retrieval.towers.peephole.plain import States, previous_states
+from retrieval.towers.peephole.product import COLUMNS, panels
 
 # Cells of the widest layer that counts as narrow; measured, see benchmarks/NOTES.md.
 _WIDEST_NARROW = 96
 
 
 def _is_narrow(size: int) -> bool:
-    return size <= _WIDEST_NARROW and size % 4 == 0
+    return COLUMNS / 4 <= size <= _WIDEST_NARROW
 
 
 @torch.no_grad()  # set here because each thread has this setting for itself
-def forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], states: States) -> None:
+def forward(
+    x: Tensor,
+    places: Tensor | None,
+    recurrent: Tensor,
+    peepholes: Tensor,
+    counts: Sequence[int],
+    states: States,
+) -> None:
     """Fill the states of one part from its gate inputs.
 
-    x: float32 (words, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
+    x: float32 (rows, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
+    places: int64 (words,), the row of x of each word; None if x has one row a word.
     recurrent: float32 (4H, H), recurrent weights in the same gate order.
     peepholes: float32 (3, H), peephole weights of the gates i, f, o.
     counts: the number of texts at each step.
     states: filled; the gate g is stored as tanh.
     """
-    gates, outputs, transposed = states.gates, states.outputs, recurrent.t()
-    arrays = [tensor.numpy() for tensor in (gates, states.cells, states.squashed, outputs, peepholes)]
-    if _is_narrow(len(transposed)):
-        kernels.forward_all(x.numpy(), transposed.contiguous().numpy(), *arrays, np.array(counts))
+    _forward(x, places, recurrent, peepholes, counts, states, kept=True)
+
+
+@torch.no_grad()
+def outputs(
+    x: Tensor, places: Tensor | None, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], y: Tensor
+) -> None:
+    """Fill the outputs y (words, H) of one part, and keep nothing else; parameters as for `forward`."""
+    narrow = _is_narrow(y.shape[1])
+    gates = x.new_empty(kernels.ROWS if narrow else len(y), x.shape[1])
+    rows = 2 * counts[0] if narrow else len(y)
+    cells, squashed = (x.new_empty(rows, y.shape[1]) for _ in range(2))
+    states = States(gates, cells, squashed, y)
+    _forward(x, places, recurrent, peepholes, counts, states, kept=not narrow)
+
+
+def _forward(
+    x: Tensor,
+    places: Tensor | None,
+    recurrent: Tensor,
+    peepholes: Tensor,
+    counts: Sequence[int],
+    states: States,
+    kept: bool,
+) -> None:
+    transposed = recurrent.t()
+    if not _is_narrow(len(transposed)):
+        _step_forward(x, places, transposed, peepholes, counts, states)
         return
+    where = torch.arange(len(x)) if places is None else places
+    inputs = _arrays(x, where, panels(transposed))
+    saved = _arrays(states.gates, states.cells, states.squashed, states.outputs, peepholes)
+    kernels.forward(*inputs, *saved, np.array(counts), kept)
+
+
+def _step_forward(
+    x: Tensor,
+    places: Tensor | None,
+    transposed: Tensor,
+    peepholes: Tensor,
+    counts: Sequence[int],
+    states: States,
+) -> None:
+    """As `forward`, with one product of torch a step; transposed: (H, 4H), recurrent weights."""
+    gates = states.gates
+    arrays = _arrays(gates, states.cells, states.squashed, states.outputs, peepholes)
     start, old_start = 0, -1
     for count in counts:
         stop = start + count
+        inputs = x[start:stop] if places is None else x[places[start:stop]]
         if old_start < 0:
-            gates[:stop] = x[:stop]
+            gates[:stop] = inputs
         else:
-            old_y = outputs[old_start : old_start + count]
-            torch.addmm(x[start:stop], old_y, transposed, out=gates[start:stop])
+            old_y = states.outputs[old_start : old_start + count]
+            torch.addmm(inputs, old_y, transposed, out=gates[start:stop])
         kernels.forward_step(*arrays, start, stop, old_start)
         start, old_start = stop, start
 
@@ -57,47 +108,56 @@ def forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[in
 @torch.no_grad()
 def backward(
     grad_outputs: Tensor,
+    places: Tensor,
     recurrent: Tensor,
     peepholes: Tensor,
     counts: Sequence[int],
     states: States,
+    grad_gates: Tensor,
     grad_x: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradients of one part.
 
     grad_outputs: float32 (words, H), gradient of the outputs y(t).
+    places: int64 (words,), the row of x of each word.
     recurrent: float32 (4H, H), recurrent weights.
     peepholes: float32 (3, H), peephole weights.
     counts: the number of texts at each step.
     states: as `forward` filled them.
-    grad_x: float32 (words, 4H), filled with the gradient of the gate inputs.
+    grad_gates: float32 (words, 4H), filled with the gradient of the gate inputs of each word.
+    grad_x: float32 (rows, 4H), gradient of x, added to; with no rows it is left out.
 
     Returns the gradients of the recurrent weights and of the peepholes.
     """
-    starts = [0, *accumulate(counts)]
     grad_peepholes = torch.zeros_like(peepholes)
-    dy = grad_outputs.new_empty(counts[0], recurrent.shape[1])
-    dc = torch.zeros_like(dy)
-    saved = (states.gates, states.cells, states.squashed, peepholes, grad_x, grad_peepholes)
-    arrays = [tensor.numpy() for tensor in (dy, dc, *saved)]
+    starts = [0, *accumulate(counts)]
     if _is_narrow(recurrent.shape[1]):
-        kernels.backward_all(*arrays, grad_outputs.contiguous().numpy(), recurrent.numpy(), np.array(counts))
+        saved = (states.gates, states.cells, states.squashed, peepholes, grad_gates, grad_peepholes)
+        tensors = (grad_outputs.contiguous(), panels(recurrent), *saved, grad_x, places)
+        kernels.backward(*_arrays(*tensors), np.array(counts))
     else:
-        _step_back(grad_outputs, recurrent, starts, dy, grad_x, arrays)
+        _step_back(grad_outputs, recurrent, peepholes, starts, states, grad_gates, grad_peepholes)
+        if len(grad_x):
+            grad_x.index_add_(0, places, grad_gates)
     old_y = previous_states(states.outputs, starts, range(1, len(counts)))
-    return grad_x[counts[0] :].t() @ old_y, grad_peepholes
+    return grad_gates[counts[0] :].t() @ old_y, grad_peepholes
 
 
 def _step_back(
     grad_outputs: Tensor,
     recurrent: Tensor,
+    peepholes: Tensor,
     starts: Sequence[int],
-    dy: Tensor,
-    grad_x: Tensor,
-    arrays: Sequence[Any],
+    states: States,
+    grad_gates: Tensor,
+    grad_peepholes: Tensor,
 ) -> None:
-    """Fill `grad_x` step by step; `arrays` are the first arguments of `kernels.backward_step`."""
-    later_dz = grad_x[:0]
+    """Fill `grad_gates` and `grad_peepholes` with one product of torch a step; starts: first row of each."""
+    dy = grad_outputs.new_empty(starts[1], recurrent.shape[1])
+    dc = torch.zeros_like(dy)
+    saved = (states.gates, states.cells, states.squashed, peepholes)
+    arrays = _arrays(dy, dc, *saved, grad_gates, grad_peepholes)
+    later_dz = grad_gates[:0]
     for step in reversed(range(len(starts) - 1)):
         start, stop, later = starts[step], starts[step + 1], len(later_dz)
         grad_y = grad_outputs[start:stop]
@@ -105,4 +165,8 @@ def _step_back(
         torch.addmm(grad_y[:later], later_dz, recurrent, out=dy[:later])
         dy[later : stop - start] = grad_y[later:]
         kernels.backward_step(*arrays, start, stop, starts[step - 1] if step else -1)
-        later_dz = grad_x[start:stop]
+        later_dz = grad_gates[start:stop]
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [tensor.numpy() for tensor in tensors]

@@ -74,36 +74,67 @@ def pack(lengths: Tensor) -> Packing:
 class _Cell(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]]
+        ctx: Any,
+        x: Tensor,
+        recurrent: Tensor,
+        peepholes: Tensor,
+        counts: Sequence[Sequence[int]],
+        places: Tensor | None,
     ) -> Tensor:
-        size = recurrent.shape[1]
+        words, size = sum(map(sum, counts)), recurrent.shape[1]
         steps = _steps(x)
-        states = States(torch.empty_like(x), *(x.new_empty(len(x), size) for _ in range(3)))
+        states = States(x.new_empty(words, 4 * size), *(x.new_empty(words, size) for _ in range(3)))
 
         def run(part: int, rows: slice) -> None:
-            steps.forward(x[rows], recurrent, peepholes, counts[part], states.part(rows))
+            steps.forward(*_inputs(x, places, rows), recurrent, peepholes, counts[part], states.part(rows))
 
         _each_part(counts, run)
         ctx.save_for_backward(
             recurrent, peepholes, states.gates, states.cells, states.squashed, states.outputs
         )
-        ctx.counts = counts
+        ctx.counts, ctx.places, ctx.rows = counts, places, len(x)
         return states.outputs
 
     @staticmethod
-    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         recurrent, peepholes, *saved = ctx.saved_tensors
         states = States(*saved)
         steps = _steps(states.gates)
-        grad_x = torch.empty_like(states.gates)
+        places = torch.arange(len(states.gates)) if ctx.places is None else ctx.places
+        grad_gates = torch.empty_like(states.gates)
+        # Each part adds to a gradient of its own: two threads must not add to one row.
+        shape = (0 if ctx.places is None else ctx.rows, grad_gates.shape[1])
 
         def run(part: int, rows: slice) -> Any:
-            grad_y, counts = grad_outputs[rows], ctx.counts[part]
-            return steps.backward(grad_y, recurrent, peepholes, counts, states.part(rows), grad_x[rows])
+            grad_x, gradients = grad_gates.new_zeros(shape), grad_gates[rows]
+            weights, counts = (recurrent, peepholes), ctx.counts[part]
+            grad_y, own = grad_outputs[rows], states.part(rows)
+            return grad_x, *steps.backward(grad_y, places[rows], *weights, counts, own, gradients, grad_x)
 
-        grads = _each_part(ctx.counts, run)
-        grad_recurrent, grad_peepholes = (torch.stack(parts).sum(0) for parts in zip(*grads, strict=True))
-        return grad_x, grad_recurrent, grad_peepholes, None
+        grads = zip(*_each_part(ctx.counts, run), strict=True)
+        grad_x, grad_recurrent, grad_peepholes = (
+            parts[0] if len(parts) == 1 else torch.stack(parts).sum(0) for parts in grads
+        )
+        return grad_gates if ctx.places is None else grad_x, grad_recurrent, grad_peepholes, None, None
+
+
+def _outputs(
+    x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]], places: Tensor | None
+) -> Tensor:
+    """As `peephole_lstm`, where nothing is kept for a backward pass."""
+    words = sum(map(sum, counts))
+    steps, y = _steps(x), x.new_empty(words, recurrent.shape[1])
+
+    def run(part: int, rows: slice) -> None:
+        steps.outputs(*_inputs(x, places, rows), recurrent, peepholes, counts[part], y[rows])
+
+    _each_part(counts, run)
+    return y
+
+
+def _inputs(x: Tensor, places: Tensor | None, rows: slice) -> tuple[Tensor, Tensor | None]:
+    """The gate inputs of one part, and the row of each word in them, if it is not that of the word."""
+    return (x[rows], None) if places is None else (x, places[rows])
 
 
 def _each_part(counts: Sequence[Sequence[int]], run: Callable[[int, slice], T]) -> list[T]:
@@ -146,19 +177,30 @@ def _compiled() -> ModuleType | None:
     return compiled
 
 
-def peephole_lstm(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:
+def peephole_lstm(
+    x: Tensor,
+    recurrent: Tensor,
+    peepholes: Tensor,
+    counts: Sequence[Sequence[int]],
+    places: Tensor | None = None,
+) -> Tensor:
     """Outputs y(t) of the peephole cell at every packed position, started from zero states.
 
-    Differentiable in the three tensors, which are all float32 or all float64.
+    Differentiable in the first three tensors, which are all float32 or all float64.
 
-    x: (words, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
+    x: (rows, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
     recurrent: (4H, H), recurrent weights in the same gate order.
     peepholes: (3, H), peephole weights of the gates i, f, o.
-    counts: for each part, the number of texts at each step, never increasing; all sum to `words`.
+    counts: for each part, the number of texts at each step, never increasing; all sum to the words.
+    places: int64 (words,), the row of x of each packed position; None if x has them in packed order.
 
     Returns (words, H), of the dtype of x.
     """
-    return _Cell.apply(x, recurrent, peepholes, counts)  # type: ignore[no-any-return,no-untyped-call]
+    x = x.contiguous()
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, recurrent, peepholes)):
+        y: Tensor = _Cell.apply(x, recurrent, peepholes, counts, places)  # type: ignore[no-untyped-call]
+        return y
+    return _outputs(x.detach(), recurrent.detach(), peepholes.detach(), counts, places)
 
 
 class PeepholeLSTM(nn.Module):
@@ -187,6 +229,6 @@ class PeepholeLSTM(nn.Module):
         """Gate inputs W l + b (words, 4H) of the vectors of distinct words (words, input_size)."""
         return words + self.bias if self.input is None else torch.addmm(self.bias, words, self.input.t())
 
-    def forward(self, x: Tensor, counts: Sequence[Sequence[int]]) -> Tensor:
-        """Outputs (words, H) of packed gate inputs (words, 4H); counts as in `peephole_lstm`."""
-        return peephole_lstm(x, self.recurrent, self.peepholes, counts)
+    def forward(self, x: Tensor, counts: Sequence[Sequence[int]], places: Tensor | None = None) -> Tensor:
+        """Outputs (words, H) of gate inputs x (rows, 4H); counts and places as in `peephole_lstm`."""
+        return peephole_lstm(x, self.recurrent, self.peepholes, counts, places)

@@ -56,19 +56,27 @@ class States:
 
 
 @torch.no_grad()  # set here because each thread has this setting for itself
-def forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], states: States) -> None:
+def forward(
+    x: Tensor,
+    places: Tensor | None,
+    recurrent: Tensor,
+    peepholes: Tensor,
+    counts: Sequence[int],
+    states: States,
+) -> None:
     """Fill the states of one part from its gate inputs.
 
     tanh(a) is computed as 2 sigm(2a) - 1, because torch's tanh is nine times slower than its sigmoid.
 
-    x: (words, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
+    x: (rows, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
+    places: int64 (words,), the row of x of each word; None if x has one row a word.
     recurrent: (4H, H), recurrent weights in the same gate order.
     peepholes: (3, H), peephole weights of the gates i, f, o.
     counts: the number of texts at each step.
     states: filled.
     """
     size = recurrent.shape[1]
-    transposed = recurrent.t()
+    x, transposed = x if places is None else x[places], recurrent.t()
     minus_one = x.new_full((), -1)
     start, old_start = 0, 0
     for step, count in enumerate(counts):
@@ -98,29 +106,43 @@ def forward(x: Tensor, recurrent: Tensor, peepholes: Tensor, counts: Sequence[in
 
 
 @torch.no_grad()
+def outputs(
+    x: Tensor, places: Tensor | None, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], y: Tensor
+) -> None:
+    """Fill the outputs y (words, H) of one part; other parameters as for `forward`."""
+    gates = x.new_empty(len(y), x.shape[1])
+    states = States(gates, torch.empty_like(y), torch.empty_like(y), y)
+    forward(x, places, recurrent, peepholes, counts, states)
+
+
+@torch.no_grad()
 def backward(
     grad_outputs: Tensor,
+    places: Tensor,
     recurrent: Tensor,
     peepholes: Tensor,
     counts: Sequence[int],
     states: States,
+    grad_gates: Tensor,
     grad_x: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradients of one part.
 
     grad_outputs: (words, H), gradient of the outputs y(t).
+    places: int64 (words,), the row of x of each word.
     recurrent: (4H, H), recurrent weights.
     peepholes: (3, H), peephole weights.
     counts: the number of texts at each step.
     states: as `forward` filled them.
-    grad_x: (words, 4H), filled with the gradient of the gate inputs.
+    grad_gates: (words, 4H), filled with the gradient of the gate inputs of each word.
+    grad_x: (rows, 4H), gradient of x, added to; with no rows it is left out.
 
     Returns the gradients of the recurrent weights and of the peepholes.
     """
     size = recurrent.shape[1]
     starts = [0, *accumulate(counts)]
     grad_peepholes = torch.zeros_like(peepholes)
-    later_dz = grad_x[:0]
+    later_dz = grad_gates[:0]
     dc = grad_outputs.new_empty(counts[0], size)
     dy = grad_outputs.new_empty(counts[0], size)
     for block in _blocks(starts, size):
@@ -138,16 +160,18 @@ def backward(
             dy_t[later:] = grad_y[later:]
             dc_t[later:] = 0
             dc_t.addcmul_(dy_t, factors.cell[here])
-            dz = grad_x[start:stop]
+            dz = grad_gates[start:stop]
             torch.mul(dc_t[:, None], factors.inner[here], out=dz.view(stop - start, 4, size)[:, :3])
             torch.mul(dy_t, factors.output[here], out=dz[:, 3 * size :])
             dc_t.mul_(factors.carry[here])
             later_dz = dz
-        block_dz = grad_x[rows].view(len(old_c), 4, size)
+        block_dz = grad_gates[rows].view(len(old_c), 4, size)
         grad_peepholes[:2] += (block_dz[:, :2] * old_c[:, None]).sum(0)
         grad_peepholes[2] += (block_dz[:, 3] * states.cells[rows]).sum(0)
+    if len(grad_x):
+        grad_x.index_add_(0, places, grad_gates)
     old_y = previous_states(states.outputs, starts, range(1, len(counts)))
-    return grad_x[counts[0] :].t() @ old_y, grad_peepholes
+    return grad_gates[counts[0] :].t() @ old_y, grad_peepholes
 
 
 @dataclass(frozen=True)

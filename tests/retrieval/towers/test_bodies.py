@@ -242,7 +242,9 @@ def test_dropout_zeroes_entries_of_word_rows_and_scales_the_rest():
     made = tower(config)
     torch.manual_seed(0)
     noise = dropout_noise(1, 1000, 0.25)
-    kept = made(text_batch(ragged([[1]]), FEATURES), noise).detach().numpy()[0]
+    batch = text_batch(ragged([[1]]), FEATURES)
+    (rows,) = made.word_rows(batch)
+    kept = made.embed(rows, batch, noise).detach().numpy()[0]
     row = numbers(made)["table"][2]
     zero = kept == 0
     assert 0.2 < zero.mean() < 0.3

@@ -108,6 +108,16 @@ def test_one_seed_gives_one_model_and_another_seed_another(tmp_path):
     )
 
 
+def test_dropout_depends_on_the_seed(tmp_path):
+    drawn = []
+    for seed in (0, 1):
+        trainer = new_trainer(tmp_path, recipe=RECIPE)
+        trainer.recipe = replace(RECIPE, seed=seed)
+        trainer._train_step(np.array([0, 1]), 0.01)
+        drawn.append(torch.rand(8).tolist())  # what follows the dropout in torch's stream
+    assert drawn[0] != drawn[1]
+
+
 def shift(trainer, name):
     """How far the first step moved a parameter, at most."""
     before = weights(trainer)
