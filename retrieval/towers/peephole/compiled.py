@@ -25,7 +25,7 @@ _WIDEST_NARROW = 96
 
 
 def _is_narrow(size: int) -> bool:
-    return COLUMNS / 4 <= size <= _WIDEST_NARROW
+    return bool(COLUMNS / 4 <= size <= _WIDEST_NARROW)
 
 
 @torch.no_grad()  # set here because each thread has this setting for itself
