@@ -82,6 +82,8 @@ def tuning_beside(
             yield lambda: _answer(process, path, progress) or tuned()
         finally:
             process.kill()
+            with suppress(OSError):  # what it had not read
+                cast(IO[bytes], process.stdin).close()
 
 
 def _answer(process: subprocess.Popen[bytes], path: Path, progress: Progress) -> Tuning | None:

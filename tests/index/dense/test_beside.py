@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,19 @@ def test_a_goal_that_nothing_meets_is_told_as_before(file: Path) -> None:
 def test_a_process_that_dies_is_replaced_by_this_one(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.with_name("compressed.8").write_bytes(b"half written")
     monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert tuned(file, Goal(recall=0.5, max_bytes=COUNT * DIMENSION)).chosen.parts > 0
+
+
+def test_a_process_may_be_dead_before_it_is_asked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+
+    def died(*given: Any, **named: Any) -> subprocess.Popen[bytes]:
+        process = start(*given, **named)
+        process.wait()
+        return process
+
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(subprocess, "Popen", died)
     assert tuned(file, Goal(recall=0.5, max_bytes=COUNT * DIMENSION)).chosen.parts > 0
 
 
