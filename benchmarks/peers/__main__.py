@@ -44,7 +44,6 @@ PEERS = ("bm25", "minilm", "bm25+minilm", "model2vec")
 OURS = ("peephole dense", "peephole hybrid")
 COLD_STARTS = 5
 TIMED = 300
-_KEPT_BYTES = 64 << 20
 
 
 def peer(name: str, work: Path, python: str, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -93,10 +92,11 @@ def child(mode: Any, index: Path, work: Path) -> None:
     The index is open as `peephole serve` has it, since the others keep their vectors in memory too.
     """
     from retrieval.search.retriever import Retriever
+    from retrieval.serving.engine import KEPT_BYTES
 
     queries = json.loads((work / "data.json").read_text())["queries"]
     texts = list(queries.values())
-    with Retriever.open(index, kept_bytes=_KEPT_BYTES) as retriever:
+    with Retriever.open(index, kept_bytes=KEPT_BYTES) as retriever:
         retriever.search_all(texts[:8], 10, mode)
         start = time.perf_counter()
         ranking = retriever.rank(texts, 100, mode)

@@ -32,7 +32,7 @@ def compiled_matches(
     bounds: int64 (n, FIELDS + 1), where title and text of a document begin in `words`, and where the text
         ends.
     queries: float32 (m, width), contiguous.
-    Raises ValueError for bounds or words that cannot be.
+    Raises ValueError for bounds, words and sums that cannot be.
     """
     m = len(queries)
     lengths = bounds[:, 1:] - bounds[:, :-1]
@@ -47,6 +47,8 @@ def compiled_matches(
     found = np.empty((total, 2 * m + 3), np.float32)
     if not _match(*table, words, bounds, queries, found, runs):
         raise ValueError("a word with an impossible number")
+    if not np.isfinite(runs).all():
+        raise ValueError("a number that is not finite")
     parts = np.ascontiguousarray(runs.T).reshape(2 * m + 3, len(lengths), FIELDS)
     return Matches(parts[:m], parts[m : 2 * m], parts[2 * m :], lengths)
 

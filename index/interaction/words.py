@@ -20,7 +20,6 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from io import BufferedRandom
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,7 +83,7 @@ def write_words(folder: Path, texts: Iterable[tuple[str, str]], encoder: WordEnc
                 places.extend(map(numbers.__getitem__, words))
                 starts.append(written + len(places))
             if len(numbers) > known:
-                fresh += list(islice(reversed(numbers), len(numbers) - known))[::-1]
+                fresh += numbers.since(known)
                 if len(fresh) >= _WORDS_AT_ONCE:
                     _write_vectors(files, fresh[:_WORDS_AT_ONCE], encoder)
                     del fresh[:_WORDS_AT_ONCE]

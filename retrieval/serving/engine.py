@@ -31,7 +31,7 @@ from retrieval.search.retriever import Retriever
 from retrieval.text.snippet import snippet
 
 # Memory of a worker for converted vectors. An index that was not compressed has at most 20,000 documents.
-_KEPT_BYTES = 64 << 20
+KEPT_BYTES = 64 << 20
 
 
 # Fields that /fields names: as many as a reader looks at, and as columns are kept.
@@ -54,7 +54,7 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.retriever = Retriever.open(folder, kept_bytes=_KEPT_BYTES)
+        self.retriever = Retriever.open(folder, kept_bytes=KEPT_BYTES)
         self._documents: tuple[str, Encoder] | None = None
         self._documents_lock = threading.Lock()
         self._refreshing = threading.Lock()

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
@@ -230,7 +230,7 @@ class Lexicon:
 
     def words_from(self, start: int) -> list[str]:
         """The words by their ids, from the one with the id `start` on."""
-        return list(islice(reversed(self._ids), len(self) - start))[::-1]
+        return self._ids.since(start)
 
     def features(self) -> Ragged:
         """The feature ids of each word."""

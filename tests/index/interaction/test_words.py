@@ -111,6 +111,7 @@ def test_a_file_that_is_cut_short_is_refused(folder: Path, name: str, size: int)
         ("starts.i64", 10**12),
         ("weights.f32", np.nan),
         ("scales.f32", np.inf),
+        ("scales.f32", 3e38),  # finite, but no product with it is
     ],
 )
 @pytest.mark.parametrize("compiled", [False, True])
