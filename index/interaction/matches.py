@@ -82,7 +82,8 @@ def _of_each_word(comparison: Comparison) -> tuple[Float32Array, Float32Array]:
     nearest = of_query.max(axis=0)
     weights = comparison.weights
     values = np.concatenate((of_query, (weights, weights * nearest, weights * (nearest > SAME))))
-    if len(comparison.places) != len(nearest):  # words are compared once that several documents have
+    if not np.array_equal(comparison.places, np.arange(len(nearest))):
+        # Words are compared once that several documents have, in the order of their numbers.
         # Three times as fast as `take` along lines.
         values = np.ascontiguousarray(values.T.copy().take(comparison.places, axis=0).T)
     return values[:-3], values[-3:]
