@@ -7,8 +7,10 @@ equal words have equal vectors, so each distinct word of a segment is stored onc
     vectors.i8    (words, width)    directions of the distinct words, each with 127 as its largest entry
     scales.f32    (words,)          what makes a row of vectors.i8 of unit length
     weights.f32   (words,)          how much a word counts among others
-    words.i32     (places,)         distinct words of the title, then of the text, document by document
-    starts.i64    (2n + 1,)         where title and text of each of the n documents begin in words.i32
+    words.i32     (places,)         distinct words of the title, of the text and of the known queries,
+                                    document by document
+    starts.i64    (3n + 1,)         where these fields of each of the n documents begin in words.i32;
+                                    in format 4, which had no queries, (2n + 1,)
 
 The files hold plain little-endian numbers without a header.
 """
@@ -32,12 +34,13 @@ from index.disk.opening import create, open_to_read
 from index.errors import CorruptError
 from index.interaction.matches import FIELDS, Comparison, Matches, matches_of
 from index.numbering import Numbering
-from index.values import Rows, Vectors
+from index.values import Rows, Texts, Vectors
 
 # The files of the distinct words, all of them, and their dtypes.
 TABLE_ARRAYS = {"vectors.i8": "|i1", "scales.f32": "<f4", "weights.f32": "<f4"}
 ARRAYS = {**TABLE_ARRAYS, "words.i32": "<i4", "starts.i64": "<i8"}
 _OF_DOCUMENTS = ("words.i32", "starts.i64")
+_FIELDS_BEFORE = 2  # in format 4
 _DO_NOT_FIT = "its files do not fit together; restore them or build the index again"
 
 # Distinct words that are encoded at once while writing: always the same ones together, for sums of float32
@@ -51,24 +54,29 @@ _WORDS_A_PLACE = 4
 
 
 class WordEncoder(Protocol):
-    """What gives words and their vectors; `width` is that of a vector."""
+    """What gives words and their vectors.
+
+    width: of a vector.
+    reads_queries: whether documents are found by the queries that they are known to answer, too.
+    """
 
     width: int
+    reads_queries: bool
 
-    def distinct_words(self, title: str, text: str) -> tuple[list[str], list[str]]:
-        """The distinct words of the title and of the text of a document; none of a field without words."""
+    def distinct_words(self, texts: Texts) -> tuple[list[str], ...]:
+        """The distinct words of each field of a document; none of a field without words."""
 
     def encode_words(self, words: Sequence[str]) -> tuple[Vectors, NDArray[np.float32]]:
         """The directions of n words, float32 (n, width), and how much each counts, float32 (n,)."""
 
 
-def write_words(folder: Path, texts: Iterable[tuple[str, str]], encoder: WordEncoder) -> None:
+def write_words(folder: Path, texts: Iterable[Texts], encoder: WordEncoder) -> None:
     """Write the words of documents into a new folder; its files are durable, the folder's entry is not.
 
     folder: the new folder.
-    texts: title and text of each document, by row.
+    texts: of each document, by row.
     encoder: gives their words and the vectors.
-    Memory grows with the number of distinct words, and by 16 bytes a document. Raises StorageError.
+    Memory grows with the number of distinct words, and by 24 bytes a document. Raises StorageError.
     """
     with storing(folder), ExitStack() as opened:
         folder.mkdir()
@@ -77,9 +85,9 @@ def write_words(folder: Path, texts: Iterable[tuple[str, str]], encoder: WordEnc
         fresh: list[str] = []
         places, starts = array("i"), array("q", [0])
         written = 0
-        for title, text in texts:
+        for each in texts:
             known = len(numbers)
-            for words in encoder.distinct_words(title, text):
+            for words in encoder.distinct_words(each):
                 places.extend(map(numbers.__getitem__, words))
                 starts.append(written + len(places))
             if len(numbers) > known:
@@ -189,7 +197,7 @@ class WordTable:
         """The words of n documents matched with words of a query.
 
         words: int32, numbers of words of documents.
-        bounds: int64 (n, FIELDS + 1), where title and text of a document begin in `words`, and where the text
+        bounds: int64 (n, FIELDS + 1), where the fields of a document begin in `words`, and where the last one
             ends.
         queries: float32 (m, width), directions of unit length.
         """
@@ -203,8 +211,8 @@ class WordTable:
     ) -> Comparison:
         """The cosines of the words of n documents with words of a query.
 
-        words: int (total,), numbers of the words of the title and the text of each document.
-        lengths: int64 (n, FIELDS), how many words title and text have.
+        words: int (total,), numbers of the words of each document, field by field.
+        lengths: int64 (n, FIELDS), how many words each field has.
         queries: float32 (m, width), directions of unit length.
         """
         if words.min(initial=0) < 0:
@@ -246,7 +254,8 @@ class Words:
         self.width = width
         self._table = WordTable(folder, width)
         self._words, self._starts = (map_array(folder / name, ARRAYS[name]) for name in _OF_DOCUMENTS)
-        if len(self._starts) != FIELDS * documents + 1 or self._starts[-1] != len(self._words):
+        self._fields, rest = divmod(len(self._starts) - 1, documents)
+        if self._fields not in (FIELDS, _FIELDS_BEFORE) or rest or self._starts[-1] != len(self._words):
             raise CorruptError(f"{folder}: {_DO_NOT_FIT}")
 
     def compile(self) -> None:
@@ -260,14 +269,16 @@ class Words:
         queries: float32 (m, width), directions of unit length.
         """
         with reading_arrays(self._folder):
-            bounds = self._starts[FIELDS * rows[:, None] + np.arange(FIELDS + 1)]
+            # A field that the file does not have is empty.
+            fields = np.minimum(np.arange(FIELDS + 1), self._fields)
+            bounds = self._starts[self._fields * rows[:, None] + fields]
         return self._table.match(self._words, bounds, queries)
 
 
 def _gathered(
     words: NDArray[np.integer[Any]], bounds: NDArray[np.int64]
 ) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
-    """The words of documents one after the other, and how many title and text of each have.
+    """The words of documents one after the other, and how many each field has.
 
     Raises ValueError for impossible bounds.
     """

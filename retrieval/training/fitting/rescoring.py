@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from index.documents.store import Document
 from index.interaction.matches import Matches
 from index.interaction.words import Words, write_words
 from index.ranking import Ranking, empty_ranking
@@ -26,7 +27,7 @@ from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.model.folder import TrainedModel, read_model_of
 from retrieval.model.rescoring import Rescorer
-from retrieval.search.features import NAMES
+from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT
 from retrieval.search.fusion import fuse
 from retrieval.search.rescoring import RESCORING_DEPTH, CompareWords, Rescoring
 from retrieval.search.retriever import Retriever
@@ -123,7 +124,7 @@ def fit_rescorer(
     every = np.ones(len(folds), bool)
     chosen, ranking = linear(every), _held_out(judged, folds, linear)
     if not dataset.dev:
-        return Fitted(chosen, ranking)
+        return Fitted(_to_store(chosen), ranking)
     values = _ndcg(retriever, dataset, ranking)
     if len(dataset.dev) >= LEAST_DEV_QUERIES:
         by_network = _held_out(judged, folds, network)
@@ -132,7 +133,12 @@ def fit_rescorer(
             chosen, ranking, values = network(every, _MEMBERS), by_network, others
     if _is_worse(values, _ndcg(retriever, dataset, fused)):
         return Fitted(None, fused)
-    return Fitted(chosen, ranking)
+    return Fitted(_to_store(chosen), ranking)
+
+
+def _to_store(rescorer: Rescorer) -> Rescorer:
+    """The rescorer without the features of known queries, if it reads none; it is then one of version 1."""
+    return rescorer if rescorer.reads_queries else rescorer.only(OF_TITLE_AND_TEXT)
 
 
 class FoundCandidates(NamedTuple):
@@ -164,7 +170,8 @@ def candidates_of(
     model = read_model_of(retriever.index)
     learned = learn_projection(_examples(model, retriever, dataset, seed), seed, progress, stop)
     none = np.zeros((1, len(NAMES)), np.float32)
-    untrained = Rescorer(*learned, none, none[:, 0], none[:, 0], none[0])
+    known = any(document.queries for document in retriever.index.live_documents())
+    untrained = Rescorer(*learned, none, none[:, 0], none[:, 0], none[0], reads_queries=known)
     rescoring = Rescoring(model, untrained, model.word_rows("query"))
     compare = words_of(retriever, rescoring, folder)
     asked = _pseudo(model, retriever, seed)
@@ -259,9 +266,8 @@ def words_of(retriever: Retriever, rescoring: Rescoring, folder: Path) -> Compar
     folder: a new folder, for the words.
     Raises StorageError.
     """
-    documents = retriever.index.texts(retriever.index.rows().tolist())
-    write_words(folder, ((document.title, document.text) for document in documents), rescoring.words)
-    words = Words(folder, len(documents), rescoring.words.width)
+    write_words(folder, map(Document.texts, retriever.index.live_documents()), rescoring.words)
+    words = Words(folder, retriever.index.count, rescoring.words.width)
 
     def compare(rows: Rows, query: Vectors) -> list[tuple[slice, Matches]]:
         return [(slice(None), words.match(rows, query))]
@@ -352,8 +358,12 @@ def fit_network(
     bias = np.concatenate([member.hidden.bias.detach().numpy() for member in networks]) - hidden @ mean
     output = np.concatenate([member.output.weight.detach().numpy()[0] for member in networks]) / members
     linear = np.mean([member.linear.weight.detach().numpy()[0] for member in networks], axis=0) / spread
-    arrays = [np.ascontiguousarray(array, np.float32) for array in (hidden, bias, output, linear)]
-    return rescorer._replace(**dict(zip(("hidden", "hidden_bias", "output", "linear"), arrays, strict=True)))
+    return rescorer._replace(
+        hidden=np.ascontiguousarray(hidden, np.float32),
+        hidden_bias=np.ascontiguousarray(bias, np.float32),
+        output=np.ascontiguousarray(output, np.float32),
+        linear=np.ascontiguousarray(linear, np.float32),
+    )
 
 
 class _Network(nn.Module):
