@@ -67,12 +67,6 @@ class Rescorer(NamedTuple):
         hidden[:, features], linear[features] = self.hidden, self.linear
         return self._replace(hidden=hidden, linear=linear)
 
-    def only(self, features: NDArray[np.bool_]) -> Self:
-        """The same for some of its features, bool (F,); the others must be 0 wherever it is used."""
-        return self._replace(
-            hidden=np.ascontiguousarray(self.hidden[:, features]), linear=self.linear[features]
-        )
-
     def scores(self, features: Float32Array) -> Float32Array:
         """The scores of n documents, float32 (n,). features: float32 (n, F)."""
         scores: Float32Array = np.tanh(features @ self.hidden.T + self.hidden_bias) @ self.output
