@@ -220,6 +220,12 @@ class Segment:
                 f"{folder / _DOCUMENTS}: does not hold {self.count} documents; restore it or build again"
             )
 
+    def compile(self) -> None:
+        """Search in compiled loops from now on, if numba is there; call it before other threads search."""
+        self.lexical.compile()
+        if self.words is not None:
+            self.words.compile()
+
     def kept_bytes(self) -> int:
         """The bytes that `keep_vectors` takes; 0 if searches do not read all stored vectors."""
         return 5 * self.vectors.count * self.vectors.dimension if self._scan is None else 0

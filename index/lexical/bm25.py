@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,10 @@ _ROUNDING = 1 + 1e-5
 _FEW_DOCUMENTS = 1 << 15
 # Terms of queries whose postings are remembered, some 300 bytes each.
 _KNOWN_TERMS = 1 << 14
+
+
+# Rows and scores of the best documents.
+_Found: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float32]]"
 
 
 class Term(NamedTuple):
@@ -75,6 +80,19 @@ class Bm25:
                 f"{folder}: its files do not fit together; restore them or build the index again"
             )
         self._terms = SortedTexts(terms, term_starts)
+        self._compiled: Callable[..., _Found] | None = None
+
+    def compile(self, window: int | None = None) -> None:
+        """Search in a compiled loop from now on, if numba is there; call it before other threads search.
+
+        window: how many documents it scores at once, if not as many as fit a cache.
+        """
+        try:
+            from index.lexical.compiled import WINDOW, compiled_best
+        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+            return
+        self._compiled = partial(compiled_best, window=window or WINDOW)
+        self.search([[]], 1)  # compile, or read what was compiled, before the first search
 
     def search(self, queries: Sequence[Sequence[Term]], k: int, allowed: Mask | None = None) -> Ranking:
         """The k best documents for each query. A document without any of its terms is not found.
@@ -84,7 +102,11 @@ class Bm25:
         allowed: bool (count,), the rows that may be found; None for all.
         """
         ranking = empty_ranking(len(queries), k)
-        ranked = self._best_of_all if self.count <= _FEW_DOCUMENTS else self._best
+        ranked: Callable[[Sequence[Term], int, Mask | None], _Found]
+        if self._compiled is not None:
+            ranked = partial(self._best_compiled, self._compiled)
+        else:
+            ranked = self._best_of_all if self.count <= _FEW_DOCUMENTS else self._best
         for query, terms in enumerate(queries):
             with reading_arrays(self._folder):
                 rows, scores = ranked(terms, k, allowed)
@@ -92,9 +114,21 @@ class Bm25:
             ranking.rows[query, : len(rows)] = rows
         return ranking
 
-    def _best_of_all(
-        self, terms: Sequence[Term], k: int, allowed: Mask | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _best_compiled(
+        self,
+        compiled: Callable[..., _Found],
+        terms: Sequence[Term],
+        k: int,
+        allowed: Mask | None,
+    ) -> _Found:
+        """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
+        ordered = sorted(terms, key=lambda term: -term.weight)
+        bounds = np.array([(term.postings.start, term.postings.stop) for term in ordered], np.int64)
+        weights = np.array([term.weight for term in ordered], np.float32)
+        postings = self._rows, self._weights
+        return compiled(postings, bounds.reshape(-1, 2), weights, self.count, k, allowed)
+
+    def _best_of_all(self, terms: Sequence[Term], k: int, allowed: Mask | None) -> _Found:
         """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
         sums = self._sums.take()  # not given back if this search fails
         for postings, weight in sorted(terms, key=lambda term: -term.weight):
@@ -108,9 +142,7 @@ class Bm25:
         chosen = best(scores, k)
         return candidates[chosen], scores[chosen]
 
-    def _best(
-        self, terms: Sequence[Term], k: int, allowed: Mask | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _best(self, terms: Sequence[Term], k: int, allowed: Mask | None) -> _Found:
         """Rows and scores of the k best.
 
         MaxScore (Turtle and Flood 1995). Terms are scored by falling weight, so rare terms come first. A tf
