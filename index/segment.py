@@ -222,6 +222,7 @@ class Segment:
 
     def compile(self) -> None:
         """Search in compiled loops from now on, if numba is there; call it before other threads search."""
+        self.vectors.compile()
         self.lexical.compile()
         if self.words is not None:
             self.words.compile()
@@ -274,14 +275,14 @@ class Segment:
         if not len(rows):
             return np.empty(0, np.float32)
         if self.passages is None:
-            return self.vectors.take(rows) @ query
-        return self.passages.best_of_documents(rows, lambda numbers: self.vectors.take(numbers) @ query)
+            return self.vectors.products(rows, query)
+        return self.passages.best_of_documents(rows, lambda numbers: self.vectors.products(numbers, query))
 
     def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
         """The passage of each document that is nearest to a query; see `Index.nearest_spans`."""
         if self.passages is None:
             return [None] * len(rows)
-        return self.passages.best_spans(rows, lambda numbers: self.vectors.take(numbers) @ query)
+        return self.passages.best_spans(rows, lambda numbers: self.vectors.products(numbers, query))
 
     def allowed(self, where: Mask | None) -> Mask | None:
         """The live rows that meet a filter; None for all rows."""

@@ -6,6 +6,8 @@ second: it is for processes that search many times.
 Documents are scored window by window. The sums of a window stay in the nearest cache, where the same sums
 over all documents would be read from memory for each term. The postings of a term are in the order of
 documents, so each term goes on where it was in the window before.
+
+numba keeps the compiled loops on disk until this file changes. Whoever changes `index.heap` changes this too.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from index.heap import keep, sort
 from index.values import Mask
 
 # Documents of a window: 64 KiB of sums.
@@ -103,7 +106,7 @@ def _best(
     for t in range(len(terms)):
         if places[t] < terms[t, 1]:
             return _IMPOSSIBLE  # a row that no document has
-    _sort(best_rows, best_scores, found)
+    sort(best_rows, best_scores, found)
     return found
 
 
@@ -160,7 +163,7 @@ def _read_all(
                     continue
                 if not score < np.inf:
                     return _IMPOSSIBLE
-                found = _keep(best_rows, best_scores, found, row, score)
+                found = keep(best_rows, best_scores, found, row, score)
                 least = _least(best_scores, found)
     sums[: stop - start] = 0
     return found
@@ -189,7 +192,7 @@ def _read(
                 continue
             if not score < np.inf:
                 return _IMPOSSIBLE
-            found = _keep(best_rows, best_scores, found, row, score)
+            found = keep(best_rows, best_scores, found, row, score)
             least = _least(best_scores, found)
     return found
 
@@ -198,51 +201,3 @@ def _read(
 def _least(scores: Any, found: int) -> Any:
     """The score that a document needs at least to be among the best: of the worst of them, or more than 0."""
     return scores[0] if found == len(scores) else np.float32(0)
-
-
-@njit(error_model="numpy", nogil=True, cache=True)
-def _keep(rows: Any, scores: Any, found: int, row: int, score: Any) -> int:
-    """Put a document into the heap, if it is full in place of the worst if that is worse; how many it has."""
-    if found == len(rows):
-        if not _is_worse(scores[0], rows[0], score, row):
-            return found
-        _sink(rows, scores, found, row, score)
-        return found
-    place = found
-    while place:
-        above = (place - 1) // 2
-        if _is_worse(scores[above], rows[above], score, row):
-            break
-        rows[place], scores[place] = rows[above], scores[above]
-        place = above
-    rows[place], scores[place] = row, score
-    return found + 1
-
-
-@njit(error_model="numpy", nogil=True, cache=True)
-def _sink(rows: Any, scores: Any, found: int, row: int, score: Any) -> None:
-    """Put a document into a heap of so many documents in place of the first."""
-    place = 0
-    while 2 * place + 1 < found:
-        below = 2 * place + 1
-        if below + 1 < found and _is_worse(scores[below + 1], rows[below + 1], scores[below], rows[below]):
-            below += 1
-        if _is_worse(score, row, scores[below], rows[below]):
-            break
-        rows[place], scores[place] = rows[below], scores[below]
-        place = below
-    rows[place], scores[place] = row, score
-
-
-@njit(error_model="numpy", nogil=True, cache=True)
-def _is_worse(score: Any, row: int, other_score: Any, other_row: int) -> bool:
-    return score < other_score or (score == other_score and row > other_row)
-
-
-@njit(error_model="numpy", nogil=True, cache=True)
-def _sort(rows: Any, scores: Any, found: int) -> None:
-    """Turn a heap into a ranking, best first."""
-    for last in range(found - 1, 0, -1):
-        row, score = rows[last], scores[last]
-        rows[last], scores[last] = rows[0], scores[0]
-        _sink(rows, scores, last, row, score)
