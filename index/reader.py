@@ -291,10 +291,7 @@ class Index(HeldGeneration):
         scores, shares = np.zeros((2, len(rows)), np.float32)
         for segment, inside, local in self._by_segment(rows):
             terms = weighed.by_segment[self.segments.index(segment)]
-            parts = segment.lexical.parts(terms, local)
-            weights = np.array([term.weight for term in terms], np.float32)
-            scores[inside] = weights @ parts
-            shares[inside] = weights @ (parts > 0)
+            scores[inside], shares[inside] = segment.lexical.match(terms, local)
         shares /= np.float32(weight)
         return WordMatch(scores, shares, weight, weighed.words)
 

@@ -18,7 +18,7 @@ them by hard links and has only its own tombstones.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, FormatVersionError
 from index.interaction.words import ARRAYS as WORD_ARRAYS
 from index.interaction.words import WordEncoder, Words, write_words
-from index.lexical.bm25 import Bm25, Term
+from index.lexical.bm25 import Bm25, Terms
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
 from index.ranking import Ranking
 from index.values import Mask, Progress, Rows, Vectors
@@ -266,7 +266,7 @@ class Segment:
             return self._coarse.search(queries[0], k, allowed)
         return search_exact(self.vectors, queries, k, allowed)
 
-    def search_lexical(self, queries: list[list[Term]], k: int, where: Mask | None) -> Ranking:
+    def search_lexical(self, queries: Sequence[Terms], k: int, where: Mask | None) -> Ranking:
         """The k best by BM25. queries: as `weigh` gives them; k, where: as in `search_dense`."""
         return self.lexical.search(queries, k, self.allowed(where))
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -48,6 +48,8 @@ _KNOWN_TERMS = 1 << 14
 
 # Rows and scores of the best documents.
 _Found: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float32]]"
+# Of documents their scores, and what the terms that they have weigh.
+_Matched: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.float32]]"
 
 
 class Term(NamedTuple):
@@ -55,6 +57,18 @@ class Term(NamedTuple):
 
     postings: slice
     weight: float
+
+
+class Terms(list[Term]):
+    """The terms of a query within a segment; complete before `arrays` is read."""
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """For compiled loops: bounds of the postings, int64 (t, 2), and falling weights, float32 (t,)."""
+        ordered = sorted(self, key=lambda term: -term.weight)
+        bounds = [(term.postings.start, term.postings.stop) for term in ordered]
+        weights = [term.weight for term in ordered]
+        return np.array(bounds, np.int64).reshape(-1, 2), np.array(weights, np.float32)
 
 
 class Bm25:
@@ -81,6 +95,7 @@ class Bm25:
             )
         self._terms = SortedTexts(terms, term_starts)
         self._compiled: Callable[..., _Found] | None = None
+        self._compiled_match: Callable[..., _Matched] | None = None
 
     def compile(self, window: int | None = None) -> None:
         """Search in a compiled loop from now on, if numba is there; call it before other threads search.
@@ -88,11 +103,13 @@ class Bm25:
         window: how many documents it scores at once, if not as many as fit a cache.
         """
         try:
-            from index.lexical.compiled import WINDOW, compiled_best
+            from index.lexical.compiled import WINDOW, compiled_best, compiled_match
         except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
             return
         self._compiled = partial(compiled_best, window=window or WINDOW)
+        self._compiled_match = compiled_match
         self.search([[]], 1)  # compile, or read what was compiled, before the first search
+        self.match(Terms(), np.zeros(1, np.int64))
 
     def search(self, queries: Sequence[Sequence[Term]], k: int, allowed: Mask | None = None) -> Ranking:
         """The k best documents for each query. A document without any of its terms is not found.
@@ -122,11 +139,8 @@ class Bm25:
         allowed: Mask | None,
     ) -> _Found:
         """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
-        ordered = sorted(terms, key=lambda term: -term.weight)
-        bounds = np.array([(term.postings.start, term.postings.stop) for term in ordered], np.int64)
-        weights = np.array([term.weight for term in ordered], np.float32)
-        postings = self._rows, self._weights
-        return compiled(postings, bounds.reshape(-1, 2), weights, self.count, k, allowed)
+        arrays = terms.arrays if isinstance(terms, Terms) else Terms(terms).arrays
+        return compiled((self._rows, self._weights), *arrays, self.count, k, allowed)
 
     def _best_of_all(self, terms: Sequence[Term], k: int, allowed: Mask | None) -> _Found:
         """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
@@ -203,6 +217,19 @@ class Bm25:
                 mask[self._rows[term.postings]] = True
         return mask
 
+    def match(self, terms: Sequence[Term], rows: NDArray[np.int64]) -> _Matched:
+        """The scores of some documents, and the sum of the weights of the terms that they have, float32 (n,).
+
+        terms: as `weigh` gives them for this segment.
+        rows: int64 (n,), in any order.
+        """
+        if self._compiled_match is not None:
+            arrays = terms.arrays if isinstance(terms, Terms) else Terms(terms).arrays
+            return self._compiled_match((self._rows, self._weights), *arrays, rows)
+        parts = self.parts(terms, rows)
+        weights = np.array([term.weight for term in terms], np.float32)
+        return weights @ parts, weights @ (parts != 0)
+
     def parts(self, terms: Sequence[Term], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The tf parts of some terms in some documents, float32 (terms, n); 0 where a document lacks a term.
 
@@ -256,7 +283,7 @@ class Weighed(NamedTuple):
     words: how many different terms there are.
     """
 
-    by_segment: list[list[Term]]
+    by_segment: list[Terms]
     weight: float
     words: int
 
@@ -264,7 +291,7 @@ class Weighed(NamedTuple):
 def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
     """The terms of a query, weighted by idf over all segments, and what they weigh together."""
     total = sum(segment.count for segment in segments)
-    by_segment: list[list[Term]] = [[] for _ in segments]
+    by_segment = [Terms() for _ in segments]
     sum_of_weights = 0.0
     counts = Counter(lexical_tokens(query))
     for term, tf in counts.items():
@@ -278,6 +305,6 @@ def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
     return Weighed(by_segment, sum_of_weights, len(counts))
 
 
-def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
+def weigh(segments: Sequence[Bm25], query: str) -> list[Terms]:
     """The terms of a query for each segment, weighted by idf over all segments."""
     return weigh_all(segments, query).by_segment

@@ -10,7 +10,7 @@ import pytest
 from index.errors import CorruptError
 from index.lexical import bm25 as bm25_module
 from index.lexical import postings
-from index.lexical.bm25 import Bm25, weigh, weigh_all
+from index.lexical.bm25 import Bm25, Terms, weigh, weigh_all
 from index.lexical.postings import K1, B, Lengths, write_bm25
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking
@@ -70,6 +70,49 @@ def test_parts_of_single_rows_add_up_to_the_scores(lexical: Bm25):
     assert scores.tolist() == pytest.approx([expected[row] for row in rows], rel=1e-5)
     assert lexical.parts([], rows).shape == (0, 4)
     assert lexical.parts(terms, np.array([], np.int64)).shape == (2, 0)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_matches_of_single_rows_are_their_scores_and_weights(lexical: Bm25, compiled: bool):
+    if compiled:
+        lexical.compile()
+    (terms,) = weigh([lexical], "cherry apple missing")
+    rows = np.array([4, 2, 0, 2, 1])
+    scores, shares = lexical.match(terms, rows)
+    expected = by_formula(["appl", "cherri"], TEXTS)
+    assert scores.tolist() == pytest.approx([expected[row] for row in rows], rel=1e-5)
+    cherry, apple = (term.weight for term in terms)
+    assert shares.tolist() == pytest.approx([0, cherry + apple, apple, cherry + apple, 0], rel=1e-6)
+    assert [part.tolist() for part in lexical.match(Terms(), rows)] == [[0] * 5] * 2
+    assert [part.shape for part in lexical.match(terms, np.array([], np.int64))] == [(0,)] * 2
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+def test_compiled_loop_matches_as_numpy_does(tmp_path: Path, ascending: bool):
+    texts = random_texts(2000)
+    write_bm25(tmp_path / "lexical", texts)
+    plain, compiled = (Bm25(tmp_path / "lexical", len(texts)) for _ in range(2))
+    compiled.compile()
+    for seed, query in enumerate(random_queries(40)):
+        rows = np.random.default_rng(seed).permutation(len(texts))[: 1 + 3 * seed]
+        rows = np.sort(rows) if ascending else rows
+        (terms,) = weigh([plain], query)
+        for expected, found in zip(plain.match(terms, rows), compiled.match(terms, rows), strict=True):
+            assert (found.shape, found.dtype) == (expected.shape, np.float32)
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_compiled_loop_finds_its_way_through_postings_in_disorder(tmp_path: Path):
+    write_bm25(tmp_path / "lexical", random_texts(500))
+    path = tmp_path / "lexical" / "rows.i32"
+    count = path.stat().st_size // 4
+    path.write_bytes(np.random.default_rng(0).integers(-(2**31), 2**31, count).astype("<i4").tobytes())
+    bm25 = Bm25(tmp_path / "lexical", 500)
+    bm25.compile()
+    for query in random_queries(20):
+        scores, shares = bm25.match(weigh([bm25], query)[0], np.arange(500))
+        assert np.isfinite(scores).all()
+        assert np.isfinite(shares).all()
 
 
 def test_what_the_words_of_a_query_weigh(lexical: Bm25):
