@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 
 from index.dense.misses import expected_misses
 from index.dense.packing import without_deleted
-from index.dense.vectors import GATHERING, StoredVectors, exact_scores, search_exact
+from index.dense.vectors import GATHERING, StoredVectors, search_exact
 from index.disk.files import storing
 from index.disk.opening import create, map_file
 from index.errors import CorruptError
 from index.locks import ProcessLock
-from index.ranking import Ranking, best, empty_ranking
+from index.ranking import Ranking, empty_ranking
 
 _HEADER = struct.Struct("<4siqqqBiQQQQ")
 _MIDDLE = struct.Struct("<iiiQQQ")
@@ -207,15 +207,12 @@ class FastScan:
         block = queries if len(pending) == len(queries) else queries[pending]
         for query, approximate, rows in zip(pending, *self.nearest(block, depth), strict=True):
             rows = rows[rows >= 0]
-            by_row = np.sort(rows)
-            scores = exact_scores(vectors, by_row, queries[query])
-            chosen = best(scores, k)
-            ranking.scores[query, : len(chosen)] = scores[chosen]
-            ranking.rows[query, : len(chosen)] = by_row[chosen]
+            exact, found, scores = vectors.rank(rows, queries[query], k)
+            ranking.scores[query, : len(found)] = scores
+            ranking.rows[query, : len(found)] = found
             if recall and len(rows):
                 worse = slice(len(rows) // 2, len(rows))
-                exact = scores[np.searchsorted(by_row, rows[worse])]
-                if _misses_many(approximate[worse], exact, scores[chosen[:K]], recall):
+                if _misses_many(approximate[worse], exact[worse], scores[:K], recall):
                     unfinished.append(query)
         return np.array(unfinished, np.int64)
 

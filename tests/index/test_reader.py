@@ -108,6 +108,10 @@ def test_kept_vectors_change_no_hit(folder: Path, build: Build, tmp_path: Path):
                 expected, found = (index.search_dense(some, 7, where) for index in (plain, kept))
                 assert np.array_equal(found.rows, expected.rows)
                 assert found.scores == pytest.approx(expected.scores, abs=1e-6)
+            texts = ["number12 banana", "number35"]
+            expected, found = (index.search_lexical(texts, 7, where) for index in (plain, kept))
+            assert np.array_equal(found.rows, expected.rows)
+            assert np.array_equal(found.scores, expected.scores)
 
 
 def test_more_results_than_documents_are_clipped(folder: Path):
