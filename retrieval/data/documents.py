@@ -33,7 +33,7 @@ _OWN_FIELDS = frozenset({"_id", "id", "title", "text", "metadata"})
 
 
 def read_documents(path: Path | str) -> Iterator[Document]:
-    """Documents in the order of the file, one at a time. Of their ids some 16 bytes each stay in memory.
+    """Documents in the order of the file, one at a time. Of their ids 12 to 24 bytes each stay in memory.
 
     path: one of these, where every file but Parquet may be gzipped:
         - a BEIR folder, which holds `corpus.jsonl` or `corpus.jsonl.gz`;
