@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.arrays import map_array, reading_arrays
-from index.disk.files import storing
-from index.disk.opening import create, open_to_read
+from index.disk.files import remove, storing
+from index.disk.merged_texts import TextBlocks
+from index.disk.opening import create, open_to_read, read_file
 from index.errors import CorruptError
 from index.interaction.matches import FIELDS, Comparison, Matches, matches_of
 from index.numbering import Numbering
@@ -46,8 +47,9 @@ _DO_NOT_FIT = "its files do not fit together; restore them or build the index ag
 # Distinct words that are encoded at once while writing: always the same ones together, for sums of float32
 # depend on what is multiplied with them, and a local and a remote index shall have the same vectors.
 _WORDS_AT_ONCE = 8192
-# Places of words that are held until they are written.
-_PLACES_AT_ONCE = 1 << 16
+# Distinct words of a block, some 20 MB of memory, and places.
+_WORDS_A_BLOCK = 1 << 17
+_PLACES_A_BLOCK = 1 << 21
 # With so few distinct words for each place, equal words are compared once; with more, finding them would cost
 # more than it saves.
 _WORDS_A_PLACE = 4
@@ -76,35 +78,89 @@ def write_words(folder: Path, texts: Iterable[Texts], encoder: WordEncoder) -> N
     folder: the new folder.
     texts: of each document, by row.
     encoder: gives their words and the vectors.
-    Memory grows with the number of distinct words, and by 24 bytes a document. Raises StorageError.
+    Memory grows by 4 bytes for each distinct word of each block of documents. Raises StorageError.
     """
     with storing(folder), ExitStack() as opened:
         folder.mkdir()
         files = {name: opened.enter_context(create(folder / name)) for name in ARRAYS}
-        numbers = Numbering()
-        fresh: list[str] = []
-        places, starts = array("i"), array("q", [0])
-        written = 0
-        for each in texts:
-            known = len(numbers)
-            for words in encoder.distinct_words(each):
-                places.extend(map(numbers.__getitem__, words))
-                starts.append(written + len(places))
-            if len(numbers) > known:
-                fresh += numbers.since(known)
-                if len(fresh) >= _WORDS_AT_ONCE:
-                    _write_vectors(files, fresh[:_WORDS_AT_ONCE], encoder)
-                    del fresh[:_WORDS_AT_ONCE]
-            if len(places) >= _PLACES_AT_ONCE:
-                files["words.i32"].write(np.array(places, "<i4").data)
-                written += len(places)
-                places = array("i")
-        while fresh:  # the last document may have had many
+        blocks = folder / "blocks"
+        blocks.mkdir()
+        try:
+            distinct = TextBlocks(blocks)
+            _write_blocks(blocks, distinct, files["starts.i64"], texts, encoder)
+            _note_first_uses(distinct)
+            _write_numbered(blocks, distinct, files, encoder)
+        finally:
+            remove(blocks)
+        _sync(files)
+
+
+def _write_blocks(
+    blocks: Path,
+    distinct: TextBlocks,
+    starts: BufferedRandom,
+    texts: Iterable[Texts],
+    encoder: WordEncoder,
+) -> None:
+    """Store the words of the documents block by block, numbered within the block, and write their starts."""
+    numbers, places, ends = Numbering(), array("i"), array("q", [0])
+    before = 0
+
+    def store() -> None:
+        with create(blocks / f"{len(distinct.sizes)}.places.i32") as file:
+            file.write(np.array(places, "<i4").data)
+        distinct.add(numbers)
+        starts.write(np.array(ends, "<i8").data)
+
+    for each in texts:
+        for words in encoder.distinct_words(each):
+            places.extend(map(numbers.__getitem__, words))
+            ends.append(before + len(places))
+        if len(numbers) >= _WORDS_A_BLOCK or len(places) >= _PLACES_A_BLOCK:
+            store()
+            before += len(places)
+            numbers, places, ends = Numbering(), array("i"), array("q")
+    store()
+
+
+def _note_first_uses(distinct: TextBlocks) -> None:
+    """Note of each word of each block where it comes first among the words of all blocks, block by block."""
+    bases = np.concatenate([np.zeros(1, np.int64), np.cumsum(distinct.sizes)])
+    done = bases[:-1].copy()
+    for texts, parts in distinct.merged():
+        firsts = np.full(len(texts), -1)
+        for block, numbers in enumerate(parts):
+            new = firsts[numbers] < 0
+            firsts[numbers[new]] = done[block] + np.flatnonzero(new)
+            distinct.note(block, firsts[numbers])
+            done[block] += len(numbers)
+
+
+def _write_numbered(
+    blocks: Path, distinct: TextBlocks, files: Mapping[str, BufferedRandom], encoder: WordEncoder
+) -> None:
+    """Number the words of all blocks in the order of their first use; write vectors and places."""
+    numbers = np.empty(sum(distinct.sizes), np.int32)  # of the sorted words of each block, block by block
+    fresh: list[str] = []
+    start = known = 0
+    for block, size in enumerate(distinct.sizes):
+        firsts, order = distinct.noted(block), distinct.order(block)
+        new = firsts == np.arange(start, start + size)
+        first_used = np.flatnonzero(new)[np.argsort(order[new])]
+        own = numbers[start : start + size]
+        own[first_used] = np.arange(known, known + len(first_used))
+        own[~new] = numbers[firsts[~new]]
+        by_use = np.empty(size, np.int32)
+        by_use[order] = own
+        places = np.frombuffer(read_file(blocks / f"{block}.places.i32"), "<i4")
+        files["words.i32"].write(by_use[places].astype("<i4").data)
+        words = distinct.texts(block).all()
+        fresh += [words[at] for at in first_used.tolist()]
+        while len(fresh) >= _WORDS_AT_ONCE:
             _write_vectors(files, fresh[:_WORDS_AT_ONCE], encoder)
             del fresh[:_WORDS_AT_ONCE]
-        files["words.i32"].write(np.array(places, "<i4").data)
-        files["starts.i64"].write(np.array(starts, "<i8").data)
-        _sync(files)
+        start, known = start + size, known + len(first_used)
+    _write_vectors(files, fresh, encoder)
 
 
 def write_table(folder: Path, base: Path | None, words: Sequence[str], encoder: WordEncoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.disk import merged_texts
 from index.disk.verify import verify
 from index.documents.store import Document
 from index.errors import CorruptError
@@ -257,3 +259,31 @@ def test_a_missing_file_of_words_is_named(model: Path, tmp_path: Path):
     with pytest.raises(CorruptError, match=r"words\.i32"):
         Index.open(folder)
     assert any("words.i32" in problem for problem in verify(folder))
+
+
+@pytest.mark.parametrize(("words_a_block", "places_a_block"), [(1, 1000), (1000, 3), (40, 1000), (7, 90)])
+def test_documents_are_written_in_blocks_as_they_are_at_once(
+    tmp_path: Path, words_a_block: int, places_a_block: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Words are numbered in the order of their first use, of which a later block knows nothing by itself."""
+    chance = random.Random(4)
+    texts = [
+        Texts(f"w{chance.randrange(30)}", " ".join(f"w{int(chance.paretovariate(0.5))}" for _ in range(6)))
+        for _ in range(60)
+    ]
+    write_words(tmp_path / "whole", texts, Letters())
+    monkeypatch.setattr(words_module, "_WORDS_A_BLOCK", words_a_block)
+    monkeypatch.setattr(words_module, "_PLACES_A_BLOCK", places_a_block)
+    monkeypatch.setattr(merged_texts, "_MERGED_AT_ONCE", 16)
+    write_words(tmp_path / "blocks", texts, Letters())
+    used: dict[str, int] = {}
+    places = [
+        used.setdefault(word, len(used))
+        for each in texts
+        for words in Letters().distinct_words(each)
+        for word in words
+    ]
+    assert np.fromfile(tmp_path / "blocks" / "words.i32", "<i4").tolist() == places
+    assert sorted(path.name for path in (tmp_path / "blocks").iterdir()) == sorted(ARRAYS)
+    for name in ARRAYS:
+        assert (tmp_path / "blocks" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
