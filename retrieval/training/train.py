@@ -74,6 +74,7 @@ class TrainingResult:
     dev: dict[str, float]  # measure to its mean over the dev queries; empty without dev
     dev_queries: int
     calibrated: bool  # whether hits will have a probability
+    known_queries: bool  # whether documents will be found by the queries that they are known to answer, too
 
 
 def train(
@@ -235,6 +236,7 @@ def _result(
         dev,
         len(dataset.dev),
         calibration is not None,
+        trainer.model.rescorer is not None and trainer.model.rescorer.reads_queries,
     )
 
 
