@@ -77,9 +77,12 @@ def _rank(
     return True
 
 
-@njit(error_model="numpy", fastmath=_FLAGS, nogil=True, cache=True)
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
 def _multiply(halves: Any, rows: Any, query: Any, products: Any) -> bool:
-    """Fill in the products; whether all rows exist."""
+    """Fill in the products; whether all rows exist.
+
+    Called for few rows it keeps the interpreter's lock: giving it away and waiting for it would take longer.
+    """
     count, width = halves.shape
     bits = np.empty(width, np.int32)
     small = bits.view(np.float32)

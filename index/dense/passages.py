@@ -109,6 +109,7 @@ class Passages:
         self._table = table
         self.rows: NDArray[np.int64] = table[:, 0].astype(np.int64)
         self._starts = np.searchsorted(self.rows, np.arange(documents + 1))
+        self._is_split = np.diff(self._starts) > 1
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -133,9 +134,9 @@ class Passages:
         score: gives the scores of vectors by their numbers.
         """
         starts = self._starts[rows]
-        counts = self._starts[rows + 1] - starts
-        if len(rows) == counts.sum():  # none of them is split
+        if not self._is_split[rows].any():
             return score(starts)
+        counts = self._starts[rows + 1] - starts
         return np.maximum.reduceat(score(self.numbers(rows)), np.cumsum(counts) - counts)
 
     def best_spans(self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]) -> list[Span | None]:
@@ -144,6 +145,8 @@ class Passages:
         rows, score: as for `best_of_documents`.
         """
         spans: list[Span | None] = [None] * len(rows)
+        if not self._is_split[rows].any():
+            return spans
         starts = self._starts[rows]
         counts = self._starts[rows + 1] - starts
         split = np.flatnonzero(counts > 1)
@@ -194,11 +197,14 @@ class Passages:
 
     def _fill(self, ranking: Ranking, query: int, scores: NDArray[np.float32], numbers: Rows) -> bool:
         """Rank the documents of the nearest vectors, best first; returns whether there are enough."""
-        rows = self.rows.take(numbers)
-        by_row = np.argsort(rows, kind="stable")
-        first = np.ones(len(rows), bool)
-        np.not_equal(rows[by_row[1:]], rows[by_row[:-1]], out=first[1:])
-        best = np.sort(by_row[first])[: ranking.rows.shape[1]]
-        ranking.rows[query, : len(best)] = rows[best]
-        ranking.scores[query, : len(best)] = scores[best]
-        return bool(len(best) == ranking.rows.shape[1])
+        rows, k = self.rows.take(numbers), ranking.rows.shape[1]
+        if len(set(rows.tolist())) < len(rows):  # a document has several of them
+            by_row = np.argsort(rows, kind="stable")
+            first = np.ones(len(rows), bool)
+            np.not_equal(rows[by_row[1:]], rows[by_row[:-1]], out=first[1:])
+            best = np.sort(by_row[first])
+            rows, scores = rows[best], scores[best]
+        found = min(k, len(rows))
+        ranking.rows[query, :found] = rows[:found]
+        ranking.scores[query, :found] = scores[:found]
+        return bool(found == k)

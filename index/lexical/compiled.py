@@ -80,7 +80,7 @@ def compiled_match(
     return scores, shares
 
 
-@njit(error_model="numpy", nogil=True, cache=True)
+@njit(error_model="numpy", cache=True)
 def _match(
     rows: Any,
     parts: Any,
@@ -90,6 +90,10 @@ def _match(
     scores: Any,
     shares: Any,
 ) -> None:
+    """Fill in what `compiled_match` returns.
+
+    It keeps the interpreter's lock: giving it away and waiting for it again would take longer.
+    """
     for t in range(len(terms)):
         start, end = terms[t, 0], terms[t, 1]
         place, before = start, np.int64(-1)

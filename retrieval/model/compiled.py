@@ -15,9 +15,11 @@ from numba import njit
 _FLAGS = {"reassoc", "contract"}
 # Beyond this the float32 nearest to a tanh is 1.
 _LARGEST = 9.02
+# The loops keep the interpreter's lock: they take so little time that giving it away and waiting for it again
+# would cost two threads more.
 
 
-@njit(error_model="numpy", fastmath=_FLAGS, nogil=True, cache=True)
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
 def compiled_embedding(
     projected: Any,
     words: Any,
@@ -81,13 +83,13 @@ def compiled_embedding(
         embedding[place] /= length
 
 
-@njit(error_model="numpy", fastmath=_FLAGS, nogil=True, cache=True)
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
 def _of_tanh(tanh: Any) -> Any:
     """The logistic function of 2x from the tanh of x."""
     return tanh * np.float32(0.5) + np.float32(0.5)
 
 
-@njit(error_model="numpy", fastmath=_FLAGS, nogil=True, cache=True)
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
 def _tanh(source: Any, target: Any) -> None:
     """The hyperbolic tangent of float32 numbers, to 2e-8 before it is rounded; NaN stays NaN.
 
