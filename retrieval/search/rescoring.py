@@ -20,7 +20,7 @@ from index.values import Mask, Rows, Vectors
 from retrieval.model.folder import FILES, TrainedModel
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.word_rows import WordRows
-from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, features
+from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, OfWords, features
 
 # How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
 # nDCG@10 than 100, at half the work.
@@ -49,6 +49,15 @@ class Rescoring:
             raise CorruptError(f"{model.folder / FILES.rescoring}: damaged; restore the model folder")
         self.rescorer = rescorer
         self.query_words = model.config.query_words  # that are read
+        self._of_words: OfWords | None = None
+
+    def compile(self) -> None:
+        """Compute features in a compiled loop from now on, if numba is there."""
+        try:
+            from retrieval.search.compiled import compiled_word_features
+        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+            return
+        self._of_words = compiled_word_features
 
     def fits(self, index: OpenIndex) -> bool:
         """Whether all documents of the index have the vectors of words that this compares."""
@@ -110,7 +119,8 @@ class Rescoring:
             len(near),
         )
         vectors, weights = self.words.encode_query(query, self.query_words)
-        return rows, features(candidates, (compare or index.compare_words)(rows, vectors), weights)
+        compared = (compare or index.compare_words)(rows, vectors)
+        return rows, features(candidates, compared, weights, self._of_words)
 
 
 def _union(first: Rows, second: Rows) -> Rows:
