@@ -99,12 +99,12 @@ class Index(HeldGeneration):
     def keep_vectors(self, most_bytes: int) -> None:
         """Keep converted vectors in memory for exact search, smallest segments first, up to a size.
 
-        With room for any, compiled loops match words too, if numba is there.
+        With room for any, compiled loops search too, if numba is there.
         Call it before other threads use the index. most_bytes: of all segments together.
         """
         for segment in self.segments:
-            if segment.words is not None and most_bytes:
-                segment.words.compile()
+            if most_bytes:
+                segment.compile()
         for segment in sorted(self.segments, key=Segment.kept_bytes):
             most_bytes -= segment.kept_bytes()
             if segment.kept_bytes() and most_bytes >= 0:
@@ -291,10 +291,7 @@ class Index(HeldGeneration):
         scores, shares = np.zeros((2, len(rows)), np.float32)
         for segment, inside, local in self._by_segment(rows):
             terms = weighed.by_segment[self.segments.index(segment)]
-            parts = segment.lexical.parts(terms, local)
-            weights = np.array([term.weight for term in terms], np.float32)
-            scores[inside] = weights @ parts
-            shares[inside] = weights @ (parts > 0)
+            scores[inside], shares[inside] = segment.lexical.match(terms, local)
         shares /= np.float32(weight)
         return WordMatch(scores, shares, weight, weighed.words)
 

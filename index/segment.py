@@ -18,7 +18,7 @@ them by hard links and has only its own tombstones.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, FormatVersionError
 from index.interaction.words import ARRAYS as WORD_ARRAYS
 from index.interaction.words import WordEncoder, Words, write_words
-from index.lexical.bm25 import Bm25, Term
+from index.lexical.bm25 import Bm25, Terms
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
 from index.ranking import Ranking
 from index.values import Mask, Progress, Rows, Vectors
@@ -221,6 +221,13 @@ class Segment:
                 f"{folder / _DOCUMENTS}: does not hold {self.count} documents; restore it or build again"
             )
 
+    def compile(self) -> None:
+        """Search in compiled loops from now on, if numba is there; call it before other threads search."""
+        self.vectors.compile()
+        self.lexical.compile()
+        if self.words is not None:
+            self.words.compile()
+
     def kept_bytes(self) -> int:
         """The bytes that `keep_vectors` takes; 0 if searches do not read all stored vectors."""
         return 5 * self.vectors.count * self.vectors.dimension if self._scan is None else 0
@@ -260,7 +267,7 @@ class Segment:
             return self._coarse.search(queries[0], k, allowed)
         return search_exact(self.vectors, queries, k, allowed)
 
-    def search_lexical(self, queries: list[list[Term]], k: int, where: Mask | None) -> Ranking:
+    def search_lexical(self, queries: Sequence[Terms], k: int, where: Mask | None) -> Ranking:
         """The k best by BM25. queries: as `weigh` gives them; k, where: as in `search_dense`."""
         return self.lexical.search(queries, k, self.allowed(where))
 
@@ -269,14 +276,14 @@ class Segment:
         if not len(rows):
             return np.empty(0, np.float32)
         if self.passages is None:
-            return self.vectors.take(rows) @ query
-        return self.passages.best_of_documents(rows, lambda numbers: self.vectors.take(numbers) @ query)
+            return self.vectors.products(rows, query)
+        return self.passages.best_of_documents(rows, lambda numbers: self.vectors.products(numbers, query))
 
     def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
         """The passage of each document that is nearest to a query; see `Index.nearest_spans`."""
         if self.passages is None:
             return [None] * len(rows)
-        return self.passages.best_spans(rows, lambda numbers: self.vectors.take(numbers) @ query)
+        return self.passages.best_spans(rows, lambda numbers: self.vectors.products(numbers, query))
 
     def allowed(self, where: Mask | None) -> Mask | None:
         """The live rows that meet a filter; None for all rows."""

@@ -31,7 +31,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("index.segment",),
     ("index.dense", "index.lexical", "index.interaction", "index.documents"),
     ("index.disk",),
-    ("index.ranking", "index.values", "index.locks", "index.cores", "index.numbering", "index.phases"),
+    (
+        "index.ranking",
+        "index.heap",
+        "index.values",
+        "index.locks",
+        "index.cores",
+        "index.numbering",
+        "index.phases",
+    ),
     ("index.errors",),
 )
 

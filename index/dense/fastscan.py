@@ -34,12 +34,12 @@ from numpy.typing import NDArray
 
 from index.dense.misses import expected_misses
 from index.dense.packing import without_deleted
-from index.dense.vectors import GATHERING, StoredVectors, exact_scores, search_exact
+from index.dense.vectors import GATHERING, StoredVectors, search_exact
 from index.disk.files import storing
 from index.disk.opening import create, map_file
 from index.errors import CorruptError
 from index.locks import ProcessLock
-from index.ranking import Ranking, best, empty_ranking
+from index.ranking import Ranking, empty_ranking
 
 _HEADER = struct.Struct("<4siqqqBiQQQQ")
 _MIDDLE = struct.Struct("<iiiQQQ")
@@ -84,6 +84,28 @@ def _misses_many(
     """Whether more rows are probably missed than recall allows. best_scores: of the rows that were found."""
     allowed = len(best_scores) * max(1 - recall, _TOLERANCE)
     return expected_misses(approximate, exact, float(best_scores[-1]), allowed) > allowed
+
+
+def _exact(
+    vectors: StoredVectors,
+    query: NDArray[np.float32],
+    k: int,
+    approximate: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    recall: float,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], bool]:
+    """Scores and rows of the k best candidates of a query, and whether they probably have the recall.
+
+    approximate, rows: of the candidates, best first, at the end -1 for none.
+    """
+    if not len(rows) or rows[-1] < 0:
+        rows = rows[rows >= 0]
+    exact, found, scores = vectors.rank(rows, query, k)
+    complete = True
+    if recall and len(rows):
+        worse = slice(len(rows) // 2, len(rows))
+        complete = not _misses_many(approximate[worse], exact[worse], scores[:K], recall)
+    return scores, found, complete
 
 
 def _head(count: int, dimension: int, parts: int) -> bytes:
@@ -182,8 +204,10 @@ class FastScan:
             searched again with more candidates. 0: no query is searched again.
         Where the depth is so large that comparing every live row is faster, exact search is used.
         """
-        ranking = empty_ranking(len(queries), k)
         depth = max(depth, _LEAST_DEPTH * k)
+        if len(queries) == 1:
+            return self._search_one(queries, k, depth, vectors, recall)
+        ranking = empty_ranking(len(queries), k)
         pending = np.arange(len(queries))
         while len(pending) and depth * GATHERING < self._count:
             pending = self._rank(ranking, queries, pending, depth, vectors, recall)
@@ -206,18 +230,33 @@ class FastScan:
         k, unfinished = ranking.rows.shape[1], []
         block = queries if len(pending) == len(queries) else queries[pending]
         for query, approximate, rows in zip(pending, *self.nearest(block, depth), strict=True):
-            rows = rows[rows >= 0]
-            by_row = np.sort(rows)
-            scores = exact_scores(vectors, by_row, queries[query])
-            chosen = best(scores, k)
-            ranking.scores[query, : len(chosen)] = scores[chosen]
-            ranking.rows[query, : len(chosen)] = by_row[chosen]
-            if recall and len(rows):
-                worse = slice(len(rows) // 2, len(rows))
-                exact = scores[np.searchsorted(by_row, rows[worse])]
-                if _misses_many(approximate[worse], exact, scores[chosen[:K]], recall):
-                    unfinished.append(query)
+            scores, found, complete = _exact(vectors, queries[query], k, approximate, rows, recall)
+            ranking.scores[query, : len(found)] = scores
+            ranking.rows[query, : len(found)] = found
+            if not complete:
+                unfinished.append(query)
         return np.array(unfinished, np.int64)
+
+    def _search_one(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        depth: int,
+        vectors: StoredVectors,
+        recall: float,
+    ) -> Ranking:
+        """`search` of one query, in fewer steps; depth: not less than five times k."""
+        while depth * GATHERING < self._count:
+            (approximate,), (rows,) = self.nearest(queries, depth)
+            scores, found, complete = _exact(vectors, queries[0], k, approximate, rows, recall)
+            if complete:
+                if len(found) == k:
+                    return Ranking(scores[None], found[None])
+                ranking = empty_ranking(1, k)
+                ranking.scores[0, : len(found)], ranking.rows[0, : len(found)] = scores, found
+                return ranking
+            depth *= _DEPTH_GROWTH
+        return search_exact(vectors, queries, k, self._live)
 
     def nearest(self, queries: NDArray[np.float32], depth: int) -> Ranking:
         """The best live rows by their compressed vectors: a ranking (n, min(depth, live rows))."""

@@ -116,10 +116,12 @@ class Passages:
         self._table = table
         self._documents = documents
         # Of documents with several vectors, the rows and how many vectors they have beyond one, added up. The
-        # others, of which there may be millions, need no memory.
+        # others, of which there may be millions, take a byte.
         again = table[np.flatnonzero(table[1:, 0] == table[:-1, 0]), 0]
         self._split, more = np.unique(again.astype(np.int64), return_counts=True)
         self._more = np.concatenate([np.zeros(1, np.int64), np.cumsum(more)])
+        self._is_split = np.zeros(documents, bool)
+        self._is_split[self._split] = True
 
     def __len__(self) -> int:
         return len(self._table)
@@ -134,10 +136,15 @@ class Passages:
         vectors: Mask = documents[self._table[:, 0]]
         return vectors
 
+    def _starts(self, rows: Rows) -> Rows:
+        """The first vector of each document."""
+        starts: Rows = rows + self._more[np.searchsorted(self._split, rows)]
+        return starts
+
     def _bounds(self, rows: Rows) -> tuple[Rows, Rows]:
         """The first vector of each document, and how many it has."""
-        before, after = self._more[np.searchsorted(self._split, np.stack((rows, rows + 1)))]
-        return rows + before, after - before + 1
+        starts = self._starts(rows)
+        return starts, self._starts(rows + 1) - starts
 
     def numbers(self, rows: Rows) -> Rows:
         """The numbers of all vectors of these documents, document by document."""
@@ -153,9 +160,10 @@ class Passages:
         rows: int64 (n,), of documents.
         score: gives the scores of vectors by their numbers.
         """
-        starts, counts = self._bounds(rows)
-        if len(rows) == counts.sum():  # none of them is split
+        starts = self._starts(rows)
+        if not self._is_split[rows].any():
             return score(starts)
+        counts = self._starts(rows + 1) - starts
         return np.maximum.reduceat(score(self.numbers(rows)), np.cumsum(counts) - counts)
 
     def best_spans(self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]) -> list[Span | None]:
@@ -164,6 +172,8 @@ class Passages:
         rows, score: as for `best_of_documents`.
         """
         spans: list[Span | None] = [None] * len(rows)
+        if not self._is_split[rows].any():
+            return spans
         starts, counts = self._bounds(rows)
         split = np.flatnonzero(counts > 1)
         if len(split):
@@ -213,11 +223,14 @@ class Passages:
 
     def _fill(self, ranking: Ranking, query: int, scores: NDArray[np.float32], numbers: Rows) -> bool:
         """Rank the documents of the nearest vectors, best first; returns whether there are enough."""
-        rows = self.rows(numbers)
-        by_row = np.argsort(rows, kind="stable")
-        first = np.ones(len(rows), bool)
-        np.not_equal(rows[by_row[1:]], rows[by_row[:-1]], out=first[1:])
-        best = np.sort(by_row[first])[: ranking.rows.shape[1]]
-        ranking.rows[query, : len(best)] = rows[best]
-        ranking.scores[query, : len(best)] = scores[best]
-        return bool(len(best) == ranking.rows.shape[1])
+        rows, k = self.rows(numbers), ranking.rows.shape[1]
+        if len(set(rows.tolist())) < len(rows):  # a document has several of them
+            by_row = np.argsort(rows, kind="stable")
+            first = np.ones(len(rows), bool)
+            np.not_equal(rows[by_row[1:]], rows[by_row[:-1]], out=first[1:])
+            best = np.sort(by_row[first])
+            rows, scores = rows[best], scores[best]
+        found = min(k, len(rows))
+        ranking.rows[query, :found] = rows[:found]
+        ranking.scores[query, :found] = scores[:found]
+        return bool(found == k)

@@ -21,12 +21,14 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.dense.halves import SCALE, small_floats
 from index.disk.files import storing
 from index.disk.opening import create, open_to_read, shortages
 from index.errors import CorruptError
@@ -50,12 +52,6 @@ _COPY_BYTES = 1 << 22
 # A product with up to so many queries is computed for so many rows at once.
 _FEW_QUERIES = 8
 _ROWS_MULTIPLIED = 256
-
-# Conversion of float16 to float32: sign, exponent and fraction move to their places in a float32. The result
-# is 2^112 times too small, as the biases of the exponents differ by 112. numpy's own takes ten times as long.
-_SHIFT = 13
-_BITS = np.int32(np.uint32(0x8FFFE000).view(np.int32))
-_SCALE = np.float32(2.0**112)
 
 
 def header(count: int, dimension: int) -> bytes:
@@ -89,6 +85,13 @@ def write_vectors(path: Path, raw: Path, count: int, dimension: int) -> None:
         os.fsync(target.fileno())
 
 
+class _Compiled(NamedTuple):
+    """The functions of `index.dense.compiled`."""
+
+    products: Callable[..., NDArray[np.float32]]
+    ranking: Callable[..., tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]
+
+
 class StoredVectors:
     """The vectors of a published segment by row, memory-mapped; `len` gives their number.
 
@@ -119,7 +122,9 @@ class StoredVectors:
             ) from error
         flat: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8, offset=_HEADER.size)
         self._bytes = flat.reshape(count, 2 * dimension)
+        self._halves = self._bytes.view("<i2")  # bits of float16; the header's length leaves them unaligned
         self._kept: NDArray[np.float32] | None = None
+        self._compiled: _Compiled | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -141,15 +146,60 @@ class StoredVectors:
         """
         kept = np.empty((self.count, self.dimension), np.float32)
         for start, small in self._small_blocks():
-            np.multiply(small, _SCALE, out=kept[start : start + len(small)])
+            np.multiply(small, SCALE, out=kept[start : start + len(small)])
         self._kept = kept
+
+    def compile(self) -> None:
+        """Score few rows in a compiled loop from now on, if numba is there.
+
+        Call it before other threads search.
+        """
+        try:
+            from index.dense.compiled import products, ranking
+        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+            return
+        self._compiled = _Compiled(products, ranking)
+        if self.count:  # compile, or read what was compiled, before the first search
+            none = np.zeros(1, np.int64), np.zeros(self.dimension, np.float32)
+            self.products(*none)
+            self.rank(*none, 1)
+
+    def products(self, rows: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inner products of some rows with one query, float32 (n,).
+
+        rows: int64 (n,).
+        query: float32 (dimension,).
+        """
+        if self._compiled is not None and self._kept is None:
+            return self._compiled.products(self._halves, rows, query * SCALE)
+        products: NDArray[np.float32] = np.vecdot(self.take(rows), query)
+        return products
+
+    def rank(
+        self, rows: NDArray[np.int64], query: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        """`products`, and the rows and scores of the k best: best first, equal ones by row.
+
+        rows: int64 (n,), all different, in any order.
+        query: float32 (dimension,).
+        k: results, at least 1; there are n if there are fewer.
+        """
+        if self._compiled is not None and self._kept is None:
+            return self._compiled.ranking(self._halves, rows, query * SCALE, k)
+        by_row = np.argsort(rows)
+        ascending = rows.take(by_row)
+        scores = self.products(ascending, query)
+        chosen = best(scores, k)
+        products = np.empty_like(scores)
+        products[by_row] = scores
+        return products, ascending.take(chosen), scores.take(chosen)
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of these rows, float32 (n, dimension). Reads only these."""
         if self._kept is not None:
             return self._kept.take(rows, axis=0)
-        small = _small(self._bytes.take(rows, axis=0))  # much faster than indexing
-        small *= _SCALE
+        small = small_floats(self._bytes.take(rows, axis=0))  # much faster than indexing
+        small *= SCALE
         return small
 
     def scores(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -158,7 +208,7 @@ class StoredVectors:
             scores = np.empty((len(queries), self.count), np.float32)
             _multiply(queries, self._kept, scores)
             return scores
-        scaled = queries * _SCALE  # cheaper than scaling the vectors, which are more
+        scaled = queries * SCALE  # cheaper than scaling the vectors, which are more
         scores = np.empty((len(queries), self.count), np.float32)
         for start, small in self._small_blocks():
             _multiply(scaled, small, scores[:, start : start + len(small)])
@@ -175,7 +225,7 @@ class StoredVectors:
             block = copied[: min(_ROWS_AT_ONCE, self.count - start)]
             self._will_need(start, len(block))
             block[...] = self._bytes[start : start + len(block)]
-            yield start, _small(block)
+            yield start, small_floats(block)
 
     def _will_need(self, start: int, rows: int) -> None:
         """Tell the system to read these rows now, also after `expect_few`."""
@@ -183,14 +233,6 @@ class StoredVectors:
             first = _HEADER.size + start * 2 * self.dimension
             begin = first - first % mmap.PAGESIZE
             self._map.madvise(mmap.MADV_WILLNEED, begin, first + rows * 2 * self.dimension - begin)
-
-
-def _small(halves: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The given float16, as bytes, converted to float32 that are 2^112 times too small."""
-    bits = halves.view("<i2").astype(np.int32)
-    bits <<= _SHIFT
-    bits &= _BITS
-    return bits.view(np.float32)
 
 
 def to_halves(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
@@ -239,8 +281,7 @@ def exact_scores(
     rows: int64 (n,).
     query: float32 (d,).
     """
-    scores: NDArray[np.float32] = np.vecdot(vectors.take(rows), query)
-    return scores
+    return vectors.products(rows, query)
 
 
 def _search_rows(

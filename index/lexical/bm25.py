@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +46,29 @@ _FEW_DOCUMENTS = 1 << 15
 _KNOWN_TERMS = 1 << 14
 
 
+# Rows and scores of the best documents.
+_Found: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float32]]"
+# Of documents their scores, and what the terms that they have weigh.
+_Matched: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.float32]]"
+
+
 class Term(NamedTuple):
     """A term of a query within a segment: where its postings are, and its weight, idf times query tf."""
 
     postings: slice
     weight: float
+
+
+class Terms(list[Term]):
+    """The terms of a query within a segment; complete before `arrays` is read."""
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """For compiled loops: bounds of the postings, int64 (t, 2), and falling weights, float32 (t,)."""
+        ordered = sorted(self, key=lambda term: -term.weight)
+        bounds = [(term.postings.start, term.postings.stop) for term in ordered]
+        weights = [term.weight for term in ordered]
+        return np.array(bounds, np.int64).reshape(-1, 2), np.array(weights, np.float32)
 
 
 class Bm25:
@@ -75,6 +94,22 @@ class Bm25:
                 f"{folder}: its files do not fit together; restore them or build the index again"
             )
         self._terms = SortedTexts(terms, term_starts)
+        self._compiled: Callable[..., _Found] | None = None
+        self._compiled_match: Callable[..., _Matched] | None = None
+
+    def compile(self, window: int | None = None) -> None:
+        """Search in a compiled loop from now on, if numba is there; call it before other threads search.
+
+        window: how many documents it scores at once, if not as many as fit a cache.
+        """
+        try:
+            from index.lexical.compiled import WINDOW, compiled_best, compiled_match
+        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+            return
+        self._compiled = partial(compiled_best, window=window or WINDOW)
+        self._compiled_match = compiled_match
+        self.search([[]], 1)  # compile, or read what was compiled, before the first search
+        self.match(Terms(), np.zeros(1, np.int64))
 
     def search(self, queries: Sequence[Sequence[Term]], k: int, allowed: Mask | None = None) -> Ranking:
         """The k best documents for each query. A document without any of its terms is not found.
@@ -84,7 +119,11 @@ class Bm25:
         allowed: bool (count,), the rows that may be found; None for all.
         """
         ranking = empty_ranking(len(queries), k)
-        ranked = self._best_of_all if self.count <= _FEW_DOCUMENTS else self._best
+        ranked: Callable[[Sequence[Term], int, Mask | None], _Found]
+        if self._compiled is not None:
+            ranked = partial(self._best_compiled, self._compiled)
+        else:
+            ranked = self._best_of_all if self.count <= _FEW_DOCUMENTS else self._best
         for query, terms in enumerate(queries):
             with reading_arrays(self._folder):
                 rows, scores = ranked(terms, k, allowed)
@@ -92,9 +131,18 @@ class Bm25:
             ranking.rows[query, : len(rows)] = rows
         return ranking
 
-    def _best_of_all(
-        self, terms: Sequence[Term], k: int, allowed: Mask | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _best_compiled(
+        self,
+        compiled: Callable[..., _Found],
+        terms: Sequence[Term],
+        k: int,
+        allowed: Mask | None,
+    ) -> _Found:
+        """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
+        arrays = terms.arrays if isinstance(terms, Terms) else Terms(terms).arrays
+        return compiled((self._rows, self._weights), *arrays, self.count, k, allowed)
+
+    def _best_of_all(self, terms: Sequence[Term], k: int, allowed: Mask | None) -> _Found:
         """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
         sums = self._sums.take()  # not given back if this search fails
         for postings, weight in sorted(terms, key=lambda term: -term.weight):
@@ -108,9 +156,7 @@ class Bm25:
         chosen = best(scores, k)
         return candidates[chosen], scores[chosen]
 
-    def _best(
-        self, terms: Sequence[Term], k: int, allowed: Mask | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _best(self, terms: Sequence[Term], k: int, allowed: Mask | None) -> _Found:
         """Rows and scores of the k best.
 
         MaxScore (Turtle and Flood 1995). Terms are scored by falling weight, so rare terms come first. A tf
@@ -171,6 +217,19 @@ class Bm25:
                 mask[self._rows[term.postings]] = True
         return mask
 
+    def match(self, terms: Sequence[Term], rows: NDArray[np.int64]) -> _Matched:
+        """The scores of some documents, and the sum of the weights of the terms that they have, float32 (n,).
+
+        terms: as `weigh` gives them for this segment.
+        rows: int64 (n,), in any order.
+        """
+        if self._compiled_match is not None:
+            arrays = terms.arrays if isinstance(terms, Terms) else Terms(terms).arrays
+            return self._compiled_match((self._rows, self._weights), *arrays, rows)
+        parts = self.parts(terms, rows)
+        weights = np.array([term.weight for term in terms], np.float32)
+        return weights @ parts, weights @ (parts != 0)
+
     def parts(self, terms: Sequence[Term], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The tf parts of some terms in some documents, float32 (terms, n); 0 where a document lacks a term.
 
@@ -224,7 +283,7 @@ class Weighed(NamedTuple):
     words: how many different terms there are.
     """
 
-    by_segment: list[list[Term]]
+    by_segment: list[Terms]
     weight: float
     words: int
 
@@ -232,7 +291,7 @@ class Weighed(NamedTuple):
 def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
     """The terms of a query, weighted by idf over all segments, and what they weigh together."""
     total = sum(segment.count for segment in segments)
-    by_segment: list[list[Term]] = [[] for _ in segments]
+    by_segment = [Terms() for _ in segments]
     sum_of_weights = 0.0
     counts = Counter(lexical_tokens(query))
     for term, tf in counts.items():
@@ -246,6 +305,6 @@ def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
     return Weighed(by_segment, sum_of_weights, len(counts))
 
 
-def weigh(segments: Sequence[Bm25], query: str) -> list[list[Term]]:
+def weigh(segments: Sequence[Bm25], query: str) -> list[Terms]:
     """The terms of a query for each segment, weighted by idf over all segments."""
     return weigh_all(segments, query).by_segment

@@ -10,7 +10,7 @@ result is cached; `compose` runs once for each text, over the projections of its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ Float32Array: TypeAlias = NDArray[np.float32]
 Project: TypeAlias = Callable[[Float32Array], Float32Array]
 # Projections of all words, and the word ids of each text, to embeddings (texts, dimension), not normalised.
 Compose: TypeAlias = Callable[[Float32Array, Ragged], Float32Array]
+# Projections of all words, and the word ids of one text, int64 (n,), to its embedding of unit length.
+ComposeOne: TypeAlias = Callable[[Float32Array, NDArray[np.int64]], Float32Array]
 
 # Size of the cache of word projections. When it is larger, it is emptied: a corpus can have more distinct
 # words than memory should hold.
@@ -42,6 +44,7 @@ class Encoder:
     rows: of the words.
     weights: the arrays of the body, by their names within `retrieval.towers.bodies.Tower.body`.
     word_limit: how many words of a text are read.
+    compiled: encode single texts in a compiled loop, if the tower has one and numba is there.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class Encoder:
         rows: WordRows,
         weights: Mapping[str, Any],
         word_limit: int,
+        compiled: bool = False,
     ) -> None:
         self.dimension = config.dimension
         self._rows = rows
         self._word_limit = word_limit
         body = {name: np.asarray(array, np.float32) for name, array in weights.items()}
-        self._project, self._compose = _BODIES[config.tower](config, body)
+        self._project, self._compose, compile_one = _BODIES[config.tower](config, body)
+        self._compose_one = compile_one() if compiled and compile_one is not None else None
         self._clear_words()
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
@@ -67,11 +72,17 @@ class Encoder:
         with phase("encode"):
             self._project_new_words()
             if len(texts) == 1:
-                return self._embeddings(word_ids)
+                return self._embedding(word_ids[0])
             embeddings = np.empty((len(texts), self.dimension), np.float32)
             for rows in _batches(word_ids):
                 embeddings[rows] = self._embeddings([word_ids[row] for row in rows])
         return embeddings
+
+    def _embedding(self, word_ids: Sequence[int]) -> Float32Array:
+        """Of one text, (1, dimension)."""
+        if self._compose_one is None:
+            return self._embeddings([word_ids])
+        return self._compose_one(self._projected, np.array(word_ids, np.int64))[None]
 
     def _embeddings(self, word_ids: Sequence[Sequence[int]]) -> Float32Array:
         """Of a few texts, given by their words, which are projected."""
@@ -135,21 +146,29 @@ def _weighted_sums(rows: Float32Array, logits: Float32Array, texts: Ragged) -> F
     return sums_of_rows(fetch, texts.offsets, rows.shape[1])
 
 
-def _bag(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
-    return lambda rows: rows, _means
+class _Body(NamedTuple):
+    """How a tower encodes; `compile_one` compiles what does it for one text, None without numba."""
+
+    project: Project
+    compose: Compose
+    compile_one: Callable[[], ComposeOne | None] | None = None
 
 
-def _dnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
+def _bag(config: ModelConfig, weights: Mapping[str, Float32Array]) -> _Body:
+    return _Body(lambda rows: rows, _means)
+
+
+def _dnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> _Body:
     def compose(projected: Float32Array, texts: Ragged) -> Float32Array:
         first = np.tanh(_sums(projected, texts) + weights["first_bias"])
         second = np.tanh(first @ weights["second"].T + weights["second_bias"])
         third: Float32Array = np.tanh(second @ weights["third"].T + weights["third_bias"])
         return third
 
-    return lambda rows: rows, compose
+    return _Body(lambda rows: rows, compose)
 
 
-def _cnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
+def _cnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> _Body:
     size = config.hidden
 
     def project(rows: Float32Array) -> Float32Array:
@@ -171,10 +190,10 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Proj
         pooled: Float32Array = np.tanh(np.maximum.reduceat(features, starts) @ weights["output"].T)
         return pooled
 
-    return project, compose
+    return _Body(project, compose)
 
 
-def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Project, Compose]:
+def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> _Body:
     gates = len(weights["layers.0.bias"])
     # The gates i, f and o at half their size, which `peephole_outputs` expects; halving loses no digit.
     scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), gates // 4)
@@ -203,7 +222,21 @@ def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> tuple[Pro
         last: Float32Array = states[texts.offsets[1:] - 1]
         return last
 
-    return project, compose
+    def compile_one() -> ComposeOne | None:
+        try:
+            from retrieval.model.compiled import compiled_embedding
+        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+            return None
+        attention = np.array(weights["attention"] if config.pooling == "attention" else (), np.float32)
+
+        def compose_one(projected: Float32Array, words: NDArray[np.int64]) -> Float32Array:
+            embedding = np.empty(config.dimension, np.float32)
+            compiled_embedding(projected, words, recurrent, peepholes, attention, embedding)
+            return embedding
+
+        return compose_one
+
+    return _Body(project, compose, compile_one)
 
 
 _BODIES = {"bag": _bag, "dnn": _dnn, "cnn": _cnn, "lstm": _lstm}

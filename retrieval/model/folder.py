@@ -80,16 +80,17 @@ class TrainedModel(NamedTuple):
         """The rows of words for the tower of a side."""
         return WordRows(self.vocabulary, self.table(side))
 
-    def encoder(self, side: Side, rows: WordRows | None = None) -> Encoder:
+    def encoder(self, side: Side, rows: WordRows | None = None, *, compiled: bool = False) -> Encoder:
         """The tower of a side, ready to encode.
 
         side: which tower.
         rows: of words, if they are at hand.
+        compiled: see `Encoder`.
         Raises CorruptError if its arrays are not those of the config or are not finite.
         """
         limit = self.config.word_limit(side)
         try:
-            encoder = Encoder(self.config, rows or self.word_rows(side), self.body(side), limit)
+            encoder = Encoder(self.config, rows or self.word_rows(side), self.body(side), limit, compiled)
             finite = np.isfinite(encoder.encode(["two words"])).all()
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise self.mismatch_error(f"{type(error).__name__}: {error}") from error

@@ -28,7 +28,10 @@ class OpenGeneration:
         try:
             index.keep_vectors(kept_bytes)
             same = old_tower is not None and old_tower.fingerprint == index.manifest.model_fingerprint
-            self.tower = old_tower if old_tower is not None and same else QueryTower(index)
+            if old_tower is not None and same:
+                self.tower = old_tower
+            else:
+                self.tower = QueryTower(index, compiled=kept_bytes > 0)
         except BaseException:
             index.close()
             raise

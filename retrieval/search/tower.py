@@ -26,8 +26,13 @@ class QueryTower:
     calibration: from evidence to probabilities; None if the model has none.
     """
 
-    def __init__(self, index: OpenIndex) -> None:
-        """Raises what `read_model_of` does, InputError for a model of another dimension than the index."""
+    def __init__(self, index: OpenIndex, *, compiled: bool = False) -> None:
+        """Open the tower of the model inside an index.
+
+        index: the index.
+        compiled: encode in a compiled loop, if numba is there.
+        Raises what `read_model_of` does, InputError for a model of another dimension than the index.
+        """
         model = read_model_of(index)
         if model.config.dimension != index.dimension:
             raise InputError(
@@ -39,7 +44,7 @@ class QueryTower:
         rows = model.word_rows("query")  # one for both, which need the same words at the same time
         self.rescoring = None if rescorer is None else Rescoring(model, rescorer, rows)
         self.calibration = model.calibration
-        self._encoder = model.encoder("query", rows)
+        self._encoder = model.encoder("query", rows, compiled=compiled)
         self._lock = ProcessLock()
 
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:

@@ -108,6 +108,10 @@ def test_kept_vectors_change_no_hit(folder: Path, build: Build, tmp_path: Path):
                 expected, found = (index.search_dense(some, 7, where) for index in (plain, kept))
                 assert np.array_equal(found.rows, expected.rows)
                 assert found.scores == pytest.approx(expected.scores, abs=1e-6)
+            texts = ["number12 banana", "number35"]
+            expected, found = (index.search_lexical(texts, 7, where) for index in (plain, kept))
+            assert np.array_equal(found.rows, expected.rows)
+            assert np.array_equal(found.scores, expected.scores)
 
 
 def test_more_results_than_documents_are_clipped(folder: Path):
@@ -296,8 +300,9 @@ def test_manifest_of_another_kind_is_refused(folder: Path, old: bytes, new: byte
 def test_documents_of_another_number_than_published_are_refused(folder: Path):
     path = folder / "generation-000001" / "segment-000001" / "documents.sqlite"
     path.unlink()
-    writer = DocumentWriter(path)
+    writer = DocumentWriter(folder / "staged.sqlite")
     writer.append(numbered(29))
+    writer.copy_to(path)
     writer.close()
     data = (folder / "generation-000001" / MANIFEST).read_bytes()
     found = re.search(rb'"bytes": (\d+),\s+"sha256": "\w+"\s+},\s+"segment-000001/lexical/rows', data)

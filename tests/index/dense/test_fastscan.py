@@ -66,6 +66,15 @@ def test_with_every_row_a_candidate_search_is_exact(folder: Path):
     assert found.scores == pytest.approx(expected.scores, abs=1e-6)
 
 
+@pytest.mark.parametrize("recall", [0.0, 0.95])
+def test_compiled_loop_finds_the_same(folder: Path, recall: float):
+    plain, compiled, asked = vectors_in(folder), vectors_in(folder), questions(50)
+    compiled.compile()
+    expected, found = (scan_in(folder).search(asked, 10, 60, each, recall) for each in (plain, compiled))
+    assert np.array_equal(found.rows, expected.rows)
+    assert found.scores == pytest.approx(expected.scores, abs=5e-7)
+
+
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.01])
 def test_deleted_rows_are_never_found_and_do_not_crowd_out_others(folder: Path, share: float):
     vectors, asked = vectors_in(folder), questions(10)

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import faiss
@@ -68,6 +69,71 @@ def test_every_finite_half_is_read_as_the_number_it_is(tmp_path: Path):
     write_vectors(tmp_path / "vectors.faiss", tmp_path / "raw", len(finite), 1)
     read = StoredVectors(tmp_path / "vectors.faiss", len(finite), 1).take(np.arange(len(finite)))
     assert np.array_equal(read[:, 0], finite.astype(np.float32))
+
+    one = np.ones(1, np.float32)
+    stored = StoredVectors(tmp_path / "vectors.faiss", len(finite), 1)
+    stored.compile()
+    assert np.array_equal(stored.products(np.arange(len(finite)), one), finite.astype(np.float32))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("k", [1, 10, 100, 1000])
+def test_few_rows_are_ranked_as_the_definition_says(
+    tmp_path: Path, vectors: np.ndarray, k: int, compiled: bool
+):
+    rows = np.random.default_rng(3).permutation(len(vectors))[:100]
+    vectors[rows[::3]] = vectors[rows[0]]  # equal scores
+    stored = StoredVectors(store(tmp_path, vectors), *vectors.shape)
+    if compiled:
+        stored.compile()
+    read, query = vectors.astype(np.float16).astype(np.float64), vectors[5]
+    products, best_rows, scores = stored.rank(rows, query, k)
+    assert (products.dtype, best_rows.dtype, scores.dtype) == (np.float32, np.int64, np.float32)
+    assert products == pytest.approx(read[rows] @ query, abs=1e-6)
+    assert stored.products(rows, query) == pytest.approx(products, abs=1e-6)
+    by_row = sorted(zip((-products).tolist(), rows.tolist(), strict=True))[:k]
+    assert list(zip((-scores).tolist(), best_rows.tolist(), strict=True)) == by_row
+
+
+def test_numpy_and_compiled_loop_rank_alike(stored: Path, vectors: np.ndarray):
+    plain, compiled = (StoredVectors(stored, *vectors.shape) for _ in range(2))
+    compiled.compile()
+    rows = np.random.default_rng(4).permutation(len(vectors))
+    for query in vectors[:20]:
+        expected, found = (each.rank(rows, query, 30) for each in (plain, compiled))
+        assert found[0] == pytest.approx(expected[0], abs=5e-7)
+        assert np.array_equal(found[1], expected[1])
+        assert found[2] == pytest.approx(expected[2], abs=5e-7)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("row", [300, 1 << 40])
+def test_row_that_does_not_exist_is_an_error(stored: Path, vectors: np.ndarray, row: int, compiled: bool):
+    found = StoredVectors(stored, *vectors.shape)
+    if compiled:
+        found.compile()
+    with pytest.raises(IndexError):
+        found.products(np.array([0, row]), vectors[0])
+    with pytest.raises(IndexError):
+        found.rank(np.array([0, row]), vectors[0], 1)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_no_rows_have_no_products(stored: Path, vectors: np.ndarray, compiled: bool):
+    found = StoredVectors(stored, *vectors.shape)
+    if compiled:
+        found.compile()
+    none = np.empty(0, np.int64)
+    assert found.products(none, vectors[0]).shape == (0,)
+    assert [part.shape for part in found.rank(none, vectors[0], 3)] == [(0,)] * 3
+
+
+def test_without_numba_numpy_scores(stored: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "index.dense.compiled", None)  # its import fails
+    found = StoredVectors(stored, *vectors.shape)
+    found.compile()
+    assert found._compiled is None
+    assert found.rank(np.array([5, 7]), vectors[5], 1)[1].tolist() == [5]
 
 
 def test_search_worked_by_hand(tmp_path: Path):

@@ -11,7 +11,7 @@ from index.disk import merged_texts
 from index.errors import CorruptError
 from index.lexical import bm25 as bm25_module
 from index.lexical import postings
-from index.lexical.bm25 import Bm25, weigh, weigh_all
+from index.lexical.bm25 import Bm25, Terms, weigh, weigh_all
 from index.lexical.postings import ARRAYS, K1, B, Lengths, write_bm25
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking
@@ -71,6 +71,49 @@ def test_parts_of_single_rows_add_up_to_the_scores(lexical: Bm25):
     assert scores.tolist() == pytest.approx([expected[row] for row in rows], rel=1e-5)
     assert lexical.parts([], rows).shape == (0, 4)
     assert lexical.parts(terms, np.array([], np.int64)).shape == (2, 0)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_matches_of_single_rows_are_their_scores_and_weights(lexical: Bm25, compiled: bool):
+    if compiled:
+        lexical.compile()
+    (terms,) = weigh([lexical], "cherry apple missing")
+    rows = np.array([4, 2, 0, 2, 1])
+    scores, shares = lexical.match(terms, rows)
+    expected = by_formula(["appl", "cherri"], TEXTS)
+    assert scores.tolist() == pytest.approx([expected[row] for row in rows], rel=1e-5)
+    cherry, apple = (term.weight for term in terms)
+    assert shares.tolist() == pytest.approx([0, cherry + apple, apple, cherry + apple, 0], rel=1e-6)
+    assert [part.tolist() for part in lexical.match(Terms(), rows)] == [[0] * 5] * 2
+    assert [part.shape for part in lexical.match(terms, np.array([], np.int64))] == [(0,)] * 2
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+def test_compiled_loop_matches_as_numpy_does(tmp_path: Path, ascending: bool):
+    texts = random_texts(2000)
+    write_bm25(tmp_path / "lexical", texts)
+    plain, compiled = (Bm25(tmp_path / "lexical", len(texts)) for _ in range(2))
+    compiled.compile()
+    for seed, query in enumerate(random_queries(40)):
+        rows = np.random.default_rng(seed).permutation(len(texts))[: 1 + 3 * seed]
+        rows = np.sort(rows) if ascending else rows
+        (terms,) = weigh([plain], query)
+        for expected, found in zip(plain.match(terms, rows), compiled.match(terms, rows), strict=True):
+            assert (found.shape, found.dtype) == (expected.shape, np.float32)
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_compiled_loop_finds_its_way_through_postings_in_disorder(tmp_path: Path):
+    write_bm25(tmp_path / "lexical", random_texts(500))
+    path = tmp_path / "lexical" / "rows.i32"
+    count = path.stat().st_size // 4
+    path.write_bytes(np.random.default_rng(0).integers(-(2**31), 2**31, count).astype("<i4").tobytes())
+    bm25 = Bm25(tmp_path / "lexical", 500)
+    bm25.compile()
+    for query in random_queries(20):
+        scores, shares = bm25.match(weigh([bm25], query)[0], np.arange(500))
+        assert np.isfinite(scores).all()
+        assert np.isfinite(shares).all()
 
 
 def test_what_the_words_of_a_query_weigh(lexical: Bm25):
@@ -169,6 +212,30 @@ def test_small_segment_ranks_as_a_large_one(
     assert np.array_equal(small.scores, large.scores)
 
 
+@pytest.mark.parametrize("window", [7, 200, 1 << 14])
+@pytest.mark.parametrize("k", [1, 10, 200, 3000])
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.01])
+def test_compiled_loop_ranks_as_numpy_does_to_the_last_bit(tmp_path: Path, k: int, share: float, window: int):
+    texts = random_texts(2000) + ["same words w3"] * 300  # equal scores
+    write_bm25(tmp_path / "lexical", texts)
+    bm25 = Bm25(tmp_path / "lexical", len(texts))
+    allowed = np.random.default_rng(2).random(len(texts)) < share if share < 1 else None
+    queries = [*random_queries(40), "same w3", "zebra", "w1 w1 w2"]
+    plain = search(bm25, queries, k, allowed)
+    bm25.compile(window)
+    compiled = search(bm25, queries, k, allowed)
+    assert np.array_equal(plain.rows, compiled.rows)
+    assert np.array_equal(plain.scores, compiled.scores)
+
+
+def test_without_numba_numpy_adds_the_postings(lexical: Bm25, monkeypatch: pytest.MonkeyPatch):
+    expected = scores_of(lexical, "apple banana")
+    monkeypatch.setitem(sys.modules, "index.lexical.compiled", None)  # its import fails
+    lexical.compile()
+    assert lexical._compiled is None
+    assert scores_of(lexical, "apple banana") == expected
+
+
 def test_terms_are_found_again_after_many_others(lexical: Bm25, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bm25_module, "_KNOWN_TERMS", 2)
     for _ in range(2):
@@ -203,9 +270,12 @@ def test_segments_score_as_if_they_were_one(tmp_path: Path):
         assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_search_that_fails_leaves_no_trace_in_the_next(tmp_path: Path):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_search_that_fails_leaves_no_trace_in_the_next(tmp_path: Path, compiled: bool):
     write_bm25(tmp_path / "lexical", TEXTS)
     bm25 = Bm25(tmp_path / "lexical", len(TEXTS))
+    if compiled:
+        bm25.compile()
     expected = scores_of(bm25, "apple banana")
     terms = weigh([bm25], "apple banana")[0]
     with pytest.raises(CorruptError):
@@ -290,12 +360,43 @@ def test_missing_file_is_named(tmp_path: Path):
         Bm25(tmp_path / "lexical", len(TEXTS))
 
 
-def test_row_beyond_the_corpus_is_corruption(tmp_path: Path):
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("row", [99, len(TEXTS), -99, 2**31 - 1, -(2**31)])
+def test_row_beyond_the_corpus_is_corruption(tmp_path: Path, row: int, compiled: bool):
     write_bm25(tmp_path / "lexical", TEXTS)
     path = tmp_path / "lexical" / "rows.i32"
-    path.write_bytes(np.full(path.stat().st_size // 4, 99, "<i4").tobytes())
+    path.write_bytes(np.full(path.stat().st_size // 4, row, "<i4").tobytes())
+    bm25 = Bm25(tmp_path / "lexical", len(TEXTS))
+    if compiled:
+        bm25.compile()
     with pytest.raises(CorruptError, match="damaged"):
-        search(Bm25(tmp_path / "lexical", len(TEXTS)), ["apple"], 1)
+        search(bm25, ["apple"], 1)
+
+
+@pytest.mark.parametrize("rows", [[2, 0], [0, 0, 2, 1], [-1, 3], [0, 5], [4, 3, 2, 1, 0]])
+@pytest.mark.parametrize("window", [1, 2, 64])
+def test_compiled_loop_never_leaves_its_window(rows: list[int], window: int):
+    compiled = pytest.importorskip("index.lexical.compiled")
+    postings = np.array(rows, np.int32), np.full(len(rows), 0.5, np.float32)
+    terms, weights = np.array([[0, len(rows)]]), np.ones(1, np.float32)
+    try:
+        found, scores = compiled.compiled_best(postings, terms, weights, 5, 5, None, window)
+    except ValueError:
+        return
+    # Rows in disorder within a window are added up as numpy does.
+    assert sorted(found.tolist()) == sorted(set(rows))
+    assert scores.sum() == 0.5 * len(rows)
+
+
+@pytest.mark.parametrize("part", [np.nan, np.inf, 3e38])
+def test_compiled_loop_refuses_sums_that_are_not_finite(tmp_path: Path, part: float):
+    write_bm25(tmp_path / "lexical", TEXTS)
+    path = tmp_path / "lexical" / "weights.f32"
+    path.write_bytes(np.full(path.stat().st_size // 4, part, "<f4").tobytes())
+    bm25 = Bm25(tmp_path / "lexical", len(TEXTS))
+    bm25.compile()
+    with pytest.raises(CorruptError, match="damaged"):
+        search(bm25, ["apple apple cherry"], 1)
 
 
 def test_reading_imports_neither_bm25s_nor_scipy_nor_faiss(tmp_path: Path):

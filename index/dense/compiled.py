@@ -1,0 +1,121 @@
+"""Inner products of a query with some of the stored vectors in one compiled loop, and the best of them.
+
+In and out: numpy arrays, see `index.dense.vectors`. Importing this module needs numba, and takes half a
+second: it is for processes that search many times.
+
+numba keeps the compiled loops on disk until this file changes. Whoever changes `index.heap` changes this too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from index.dense.halves import BITS, SHIFT
+from index.heap import keep, sort
+
+# Sums may be taken in any order; "fast" would also allow to assume that nothing is NaN.
+_FLAGS = {"reassoc", "contract"}
+# Vectors from the one that is read to the one that is fetched from memory meanwhile: they are far apart.
+_AHEAD = 8
+_LINE = 64  # bytes that are fetched together
+
+
+def products(
+    halves: NDArray[np.int16],
+    rows: NDArray[np.int64],
+    query: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Inner products with one query, float32 (n,), in the order of the rows.
+
+    halves: the bits of float16, int16 (count, d); they need not be aligned.
+    rows: int64 (n,), of `halves`.
+    query: float32 (d,), 2^112 times too large, as the vectors are read 2^112 times too small.
+    Raises IndexError for a row that does not exist.
+    """
+    found = np.empty(len(rows), np.float32)
+    if not _multiply(halves, rows, query, found):
+        raise IndexError("a row that does not exist")
+    return found
+
+
+def ranking(
+    halves: NDArray[np.int16],
+    rows: NDArray[np.int64],
+    query: NDArray[np.float32],
+    k: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """`products`, and the rows and products of the k best: best first, equal ones by row."""
+    k = min(k, len(rows))
+    found = np.empty(len(rows), np.float32)
+    best_rows, best_products = np.empty(k, np.int64), np.empty(k, np.float32)
+    if not _rank(halves, rows, query, found, best_rows, best_products):
+        raise IndexError("a row that does not exist")
+    return found, best_rows, best_products
+
+
+@njit(error_model="numpy", nogil=True, cache=True)
+def _rank(
+    halves: Any,
+    rows: Any,
+    query: Any,
+    products: Any,
+    best_rows: Any,
+    best_products: Any,
+) -> bool:
+    if not _multiply(halves, rows, query, products):
+        return False
+    found = 0
+    for at in range(len(rows)):
+        found = keep(best_rows, best_products, found, rows[at], products[at])
+    sort(best_rows, best_products, found)
+    return True
+
+
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
+def _multiply(halves: Any, rows: Any, query: Any, products: Any) -> bool:
+    """Fill in the products; whether all rows exist.
+
+    Called for few rows it keeps the interpreter's lock: giving it away and waiting for it would take longer.
+    """
+    count, width = halves.shape
+    bits = np.empty(width, np.int32)
+    small = bits.view(np.float32)
+    start, row_bytes = halves.ctypes.data, 2 * width
+    for at in range(len(rows)):
+        row = rows[at]
+        if not 0 <= row < count:
+            return False
+        if at + _AHEAD < len(rows):
+            address = start + rows[at + _AHEAD] * row_bytes
+            for line in range(0, row_bytes, _LINE):
+                _prefetch(address + line)
+        vector = halves[row]
+        for place in range(width):
+            bits[place] = (np.int32(vector[place]) << SHIFT) & BITS
+        product = np.float32(0)
+        for place in range(width):
+            product += small[place] * query[place]
+        products[at] = product
+    return True
+
+
+@intrinsic
+def _prefetch(_context: Any, _address: Any) -> Any:
+    """Tell the processor to fetch a line of memory; an address that is not there is harmless."""
+
+    def write(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        # To read; into all caches; data.
+        flags = [ir.Constant(number, flag) for flag in (0, 3, 1)]
+        builder.call(fetch, [builder.inttoptr(arguments[0], pointer), *flags])
+        return ir.Constant(ir.IntType(8).as_pointer(), None)
+
+    return types.void(types.int64), write

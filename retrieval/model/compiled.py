@@ -1,0 +1,106 @@
+"""The LSTM tower on one text in one compiled loop, where numpy makes a dozen calls for each word.
+
+In and out: numpy arrays, see `retrieval.model.encoder`. Importing this module needs numba, and takes half a
+second: it is for processes that encode many texts one at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+# Sums may be taken in any order; "fast" would also allow to assume that nothing is NaN.
+_FLAGS = {"reassoc", "contract"}
+# Beyond this the float32 nearest to a tanh is 1.
+_LARGEST = 9.02
+# The loops keep the interpreter's lock: they take so little time that giving it away and waiting for it again
+# would cost two threads more.
+
+
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
+def compiled_embedding(
+    projected: Any,
+    words: Any,
+    recurrent: Any,
+    peepholes: Any,
+    attention: Any,
+    embedding: Any,
+) -> None:
+    """The embedding of one text, of unit length.
+
+    projected: float32 (any, 4H + row width), the projections of words, as the LSTM tower has them.
+    words: int64 (n,), the rows of the text's words, at least one; all within `projected`.
+    recurrent, peepholes: as for `retrieval.model.encoder.peephole_outputs`.
+    attention: float32 (H,), the weights of attention pooling; (0,) for the last output as the embedding.
+    embedding: float32 (row width or H,), where the result goes.
+    """
+    size = len(recurrent)
+    gates = np.empty(4 * size, np.float32)
+    state, output = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    squashed = np.empty(size, np.float32)
+    embedding[:] = 0
+    for step in range(len(words)):
+        row = projected[words[step]]
+        gates[:] = row[: 4 * size]
+        if step:
+            for cell in range(size):
+                from_cell, weights = output[cell], recurrent[cell]
+                for gate in range(4 * size):
+                    gates[gate] += from_cell * weights[gate]
+        for cell in range(size):
+            gates[cell] += state[cell] * peepholes[0, cell]
+            gates[size + cell] += state[cell] * peepholes[1, cell]
+        _tanh(gates[: 3 * size], gates[: 3 * size])
+        for cell in range(size):
+            fresh = gates[2 * size + cell] * _of_tanh(gates[cell])
+            state[cell] = fresh + state[cell] * _of_tanh(gates[size + cell])
+            gates[3 * size + cell] += state[cell] * peepholes[2, cell]
+        _tanh(gates[3 * size :], gates[3 * size :])
+        _tanh(state, squashed)
+        for cell in range(size):
+            output[cell] = squashed[cell] * _of_tanh(gates[3 * size + cell])
+        if len(attention):
+            logit = np.float32(0)
+            for cell in range(size):
+                logit += output[cell] * attention[cell]
+            squashed[0] = logit * np.float32(0.5)
+            _tanh(squashed[:1], squashed[:1])
+            share = _of_tanh(squashed[0])
+            values = row[4 * size :]
+            for place in range(len(embedding)):
+                embedding[place] += share * values[place]
+    if not len(attention):
+        embedding[:] = output
+    squares = np.float32(0)
+    for place in range(len(embedding)):
+        squares += embedding[place] * embedding[place]
+    length = np.sqrt(squares)
+    if length < np.float32(1e-12):
+        length = np.float32(1e-12)
+    for place in range(len(embedding)):
+        embedding[place] /= length
+
+
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
+def _of_tanh(tanh: Any) -> Any:
+    """The logistic function of 2x from the tanh of x."""
+    return tanh * np.float32(0.5) + np.float32(0.5)
+
+
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
+def _tanh(source: Any, target: Any) -> None:
+    """The hyperbolic tangent of float32 numbers, to 2e-8 before it is rounded; NaN stays NaN.
+
+    By Lambert's continued fraction (1761) for half the argument, cut after seven terms, and the double angle.
+    """
+    for place in range(len(source)):
+        x = np.float64(source[place])
+        x = _LARGEST if x > _LARGEST else x
+        x = -_LARGEST if x < -_LARGEST else x
+        half = x * 0.5
+        square = half * half
+        above = half * (135135.0 + square * (17325.0 + square * (378.0 + square)))
+        below = 135135.0 + square * (62370.0 + square * (3150.0 + square * 28.0))
+        target[place] = np.float32(2 * above * below / (below * below + above * above))
