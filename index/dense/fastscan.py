@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.dense.large_pages import ask_for_large_pages
 from index.dense.misses import expected_misses
 from index.dense.packing import without_deleted
 from index.dense.vectors import GATHERING, StoredVectors, search_exact
@@ -188,6 +189,14 @@ class FastScan:
         self._codes = data[stop + len(middle) :]
         self._lock = ProcessLock()
         self._faiss: Any = None
+        self._large_pages = False
+
+    def expect_many(self) -> None:
+        """Prepare for many searches: the codes will be in large pages of memory, if the system gives them.
+
+        Call it before the first search, which then takes longer.
+        """
+        self._large_pages = True
 
     def search(
         self,
@@ -282,6 +291,8 @@ class FastScan:
                 faiss.copy_array_to_vector(centroids, index.pq.centroids)
                 index.codes.resize(len(self._codes))
                 codes = faiss.rev_swig_ptr(index.codes.get(), len(self._codes))
+                if self._large_pages:
+                    ask_for_large_pages(codes)
                 codes[:] = self._codes
                 if self._live is not None:
                     rows = without_deleted(codes, self._parts, self._live)
