@@ -99,12 +99,13 @@ class Index(HeldGeneration):
     def keep_vectors(self, most_bytes: int) -> None:
         """Keep converted vectors in memory for exact search, smallest segments first, up to a size.
 
-        With room for any, compiled loops search too, if numba is there.
+        With room for any, compiled loops search too, if numba is there, and compressed vectors are in large
+        pages of memory, if the system gives them.
         Call it before other threads use the index. most_bytes: of all segments together.
         """
         for segment in self.segments:
             if most_bytes:
-                segment.compile()
+                segment.expect_many()
         for segment in sorted(self.segments, key=Segment.kept_bytes):
             most_bytes -= segment.kept_bytes()
             if segment.kept_bytes() and most_bytes >= 0:

@@ -224,8 +224,13 @@ class Segment:
                 f"{folder / _DOCUMENTS}: does not hold {self.count} documents; restore it or build again"
             )
 
-    def compile(self) -> None:
-        """Search in compiled loops from now on, if numba is there; call it before other threads search."""
+    def expect_many(self) -> None:
+        """Prepare for many searches: in compiled loops, if numba is there, and in large pages of memory.
+
+        Call it before other threads search.
+        """
+        if self._scan is not None:
+            self._scan.expect_many()
         self.vectors.compile()
         self.lexical.compile()
         if self.words is not None:

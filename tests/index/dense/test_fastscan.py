@@ -7,7 +7,9 @@ import faiss
 import numpy as np
 import pytest
 
+from index.dense import fastscan
 from index.dense.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
+from index.dense.large_pages import ask_for_large_pages
 from index.dense.vectors import StoredVectors, search_exact, to_halves, write_vectors
 from index.errors import CorruptError
 from index.ranking import Ranking
@@ -73,6 +75,23 @@ def test_compiled_loop_finds_the_same(folder: Path, recall: float):
     expected, found = (scan_in(folder).search(asked, 10, 60, each, recall) for each in (plain, compiled))
     assert np.array_equal(found.rows, expected.rows)
     assert found.scores == pytest.approx(expected.scores, abs=5e-7)
+
+
+def test_large_pages_change_no_hit(folder: Path):
+    vectors, asked, live = vectors_in(folder), questions(20), np.arange(COUNT) % 3 > 0
+    for some in (None, live):
+        plain, large = scan_in(folder, some), scan_in(folder, some)
+        large.expect_many()
+        expected, found = (scan.search(asked, 10, 60, vectors) for scan in (plain, large))
+        assert np.array_equal(found.rows, expected.rows)
+        assert np.array_equal(found.scores, expected.scores)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4096, 1 << 22])
+def test_asking_for_large_pages_leaves_the_numbers(count: int):
+    array = np.full(count + 7, 5, np.uint8)
+    ask_for_large_pages(array[7:])
+    assert (array == 5).all()
 
 
 @pytest.mark.parametrize("share", [0.999, 0.5, 0.01])
@@ -173,6 +192,15 @@ def test_same_vectors_give_the_same_bytes(folder: Path, tmp_path: Path):
     write_fastscan(tmp_path / "again", vectors_in(folder), PARTS)
     assert (tmp_path / "again").read_bytes() == (folder / "compressed.faiss").read_bytes()
     assert code_bytes(COUNT, PARTS) == 3008 * 2
+
+
+@pytest.mark.parametrize("at_once", [32, 96, 3008])
+def test_vectors_compressed_a_few_at_a_time_give_the_same_bytes(
+    folder: Path, tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fastscan, "_ADDED", at_once)
+    write_fastscan(tmp_path / "again", vectors_in(folder), PARTS)
+    assert (tmp_path / "again").read_bytes() == (folder / "compressed.faiss").read_bytes()
 
 
 def test_too_few_vectors_are_not_trained_on(tmp_path: Path):
