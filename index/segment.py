@@ -40,7 +40,7 @@ from index.interaction.words import WordEncoder, Words, write_words
 from index.lexical.bm25 import Bm25, Terms
 from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
 from index.ranking import Ranking
-from index.values import Mask, Progress, Rows, Vectors
+from index.values import Mask, Progress, Rows, Texts, Vectors
 
 if TYPE_CHECKING:
     from index.dense.coarse import CoarseScan
@@ -79,7 +79,8 @@ def write_segment(
     others: the lengths of the documents in the index's other segments.
     goal: what the dense index must reach.
     queries: unit vectors to tune by, float32 (n, dimension); None if there are none.
-    words: gives the words of the documents as vectors; None to store none.
+    words: gives the words of the documents as vectors; None to store none. If it does not read the queries
+        that documents are known to answer, BM25 does not either.
     progress: called during every stage.
     Raises StorageError, InputError for a goal that no dense index meets.
     """
@@ -96,11 +97,12 @@ def write_segment(
     compressed = folder / _COMPRESSED
     with tuning_beside(folder / _VECTORS, count, dimension, queries, goal, compressed, progress) as tuned:
         documents.copy_to(folder / _DOCUMENTS)
-        texts = (f"{title} {text}" for title, text in _texts(documents, progress, "words"))
+        read = words is None or words.reads_queries
+        texts = (each.joined() for each in _texts(documents, progress, "words", read))
         own = write_bm25(folder / _LEXICAL, texts, others)
         progress("words", documents.count, documents.count)
         if words is not None:
-            write_words(folder / _WORDS, _texts(documents, progress, "word vectors"), words)
+            write_words(folder / _WORDS, _texts(documents, progress, "word vectors", read), words)
             progress("word vectors", documents.count, documents.count)
         tuning = tuned()
     chosen = tuning.chosen
@@ -118,11 +120,12 @@ def write_segment(
     )
 
 
-def _texts(documents: DocumentWriter, progress: Progress, stage: str) -> Iterator[tuple[str, str]]:
+def _texts(documents: DocumentWriter, progress: Progress, stage: str, read: bool) -> Iterator[Texts]:
+    """The texts of all documents. read: with the queries that they are known to answer."""
     for row, texts in enumerate(documents.texts()):
         if row % _REPORT_EVERY == 0:
             progress(stage, row, documents.count)
-        yield texts
+        yield texts if read else texts._replace(queries="")
 
 
 def segment_files(entry: SegmentEntry) -> list[str]:

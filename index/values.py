@@ -1,9 +1,9 @@
-"""Types that several modules share: arrays, metadata values, and the callback that reports progress."""
+"""Types that several modules share: arrays, texts, metadata values, the callback that reports progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:  # the command line imports this module before it needs numpy
     import numpy as np
@@ -17,6 +17,19 @@ Rows: TypeAlias = "NDArray[np.int64]"
 
 # Which rows of a segment are meant, bool (count,).
 Mask: TypeAlias = "NDArray[np.bool_]"
+
+
+class Texts(NamedTuple):
+    """The texts of a document. queries: those that it is known to answer, one a line."""
+
+    title: str
+    text: str
+    queries: str = ""
+
+    def joined(self) -> str:
+        """All of them in one."""
+        return f"{self.title} {self.text} {self.queries}" if self.queries else f"{self.title} {self.text}"
+
 
 # A value of a setting in a manifest.
 Scalar: TypeAlias = str | int | float | bool | None

@@ -124,7 +124,7 @@ def test_corpus_pydoc_prints_what_it_wrote(tmp_path):
 def test_train_json_has_the_keys_of_the_contract(made, tmp_path):
     facts = told("train", made.data, "-o", tmp_path / "m", "--tower", "bag", "--epochs", "2")
     kept = ["tower", "parameters", "seconds", "best_epoch", "dev"]
-    assert list(facts) == [*kept, "dev_queries", "calibrated"]
+    assert list(facts) == [*kept, "dev_queries", "calibrated", "known_queries"]
     assert list(facts["dev"]) == MEASURES
     assert facts["tower"] == "bag"
     model = TwoTower.load(tmp_path / "m")
@@ -185,9 +185,10 @@ def test_build_reads_standard_input(made, tmp_path):
     lines = (made.data / "corpus.jsonl").read_text()
     facts = told("build", "-", "-m", made.model, "-o", tmp_path / "i", typed=lines)
     assert facts["documents"] == 8
+    told("build", made.data / "corpus.jsonl", "-m", made.model, "-o", tmp_path / "file")
     for mode in ("dense", "lexical", "hybrid"):
         assert ids(told("search", tmp_path / "i", "copy folder", "--mode", mode)) == ids(
-            told("search", made.index, "copy folder", "--mode", mode)
+            told("search", tmp_path / "file", "copy folder", "--mode", mode)
         )
 
 

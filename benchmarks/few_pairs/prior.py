@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.few_pairs.draws import trained
 from retrieval.data.dataset import Dataset
-from retrieval.search.features import NAMES
+from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.fitting.dev_index import dev_index
@@ -43,8 +43,9 @@ def weights(data: Path, work: Path) -> dict[str, float]:
         )
     queries = np.ones(len(dataset.dev), bool)
     pull = _PULL_A_QUERY * len(queries)
-    fitted = fit_linear(found.judged, queries, found.spread, np.zeros(len(NAMES)), pull) * found.spread
-    return {name: round(float(weight), 3) for name, weight in zip(NAMES, fitted, strict=True)}
+    names = np.array(NAMES)[OF_TITLE_AND_TEXT].tolist()
+    fitted = fit_linear(found.judged, queries, found.spread, np.zeros(len(names)), pull) * found.spread
+    return {name: round(float(weight), 3) for name, weight in zip(names, fitted, strict=True)}
 
 
 def main() -> None:

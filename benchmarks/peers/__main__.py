@@ -171,10 +171,16 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def prepare(data: Path, split: str, vectors: Path | None, work: Path) -> dict[str, dict[str, int]]:
-    """Write what the systems read, MiniLM's vectors in the order of the corpus included; the judgements."""
-    documents = {one.id: f"{one.title} {one.text}".strip() for one in read_documents(data)}
+def prepare(
+    data: Path, split: str, vectors: Path | None, work: Path, *, known_queries: bool = False
+) -> dict[str, dict[str, int]]:
+    """Write what the systems read, MiniLM's vectors in the order of the corpus included; the judgements.
+
+    known_queries: documents have the training queries that they answer, as in an index of ours.
+    """
     dataset = Dataset(data)
+    read = dataset.documents_with_queries() if known_queries else dataset.documents()
+    documents = {one.id: one.texts().joined().strip() for one in read}
     queries = dataset.queries
     qrels = dataset.qrels(split)
     asked = {name: queries[name] for name in qrels}

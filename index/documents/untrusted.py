@@ -36,15 +36,18 @@ def restrict(database: sqlite3.Connection, longest_value: int) -> None:
     database.execute("PRAGMA cell_size_check = ON")
 
 
-def check_schema(database: sqlite3.Connection, statements: tuple[str, ...]) -> None:
-    """Raise sqlite3.DatabaseError unless the file has the tables of these statements and nothing else.
+def check_schema(database: sqlite3.Connection, *schemas: tuple[str, ...]) -> tuple[str, ...]:
+    """That of some schemas, each the statements of its tables, which the file has and nothing else.
 
-    A view, trigger, index or generated column could run code of the file's author while we read.
+    A view, trigger, index or generated column could run code of the file's author while we read. Raises
+    sqlite3.DatabaseError if it is none of them.
     """
-    expected = _schema(statements)
-    actual = query(database, f"{_SCHEMA} LIMIT ?", [len(expected) + 1])
-    if len(actual) != len(expected) or set(actual) != expected:
-        raise sqlite3.DatabaseError("its tables are not those of an index")
+    expected = list(map(_schema, schemas))
+    actual = query(database, f"{_SCHEMA} LIMIT ?", [max(map(len, expected)) + 1])
+    for statements, tables in zip(schemas, expected, strict=True):
+        if len(actual) == len(tables) and set(actual) == tables:
+            return statements
+    raise sqlite3.DatabaseError("its tables are not those of an index")
 
 
 def query(

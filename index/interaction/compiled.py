@@ -29,8 +29,7 @@ def compiled_matches(
 
     table: vectors int8 (v, width), scales float32 (v,) and weights float32 (v,) of distinct words.
     words: int32, rows of the table: the words of documents.
-    bounds: int64 (n, FIELDS + 1), where title and text of a document begin in `words`, and where the text
-        ends.
+    bounds: int64 (n, FIELDS + 1), where the fields of a document begin in `words`, and where the last ends.
     queries: float32 (m, width), contiguous.
     Raises ValueError for bounds, words and sums that cannot be.
     """

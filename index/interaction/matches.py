@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
 
-# Fields of a document: its title and its text.
-FIELDS = 2
+# Fields of a document: its title, its text and the queries that it is known to answer.
+FIELDS = 3
 # So high a cosine is reached by hardly any two different words.
 SAME = 0.95
 
@@ -26,8 +26,8 @@ class Comparison(NamedTuple):
 
     cosines: float32 (v, m), of distinct words of the documents.
     weights: float32 (v,), how much each of these counts.
-    places: int (total,), the words of the title and the text of each document, as rows of `cosines`.
-    lengths: int64 (n, FIELDS), how many words title and text have.
+    places: int (total,), the words of each document, field by field, as rows of `cosines`.
+    lengths: int64 (n, FIELDS), how many words each field has.
     """
 
     cosines: Float32Array
@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What title and text of n documents have of m words of a query; 0 for a field without words.
+    """What the fields of n documents have of m words of a query; 0 for a field without words.
 
     best: float32 (m, n, FIELDS), the largest cosine of each query word.
     soft: float32 (m, n, FIELDS), the sum of the fourth powers of the positive cosines of each query word.

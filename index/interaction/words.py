@@ -7,8 +7,10 @@ equal words have equal vectors, so each distinct word of a segment is stored onc
     vectors.i8    (words, width)    directions of the distinct words, each with 127 as its largest entry
     scales.f32    (words,)          what makes a row of vectors.i8 of unit length
     weights.f32   (words,)          how much a word counts among others
-    words.i32     (places,)         distinct words of the title, then of the text, document by document
-    starts.i64    (2n + 1,)         where title and text of each of the n documents begin in words.i32
+    words.i32     (places,)         distinct words of the title, of the text and of the known queries,
+                                    document by document
+    starts.i64    (3n + 1,)         where these fields of each of the n documents begin in words.i32;
+                                    in format 4, which had no queries, (2n + 1,)
 
 The files hold plain little-endian numbers without a header.
 """
@@ -27,76 +29,138 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.arrays import map_array, reading_arrays
-from index.disk.files import storing
-from index.disk.opening import create, open_to_read
+from index.disk.files import remove, storing
+from index.disk.merged_texts import TextBlocks
+from index.disk.opening import create, open_to_read, read_file
 from index.errors import CorruptError
 from index.interaction.matches import FIELDS, Comparison, Matches, matches_of
 from index.numbering import Numbering
-from index.values import Rows, Vectors
+from index.values import Rows, Texts, Vectors
 
 # The files of the distinct words, all of them, and their dtypes.
 TABLE_ARRAYS = {"vectors.i8": "|i1", "scales.f32": "<f4", "weights.f32": "<f4"}
 ARRAYS = {**TABLE_ARRAYS, "words.i32": "<i4", "starts.i64": "<i8"}
 _OF_DOCUMENTS = ("words.i32", "starts.i64")
+_FIELDS_BEFORE = 2  # in format 4
 _DO_NOT_FIT = "its files do not fit together; restore them or build the index again"
 
 # Distinct words that are encoded at once while writing: always the same ones together, for sums of float32
 # depend on what is multiplied with them, and a local and a remote index shall have the same vectors.
 _WORDS_AT_ONCE = 8192
-# Places of words that are held until they are written.
-_PLACES_AT_ONCE = 1 << 16
+# Distinct words of a block, some 20 MB of memory, and places.
+_WORDS_A_BLOCK = 1 << 17
+_PLACES_A_BLOCK = 1 << 21
 # With so few distinct words for each place, equal words are compared once; with more, finding them would cost
 # more than it saves.
 _WORDS_A_PLACE = 4
 
 
 class WordEncoder(Protocol):
-    """What gives words and their vectors; `width` is that of a vector."""
+    """What gives words and their vectors.
+
+    width: of a vector.
+    reads_queries: whether documents are found by the queries that they are known to answer, too.
+    """
 
     width: int
+    reads_queries: bool
 
-    def distinct_words(self, title: str, text: str) -> tuple[list[str], list[str]]:
-        """The distinct words of the title and of the text of a document; none of a field without words."""
+    def distinct_words(self, texts: Texts) -> tuple[list[str], ...]:
+        """The distinct words of each field of a document; none of a field without words."""
 
     def encode_words(self, words: Sequence[str]) -> tuple[Vectors, NDArray[np.float32]]:
         """The directions of n words, float32 (n, width), and how much each counts, float32 (n,)."""
 
 
-def write_words(folder: Path, texts: Iterable[tuple[str, str]], encoder: WordEncoder) -> None:
+def write_words(folder: Path, texts: Iterable[Texts], encoder: WordEncoder) -> None:
     """Write the words of documents into a new folder; its files are durable, the folder's entry is not.
 
     folder: the new folder.
-    texts: title and text of each document, by row.
+    texts: of each document, by row.
     encoder: gives their words and the vectors.
-    Memory grows with the number of distinct words, and by 16 bytes a document. Raises StorageError.
+    Memory grows by 4 bytes for each distinct word of each block of documents. Raises StorageError.
     """
     with storing(folder), ExitStack() as opened:
         folder.mkdir()
         files = {name: opened.enter_context(create(folder / name)) for name in ARRAYS}
-        numbers = Numbering()
-        fresh: list[str] = []
-        places, starts = array("i"), array("q", [0])
-        written = 0
-        for title, text in texts:
-            known = len(numbers)
-            for words in encoder.distinct_words(title, text):
-                places.extend(map(numbers.__getitem__, words))
-                starts.append(written + len(places))
-            if len(numbers) > known:
-                fresh += numbers.since(known)
-                if len(fresh) >= _WORDS_AT_ONCE:
-                    _write_vectors(files, fresh[:_WORDS_AT_ONCE], encoder)
-                    del fresh[:_WORDS_AT_ONCE]
-            if len(places) >= _PLACES_AT_ONCE:
-                files["words.i32"].write(np.array(places, "<i4").data)
-                written += len(places)
-                places = array("i")
-        while fresh:  # the last document may have had many
+        blocks = folder / "blocks"
+        blocks.mkdir()
+        try:
+            distinct = TextBlocks(blocks)
+            _write_blocks(blocks, distinct, files["starts.i64"], texts, encoder)
+            _note_first_uses(distinct)
+            _write_numbered(blocks, distinct, files, encoder)
+        finally:
+            remove(blocks)
+        _sync(files)
+
+
+def _write_blocks(
+    blocks: Path,
+    distinct: TextBlocks,
+    starts: BufferedRandom,
+    texts: Iterable[Texts],
+    encoder: WordEncoder,
+) -> None:
+    """Store the words of the documents block by block, numbered within the block, and write their starts."""
+    numbers, places, ends = Numbering(), array("i"), array("q", [0])
+    before = 0
+
+    def store() -> None:
+        with create(blocks / f"{len(distinct.sizes)}.places.i32") as file:
+            file.write(np.array(places, "<i4").data)
+        distinct.add(numbers)
+        starts.write(np.array(ends, "<i8").data)
+
+    for each in texts:
+        for words in encoder.distinct_words(each):
+            places.extend(map(numbers.__getitem__, words))
+            ends.append(before + len(places))
+        if len(numbers) >= _WORDS_A_BLOCK or len(places) >= _PLACES_A_BLOCK:
+            store()
+            before += len(places)
+            numbers, places, ends = Numbering(), array("i"), array("q")
+    store()
+
+
+def _note_first_uses(distinct: TextBlocks) -> None:
+    """Note of each word of each block where it comes first among the words of all blocks, block by block."""
+    bases = np.concatenate([np.zeros(1, np.int64), np.cumsum(distinct.sizes)])
+    done = bases[:-1].copy()
+    for texts, parts in distinct.merged():
+        firsts = np.full(len(texts), -1)
+        for block, numbers in enumerate(parts):
+            new = firsts[numbers] < 0
+            firsts[numbers[new]] = done[block] + np.flatnonzero(new)
+            distinct.note(block, firsts[numbers])
+            done[block] += len(numbers)
+
+
+def _write_numbered(
+    blocks: Path, distinct: TextBlocks, files: Mapping[str, BufferedRandom], encoder: WordEncoder
+) -> None:
+    """Number the words of all blocks in the order of their first use; write vectors and places."""
+    numbers = np.empty(sum(distinct.sizes), np.int32)  # of the sorted words of each block, block by block
+    fresh: list[str] = []
+    start = known = 0
+    for block, size in enumerate(distinct.sizes):
+        firsts, order = distinct.noted(block), distinct.order(block)
+        new = firsts == np.arange(start, start + size)
+        first_used = np.flatnonzero(new)[np.argsort(order[new])]
+        own = numbers[start : start + size]
+        own[first_used] = np.arange(known, known + len(first_used))
+        own[~new] = numbers[firsts[~new]]
+        by_use = np.empty(size, np.int32)
+        by_use[order] = own
+        places = np.frombuffer(read_file(blocks / f"{block}.places.i32"), "<i4")
+        files["words.i32"].write(by_use[places].astype("<i4").data)
+        words = distinct.texts(block).all()
+        fresh += [words[at] for at in first_used.tolist()]
+        while len(fresh) >= _WORDS_AT_ONCE:
             _write_vectors(files, fresh[:_WORDS_AT_ONCE], encoder)
             del fresh[:_WORDS_AT_ONCE]
-        files["words.i32"].write(np.array(places, "<i4").data)
-        files["starts.i64"].write(np.array(starts, "<i8").data)
-        _sync(files)
+        start, known = start + size, known + len(first_used)
+    _write_vectors(files, fresh, encoder)
 
 
 def write_table(folder: Path, base: Path | None, words: Sequence[str], encoder: WordEncoder) -> None:
@@ -189,7 +253,7 @@ class WordTable:
         """The words of n documents matched with words of a query.
 
         words: int32, numbers of words of documents.
-        bounds: int64 (n, FIELDS + 1), where title and text of a document begin in `words`, and where the text
+        bounds: int64 (n, FIELDS + 1), where the fields of a document begin in `words`, and where the last one
             ends.
         queries: float32 (m, width), directions of unit length.
         """
@@ -203,8 +267,8 @@ class WordTable:
     ) -> Comparison:
         """The cosines of the words of n documents with words of a query.
 
-        words: int (total,), numbers of the words of the title and the text of each document.
-        lengths: int64 (n, FIELDS), how many words title and text have.
+        words: int (total,), numbers of the words of each document, field by field.
+        lengths: int64 (n, FIELDS), how many words each field has.
         queries: float32 (m, width), directions of unit length.
         """
         if words.min(initial=0) < 0:
@@ -246,7 +310,8 @@ class Words:
         self.width = width
         self._table = WordTable(folder, width)
         self._words, self._starts = (map_array(folder / name, ARRAYS[name]) for name in _OF_DOCUMENTS)
-        if len(self._starts) != FIELDS * documents + 1 or self._starts[-1] != len(self._words):
+        self._fields, rest = divmod(len(self._starts) - 1, documents)
+        if self._fields not in (FIELDS, _FIELDS_BEFORE) or rest or self._starts[-1] != len(self._words):
             raise CorruptError(f"{folder}: {_DO_NOT_FIT}")
 
     def compile(self) -> None:
@@ -260,14 +325,16 @@ class Words:
         queries: float32 (m, width), directions of unit length.
         """
         with reading_arrays(self._folder):
-            bounds = self._starts[FIELDS * rows[:, None] + np.arange(FIELDS + 1)]
+            # A field that the file does not have is empty.
+            fields = np.minimum(np.arange(FIELDS + 1), self._fields)
+            bounds = self._starts[self._fields * rows[:, None] + fields]
         return self._table.match(self._words, bounds, queries)
 
 
 def _gathered(
     words: NDArray[np.integer[Any]], bounds: NDArray[np.int64]
 ) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
-    """The words of documents one after the other, and how many title and text of each have.
+    """The words of documents one after the other, and how many each field has.
 
     Raises ValueError for impossible bounds.
     """

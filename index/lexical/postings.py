@@ -1,7 +1,7 @@
 """Writing of BM25 postings: one float a posting, its tf part (index/lexical/bm25.py has the formula).
 
-In: texts by row. Out: files. Knows nothing of queries. Memory grows with the number of different terms, not
-with the number of texts.
+In: texts by row. Out: files. Knows nothing of queries. Memory grows by 4 bytes a text and 24 bytes a
+different term.
 
     weights.f32      (postings,)   tf parts, term by term
     rows.i32         (postings,)   their documents' rows, ascending within a term
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import remove, storing
+from index.disk.merged_texts import TextBlocks
 from index.disk.opening import create
 from index.lexical.tokens import TOKENS_VERSION, lexical_tokens
 from index.numbering import Numbering
@@ -47,8 +48,8 @@ ARRAYS = {
     "term_starts.i64": "<i8",
 }
 
-# Tokens that are sorted at once while indexing: about 200 MB of memory.
-_TOKENS_AT_ONCE = 4_000_000
+# Tokens that are sorted at once while indexing: about 50 MB of memory, and some 15 MB for their terms.
+_TOKENS_AT_ONCE = 1 << 20
 
 
 class Lengths(NamedTuple):
@@ -64,7 +65,7 @@ NO_LENGTHS = Lengths(0, 0)
 class _Block(NamedTuple):
     """The postings of some documents, sorted by term number and row."""
 
-    terms: NDArray[np.int32]  # numbered in the order in which they first occur
+    terms: NDArray[np.int32]  # numbers among the sorted ones of these documents
     rows: NDArray[np.int32]
     tf: NDArray[np.int32]  # how often the term occurs in the document
 
@@ -75,8 +76,8 @@ def write_bm25(folder: Path, texts: Iterable[str], others: Lengths = NO_LENGTHS)
     folder: the new folder.
     texts: one a row, from row 0.
     others: the lengths of the index's other documents, which count in the average.
-    Returns the lengths of these texts. Blocks of postings are stored on the disk until the average length is
-    known, so memory grows only with the number of different terms. Raises StorageError.
+    Returns the lengths of these texts. Blocks of postings are stored on the disk until all terms and the
+    average length are known. Raises StorageError.
     """
     with storing(folder):
         folder.mkdir()
@@ -89,34 +90,48 @@ def write_bm25(folder: Path, texts: Iterable[str], others: Lengths = NO_LENGTHS)
 
 
 def _write(folder: Path, blocks: Path, texts: Iterable[str], others: Lengths) -> Lengths:
-    numbers = Numbering()
+    terms = TextBlocks(blocks)
     lengths = array("i")
-    stored = 0
-    for stored, block in enumerate(_blocks(texts, numbers, lengths), 1):
-        with create(blocks / f"{stored}.npy") as file:
+    for block in _blocks(texts, terms, lengths):
+        with create(blocks / f"{len(terms.sizes) - 1}.npy") as file:
             np.save(file, np.stack(block), allow_pickle=False)
     own = Lengths(len(lengths), sum(lengths))
     average = (own.tokens + others.tokens) / max(1, own.documents + others.documents)
-    penalty = K1 * (1 - B + B * np.array(lengths) / max(average, 1e-9))
-    terms = sorted(numbers)
-    places = np.empty(len(terms), np.int64)  # of a term number among the sorted terms
-    places[[numbers[term] for term in terms]] = np.arange(len(terms))
-    counts = np.zeros(len(terms), np.int64)
-    for block in _stored(blocks, stored):
-        counts += np.bincount(places[block.terms], minlength=len(terms))
+    counts = np.zeros(_write_terms(folder, terms), np.int64)
+    for number, block in enumerate(_stored(blocks, len(terms.sizes))):
+        counts[terms.noted(number)] += np.bincount(block.terms, minlength=terms.sizes[number])
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    for name, values in {"starts.i64": starts, **_packed(terms)}.items():
-        _write_array(folder, name, values)
-    _write_postings(folder, _stored(blocks, stored), places, starts, penalty.astype(np.float32))
+    _write_array(folder, "starts.i64", starts)
+    _write_postings(folder, blocks, terms, starts, np.frombuffer(lengths, np.int32), average)
     return own
+
+
+def _write_terms(folder: Path, terms: TextBlocks) -> int:
+    """Write the terms of all blocks, sorted, and note their numbers for each block; returns their count."""
+    total, size = 0, 0
+    with create(folder / "terms.utf8") as characters, create(folder / "term_starts.i64") as starts:
+        starts.write(np.zeros(1, "<i8").data)
+        for texts, parts in terms.merged():
+            for block, numbers in enumerate(parts):
+                terms.note(block, total + numbers)
+            encoded = [text.encode() for text in texts]
+            characters.write(b"".join(encoded))
+            ends = size + np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+            starts.write(ends.astype("<i8").data)
+            total, size = total + len(texts), int(ends[-1])
+        for file in (characters, starts):
+            file.flush()
+            os.fsync(file.fileno())
+    return total
 
 
 def _write_postings(
     folder: Path,
-    blocks: Iterable[_Block],
-    places: NDArray[np.int64],
+    blocks: Path,
+    terms: TextBlocks,
     starts: NDArray[np.int64],
-    penalty: NDArray[np.float32],
+    lengths: NDArray[np.int32],
+    average: float,
 ) -> None:
     """Write each posting to the next free place of its term; blocks come in the order of their rows."""
     size = int(starts[-1])
@@ -125,40 +140,43 @@ def _write_postings(
         _new_array(folder, "rows.i32", size) as rows,
     ):
         free = starts[:-1].copy()
-        for block in blocks:
-            terms = places[block.terms]
-            first = np.flatnonzero(np.diff(block.terms, prepend=-1))
-            runs = np.diff(first, append=len(terms))
-            at = np.repeat(free[terms[first]] - first, runs) + np.arange(len(terms))
-            free[terms[first]] += runs
-            weights[at] = block.tf / (block.tf + penalty[block.rows])
+        for number, block in enumerate(_stored(blocks, len(terms.sizes))):
+            numbers = terms.noted(number)[block.terms]
+            first = np.flatnonzero(np.diff(numbers, prepend=-1))
+            runs = np.diff(first, append=len(numbers))
+            at = np.repeat(free[numbers[first]] - first, runs) + np.arange(len(numbers))
+            free[numbers[first]] += runs
+            start = int(block.rows.min())
+            own = lengths[start : int(block.rows.max()) + 1]
+            penalty = (K1 * (1 - B + B * own / max(average, 1e-9))).astype(np.float32)
+            weights[at] = block.tf / (block.tf + penalty[block.rows - start])
             rows[at] = block.rows
 
 
 def _stored(blocks: Path, count: int) -> Iterator[_Block]:
-    for number in range(1, count + 1):
+    for number in range(count):
         yield _Block(*np.load(blocks / f"{number}.npy", allow_pickle=False))
 
 
-def _blocks(texts: Iterable[str], numbers: Numbering, lengths: array[int]) -> Iterator[_Block]:
-    """The postings of all texts, block by block. Fills in the terms' numbers and the texts' lengths."""
-    tokens = array("i")
-    start = 0
+def _blocks(texts: Iterable[str], terms: TextBlocks, lengths: array[int]) -> Iterator[_Block]:
+    """The postings of all texts, block by block. Stores the terms of each and fills in the texts' lengths."""
+    numbers, tokens, start = Numbering(), array("i"), 0
     for text in texts:
-        terms = lexical_tokens(text)
-        tokens.extend(map(numbers.__getitem__, terms))
-        lengths.append(len(terms))
+        found = lexical_tokens(text)
+        tokens.extend(map(numbers.__getitem__, found))
+        lengths.append(len(found))
         if len(tokens) >= _TOKENS_AT_ONCE:
-            yield _block(tokens, lengths, start)
-            tokens, start = array("i"), len(lengths)
+            yield _block(terms.add(numbers), tokens, lengths, start)
+            numbers, tokens, start = Numbering(), array("i"), len(lengths)
     if tokens:
-        yield _block(tokens, lengths, start)
+        yield _block(terms.add(numbers), tokens, lengths, start)
 
 
-def _block(tokens: array[int], lengths: array[int], start: int) -> _Block:
+def _block(places: NDArray[np.int32], tokens: array[int], lengths: array[int], start: int) -> _Block:
+    """places: of the terms, by the numbers that they have in `tokens`, among the sorted ones."""
     counts = np.frombuffer(lengths, np.int32)[start:].copy()  # `lengths` cannot grow while it is viewed
     rows = np.repeat(np.arange(start, start + len(counts)), counts)
-    keys = np.frombuffer(tokens, np.int32).astype(np.int64) << 32 | rows
+    keys = places[np.frombuffer(tokens, np.int32)].astype(np.int64) << 32 | rows
     postings, tf = np.unique(keys, return_counts=True)
     return _Block((postings >> 32).astype(np.int32), postings.astype(np.int32), tf.astype(np.int32))
 
@@ -184,10 +202,3 @@ def _write_array(folder: Path, name: str, values: NDArray[Any]) -> None:
         file.write(np.ascontiguousarray(values, ARRAYS[name]).data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _packed(terms: Sequence[str]) -> dict[str, NDArray[Any]]:
-    encoded = [term.encode() for term in terms]
-    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
-    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    return {"terms.utf8": np.frombuffer(b"".join(encoded), np.uint8), "term_starts.i64": starts}

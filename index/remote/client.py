@@ -112,6 +112,7 @@ class Server:
         schema.add_field("sparse", kinds.SPARSE_FLOAT_VECTOR)
         if most_words:
             schema.add_field("title_words", kinds.INT32)
+            schema.add_field("query_words", kinds.INT32)
             schema.add_field("words", kinds.ARRAY, element_type=kinds.INT32, max_capacity=most_words)
         with self._asking():
             self._client.create_collection(collection, schema=schema, timeout=self._seconds)
@@ -144,7 +145,14 @@ class Server:
 
 
 # The fields of text, and the bytes that each can hold; the last is Milvus' limit.
-TEXTS: Mapping[str, int] = {"key": 64, "id": 65_535, "title": 65_535, "text": 65_535, "metadata": 65_535}
+TEXTS: Mapping[str, int] = {
+    "key": 64,
+    "id": 65_535,
+    "title": 65_535,
+    "text": 65_535,
+    "metadata": 65_535,
+    "queries": 65_535,  # known ones; collections of earlier versions have none
+}
 
 
 class Collection:

@@ -37,6 +37,7 @@ class Evidence:
         statistics: Statistics,
         words: WordTable | None,
         *,
+        queries: bool,
         split: bool,
     ) -> None:
         """What is asked, and whom.
@@ -45,6 +46,7 @@ class Evidence:
         live: the filter of the rows of the generation.
         statistics: of BM25.
         words: the vectors of all words; None if the collection has no words.
+        queries: whether the collection has known queries.
         split: whether some documents have several passages, so that their first rows have not all vectors.
         """
         self._collection = collection
@@ -52,6 +54,7 @@ class Evidence:
         self._statistics = statistics
         self._words = words
         self._fields = ["number", "sparse", *(() if words is None else ("title_words", "words"))]
+        self._fields += ["query_words"] if queries and words is not None else []
         self._fields += [] if split else ["dense"]
         self._split = split
         self._rows: Kept[Row] = Kept()
@@ -112,7 +115,9 @@ class Evidence:
         words = np.array([word for each in listed for word in each], np.int32)
         lengths = np.array(list(map(len, listed)))
         starts = np.cumsum(lengths) - lengths
-        bounds = np.stack((starts, starts + titles, starts + lengths), axis=1)
+        queries = np.array([found[row].get("query_words", 0) for row in rows.tolist()], np.int64)
+        ends = starts + lengths
+        bounds = np.stack((starts, starts + titles, ends - queries, ends), axis=1)
         yield slice(None), self._words.match(words, bounds, queries)
 
     def _first_rows(self, rows: Sequence[int]) -> dict[int, Row]:

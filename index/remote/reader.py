@@ -89,6 +89,7 @@ class RemoteIndex(HeldGeneration):
     entry: the one segment of the manifest, which stands for all rows of the collection.
     segment: its folder.
     gone: int64, ascending; rows of documents that are deleted though the server may still have them.
+    has_queries: whether the collection has known queries, which those of earlier versions have not.
     """
 
     waits = True
@@ -119,7 +120,11 @@ class RemoteIndex(HeldGeneration):
         self._live = self._visible()
         width, split = self.entry.word_width, self.entry.vectors > self.entry.documents
         words = WordTable(self.segment / WORDS, width) if width else None
-        self._evidence = Evidence(self.collection, self._live, self._statistics, words, split=split)
+        self.has_queries = bool(manifest.store.get("known_queries"))
+        self._document_fields = (*_DOCUMENT_FIELDS, "queries") if self.has_queries else _DOCUMENT_FIELDS
+        self._evidence = Evidence(
+            self.collection, self._live, self._statistics, words, queries=self.has_queries, split=split
+        )
 
     @classmethod
     def open(cls, folder: Path, *, checksums: bool = False) -> RemoteIndex:
@@ -241,7 +246,7 @@ class RemoteIndex(HeldGeneration):
 
     def stored(self, fields: Sequence[str]) -> Iterator[tuple[Document, list[Span], list[Row]]]:
         """All documents that a search can find, by row, with their passages and other fields of these."""
-        wanted = ["row", *_DOCUMENT_FIELDS, *fields]
+        wanted = ["row", *self._document_fields, *fields]
         rows = self.collection.scan(self._live, wanted, self.entry.vectors, _PASSAGES_AT_ONCE)
         for _, passages in groupby(chain.from_iterable(rows), lambda each: int(each["row"])):
             parts = list(passages)
@@ -415,7 +420,7 @@ class RemoteIndex(HeldGeneration):
         return found
 
     def _read_part(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
-        fields = ["number", "row", *_DOCUMENT_FIELDS]
+        fields = ["number", "row", *self._document_fields]
         passages: dict[int, list[Row]] = defaultdict(list)
         for each in self.collection.query(f"({self._live}) and row in {list(rows)}", fields):
             passages[int(each["row"])].append(each)
@@ -429,7 +434,8 @@ class RemoteIndex(HeldGeneration):
             raise RemoteError(f"{self.manifest.store['address']}: {error}; build the index again") from error
         text = "".join(part["text"] for part in parts)
         spans = [Span(int(part["start"]), int(part["end"])) for part in parts]
-        return Document(first["id"], first["title"], text, metadata), spans
+        queries = tuple(first.get("queries", "").splitlines())
+        return Document(first["id"], first["title"], text, metadata, queries), spans
 
     def _all_metadata(self) -> Iterator[tuple[int, dict[str, Json]]]:
         """Row and metadata of every document."""

@@ -7,7 +7,7 @@ nothing of the server but the length of its texts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from index.remote.conditions import stored_attributes
 from index.remote.reader import key_of
 from index.remote.terms import UNUSED, sparse_of
 from index.remote.words import numbers_of
+from index.values import Texts
 
 
 class Numbering(NamedTuple):
@@ -32,12 +33,14 @@ class Numbering(NamedTuple):
     average: the average number of tokens of a document.
     words: the numbers of the words by which a model re-scores.
     encoder: what tells the words of a document; None for a collection without words.
+    queries: whether the collection has known queries.
     """
 
     terms: Mapping[str, int]
     average: float
     words: Mapping[str, int]
     encoder: WordEncoder | None
+    queries: bool = True
 
 
 def rows_of_document(
@@ -56,7 +59,9 @@ def rows_of_document(
     numbering: of all documents.
     """
     attributes = stored_attributes(document.metadata)
-    rest = _REST | (_NO_WORDS if numbering.encoder else {})
+    rest = _REST | (_NO_WORDS if numbering.encoder else {}) | (_NO_QUERIES if numbering.queries else {})
+    if numbering.encoder and numbering.queries:
+        rest["query_words"] = 0
     for at, (piece, (start, end), vector) in enumerate(
         zip(pieces(document.text, spans), spans.tolist(), vectors, strict=True)
     ):
@@ -68,27 +73,43 @@ def rows_of_document(
 
 def _first_row(document: Document, numbering: Numbering) -> Row:
     """What only the first row of a document has."""
-    terms = lexical_tokens(words_of(document))
+    texts = texts_of(document, numbering.encoder, numbering.queries)
     row: Row = {
         "key": key_of(document.id),
         "id": document.id,
         "title": document.title,
         "metadata": metadata_json(document.metadata),
-        "sparse": sparse_of(terms, numbering.terms, numbering.average),
+        "sparse": sparse_of(lexical_tokens(texts.joined()), numbering.terms, numbering.average),
     }
+    if numbering.queries:
+        row["queries"] = _fitting(document.queries)
     if numbering.encoder is not None:
-        words, of_title = numbers_of(document, numbering.words, numbering.encoder)
+        words, of_title, of_queries = numbers_of(texts, numbering.words, numbering.encoder)
         row |= {"words": words, "title_words": of_title}
+        if numbering.queries:
+            row["query_words"] = of_queries
     return row
 
 
 _REST: Row = {"key": "", "id": "", "title": "", "metadata": "", "sparse": {UNUSED: 1.0}}
 _NO_WORDS: Row = {"words": [], "title_words": 0}
+_NO_QUERIES: Row = {"queries": ""}
 
 
-def words_of(document: Document) -> str:
-    """The text whose words BM25 counts."""
-    return f"{document.title} {document.text}"
+def texts_of(document: Document, encoder: WordEncoder | None, queries: bool) -> Texts:
+    """The texts of a document by which it is found.
+
+    encoder: what tells its words.
+    queries: whether the collection has known queries.
+    """
+    read = queries and (encoder is None or encoder.reads_queries)
+    return document.texts() if read else document.texts()._replace(queries="")
+
+
+def _fitting(queries: Sequence[str]) -> str:
+    """The first queries, one a line, as far as Milvus can hold them."""
+    sizes = accumulate(len(query.encode("utf-8", "surrogatepass")) + 1 for query in queries)
+    return "\n".join(queries[: sum(size <= TEXTS["queries"] for size in sizes)])
 
 
 def pieces(text: str, spans: NDArray[np.int32]) -> list[str]:

@@ -16,17 +16,17 @@ from contextlib import closing
 from pathlib import Path
 
 from index.disk.files import copy_file, sync_file
-from index.documents.store import Document
 from index.documents.untrusted import check_schema, query, restrict
 from index.errors import StorageError
 from index.interaction.words import TABLE_ARRAYS, WordEncoder, write_table
+from index.values import Texts
 
 _NUMBERS = "numbers.sqlite"
 _SCHEMA = "CREATE TABLE words (word BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"
 FILES = (*TABLE_ARRAYS, _NUMBERS)
 _WORDS_A_STATEMENT = 1000
-# Milvus' limit on the values of an array. Of a text 512 words are compared (retrieval/model/rescoring.py), so
-# only a title of thousands of words loses some.
+# Milvus' limit on the values of an array. Of a text 512 words are compared, and of the known queries as many
+# (retrieval/model/rescoring.py), so only a title of thousands of words loses some.
 MOST_WORDS = 4096
 
 
@@ -82,10 +82,8 @@ def _stored(word: str) -> bytes:
     return word.encode("utf-8", "surrogatepass")
 
 
-def numbers_of(document: Document, numbers: Mapping[str, int], encoder: WordEncoder) -> tuple[list[int], int]:
-    """The numbers of a document's words, those of its title first, and how many these are."""
-    title, text = (
-        [numbers[word] for word in words] for words in encoder.distinct_words(document.title, document.text)
-    )
-    title = title[: max(0, MOST_WORDS - len(text))]
-    return [*title, *text][:MOST_WORDS], len(title)
+def numbers_of(texts: Texts, numbers: Mapping[str, int], encoder: WordEncoder) -> tuple[list[int], int, int]:
+    """The numbers of a document's words, field by field, and how many are of its title and its queries."""
+    title, text, queries = ([numbers[word] for word in words] for words in encoder.distinct_words(texts))
+    title = title[: max(0, MOST_WORDS - len(text) - len(queries))]
+    return [*title, *text, *queries], len(title), len(queries)

@@ -214,7 +214,7 @@ class IndexBuilder:
     ) -> None:
         """Store documents with the vectors of their passages: all or none, durable on return.
 
-        documents: the documents.
+        documents: the documents. One without known queries keeps those of the document that it replaces.
         vectors: float32 (passages, dimension), document by document.
         passages: the spans of each document, at least one; None if every document is one passage.
         Raises InputError for an id that is already staged, and for vectors of another shape or dtype or not
@@ -238,7 +238,7 @@ class IndexBuilder:
 
             check_lengths(documents, table)
         if documents:
-            self._staging.append(documents, vectors, table)
+            self._staging.append(self._with_known_queries(documents), vectors, table)
 
     def compare(self) -> Comparison:
         """A comparison of a corpus with the index that documents are added to."""
@@ -336,6 +336,17 @@ class IndexBuilder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _with_known_queries(self, documents: Sequence[Document]) -> Sequence[Document]:
+        """Documents, with the known queries of those that they replace where they have none."""
+        if self._base is None:
+            return documents
+        rows = self._base.rows_of([document.id for document in documents if not document.queries])
+        known = {each.id: each.queries for each in self._base.documents(list(rows.values())) if each.queries}
+        return [
+            document._replace(queries=known[document.id]) if document.id in known else document
+            for document in documents
+        ]
 
     def _publish_remote(
         self,

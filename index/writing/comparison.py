@@ -52,12 +52,19 @@ class Comparison:
 
 
 def is_same(one: Document, other: Document) -> bool:
-    """Whether two documents with the same id are equal; the order of metadata does not matter.
+    """Whether a document with the same id would change nothing; the order of metadata does not matter.
+
+    one: the new document. Without known queries it keeps those of the other.
+    other: the one of the index.
 
     >>> is_same(Document("a", metadata={"n": 1}), Document("a", metadata={"n": True}))
     False
     """
-    return (one.title, one.text) == (other.title, other.text) and _canonical(one) == _canonical(other)
+    return (
+        (one.title, one.text) == (other.title, other.text)
+        and one.queries in ((), other.queries)
+        and _canonical(one) == _canonical(other)
+    )
 
 
 def _canonical(document: Document) -> str:

@@ -37,7 +37,7 @@ from index.remote.address import Address
 from index.remote.client import Collection, Row, Server
 from index.remote.collections import is_needed, new_collection, owner_of, settle
 from index.remote.reader import GONE, KIND, STATISTICS, WORDS, RemoteIndex
-from index.remote.rows import Numbering, rows_of_document, words_of
+from index.remote.rows import Numbering, rows_of_document, texts_of
 from index.remote.terms import write_statistics
 from index.remote.tuning import kinds_for, tune
 from index.remote.words import FILES, MOST_WORDS, write_words
@@ -95,11 +95,11 @@ def build_remote(
         collection = server.collection(name)
 
         def write(segment: Path) -> SegmentEntry:
-            counted, staged = _counted(staging, words, progress), _vectors(staging)
+            counted, staged = _counted(staging, words, True, progress), _vectors(staging)
             goal = Goal.of(origin.goal)
             kinds = kinds_for(len(staged), origin.dimension, goal)
             average = counted.tokens / counted.documents
-            numbering = _write_segment(segment, None, counted, _NO_ROWS, average, words)
+            numbering = _write_segment(segment, None, counted, _NO_ROWS, average, words, True)
             server.create(name, origin.dimension, MOST_WORDS if words else 0)
             vectors = _upload(collection, staging, 0, numbering, progress)
             collection.flush()
@@ -119,7 +119,7 @@ def build_remote(
                 tried=tuple(each.as_mapping(KIND) for each in tried),
             )
 
-        store: dict[str, Scalar] = {"address": str(address), "collection": name}
+        store: dict[str, Scalar] = {"address": str(address), "collection": name, "known_queries": True}
         try:
             manifest = publish(folder, origin, live, (), write, progress, store)
         except BaseException:
@@ -215,9 +215,10 @@ def _change(
             if staging is None or not staging.count:
                 _share_segment(base, segment, gone)
                 return entry
-            counted = _counted(staging, encoder, progress)
+            counted = _counted(staging, encoder, base.has_queries, progress)
             documents, tokens = old.documents + counted.documents, old.words + counted.tokens
-            numbering = _write_segment(segment, base, counted, gone, tokens / documents, encoder)
+            average = tokens / documents
+            numbering = _write_segment(segment, base, counted, gone, average, encoder, base.has_queries)
             added = _upload(collection, staging, old.vectors, numbering, progress)
             _check(collection, old.vectors, added)
             return entry._replace(documents=documents, vectors=old.vectors + added, words=tokens)
@@ -252,17 +253,18 @@ def _remove(collection: Collection, rows: Rows) -> None:
         collection.delete(f"row in {rows[start : start + _ROWS_AT_ONCE].tolist()}")
 
 
-def _counted(staging: Staging, words: WordEncoder | None, progress: Progress) -> _Counted:
+def _counted(staging: Staging, words: WordEncoder | None, queries: bool, progress: Progress) -> _Counted:
     df: Counter[str] = Counter()
     fields: set[str] = set()
     distinct: dict[str, None] = {}
     documents = tokens = 0
     for documents, document in enumerate(staging.documents, 1):
-        terms = lexical_tokens(words_of(document))
+        texts = texts_of(document, words, queries)
+        terms = lexical_tokens(texts.joined())
         tokens += len(terms)
         df.update(set(terms))
         fields.update(name for name, _ in leaves(document.metadata))
-        for part in words.distinct_words(document.title, document.text) if words else ():
+        for part in words.distinct_words(texts) if words else ():
             distinct.update(dict.fromkeys(part))
         if documents % _ROWS_AT_ONCE == 0:
             progress("words", documents, staging.count)
@@ -276,6 +278,7 @@ def _write_segment(
     gone: Rows,
     average: float,
     words: WordEncoder | None,
+    queries: bool,
 ) -> Numbering:
     """The folder's part of the segment; returns what the new documents are stored by."""
     with storing(segment):
@@ -284,9 +287,10 @@ def _write_segment(
     statistics = None if base is None else base.segment / STATISTICS
     terms = write_statistics(segment / STATISTICS, statistics, counted.df, counted.fields)
     if words is None:
-        return Numbering(terms, average, {}, None)
+        return Numbering(terms, average, {}, None, queries)
     before = None if base is None else base.segment / WORDS
-    return Numbering(terms, average, write_words(segment / WORDS, before, list(counted.words), words), words)
+    numbers = write_words(segment / WORDS, before, list(counted.words), words)
+    return Numbering(terms, average, numbers, words, queries)
 
 
 def _share_segment(base: RemoteIndex, segment: Path, gone: Rows) -> None:

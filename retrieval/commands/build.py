@@ -33,6 +33,12 @@ from retrieval.indexing.build import build as build_index
 from retrieval.indexing.compact import compact as compact_index
 from retrieval.indexing.sync import sync as sync_documents
 
+no_known_queries_option = click.option(
+    "--no-known-queries",
+    is_flag=True,
+    help="Do not store with each document the training queries that it answers.",
+)
+
 
 @click.command()
 @click.argument("corpus", type=CORPUS)
@@ -51,6 +57,7 @@ from retrieval.indexing.sync import sync as sync_documents
     help="Keep vectors and documents in Milvus: milvus://HOST:PORT/COLLECTION.",
 )
 @click.option("--ray", "cluster", metavar="ADDRESS|local", help="Encode on the cores of this Ray cluster.")
+@no_known_queries_option
 @click.option("--max-memory", metavar="SIZE", help="Most bytes that a dense search may read: 500MB, 2GB.")
 @click.option("--max-latency", metavar="TIME", help="Longest median of a dense search: 2ms.")
 @click.option(
@@ -76,6 +83,7 @@ def build(
     output: Path,
     store: str | None,
     cluster: str | None,
+    no_known_queries: bool,
     target_recall: float,
     max_memory: str | None,
     max_latency: str | None,
@@ -121,6 +129,7 @@ def build(
             wait=wait,
             store=store,
             cluster=cluster,
+            known_queries=not no_known_queries,
             progress=progress,
         )
     if as_json:
@@ -139,6 +148,7 @@ def build(
     "--sync", is_flag=True, help="Hold exactly CORPUS: leave what is the same, delete what is not in it."
 )
 @click.option("--resume", is_flag=True, help="Go on with an addition that was cut short.")
+@no_known_queries_option
 @column_option
 @wait_option
 @json_option
@@ -147,6 +157,7 @@ def add(
     corpus: Path | str,
     sync: bool,
     resume: bool,
+    no_known_queries: bool,
     columns: ColumnNames,
     wait: float,
     as_json: bool,
@@ -161,7 +172,15 @@ def add(
     """  # noqa: D301
     change = sync_documents if sync else add_documents
     with progress_bars("adding") as progress:
-        result = change(corpus, index, columns=columns, resume=resume, wait=wait, progress=progress)
+        result = change(
+            corpus,
+            index,
+            columns=columns,
+            resume=resume,
+            wait=wait,
+            known_queries=not no_known_queries,
+            progress=progress,
+        )
     if as_json:
         print_json({"index": str(index), **asdict(result)})
     else:

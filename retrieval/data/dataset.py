@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
+from index.disk.files import sha256_of
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.documents import CORPUS_FILES, corpus_fingerprint, count_documents, read_documents
+from retrieval.data.known_queries import known_queries
 from retrieval.data.lines import is_pattern, is_stream
 from retrieval.data.pairs.columns import (
     USUAL,
@@ -26,7 +29,7 @@ from retrieval.data.pairs.columns import (
     neither_pairs_nor_corpus,
 )
 from retrieval.data.pairs.dataset import PairsDataset
-from retrieval.data.queries import Qrels, read_qrels, read_queries, read_query_lines, splits
+from retrieval.data.queries import QUERY_FILES, Qrels, read_qrels, read_queries, read_query_lines, splits
 from retrieval.data.tables import header_of, table_kind, table_records_of
 
 # As many records of JSONL tell whether it holds pairs: a corpus may be too large to read for that.
@@ -49,13 +52,36 @@ class Dataset:
         """The documents, one at a time. Raises what `read_documents` raises."""
         return read_documents(self.folder)
 
+    def documents_with_queries(self) -> Iterator[Document]:
+        """The documents, each with the training queries that it is known to answer.
+
+        Raises what `read_documents`, `read_queries` and `read_qrels` raise.
+        """
+        documents = self.documents()
+        if not self._training_files():
+            return documents
+        known = known_queries(read_qrels(self.folder, "train", query_ids=self.queries), self.queries)
+        return (document._replace(queries=known.get(document.id, ())) for document in documents)
+
     def count_documents(self) -> int | None:
         """The number of documents, for showing progress; None if it is not known without reading them."""
         return count_documents(self.folder)
 
-    def fingerprint(self) -> str | None:
-        """What `corpus_fingerprint` returns and raises."""
-        return corpus_fingerprint(self.folder)
+    def fingerprint(self, *, queries: bool = False) -> str | None:
+        """What `corpus_fingerprint` returns and raises. queries: also of the training queries and qrels."""
+        found = corpus_fingerprint(self.folder)
+        if found is None or not (queries and self._training_files()):
+            return found
+        parts = (sha256_of(file, links=True) for file in self._training_files())
+        return sha256("\n".join([found, *parts]).encode()).hexdigest()
+
+    def _training_files(self) -> list[Path]:
+        """The files of the training queries and of their qrels; none for a corpus without these."""
+        if is_stream(self.folder) or is_pattern(self.folder):
+            return []
+        qrels = Path(self.folder, "qrels", "train.tsv")
+        queries = [file for name in QUERY_FILES if (file := Path(self.folder, name)).is_file()]
+        return [*queries[:1], qrels] if queries and qrels.is_file() else []
 
     @cached_property
     def queries(self) -> dict[str, str]:

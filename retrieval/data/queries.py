@@ -21,7 +21,7 @@ Qrels: TypeAlias = dict[str, dict[str, int]]
 # The same, perhaps too large to hold in memory and read each time.
 Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
 
-_QUERY_FILES = ("queries.jsonl", "queries.jsonl.gz")
+QUERY_FILES = ("queries.jsonl", "queries.jsonl.gz")
 _USUAL_SPLITS = ("train", "dev", "test")
 
 
@@ -40,7 +40,7 @@ def read_queries(folder: Path | str) -> list[Query]:
     has no `_id` or no `text`, or repeats an id.
     """
     folder = Path(folder)
-    path = next((folder / name for name in _QUERY_FILES if (folder / name).is_file()), None)
+    path = next((folder / name for name in QUERY_FILES if (folder / name).is_file()), None)
     if path is None:
         raise InputError("holds no queries.jsonl; give a BEIR folder", path=folder)
     return _unique(((record.place, _query(record)) for record in json_records(path, kept=True)), path)

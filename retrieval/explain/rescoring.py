@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import InputError
+from index.values import Texts
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
 from retrieval.search.rescoring import RESCORING_DEPTH, Rescoring
@@ -68,8 +69,8 @@ def explain_rank(folder: Path, query: str, document_id: str) -> RankExplanation 
         row = retriever.index.row_of(document_id)
         if row is None:
             raise InputError(f"the index holds no document with the id {document_id!r}")
-        (document,) = retriever.index.texts([row])
-        matches = _word_matches(rescoring, query, document.title, document.text)
+        (document,) = retriever.index.documents([row])
+        matches = _word_matches(rescoring, query, document.texts())
         dense, lexical = (retriever.rank([query], RESCORING_DEPTH, mode) for mode in ("dense", "lexical"))
         (embedding,) = retriever.encode([query])
         rows, table = rescoring.features(retriever.index, query, embedding, dense, lexical)
@@ -93,11 +94,9 @@ def _effects(rescoring: Rescoring, table: NDArray[np.float32], place: int) -> tu
     return tuple(sorted(found, key=lambda one: -abs(one.effect)))
 
 
-def _word_matches(rescoring: Rescoring, query: str, title: str, text: str) -> tuple[WordMatch, ...]:
+def _word_matches(rescoring: Rescoring, query: str, texts: Texts) -> tuple[WordMatch, ...]:
     of_query = list(dict.fromkeys(words(query, rescoring.query_words)))
-    of_document: Sequence[str] = [
-        word for field in rescoring.words.distinct_words(title, text) for word in field
-    ]
+    of_document: Sequence[str] = [word for field in rescoring.words.distinct_words(texts) for word in field]
     if not of_document:
         return ()
     vectors, weights = rescoring.words.encode_words(of_query)

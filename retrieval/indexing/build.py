@@ -19,6 +19,7 @@ from index.disk.folder import is_index
 from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.errors import ExistingError, InputError
+from index.opened import open_index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
@@ -32,7 +33,7 @@ from retrieval.indexing.passages import (
     split_document,
     texts_to_encode,
 )
-from retrieval.model.folder import TrainedModel, read_model
+from retrieval.model.folder import TrainedModel, read_model, read_model_of
 
 # Documents between two checkpoints: a few seconds of work, beside which syncing the disk costs little.
 _DOCUMENTS_PER_SHARD = 4096
@@ -70,6 +71,7 @@ def build(
     wait: float = 0.0,
     store: str | None = None,
     cluster: str | None = None,
+    known_queries: bool = True,
     progress: Progress = no_progress,
 ) -> Manifest:
     """Encode a corpus and publish it as the next generation of an index folder, in place of the last one.
@@ -86,6 +88,7 @@ def build(
     wait: seconds to wait for another writer.
     store: milvus://HOST:PORT/COLLECTION for an index whose vectors and documents live there.
     cluster: the address of a Ray cluster that encodes, or "local"; None for the cores of this machine.
+    known_queries: store with each document the training queries that it answers, if the model reads them.
     progress: called as documents are encoded and segments are written.
     Raises InputError, FormatVersionError, CorruptError, BusyError, StorageError, PeerError for a cluster that
     cannot be reached or fails.
@@ -94,8 +97,9 @@ def build(
     saved.encoder("document")  # refuse a broken model here, under the name that the caller knows
     started = _starter(cluster)  # what is missing is said before there is a folder
     dataset = open_dataset(corpus, columns)
-    source = fingerprint(dataset, resume)
-    documents = dataset.documents()
+    known_queries = known_queries and saved.reads_queries()
+    source = fingerprint(dataset, resume, known_queries)
+    documents = documents_of(dataset, known_queries)
     builder = IndexBuilder.begin(
         output,
         model=model,
@@ -132,23 +136,27 @@ def add(
     columns: ColumnNames = USUAL,
     resume: bool = False,
     wait: float = 0.0,
+    known_queries: bool = True,
     progress: Progress = no_progress,
 ) -> AddResult:
     """Encode a corpus with the model inside an index and publish it as part of the index's next generation.
 
-    A document replaces the one with the same id.
+    A document replaces the one with the same id; the queries that this is known to answer stay, unless the
+    corpus has others.
 
     corpus: what `open_dataset` opens: documents, or a data set with documents; "-" is standard input.
     index: the index folder.
     columns: role to the columns that the user names, for a file of pairs.
     resume: keep what an interrupted addition has encoded, unless the index has changed since.
     wait: seconds to wait for another writer.
+    known_queries: as for `build`.
     progress: called as documents are encoded and segments are written.
     Raises what `build` raises.
     """
     dataset = open_dataset(corpus, columns)
-    source = fingerprint(dataset, resume)
-    documents = dataset.documents()
+    known_queries = known_queries and model_of(index).reads_queries()
+    source = fingerprint(dataset, resume, known_queries)
+    documents = documents_of(dataset, known_queries)
     with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
         return _publish_added(builder, documents, dataset.count_documents(), progress)
 
@@ -219,9 +227,25 @@ def _publish_added(
     return AddResult(manifest.generation, manifest.documents, count - replaced, replaced)
 
 
-def fingerprint(dataset: AnyDataset, resume: bool) -> str:
-    """The fingerprint of a corpus. Raises InputError if it is to be resumed and can be read only once."""
-    source = dataset.fingerprint()
+def model_of(index: Path) -> TrainedModel:
+    """The model inside an index. Raises what `open_index` and `read_model_of` raise."""
+    with open_index(index) as opened:
+        return read_model_of(opened)
+
+
+def documents_of(dataset: AnyDataset, known_queries: bool) -> Iterator[Document]:
+    """The documents of a data set. known_queries: with the training queries that they are known to answer."""
+    return dataset.documents_with_queries() if known_queries else dataset.documents()
+
+
+def fingerprint(dataset: AnyDataset, resume: bool, known_queries: bool = False) -> str:
+    """The fingerprint of a corpus, with its training queries if they are stored.
+
+    Raises InputError if it is to be resumed and can be read only once.
+    """
+    source = dataset.fingerprint(queries=known_queries)
+    if source is not None and known_queries:
+        source += " with queries"
     if source is None and resume:
         raise InputError("a pipe or standard input cannot be resumed; give a file, or leave --resume out")
     return source or "standard input"

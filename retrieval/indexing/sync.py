@@ -18,7 +18,7 @@ from index.writing.builder import IndexBuilder
 from index.writing.comparison import Comparison
 from retrieval.data.dataset import open_dataset
 from retrieval.data.pairs.columns import USUAL, ColumnNames
-from retrieval.indexing.build import AddResult, encode_into, fingerprint
+from retrieval.indexing.build import AddResult, documents_of, encode_into, fingerprint, model_of
 from retrieval.model.folder import read_model
 
 # Documents compared at once.
@@ -32,6 +32,7 @@ def sync(
     columns: ColumnNames = USUAL,
     resume: bool = False,
     wait: float = 0.0,
+    known_queries: bool = True,
     progress: Progress = no_progress,
 ) -> AddResult:
     """Add new documents, replace changed ones, keep those that are the same, and delete all others.
@@ -41,12 +42,14 @@ def sync(
     columns: role to the columns that the user names, for a file of pairs.
     resume: keep what an interrupted synchronisation with the same corpus has encoded.
     wait: seconds to wait for another writer.
+    known_queries: as for `add`.
     progress: called as documents are compared and encoded and segments are written.
     Raises what `build` raises, and InputError for a corpus that has no document of the index.
     """
     dataset = open_dataset(corpus, columns)
-    source = f"sync {fingerprint(dataset, resume)}"
-    documents = dataset.documents()
+    known_queries = known_queries and model_of(index).reads_queries()
+    source = f"sync {fingerprint(dataset, resume, known_queries)}"
+    documents = documents_of(dataset, known_queries)
     with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
         comparison = encode_changes(builder, documents, dataset.count_documents(), progress)
         gone = comparison.gone()

@@ -108,6 +108,11 @@ class TrainedModel(NamedTuple):
             return None
         return Rescorer.load(path, self.table("query").values.shape[1])
 
+    def reads_queries(self) -> bool:
+        """Whether documents are found by the queries that they are known to answer, too."""
+        rescorer = self.rescorer()
+        return rescorer is not None and rescorer.reads_queries
+
     def word_vectors(self) -> WordVectors | None:
         """What gives words as vectors for re-scoring; None if the model does not re-score."""
         rescorer = self.rescorer()

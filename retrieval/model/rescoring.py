@@ -21,16 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import CorruptError
+from index.values import Texts
 from retrieval.model.weights import read_weights, write_weights
 from retrieval.model.word_rows import WordRows
 from retrieval.text.words import words
 
 Float32Array = NDArray[np.float32]
 
-# Increased when the features or the formulas change; a file of another version is not used.
-VERSION = 1
-# Words of a document's text that are compared.
+# Increased when the features or the formulas change; a file of another version is not used. In version 1 a
+# document has no features of the queries that it is known to answer.
+VERSIONS = (1, 2)
+# Words of a document's text that are compared, and of the queries that it is known to answer.
 TEXT_WORDS = 512
+KNOWN_QUERY_WORDS = 512
 # Words whose vectors are remembered; when there are more, all are forgotten.
 _KNOWN_WORDS = 1 << 14
 
@@ -45,6 +48,7 @@ class Rescorer(NamedTuple):
     hidden_bias: Float32Array  # c, (H,)
     output: Float32Array  # v, (H,)
     linear: Float32Array  # w, (F,)
+    reads_queries: bool = False  # whether features compare the queries that a document is known to answer
 
     @property
     def width(self) -> int:
@@ -56,6 +60,13 @@ class Rescorer(NamedTuple):
         """Whether documents are scored by w . x alone."""
         return not self.hidden.any()
 
+    def among(self, features: NDArray[np.bool_]) -> Self:
+        """The same for more features, of which some, bool (features,), are its own; others weigh nothing."""
+        hidden = np.zeros((len(self.hidden), len(features)), np.float32)
+        linear = np.zeros(len(features), np.float32)
+        hidden[:, features], linear[features] = self.hidden, self.linear
+        return self._replace(hidden=hidden, linear=linear)
+
     def scores(self, features: Float32Array) -> Float32Array:
         """The scores of n documents, float32 (n,). features: float32 (n, F)."""
         scores: Float32Array = np.tanh(features @ self.hidden.T + self.hidden_bias) @ self.output
@@ -64,7 +75,9 @@ class Rescorer(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write the file. Raises StorageError."""
-        write_weights(path, {"version": np.array([VERSION], np.float32), **self._asdict()})
+        arrays = self._asdict()
+        version = VERSIONS[arrays.pop("reads_queries")]
+        write_weights(path, {"version": np.array([version], np.float32), **arrays})
 
     @classmethod
     def load(cls, path: Path, row_width: int) -> Self | None:
@@ -75,16 +88,17 @@ class Rescorer(NamedTuple):
         """
         arrays = read_weights(path)
         version = arrays.pop("version", np.empty(0, np.float32))
-        if version.shape == (1,) and version[0] != VERSION:
+        if version.shape == (1,) and version[0] not in VERSIONS:
             return None
         problem = _problem(arrays, row_width) if version.shape == (1,) else "no version"
         if problem:
             raise CorruptError(f"{path}: damaged ({problem}); restore the model folder")
-        return cls(**{name: np.array(array) for name, array in arrays.items()})
+        reads_queries = VERSIONS.index(int(version[0])) > 0
+        return cls(**{name: np.array(array) for name, array in arrays.items()}, reads_queries=reads_queries)
 
 
 def _problem(arrays: Mapping[str, NDArray[Any]], row_width: int) -> str | None:
-    names = set(Rescorer._fields)
+    names = set(Rescorer._fields) - {"reads_queries"}
     if arrays.keys() != names:
         return f"{', '.join(sorted(arrays.keys() ^ names))[:80]} missing or unknown"
     width, hidden, features = (arrays[name].shape[-1:] for name in ("projection", "output", "linear"))
@@ -116,13 +130,18 @@ class WordVectors:
 
     def __init__(self, rows: WordRows, rescorer: Rescorer) -> None:
         self.width = rescorer.width
+        self.reads_queries = rescorer.reads_queries
         self._rows = rows
         self._rescorer = rescorer
         self._known: dict[str, tuple[Float32Array, float]] = {}
 
-    def distinct_words(self, title: str, text: str) -> tuple[list[str], list[str]]:
-        """The distinct words of title and text; of the text the first `TEXT_WORDS` words."""
-        return _distinct(title, None), _distinct(text, TEXT_WORDS)
+    def distinct_words(self, texts: Texts) -> tuple[list[str], list[str], list[str]]:
+        """The distinct words of each field, of text and known queries those of their first words.
+
+        If known queries are not read, they have none.
+        """
+        queries = _distinct(texts.queries, KNOWN_QUERY_WORDS) if self.reads_queries else []
+        return _distinct(texts.title, None), _distinct(texts.text, TEXT_WORDS), queries
 
     def encode_words(self, words: Sequence[str]) -> tuple[Float32Array, Float32Array]:
         """The directions of n words, float32 (n, width), unit length, and their weights, float32 (n,)."""

@@ -44,17 +44,23 @@ _CANDIDATE = (
     "best share of query terms",
     "query words",
 )
-_FIELDS = ("document", "title")
+# A document is title, text and known queries together where it is asked what it has of the query, and title
+# and text where it is asked how much of it is in the query.
+_QUERIES = "known queries"
+_FIELDS = ("document", "title", _QUERIES)
 _WORDS = (
     *(f"query in {field}" for field in _FIELDS),
     *(f"query above {threshold} in {field}" for field in _FIELDS for threshold in _THRESHOLDS),
     *(f"soft count in {field}" for field in _FIELDS),
     *(f"{field} in query" for field in _FIELDS),
     *(f"{field} same in query" for field in _FIELDS),
-    *(f"{field} words" for field in _FIELDS),
+    # Not of the known queries: how many a document has depends on how the data were split.
+    *(f"{field} words" for field in ("document", "title")),
     "least matched in document",
 )
 NAMES = _CANDIDATE + _WORDS
+# Which of the features a model has that reads no known queries, bool (len(NAMES),).
+OF_TITLE_AND_TEXT: Mask = np.array([_QUERIES not in name for name in NAMES])
 
 
 class Candidates(NamedTuple):
@@ -118,11 +124,12 @@ def _log_rank(ranks: NDArray[np.int64], depth: int) -> NDArray[np.float64]:
 def _word_features(matches: Matches, shares: Float32Array) -> Float32Array:
     """The features of n documents with matched words, float32 (n, len(_WORDS))."""
     words, count = matches.best.shape[:2]
-    best = _of_document_and_title(np.maximum, matches.best)
-    soft = _of_document_and_title(np.add, matches.soft)
-    weight, near, same = _of_document_and_title(np.add, matches.counts)
-    lengths = _of_document_and_title(np.add, matches.lengths[None])
-    above = best[:, :, None] > _LIMITS  # (m, 2, thresholds, n)
+    asked = matches.lengths[:, -1] > 0
+    best = _of_fields(np.maximum, matches.best, asked)
+    soft = _of_fields(np.add, matches.soft, asked)
+    weight, near, same = _of_fields(np.add, matches.counts)
+    lengths = _of_fields(np.add, matches.lengths[None])[:, :-1]
+    above = best[:, :, None] > _LIMITS  # (m, fields, thresholds, n)
     total = np.maximum(weight, 1e-6)
     table = np.concatenate(
         (
@@ -138,7 +145,15 @@ def _word_features(matches: Matches, shares: Float32Array) -> Float32Array:
     return table.reshape(-1, count).T
 
 
-def _of_document_and_title(function: np.ufunc, fields: NDArray[Any]) -> NDArray[Any]:
-    """What documents have, and what their titles have, (c, 2, n). fields: (c, n, FIELDS), title and text."""
-    title, text = fields.transpose(2, 0, 1)
-    return np.stack((function(title, text), title), axis=1)
+def _of_fields(function: np.ufunc, fields: NDArray[Any], asked: Mask | None = None) -> NDArray[Any]:
+    """What documents have, what their titles and what their known queries have, (c, len(_FIELDS), n).
+
+    function: of what two fields have.
+    fields: (c, n, FIELDS), title, text and known queries.
+    asked: the documents with known queries, bool (n,), if these count in the document.
+    """
+    title, text, queries = fields.transpose(2, 0, 1)
+    document = function(title, text)
+    if asked is not None and asked.any():
+        function(document, queries, out=document, where=asked)
+    return np.stack((document, title, queries), axis=1)

@@ -20,7 +20,7 @@ from index.values import Mask, Rows, Vectors
 from retrieval.model.folder import FILES, TrainedModel
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.word_rows import WordRows
-from retrieval.search.features import NAMES, Candidates, features
+from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, features
 
 # How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
 # nDCG@10 than 100, at half the work.
@@ -42,10 +42,12 @@ class Rescoring:
     """
 
     def __init__(self, model: TrainedModel, rescorer: Rescorer, rows: WordRows) -> None:
+        self.words = WordVectors(rows, rescorer)
+        if not rescorer.reads_queries and len(rescorer.linear) == np.count_nonzero(OF_TITLE_AND_TEXT):
+            rescorer = rescorer.among(OF_TITLE_AND_TEXT)
         if len(rescorer.linear) != len(NAMES):
             raise CorruptError(f"{model.folder / FILES.rescoring}: damaged; restore the model folder")
         self.rescorer = rescorer
-        self.words = WordVectors(rows, rescorer)
         self.query_words = model.config.query_words  # that are read
 
     def fits(self, index: OpenIndex) -> bool:

@@ -83,7 +83,11 @@ class Engine:
         """The document with this id: id, title, text, metadata; None if there is none."""
         with self.pinned() as retriever:
             row = retriever.index.row_of(document_id)
-            return None if row is None else retriever.index.documents([row])[0]._asdict()
+            if row is None:
+                return None
+            found = retriever.index.documents([row])[0]._asdict()
+            del found["queries"]
+            return found
 
     def holds(self, document_id: str) -> bool:
         """Whether there is a document with this id."""

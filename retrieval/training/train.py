@@ -45,6 +45,7 @@ from retrieval.training.fitting.calibrate import dev_calibration
 from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.fitting.rescoring import LEAST_DEV_QUERIES, fit_rescorer
+from retrieval.training.fitting.shown_queries import shown_queries
 from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.machine import fast_training
 from retrieval.training.numbered import Numbered, shared
@@ -73,6 +74,7 @@ class TrainingResult:
     dev: dict[str, float]  # measure to its mean over the dev queries; empty without dev
     dev_queries: int
     calibrated: bool  # whether hits will have a probability
+    known_queries: bool  # whether documents will be found by the queries that they are known to answer, too
 
 
 def train(
@@ -205,7 +207,8 @@ def _fit_on_dev(
     Without dev queries that people judged, re-scoring is by a prior. A network that the model started with
     was fitted to enough of them and stays.
     """
-    with dev_index(model, dataset, folder, small=small, progress=progress) as retriever:
+    known = shown_queries(dataset, seed)
+    with dev_index(model, dataset, folder, known_queries=known, small=small, progress=progress) as retriever:
         ranked = rank_dev(retriever, dataset)
         if dataset.dev:
             share = best_dense_share(retriever, dataset, ranked)
@@ -233,6 +236,7 @@ def _result(
         dev,
         len(dataset.dev),
         calibration is not None,
+        trainer.model.rescorer is not None and trainer.model.rescorer.reads_queries,
     )
 
 

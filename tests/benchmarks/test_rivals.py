@@ -200,15 +200,18 @@ def test_ours_is_held_against_every_rival_alone_and_fused():
     qrels = {"dev": {"q": {"x": 1}}, "test": {"p": {"x": 1}, "r": {"x": 1}}}
     wrong = {"dev": {"q": {"y": 1.0}}, "test": {"p": {"y": 1.0}, "r": {"y": 1.0}}}
     right = {"dev": {"q": {"x": 1.0}}, "test": {"p": {"x": 1.0}, "r": {"x": 1.0}}}
-    rows, tests = rivals.relevance({"bm25": wrong, "minilm-tuned": right}, qrels, right["test"])
+    runs = {"bm25": wrong, "bm25-known": wrong, "minilm-tuned": right}
+    rows, tests = rivals.relevance(runs, qrels, right["test"])
     assert rows["bm25"]["nDCG@10"] == 0 and rows["minilm-tuned"]["nDCG@10"] == 1
     assert rows["bm25+minilm-tuned"]["constant"] == 1
-    assert [one["b"] for one in tests] == ["bm25", "minilm-tuned", "bm25+minilm-tuned"]
-    assert tests[0]["difference"] == 1.0 and tests[1]["difference"] == 0.0
+    others = ["bm25", "bm25-known", "minilm-tuned", "bm25+minilm-tuned", "bm25-known+minilm-tuned"]
+    assert [one["b"] for one in tests] == others
+    assert [one["difference"] for one in tests[:3]] == [1.0, 1.0, 0.0]
 
 
 def test_a_fine_tuned_model_is_timed_as_the_one_it_was():
     assert rivals.timed_as("bm25+minilm-tuned") == "bm25+minilm"
+    assert rivals.timed_as("bm25-known+minilm-tuned") == "bm25+minilm"
     assert rivals.timed_as("static-tuned") == "static-tuned"
 
 

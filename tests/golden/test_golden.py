@@ -42,6 +42,13 @@ def test_an_index_answers_as_it_did(folder: Path):
                 assert [hit.score for hit in hits] == pytest.approx([s for _, s in modes[mode]], abs=2e-5)
 
 
+def test_known_queries_of_an_index_are_read():
+    with Index.open(GOLDEN / "index-5") as index:
+        known = {document.id: document.queries for document in index.live_documents() if document.queries}
+    assert known.keys() == {"faq/1", "faq/3", "faq/6", "faq/7"}
+    assert known["faq/1"] == ("duplicate a folder", "clone everything below a path")
+
+
 @pytest.mark.parametrize("folder", MODELS, indirect=True)
 def test_a_model_encodes_as_it_did(folder: Path):
     model = read_model(folder)

@@ -26,6 +26,7 @@ from index.interaction.words import WordEncoder
 from index.lexical.tokens import lexical_tokens
 from index.opened import open_index
 from index.protocol import OpenIndex
+from index.values import Texts
 from index.writing.adopt import adopt
 from index.writing.builder import IndexBuilder
 from index.writing.compact import compact
@@ -109,9 +110,10 @@ class Initials:
     """A word is a vector by its first letter, of a length and weight by how many letters it has."""
 
     width = 3
+    reads_queries = True
 
-    def distinct_words(self, title: str, text: str) -> tuple[list[str], list[str]]:
-        return list(dict.fromkeys(title.split())), list(dict.fromkeys(text.split()))
+    def distinct_words(self, texts: Texts) -> tuple[list[str], ...]:
+        return tuple(list(dict.fromkeys(text.split())) for text in texts)
 
     def encode_words(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         directions = np.array([np.eye(3)["abc".index(word[0])] for word in words], np.float32)
@@ -164,7 +166,7 @@ def test_dense_search_is_the_inner_product_sorted(write: Write, folder: Path):
 
 def bm25(documents: Sequence[Document], query: str) -> dict[str, float]:
     """Scores by Lucene's formula, k1 .9 and b .4."""
-    texts = {each.id: Counter(lexical_tokens(f"{each.title} {each.text}")) for each in documents}
+    texts = {each.id: Counter(lexical_tokens(each.texts().joined())) for each in documents}
     average = sum(tf.total() for tf in texts.values()) / len(texts)
     scores: dict[str, float] = {}
     for term in lexical_tokens(query):
@@ -216,7 +218,7 @@ def test_equal_scores_come_in_the_order_in_which_documents_were_written(write: W
 
 
 def matched(index: OpenIndex, ids: Sequence[str]) -> list[list[tuple[float, float, float]]]:
-    """Of title and text of documents the best match of "b", the weight of all words, and that of matches."""
+    """Of each field of documents the best match of "b", the weight of all words, and that of matches."""
     rows_by_id = index.rows_of(ids)
     rows = np.array([rows_by_id[each] for each in ids])
     found: dict[int, list[tuple[float, float, float]]] = {}
@@ -229,15 +231,19 @@ def matched(index: OpenIndex, ids: Sequence[str]) -> list[list[tuple[float, floa
 
 @pytest.mark.parametrize("kept", [0, 1 << 20])
 def test_words_of_documents_are_matched_with_those_of_a_query(write: Write, folder: Path, kept: int):
-    documents = [Document("one", "ab", "b bb cc b"), Document("none", "", ""), Document("two", "b a", "ab")]
+    documents = [
+        Document("one", "ab", "b bb cc b", queries=("b c", "cc")),
+        Document("none", "", ""),
+        Document("two", "b a", "ab"),
+    ]
     write(documents, words=Initials())
     with open_index(folder) as index:
         index.keep_vectors(kept)
         assert index.word_width() == 3
         assert matched(index, ["two", "one", "none"]) == [
-            [(1, 2, 1), (0, 2, 0)],
-            [(0, 2, 0), (1, 5, 3)],
-            [(0, 0, 0), (0, 0, 0)],
+            [(1, 2, 1), (0, 2, 0), (0, 0, 0)],
+            [(0, 2, 0), (1, 5, 3), (1, 4, 1)],
+            [(0, 0, 0), (0, 0, 0), (0, 0, 0)],
         ]
     write([Document("new", "bbb", "b aa"), Document("one", "", "bb")], adding=True, words=Initials())
     delete(folder, ["none"])
@@ -245,10 +251,32 @@ def test_words_of_documents_are_matched_with_those_of_a_query(write: Write, fold
         index.keep_vectors(kept)
         assert index.word_width() == 3
         assert matched(index, ["one", "new", "two"]) == [
-            [(0, 0, 0), (1, 2, 2)],
-            [(1, 3, 3), (1, 3, 1)],
-            [(1, 2, 1), (0, 2, 0)],
+            [(0, 0, 0), (1, 2, 2), (1, 4, 1)],
+            [(1, 3, 3), (1, 3, 1), (0, 0, 0)],
+            [(1, 2, 1), (0, 2, 0), (0, 0, 0)],
         ]
+
+
+def test_documents_are_found_by_their_known_queries_and_keep_them(write: Write, folder: Path):
+    asked = Document("asked", "", "one text", queries=("how to begin", "first steps"))
+    write([asked, Document("other", "", "another text")])
+    write(
+        [asked._replace(text="a new text", queries=()), Document("late", "", "", queries=("begin",))],
+        adding=True,
+    )
+    with open_index(folder) as index:
+        for query, ids in (("steps", ["asked"]), ("begin", ["late", "asked"]), ("new", ["asked"])):
+            assert ids_of(index, index.search_lexical([query], 3).rows[0]) == ids
+        known = {document.id: document.queries for document in index.live_documents()}
+        assert known == {"asked": asked.queries, "other": (), "late": ("begin",)}
+        (row,) = index.rows_of(["asked"]).values()
+        assert index.documents([row]) == [asked._replace(text="a new text")]
+    compact(folder)
+    with open_index(folder) as index:
+        assert {document.id: document.queries for document in index.live_documents()} == known
+        assert index.search_lexical(["begin"], 3).scores[0, :2].tolist() == pytest.approx(
+            sorted(bm25(list(index.live_documents()), "begin").values(), reverse=True), abs=1e-5
+        )
 
 
 def test_index_without_words_says_so(write: Write, folder: Path):

@@ -282,7 +282,7 @@ def rewrite(folder: Path, old: bytes, new: bytes) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
-        (b'"format_version": 4', b'"format_version": 5', FormatVersionError),
+        (b'"format_version": 5', b'"format_version": 6', FormatVersionError),
         (b'"tokens": 1', b'"tokens": 2', FormatVersionError),
         (b'"faiss": "Flat"', b'"faiss": "IVF9,Flat"', FormatVersionError),
         (b'"recall": {}', b'"recall": {}, "colour": 1', CorruptError),

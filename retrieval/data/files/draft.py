@@ -105,8 +105,9 @@ def _date(file: Found) -> str:
 
 
 def _line(document: Document) -> bytes:
-    record = document._asdict()
-    return json.dumps({"_id": record.pop("id"), **record}, ensure_ascii=False).encode() + b"\n"
+    document_id, title, text, metadata, _ = document
+    record = {"_id": document_id, "title": title, "text": text, "metadata": metadata}
+    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 
 def _dated(line: bytes, date: str) -> bytes:

@@ -50,6 +50,10 @@ class PairsDataset:
         """The documents in the order of the file, given negatives last. Raises InputError."""
         return self._pairs.documents()
 
+    def documents_with_queries(self) -> Iterator[Document]:
+        """The documents, each with the training queries that it is known to answer. Raises InputError."""
+        return self._pairs.documents_with_queries()
+
     def count_documents(self) -> int:
         """The number of documents. Raises InputError."""
         return self._pairs.count("documents")
@@ -89,8 +93,11 @@ class PairsDataset:
                 )
         return qrels
 
-    def fingerprint(self) -> str:
-        """A digest of the file and of what the user said about its columns. Raises InputError."""
+    def fingerprint(self, *, queries: bool = False) -> str:
+        """A digest of the file, its queries too, and of what the user said about its columns.
+
+        queries: makes no difference. Raises InputError.
+        """
         said = json.dumps({role: list(names) for role, names in self.given.items()}, sort_keys=True)
         return hashlib.sha256(f"{corpus_fingerprint(self.path)}\0{said}".encode()).hexdigest()
 

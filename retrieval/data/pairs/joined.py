@@ -19,6 +19,7 @@ from typing import Any
 
 from index.documents.store import Document
 from index.errors import StorageError
+from retrieval.data.known_queries import chosen
 from retrieval.data.lines import Place
 from retrieval.data.streamed import Streamed
 
@@ -97,6 +98,22 @@ class JoinedPairs:
             "SELECT key, id, metadata, title, text FROM documents ORDER BY row"
         ):
             yield Document(own or id_of(key), title, text, json.loads(metadata) if metadata else {})
+
+    def documents_with_queries(self) -> Iterator[Document]:
+        """The documents, each with the training queries that it is known to answer."""
+        graded = self.select(
+            "SELECT document, grade, queries.text FROM judgements JOIN queries ON query = queries.row "
+            "WHERE split = 'train' AND grade > 0 ORDER BY document, queries.row"
+        )
+        known = groupby(graded, itemgetter(0))
+        row, queries = next(known, (None, ()))
+        for (number,), document in zip(
+            self.select("SELECT row FROM documents ORDER BY row"), self.documents(), strict=True
+        ):
+            if number == row:
+                document = document._replace(queries=chosen((grade, text) for _, grade, text in queries))
+                row, queries = next(known, (None, ()))
+            yield document
 
     def splits(self) -> dict[str, int]:
         """The splits, and how many queries with a relevant document each has."""

@@ -7,9 +7,10 @@ stored, passages, BM25. Knows nothing of how the model is trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from index.dense.tuning import Goal
 from index.disk.files import remove, storing
@@ -38,6 +39,7 @@ def dev_index(
     dataset: TrainingData,
     folder: Path,
     *,
+    known_queries: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     small: bool = True,
     progress: Progress = no_progress,
 ) -> Iterator[Retriever]:
@@ -46,6 +48,7 @@ def dev_index(
     model: the trained model.
     dataset: of `TrainingData.for_dev`; its dev split must not be empty.
     folder: where the model and the index are written; removed at the end, and first if it exists.
+    known_queries: those that documents have, by document id. BM25 reads them.
     small: whether the tables of the model are stored in int8.
     progress: called as documents are encoded.
     Raises StorageError.
@@ -55,7 +58,10 @@ def dev_index(
             remove(folder)
             folder.mkdir(parents=True)
         model.save(folder / "model", small=small)
-        saved, documents = read_model(folder / "model"), dataset.documents
+        saved = read_model(folder / "model")
+        documents = [
+            document._replace(queries=known_queries.get(document.id, ())) for document in dataset.documents
+        ]
         with IndexBuilder.begin(
             folder / "index",
             model=saved.folder,

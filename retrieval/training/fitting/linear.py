@@ -118,6 +118,11 @@ def mean_prior(sets: Iterable[str] = PRIORS) -> NDArray[np.float64]:
 PRIOR = mean_prior()
 
 
+def prior_of(features: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """`PRIOR` of some features. features: bool (len(NAMES),)."""
+    return PRIOR[features]
+
+
 class Judged(NamedTuple):
     """The candidates of queries, query by query.
 

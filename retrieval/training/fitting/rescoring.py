@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from index.documents.store import Document
 from index.interaction.matches import Matches
 from index.interaction.words import Words, write_words
 from index.ranking import Ranking, empty_ranking
@@ -26,7 +27,7 @@ from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import evaluate_run
 from retrieval.model.folder import TrainedModel, read_model_of
 from retrieval.model.rescoring import Rescorer
-from retrieval.search.features import NAMES
+from retrieval.search.features import OF_TITLE_AND_TEXT
 from retrieval.search.fusion import fuse
 from retrieval.search.rescoring import RESCORING_DEPTH, CompareWords, Rescoring
 from retrieval.search.retriever import Retriever
@@ -41,7 +42,7 @@ from retrieval.training.fitting.interaction import (
     Examples,
     learn_projection,
 )
-from retrieval.training.fitting.linear import Judged, fit_linear, spreads
+from retrieval.training.fitting.linear import Judged, fit_linear, prior_of, spreads
 from retrieval.training.machine import one_thread
 from retrieval.training.pseudo_queries import pseudo_queries
 
@@ -115,7 +116,8 @@ def fit_rescorer(
     folds = np.random.default_rng(seed).integers(_FOLDS, size=len(dataset.dev))
 
     def linear(queries: NDArray[np.bool_]) -> Rescorer:
-        return untrained._replace(linear=fit_linear(judged, queries, spread))
+        prior = prior_of(_features_of(untrained.reads_queries))
+        return untrained._replace(linear=fit_linear(judged, queries, spread, prior))
 
     def network(queries: NDArray[np.bool_], members: int = 1) -> Rescorer:
         return fit_network(untrained, judged, np.flatnonzero(queries), seed, stop, members)
@@ -133,6 +135,11 @@ def fit_rescorer(
     if _is_worse(values, _ndcg(retriever, dataset, fused)):
         return Fitted(None, fused)
     return Fitted(chosen, ranking)
+
+
+def _features_of(reads_queries: bool) -> NDArray[np.bool_]:
+    """The features that a rescorer has, bool (len(NAMES),)."""
+    return OF_TITLE_AND_TEXT | reads_queries
 
 
 class FoundCandidates(NamedTuple):
@@ -163,8 +170,9 @@ def candidates_of(
     """
     model = read_model_of(retriever.index)
     learned = learn_projection(_examples(model, retriever, dataset, seed), seed, progress, stop)
-    none = np.zeros((1, len(NAMES)), np.float32)
-    untrained = Rescorer(*learned, none, none[:, 0], none[:, 0], none[0])
+    known = any(document.queries for document in retriever.index.live_documents())
+    none = np.zeros((1, np.count_nonzero(_features_of(known))), np.float32)
+    untrained = Rescorer(*learned, none, none[:, 0], none[:, 0], none[0], reads_queries=known)
     rescoring = Rescoring(model, untrained, model.word_rows("query"))
     compare = words_of(retriever, rescoring, folder)
     asked = _pseudo(model, retriever, seed)
@@ -259,9 +267,8 @@ def words_of(retriever: Retriever, rescoring: Rescoring, folder: Path) -> Compar
     folder: a new folder, for the words.
     Raises StorageError.
     """
-    documents = retriever.index.texts(retriever.index.rows().tolist())
-    write_words(folder, ((document.title, document.text) for document in documents), rescoring.words)
-    words = Words(folder, len(documents), rescoring.words.width)
+    write_words(folder, map(Document.texts, retriever.index.live_documents()), rescoring.words)
+    words = Words(folder, retriever.index.count, rescoring.words.width)
 
     def compare(rows: Rows, query: Vectors) -> list[tuple[slice, Matches]]:
         return [(slice(None), words.match(rows, query))]
@@ -284,6 +291,7 @@ def judge(
     compare: of `words_of`.
     """
     index = retriever.index
+    own = _features_of(rescoring.words.reads_queries)
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     query_ids = list(dataset.dev)
     dense, lexical = ranked.dense.top(RESCORING_DEPTH), ranked.lexical.top(RESCORING_DEPTH)
@@ -291,7 +299,8 @@ def judge(
         texts = [dataset.queries[query] for query in query_ids[start : start + _BATCH]]
         for number, (text, embedding) in enumerate(zip(texts, retriever.encode(texts), strict=True), start):
             candidates = dense.of(number), lexical.of(number)
-            found.append(rescoring.features(index, text, embedding, *candidates, compare))
+            rows, features = rescoring.features(index, text, embedding, *candidates, compare)
+            found.append((rows, features[:, own]))
         progress("candidates", len(found), len(query_ids))
         if stop():
             raise KeyboardInterrupt
@@ -302,7 +311,7 @@ def judge(
         gains.extend(max(0, grades.get(row, 0)) for row in rows.tolist())
     return Judged(
         np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in found)]),
-        np.concatenate([np.empty((0, len(NAMES)), np.float32), *(features for _, features in found)]),
+        np.concatenate([np.empty((0, np.count_nonzero(own)), np.float32), *(each for _, each in found)]),
         np.array(gains, np.float32),
         np.cumsum([0, *(len(rows) for rows, _ in found)]),
     )
@@ -352,8 +361,12 @@ def fit_network(
     bias = np.concatenate([member.hidden.bias.detach().numpy() for member in networks]) - hidden @ mean
     output = np.concatenate([member.output.weight.detach().numpy()[0] for member in networks]) / members
     linear = np.mean([member.linear.weight.detach().numpy()[0] for member in networks], axis=0) / spread
-    arrays = [np.ascontiguousarray(array, np.float32) for array in (hidden, bias, output, linear)]
-    return rescorer._replace(**dict(zip(("hidden", "hidden_bias", "output", "linear"), arrays, strict=True)))
+    return rescorer._replace(
+        hidden=np.ascontiguousarray(hidden, np.float32),
+        hidden_bias=np.ascontiguousarray(bias, np.float32),
+        output=np.ascontiguousarray(output, np.float32),
+        linear=np.ascontiguousarray(linear, np.float32),
+    )
 
 
 class _Network(nn.Module):

@@ -108,8 +108,8 @@ def test_file_that_nothing_names_is_reported(folder: Path, name: str):
 
 
 def test_unknown_format_version_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("index.disk.manifest.FORMATS", (1, 5))
-    assert "format version 4, this program reads 1 and 5" in verify(folder)[0]
+    monkeypatch.setattr("index.disk.manifest.FORMATS", (1, 6))
+    assert "format version 5, this program reads 1 and 6" in verify(folder)[0]
     with pytest.raises(FormatVersionError):
         Index.open(folder)
 

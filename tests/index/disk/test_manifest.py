@@ -43,7 +43,7 @@ def test_size_is_that_of_all_files():
 
 def test_unknown_version_is_told_before_anything_else_is_read():
     with pytest.raises(
-        FormatVersionError, match=r"^INDEX: format version 9, this program reads 2, 3 and 4; build"
+        FormatVersionError, match=r"^INDEX: format version 9, this program reads 2, 3, 4 and 5; build"
     ):
         Manifest.from_json(b'{"format_version": 9, "something": "new"}', place="INDEX")
 

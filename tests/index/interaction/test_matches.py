@@ -43,10 +43,10 @@ def test_matches_are_those_of_a_loop():
 
 def test_as_many_places_as_words_may_be_in_any_order():
     cosines = np.array([[0.1], [0.2], [0.3]], np.float32)
-    lengths = np.array([[1, 2]])
+    lengths = np.array([[1, 2, 0]])
     matches = matches_of(Comparison(cosines, np.array([1, 2, 4], np.float32), np.array([2, 0, 1]), lengths))
-    np.testing.assert_allclose(matches.best[0], [[0.3, 0.2]])
-    np.testing.assert_allclose(matches.counts[0], [[4, 3]])
+    np.testing.assert_allclose(matches.best[0], [[0.3, 0.2, 0]])
+    np.testing.assert_allclose(matches.counts[0], [[4, 3, 0]])
 
 
 @pytest.mark.parametrize("seed", range(20))

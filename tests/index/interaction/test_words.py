@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,18 +10,27 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.disk import merged_texts
 from index.disk.verify import verify
 from index.documents.store import Document
 from index.errors import CorruptError
 from index.interaction import words as words_module
+from index.interaction.matches import FIELDS
 from index.interaction.words import ARRAYS, Words, write_words
 from index.reader import Index
+from index.values import Texts
 from index.writing.builder import IndexBuilder
 from index.writing.compact import compact
 from index.writing.delete import delete
 
 WIDTH = 3
-TEXTS = [("red apple", "a sour apple"), ("", "one plum"), ("pear", ""), ("", ""), ("plum tree", "plum plum")]
+TEXTS = [
+    Texts("red apple", "a sour apple", "what is sour\nis an apple red"),
+    Texts("", "one plum"),
+    Texts("pear", ""),
+    Texts("", ""),
+    Texts("plum tree", "plum plum", "where do plums grow"),
+]
 QUERY = np.array([[1, 0, 0], [0.6, 0.8, 0]], np.float32)
 
 
@@ -28,9 +38,10 @@ class Letters:
     """A word's vector counts its letters a, e and p, plus one; its weight is its length."""
 
     width = WIDTH
+    reads_queries = True
 
-    def distinct_words(self, title: str, text: str) -> tuple[list[str], list[str]]:
-        return list(dict.fromkeys(title.split())), list(dict.fromkeys(text.split()))
+    def distinct_words(self, texts: Texts) -> tuple[list[str], ...]:
+        return tuple(list(dict.fromkeys(text.split())) for text in texts)
 
     def encode_words(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         counts = np.array([[1 + word.count(letter) for letter in "aep"] for word in words], np.float32)
@@ -40,7 +51,7 @@ class Letters:
 
 def expected(row: int, field: int) -> tuple[list[list[float]], list[float]]:
     """Cosines with the query and weights of the words of a field, word by word."""
-    found = Letters().distinct_words(*TEXTS[row])[field]
+    found = Letters().distinct_words(TEXTS[row])[field]
     if not found:
         return [], []
     vectors, weights = Letters().encode_words(found)
@@ -65,7 +76,7 @@ def test_matches_are_those_of_every_word_of_every_field(
         words.compile()
     best, soft, counts, lengths = words.match(rows, QUERY)
     for at, row in enumerate(rows.tolist()):
-        for field in range(2):
+        for field in range(FIELDS):
             cosines, weights = map(np.array, expected(row, field))
             place = slice(None), at, field
             assert lengths[at, field] == len(weights)
@@ -89,8 +100,8 @@ def test_many_words_are_encoded_in_blocks(folder: Path, tmp_path: Path, monkeypa
 
 def test_no_rows_and_documents_without_words(folder: Path):
     words = Words(folder, len(TEXTS), WIDTH)
-    assert words.match(np.array([], np.int64), QUERY).best.shape == (len(QUERY), 0, 2)
-    assert words.match(np.array([3]), QUERY).lengths.tolist() == [[0, 0]]
+    assert words.match(np.array([], np.int64), QUERY).best.shape == (len(QUERY), 0, FIELDS)
+    assert words.match(np.array([3]), QUERY).lengths.tolist() == [[0, 0, 0]]
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -128,9 +139,14 @@ def test_damaged_numbers_are_an_error_and_never_a_wrong_place(
         words.match(np.arange(len(TEXTS)), QUERY)
 
 
+def document_of(document_id: str) -> Document:
+    title, text, queries = TEXTS["abcde".index(document_id)]
+    return Document(document_id, title, text, queries=tuple(queries.splitlines()))
+
+
 def build(folder: Path, model: Path, ids: str, encoder: Letters | None = None) -> None:
     """Add documents to an index, or make it; the document `b` has the words of TEXTS[1]."""
-    documents = [Document(each, *TEXTS["abcde".index(each)]) for each in ids]
+    documents = list(map(document_of, ids))
     vectors = np.eye(8, dtype=np.float32)[: len(ids)]
     with (
         IndexBuilder.begin_adding(folder, source="more")
@@ -142,7 +158,7 @@ def build(folder: Path, model: Path, ids: str, encoder: Letters | None = None) -
 
 
 def weights_in(index: Index, document_id: str) -> list[float]:
-    """The weight of all words of the title and of the text of a document."""
+    """The weight of all words of each field of a document."""
     row = index.row_of(document_id)
     assert row is not None
     ((_, matches),) = index.compare_words(np.array([row]), QUERY)
@@ -151,7 +167,7 @@ def weights_in(index: Index, document_id: str) -> list[float]:
 
 
 def lengths_of(document_id: str) -> list[int]:
-    fields = Letters().distinct_words(*TEXTS["abcde".index(document_id)])
+    fields = Letters().distinct_words(TEXTS["abcde".index(document_id)])
     return [sum(map(len, field)) for field in fields]
 
 
@@ -179,9 +195,52 @@ def test_rows_of_several_segments_are_compared_by_segment(model: Path, tmp_path:
         rows = np.array([index.row_of("e"), index.row_of("b")])
         found = {tuple(np.flatnonzero(inside)): each for inside, each in index.compare_words(rows, QUERY)}
         assert {places: each.lengths.tolist() for places, each in found.items()} == {
-            (0,): [[2, 1]],
-            (1,): [[0, 2]],
+            (0,): [[2, 1, 4]],
+            (1,): [[0, 2, 0]],
         }
+
+
+def test_words_of_a_format_without_known_queries_have_none(folder: Path, tmp_path: Path):
+    words = Words(folder, len(TEXTS), WIDTH)
+    whole = words.match(np.arange(len(TEXTS)), QUERY)
+    starts = np.fromfile(folder / "starts.i64", "<i8")
+    numbers = np.fromfile(folder / "words.i32", "<i4")
+    bounds = [
+        (starts[FIELDS * row], starts[FIELDS * row + 1], starts[FIELDS * row + 2])
+        for row in range(len(TEXTS))
+    ]
+    kept = np.concatenate([numbers[first:end] for first, _, end in bounds])
+    lengths = np.array([(text - title, end - text) for title, text, end in bounds])
+    kept.astype("<i4").tofile(folder / "words.i32")
+    np.concatenate(([0], np.cumsum(lengths))).astype("<i8").tofile(folder / "starts.i64")
+    earlier = Words(folder, len(TEXTS), WIDTH)
+    for compiled in (False, True):
+        if compiled:
+            earlier.compile()
+        found = earlier.match(np.arange(len(TEXTS)), QUERY)
+        assert found.lengths.tolist() == [[*each, 0] for each in lengths.tolist()]
+        assert np.allclose(found.best[..., :2], whole.best[..., :2], atol=1e-6)
+        assert not found.best[..., 2].any()
+
+
+def test_a_model_that_reads_no_known_queries_finds_by_title_and_text_alone(model: Path, tmp_path: Path):
+    class WithoutQueries(Letters):
+        reads_queries = False
+
+        def distinct_words(self, texts: Texts) -> tuple[list[str], ...]:
+            return super().distinct_words(texts._replace(queries=""))
+
+    for encoder, found in ((Letters(), ["e"]), (WithoutQueries(), [])):
+        folder = tmp_path / type(encoder).__name__
+        build(folder, model, "abcde", encoder)
+        with Index.open(folder) as index:
+            ranking = index.search_lexical(["grow"], 5)
+            rows = [row for row in ranking.rows[0].tolist() if row >= 0]
+            assert [document.id for document in index.documents(rows)] == found
+            assert weights_in(index, "e")[2] == (lengths_of("e")[2] if found else 0)
+            assert [document.queries for document in index.live_documents()] == [
+                document_of(each).queries for each in "abcde"
+            ]
 
 
 def test_an_index_of_which_a_part_has_no_words_has_no_width(model: Path, tmp_path: Path):
@@ -200,3 +259,31 @@ def test_a_missing_file_of_words_is_named(model: Path, tmp_path: Path):
     with pytest.raises(CorruptError, match=r"words\.i32"):
         Index.open(folder)
     assert any("words.i32" in problem for problem in verify(folder))
+
+
+@pytest.mark.parametrize(("words_a_block", "places_a_block"), [(1, 1000), (1000, 3), (40, 1000), (7, 90)])
+def test_documents_are_written_in_blocks_as_they_are_at_once(
+    tmp_path: Path, words_a_block: int, places_a_block: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Words are numbered in the order of their first use, of which a later block knows nothing by itself."""
+    chance = random.Random(4)
+    texts = [
+        Texts(f"w{chance.randrange(30)}", " ".join(f"w{int(chance.paretovariate(0.5))}" for _ in range(6)))
+        for _ in range(60)
+    ]
+    write_words(tmp_path / "whole", texts, Letters())
+    monkeypatch.setattr(words_module, "_WORDS_A_BLOCK", words_a_block)
+    monkeypatch.setattr(words_module, "_PLACES_A_BLOCK", places_a_block)
+    monkeypatch.setattr(merged_texts, "_MERGED_AT_ONCE", 16)
+    write_words(tmp_path / "blocks", texts, Letters())
+    used: dict[str, int] = {}
+    places = [
+        used.setdefault(word, len(used))
+        for each in texts
+        for words in Letters().distinct_words(each)
+        for word in words
+    ]
+    assert np.fromfile(tmp_path / "blocks" / "words.i32", "<i4").tolist() == places
+    assert sorted(path.name for path in (tmp_path / "blocks").iterdir()) == sorted(ARRAYS)
+    for name in ARRAYS:
+        assert (tmp_path / "blocks" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.disk import merged_texts
 from index.errors import CorruptError
 from index.lexical import bm25 as bm25_module
 from index.lexical import postings
 from index.lexical.bm25 import Bm25, Terms, weigh, weigh_all
-from index.lexical.postings import K1, B, Lengths, write_bm25
+from index.lexical.postings import ARRAYS, K1, B, Lengths, write_bm25
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking
 
@@ -157,6 +158,22 @@ def test_scores_and_order_equal_those_of_bm25s(tmp_path: Path, at_once: int, mon
         assert scores_of(ours, query) == pytest.approx(theirs.get_scores(lexical_tokens(query)), rel=1e-5)
         found = theirs.retrieve([lexical_tokens(query)], k=10, show_progress=False)
         assert search(ours, [query], 10).scores == pytest.approx(found.scores, rel=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 999])
+def test_texts_are_written_in_blocks_as_they_are_at_once(
+    tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    texts = ["", *random_texts(100, words=900), "?!"]
+    write_bm25(tmp_path / "whole", texts, Lengths(3, 100))
+    monkeypatch.setattr(postings, "_TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(merged_texts, "_MERGED_AT_ONCE", 64)
+    write_bm25(tmp_path / "blocks", texts, Lengths(3, 100))
+    assert sorted(path.name for path in (tmp_path / "blocks").iterdir()) == sorted(ARRAYS)
+    for name in ARRAYS:
+        assert (tmp_path / "blocks" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    expected = sorted({term for text in texts for term in lexical_tokens(text)})
+    assert (tmp_path / "blocks" / "terms.utf8").read_text() == "".join(expected)
 
 
 @pytest.mark.parametrize("k", [1, 3, 10, 100])

@@ -61,7 +61,8 @@ def test_added_documents_are_found_and_replace_their_namesakes(index, more):
     assert done["generation"] == told("info", index)["generation"]
     assert ids(index, "bread", mode="lexical") == ["n1"]
     assert ids(index, "green", mode="lexical") == ["d1"]
-    assert "d1" not in ids(index, "folder", mode="lexical")
+    assert "d1" not in ids(index, "disk", mode="lexical")
+    assert ids(index, "folder", mode="lexical") == ["d1"]  # a known query, which stays
     assert sorted(ids(index, "bread")) == sorted([f"d{n}" for n in range(8)] + ["n1", "n2"])
     assert told("verify", index)["sound"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from index.errors import CorruptError
+from index.values import Texts
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.weights import Table, read_weights, write_weights
 from retrieval.model.word_rows import WordRows
@@ -34,8 +35,9 @@ def test_scores_are_those_of_the_formula():
         assert score == pytest.approx(want, abs=1e-5)
 
 
-def test_a_file_comes_back_as_it_was(tmp_path: Path):
-    fitted = rescorer()
+@pytest.mark.parametrize("reads_queries", [False, True])
+def test_a_file_comes_back_as_it_was(tmp_path: Path, reads_queries: bool):
+    fitted = rescorer()._replace(reads_queries=reads_queries)
     fitted.save(tmp_path / "r")
     read = Rescorer.load(tmp_path / "r", 4)
     assert read is not None
@@ -78,7 +80,7 @@ def test_every_cut_of_the_file_is_refused(tmp_path: Path):
 def test_another_version_is_not_used(tmp_path: Path):
     rescorer().save(tmp_path / "r")
     arrays = read_weights(tmp_path / "r") | {
-        "version": np.array([2], np.float32),
+        "version": np.array([3], np.float32),
         "new": np.ones(1, np.float32),
     }
     write_weights(tmp_path / "r", {name: np.array(array) for name, array in arrays.items()})
@@ -112,9 +114,24 @@ def test_words_of_a_query_are_distinct_and_limited(words: WordVectors, monkeypat
 
 
 def test_a_field_without_words_has_none(words: WordVectors):
-    assert words.distinct_words(" ", "a b a") == ([], ["a", "b"])
+    assert words.distinct_words(Texts(" ", "a b a")) == ([], ["a", "b"], [])
     text = " ".join(f"w{n}" for n in range(600))
-    assert len(words.distinct_words(text, text)[1]) == 512
+    assert [len(field) for field in words.distinct_words(Texts(text, text, text))] == [600, 512, 0]
+
+
+def test_known_queries_have_words_where_the_model_reads_them(words: WordVectors):
+    reading = WordVectors(words._rows, words._rescorer._replace(reads_queries=True))
+    assert (words.reads_queries, reading.reads_queries) == (False, True)
+    text = " ".join(f"w{n}" for n in range(600))
+    assert len(reading.distinct_words(Texts("", "", text))[2]) == 512
+    assert reading.distinct_words(Texts("a", "b", "c d\nd"))[2] == ["c", "d"]
+
+
+def test_a_rescorer_scores_alike_among_more_features():
+    fitted = rescorer()
+    own = np.array([True, False, True, True, True, False, True])
+    x = RNG.normal(size=(4, 7)).astype(np.float32)
+    assert np.allclose(fitted.among(own).scores(x), fitted.scores(x[:, own]), atol=1e-5)
 
 
 def test_networks_of_more_units_add_up():

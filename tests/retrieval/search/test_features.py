@@ -9,11 +9,12 @@ import pytest
 
 from index.interaction.matches import Comparison, Matches, matches_of
 from index.protocol import WordMatch
-from retrieval.search.features import NAMES, Candidates, features
+from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, features
 
 RNG = np.random.default_rng(5)
-# Words of the title and of the text of four documents, by number; one has no title, one no words.
-DOCUMENTS = [([0, 1], [1, 2, 3]), ([], [4]), ([], []), ([5], [0, 5, 2])]
+# Words of the title, of the text and of the known queries of four documents, by number; one has no title, one
+# no words, two no queries.
+DOCUMENTS = [([0, 1], [1, 2, 3], [4, 5]), ([], [4], []), ([], [], []), ([5], [0, 5, 2], [3])]
 COSINES = RNG.uniform(-1, 1, (6, 3)).astype(np.float32)
 COSINES[0, 1] = 0.99
 WEIGHTS = RNG.uniform(0.1, 2, 6).astype(np.float32)
@@ -29,7 +30,7 @@ def candidates() -> Candidates:
 
 def matches() -> Matches:
     places = np.array([word for fields in DOCUMENTS for field in fields for word in field])
-    lengths = np.array([[len(title), len(text)] for title, text in DOCUMENTS])
+    lengths = np.array([list(map(len, fields)) for fields in DOCUMENTS])
     return matches_of(Comparison(COSINES, WEIGHTS, places, lengths))
 
 
@@ -51,12 +52,13 @@ def test_features_of_the_rankings(table: dict[str, list[float]]):
     assert table["query words"] == pytest.approx([math.log1p(3)] * 4)
 
 
-@pytest.mark.parametrize("field", ["document", "title"])
+@pytest.mark.parametrize("field", ["document", "title", "known queries"])
 def test_features_of_the_words_are_those_of_a_loop(table: dict[str, list[float]], field: str):
     shares = QUERY_WEIGHTS / QUERY_WEIGHTS.sum()
-    for number, (title, text) in enumerate(DOCUMENTS):
-        runs = [title] if field == "title" else [title, text]
-        # A field without words matches with 0, and the document is the better of its fields.
+    for number, (title, text, queries) in enumerate(DOCUMENTS):
+        asked = [queries] if queries else []
+        runs = {"title": [title], "known queries": [queries], "document": [title, text, *asked]}[field]
+        # A title or text without words matches with 0, and the document is the best of its fields.
         best = [
             max(max((float(COSINES[word, query]) for word in run), default=0.0) for run in runs)
             for query in range(3)
@@ -69,14 +71,32 @@ def test_features_of_the_words_are_those_of_a_loop(table: dict[str, list[float]]
         counts = [sum(max(float(COSINES[word, query]), 0) ** 4 for word in places) for query in range(3)]
         want = sum(share * math.log(count + 0.01) for share, count in zip(shares, counts, strict=True))
         assert table[f"soft count in {field}"][number] == pytest.approx(want, rel=1e-4)
+        places = [word for run in (runs[:2] if field == "document" else runs) for word in run]
         weight = sum(float(WEIGHTS[word]) for word in places)
         matched = sum(float(WEIGHTS[word] * COSINES[word].max()) for word in places)
         same = sum(float(WEIGHTS[word]) for word in places if COSINES[word].max() > 0.95)
         assert table[f"{field} in query"][number] == pytest.approx(matched / max(weight, 1e-6), abs=1e-5)
         assert table[f"{field} same in query"][number] == pytest.approx(same / max(weight, 1e-6), abs=1e-5)
-        assert table[f"{field} words"][number] == pytest.approx(math.log1p(len(places)))
+        if field != "known queries":
+            assert table[f"{field} words"][number] == pytest.approx(math.log1p(len(places)))
         if field == "document":
             assert table["least matched in document"][number] == pytest.approx(min(best), abs=1e-6)
+
+
+def test_without_known_queries_the_other_features_stay_as_they_were():
+    # As a program computes them that knows titles and texts alone.
+    places = np.array([word for fields in DOCUMENTS for field in fields[:2] for word in field])
+    lengths = np.array([[len(title), len(text), 0] for title, text, _ in DOCUMENTS])
+    bare = matches_of(Comparison(COSINES, WEIGHTS, places, lengths))
+    found = features(candidates(), [(slice(None), bare)], QUERY_WEIGHTS)
+    whole = features(candidates(), [(slice(None), matches())], QUERY_WEIGHTS)
+    none = [number for number, fields in enumerate(DOCUMENTS) if not fields[2]]
+    assert np.array_equal(found[none], whole[none])
+    # Whether a document has known queries says nothing by itself: only what they share with the query counts.
+    names = [name for name, known in zip(NAMES, ~OF_TITLE_AND_TEXT, strict=True) if known]
+    assert len(names) == 8
+    assert "known queries words" not in names
+    assert not found[:, ~OF_TITLE_AND_TEXT & ~np.isin(NAMES, ["soft count in known queries"])].any()
 
 
 def test_candidates_of_several_segments_have_the_same_features():
@@ -86,6 +106,6 @@ def test_candidates_of_several_segments_have_the_same_features():
         inside = np.isin(np.arange(4), numbers)
         chosen = [DOCUMENTS[number] for number in sorted(numbers)]
         places = np.array([word for fields in chosen for field in fields for word in field], np.int64)
-        lengths = np.array([[len(title), len(text)] for title, text in chosen])
+        lengths = np.array([list(map(len, fields)) for fields in chosen])
         parts.append((inside, matches_of(Comparison(COSINES, WEIGHTS, places, lengths))))
     assert np.allclose(features(candidates(), parts, QUERY_WEIGHTS), whole, atol=1e-6)

@@ -166,7 +166,7 @@ def test_an_index_without_words_is_fused_as_before(place, tmp_path, random_model
 
 
 def test_a_rescorer_of_another_version_is_passed_over(place, tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval.model.rescoring.VERSION", 2)
+    monkeypatch.setattr("retrieval.model.rescoring.VERSIONS", (3, 4))
     with Retriever.open(place / "index") as opened:
         found = [hit.score for hit in opened.search("cat boat", 10)]
         assert found == pytest.approx(fused_by_hand(opened, "cat boat"))

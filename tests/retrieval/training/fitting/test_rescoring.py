@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from index.phases import recording
+from retrieval.data.known_queries import known_queries
 from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model_of
 from retrieval.model.rescoring import Rescorer
-from retrieval.search.features import NAMES
+from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT
 from retrieval.search.rescoring import Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.training.dataset import TrainingData, read_training_data
@@ -106,11 +107,14 @@ def model(random_model):
     return random_model(ModelConfig("bag", 8, 4, 8, tie="all"), texts=WORDS)
 
 
-def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_path):
+@pytest.mark.parametrize("reads_queries", [False, True])
+def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_path, reads_queries):
     rng = np.random.default_rng(1)
-    shapes = ((8, 4), (8,), (1,), (1, len(NAMES)), (1,), (1,), (len(NAMES),))
-    rescorer = Rescorer(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
-    with dev_index(model, dataset, tmp_path / "dev") as retriever:
+    own = OF_TITLE_AND_TEXT | reads_queries
+    shapes = ((8, 4), (8,), (1,), (1, own.sum()), (1,), (1,), (own.sum(),))
+    rescorer = Rescorer(*(rng.normal(size=shape).astype(np.float32) for shape in shapes), reads_queries)
+    known = known_queries(dataset.train, dataset.queries) if reads_queries else {}
+    with dev_index(model, dataset, tmp_path / "dev", known_queries=known) as retriever:
         rescoring = saved = read_model_of(retriever.index)
         rescoring = Rescoring(saved, rescorer, saved.word_rows("query"))
         compare = words_of(retriever, rescoring, tmp_path / "words")
@@ -128,7 +132,8 @@ def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_pa
             found = [document.id for document in retriever.index.texts(rows.tolist())]
             place = slice(*judged.starts[number : number + 2])
             assert ids[place] == found
-            assert np.allclose(judged.features[place], features, atol=1e-3)
+            assert np.allclose(judged.features[place], features[:, own], atol=1e-3)
+            assert features[:, NAMES.index("query in known queries")].any() == reads_queries
             assert judged.gains[place].tolist() == [grades.get(each, 0) for each in found]
 
 
@@ -140,7 +145,8 @@ def test_a_model_is_fitted_and_surpasses_fusion_or_has_no_rescorer(dataset, mode
         assert ranking.rows.shape == (len(dataset.dev), RANKED)
         assert fitted is not None  # a random model's dense ranking counts too much in this fusion
         assert fitted.projection.shape == (8, 8)
-        assert fitted.linear.shape == (len(NAMES),)
+        assert not fitted.reads_queries
+        assert fitted.linear.shape == (np.count_nonzero(OF_TITLE_AND_TEXT),)
         # As good as the weighted sum is, the network is not needed; nor is fusion.
         monkeypatch.setattr(module, "_ndcg", lambda *arguments: np.ones(len(dataset.dev)))
         ranked = rank_dev(retriever, dataset)
@@ -163,10 +169,22 @@ def test_few_dev_queries_move_the_prior_and_none_leave_it(dataset, model, tmp_pa
         bare = fit_rescorer(retriever, none, rank_dev(retriever, none), 0.5, tmp_path / "none", 0)
         spread = candidates_of(retriever, none, rank_dev(retriever, none), tmp_path / "again", 0).spread
     assert bare.ranking.rows.shape == (0, RANKED)
+    prior = PRIOR[OF_TITLE_AND_TEXT]
     varies = spread > 1e-6
     assert varies.sum() > 15  # the first title is in no query, and the last features of it are always 0
-    assert bare.rescorer.linear * spread == pytest.approx(np.where(varies, PRIOR, 0), abs=1e-5)
-    assert np.abs(moved.rescorer.linear * spread - np.where(varies, PRIOR, 0)).max() > 0.01
+    assert bare.rescorer.linear * spread == pytest.approx(np.where(varies, prior, 0), abs=1e-5)
+    assert np.abs(moved.rescorer.linear * spread - np.where(varies, prior, 0)).max() > 0.01
+
+
+def test_where_documents_show_known_queries_the_rescorer_reads_them(dataset, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_is_worse", lambda values, others: False)
+    known = known_queries(dataset.train, dataset.queries)
+    with dev_index(model, dataset, tmp_path / "dev", known_queries=known) as retriever:
+        ranked = rank_dev(retriever, dataset)
+        fitted, _ = fit_rescorer(retriever, dataset, ranked, 0.5, tmp_path / "words", 0)
+    assert fitted.reads_queries
+    assert fitted.linear.shape == (len(NAMES),)
+    assert fitted.linear[~OF_TITLE_AND_TEXT].any()
 
 
 def test_a_loss_within_a_standard_error_is_none():
