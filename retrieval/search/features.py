@@ -26,10 +26,10 @@ from index.values import Mask
 Float32Array = NDArray[np.float32]
 
 # Matches of so high a cosine are counted; the highest is reached by hardly any two different words.
-_THRESHOLDS = (0.3, 0.5, 0.7, SAME)
-_LIMITS = np.array(_THRESHOLDS, np.float32)[:, None]
+THRESHOLDS = (0.3, 0.5, 0.7, SAME)
+LIMITS = np.array(THRESHOLDS, np.float32)[:, None]
 # The rank of a candidate that a ranking does not have, as a multiple of the ranking's depth.
-_UNRANKED = 1.2
+UNRANKED = 1.2
 
 _CANDIDATE = (
     "cosine",
@@ -50,7 +50,7 @@ _QUERIES = "known queries"
 _FIELDS = ("document", "title", _QUERIES)
 _WORDS = (
     *(f"query in {field}" for field in _FIELDS),
-    *(f"query above {threshold} in {field}" for field in _FIELDS for threshold in _THRESHOLDS),
+    *(f"query above {threshold} in {field}" for field in _FIELDS for threshold in THRESHOLDS),
     *(f"soft count in {field}" for field in _FIELDS),
     *(f"{field} in query" for field in _FIELDS),
     *(f"{field} same in query" for field in _FIELDS),
@@ -59,6 +59,8 @@ _WORDS = (
     "least matched in document",
 )
 NAMES = _CANDIDATE + _WORDS
+# The features of the candidate itself come first; then those of its words.
+SPLIT = len(_CANDIDATE)
 # Which of the features a model has that reads no known queries, bool (len(NAMES),).
 OF_TITLE_AND_TEXT: Mask = np.array([_QUERIES not in name for name in NAMES])
 
@@ -91,11 +93,10 @@ def features(
     weights: float32 (m,), of the query's words.
     """
     table = np.zeros((len(candidates.cosines), len(NAMES)), np.float32)
-    split = len(_CANDIDATE)
-    table[:, :split] = _candidate_features(candidates, len(weights))
+    table[:, :SPLIT] = _candidate_features(candidates, len(weights))
     shares = weights / max(float(weights.sum()), 1e-12)
     for inside, matched in matches:
-        table[inside, split:] = _word_features(matched, shares)
+        table[inside, SPLIT:] = _word_features(matched, shares)
     return table
 
 
@@ -118,7 +119,7 @@ def _candidate_features(candidates: Candidates, words: int) -> Float32Array:
 
 
 def _log_rank(ranks: NDArray[np.int64], depth: int) -> NDArray[np.float64]:
-    return np.log1p(np.where(ranks < depth, ranks, _UNRANKED * depth))
+    return np.log1p(np.where(ranks < depth, ranks, UNRANKED * depth))
 
 
 def _word_features(matches: Matches, shares: Float32Array) -> Float32Array:
@@ -129,7 +130,7 @@ def _word_features(matches: Matches, shares: Float32Array) -> Float32Array:
     soft = _of_fields(np.add, matches.soft, asked)
     weight, near, same = _of_fields(np.add, matches.counts)
     lengths = _of_fields(np.add, matches.lengths[None])[:, :-1]
-    above = best[:, :, None] > _LIMITS  # (m, fields, thresholds, n)
+    above = best[:, :, None] > LIMITS  # (m, fields, thresholds, n)
     total = np.maximum(weight, 1e-6)
     table = np.concatenate(
         (

@@ -42,7 +42,7 @@ class QueryTower:
         self.dense_share = model.config.dense_share
         rescorer = model.rescorer()
         rows = model.word_rows("query")  # one for both, which need the same words at the same time
-        self.rescoring = None if rescorer is None else Rescoring(model, rescorer, rows)
+        self.rescoring = None if rescorer is None else Rescoring(model, rescorer, rows, compiled=compiled)
         self.calibration = model.calibration
         self._encoder = model.encoder("query", rows, compiled=compiled)
         self._lock = ProcessLock()
