@@ -184,7 +184,7 @@ class WordVectors:
             directions, weights = self.encode_words(fresh)
             known.update(zip(fresh, zip(directions, weights.tolist(), strict=True), strict=True))
         vectors, counts = zip(*(known[word] for word in found), strict=True)
-        return np.stack(vectors), np.array(counts, np.float32)
+        return np.concatenate(vectors).reshape(len(found), -1), np.array(counts, np.float32)
 
 
 def _distinct(text: str, limit: int | None) -> list[str]:
