@@ -18,7 +18,7 @@ them by hard links and has only its own tombstones.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +61,8 @@ def write_segment(
     folder: Path,
     documents: DocumentWriter,
     vectors: Path,
-    passages: NDArray[np.int32],
+    passages: Iterable[NDArray[np.int32]],
+    count: int,
     dimension: int,
     others: Lengths,
     goal: Goal,
@@ -74,7 +75,8 @@ def write_segment(
     folder: the new folder; its name is the segment's.
     documents: what to write.
     vectors: file of raw float16 rows, at least as many as there are passages.
-    passages: the table of the passages of these documents, see `index.dense.passages`.
+    passages: the table of the passages of these documents, see `index.dense.passages`, in parts.
+    count: the number of the passages, which is that of the vectors.
     dimension: width of a row.
     others: the lengths of the documents in the index's other segments.
     goal: what the dense index must reach.
@@ -86,7 +88,6 @@ def write_segment(
     """
     from index.dense.beside import tuning_beside  # a search must not wait for it
 
-    count = len(passages)
     with storing(folder):
         folder.mkdir()
     progress("vectors", 0, count)

@@ -43,7 +43,9 @@ CHANGED = 100
 SHELL_RUNS = 15
 RARE_EVERY = 10_000
 QUERIES = 2000
+# Between two looks at a process' memory: a hundredth of its time so far, so that looking costs little.
 _SAMPLE_SECONDS = 0.02
+_LONGEST_SAMPLE_SECONDS = 0.5
 
 
 class Cost(NamedTuple):
@@ -96,7 +98,8 @@ def watched(command: Sequence[str], threads: int) -> Cost:
                 break
             own = max(own, own_mb(process.pid))
             resident = max(resident, memory_mb(process.pid, "VmHWM"))
-            time.sleep(_SAMPLE_SECONDS)
+            elapsed = time.perf_counter() - start
+            time.sleep(min(max(_SAMPLE_SECONDS, elapsed / 100), _LONGEST_SAMPLE_SECONDS))
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)

@@ -22,7 +22,7 @@ from index.dense.tuning import Goal
 from retrieval.commands.printing import manifest_json
 from retrieval.indexing.build import build
 
-_SAMPLE_SECONDS = 0.05
+_SAMPLE_SECONDS = 0.25
 
 
 class Phases:

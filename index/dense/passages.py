@@ -10,7 +10,7 @@ every document has a vector.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,32 +59,39 @@ def split_lines(table: NDArray[np.int32]) -> NDArray[np.int32]:
     return table[np.bincount(table[:, 0], minlength=1)[table[:, 0]] > 1]
 
 
-def with_whole_documents(lines: NDArray[np.int32], documents: int) -> NDArray[np.int32]:
-    """The table of so many documents, of which some are split: the reverse of `split_lines`."""
-    counts = np.maximum(np.bincount(lines[:, 0], minlength=documents), 1)
+def with_whole_documents(lines: NDArray[np.int32], first: int, stop: int) -> NDArray[np.int32]:
+    """The part of a table for the documents from `first` to `stop`, which is not among them.
+
+    lines: of those among them that are split, as `split_lines` gives them. Raises ValueError for others.
+    """
+    counts = np.maximum(np.bincount(lines[:, 0] - first, minlength=stop - first), 1)
     table = np.zeros((counts.sum(), COLUMNS), np.int32)
-    table[:, 0] = np.repeat(np.arange(documents), counts)
+    table[:, 0] = np.repeat(np.arange(first, first + len(counts)), counts)
     table[np.repeat(counts > 1, counts), 1:] = lines[:, 1:]
     return table
 
 
-def is_table(table: NDArray[np.int32], documents: int) -> bool:
-    """Whether these lines are the table of so many documents."""
+def is_table(table: NDArray[np.int32], documents: int, first: int = 0) -> bool:
+    """Whether these lines are the table of so many documents. first: the row of the first of them."""
     rows, starts, ends = table.T
+    if not len(rows) >= documents > 0:
+        return False
+    steps = np.diff(rows, prepend=first)
     return bool(
-        len(rows) >= documents > 0
-        and rows[0] == 0
-        and rows[-1] == documents - 1
-        and np.isin(np.diff(rows), (0, 1)).all()
-        and (starts >= 0).all()
+        rows[0] == first
+        and rows[-1] == first + documents - 1
+        and steps.min() >= 0
+        and steps.max() <= 1
+        and starts.min() >= 0
         and (starts <= ends).all()
     )
 
 
-def write_passages(path: Path, table: NDArray[np.int32]) -> None:
-    """Write a table to a new file; durable on return. Raises StorageError."""
+def write_passages(path: Path, parts: Iterable[NDArray[np.int32]]) -> None:
+    """Write a table, given in parts, to a new file; durable on return. Raises StorageError."""
     with storing(path), create(path) as file:
-        file.write(table.astype("<i4").tobytes())
+        for table in parts:
+            file.write(table.astype("<i4").data)
         file.flush()
         os.fsync(file.fileno())
 
@@ -107,21 +114,34 @@ class Passages:
                 f"{path}: does not hold the passages of {documents} documents; restore it or build again"
             )
         self._table = table
-        self.rows: NDArray[np.int64] = table[:, 0].astype(np.int64)
-        self._starts = np.searchsorted(self.rows, np.arange(documents + 1))
-        self._is_split = np.diff(self._starts) > 1
+        self._documents = documents
+        # Of documents with several vectors, the rows and how many vectors they have beyond one, added up. The
+        # others, of which there may be millions, need no memory.
+        again = table[np.flatnonzero(table[1:, 0] == table[:-1, 0]), 0]
+        self._split, more = np.unique(again.astype(np.int64), return_counts=True)
+        self._more = np.concatenate([np.zeros(1, np.int64), np.cumsum(more)])
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._table)
+
+    def rows(self, numbers: Rows) -> Rows:
+        """The documents of vectors."""
+        rows: Rows = self._table[numbers, 0].astype(np.int64)
+        return rows
 
     def mask(self, documents: Mask) -> Mask:
         """The vectors of some documents, bool (vectors,). documents: bool (documents,)."""
-        return documents[self.rows]
+        vectors: Mask = documents[self._table[:, 0]]
+        return vectors
+
+    def _bounds(self, rows: Rows) -> tuple[Rows, Rows]:
+        """The first vector of each document, and how many it has."""
+        before, after = self._more[np.searchsorted(self._split, np.stack((rows, rows + 1)))]
+        return rows + before, after - before + 1
 
     def numbers(self, rows: Rows) -> Rows:
         """The numbers of all vectors of these documents, document by document."""
-        starts = self._starts[rows]
-        counts = self._starts[rows + 1] - starts
+        starts, counts = self._bounds(rows)
         # Each document's numbers rise by one from its start, wherever its place in the result is.
         return np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
 
@@ -133,10 +153,9 @@ class Passages:
         rows: int64 (n,), of documents.
         score: gives the scores of vectors by their numbers.
         """
-        starts = self._starts[rows]
-        if not self._is_split[rows].any():
+        starts, counts = self._bounds(rows)
+        if len(rows) == counts.sum():  # none of them is split
             return score(starts)
-        counts = self._starts[rows + 1] - starts
         return np.maximum.reduceat(score(self.numbers(rows)), np.cumsum(counts) - counts)
 
     def best_spans(self, rows: Rows, score: Callable[[Rows], NDArray[np.float32]]) -> list[Span | None]:
@@ -145,10 +164,7 @@ class Passages:
         rows, score: as for `best_of_documents`.
         """
         spans: list[Span | None] = [None] * len(rows)
-        if not self._is_split[rows].any():
-            return spans
-        starts = self._starts[rows]
-        counts = self._starts[rows + 1] - starts
+        starts, counts = self._bounds(rows)
         split = np.flatnonzero(counts > 1)
         if len(split):
             scores = score(self.numbers(rows[split]))
@@ -162,12 +178,12 @@ class Passages:
     def table(self, rows: Rows) -> NDArray[np.int32]:
         """The lines of these documents, numbered from 0 in the given order."""
         table = np.array(self._table[self.numbers(rows)])
-        table[:, 0] = np.repeat(np.arange(len(rows)), self._starts[rows + 1] - self._starts[rows])
+        table[:, 0] = np.repeat(np.arange(len(rows)), self._bounds(rows)[1])
         return table
 
     def spans(self, row: int) -> list[Span]:
         """The passages of a document, in order."""
-        lines = self._table[self._starts[row] : self._starts[row + 1]]
+        lines = self._table[self.numbers(np.array([row]))]
         return [Span(start, end) for _, start, end in lines.tolist()]
 
     def rank_documents(self, search: Callable[[Vectors, int], Ranking], queries: Vectors, k: int) -> Ranking:
@@ -180,16 +196,16 @@ class Passages:
         ranking = empty_ranking(len(queries), k)
         pending = list(range(len(queries)))
         # Beyond one a document; where they are few, hardly any are among the best.
-        others = len(self.rows) - len(self._starts) + 1
+        others = len(self) - self._documents
         depth = min(_VECTORS_A_DOCUMENT * k, k + _SPARE_VECTORS + others // _SPARE_VECTORS)
         while len(pending):
-            depth = min(depth, len(self.rows))
+            depth = min(depth, len(self))
             nearest = search(queries if len(pending) == len(queries) else queries[pending], depth)
             short = []
             for query, scores, numbers in zip(pending, *nearest, strict=True):
                 found = len(numbers) if numbers[-1] >= 0 else np.count_nonzero(numbers >= 0)
                 complete = self._fill(ranking, query, scores[:found], numbers[:found])
-                if not complete and numbers[-1] >= 0 and depth < len(self.rows):
+                if not complete and numbers[-1] >= 0 and depth < len(self):
                     short.append(query)
             pending = short
             depth *= _DEPTH_GROWTH
@@ -197,7 +213,7 @@ class Passages:
 
     def _fill(self, ranking: Ranking, query: int, scores: NDArray[np.float32], numbers: Rows) -> bool:
         """Rank the documents of the nearest vectors, best first; returns whether there are enough."""
-        rows, k = self.rows.take(numbers), ranking.rows.shape[1]
+        rows, k = self.rows(numbers), ranking.rows.shape[1]
         if len(set(rows.tolist())) < len(rows):  # a document has several of them
             by_row = np.argsort(rows, kind="stable")
             first = np.ones(len(rows), bool)

@@ -2,6 +2,12 @@
 
 In: documents. Out: the file that `DocumentReader` reads. Knows nothing of vectors. The file lies in a folder
 that a stranger may have made, so nothing outside it is changed.
+
+While documents are added the file has no index of ids. Each of some thousand ids that are added at once would
+change a page of its own, which is written twice: 8 KB a document where there are millions with ids in no
+order. Ids that come again are found by their hashes in memory, and the index is made of sorted ids when the
+file is copied. It then becomes the one that `UNIQUE` in the published table stands for: SQLite has no
+statement for that, so its schema is changed (https://sqlite.org/pragma.html#pragma_writable_schema).
 """
 
 from __future__ import annotations
@@ -10,13 +16,14 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from index.disk.files import sync_file
 from index.disk.opening import is_own, open_to_read
 from index.documents.attributes import attributes
+from index.documents.first_uses import FirstUses
 from index.documents.metadata import metadata_json, problem_of
 from index.documents.numbers import is_valid
 from index.documents.store import (
@@ -34,6 +41,12 @@ from index.documents.untrusted import check_schema, query, restrict
 from index.errors import CorruptError, InputError, StorageError
 from index.values import Texts
 
+_DOCUMENTS = SCHEMA[0]
+_DOCUMENTS_WITHOUT_INDEX = _DOCUMENTS.replace("id TEXT NOT NULL UNIQUE", "id TEXT NOT NULL")
+_WITHOUT_INDEX = (_DOCUMENTS_WITHOUT_INDEX, *SCHEMA[1:])
+# What `UNIQUE` makes.
+_INDEX_OF_IDS = "sqlite_autoindex_documents_1"
+
 # The last bytes of a journal that names another journal (SQLite's file format, "The Rollback Journal").
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
@@ -47,6 +60,7 @@ class DocumentWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._uses: FirstUses | None = None  # of the ids; None until they are read
         _check_files(path)
         try:
             self._database = sqlite3.connect(path, isolation_level=None)
@@ -60,7 +74,7 @@ class DocumentWriter:
                     self._check()
                 else:
                     with _transaction(self._database):
-                        for table in SCHEMA:
+                        for table in _WITHOUT_INDEX:
                             self._database.execute(table)
                 self.count = count_rows(self._database)
         except BaseException:
@@ -77,8 +91,16 @@ class DocumentWriter:
             (row, document.id, document.title, document.text, _metadata_json(document))
             for row, document in enumerate(documents, self.count)
         ]
+        try:
+            self._insert(documents, rows)
+        except BaseException:
+            self._forget_ids()  # those of these documents are among them
+            raise
+        self.count += len(rows)
+
+    def _insert(self, documents: Sequence[Document], rows: Sequence[tuple[int, str, str, str, str]]) -> None:
+        self._check_ids([document.id for document in documents])
         with _writing(self._path), _transaction(self._database):
-            self._check_ids([document.id for document in documents])
             try:
                 self._database.executemany(
                     "INSERT INTO documents (row, id, title, text, metadata) VALUES (?, ?, ?, ?, ?)", rows
@@ -104,7 +126,6 @@ class DocumentWriter:
                 raise InputError(
                     f"document {document_id!a} holds a lone surrogate; write it as valid UTF-8"
                 ) from error
-        self.count += len(rows)
 
     def __iter__(self) -> Iterator[Document]:
         """All documents by row."""
@@ -128,17 +149,40 @@ class DocumentWriter:
     def copy_to(self, path: Path) -> None:
         """Write a compact copy to a new file, durable on return. Raises StorageError."""
         with _writing(path):
+            self._index_ids()
             # The path as bytes: it may not be UTF-8.
             self._database.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(path),))
             sync_file(path)
 
     def close(self) -> None:
         """Close the file. Calling it again does nothing."""
+        self._forget_ids()
         self._database.close()
+
+    def _has_index(self) -> bool:
+        return bool(query(self._database, "SELECT 1 FROM sqlite_master WHERE name = ?", [_INDEX_OF_IDS]))
+
+    def _index_ids(self) -> None:
+        """Make the file one of `SCHEMA`."""
+        if self._has_index():
+            return
+        try:
+            with _transaction(self._database):
+                self._database.execute("CREATE UNIQUE INDEX ids ON documents (id)")
+                self._database.execute("PRAGMA writable_schema = ON")
+                self._database.execute(
+                    "UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = 'documents'",
+                    [_DOCUMENTS.strip()],
+                )
+                self._database.execute(
+                    "UPDATE sqlite_master SET name = ?, sql = NULL WHERE name = 'ids'", [_INDEX_OF_IDS]
+                )
+        finally:
+            self._database.execute("PRAGMA writable_schema = RESET")  # the schema is read again
 
     def _check(self) -> None:
         """Raise sqlite3.DatabaseError unless an existing file has our tables and undamaged pages."""
-        check_schema(self._database, SCHEMA)
+        check_schema(self._database, SCHEMA if self._has_index() else _WITHOUT_INDEX)
         (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
@@ -156,22 +200,27 @@ class DocumentWriter:
                 yield record
 
     def _check_ids(self, ids: Sequence[str]) -> None:
-        seen: set[str] = set()
-        for document_id in ids:
+        """Raise InputError for an id that is none or comes again; note the others."""
+        uses = self._used_ids()
+        for row, document_id in enumerate(ids, self.count):
             if not isinstance(document_id, str) or not document_id:
                 raise InputError(
                     f"{document_id!r} is no document id; give every document one of at least a character"
                 )
-            if document_id in seen:
+            if uses.add(document_id, row) is not None:
                 raise InputError(f"two documents have the id {document_id!r}; ids must be unique")
-            seen.add(document_id)
-        for start in range(0, len(ids), ROWS_A_STATEMENT):
-            part = list(filter(is_valid, ids[start : start + ROWS_A_STATEMENT]))
-            marks = ",".join("?" * len(part))
-            statement = f"SELECT id FROM documents WHERE id IN ({marks})"  # noqa: S608 (marks only)
-            stored = query(self._database, statement, part)
-            if stored:
-                raise InputError(f"two documents have the id {stored[0][0]!r}; ids must be unique")
+
+    def _used_ids(self) -> FirstUses:
+        if self._uses is None:
+            self._uses = FirstUses()
+            for row, document_id in enumerate(chain.from_iterable(self.ids())):
+                self._uses.add(document_id, row)
+        return self._uses
+
+    def _forget_ids(self) -> None:
+        if self._uses is not None:
+            self._uses.close()
+            self._uses = None
 
 
 def _check_files(path: Path) -> None:

@@ -292,6 +292,7 @@ class IndexBuilder:
                 staging.documents,
                 staging.vectors,
                 staging.passages(),
+                staging.passage_count,
                 staging.plan.dimension,
                 others,
                 Goal.of(self._origin.goal),

@@ -319,16 +319,20 @@ def _upload(
     for rows in _batches(_rows(staging, first, numbering)):
         collection.insert(rows)
         sent += len(rows)
-        progress("uploading", sent, len(staging.passages()) if sent == len(rows) else None)
+        progress("uploading", sent, staging.passage_count if sent == len(rows) else None)
     return sent
 
 
 def _rows(staging: Staging, first: int, numbering: Numbering) -> Iterator[Row]:
-    table, vectors = staging.passages(), _vectors(staging)
-    starts = np.searchsorted(table[:, 0], np.arange(staging.count + 1)).tolist()
-    for document, start, end in zip(staging.documents, starts, starts[1:], strict=False):
-        spans = table[start:end, 1:]
-        yield from rows_of_document(document, spans, vectors[start:end], first + start, numbering)
+    documents, vectors = iter(staging.documents), _vectors(staging)
+    start = 0
+    for table in staging.passages():
+        ends = np.flatnonzero(np.diff(table[:, 0], append=-1)) + 1  # of each document
+        # The parts first: `zip` takes from a later iterator only when the one before has more.
+        for spans, document in zip(np.split(table[:, 1:], ends[:-1]), documents, strict=False):
+            end = start + len(spans)
+            yield from rows_of_document(document, spans, vectors[start:end], first + start, numbering)
+            start = end
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -346,7 +350,7 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 def _vectors(staging: Staging) -> NDArray[np.float16]:
     """The staged vectors, mapped, float16 (n, dimension)."""
-    shape = (len(staging.passages()), staging.plan.dimension)
+    shape = (staging.passage_count, staging.plan.dimension)
     return np.memmap(staging.vectors, "<f2", "r", shape=shape)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from io import FileIO
@@ -36,6 +36,9 @@ from index.disk.opening import WrongKindError, is_alone, is_folder, open_own, re
 from index.documents.store import Document
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, InputError
+
+# Documents whose lines are in memory at once.
+_DOCUMENTS_A_TABLE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Staging:
             self.documents = DocumentWriter(folder / "documents.sqlite")
             opened.callback(self.documents.close)
             self._split = len(self._split_lines())
-            self._passages = len(self.passages())
+            self._passages = sum(map(len, self.passages()))
             if os.fstat(self._file.fileno()).st_size < self._passages * self._row_bytes:
                 raise CorruptError(f"{self.vectors}: ends early; build again without --resume")
             self._opened = opened.pop_all()
@@ -122,15 +125,26 @@ class Staging:
     def _row_bytes(self) -> int:
         return self.plan.dimension * 2
 
-    def passages(self) -> NDArray[np.int32]:
-        """The table of the passages of the stored documents. Raises CorruptError if it is damaged."""
+    @property
+    def passage_count(self) -> int:
+        """Number of passages of the stored documents, and of their vectors."""
+        return self._passages
+
+    def passages(self) -> Iterator[NDArray[np.int32]]:
+        """The table of the passages of the stored documents, part by part.
+
+        Raises CorruptError if it is damaged.
+        """
         lines = self._split_lines()
-        table = None
-        with suppress(ValueError):  # negative rows
-            table = with_whole_documents(lines, self.count)
-        if table is None or (self.count and not is_table(table, self.count)):
-            raise CorruptError(f"{self.folder}: its passages are damaged; build again without --resume")
-        return table
+        for first in range(0, self.count, _DOCUMENTS_A_TABLE):
+            stop = min(first + _DOCUMENTS_A_TABLE, self.count)
+            own = lines[slice(*np.searchsorted(lines[:, 0], (first, stop)))]
+            table = None
+            with suppress(ValueError):  # rows that do not ascend
+                table = with_whole_documents(own, first, stop)
+            if table is None or not is_table(table, stop - first, first):
+                raise CorruptError(f"{self.folder}: its passages are damaged; build again without --resume")
+            yield table
 
     def _split_lines(self) -> NDArray[np.int32]:
         """The lines of the table for the stored documents that are split."""

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.disk.files import sha256_of
+from index.documents.first_uses import FirstUses
 from index.documents.metadata import problem_of
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Json
-from retrieval.data.first_uses import FirstUses
 from retrieval.data.lines import STANDARD_INPUT, Place, is_pattern, is_stream, read_text
 from retrieval.data.records import Record, id_field, json_records, text_field
 from retrieval.data.tables import TABLE_KINDS, table_kind, table_records_of

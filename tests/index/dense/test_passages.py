@@ -14,17 +14,34 @@ SPANS = [[Span(0, 5)], [Span(0, 3), Span(2, 9), Span(8, 12)], [Span(0, 4), Span(
 
 def opened(tmp_path: Path, spans: list[list[Span]] = SPANS) -> Passages:
     table = passage_table(spans)
-    write_passages(tmp_path / "passages.i32", table)
+    write_passages(tmp_path / "passages.i32", [table[:2], table[2:]])
     return Passages(tmp_path / "passages.i32", len(table), len(spans))
 
 
 def test_passages_come_back_by_document(tmp_path: Path):
     passages = opened(tmp_path)
     assert [passages.spans(row) for row in range(3)] == SPANS
-    assert passages.rows.tolist() == [0, 1, 1, 1, 2, 2]
+    assert passages.rows(np.arange(6)).tolist() == [0, 1, 1, 1, 2, 2]
     assert passages.numbers(np.array([2, 0])).tolist() == [4, 5, 0]
     assert passages.table(np.array([2, 0])).tolist() == [[0, 0, 4], [0, 3, 7], [1, 0, 5]]
+    assert [passages.numbers(np.array([row])).tolist() for row in range(3)] == [[0], [1, 2, 3], [4, 5]]
     assert passages.mask(np.array([True, False, True])).tolist() == [True, False, False, False, True, True]
+
+
+def test_passages_of_many_documents_are_those_that_each_one_has(tmp_path: Path):
+    generator = np.random.default_rng(0)
+    spans = [[Span(0, 1)] * (1 if n < 6 else n) for n in generator.integers(10, size=300).tolist()]
+    passages = opened(tmp_path, spans)
+    owners = [row for row, parts in enumerate(spans) for _ in parts]
+    assert passages.rows(np.arange(len(owners))).tolist() == owners
+    for row in range(300):
+        assert passages.numbers(np.array([row])).tolist() == [
+            at for at, one in enumerate(owners) if one == row
+        ]
+    rows = generator.integers(300, size=50)
+    assert passages.numbers(rows).tolist() == [
+        at for row in rows for at, one in enumerate(owners) if one == row
+    ]
 
 
 def test_documents_are_ranked_by_their_best_vector_however_many_passages_come_first(tmp_path: Path):
@@ -104,7 +121,7 @@ def test_another_table_is_refused(tmp_path: Path, table: list[list[int]]):
 
 def test_file_that_is_cut_short_is_refused(tmp_path: Path):
     path = tmp_path / "passages.i32"
-    write_passages(path, passage_table(SPANS))
+    write_passages(path, [passage_table(SPANS)])
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(CorruptError, match="restore it or build again"):
         Passages(path, 6, 3)

@@ -6,10 +6,11 @@ import pytest
 from fruit_corpus import numbered
 
 from index.documents import store, untrusted
+from index.documents import writer as writer_module
 from index.documents.filtering.filters import Condition
 from index.documents.store import Document, DocumentReader
 from index.documents.writer import DocumentWriter
-from index.errors import CorruptError, InputError, StorageError
+from index.errors import CorruptError, InputError, PeepholeError, StorageError
 
 
 @pytest.fixture
@@ -124,6 +125,65 @@ def test_document_that_would_not_come_back_as_it_was_is_refused(
     assert writer.count == 1
 
 
+def test_ids_have_an_index_when_the_file_is_copied_and_more_can_follow(
+    writer: DocumentWriter, tmp_path: Path
+):
+    """The copy is one that SQLite itself would have made with `UNIQUE`, and the staged file goes on."""
+    writer.append(numbered(5))
+    assert not writer._has_index()
+    first = published(writer, tmp_path / "first.sqlite")
+    assert first.rows_of(["d4", "d5"]) == {"d4": 4}
+    assert writer._has_index()
+    writer.append(numbered(5, start=5))
+    writer.close()
+    resumed = DocumentWriter(tmp_path / "staged.sqlite")
+    with pytest.raises(InputError, match="two documents have the id 'd7'"):
+        resumed.append([Document("x"), Document("d7")])
+    resumed.append([Document("x")])
+    reader = published(resumed, tmp_path / "second.sqlite")
+    assert reader.rows_of(["d7", "x"]) == {"d7": 7, "x": 10}
+    assert [one.id for one in reader.documents(range(11))] == [*(f"d{row}" for row in range(10)), "x"]
+    for path in (tmp_path / "first.sqlite", tmp_path / "second.sqlite"):
+        database = sqlite3.connect(path)
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE constraint failed"):
+            database.execute("INSERT INTO documents VALUES (99, 'd3', '', '', '{}')")
+        plan = database.execute("EXPLAIN QUERY PLAN SELECT row FROM documents WHERE id = 'd3'").fetchall()
+        assert "sqlite_autoindex_documents_1" in plan[0][-1]
+        database.close()
+
+
+def test_an_index_of_ids_that_is_cut_short_leaves_the_file_as_it_was(
+    writer: DocumentWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    writer.append(numbered(3))
+
+    class NoText:
+        def strip(self) -> object:
+            return object()
+
+    monkeypatch.setattr(writer_module, "_DOCUMENTS", NoText())
+    with pytest.raises(PeepholeError):
+        writer.copy_to(tmp_path / "d.sqlite")
+    monkeypatch.undo()
+    writer.close()
+    resumed = DocumentWriter(tmp_path / "staged.sqlite")
+    assert not resumed._has_index()
+    assert published(resumed, tmp_path / "d.sqlite").rows_of(["d2"]) == {"d2": 2}
+
+
+def test_ids_of_documents_that_were_not_stored_are_free(writer: DocumentWriter):
+    writer.append(numbered(2))
+    with pytest.raises(InputError, match="'d1'"):
+        writer.append([Document("x"), Document("d1")])
+    with pytest.raises(InputError, match="lone surrogate"):
+        writer.append([Document("x"), Document("y", text="\ud800")])
+    writer.append([Document("x"), Document("y")])
+    with pytest.raises(InputError, match="'x'"):
+        writer.append([Document("x")])
+    assert [document.id for document in writer] == ["d0", "d1", "x", "y"]
+
+
 def test_file_that_is_no_database_is_corrupt(tmp_path: Path):
     (tmp_path / "staged.sqlite").write_bytes(b"not a database " * 100)
     with pytest.raises(CorruptError, match="damaged"):
@@ -195,7 +255,6 @@ def test_query_without_an_end_is_given_up(
         lambda: reader.documents(range(50)),
         lambda: reader.rows_of([f"d{row}" for row in range(50)]),
         lambda: reader.matching(Condition("number", ">=", "0")),
-        lambda: writer.append(numbered(50, start=50)),
         lambda: DocumentWriter(tmp_path / "staged.sqlite"),
     ]
     monkeypatch.setattr(untrusted, "STEPS_A_LOOK", 1)
@@ -228,6 +287,7 @@ def test_document_of_another_kind_is_damage(
     writer: DocumentWriter, tmp_path: Path, statement: str, problem: str
 ):
     writer.append(numbered(1))
+    writer.copy_to(tmp_path / "d.sqlite")  # makes the tables those of an index
     writer.close()
     with sqlite3.connect(tmp_path / "staged.sqlite") as database:
         database.execute(statement)
@@ -272,6 +332,7 @@ def test_staged_file_with_damaged_pages_is_not_gone_on_with(writer: DocumentWrit
 
 def test_field_name_that_is_no_text_is_damage(writer: DocumentWriter, tmp_path: Path):
     writer.append(numbered(1))
+    writer.copy_to(tmp_path / "d.sqlite")  # makes the tables those of an index
     writer.close()
     with sqlite3.connect(tmp_path / "staged.sqlite") as database:
         database.execute("INSERT INTO attributes VALUES (x'00', 1, 0)")

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
+from index.dense.passages import Span
 from index.disk.carried_model import fingerprint
 from index.disk.files import list_files
 from index.disk.verify import verify
 from index.documents.store import Document
 from index.errors import BusyError, InputError, PeepholeError, StorageError
 from index.reader import Index
+from index.writing import staging as staging_module
 from index.writing.builder import IndexBuilder
 
 Begin = Callable[..., IndexBuilder]
@@ -372,3 +374,27 @@ def test_an_index_without_documents_can_be_published_and_added_to(begin: Begin, 
     assert stored(tmp_path / "index") == numbered(3)
     with IndexBuilder.begin_adding(tmp_path / "index", source="more") as builder:
         assert builder.held(["d0", "d3", "d2"]) == {"d0", "d2"}
+
+
+def test_passages_of_many_documents_are_read_and_written_in_parts(
+    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(staging_module, "_DOCUMENTS_A_TABLE", 3)
+    spans = [[Span(at, at + 2) for at in range(1 + row * row % 4)] for row in range(11)]
+    owners = [row for row, parts in enumerate(spans) for _ in parts]
+    documents, vectors = numbered(11), unit_vectors(len(owners))
+    with begin() as builder:
+        builder.append(documents[:4], vectors[: owners.index(4)], spans[:4])
+    with begin(resume=True) as builder:
+        assert builder.count == 4
+        builder.append(documents[4:], vectors[owners.index(4) :], spans[4:])
+        table = np.concatenate(list(builder._staging.passages()))
+        assert table[:, 0].tolist() == owners
+        assert builder._staging.passage_count == len(owners)
+        builder.publish()
+    with Index.open(tmp_path / "index") as index:
+        found = index.search_dense(vectors, 1).rows[:, 0]
+        assert found.tolist() == owners
+        assert [index.segments[0].passages.spans(row) for row in range(11) if len(spans[row]) > 1] == [
+            parts for parts in spans if len(parts) > 1
+        ]

@@ -70,8 +70,9 @@ def test_condition_selects_the_rows_it_names(reader: DocumentReader, condition: 
 @pytest.mark.parametrize("kind", [int, str, "{}.0".format])
 def test_whole_numbers_compare_exactly(tmp_path: Path, first: int, step: int, kind: Callable[[int], Scalar]):
     numbers = [first + step * place for place in range(6)]
-    writer = DocumentWriter(tmp_path / "documents.sqlite")
+    writer = DocumentWriter(tmp_path / "staged.sqlite")
     writer.append([Document(f"d{n}", metadata={"n": kind(n)}) for n in numbers] + [Document("without")])
+    writer.copy_to(tmp_path / "documents.sqlite")
     writer.close()
     reader = DocumentReader(tmp_path / "documents.sqlite")
     comparisons = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
@@ -84,11 +85,12 @@ def test_whole_numbers_compare_exactly(tmp_path: Path, first: int, step: int, ki
 
 def test_numbers_that_float64_has_no_room_for_are_texts_or_refused(tmp_path: Path):
     huge = "9" * 400
-    writer = DocumentWriter(tmp_path / "documents.sqlite")
+    writer = DocumentWriter(tmp_path / "staged.sqlite")
     for number in (int(huge), -int(huge), float("inf"), 10**5000):
         with pytest.raises(InputError, match="metadata 'n' is NaN or past float64; write it as text"):
             writer.append([Document("a", metadata={"n": number})])
     writer.append([Document("a", metadata={"n": huge}), Document("b", metadata={"n": "1e400"})])
+    writer.copy_to(tmp_path / "documents.sqlite")
     writer.close()
     reader = DocumentReader(tmp_path / "documents.sqlite")
     assert reader.matching(parse_condition(f"n={huge}")).tolist() == [True, False]
@@ -154,8 +156,9 @@ def test_blanks_in_a_condition_are_passed_over_once():
     "metadata", ['{"n": "text"}', "{}", '{"n": [1]}', "[]", '{"n": null}', '{"n": NaN}', "[" * 100_000]
 )
 def test_number_that_the_metadata_does_not_hold_is_corruption(tmp_path: Path, metadata: str):
-    writer = DocumentWriter(tmp_path / "documents.sqlite")
+    writer = DocumentWriter(tmp_path / "staged.sqlite")
     writer.append([Document("a", metadata={"n": 2**64})])
+    writer.copy_to(tmp_path / "documents.sqlite")
     writer.close()
     database = sqlite3.connect(tmp_path / "documents.sqlite", isolation_level=None)
     database.execute("UPDATE documents SET metadata = ?", (metadata,))

@@ -6,9 +6,9 @@ import tempfile
 
 import pytest
 
+from index.documents import first_uses
+from index.documents.first_uses import FirstUses
 from index.errors import StorageError
-from retrieval.data import first_uses
-from retrieval.data.first_uses import FirstUses
 
 
 @pytest.fixture
