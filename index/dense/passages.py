@@ -115,11 +115,13 @@ class Passages:
             )
         self._table = table
         self._documents = documents
-        # Of documents with several vectors, the rows and how many vectors they have beyond one, added up. The
-        # others, of which there may be millions, need no memory.
+        # Of documents with several vectors, the rows, how many vectors they have beyond one, and how many the
+        # documents before them. The others, of which there may be millions, need no memory.
         again = table[np.flatnonzero(table[1:, 0] == table[:-1, 0]), 0]
-        self._split, more = np.unique(again.astype(np.int64), return_counts=True)
-        self._more = np.concatenate([np.zeros(1, np.int64), np.cumsum(more)])
+        split, more = np.unique(again.astype(np.int64), return_counts=True)
+        self._split = np.append(split, documents)  # so that each document has a next split one
+        self._more = np.append(more, 0)
+        self._before = np.cumsum(self._more) - self._more
 
     def __len__(self) -> int:
         return len(self._table)
@@ -136,8 +138,8 @@ class Passages:
 
     def _bounds(self, rows: Rows) -> tuple[Rows, Rows]:
         """The first vector of each document, and how many it has."""
-        before, after = self._more[np.searchsorted(self._split, np.stack((rows, rows + 1)))]
-        return rows + before, after - before + 1
+        at = np.searchsorted(self._split, rows)
+        return rows + self._before[at], 1 + self._more[at] * (self._split[at] == rows)
 
     def numbers(self, rows: Rows) -> Rows:
         """The numbers of all vectors of these documents, document by document."""

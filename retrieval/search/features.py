@@ -13,8 +13,8 @@ count soft matches, as the kernels of K-NRM do (Xiong et al. 2017), at less cost
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,11 @@ Float32Array = NDArray[np.float32]
 
 # Matches of so high a cosine are counted; the highest is reached by hardly any two different words.
 THRESHOLDS = (0.3, 0.5, 0.7, SAME)
-LIMITS = np.array(THRESHOLDS, np.float32)[:, None]
+_LIMITS = np.array(THRESHOLDS, np.float32)[:, None]
+# What is added to a soft count before its logarithm is taken.
+NO_MATCH = 0.01
 # The rank of a candidate that a ranking does not have, as a multiple of the ranking's depth.
-UNRANKED = 1.2
+_UNRANKED = 1.2
 
 _CANDIDATE = (
     "cosine",
@@ -47,22 +49,25 @@ _CANDIDATE = (
 # A document is title, text and known queries together where it is asked what it has of the query, and title
 # and text where it is asked how much of it is in the query.
 _QUERIES = "known queries"
-_FIELDS = ("document", "title", _QUERIES)
+FIELDS = ("document", "title", _QUERIES)
 _WORDS = (
-    *(f"query in {field}" for field in _FIELDS),
-    *(f"query above {threshold} in {field}" for field in _FIELDS for threshold in THRESHOLDS),
-    *(f"soft count in {field}" for field in _FIELDS),
-    *(f"{field} in query" for field in _FIELDS),
-    *(f"{field} same in query" for field in _FIELDS),
+    *(f"query in {field}" for field in FIELDS),
+    *(f"query above {threshold} in {field}" for field in FIELDS for threshold in THRESHOLDS),
+    *(f"soft count in {field}" for field in FIELDS),
+    *(f"{field} in query" for field in FIELDS),
+    *(f"{field} same in query" for field in FIELDS),
     # Not of the known queries: how many a document has depends on how the data were split.
     *(f"{field} words" for field in ("document", "title")),
     "least matched in document",
 )
 NAMES = _CANDIDATE + _WORDS
-# The features of the candidate itself come first; then those of its words.
-SPLIT = len(_CANDIDATE)
+OF_WORDS = len(_WORDS)  # how many of the features words have
 # Which of the features a model has that reads no known queries, bool (len(NAMES),).
 OF_TITLE_AND_TEXT: Mask = np.array([_QUERIES not in name for name in NAMES])
+
+
+# As `word_features`.
+OfWords: TypeAlias = "Callable[[Matches, Float32Array], Float32Array]"
 
 
 class Candidates(NamedTuple):
@@ -85,18 +90,21 @@ def features(
     candidates: Candidates,
     matches: Iterable[tuple[Mask | slice, Matches]],
     weights: Float32Array,
+    of_words: OfWords | None = None,
 ) -> Float32Array:
     """The features of n candidates of a query, float32 (n, len(NAMES)).
 
     candidates: the candidates.
     matches: which of them, and their words matched with the m distinct words of the query.
     weights: float32 (m,), of the query's words.
+    of_words: a faster `word_features`, if there is one.
     """
     table = np.zeros((len(candidates.cosines), len(NAMES)), np.float32)
-    table[:, :SPLIT] = _candidate_features(candidates, len(weights))
+    split = len(_CANDIDATE)
+    table[:, :split] = _candidate_features(candidates, len(weights))
     shares = weights / max(float(weights.sum()), 1e-12)
     for inside, matched in matches:
-        table[inside, SPLIT:] = _word_features(matched, shares)
+        table[inside, split:] = (of_words or word_features)(matched, shares)
     return table
 
 
@@ -119,24 +127,28 @@ def _candidate_features(candidates: Candidates, words: int) -> Float32Array:
 
 
 def _log_rank(ranks: NDArray[np.int64], depth: int) -> NDArray[np.float64]:
-    return np.log1p(np.where(ranks < depth, ranks, UNRANKED * depth))
+    return np.log1p(np.where(ranks < depth, ranks, _UNRANKED * depth))
 
 
-def _word_features(matches: Matches, shares: Float32Array) -> Float32Array:
-    """The features of n documents with matched words, float32 (n, len(_WORDS))."""
+def word_features(matches: Matches, shares: Float32Array) -> Float32Array:
+    """The features of n documents that their words have, float32 (n, features of words).
+
+    matches: the words of the documents matched with the m words of the query.
+    shares: float32 (m,), of these, of the weight of all.
+    """
     words, count = matches.best.shape[:2]
     asked = matches.lengths[:, -1] > 0
     best = _of_fields(np.maximum, matches.best, asked)
     soft = _of_fields(np.add, matches.soft, asked)
     weight, near, same = _of_fields(np.add, matches.counts)
     lengths = _of_fields(np.add, matches.lengths[None])[:, :-1]
-    above = best[:, :, None] > LIMITS  # (m, fields, thresholds, n)
+    above = best[:, :, None] > _LIMITS  # (m, fields, thresholds, n)
     total = np.maximum(weight, 1e-6)
     table = np.concatenate(
         (
             shares @ best.reshape(words, -1),
             shares @ above.reshape(words, -1).astype(np.float32),
-            shares @ np.log(soft.reshape(words, -1) + np.float32(0.01)),
+            shares @ np.log(soft.reshape(words, -1) + np.float32(NO_MATCH)),
             (near / total).ravel(),
             (same / total).ravel(),
             np.log1p(lengths, dtype=np.float32).ravel(),
@@ -147,7 +159,7 @@ def _word_features(matches: Matches, shares: Float32Array) -> Float32Array:
 
 
 def _of_fields(function: np.ufunc, fields: NDArray[Any], asked: Mask | None = None) -> NDArray[Any]:
-    """What documents have, what their titles and what their known queries have, (c, len(_FIELDS), n).
+    """What documents have, what their titles and what their known queries have, (c, len(FIELDS), n).
 
     function: of what two fields have.
     fields: (c, n, FIELDS), title, text and known queries.

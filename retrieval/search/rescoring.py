@@ -20,8 +20,8 @@ from index.values import Mask, Rows, Vectors
 from retrieval.model.folder import FILES, TrainedModel
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.word_rows import WordRows
-from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, features
-from retrieval.search.merging import Merged, merged
+from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, OfWords, features
+from retrieval.search.merging import merged
 
 # How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
 # nDCG@10 than 100, at half the work.
@@ -39,18 +39,10 @@ class Rescoring:
     model: the trained model; its towers share their feature rows.
     rescorer: of the model.
     rows: of words.
-    compiled: re-score in compiled loops, if numba is there.
     Raises CorruptError if it is for other features than this program computes.
     """
 
-    def __init__(
-        self,
-        model: TrainedModel,
-        rescorer: Rescorer,
-        rows: WordRows,
-        *,
-        compiled: bool = False,
-    ) -> None:
+    def __init__(self, model: TrainedModel, rescorer: Rescorer, rows: WordRows) -> None:
         self.words = WordVectors(rows, rescorer)
         if not rescorer.reads_queries and len(rescorer.linear) == np.count_nonzero(OF_TITLE_AND_TEXT):
             rescorer = rescorer.among(OF_TITLE_AND_TEXT)
@@ -58,8 +50,20 @@ class Rescoring:
             raise CorruptError(f"{model.folder / FILES.rescoring}: damaged; restore the model folder")
         self.rescorer = rescorer
         self.query_words = model.config.query_words  # that are read
-        self._scores = (rescorer.compiled() if compiled else None) or rescorer.scores
-        self._loops = _loops() if compiled else None
+        self._merged = merged
+        self._of_words: OfWords | None = None
+        self._scores: Callable[[NDArray[np.float32]], NDArray[np.float32]] = rescorer.scores
+
+    def compile(self) -> None:
+        """Re-score in compiled loops from now on, if numba is there."""
+        try:
+            from retrieval.search.compiled import compile_all, compiled_merged, compiled_word_features
+        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+            return
+        compile_all()
+        self._merged = compiled_merged
+        self._of_words = compiled_word_features
+        self._scores = self.rescorer.compiled() or self.rescorer.scores
 
     def fits(self, index: OpenIndex) -> bool:
         """Whether all documents of the index have the vectors of words that this compares."""
@@ -108,25 +112,15 @@ class Rescoring:
         compare: in place of `index.compare_words`, for an index without words.
         Returns the rows int64 (c,), ascending, and float32 (c, features).
         """
-        merge, features_of = self._loops or (merged, features)
-        rows, cosines, others, dense_ranks, lexical_ranks = merge(dense, lexical)
+        rows, cosines, others, dense_ranks, lexical_ranks = self._merged(dense, lexical)
         if not len(rows):
             return rows, np.empty((0, len(NAMES)), np.float32)
         matches = index.match_words(query, rows)  # first: a server then tells all of these documents at once
         cosines[others] = index.cosines(rows[others], embedding)
         candidates = Candidates(cosines, matches, dense_ranks, lexical_ranks, dense.rows.shape[1])
         vectors, weights = self.words.encode_query(query, self.query_words)
-        return rows, features_of(candidates, (compare or index.compare_words)(rows, vectors), weights)
-
-
-def _loops() -> tuple[Callable[[Ranking, Ranking], Merged], Callable[..., NDArray[np.float32]]] | None:
-    """`merged` and `features` as compiled loops; None without numba."""
-    try:
-        from retrieval.search.compiled import compile_all, compiled_features, compiled_merged
-    except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
-        return None
-    compile_all()
-    return compiled_merged, compiled_features
+        compared = (compare or index.compare_words)(rows, vectors)
+        return rows, features(candidates, compared, weights, self._of_words)
 
 
 def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:

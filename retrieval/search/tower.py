@@ -30,7 +30,7 @@ class QueryTower:
         """Open the tower of the model inside an index.
 
         index: the index.
-        compiled: encode in a compiled loop, if numba is there.
+        compiled: encode and compute features in compiled loops, if numba is there.
         Raises what `read_model_of` does, InputError for a model of another dimension than the index.
         """
         model = read_model_of(index)
@@ -42,7 +42,9 @@ class QueryTower:
         self.dense_share = model.config.dense_share
         rescorer = model.rescorer()
         rows = model.word_rows("query")  # one for both, which need the same words at the same time
-        self.rescoring = None if rescorer is None else Rescoring(model, rescorer, rows, compiled=compiled)
+        self.rescoring = None if rescorer is None else Rescoring(model, rescorer, rows)
+        if self.rescoring is not None and compiled:
+            self.rescoring.compile()
         self.calibration = model.calibration
         self._encoder = model.encoder("query", rows, compiled=compiled)
         self._lock = ProcessLock()

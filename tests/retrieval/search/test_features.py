@@ -9,7 +9,7 @@ import pytest
 
 from index.interaction.matches import Comparison, Matches, matches_of
 from index.protocol import WordMatch
-from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, features
+from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, features, word_features
 
 RNG = np.random.default_rng(5)
 # Words of the title, of the text and of the known queries of four documents, by number; one has no title, one
@@ -109,3 +109,20 @@ def test_candidates_of_several_segments_have_the_same_features():
         lengths = np.array([list(map(len, fields)) for fields in chosen])
         parts.append((inside, matches_of(Comparison(COSINES, WEIGHTS, places, lengths))))
     assert np.allclose(features(candidates(), parts, QUERY_WEIGHTS), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_compiled_loop_computes_the_same_features(seed: int):
+    compiled = pytest.importorskip("retrieval.search.compiled", reason="needs numba")
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 4, (int(rng.integers(0, 9)), 3))
+    lengths[rng.random(len(lengths)) < 0.4, 2] = 0  # without known queries
+    size, words = int(lengths.sum()), int(rng.integers(1, 6))
+    cosines = rng.uniform(-1, 1, (8, words)).astype(np.float32)
+    cosines[0, 0] = 0.97
+    weights = rng.uniform(0, 2, 8).astype(np.float32)
+    matched = matches_of(Comparison(cosines, weights, rng.integers(0, 8, size), lengths))
+    shares = rng.dirichlet(np.ones(words)).astype(np.float32)
+    found, want = compiled.compiled_word_features(matched, shares), word_features(matched, shares)
+    assert found.shape == want.shape
+    assert np.allclose(found, want, atol=2e-6)

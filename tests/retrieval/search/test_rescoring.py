@@ -70,7 +70,7 @@ def retriever(place):
 
 def test_a_server_re_scores_as_a_search_from_the_shell_does(place, retriever):
     with Retriever.open(place / "index", kept_bytes=1) as server:
-        assert server.rescoring._loops is not None
+        assert server.rescoring._of_words is not None
         for query in QUERIES:
             expected, found = (each.rank([query], 60, "hybrid") for each in (retriever, server))
             assert np.array_equal(found.rows, expected.rows)
