@@ -17,6 +17,13 @@ from index.interaction.matches import FIELDS, SAME, Float32Array, Matches
 _SAME = np.float32(SAME)
 _LEAST = np.float32(-np.inf)
 _NONE = -1
+_NO_PROBLEM, _BOUNDS, _NUMBER, _NOT_FINITE = range(4)
+_PROBLEMS = (
+    "",
+    "a document with impossible words",
+    "a word with an impossible number",
+    "a number that is not finite",
+)
 
 
 def compiled_matches(
@@ -34,22 +41,50 @@ def compiled_matches(
     Raises ValueError for bounds, words and sums that cannot be.
     """
     m = len(queries)
-    lengths = bounds[:, 1:] - bounds[:, :-1]
-    total = int(lengths.sum())
-    if (
-        lengths.min(initial=0) < 0
-        or bounds.min(initial=0) < 0
-        or max(bounds.max(initial=0), total) > len(words)
-    ):
-        raise ValueError("a document with impossible words")
-    runs = np.zeros((lengths.size, 2 * m + 3), np.float32)
-    found = np.empty((total, 2 * m + 3), np.float32)
-    if not _match(*table, words, bounds, queries, found, runs):
-        raise ValueError("a word with an impossible number")
-    if not np.isfinite(runs).all():
-        raise ValueError("a number that is not finite")
-    parts = np.ascontiguousarray(runs.T).reshape(2 * m + 3, len(lengths), FIELDS)
+    lengths = np.empty((len(bounds), FIELDS), np.int64)
+    parts = np.empty((2 * m + 3, len(bounds), FIELDS), np.float32)
+    problem = _checked_match(*table, words, bounds, queries, lengths, parts)
+    if problem != _NO_PROBLEM:
+        raise ValueError(_PROBLEMS[problem])
     return Matches(parts[:m], parts[m : 2 * m], parts[2 * m :], lengths)
+
+
+@njit(error_model="numpy", nogil=True, cache=True)
+def _checked_match(
+    vectors: Any,
+    scales: Any,
+    weights: Any,
+    words: Any,
+    bounds: Any,
+    queries: Any,
+    lengths: Any,
+    parts: Any,
+) -> int:
+    """Fill in the lengths of the fields and the parts of the matches; which problem there is.
+
+    Not "fast" itself, or it could not tell what is finite.
+    """
+    total = np.int64(0)
+    for document in range(len(bounds)):
+        for field in range(FIELDS):
+            start, stop = bounds[document, field], bounds[document, field + 1]
+            if not 0 <= start <= stop <= len(words):
+                return _BOUNDS
+            lengths[document, field] = stop - start
+            total += stop - start
+    if total > len(words):
+        return _BOUNDS
+    runs = np.zeros((lengths.size, len(parts)), np.float32)
+    found = np.empty((total, len(parts)), np.float32)
+    if not _match(vectors, scales, weights, words, bounds, queries, found, runs):
+        return _NUMBER
+    for run in range(len(runs)):
+        for part in range(len(parts)):
+            value = runs[run, part]
+            if not np.isfinite(value):
+                return _NOT_FINITE
+            parts[part, run // FIELDS, run % FIELDS] = value
+    return _NO_PROBLEM
 
 
 @njit(fastmath=True, error_model="numpy", nogil=True, cache=True)

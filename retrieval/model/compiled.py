@@ -1,7 +1,7 @@
-"""The LSTM tower on one text in one compiled loop, where numpy makes a dozen calls for each word.
+"""The LSTM tower on one text, and the network of re-scoring, in compiled loops.
 
-In and out: numpy arrays, see `retrieval.model.encoder`. Importing this module needs numba, and takes half a
-second: it is for processes that encode many texts one at a time.
+In and out: numpy arrays, see `retrieval.model.encoder` and `retrieval.model.rescoring`. Importing this module
+needs numba, and takes half a second: it is for processes that search many times.
 """
 
 from __future__ import annotations
@@ -81,6 +81,37 @@ def compiled_embedding(
         length = np.float32(1e-12)
     for place in range(len(embedding)):
         embedding[place] /= length
+
+
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
+def compiled_scores(
+    features: Any,
+    hidden: Any,
+    hidden_bias: Any,
+    output: Any,
+    linear: Any,
+    scores: Any,
+) -> None:
+    """The scores of `retrieval.model.rescoring.Rescorer.scores`.
+
+    features: float32 (n, F).
+    hidden: float32 (F, H), the transpose of the rescorer's.
+    hidden_bias, output, linear: of the rescorer.
+    scores: float32 (n,), where the result goes.
+    """
+    units = np.empty(len(output), np.float32)
+    for at in range(len(features)):
+        units[:] = hidden_bias
+        score = np.float32(0)
+        for feature in range(len(linear)):
+            value, weights = features[at, feature], hidden[feature]
+            for unit in range(len(units)):
+                units[unit] += value * weights[unit]
+            score += value * linear[feature]
+        _tanh(units, units)
+        for unit in range(len(units)):
+            score += units[unit] * output[unit]
+        scores[at] = score
 
 
 @njit(error_model="numpy", fastmath=_FLAGS, cache=True)

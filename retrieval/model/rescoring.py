@@ -13,7 +13,7 @@ A document's features x (`retrieval.search.features`) score v . tanh(W x + c) + 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -71,6 +71,22 @@ class Rescorer(NamedTuple):
         """The scores of n documents, float32 (n,). features: float32 (n, F)."""
         scores: Float32Array = np.tanh(features @ self.hidden.T + self.hidden_bias) @ self.output
         scores += features @ self.linear
+        return scores
+
+    def compiled(self) -> Callable[[Float32Array], Float32Array] | None:
+        """`scores` as a compiled loop; None without numba."""
+        try:
+            from retrieval.model.compiled import compiled_scores
+        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+            return None
+        hidden = np.ascontiguousarray(self.hidden.T)
+
+        def scores(features: Float32Array) -> Float32Array:
+            found = np.empty(len(features), np.float32)
+            compiled_scores(features, hidden, self.hidden_bias, self.output, self.linear, found)
+            return found
+
+        scores(np.zeros((1, len(self.linear)), np.float32))  # compile before the first search
         return scores
 
     def save(self, path: Path) -> None:
@@ -168,7 +184,7 @@ class WordVectors:
             directions, weights = self.encode_words(fresh)
             known.update(zip(fresh, zip(directions, weights.tolist(), strict=True), strict=True))
         vectors, counts = zip(*(known[word] for word in found), strict=True)
-        return np.stack(vectors), np.array(counts, np.float32)
+        return np.concatenate(vectors).reshape(len(found), -1), np.array(counts, np.float32)
 
 
 def _distinct(text: str, limit: int | None) -> list[str]:

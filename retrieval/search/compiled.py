@@ -1,7 +1,11 @@
-"""The features of matched words in one compiled loop, where numpy makes forty calls.
+"""Candidates of hybrid search and the features of their words in compiled loops.
 
-In and out: numpy arrays, see `retrieval.search.features`. Importing this module needs numba, and takes half a
-second: it is for processes that search many times.
+In and out: numpy arrays, see `retrieval.search.features` and `retrieval.search.merging`, which make sixty
+calls of numpy. Importing this module needs numba, and takes half a second: it is for processes that search
+many times.
+
+The loops keep the interpreter's lock: they take so little time that giving it away and waiting for it again
+would cost two threads more.
 """
 
 from __future__ import annotations
@@ -13,7 +17,13 @@ import numpy as np
 from numba import njit
 
 from index.interaction.matches import Matches
+from index.ranking import Ranking
 from retrieval.search.features import FIELDS, NO_MATCH, OF_WORDS, THRESHOLDS, Float32Array
+from retrieval.search.merging import Merged
+
+# Sums may be taken in any order; "fast" would also allow to assume that nothing is NaN.
+_FLAGS = {"reassoc", "contract"}
+_LN2 = math.log(2)
 
 _LIMITS = np.array(THRESHOLDS, np.float32)
 _NO_MATCH = np.float32(NO_MATCH)
@@ -25,6 +35,23 @@ _NEAR = _SOFT + _FIELDS
 _SAME = _NEAR + _FIELDS
 _WORDS = _SAME + _FIELDS
 _LEAST = _WORDS + 2
+
+
+def compile_all() -> None:
+    """Compile, or read what was compiled, before the first search."""
+    one = np.ones((3, 1, len(FIELDS)), np.float32)
+    compiled_word_features(Matches(one[:1], one[:1], one, np.ones((1, len(FIELDS)), np.int64)), one[0, 0, :1])
+    ranking = Ranking(one[0, :, :1], np.zeros((1, 1), np.int64))
+    compiled_merged(ranking, ranking)
+
+
+def compiled_merged(dense: Ranking, lexical: Ranking) -> Merged:
+    """What `retrieval.search.merging.merged` gives."""
+    size = dense.rows.shape[1] + lexical.rows.shape[1]
+    rows, ranks = np.empty(size, np.int64), np.empty((2, size), np.int64)
+    cosines, others = np.empty(size, np.float32), np.empty(size, bool)
+    found = _merge(dense.rows[0], dense.scores[0], lexical.rows[0], rows, cosines, others, ranks)
+    return Merged(rows[:found], cosines[:found], others[:found], ranks[0, :found], ranks[1, :found])
 
 
 def compiled_word_features(matches: Matches, shares: Float32Array) -> Float32Array:
@@ -40,7 +67,17 @@ def _fill(best: Any, soft: Any, counts: Any, lengths: Any, shares: Any, table: A
 
     best, soft, counts, lengths: of `Matches`.
     """
+    logs = np.empty(len(table) * len(shares) * _FIELDS, np.float32)
+    at = 0
+    for document in range(len(table)):
+        for word in range(len(shares)):
+            title, text, known = soft[word, document, 0], soft[word, document, 1], soft[word, document, 2]
+            logs[at] = title + text + (known if lengths[document, 2] > 0 else np.float32(0)) + _NO_MATCH
+            logs[at + 1], logs[at + 2] = title + _NO_MATCH, known + _NO_MATCH
+            at += _FIELDS
+    _log(logs)
     values = np.empty(_FIELDS, np.float32)
+    at = 0
     for document in range(len(table)):
         row = table[document]
         asked = lengths[document, 2] > 0
@@ -54,15 +91,11 @@ def _fill(best: Any, soft: Any, counts: Any, lengths: Any, shares: Any, table: A
             least = min(least, values[0])
             for field in range(_FIELDS):
                 row[field] += share * values[field]
+                row[_SOFT + field] += share * logs[at]
+                at += 1
                 for limit in range(_THRESHOLDS):
                     if values[field] > _LIMITS[limit]:
                         row[_ABOVE + field * _THRESHOLDS + limit] += share
-            title, text, known = soft[word, document, 0], soft[word, document, 1], soft[word, document, 2]
-            values[0], values[1], values[2] = title + text, title, known
-            if asked:
-                values[0] += known
-            for field in range(_FIELDS):
-                row[_SOFT + field] += share * np.log(values[field] + _NO_MATCH)
         for field in range(_FIELDS):
             first = 2 if field == 2 else 0
             last = 2 if field == 0 else first + 1
@@ -77,3 +110,60 @@ def _fill(best: Any, soft: Any, counts: Any, lengths: Any, shares: Any, table: A
         row[_WORDS] = math.log1p(lengths[document, 0] + lengths[document, 1])
         row[_WORDS + 1] = math.log1p(lengths[document, 0])
         row[_LEAST] = least
+
+
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True)
+def _log(values: Any) -> None:
+    """The natural logarithm of positive float32 numbers, in place, to 1e-8 before it is rounded.
+
+    Of a number 2^e x, with x from 1 to 2, it is e ln 2 + 2 artanh((x - 1) / (x + 1)), by seven terms of the
+    series of artanh.
+    """
+    bits = values.view(np.int32)
+    exponents = np.empty(len(values), np.int32)
+    for at in range(len(values)):
+        exponents[at] = (bits[at] >> np.int32(23)) - np.int32(127)
+        bits[at] = (bits[at] & np.int32(0x7FFFFF)) | np.int32(0x3F800000)
+    for at in range(len(values)):
+        x = np.float64(values[at])
+        t = (x - 1) / (x + 1)
+        u = t * t
+        series = 1 + u * (1 / 3 + u * (1 / 5 + u * (1 / 7 + u * (1 / 9 + u * (1 / 11 + u / 13)))))
+        values[at] = np.float32(exponents[at] * _LN2 + 2 * t * series)
+
+
+@njit(error_model="numpy", cache=True)
+def _merge(
+    near: Any,
+    scores: Any,
+    matching: Any,
+    rows: Any,
+    cosines: Any,
+    others: Any,
+    ranks: Any,
+) -> int:
+    """Fill in the fields of `Merged`; how many documents there are."""
+    filled = 0
+    for listed in (near, matching):
+        for row in listed:
+            if row >= 0:
+                rows[filled] = row
+                filled += 1
+    rows[:filled].sort()
+    found = 0
+    for at in range(filled):
+        if at == 0 or rows[at] != rows[at - 1]:
+            rows[found] = rows[at]
+            found += 1
+    others[:found] = True
+    ranks[0, :found] = len(near)
+    ranks[1, :found] = len(matching)
+    for which, listed in enumerate((near, matching)):
+        for rank in range(len(listed)):
+            if listed[rank] >= 0:
+                at = np.searchsorted(rows[:found], listed[rank])
+                ranks[which, at] = rank
+                if which == 0:
+                    cosines[at] = scores[rank]
+                    others[at] = False
+    return found

@@ -21,6 +21,7 @@ from retrieval.model.folder import FILES, TrainedModel
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.word_rows import WordRows
 from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, OfWords, features
+from retrieval.search.merging import merged
 
 # How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
 # nDCG@10 than 100, at half the work.
@@ -49,15 +50,20 @@ class Rescoring:
             raise CorruptError(f"{model.folder / FILES.rescoring}: damaged; restore the model folder")
         self.rescorer = rescorer
         self.query_words = model.config.query_words  # that are read
+        self._merged = merged
         self._of_words: OfWords | None = None
+        self._scores: Callable[[NDArray[np.float32]], NDArray[np.float32]] = rescorer.scores
 
     def compile(self) -> None:
-        """Compute features in a compiled loop from now on, if numba is there."""
+        """Re-score in compiled loops from now on, if numba is there."""
         try:
-            from retrieval.search.compiled import compiled_word_features
+            from retrieval.search.compiled import compile_all, compiled_merged, compiled_word_features
         except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
             return
+        compile_all()
+        self._merged = compiled_merged
         self._of_words = compiled_word_features
+        self._scores = self.rescorer.compiled() or self.rescorer.scores
 
     def fits(self, index: OpenIndex) -> bool:
         """Whether all documents of the index have the vectors of words that this compares."""
@@ -82,7 +88,7 @@ class Rescoring:
                 index.prepare(candidates[candidates >= 0])
             rows, table = self.features(index, text, embedding, dense.of(query), lexical.of(query))
             if len(rows):
-                scores = self.rescorer.scores(table)
+                scores = self._scores(table)
                 order = np.argsort(-scores, kind="stable")
                 ranking.rows[query, : len(rows)] = rows[order]
                 ranking.scores[query, : len(rows)] = _scaled(scores[order])
@@ -106,53 +112,15 @@ class Rescoring:
         compare: in place of `index.compare_words`, for an index without words.
         Returns the rows int64 (c,), ascending, and float32 (c, features).
         """
-        near, matching = dense.rows[0], lexical.rows[0]
-        rows = _union(near[near >= 0], matching[matching >= 0])
+        rows, cosines, others, dense_ranks, lexical_ranks = self._merged(dense, lexical)
         if not len(rows):
             return rows, np.empty((0, len(NAMES)), np.float32)
         matches = index.match_words(query, rows)  # first: a server then tells all of these documents at once
-        candidates = Candidates(
-            _cosines(index, rows, embedding, dense),
-            matches,
-            _ranks(rows, near),
-            _ranks(rows, matching),
-            len(near),
-        )
+        cosines[others] = index.cosines(rows[others], embedding)
+        candidates = Candidates(cosines, matches, dense_ranks, lexical_ranks, dense.rows.shape[1])
         vectors, weights = self.words.encode_query(query, self.query_words)
         compared = (compare or index.compare_words)(rows, vectors)
         return rows, features(candidates, compared, weights, self._of_words)
-
-
-def _union(first: Rows, second: Rows) -> Rows:
-    """The rows that are in one of two, ascending.
-
-    For `np.union1d` numpy loads its masked arrays: 42 million instructions in a search from the shell.
-    """
-    rows = np.sort(np.concatenate((first, second)))
-    new = np.ones(len(rows), bool)
-    np.not_equal(rows[1:], rows[:-1], out=new[1:])
-    return rows[new]
-
-
-def _cosines(
-    index: OpenIndex, rows: Rows, embedding: NDArray[np.float32], dense: Ranking
-) -> NDArray[np.float32]:
-    """The cosines of some ascending rows with a query: the scores of its dense ranking, where it has them."""
-    found = dense.rows[0] >= 0
-    places = np.searchsorted(rows, dense.rows[0, found])
-    cosines = np.empty(len(rows), np.float32)
-    others = np.ones(len(rows), bool)
-    cosines[places], others[places] = dense.scores[0, found], False
-    cosines[others] = index.cosines(rows[others], embedding)
-    return cosines
-
-
-def _ranks(rows: Rows, ranked: Rows) -> NDArray[np.int64]:
-    """The rank of each of some ascending rows, from 0; as many as there are ranks for one without."""
-    found = ranked[ranked >= 0]
-    ranks = np.full(len(rows), len(ranked), np.int64)
-    ranks[np.searchsorted(rows, found)] = np.arange(len(found))
-    return ranks
 
 
 def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -68,6 +68,15 @@ def retriever(place):
         yield opened
 
 
+def test_a_server_re_scores_as_a_search_from_the_shell_does(place, retriever):
+    with Retriever.open(place / "index", kept_bytes=1) as server:
+        assert server.rescoring._of_words is not None
+        for query in QUERIES:
+            expected, found = (each.rank([query], 60, "hybrid") for each in (retriever, server))
+            assert np.array_equal(found.rows, expected.rows)
+            np.testing.assert_allclose(found.scores, expected.scores, atol=2e-6)
+
+
 def scores_by_hand(retriever: Retriever, query: str, where: str | tuple[()] = ()) -> dict[str, float]:
     """Document ids to scores of the network, of the candidates of both rankings."""
     rescoring = retriever._opened.tower.rescoring

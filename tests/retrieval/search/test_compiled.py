@@ -1,0 +1,117 @@
+"""Compiled loops against numpy: candidates, their features, and whole searches."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from index.interaction.matches import Matches
+from index.protocol import WordMatch
+from index.ranking import Ranking
+from retrieval.model.rescoring import Rescorer
+from retrieval.search.compiled import _log, compiled_merged, compiled_word_features
+from retrieval.search.features import NAMES, Candidates, features
+from retrieval.search.merging import merged
+from retrieval.search.retriever import Retriever
+
+
+def ranking(generator: np.random.Generator, found: int, depth: int = 50) -> Ranking:
+    """Of so many documents among 80."""
+    rows, scores = np.full((1, depth), -1), np.full((1, depth), -np.inf, np.float32)
+    rows[0, :found] = generator.permutation(80)[:found]
+    scores[0, :found] = np.sort(generator.random(found))[::-1]
+    return Ranking(scores, rows)
+
+
+@pytest.mark.parametrize("sizes", [(50, 50), (50, 0), (0, 3), (0, 0), (1, 50)])
+def test_documents_of_two_rankings_are_those_of_numpy(sizes: tuple[int, int]):
+    generator = np.random.default_rng(sum(sizes))
+    dense, lexical = (ranking(generator, size) for size in sizes)
+    expected, found = merged(dense, lexical), compiled_merged(dense, lexical)
+    assert found.rows.tolist() == sorted({*dense.rows[0], *lexical.rows[0]} - {-1})
+    for name in ("rows", "others", "dense_ranks", "lexical_ranks"):
+        assert np.array_equal(getattr(found, name), getattr(expected, name))
+        assert getattr(found, name).dtype == getattr(expected, name).dtype
+    assert np.array_equal(found.cosines[~found.others], expected.cosines[~expected.others])
+
+
+def random_matches(generator: np.random.Generator, words: int, documents: int) -> Matches:
+    lengths = generator.integers(0, 9, (documents, 3))
+    lengths[::2, 2] = 0  # without known queries
+    full = lengths > 0
+    best = generator.uniform(-0.3, 1, (words, documents, 3)) * full
+    soft = generator.uniform(0, 4, (words, documents, 3)) ** 3 * full
+    counts = generator.uniform(0, 5, (3, documents, 3)) * full
+    return Matches(*(part.astype(np.float32) for part in (best, soft, counts)), lengths)
+
+
+@pytest.mark.parametrize("words", [1, 7, 40])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_compiled_features_are_those_of_numpy(words: int, seed: int):
+    generator = np.random.default_rng(seed)
+    count = 60
+    scores, shares, cosines = generator.random((3, count)).astype(np.float32)
+    candidates = Candidates(
+        cosines * 2 - 1,
+        WordMatch(scores * 20, shares, 21.0, words),
+        generator.integers(0, 51, count),
+        generator.integers(0, 51, count),
+        50,
+    )
+    weights = generator.uniform(0, 2, words).astype(np.float32)
+    inside = generator.random(count) < 0.4
+    parts = [(mask, random_matches(generator, words, np.count_nonzero(mask))) for mask in (inside, ~inside)]
+    for matches in (parts, parts[:1], [(slice(None), random_matches(generator, words, count))]):
+        expected = features(candidates, matches, weights)
+        found = features(candidates, matches, weights, compiled_word_features)
+        assert (found.shape, found.dtype) == ((count, len(NAMES)), np.float32)
+        for name, column, wanted in zip(NAMES, found.T, expected.T, strict=True):
+            np.testing.assert_allclose(column, wanted, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def test_log_is_that_of_numpy():
+    x = np.concatenate((np.geomspace(1e-30, 1e30, 100_001), [0.01, 1, 2, 3])).astype(np.float32)
+    expected = np.log(x.astype(np.float64))
+    _log(x)
+    np.testing.assert_allclose(x, expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("units", [1, 48])
+def test_compiled_scores_are_those_of_numpy(units: int):
+    generator = np.random.default_rng(units)
+    hidden, table = generator.normal(size=(units, 38)), generator.normal(size=(90, 38))
+    bias, output, linear = (generator.normal(size=size) for size in (units, units, 38))
+    none = [np.ones((1, 1)), np.ones(1), np.ones(1)]
+    arrays = (each.astype(np.float32) for each in (*none, hidden, bias, output, linear))
+    rescorer = Rescorer(*arrays)
+    compiled = rescorer.compiled()
+    assert compiled is not None
+    features = table.astype(np.float32)
+    np.testing.assert_allclose(compiled(features), rescorer.scores(features), rtol=1e-5, atol=1e-5)
+
+
+QUERIES = ("list files of a folder", "启动 nginx", "unpack archive.tar", "text and matrices", "zzz")
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_a_server_finds_what_a_search_from_the_shell_finds(calibrated, mode):
+    with Retriever.open(calibrated.index) as plain, Retriever.open(calibrated.index, kept_bytes=1) as server:
+        assert server._opened.tower._encoder._compose_one is not None
+        for query in QUERIES:
+            expected, found = (each.search(query, 5, mode) for each in (plain, server))
+            assert [hit.id for hit in found] == [hit.id for hit in expected]
+            for name in ("score", "probability"):
+                values = [[getattr(hit, name) for hit in hits] for hits in (found, expected)]
+                np.testing.assert_allclose(*values, atol=2e-6)
+
+
+def test_without_numba_a_server_searches_as_the_shell_does(calibrated, monkeypatch):
+    for package in ("dense", "lexical", "interaction"):
+        monkeypatch.setitem(sys.modules, f"index.{package}.compiled", None)  # its import fails
+    for package in ("model", "search"):
+        monkeypatch.setitem(sys.modules, f"retrieval.{package}.compiled", None)
+    with Retriever.open(calibrated.index) as plain, Retriever.open(calibrated.index, kept_bytes=1) as server:
+        for query in QUERIES:
+            assert server.search(query, 5) == plain.search(query, 5)
