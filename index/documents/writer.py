@@ -148,6 +148,7 @@ class DocumentWriter:
 
     def copy_to(self, path: Path) -> None:
         """Write a compact copy to a new file, durable on return. Raises StorageError."""
+        self._forget_ids()  # more documents seldom follow, and what does needs memory
         with _writing(path):
             self._index_ids()
             # The path as bytes: it may not be UTF-8.

@@ -8,7 +8,6 @@ The network is not linear, so effects do not sum to the score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +39,7 @@ class WordMatch(NamedTuple):
     share: float
     document: str
     cosine: float
+    known: bool  # whether the document has that word only in the queries that it is known to answer
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ def _effects(rescoring: Rescoring, table: NDArray[np.float32], place: int) -> tu
 
 def _word_matches(rescoring: Rescoring, query: str, texts: Texts) -> tuple[WordMatch, ...]:
     of_query = list(dict.fromkeys(words(query, rescoring.query_words)))
-    of_document: Sequence[str] = [word for field in rescoring.words.distinct_words(texts) for word in field]
+    title, text, queries = rescoring.words.distinct_words(texts)
+    own = {*title, *text}
+    of_document = [*title, *text, *queries]
     if not of_document:
         return ()
     vectors, weights = rescoring.words.encode_words(of_query)
@@ -104,6 +106,6 @@ def _word_matches(rescoring: Rescoring, query: str, texts: Texts) -> tuple[WordM
     best = cosines.argmax(axis=1).tolist()
     shares = (weights / weights.sum()).tolist()
     return tuple(
-        WordMatch(word, share, of_document[place], float(line[place]))
+        WordMatch(word, share, of_document[place], float(line[place]), of_document[place] not in own)
         for word, share, place, line in zip(of_query, shares, best, cosines, strict=True)
     )

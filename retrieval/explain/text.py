@@ -70,7 +70,8 @@ def rank_lines(rank: RankExplanation) -> list[str]:
     width = max((_columns(word.query) for word in rank.words), default=0)
     for word in rank.words:
         blanks = " " * (width - _columns(word.query))
-        lines.append(f"  {word.query}{blanks}  {word.share:4.0%}  {word.cosine:+.2f}  {word.document}")
+        known = " (of a known query)" if word.known else ""
+        lines.append(f"  {word.query}{blanks}  {word.share:4.0%}  {word.cosine:+.2f}  {word.document}{known}")
     lines += [f"  {one.effect:+.3f}  {one.feature} {one.value:.3g}" for one in rank.features[:_EFFECTS]]
     return lines
 

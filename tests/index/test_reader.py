@@ -300,8 +300,9 @@ def test_manifest_of_another_kind_is_refused(folder: Path, old: bytes, new: byte
 def test_documents_of_another_number_than_published_are_refused(folder: Path):
     path = folder / "generation-000001" / "segment-000001" / "documents.sqlite"
     path.unlink()
-    writer = DocumentWriter(path)
+    writer = DocumentWriter(folder / "staged.sqlite")
     writer.append(numbered(29))
+    writer.copy_to(path)
     writer.close()
     data = (folder / "generation-000001" / MANIFEST).read_bytes()
     found = re.search(rb'"bytes": (\d+),\s+"sha256": "\w+"\s+},\s+"segment-000001/lexical/rows', data)

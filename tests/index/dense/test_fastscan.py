@@ -7,6 +7,7 @@ import faiss
 import numpy as np
 import pytest
 
+from index.dense import fastscan
 from index.dense.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
 from index.dense.large_pages import ask_for_large_pages
 from index.dense.vectors import StoredVectors, search_exact, to_halves, write_vectors
@@ -191,6 +192,15 @@ def test_same_vectors_give_the_same_bytes(folder: Path, tmp_path: Path):
     write_fastscan(tmp_path / "again", vectors_in(folder), PARTS)
     assert (tmp_path / "again").read_bytes() == (folder / "compressed.faiss").read_bytes()
     assert code_bytes(COUNT, PARTS) == 3008 * 2
+
+
+@pytest.mark.parametrize("at_once", [32, 96, 3008])
+def test_vectors_compressed_a_few_at_a_time_give_the_same_bytes(
+    folder: Path, tmp_path: Path, at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fastscan, "_ADDED", at_once)
+    write_fastscan(tmp_path / "again", vectors_in(folder), PARTS)
+    assert (tmp_path / "again").read_bytes() == (folder / "compressed.faiss").read_bytes()
 
 
 def test_too_few_vectors_are_not_trained_on(tmp_path: Path):

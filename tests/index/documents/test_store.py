@@ -133,7 +133,9 @@ def test_ids_have_an_index_when_the_file_is_copied_and_more_can_follow(
     assert not writer._has_index()
     first = published(writer, tmp_path / "first.sqlite")
     assert first.rows_of(["d4", "d5"]) == {"d4": 4}
-    assert writer._has_index()
+    assert writer._has_index() and writer._uses is None
+    with pytest.raises(InputError, match="two documents have the id 'd4'"):
+        writer.append(numbered(5, start=4))
     writer.append(numbered(5, start=5))
     writer.close()
     resumed = DocumentWriter(tmp_path / "staged.sqlite")

@@ -97,6 +97,14 @@ def test_explain_tells_how_re_scoring_ranks_the_document():
     assert len(effects) == len(NAMES)
 
 
+def test_explain_tells_which_words_are_of_known_queries_alone():
+    golden = Path(__file__).parents[2] / "golden" / "index-5"
+    lines = peephole("explain", golden, "duplicate a directory", "faq/1").stdout.splitlines()
+    told = lines[lines.index("re-scoring") + 2 :][:3]
+    assert told[0].endswith("+1.00  duplicate (of a known query)")
+    assert told[2].endswith("+1.00  directory")
+
+
 def test_without_re_scoring_explain_tells_nothing_of_it():
     golden = Path(__file__).parents[2] / "golden" / "index-3"  # from before models learned to re-score
     asked = ("explain", golden, "send a large file", "faq/2")
