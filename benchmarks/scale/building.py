@@ -25,6 +25,18 @@ from retrieval.indexing.build import build
 _SAMPLE_SECONDS = 0.25
 
 
+def _taken() -> dict[str, float]:
+    """Seconds so far. Those of workers that ended count as the system says, those of others as they are."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "s": time.perf_counter(),
+        "processor_s": time.process_time(),
+        "workers_processor_s": ended.ru_utime
+        + ended.ru_stime
+        + sum(map(processor_s, workers_of(os.getpid()))),
+    }
+
+
 class Phases:
     """Told by a build what it does, it notes what that took. A phase lasts until the next one begins."""
 
@@ -57,18 +69,6 @@ class Phases:
             with self._lock:
                 self._peak_mb = max(self._peak_mb, own_mb(os.getpid()))
             time.sleep(_SAMPLE_SECONDS)
-
-
-def _taken() -> dict[str, float]:
-    """Seconds so far. Those of workers that ended count as the system says, those of others as they are."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {
-        "s": time.perf_counter(),
-        "processor_s": time.process_time(),
-        "workers_processor_s": ended.ru_utime
-        + ended.ru_stime
-        + sum(map(processor_s, workers_of(os.getpid()))),
-    }
 
 
 def main() -> None:

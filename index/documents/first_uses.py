@@ -23,6 +23,24 @@ _BITS = (1 << 64) - 1
 _WRITTEN_AT_ONCE = 1 << 16
 
 
+def _free(slots: int) -> array[int]:
+    """A table of so many free slots, a power of two."""
+    return array("Q", [0]) * slots
+
+
+def _twice(slots: array[int]) -> array[int]:
+    """A table of twice the size with the same keys."""
+    larger = _free(2 * len(slots))
+    mask = len(larger) - 1
+    for key in slots:
+        if key:
+            at = key & mask
+            while larger[at]:
+                at = (at + 1) & mask
+            larger[at] = key
+    return larger
+
+
 class FirstUses:
     """The ids that were used so far; `close` removes the temporary file."""
 
@@ -84,21 +102,3 @@ class FirstUses:
                 if file.read(length) == wanted:
                     return place
         return None
-
-
-def _free(slots: int) -> array[int]:
-    """A table of so many free slots, a power of two."""
-    return array("Q", [0]) * slots
-
-
-def _twice(slots: array[int]) -> array[int]:
-    """A table of twice the size with the same keys."""
-    larger = _free(2 * len(slots))
-    mask = len(larger) - 1
-    for key in slots:
-        if key:
-            at = key & mask
-            while larger[at]:
-                at = (at + 1) & mask
-            larger[at] = key
-    return larger
