@@ -150,7 +150,8 @@ def test_candidate_meets_a_goal_in_all_three():
 @pytest.mark.usefixtures("every_corpus_is_large")
 def test_tuned_index_lives_on_through_changes(model: Path, tmp_path: Path):
     rows, folder = clustered(1500), tmp_path / "index"
-    with IndexBuilder.begin(folder, model=model, dimension=DIMENSION, source="s", goal=Goal(0.95)) as builder:
+    goal = Goal(0.95, max_bytes=1500 * DIMENSION)  # half of what exact search reads
+    with IndexBuilder.begin(folder, model=model, dimension=DIMENSION, source="s", goal=goal) as builder:
         builder.append(numbered(1500), rows)
         manifest = builder.publish(queries=clustered(200, seed=3))
     assert manifest.recall["recall@10"] >= 0.95
@@ -168,7 +169,7 @@ def test_tuned_index_lives_on_through_changes(model: Path, tmp_path: Path):
         assert np.mean(shares) >= 0.95
     compacted = compact(folder)
     assert compacted.segments[0].faiss.startswith("PQ")
-    assert compacted.goal == Goal(0.95).to_mapping()
+    assert compacted.goal == goal.to_mapping()
     assert verify(folder) == []
 
 
