@@ -74,13 +74,22 @@ def train_tower(name: str, data: Path, seed: int, teacher: Path | None, model: P
     )
 
 
-def test_scores(data: Path, model: Path, measures: Sequence[str] = MEASURES) -> dict[str, RunMeasures]:
-    """The test scores of a model's rankings, and of BM25."""
+def test_scores(
+    data: Path, model: Path, measures: Sequence[str] = MEASURES, trained_on: Path | None = None
+) -> dict[str, RunMeasures]:
+    """The test scores of a model's rankings, and of BM25.
+
+    data: the data set.
+    model: the model folder.
+    measures: what is measured.
+    trained_on: the data set that the model knows, if that is another with the same documents; the index has
+        the known queries of this one.
+    """
     dataset = Dataset(data)
     qrels = dataset.qrels("test")
     with tempfile.TemporaryDirectory() as folder:
         index = Path(folder) / "index"
-        build(data, model, index)
+        build(trained_on or data, model, index)
         with with_and_without(index) as (plain, whole):
             runs = {
                 "BM25": rank_all(plain, dataset.queries, qrels, "lexical"),

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, aligned, write_result
-from benchmarks.few_pairs.draws import trained
+from benchmarks.few_pairs.draws import few_pairs, trained
 from benchmarks.few_pairs.picture import draw
 from benchmarks.towers import MEASURE, test_scores
 from retrieval.evaluation.provenance import machine
@@ -33,11 +33,13 @@ from retrieval.model.folder import read_model
 RANKINGS = ("dense", "fused", "final")
 
 
-def measured(data: Path, model: Path) -> dict[str, Any]:
-    """Mean nDCG@10 of each ranking, and how the final one scores."""
+def measured(data: Path, model: Path, few: Path | None = None) -> dict[str, Any]:
+    """Mean nDCG@10 of each ranking, and how the final one scores. few: the data set that was trained on."""
     rescorer = read_model(model).rescorer()
     kind = "fusion" if rescorer is None else "weighted sum" if rescorer.is_linear else "network"
-    scores = {name: round(run.mean(MEASURE), 4) for name, run in test_scores(data, model).items()}
+    scores = {
+        name: round(run.mean(MEASURE), 4) for name, run in test_scores(data, model, trained_on=few).items()
+    }
     return {"final ranking by": kind, **scores}
 
 
@@ -53,7 +55,8 @@ def curve(data: Path, pairs: Mapping[int, int], everything: Path | None, work: P
     for count, draws in pairs.items():
         found = []
         for seed in range(draws if count else 1):
-            found.append(measured(data, trained(data, count, seed, work)))
+            model = trained(data, count, seed, work)
+            found.append(measured(data, model, few_pairs(data, count, seed, work)))
             print(f"  {data.name}, {count} pairs, draw {seed}: {found[-1]}", flush=True)
         rows.append({"pairs": count, "draws": found, **means(found)})
     if everything is not None:

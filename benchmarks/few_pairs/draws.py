@@ -34,8 +34,12 @@ def drawn_pairs(qrels: Qrels, count: int, seed: int) -> Qrels:
     return drawn
 
 
-def few_pairs(data: Path, count: int, seed: int, folder: Path) -> Path:
-    """A data set with so many of the training pairs of another one."""
+def few_pairs(data: Path, count: int, seed: int, work: Path) -> Path:
+    """A data set with so many of the training pairs of another one, in the folder of models; made if need be.
+
+    The parameters are those of `trained`.
+    """
+    folder = work / "data" / f"{data.name}-{count}-{seed}"
     if not folder.exists():
         dataset = Dataset(data)
         drawn = drawn_pairs(dataset.qrels("train"), count, seed)
@@ -59,7 +63,7 @@ def trained(data: Path, count: int, seed: int, work: Path, teacher: str | None =
     name = f"{data.name}-{count}-{seed}"
     model = work / "models" / (name + "-taught" * (teacher is not None))
     if not (model / FILES.config).exists():
-        few = few_pairs(data, count, seed, work / "data" / name)
+        few = few_pairs(data, count, seed, work)
         with prior_of([other for other in linear.PRIORS if other != data.name]):
             train(few, model, preset("lstm"), Recipe(), teacher=teacher)
     return model

@@ -32,6 +32,7 @@ def test_the_prior_of_other_sets_holds_inside_the_block_only():
 def test_a_row_has_the_mean_and_the_range_of_its_draws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     values = iter([0.3, 0.5, 0.7])
     monkeypatch.setattr("benchmarks.few_pairs.__main__.trained", lambda *arguments: tmp_path)
+    monkeypatch.setattr("benchmarks.few_pairs.__main__.few_pairs", lambda *arguments: tmp_path)
     names = ("BM25", "dense", "fused", "final")
     monkeypatch.setattr(
         "benchmarks.few_pairs.__main__.measured", lambda *arguments: dict.fromkeys(names, next(values))
