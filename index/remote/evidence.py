@@ -115,9 +115,9 @@ class Evidence:
         words = np.array([word for each in listed for word in each], np.int32)
         lengths = np.array(list(map(len, listed)))
         starts = np.cumsum(lengths) - lengths
-        queries = np.array([found[row].get("query_words", 0) for row in rows.tolist()], np.int64)
+        asked = np.array([found[row].get("query_words", 0) for row in rows.tolist()], np.int64)
         ends = starts + lengths
-        bounds = np.stack((starts, starts + titles, ends - queries, ends), axis=1)
+        bounds = np.stack((starts, starts + titles, ends - asked, ends), axis=1)
         yield slice(None), self._words.match(words, bounds, queries)
 
     def _first_rows(self, rows: Sequence[int]) -> dict[int, Row]:
