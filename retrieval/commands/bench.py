@@ -81,15 +81,15 @@ def _print_curves(result: Mapping[str, Any]) -> None:
         f"({result['queries_from']}), {result['threads']} thread(s)"
     )
     print_line(
-        f"{'system':12} {'setting':22} {'recall@10':>9} {'batch q/s':>10} {'single q/s':>10} {'p99 ms':>8}"
+        f"{'system':16} {'setting':25} {'recall@10':>9} {'batch q/s':>10} {'single q/s':>10} {'p99 ms':>8}"
     )
     for name, system in result["systems"].items():
         if "skipped" in system:
-            print_line(f"{name:12} skipped: {system['skipped']}")
+            print_line(f"{name:16} skipped: {system['skipped']}")
             continue
         for point in system["points"]:
             print_line(
-                f"{name:12} {point['setting']:22} {point['recall@10']:9.4f} {point['batch_qps']:10,.0f} "
+                f"{name:16} {point['setting']:25} {point['recall@10']:9.4f} {point['batch_qps']:10,.0f} "
                 f"{point['single_qps']:10,.0f} {point['p99_ms']:8.3f}"
             )
-        print_line(f"{name:12} built in {system['build_seconds']:.2f} s, {system['bytes']:,} bytes")
+        print_line(f"{name:16} built in {system['build_seconds']:.2f} s, {system['bytes']:,} bytes")

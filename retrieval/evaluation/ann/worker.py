@@ -54,7 +54,7 @@ def measure(folder: Path, name: str, threads: int, index: Path | None) -> dict[s
         rows = built.search(queries, K)
         points.append(
             {
-                "setting": f"{built.parameter} {value}" if built.parameter else "",
+                "setting": f"{built.parameter} {value}".strip(),
                 "recall@10": ann_recall(rows, exact_rows, K, exact_scores),
                 "batch_qps": len(queries) / _median(lambda: built.search(queries, K)),
                 **_single(built, queries),
