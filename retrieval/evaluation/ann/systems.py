@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 Vectors: TypeAlias = NDArray[np.float32]
 
 _EFFORTS = (10, 20, 40, 80, 160, 320, 640, 1280, 2560)
-_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 # Candidates a result that are scored again.
 _FACTORS = (2, 4, 8, 16, 32, 64, 128)
 _FACTORS_WITH_PROBES = (4, 16, 64)
@@ -84,7 +84,7 @@ def faiss_ivf_pq(vectors: Vectors, threads: int) -> BuiltIndex:
 
 
 def faiss_rabitq(vectors: Vectors, threads: int) -> BuiltIndex:
-    """FAISS's fast scan of RaBitQ codes (Gao and Long 2024), one bit a dimension, the best ones scored again."""
+    """FAISS's fast scan of RaBitQ codes (Gao and Long 2024), a bit a dimension; the best are scored again."""
     return _refined(vectors, threads, "RR,RaBitQfs")
 
 
