@@ -12,7 +12,7 @@ from index.errors import needing
 from retrieval.commands.options import PATH, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
-from retrieval.evaluation.ann.curves import bench_ann, check_bench_output, write_bench
+from retrieval.evaluation.ann.curves import RECALLS, bench_ann, check_bench_output, write_bench
 from retrieval.evaluation.ann.systems import SYSTEMS
 
 
@@ -81,15 +81,30 @@ def _print_curves(result: Mapping[str, Any]) -> None:
         f"({result['queries_from']}), {result['threads']} thread(s)"
     )
     print_line(
-        f"{'system':12} {'setting':22} {'recall@10':>9} {'batch q/s':>10} {'single q/s':>10} {'p99 ms':>8}"
+        f"{'system':16} {'setting':25} {'recall@10':>9} {'batch q/s':>10} {'single q/s':>10} {'p99 ms':>8}"
     )
     for name, system in result["systems"].items():
         if "skipped" in system:
-            print_line(f"{name:12} skipped: {system['skipped']}")
+            print_line(f"{name:16} skipped: {system['skipped']}")
             continue
         for point in system["points"]:
             print_line(
-                f"{name:12} {point['setting']:22} {point['recall@10']:9.4f} {point['batch_qps']:10,.0f} "
+                f"{name:16} {point['setting']:25} {point['recall@10']:9.4f} {point['batch_qps']:10,.0f} "
                 f"{point['single_qps']:10,.0f} {point['p99_ms']:8.3f}"
             )
-        print_line(f"{name:12} built in {system['build_seconds']:.2f} s, {system['bytes']:,} bytes")
+        print_line(f"{name:16} built in {system['build_seconds']:.2f} s, {system['bytes']:,} bytes")
+    _print_at_recall(result)
+
+
+def _print_at_recall(result: Mapping[str, Any]) -> None:
+    for how, title in (("batch", "one batch"), ("single", "one by one")):
+        print_line("")
+        print_line(f"queries/s at recall@10, {title}: by wall time, by processor time")
+        print_line(f"{'':16} " + " ".join(f"{f'{recall:g}':>17}" for recall in RECALLS))
+        for name, best in result["at_recall"].items():
+            rates = [best.get(str(recall)) for recall in RECALLS]
+            cells = [
+                f"{rate[f'{how}_qps']:8,.0f} {rate[f'{how}_processor_qps']:8,.0f}" if rate else f"{'-':>17}"
+                for rate in rates
+            ]
+            print_line(f"{name:16} " + " ".join(cells))

@@ -29,6 +29,10 @@ from retrieval.evaluation.ann.worker import K
 from retrieval.evaluation.provenance import provenance
 
 OURS = "this index"
+RECALLS = (0.9, 0.95, 0.99, 0.999)  # recalls@10 at which the rates of systems are compared
+# Queries/s in one batch and one by one: by wall time, and by processor time, which other processes on the
+# machine lengthen less.
+RATES = ("batch_qps", "batch_processor_qps", "single_qps", "single_processor_qps")
 
 _HELD_OUT = 500  # at most this many vectors, and at most a tenth of them
 _SEED = 20140828
@@ -78,6 +82,24 @@ def bench_ann(
         "queries_from": source,
         "threads": threads,
         "systems": results,
+        "at_recall": {
+            name: at_recall(system["points"]) for name, system in results.items() if "points" in system
+        },
+    }
+
+
+def at_recall(points: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """The best rates of a system at each of `RECALLS`: of any point that reaches it.
+
+    points: with "recall@10" and `RATES`.
+    Returns for each recall, as text, that a point reaches: each rate. A rate that one point has in a batch
+    may come from another point than the one by one.
+    """
+    reached = {str(recall): [p for p in points if p["recall@10"] >= recall] for recall in RECALLS}
+    return {
+        recall: {rate: max(point[rate] for point in enough) for rate in RATES}
+        for recall, enough in reached.items()
+        if enough
     }
 
 
@@ -197,20 +219,35 @@ def check_bench_output(output: Path) -> None:
         raise InputError("has no name to put .json and .png behind; name a file", path=output)
 
 
+def best_points(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (recall, rate) that no other one beats, by recall."""
+    return [
+        (recall, rate)
+        for recall, rate in sorted(set(points))
+        if not any(r >= recall and q >= rate and (r, q) != (recall, rate) for r, q in points)
+    ]
+
+
 def write_curves(path: Path, result: Mapping[str, Any]) -> None:
-    """Draw recall@10 against queries/s, in a batch and one by one, as PNG. Raises StorageError."""
+    """Draw recall@10 against queries/s, in a batch and one by one, as PNG. Raises StorageError.
+
+    A point that another one of the same system beats in both is left out. Of one thread the rate is that of
+    processor time, which is that of a machine without other work.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    for column, (field, title) in enumerate((("batch_qps", "one batch"), ("single_qps", "one by one")), 1):
+    clock = "processor_qps" if result["threads"] == 1 else "qps"
+    unit = "queries / processor second" if result["threads"] == 1 else "queries/s"
+    for column, (how, title) in enumerate((("batch", "one batch"), ("single", "one by one")), 1):
         axes = figure.add_subplot(1, 2, column)
-        for (name, system), marker in zip(result["systems"].items(), "osv^D<>pP*X", strict=False):
-            points = sorted((p["recall@10"], p[field]) for p in system.get("points", []))
+        for (name, system), marker in zip(result["systems"].items(), "osv^D<>pP*XhdH8", strict=False):
+            points = best_points([(p["recall@10"], p[f"{how}_{clock}"]) for p in system.get("points", [])])
             if points:
                 axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=name)
-        axes.set(yscale="log", xlabel="recall@10", ylabel="queries/s", title=title)
+        axes.set(yscale="log", xlabel="recall@10", ylabel=unit, title=title)
         axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
     figure.suptitle(

@@ -3,7 +3,7 @@
 In: unit vectors and queries, float32 (n, d). Out: a `BuiltIndex`, which finds the rows of the k best by inner
 product. A system that is not installed raises ImportError when it is built. No system is tuned more than
 another: parameters of the build are the library's defaults or those of its documentation's first example; the
-one parameter of the search that trades recall for speed is swept.
+parameters of the search that trade recall for speed are swept.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 
 Vectors: TypeAlias = NDArray[np.float32]
 
-_EFFORTS = (10, 20, 40, 80, 160, 320, 640)
-_PROBES = (1, 2, 4, 8, 16, 32, 64)
+_EFFORTS = (10, 20, 40, 80, 160, 320, 640, 1280, 2560)
+_PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+# Candidates a result that are scored again.
+_FACTORS = (2, 4, 8, 16, 32, 64, 128)
+_FACTORS_WITH_PROBES = (4, 16, 64)
 
 
-def _no_parameter(value: int) -> None:
+def _no_parameter(value: int | str) -> None:
     """Do nothing: the search has no parameter."""
 
 
@@ -35,8 +38,8 @@ class BuiltIndex:
     search: Callable[[Vectors, int], NDArray[Any]]  # queries (n, d) and k to rows (n, k), best first
     save: Callable[[Path], None]  # writes the index to a path
     parameter: str = ""  # the search parameter that trades recall for speed; empty for none
-    set_parameter: Callable[[int], None] = _no_parameter
-    values: Sequence[int] = (0,)  # the values of the parameter to measure
+    set_parameter: Callable[[Any], None] = _no_parameter
+    values: Sequence[int | str] = ("",)  # the values to measure; texts that name several parameters
 
 
 Build: TypeAlias = Callable[[Vectors, int], BuiltIndex]  # from vectors and number of threads
@@ -61,12 +64,65 @@ def faiss_hnsw(vectors: Vectors, threads: int) -> BuiltIndex:
 def faiss_ivf(vectors: Vectors, threads: int) -> BuiltIndex:
     """FAISS IVF,Flat with 4 sqrt(n) lists, or fewer so that each has 39 vectors on average."""
     faiss = _faiss(threads)
-    lists = max(1, min(int(4 * math.sqrt(len(vectors))), len(vectors) // 39))
+    lists = _lists(len(vectors))
     index = faiss.index_factory(vectors.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
     probes = [value for value in _PROBES if value <= lists]
     return _of_faiss(faiss, index, "nprobe", lambda v: setattr(index, "nprobe", v), probes)
+
+
+def faiss_pq(vectors: Vectors, threads: int) -> BuiltIndex:
+    """FAISS's fast scan of product-quantised vectors, two dimensions a part, the best ones scored again."""
+    return _refined(vectors, threads, _pq(vectors.shape[1]))
+
+
+def faiss_ivf_pq(vectors: Vectors, threads: int) -> BuiltIndex:
+    """`faiss_pq` in the lists of `faiss_ivf`."""
+    lists = _lists(len(vectors))
+    return _refined(vectors, threads, f"IVF{lists},{_pq(vectors.shape[1])}", lists)
+
+
+def faiss_rabitq(vectors: Vectors, threads: int) -> BuiltIndex:
+    """FAISS's fast scan of RaBitQ codes (Gao and Long 2024), a bit a dimension; the best are scored again."""
+    return _refined(vectors, threads, "RR,RaBitQfs")
+
+
+def faiss_ivf_rabitq(vectors: Vectors, threads: int) -> BuiltIndex:
+    """`faiss_rabitq` in the lists of `faiss_ivf`."""
+    lists = _lists(len(vectors))
+    return _refined(vectors, threads, f"RR,IVF{lists},RaBitQfs", lists)
+
+
+def _refined(vectors: Vectors, threads: int, codes: str, lists: int = 0) -> BuiltIndex:
+    """An index of codes whose candidates are scored again in half precision.
+
+    vectors: what it holds.
+    threads: how many it may use.
+    codes: as `faiss.index_factory` names them; a FAISS that does not know them is one without them.
+    lists: of which a search reads some; 0 for none.
+    """
+    faiss = _faiss(threads)
+    try:
+        index = faiss.index_factory(vectors.shape[1], f"{codes},Refine(SQfp16)", faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ImportError(f"FAISS {faiss.__version__} has no {codes}") from error
+    index.train(vectors)
+    index.add(vectors)
+    values = [f"k_factor_rf={factor}" for factor in _FACTORS]
+    if lists:
+        probes = [value for value in _PROBES if value <= lists]
+        values = [f"nprobe={n},k_factor_rf={factor}" for n in probes for factor in _FACTORS_WITH_PROBES]
+    space = faiss.ParameterSpace()
+    return _of_faiss(faiss, index, "", lambda value: space.set_index_parameters(index, value), values)
+
+
+def _lists(count: int) -> int:
+    return max(1, min(int(4 * math.sqrt(count)), count // 39))
+
+
+def _pq(dimension: int) -> str:
+    return f"PQ{dimension // 2 if dimension % 2 == 0 else dimension}x4fs"
 
 
 def _faiss(threads: int) -> Any:
@@ -79,8 +135,8 @@ def _of_faiss(
     faiss: Any,
     index: Any,
     parameter: str = "",
-    set_parameter: Callable[[int], None] = _no_parameter,
-    values: Sequence[int] = (0,),
+    set_parameter: Callable[[Any], None] = _no_parameter,
+    values: Sequence[int | str] = ("",),
 ) -> BuiltIndex:
     return BuiltIndex(
         lambda queries, k: np.asarray(index.search(queries, k)[1]),
@@ -188,6 +244,10 @@ SYSTEMS: dict[str, Build] = {
     "exact": exact,
     "faiss HNSW": faiss_hnsw,
     "faiss IVF": faiss_ivf,
+    "faiss PQ": faiss_pq,
+    "faiss IVF PQ": faiss_ivf_pq,
+    "faiss RaBitQ": faiss_rabitq,
+    "faiss IVF RaBitQ": faiss_ivf_rabitq,
     "hnswlib": hnswlib,
     "usearch": usearch,
     "voyager": voyager,

@@ -9,7 +9,16 @@ from click.testing import CliRunner
 from cli import verbs
 from index.errors import InputError, StorageError
 from retrieval.evaluation.ann import systems as ann_systems
-from retrieval.evaluation.ann.curves import OURS, bench_ann, index_vectors, read_vectors, write_curves
+from retrieval.evaluation.ann.curves import (
+    OURS,
+    RATES,
+    at_recall,
+    bench_ann,
+    best_points,
+    index_vectors,
+    read_vectors,
+    write_curves,
+)
 from retrieval.evaluation.ann.worker import measure
 from retrieval.search.retriever import Retriever
 
@@ -86,7 +95,7 @@ def test_an_index_is_searched_with_the_queries_of_its_data(made, tmp_path):
     )
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert list(found["systems"]) == [OURS, "exact"]
+    assert list(found["systems"]) == list(found["at_recall"]) == [OURS, "exact"]
     assert found == json.loads((tmp_path / "curves.json").read_text())
     assert (found["vectors"], found["queries"]) == (8, 8)
     assert found["systems"][OURS]["points"][0]["recall@10"] == 1.0
@@ -98,6 +107,32 @@ def test_the_table_names_what_was_skipped_and_unknown_systems_are_refused(tmp_pa
     result = CliRunner().invoke(verbs, ["bench", "ann", place, "--system", "exact"])
     assert result.exit_code == 0 and "360 vectors, 8 dimensions, 40 queries" in result.output
     assert CliRunner().invoke(verbs, ["bench", "ann", place, "--system", "magic"]).exit_code == 2
+
+
+def test_the_rate_at_a_recall_is_the_best_of_the_points_that_reach_it():
+    recalls_and_rates = ((0.9, 5.0), (0.93, 7.0), (0.95, 4.0), (0.98, 1.0))
+    points = [{"recall@10": recall, **dict.fromkeys(RATES, rate)} for recall, rate in recalls_and_rates]
+    points[0]["single_qps"] = 9.0
+    found = at_recall(points)
+    assert list(found) == ["0.9", "0.95"]
+    assert found["0.9"] == {**dict.fromkeys(RATES, 7.0), "single_qps": 9.0}
+    assert found["0.95"] == dict.fromkeys(RATES, 4.0)
+
+
+def test_points_that_another_one_beats_are_not_drawn():
+    points = [(0.95, 4.0), (0.9, 5.0), (0.93, 7.0), (0.95, 3.0), (0.93, 7.0)]
+    assert best_points(points) == [(0.93, 7.0), (0.95, 4.0)]
+
+
+def test_the_table_has_the_rates_at_fixed_recalls(tmp_path, vectors):
+    np.save(tmp_path / "v.npy", vectors)
+    place = str(tmp_path / "v.npy")
+    lines = CliRunner().invoke(verbs, ["bench", "ann", place, "--system", "exact"]).output.splitlines()
+    heads = [number for number, line in enumerate(lines) if line.startswith("queries/s at recall@10")]
+    assert len(heads) == 2
+    for head in heads:
+        assert lines[head + 1].split() == ["0.9", "0.95", "0.99", "0.999"]
+        assert lines[head + 2].split()[0] == "exact" and len(lines[head + 2].split()) == 9
 
 
 def test_queries_must_fit_the_vectors(made, tmp_path, vectors):
