@@ -20,7 +20,7 @@ from index.errors import InputError, StorageError
 from retrieval.evaluation.ann.curves import write_bench
 
 COMMAND = [sys.executable, "-c", "from cli import main; main()"]
-POINT = {"recall@10": 1.0, "batch_qps": 9.0, "single_qps": 5.0}
+POINT = {"recall@10": 1.0, "batch_processor_qps": 9.0, "single_processor_qps": 5.0}
 BENCH = {"systems": {"exact": {"points": [POINT]}}, "vectors": 1, "dimension": 1, "threads": 1}
 
 

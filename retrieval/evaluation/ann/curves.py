@@ -234,6 +234,7 @@ def write_curves(path: Path, result: Mapping[str, Any]) -> None:
     A point that another one of the same system beats in both is left out. Of one thread the rate is that of
     processor time, which is that of a machine without other work.
     """
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -243,10 +244,13 @@ def write_curves(path: Path, result: Mapping[str, Any]) -> None:
     unit = "queries / processor second" if result["threads"] == 1 else "queries/s"
     for column, (how, title) in enumerate((("batch", "one batch"), ("single", "one by one")), 1):
         axes = figure.add_subplot(1, 2, column)
+        axes.set_prop_cycle(color=[colormaps["tab20"](color) for color in range(20)])  # more than ten systems
         for (name, system), marker in zip(result["systems"].items(), "osv^D<>pP*XhdH8", strict=False):
             points = best_points([(p["recall@10"], p[f"{how}_{clock}"]) for p in system.get("points", [])])
             if points:
-                axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=name)
+                axes.plot(
+                    *zip(*points, strict=True), marker=marker, markersize=8 if name == OURS else 4, label=name
+                )
         axes.set(yscale="log", xlabel="recall@10", ylabel=unit, title=title)
         axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)

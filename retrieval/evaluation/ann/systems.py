@@ -68,8 +68,7 @@ def faiss_ivf(vectors: Vectors, threads: int) -> BuiltIndex:
     index = faiss.index_factory(vectors.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
-    probes = [value for value in _PROBES if value <= lists]
-    return _of_faiss(faiss, index, "nprobe", lambda v: setattr(index, "nprobe", v), probes)
+    return _of_faiss(faiss, index, "nprobe", lambda v: setattr(index, "nprobe", v), _probes(lists))
 
 
 def faiss_pq(vectors: Vectors, threads: int) -> BuiltIndex:
@@ -111,14 +110,22 @@ def _refined(vectors: Vectors, threads: int, codes: str, lists: int = 0) -> Buil
     index.add(vectors)
     values = [f"k_factor_rf={factor}" for factor in _FACTORS]
     if lists:
-        probes = [value for value in _PROBES if value <= lists]
-        values = [f"nprobe={n},k_factor_rf={factor}" for n in probes for factor in _FACTORS_WITH_PROBES]
+        values = [
+            f"nprobe={probes},k_factor_rf={factor}"
+            for probes in _probes(lists)
+            for factor in _FACTORS_WITH_PROBES
+        ]
     space = faiss.ParameterSpace()
     return _of_faiss(faiss, index, "", lambda value: space.set_index_parameters(index, value), values)
 
 
 def _lists(count: int) -> int:
     return max(1, min(int(4 * math.sqrt(count)), count // 39))
+
+
+def _probes(lists: int) -> list[int]:
+    """How many of the lists to search; at last all, without which a recall near 1 may not be reached."""
+    return [*(value for value in _PROBES if value < lists), lists]
 
 
 def _pq(dimension: int) -> str:
@@ -226,8 +233,7 @@ def scann(vectors: Vectors, threads: int) -> BuiltIndex:
         path.mkdir()
         searcher.serialize(str(path))
 
-    values = [value for value in _PROBES if value <= leaves]
-    return BuiltIndex(search, save, "leaves_to_search", set_parameter, values)
+    return BuiltIndex(search, save, "leaves_to_search", set_parameter, _probes(leaves))
 
 
 def autofaiss(vectors: Vectors, threads: int) -> BuiltIndex:
