@@ -3,11 +3,11 @@
 In: the training and dev judgements, and the documents that the dev queries are ranked against. Out: for some
 documents the queries that an index would store with them.
 
-Two things must not be learned from dev. A document that is relevant for a dev query has known queries as
-often as others, or having some would speak for a document or against it: in a data set that is split by
-subject no document of dev has any. And some documents have none, for a served index gets new ones; where all
-had some, re-scoring ranked new documents too low. So queries are hidden from some documents by chance until
-relevant and other documents have some equally often, and at most `MOST_SHOWN` of either.
+Two things must not be learned from dev. The first is that having known queries speaks for a document, or
+against it: in a data set that is split by subject, no document of dev has any. The second is that every
+document has some: a served index gets new ones, and re-scoring ranked these too low. So the queries of some
+documents are hidden, by chance, until relevant and other documents show theirs equally often, and at most
+`MOST_SHOWN` of either.
 """
 
 from __future__ import annotations
