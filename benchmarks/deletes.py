@@ -36,9 +36,8 @@ from benchmarks.common import RESULTS, aligned, write_result
 from benchmarks.scale.__main__ import COMMAND, lines, model_of
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Goal
-from index.dense.vectors import exact_scores
 from index.documents.store import Document
-from index.ranking import Ranking, best, empty_ranking
+from index.ranking import Ranking, empty_ranking
 from index.reader import Index
 from index.segment import Segment
 from index.writing.builder import IndexBuilder
@@ -79,12 +78,10 @@ def before(segment: Segment, k: int) -> Search:
     def search(queries: Vectors) -> Ranking:
         ranking = empty_ranking(len(queries), k)
         for query, rows in enumerate(scan.nearest(queries, deeper).rows):
-            rows = np.sort(rows[rows >= 0])
-            rows = rows[live[rows]]
-            scores = exact_scores(segment.vectors, rows, queries[query])
-            chosen = best(scores, k)
-            ranking.scores[query, : len(chosen)] = scores[chosen]
-            ranking.rows[query, : len(chosen)] = rows[chosen]
+            rows = rows[rows >= 0]
+            _, found, scores = segment.vectors.rank(rows[live[rows]], queries[query], k)
+            ranking.scores[query, : len(found)] = scores
+            ranking.rows[query, : len(found)] = found
         return ranking
 
     return search

@@ -70,6 +70,10 @@ class MissingExtraError(PeepholeError):
     """A library that belongs to an extra of the package is not installed."""
 
 
+# What importing compiled loops raises where there is no numba, or no folder where it can keep its results.
+NO_COMPILED_LOOPS = (ImportError, RuntimeError)
+
+
 def one_line(error: Exception) -> str:
     """Any exception as the line that a person reads."""
     if isinstance(error, PeepholeError):

@@ -22,8 +22,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense.vectors import GATHERING, StoredVectors, exact_scores, search_exact
-from index.ranking import Ranking, best
+from index.dense.vectors import GATHERING, StoredVectors, search_exact
+from index.ranking import Ranking
 from index.values import Mask, Vectors
 
 _LARGEST = 127  # of eight bits with a sign
@@ -75,11 +75,9 @@ class CoarseScan:
                 products, rows = self._index.search(whole[None], scored, params=only)
             if rows[0, -1] < 0:
                 break  # fewer are allowed
-            found = np.sort(rows[0])
-            scores = exact_scores(self._vectors, found, query)
-            chosen = best(scores, k)
-            if float(scores[chosen[-1]]) > float(products[0, -1]) / unit + error:
-                return Ranking(scores[chosen][None], found[chosen][None])
+            _, found, scores = self._vectors.rank(rows[0], query, k)
+            if float(scores[-1]) > float(products[0, -1]) / unit + error:
+                return Ranking(scores[None], found[None])
             scored *= _SCORED
         return search_exact(self._vectors, query[None], k, allowed)
 

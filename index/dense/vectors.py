@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from index.dense.halves import SCALE, small_floats
 from index.disk.files import storing
 from index.disk.opening import create, open_to_read, shortages
-from index.errors import CorruptError
+from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.ranking import Ranking, best, empty_ranking
 
 # The name of exact search over stored vectors, in a manifest.
@@ -156,7 +156,7 @@ class StoredVectors:
         """
         try:
             from index.dense.compiled import products, ranking
-        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+        except NO_COMPILED_LOOPS:
             return
         self._compiled = _Compiled(products, ranking)
         if self.count:  # compile, or read what was compiled, before the first search
@@ -270,18 +270,6 @@ def search_exact(
 
 # Reading a row by `take` costs about this many times as much as reading it in a pass over all rows.
 GATHERING = 4
-
-
-def exact_scores(
-    vectors: StoredVectors, rows: NDArray[np.int64], query: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Inner products with one query, float32 (n,), in the order of the rows.
-
-    vectors: where the rows are.
-    rows: int64 (n,).
-    query: float32 (d,).
-    """
-    return vectors.products(rows, query)
 
 
 def _search_rows(

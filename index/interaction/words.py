@@ -32,7 +32,7 @@ from index.disk.arrays import map_array, reading_arrays
 from index.disk.files import remove, storing
 from index.disk.merged_texts import TextBlocks
 from index.disk.opening import create, open_to_read, read_file
-from index.errors import CorruptError
+from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.interaction.matches import FIELDS, Comparison, Matches, matches_of
 from index.numbering import Numbering
 from index.values import Rows, Texts, Vectors
@@ -230,7 +230,7 @@ class WordTable:
         """
         try:
             from index.interaction.compiled import compiled_matches
-        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+        except NO_COMPILED_LOOPS:
             return
         with reading_arrays(self._folder):
             if not (np.isfinite(self._scales).all() and np.isfinite(self._weights).all()):

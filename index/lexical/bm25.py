@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from index.disk.arrays import map_array, reading_arrays
 from index.disk.sorted_texts import SortedTexts
-from index.errors import CorruptError
+from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.lexical.postings import ARRAYS
 from index.lexical.sums import Sums
 from index.lexical.tokens import lexical_tokens
@@ -104,7 +104,7 @@ class Bm25:
         """
         try:
             from index.lexical.compiled import WINDOW, compiled_best, compiled_match
-        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+        except NO_COMPILED_LOOPS:
             return
         self._compiled = partial(compiled_best, window=window or WINDOW)
         self._compiled_match = compiled_match
@@ -139,8 +139,7 @@ class Bm25:
         allowed: Mask | None,
     ) -> _Found:
         """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
-        arrays = terms.arrays if isinstance(terms, Terms) else Terms(terms).arrays
-        return compiled((self._rows, self._weights), *arrays, self.count, k, allowed)
+        return compiled((self._rows, self._weights), *_arrays_of(terms), self.count, k, allowed)
 
     def _best_of_all(self, terms: Sequence[Term], k: int, allowed: Mask | None) -> _Found:
         """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
@@ -224,8 +223,7 @@ class Bm25:
         rows: int64 (n,), in any order.
         """
         if self._compiled_match is not None:
-            arrays = terms.arrays if isinstance(terms, Terms) else Terms(terms).arrays
-            return self._compiled_match((self._rows, self._weights), *arrays, rows)
+            return self._compiled_match((self._rows, self._weights), *_arrays_of(terms), rows)
         parts = self.parts(terms, rows)
         weights = np.array([term.weight for term in terms], np.float32)
         return weights @ parts, weights @ (parts != 0)
@@ -273,6 +271,11 @@ def _least_of_best(scores: NDArray[np.float32], k: int) -> float:
     if len(scores) < k:
         return -math.inf
     return float(np.partition(scores, len(scores) - k)[len(scores) - k])
+
+
+def _arrays_of(terms: Sequence[Term]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """`Terms.arrays`, which `weigh` has made already for its own."""
+    return terms.arrays if isinstance(terms, Terms) else Terms(terms).arrays
 
 
 class Weighed(NamedTuple):

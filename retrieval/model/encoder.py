@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from index.errors import NO_COMPILED_LOOPS
 from index.phases import phase
 from retrieval.model.config import ModelConfig
 from retrieval.model.sums import sums_of_rows
@@ -225,7 +226,7 @@ def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> _Body:
     def compile_one() -> ComposeOne | None:
         try:
             from retrieval.model.compiled import compiled_embedding
-        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+        except NO_COMPILED_LOOPS:
             return None
         attention = np.array(weights["attention"] if config.pooling == "attention" else (), np.float32)
 

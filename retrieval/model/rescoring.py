@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import CorruptError
+from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.values import Texts
 from retrieval.model.weights import read_weights, write_weights
 from retrieval.model.word_rows import WordRows
@@ -77,7 +77,7 @@ class Rescorer(NamedTuple):
         """`scores` as a compiled loop; None without numba."""
         try:
             from retrieval.model.compiled import compiled_scores
-        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+        except NO_COMPILED_LOOPS:
             return None
         hidden = np.ascontiguousarray(self.hidden.T)
 

@@ -32,6 +32,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from index.errors import NO_COMPILED_LOOPS
 from retrieval.towers.peephole import plain
 from retrieval.towers.peephole.plain import States
 
@@ -172,7 +173,7 @@ def _steps(x: Tensor) -> ModuleType:
 def _compiled() -> ModuleType | None:
     try:
         from retrieval.towers.peephole import compiled
-    except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+    except NO_COMPILED_LOOPS:
         return None
     return compiled
 
