@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT
+from benchmarks.scale.processes import memory_mb
 
 MODES = ("hybrid", "dense", "lexical")
 HITS = 10
@@ -46,13 +47,8 @@ def answer(index: Path, without: bool) -> None:
                 hits = retriever.search(query, HITS, mode)
                 taken.append(time.thread_time() - start)
                 found.append([(hit.id, hit.score) for hit in hits])
-            print(json.dumps([taken, found, _own_mb()]), flush=True)
-
-
-def _own_mb() -> list[float]:
-    """MiB of this process: memory of its own, and pages of files."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return [int(lines[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")]
+            memory = [memory_mb(os.getpid(), kind) for kind in ("RssAnon", "RssFile")]
+            print(json.dumps([taken, found, memory]), flush=True)
 
 
 def compare(index: Path, queries: Sequence[str]) -> dict[str, Any]:

@@ -103,8 +103,8 @@ class Index(HeldGeneration):
         pages of memory, if the system gives them.
         Call it before other threads use the index. most_bytes: of all segments together.
         """
-        for segment in self.segments:
-            if most_bytes:
+        if most_bytes:
+            for segment in self.segments:
                 segment.expect_many()
         for segment in sorted(self.segments, key=Segment.kept_bytes):
             most_bytes -= segment.kept_bytes()

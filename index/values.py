@@ -19,6 +19,11 @@ Rows: TypeAlias = "NDArray[np.int64]"
 Mask: TypeAlias = "NDArray[np.bool_]"
 
 
+def lines_of(text: str) -> tuple[str, ...]:
+    """The lines of a text, such as `Texts.queries`; none of an empty one."""
+    return tuple(text.split("\n")) if text else ()
+
+
 class Texts(NamedTuple):
     """The texts of a document. queries: those that it is known to answer, one a line."""
 

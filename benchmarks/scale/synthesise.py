@@ -45,6 +45,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.scale.__main__ import lines
 from index.numbering import Numbering
 
 _WORD = re.compile(r"[^\W_]+")
@@ -407,8 +408,7 @@ def made(names: Sequence[str], texts: Sequence[str], count: int, seed: int) -> I
 
 def records(corpus: Path) -> Iterator[dict[str, Any]]:
     """The documents of a JSONL file."""
-    with gzip.open(corpus, "rt", encoding="utf-8") if corpus.suffix == ".gz" else corpus.open() as file:
-        yield from map(json.loads, file)
+    return map(json.loads, lines(corpus))
 
 
 def synthesise(corpus: Path, output: Path, documents: int, seed: int) -> None:

@@ -20,7 +20,7 @@ from index.documents.numbers import Attribute, is_valid
 from index.documents.untrusted import check_schema, query, restrict
 from index.errors import CorruptError
 from index.locks import ProcessLock
-from index.values import Json, Mask, Texts
+from index.values import Json, Mask, Texts, lines_of
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
@@ -248,4 +248,4 @@ def document_of(record: Sequence[str]) -> Document:
     document = Document(document_id, title, text)
     if more:
         document = document._replace(metadata=metadata_of(more[0]))
-    return document._replace(queries=tuple(more[1].split("\n"))) if any(more[1:]) else document
+    return document._replace(queries=lines_of(more[1])) if any(more[1:]) else document

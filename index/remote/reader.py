@@ -48,7 +48,7 @@ from index.remote.client import MOST_RESULTS, Row, Server
 from index.remote.evidence import Evidence
 from index.remote.nearest import nearest
 from index.remote.terms import UNUSED, Statistics
-from index.values import Json, Mask, Rows, Vectors
+from index.values import Json, Mask, Rows, Vectors, lines_of
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
@@ -434,7 +434,7 @@ class RemoteIndex(HeldGeneration):
             raise RemoteError(f"{self.manifest.store['address']}: {error}; build the index again") from error
         text = "".join(part["text"] for part in parts)
         spans = [Span(int(part["start"]), int(part["end"])) for part in parts]
-        queries = tuple(first.get("queries", "").splitlines())
+        queries = lines_of(first.get("queries", ""))
         return Document(first["id"], first["title"], text, metadata, queries), spans
 
     def _all_metadata(self) -> Iterator[tuple[int, dict[str, Json]]]:

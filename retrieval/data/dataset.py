@@ -58,7 +58,7 @@ class Dataset:
         Raises what `read_documents`, `read_queries` and `read_qrels` raise.
         """
         documents = self.documents()
-        if not self._training_files():
+        if not self.training_files():
             return documents
         known = known_queries(read_qrels(self.folder, "train", query_ids=self.queries), self.queries)
         return (document._replace(queries=known.get(document.id, ())) for document in documents)
@@ -70,12 +70,12 @@ class Dataset:
     def fingerprint(self, *, queries: bool = False) -> str | None:
         """What `corpus_fingerprint` returns and raises. queries: also of the training queries and qrels."""
         found = corpus_fingerprint(self.folder)
-        if found is None or not (queries and self._training_files()):
+        if found is None or not (queries and self.training_files()):
             return found
-        parts = (sha256_of(file, links=True) for file in self._training_files())
+        parts = (sha256_of(file, links=True) for file in self.training_files())
         return sha256("\n".join([found, *parts]).encode()).hexdigest()
 
-    def _training_files(self) -> list[Path]:
+    def training_files(self) -> list[Path]:
         """The files of the training queries and of their qrels; none for a corpus without these."""
         if is_stream(self.folder) or is_pattern(self.folder):
             return []

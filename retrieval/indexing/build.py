@@ -255,9 +255,10 @@ def _training_queries(dataset: AnyDataset) -> list[str]:
     """Queries of the training split, as many as tuning takes; none without that split."""
     judged: Judgements = {}
     if isinstance(dataset, Dataset):
-        folder = Path(dataset.folder)
-        if (folder / "queries.jsonl").is_file() and (folder / "qrels" / "train.tsv").is_file():
-            judged = read_qrels(folder, "train")  # of a corpus that may hold only some of the documents
+        if dataset.training_files():
+            judged = read_qrels(
+                dataset.folder, "train"
+            )  # of a corpus that may hold only some of the documents
     elif "train" in dataset.splits():
         judged = dataset.judgements("train")
     known = (query_id for query_id in judged if query_id in dataset.queries)

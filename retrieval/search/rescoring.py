@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import CorruptError
+from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.interaction.matches import Matches
 from index.protocol import OpenIndex
 from index.ranking import Ranking, empty_ranking
@@ -20,7 +20,7 @@ from index.values import Mask, Rows, Vectors
 from retrieval.model.folder import FILES, TrainedModel
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.word_rows import WordRows
-from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, OfWords, features
+from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, OfWords, features, word_features
 from retrieval.search.merging import merged
 
 # How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
@@ -51,14 +51,14 @@ class Rescoring:
         self.rescorer = rescorer
         self.query_words = model.config.query_words  # that are read
         self._merged = merged
-        self._of_words: OfWords | None = None
+        self._of_words: OfWords = word_features
         self._scores: Callable[[NDArray[np.float32]], NDArray[np.float32]] = rescorer.scores
 
     def compile(self) -> None:
         """Re-score in compiled loops from now on, if numba is there."""
         try:
             from retrieval.search.compiled import compile_all, compiled_merged, compiled_word_features
-        except (ImportError, RuntimeError):  # no numba, or no folder where it can keep its results
+        except NO_COMPILED_LOOPS:
             return
         compile_all()
         self._merged = compiled_merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from index.opened import open_index
-from retrieval.indexing.build import add, add_documents, build
+from retrieval.data.dataset import Dataset
+from retrieval.indexing.build import _training_queries, add, add_documents, build
 from retrieval.indexing.sync import sync
 from retrieval.model.config import ModelConfig
 from retrieval.model.rescoring import Rescorer
@@ -105,3 +107,13 @@ def test_documents_in_memory_bring_theirs(data: Path, model: Path, tmp_path: Pat
         (first, *_) = index.live_documents()
     add_documents([first._replace(id="new", queries=("another way",))], folder)
     assert known_in(folder) == {**KNOWN, "new": ("another way",)}
+
+
+def test_queries_to_tune_by_are_those_of_training_zipped_or_not(data: Path):
+    plain = _training_queries(Dataset(data))
+    assert plain == [QUERIES["q1"], QUERIES["q2"], QUERIES["q3"]]
+    content = (data / "queries.jsonl").read_bytes()
+    (data / "queries.jsonl").unlink()
+    with gzip.open(data / "queries.jsonl.gz", "wb") as file:
+        file.write(content)
+    assert _training_queries(Dataset(data)) == plain

@@ -12,7 +12,7 @@ from index.protocol import WordMatch
 from index.ranking import Ranking
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.compiled import _log, compiled_merged, compiled_word_features
-from retrieval.search.features import NAMES, Candidates, features
+from retrieval.search.features import NAMES, Candidates, features, word_features
 from retrieval.search.merging import merged
 from retrieval.search.retriever import Retriever
 
@@ -64,7 +64,7 @@ def test_compiled_features_are_those_of_numpy(words: int, seed: int):
     inside = generator.random(count) < 0.4
     parts = [(mask, random_matches(generator, words, np.count_nonzero(mask))) for mask in (inside, ~inside)]
     for matches in (parts, parts[:1], [(slice(None), random_matches(generator, words, count))]):
-        expected = features(candidates, matches, weights)
+        expected = features(candidates, matches, weights, word_features)
         found = features(candidates, matches, weights, compiled_word_features)
         assert (found.shape, found.dtype) == ((count, len(NAMES)), np.float32)
         for name, column, wanted in zip(NAMES, found.T, expected.T, strict=True):

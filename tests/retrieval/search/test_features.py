@@ -36,7 +36,7 @@ def matches() -> Matches:
 
 @pytest.fixture
 def table() -> dict[str, list[float]]:
-    found = features(candidates(), [(slice(None), matches())], QUERY_WEIGHTS)
+    found = features(candidates(), [(slice(None), matches())], QUERY_WEIGHTS, word_features)
     assert found.dtype == np.float32
     return dict(zip(NAMES, found.T.tolist(), strict=True))
 
@@ -88,8 +88,8 @@ def test_without_known_queries_the_other_features_stay_as_they_were():
     places = np.array([word for fields in DOCUMENTS for field in fields[:2] for word in field])
     lengths = np.array([[len(title), len(text), 0] for title, text, _ in DOCUMENTS])
     bare = matches_of(Comparison(COSINES, WEIGHTS, places, lengths))
-    found = features(candidates(), [(slice(None), bare)], QUERY_WEIGHTS)
-    whole = features(candidates(), [(slice(None), matches())], QUERY_WEIGHTS)
+    found = features(candidates(), [(slice(None), bare)], QUERY_WEIGHTS, word_features)
+    whole = features(candidates(), [(slice(None), matches())], QUERY_WEIGHTS, word_features)
     none = [number for number, fields in enumerate(DOCUMENTS) if not fields[2]]
     assert np.array_equal(found[none], whole[none])
     # Whether a document has known queries says nothing by itself: only what they share with the query counts.
@@ -100,7 +100,7 @@ def test_without_known_queries_the_other_features_stay_as_they_were():
 
 
 def test_candidates_of_several_segments_have_the_same_features():
-    whole = features(candidates(), [(slice(None), matches())], QUERY_WEIGHTS)
+    whole = features(candidates(), [(slice(None), matches())], QUERY_WEIGHTS, word_features)
     parts = []
     for numbers in ([2, 0], [3, 1]):
         inside = np.isin(np.arange(4), numbers)
@@ -108,7 +108,7 @@ def test_candidates_of_several_segments_have_the_same_features():
         places = np.array([word for fields in chosen for field in fields for word in field], np.int64)
         lengths = np.array([list(map(len, fields)) for fields in chosen])
         parts.append((inside, matches_of(Comparison(COSINES, WEIGHTS, places, lengths))))
-    assert np.allclose(features(candidates(), parts, QUERY_WEIGHTS), whole, atol=1e-6)
+    assert np.allclose(features(candidates(), parts, QUERY_WEIGHTS, word_features), whole, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(10))
