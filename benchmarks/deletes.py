@@ -79,9 +79,8 @@ def before(segment: Segment, k: int) -> Search:
         ranking = empty_ranking(len(queries), k)
         for query, rows in enumerate(scan.nearest(queries, deeper).rows):
             rows = rows[rows >= 0]
-            _, found, scores = segment.vectors.rank(rows[live[rows]], queries[query], k)
-            ranking.scores[query, : len(found)] = scores
-            ranking.rows[query, : len(found)] = found
+            found = segment.vectors.rank(rows[live[rows]][None], queries[query : query + 1], k)[1]
+            ranking.scores[query], ranking.rows[query] = found.scores[0], found.rows[0]
         return ranking
 
     return search

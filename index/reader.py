@@ -341,7 +341,7 @@ class Index(HeldGeneration):
         """The nearest vectors by number, (n, k); parameters as in `search_dense`."""
         queries = self._checked(queries)
         parts = [segment.search_vectors(queries, k) for segment in self.segments]
-        return merge(parts, self._vector_offsets, k)
+        return parts[0] if len(parts) == 1 else merge(parts, self._vector_offsets, k)
 
     def parts(self) -> Sequence[Segment]:
         """The segments."""

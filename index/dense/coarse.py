@@ -75,9 +75,9 @@ class CoarseScan:
                 products, rows = self._index.search(whole[None], scored, params=only)
             if rows[0, -1] < 0:
                 break  # fewer are allowed
-            _, found, scores = self._vectors.rank(rows[0], query, k)
-            if float(scores[-1]) > float(products[0, -1]) / unit + error:
-                return Ranking(scores[None], found[None])
+            _, ranking = self._vectors.rank(rows, query[None], k)
+            if float(ranking.scores[0, -1]) > float(products[0, -1]) / unit + error:
+                return ranking
             scored *= _SCORED
         return search_exact(self._vectors, query[None], k, allowed)
 

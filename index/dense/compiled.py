@@ -1,4 +1,4 @@
-"""Inner products of a query with some of the stored vectors in one compiled loop, and the best of them.
+"""Inner products of queries with some of the stored vectors in one compiled loop, and the best of them.
 
 In and out: numpy arrays, see `index.dense.vectors`. Importing this module needs numba, and takes half a
 second: it is for processes that search many times.
@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from index.dense.halves import BITS, SHIFT
+from index.dense.halves import BITS, SCALE, SHIFT
 from index.heap import keep, sort
 
 # Sums may be taken in any order; "fast" would also allow to assume that nothing is NaN.
@@ -35,7 +35,7 @@ def products(
 
     halves: the bits of float16, int16 (count, d); they need not be aligned.
     rows: int64 (n,), of `halves`.
-    query: float32 (d,), 2^112 times too large, as the vectors are read 2^112 times too small.
+    query: float32 (d,).
     Raises IndexError for a row that does not exist.
     """
     found = np.empty(len(rows), np.float32)
@@ -44,36 +44,53 @@ def products(
     return found
 
 
-def ranking(
+def rankings(
     halves: NDArray[np.int16],
     rows: NDArray[np.int64],
-    query: NDArray[np.float32],
+    queries: NDArray[np.float32],
     k: int,
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """`products`, and the rows and products of the k best: best first, equal ones by row."""
-    k = min(k, len(rows))
-    found = np.empty(len(rows), np.float32)
-    best_rows, best_products = np.empty(k, np.int64), np.empty(k, np.float32)
-    if not _rank(halves, rows, query, found, best_rows, best_products):
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """The products of each query with its rows, and the k best: best first, equal ones by row.
+
+    halves: as for `products`.
+    rows: int64 (n, m), of each query, all different; at the end -1 for none.
+    queries: float32 (n, d).
+    k: results a query.
+    Returns the products, float32 (n, m), -inf for none; the best of them, float32 (n, k), and their rows,
+    int64 (n, k): -inf and -1 where there are fewer.
+    Raises IndexError for a row that does not exist.
+    """
+    shape = len(rows), k
+    found = np.empty(rows.shape, np.float32)
+    best_products, best_rows = np.empty(shape, np.float32), np.empty(shape, np.int64)
+    if not _rank(halves, rows, queries, found, best_products, best_rows):
         raise IndexError("a row that does not exist")
-    return found, best_rows, best_products
+    return found, best_products, best_rows
 
 
 @njit(error_model="numpy", nogil=True, cache=True)
 def _rank(
     halves: Any,
     rows: Any,
-    query: Any,
+    queries: Any,
     products: Any,
-    best_rows: Any,
     best_products: Any,
+    best_rows: Any,
 ) -> bool:
-    if not _multiply(halves, rows, query, products):
-        return False
-    found = 0
-    for at in range(len(rows)):
-        found = keep(best_rows, best_products, found, rows[at], products[at])
-    sort(best_rows, best_products, found)
+    for query in range(len(rows)):
+        there = rows.shape[1]
+        while there and rows[query, there - 1] < 0:
+            there -= 1
+            products[query, there] = -np.inf
+        candidates, scores = rows[query, :there], products[query, :there]
+        if not _multiply(halves, candidates, queries[query], scores):
+            return False
+        found, best_scores, best = 0, best_products[query], best_rows[query]
+        for at in range(there):
+            found = keep(best, best_scores, found, candidates[at], scores[at])
+        sort(best, best_scores, found)
+        best[found:] = -1
+        best_scores[found:] = -np.inf
     return True
 
 
@@ -84,6 +101,9 @@ def _multiply(halves: Any, rows: Any, query: Any, products: Any) -> bool:
     Called for few rows it keeps the interpreter's lock: giving it away and waiting for it would take longer.
     """
     count, width = halves.shape
+    scaled = np.empty(width, np.float32)  # as much too large as the vectors are read too small
+    for place in range(width):
+        scaled[place] = query[place] * SCALE
     bits = np.empty(width, np.int32)
     small = bits.view(np.float32)
     start, row_bytes = halves.ctypes.data, 2 * width
@@ -100,7 +120,7 @@ def _multiply(halves: Any, rows: Any, query: Any, products: Any) -> bool:
             bits[place] = (np.int32(vector[place]) << SHIFT) & BITS
         product = np.float32(0)
         for place in range(width):
-            product += small[place] * query[place]
+            product += small[place] * scaled[place]
         products[at] = product
     return True
 

@@ -40,7 +40,7 @@ from index.disk.files import storing
 from index.disk.opening import create, map_file
 from index.errors import CorruptError
 from index.locks import ProcessLock
-from index.ranking import Ranking, empty_ranking
+from index.ranking import Ranking
 
 _HEADER = struct.Struct("<4siqqqBiQQQQ")
 _MIDDLE = struct.Struct("<iiiQQQ")
@@ -82,31 +82,19 @@ def _misses_many(
     best_scores: NDArray[np.float32],
     recall: float,
 ) -> bool:
-    """Whether more rows are probably missed than recall allows. best_scores: of the rows that were found."""
-    allowed = len(best_scores) * max(1 - recall, _TOLERANCE)
-    return expected_misses(approximate, exact, float(best_scores[-1]), allowed) > allowed
+    """Whether more of a query's best rows are probably missed than recall allows.
 
-
-def _exact(
-    vectors: StoredVectors,
-    query: NDArray[np.float32],
-    k: int,
-    approximate: NDArray[np.float32],
-    rows: NDArray[np.int64],
-    recall: float,
-) -> tuple[NDArray[np.float32], NDArray[np.int64], bool]:
-    """Scores and rows of the k best candidates of a query, and whether they probably have the recall.
-
-    approximate, rows: of the candidates, best first, at the end -1 for none.
+    approximate, exact: float32 (depth,), scores of its candidates by compressed and by stored vectors, in
+        the order of the former.
+    best_scores: float32 (k,), of the rows that were found.
+    Where there are fewer candidates or rows, the last scores are -inf.
     """
-    if not len(rows) or rows[-1] < 0:
-        rows = rows[rows >= 0]
-    exact, found, scores = vectors.rank(rows, query, k)
-    complete = True
-    if recall and len(rows):
-        worse = slice(len(rows) // 2, len(rows))
-        complete = not _misses_many(approximate[worse], exact[worse], scores[:K], recall)
-    return scores, found, complete
+    there = int(np.count_nonzero(exact > -np.inf)) if exact[-1] == -np.inf else len(exact)
+    worse, last = slice(there // 2, there), min(K, len(best_scores), there)
+    if not there:
+        return False
+    allowed = last * max(1 - recall, _TOLERANCE)
+    return expected_misses(approximate[worse], exact[worse], float(best_scores[last - 1]), allowed) > allowed
 
 
 def _head(count: int, dimension: int, parts: int) -> bytes:
@@ -217,63 +205,26 @@ class FastScan:
         Where the depth is so large that comparing every live row is faster, exact search is used.
         """
         depth = max(depth, _LEAST_DEPTH * k)
-        if len(queries) == 1:
-            return self._search_one(queries, k, depth, vectors, recall)
-        ranking = empty_ranking(len(queries), k)
-        pending = np.arange(len(queries))
-        while len(pending) and depth * GATHERING < self._count:
-            pending = self._rank(ranking, queries, pending, depth, vectors, recall)
-            depth *= _DEPTH_GROWTH
-        if len(pending):
-            exact = search_exact(vectors, queries[pending], k, self._live)
-            ranking.scores[pending], ranking.rows[pending] = exact
+        if depth * GATHERING >= self._count:
+            return search_exact(vectors, queries, k, self._live)
+        approximate, rows = self.nearest(queries, depth)
+        exact, ranking = vectors.rank(rows, queries, k)
+        if recall:
+            again = [
+                number
+                for number, scores in enumerate(ranking.scores)
+                if _misses_many(approximate[number], exact[number], scores, recall)
+            ]
+            if again:
+                found = self.search(queries[again], k, depth * _DEPTH_GROWTH, vectors, recall)
+                ranking.scores[again], ranking.rows[again] = found
         return ranking
-
-    def _rank(
-        self,
-        ranking: Ranking,
-        queries: NDArray[np.float32],
-        pending: NDArray[np.int64],
-        depth: int,
-        vectors: StoredVectors,
-        recall: float,
-    ) -> NDArray[np.int64]:
-        """Rank the pending queries, given by number; returns those that need a greater depth."""
-        k, unfinished = ranking.rows.shape[1], []
-        block = queries if len(pending) == len(queries) else queries[pending]
-        for query, approximate, rows in zip(pending, *self.nearest(block, depth), strict=True):
-            scores, found, complete = _exact(vectors, queries[query], k, approximate, rows, recall)
-            ranking.scores[query, : len(found)] = scores
-            ranking.rows[query, : len(found)] = found
-            if not complete:
-                unfinished.append(query)
-        return np.array(unfinished, np.int64)
-
-    def _search_one(
-        self,
-        queries: NDArray[np.float32],
-        k: int,
-        depth: int,
-        vectors: StoredVectors,
-        recall: float,
-    ) -> Ranking:
-        """`search` of one query, in fewer steps; depth: not less than five times k."""
-        while depth * GATHERING < self._count:
-            (approximate,), (rows,) = self.nearest(queries, depth)
-            scores, found, complete = _exact(vectors, queries[0], k, approximate, rows, recall)
-            if complete:
-                if len(found) == k:
-                    return Ranking(scores[None], found[None])
-                ranking = empty_ranking(1, k)
-                ranking.scores[0, : len(found)], ranking.rows[0, : len(found)] = scores, found
-                return ranking
-            depth *= _DEPTH_GROWTH
-        return search_exact(vectors, queries, k, self._live)
 
     def nearest(self, queries: NDArray[np.float32], depth: int) -> Ranking:
         """The best live rows by their compressed vectors: a ranking (n, min(depth, live rows))."""
-        index, depth = self._opened(), min(depth, self._count)
-        scores, rows = index.search(np.ascontiguousarray(queries), depth)
+        opened = self._faiss is not None and self._lock.is_own()
+        index = self._faiss if opened else self._opened()
+        scores, rows = index.search(queries, min(depth, self._count))
         if self._rows is not None:
             rows = self._rows[rows]
         return Ranking(scores, rows)

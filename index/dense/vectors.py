@@ -89,7 +89,7 @@ class _Compiled(NamedTuple):
     """The functions of `index.dense.compiled`."""
 
     products: Callable[..., NDArray[np.float32]]
-    ranking: Callable[..., tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]]
+    rankings: Callable[..., tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]]
 
 
 class StoredVectors:
@@ -155,14 +155,14 @@ class StoredVectors:
         Call it before other threads search.
         """
         try:
-            from index.dense.compiled import products, ranking
+            from index.dense.compiled import products, rankings
         except NO_COMPILED_LOOPS:
             return
-        self._compiled = _Compiled(products, ranking)
+        self._compiled = _Compiled(products, rankings)
         if self.count:  # compile, or read what was compiled, before the first search
-            none = np.zeros(1, np.int64), np.zeros(self.dimension, np.float32)
-            self.products(*none)
-            self.rank(*none, 1)
+            row, query = np.zeros(1, np.int64), np.zeros(self.dimension, np.float32)
+            self.products(row, query)
+            self.rank(row[None], query[None], 1)
 
     def products(self, rows: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inner products of some rows with one query, float32 (n,).
@@ -171,28 +171,59 @@ class StoredVectors:
         query: float32 (dimension,).
         """
         if self._compiled is not None and self._kept is None:
-            return self._compiled.products(self._halves, rows, query * SCALE)
+            return self._compiled.products(self._halves, rows, query)
         products: NDArray[np.float32] = np.vecdot(self.take(rows), query)
         return products
 
     def rank(
-        self, rows: NDArray[np.int64], query: NDArray[np.float32], k: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-        """`products`, and the rows and scores of the k best: best first, equal ones by row.
+        self, rows: NDArray[np.int64], queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], Ranking]:
+        """`products` of each query with its rows, float32 (n, m), and the ranking of the k best, (n, k).
 
-        rows: int64 (n,), all different, in any order.
-        query: float32 (dimension,).
-        k: results, at least 1; there are n if there are fewer.
+        rows: int64 (n, m), for each query all different, in any order; at the end -1 for none, whose
+            product is -inf.
+        queries: float32 (n, dimension).
+        k: results a query, at least 1.
         """
         if self._compiled is not None and self._kept is None:
-            return self._compiled.ranking(self._halves, rows, query * SCALE, k)
+            products, scores, best_rows = self._compiled.rankings(self._halves, rows, queries, k)
+            return products, Ranking(scores, best_rows)
+        if len(rows) == 1:
+            found = self._rank_one(rows[0], queries[0], k)
+            return found[0][None], Ranking(found[1][None], found[2][None])
+        products, ranking = np.empty(rows.shape, np.float32), empty_ranking(len(rows), k)
+        for number, query in enumerate(queries):
+            products[number], ranking.scores[number], ranking.rows[number] = self._rank_one(
+                rows[number], query, k
+            )
+        return products, ranking
+
+    def _rank_one(
+        self, rows: NDArray[np.int64], query: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+        """`rank` of one query: products, and scores and rows of the k best."""
         by_row = np.argsort(rows)
         ascending = rows.take(by_row)
+        if len(rows) and ascending[0] < 0:
+            return self._rank_some(rows, query, k)
         scores = self.products(ascending, query)
-        chosen = best(scores, k)
         products = np.empty_like(scores)
         products[by_row] = scores
-        return products, ascending.take(chosen), scores.take(chosen)
+        chosen = best(scores, k)
+        if len(chosen) == k:
+            return products, scores.take(chosen), ascending.take(chosen)
+        (best_scores,), (best_rows,) = empty_ranking(1, k)
+        best_scores[: len(chosen)], best_rows[: len(chosen)] = scores[chosen], ascending[chosen]
+        return products, best_scores, best_rows
+
+    def _rank_some(
+        self, rows: NDArray[np.int64], query: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+        """`_rank_one` where the last rows are -1."""
+        there = int(np.count_nonzero(rows >= 0))
+        products = np.full(len(rows), -np.inf, np.float32)
+        products[:there], best_scores, best_rows = self._rank_one(rows[:there], query, k)
+        return products, best_scores, best_rows
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of these rows, float32 (n, dimension). Reads only these."""

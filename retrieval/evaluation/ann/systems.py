@@ -9,6 +9,8 @@ parameters of the search that trade recall for speed are swept.
 from __future__ import annotations
 
 import math
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -25,9 +27,14 @@ _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 # Candidates a result that are scored again.
 _FACTORS = (2, 4, 8, 16, 32, 64, 128)
 _FACTORS_WITH_PROBES = (4, 16, 64)
+# What an index is built for, by default first.
+_TARGETS = (0.99, 0.9, 0.95, 0.999)
+# Bytes of vectors that an index may keep in memory, as `serve` has it; it compiles its loops too.
+_KEPT_BYTES = 64 << 20
+_DOCUMENTS_AT_ONCE = 1 << 14
 
 
-def _no_parameter(value: int | str) -> None:
+def _no_parameter(value: float | str) -> None:
     """Do nothing: the search has no parameter."""
 
 
@@ -39,10 +46,67 @@ class BuiltIndex:
     save: Callable[[Path], None]  # writes the index to a path
     parameter: str = ""  # the search parameter that trades recall for speed; empty for none
     set_parameter: Callable[[Any], None] = _no_parameter
-    values: Sequence[int | str] = ("",)  # the values to measure; texts that name several parameters
+    values: Sequence[float | str] = ("",)  # the values to measure; texts that name several parameters
 
 
 Build: TypeAlias = Callable[[Vectors, int], BuiltIndex]  # from vectors and number of threads
+
+
+def opened(folder: Path) -> BuiltIndex:
+    """An index folder with its stored settings, searched as `peephole serve` does it."""
+    from index.reader import Index
+
+    index = Index.open(folder)
+    index.keep_vectors(_KEPT_BYTES)
+    live = index.vector_numbers()
+    return BuiltIndex(
+        search=lambda queries, k: np.searchsorted(live, index.search_vectors(queries, k).rows),
+        save=lambda path: None,
+    )
+
+
+def peephole(vectors: Vectors, threads: int) -> BuiltIndex:
+    """An index of this library, built again for each target recall.
+
+    It takes as many threads as the process may use cores.
+    """
+    place = tempfile.TemporaryDirectory()  # removed when the process ends
+    folder = Path(place.name) / "index"
+    _build(folder, vectors, _TARGETS[0])
+    now = opened(folder)
+
+    def set_parameter(target: float) -> None:
+        nonlocal now
+        _build(folder, vectors, target)
+        now = opened(folder)
+
+    def save(path: Path) -> None:
+        path.mkdir()
+        for file in folder.glob("*/*/*.faiss"):
+            shutil.copy(file, path)
+
+    def search(queries: Vectors, k: int) -> NDArray[Any]:
+        return now.search(queries, k)
+
+    return BuiltIndex(search, save, "target-recall", set_parameter, _TARGETS)
+
+
+def _build(folder: Path, vectors: Vectors, target: float) -> None:
+    """Publish an index of vectors, of documents without text."""
+    from index.dense.tuning import Goal
+    from index.documents.store import Document
+    from index.writing.builder import IndexBuilder
+
+    model = folder.with_name("model")
+    model.mkdir(exist_ok=True)
+    (model / "config.json").write_text("{}", encoding="utf-8")
+    dimension = vectors.shape[1]
+    goal = Goal(target)
+    with IndexBuilder.begin(folder, model=model, dimension=dimension, source="vectors", goal=goal) as builder:
+        for start in range(0, len(vectors), _DOCUMENTS_AT_ONCE):
+            block = vectors[start : start + _DOCUMENTS_AT_ONCE]
+            builder.append([Document(str(start + number)) for number in range(len(block))], block)
+        builder.publish()
 
 
 def exact(vectors: Vectors, threads: int) -> BuiltIndex:
@@ -143,7 +207,7 @@ def _of_faiss(
     index: Any,
     parameter: str = "",
     set_parameter: Callable[[Any], None] = _no_parameter,
-    values: Sequence[int | str] = ("",),
+    values: Sequence[float | str] = ("",),
 ) -> BuiltIndex:
     return BuiltIndex(
         lambda queries, k: np.asarray(index.search(queries, k)[1]),
@@ -247,6 +311,7 @@ def autofaiss(vectors: Vectors, threads: int) -> BuiltIndex:
 
 
 SYSTEMS: dict[str, Build] = {
+    "peephole": peephole,
     "exact": exact,
     "faiss HNSW": faiss_hnsw,
     "faiss IVF": faiss_ivf,

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.evaluation.ann.systems import SYSTEMS, BuiltIndex, Vectors
+from retrieval.evaluation.ann.systems import SYSTEMS, BuiltIndex, Vectors, opened
 from retrieval.evaluation.measures import ann_recall, latency_percentiles
 
 K = 10
@@ -43,7 +43,7 @@ def measure(folder: Path, name: str, threads: int, index: Path | None) -> dict[s
         for part in ("vectors", "queries", "exact_rows", "exact_scores")
     )
     start = time.perf_counter()
-    built = _opened(index) if index is not None else SYSTEMS[name](vectors, threads)
+    built = opened(index) if index is not None else SYSTEMS[name](vectors, threads)
     seconds = time.perf_counter() - start
     saved = folder / "saved"
     built.save(saved)
@@ -65,18 +65,6 @@ def measure(folder: Path, name: str, threads: int, index: Path | None) -> dict[s
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "points": points,
     }
-
-
-def _opened(folder: Path) -> BuiltIndex:
-    """A Peephole index with its stored settings, searched as `peephole search` does it."""
-    from index.reader import Index
-
-    opened = Index.open(folder)
-    live = opened.vector_numbers()
-    return BuiltIndex(
-        search=lambda queries, k: np.searchsorted(live, opened.search_vectors(queries, k).rows),
-        save=lambda path: None,
-    )
 
 
 def _batch(built: BuiltIndex, queries: Vectors) -> dict[str, float]:

@@ -56,7 +56,7 @@ def test_few_rows_are_scored_with_stored_vectors(tmp_path, monkeypatch):
     read = stored(tmp_path, units(random.standard_normal((2000, 64))))
     scored = []
     rank = StoredVectors.rank
-    monkeypatch.setattr(StoredVectors, "rank", lambda *some: scored.append(len(some[1])) or rank(*some))
+    monkeypatch.setattr(StoredVectors, "rank", lambda *some: scored.append(some[1].shape[1]) or rank(*some))
     scan = CoarseScan(read)
     for query in units(random.standard_normal((20, 64))):
         scan.search(query, 10)

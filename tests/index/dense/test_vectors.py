@@ -87,23 +87,49 @@ def test_few_rows_are_ranked_as_the_definition_says(
     if compiled:
         stored.compile()
     read, query = vectors.astype(np.float16).astype(np.float64), vectors[5]
-    products, best_rows, scores = stored.rank(rows, query, k)
-    assert (products.dtype, best_rows.dtype, scores.dtype) == (np.float32, np.int64, np.float32)
-    assert products == pytest.approx(read[rows] @ query, abs=1e-6)
-    assert stored.products(rows, query) == pytest.approx(products, abs=1e-6)
-    by_row = sorted(zip((-products).tolist(), rows.tolist(), strict=True))[:k]
-    assert list(zip((-scores).tolist(), best_rows.tolist(), strict=True)) == by_row
+    products, ranking = stored.rank(rows[None], query[None], k)
+    assert [each.dtype for each in (products, *ranking)] == [np.float32, np.float32, np.int64]
+    assert products[0] == pytest.approx(read[rows] @ query, abs=1e-6)
+    assert stored.products(rows, query) == pytest.approx(products[0], abs=1e-6)
+    by_row = sorted(zip((-products[0]).tolist(), rows.tolist(), strict=True))[:k]
+    found = zip((-ranking.scores[0]).tolist(), ranking.rows[0].tolist(), strict=True)
+    assert list(found) == by_row + [(np.inf, -1)] * (k - len(by_row))
 
 
-def test_numpy_and_compiled_loop_rank_alike(stored: Path, vectors: np.ndarray):
+def some_rows(generator: np.random.Generator, queries: int, most: int) -> np.ndarray:
+    """For each query different rows of 300, of one as many as there is room for, of another none."""
+    rows = np.array([generator.permutation(300)[:most] for _ in range(queries)])
+    for query in range(1, queries):
+        rows[query, query % (most + 1) :] = -1
+    return rows
+
+
+@pytest.mark.parametrize("most", [1, 30, 300])
+@pytest.mark.parametrize("kept", [False, True])
+def test_numpy_and_compiled_loop_rank_alike(stored: Path, vectors: np.ndarray, most: int, kept: bool):
     plain, compiled = (StoredVectors(stored, *vectors.shape) for _ in range(2))
     compiled.compile()
-    rows = np.random.default_rng(4).permutation(len(vectors))
-    for query in vectors[:20]:
-        expected, found = (each.rank(rows, query, 30) for each in (plain, compiled))
-        assert found[0] == pytest.approx(expected[0], abs=5e-7)
-        assert np.array_equal(found[1], expected[1])
-        assert found[2] == pytest.approx(expected[2], abs=5e-7)
+    if kept:
+        plain.keep()
+    rows = some_rows(np.random.default_rng(4), 40, most)
+    expected, found = (each.rank(rows, vectors[:40], 20) for each in (plain, compiled))
+    assert found[0] == pytest.approx(expected[0], abs=5e-7)
+    assert np.array_equal(found[1].rows, expected[1].rows)
+    assert found[1].scores == pytest.approx(expected[1].scores, abs=5e-7)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_queries_together_rank_as_each_alone(stored: Path, vectors: np.ndarray, compiled: bool):
+    found = StoredVectors(stored, *vectors.shape)
+    if compiled:
+        found.compile()
+    rows = some_rows(np.random.default_rng(5), 25, 24)
+    products, ranking = found.rank(rows, vectors[:25], 7)
+    for query in range(25):
+        alone, its = found.rank(rows[query : query + 1], vectors[query : query + 1], 7)
+        assert np.array_equal(products[query], alone[0])
+        assert np.array_equal(ranking.rows[query], its.rows[0])
+        assert np.array_equal(ranking.scores[query], its.scores[0])
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -115,7 +141,7 @@ def test_row_that_does_not_exist_is_an_error(stored: Path, vectors: np.ndarray, 
     with pytest.raises(IndexError):
         found.products(np.array([0, row]), vectors[0])
     with pytest.raises(IndexError):
-        found.rank(np.array([0, row]), vectors[0], 1)
+        found.rank(np.array([[0, row]]), vectors[:1], 1)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -125,7 +151,9 @@ def test_no_rows_have_no_products(stored: Path, vectors: np.ndarray, compiled: b
         found.compile()
     none = np.empty(0, np.int64)
     assert found.products(none, vectors[0]).shape == (0,)
-    assert [part.shape for part in found.rank(none, vectors[0], 3)] == [(0,)] * 3
+    products, ranking = found.rank(none[None], vectors[:1], 3)
+    assert products.shape == (1, 0)
+    assert ranking.rows.tolist() == [[-1] * 3] and np.isneginf(ranking.scores).all()
 
 
 def test_without_numba_numpy_scores(stored: Path, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch):
@@ -133,7 +161,7 @@ def test_without_numba_numpy_scores(stored: Path, vectors: np.ndarray, monkeypat
     found = StoredVectors(stored, *vectors.shape)
     found.compile()
     assert found._compiled is None
-    assert found.rank(np.array([5, 7]), vectors[5], 1)[1].tolist() == [5]
+    assert found.rank(np.array([[5, 7]]), vectors[5:6], 1)[1].rows.tolist() == [[5]]
 
 
 def test_search_worked_by_hand(tmp_path: Path):
