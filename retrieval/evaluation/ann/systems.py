@@ -70,19 +70,21 @@ def peephole(vectors: Vectors, threads: int) -> BuiltIndex:
 
     It takes as many threads as the process may use cores.
     """
-    place = tempfile.TemporaryDirectory()  # removed when the process ends
-    folder = Path(place.name) / "index"
-    _build(folder, vectors, _TARGETS[0])
-    now = opened(folder)
+    place = tempfile.TemporaryDirectory()  # removed with the last of the functions below
+
+    def made(target: float) -> BuiltIndex:
+        _build(Path(place.name) / "index", vectors, target)
+        return opened(Path(place.name) / "index")
+
+    now = made(_TARGETS[0])
 
     def set_parameter(target: float) -> None:
         nonlocal now
-        _build(folder, vectors, target)
-        now = opened(folder)
+        now = made(target)
 
     def save(path: Path) -> None:
         path.mkdir()
-        for file in folder.glob("*/*/*.faiss"):
+        for file in Path(place.name).glob("index/*/*/*.faiss"):
             shutil.copy(file, path)
 
     def search(queries: Vectors, k: int) -> NDArray[Any]:
