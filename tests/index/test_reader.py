@@ -141,6 +141,12 @@ def test_query_that_does_not_fit_is_refused(folder: Path, queries: np.ndarray, k
         index.search_dense(queries, k)
 
 
+def test_numbers_whose_squares_are_too_large_are_finite(folder: Path):
+    with Index.open(folder) as index:
+        long = unit_vectors(1) * np.float32(1e30)
+        assert np.array_equal(index._checked(long), long)
+
+
 def test_lexical_search_for_no_results_is_refused(folder: Path):
     with Index.open(folder) as index, pytest.raises(InputError, match="k must be"):
         index.search_lexical(["apple"], 0)

@@ -11,7 +11,7 @@ from index.dense import fastscan
 from index.dense.fastscan import FEWEST_POINTS, FastScan, code_bytes, write_fastscan
 from index.dense.large_pages import ask_for_large_pages
 from index.dense.vectors import StoredVectors, search_exact, to_halves, write_vectors
-from index.errors import CorruptError
+from index.errors import CorruptError, InputError
 from index.ranking import Ranking
 
 COUNT, DIMENSION, PARTS = 3003, 16, 4
@@ -186,6 +186,35 @@ def test_more_results_than_rows_end_in_nothing(folder: Path):
     found = scan_in(folder, live).search(questions(1), 4, 10, vectors_in(folder))
     assert sorted(found.rows[0].tolist()) == [-1, -1, 5, 9]
     assert np.isneginf(found.scores[0, 2:]).all()
+
+
+@pytest.mark.parametrize("there", [0, 1, 4, 20])
+def test_candidates_that_are_not_there_are_neither_found_nor_missed(
+    folder: Path, there: int, monkeypatch: pytest.MonkeyPatch
+):
+    vectors, asked, scan = vectors_in(folder), questions(3), scan_in(folder)
+    real = scan.nearest
+
+    def few(queries: np.ndarray, depth: int) -> Ranking:
+        found = real(queries, depth)
+        found.rows[:, there:], found.scores[:, there:] = -1, -np.inf
+        return found
+
+    monkeypatch.setattr(scan, "nearest", few)
+    found = scan.search(asked, 10, 50, vectors)
+    assert (found.rows >= 0).sum(axis=1).tolist() == [min(there, 10)] * 3
+    assert np.array_equal(found.rows < 0, np.isneginf(found.scores))
+    kept_up = scan.search(asked, 10, 50, vectors, recall=0.5)
+    expected = search_exact(vectors, asked, 10) if there in (1, 4) else found  # those miss most of ten
+    assert np.array_equal(kept_up.rows, expected.rows)
+
+
+def test_another_process_than_the_one_that_opened_it_is_refused(folder: Path):
+    scan, vectors = scan_in(folder), vectors_in(folder)
+    scan.search(questions(1), 3, 20, vectors)
+    scan._lock._process = -1  # as after a fork
+    with pytest.raises(InputError, match="open it after the fork"):
+        scan.search(questions(1), 3, 20, vectors)
 
 
 def test_same_vectors_give_the_same_bytes(folder: Path, tmp_path: Path):

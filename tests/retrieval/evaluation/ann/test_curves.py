@@ -78,6 +78,16 @@ def test_a_run_holds_out_its_queries_and_exact_search_finds_all(tmp_path, vector
         write_curves(tmp_path / "none" / "c.png", found)
 
 
+def test_an_index_of_the_vectors_of_a_file_is_built_for_each_recall(tmp_path, vectors):
+    np.save(tmp_path / "v.npy", vectors)
+    found = bench_ann(tmp_path / "v.npy", systems=("peephole",), command="c")["systems"]["peephole"]
+    assert [point["setting"] for point in found["points"]] == [
+        f"target-recall {target}" for target in (0.99, 0.9, 0.95, 0.999)
+    ]
+    assert all(point["recall@10"] == 1 for point in found["points"])  # so few are compared one by one
+    assert 360 * 8 * 2 < found["bytes"] < 360 * 8 * 2 + 200
+
+
 def test_a_missing_library_is_named_with_the_reason(tmp_path, vectors, monkeypatch):
     np.save(tmp_path / "v.npy", vectors)
     monkeypatch.setenv("PYTHONSAFEPATH", "")
