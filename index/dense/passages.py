@@ -195,34 +195,49 @@ class Passages:
         queries: float32 (n, dimension).
         k: documents a query.
         """
-        ranking = empty_ranking(len(queries), k)
-        pending = list(range(len(queries)))
         # Beyond one a document; where they are few, hardly any are among the best.
         others = len(self) - self._documents
         depth = min(_VECTORS_A_DOCUMENT * k, k + _SPARE_VECTORS + others // _SPARE_VECTORS)
-        while len(pending):
-            depth = min(depth, len(self))
-            nearest = search(queries if len(pending) == len(queries) else queries[pending], depth)
-            short = []
-            for query, scores, numbers in zip(pending, *nearest, strict=True):
-                found = len(numbers) if numbers[-1] >= 0 else np.count_nonzero(numbers >= 0)
-                complete = self._fill(ranking, query, scores[:found], numbers[:found])
-                if not complete and numbers[-1] >= 0 and depth < len(self):
-                    short.append(query)
-            pending = short
-            depth *= _DEPTH_GROWTH
+        return self._rank(search, queries, k, depth)
+
+    def _rank(
+        self, search: Callable[[Vectors, int], Ranking], queries: Vectors, k: int, depth: int
+    ) -> Ranking:
+        """`rank_documents` by so many vectors, and by more for queries with too few documents among these."""
+        depth = min(depth, len(self))
+        nearest = search(queries, depth)
+        rows = self.rows(nearest.rows)  # of -1 too, but nobody looks at these
+        if len(queries) == 1 and k <= depth and nearest.rows[0, -1] >= 0 and _all_differ(rows[0]):
+            return Ranking(nearest.scores[:, :k], rows[:, :k])
+        ranking, again = empty_ranking(len(queries), k), []
+        for query, numbers in enumerate(nearest.rows):
+            found = depth if numbers[-1] >= 0 else np.count_nonzero(numbers >= 0)
+            complete = _fill(ranking, query, nearest.scores[query, :found], rows[query, :found])
+            if not complete and found == depth < len(self):
+                again.append(query)
+        if again:
+            deeper = self._rank(search, queries[again], k, depth * _DEPTH_GROWTH)
+            ranking.scores[again], ranking.rows[again] = deeper
         return ranking
 
-    def _fill(self, ranking: Ranking, query: int, scores: NDArray[np.float32], numbers: Rows) -> bool:
-        """Rank the documents of the nearest vectors, best first; returns whether there are enough."""
-        rows, k = self.rows(numbers), ranking.rows.shape[1]
-        if len(set(rows.tolist())) < len(rows):  # a document has several of them
-            by_row = np.argsort(rows, kind="stable")
-            first = np.ones(len(rows), bool)
-            np.not_equal(rows[by_row[1:]], rows[by_row[:-1]], out=first[1:])
-            best = np.sort(by_row[first])
-            rows, scores = rows[best], scores[best]
-        found = min(k, len(rows))
-        ranking.rows[query, :found] = rows[:found]
-        ranking.scores[query, :found] = scores[:found]
-        return bool(found == k)
+
+def _fill(ranking: Ranking, query: int, scores: NDArray[np.float32], rows: Rows) -> bool:
+    """Rank the documents of a query's nearest vectors, best first; returns whether there are enough.
+
+    scores, rows: float32 and int64 (n,), for each vector its score and its document.
+    """
+    k = ranking.rows.shape[1]
+    if not _all_differ(rows):  # a document has several of them
+        by_row = np.argsort(rows, kind="stable")
+        first = np.ones(len(rows), bool)
+        np.not_equal(rows[by_row[1:]], rows[by_row[:-1]], out=first[1:])
+        best = np.sort(by_row[first])
+        rows, scores = rows[best], scores[best]
+    found = min(k, len(rows))
+    ranking.rows[query, :found] = rows[:found]
+    ranking.scores[query, :found] = scores[:found]
+    return bool(found == k)
+
+
+def _all_differ(rows: Rows) -> bool:
+    return len(set(rows.tolist())) == len(rows)

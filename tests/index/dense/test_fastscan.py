@@ -204,9 +204,10 @@ def test_candidates_that_are_not_there_are_neither_found_nor_missed(
     found = scan.search(asked, 10, 50, vectors)
     assert (found.rows >= 0).sum(axis=1).tolist() == [min(there, 10)] * 3
     assert np.array_equal(found.rows < 0, np.isneginf(found.scores))
-    kept_up = scan.search(asked, 10, 50, vectors, recall=0.5)
-    expected = search_exact(vectors, asked, 10) if there in (1, 4) else found  # those miss most of ten
-    assert np.array_equal(kept_up.rows, expected.rows)
+    if there < 10:  # so few miss most of ten, but of none nothing is known
+        kept_up = scan.search(asked, 10, 50, vectors, recall=0.5)
+        expected = search_exact(vectors, asked, 10) if there else found
+        assert np.array_equal(kept_up.rows, expected.rows)
 
 
 def test_another_process_than_the_one_that_opened_it_is_refused(folder: Path):
