@@ -4,8 +4,8 @@ In: the stored vectors, a goal and, if there are any, real queries. Out: the mea
 its file written. Knows nothing of documents.
 
 The candidates are exact search over the stored vectors (Flat), and product quantisation at several sizes with
-exact scores for the best rows. Other FAISS indexes were measured on 669,357 real documents and left out
-(benchmarks/NOTES.md): they miss the goal or take longer.
+exact scores for the best rows, in compiled loops if numba is there. Other FAISS indexes were measured on
+669,357 real documents and left out (benchmarks/NOTES.md): they miss the goal or take longer.
 
 Recall is measured on two halves of the queries. The first half chooses the depth, with a margin for sampling
 error. The recall on the second half is what is reported.
@@ -50,7 +50,10 @@ _MARGIN = 2.0
 # Cosines that differ by less are equal: duplicate documents.
 _TIE = 1e-5
 # Depths that are tried: candidates a query.
-_DEPTHS = (20, 30, 50, 75, 100, 150, 200, 300, 450, 700, 1000, 1500, 2000)
+_DEPTHS = (
+    *(20, 30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 375, 450, 575, 700, 850),
+    *(1000, 1250, 1500, 1750, 2000),
+)
 _SEED = 2
 
 
@@ -155,6 +158,7 @@ def tune(
     if flat.meets(goal) and (vectors.count < SMALL or goal.recall == 1):
         return Tuning((flat,), flat)
     sizes = part_counts(vectors)
+    vectors.compile()  # as a server searches: then it takes less time to score many candidates
     least = _least_scores(vectors, tuning_queries, own_rows) if sizes else np.empty(0, np.float32)
     for done, parts in enumerate(sizes):
         progress("tuning", done, len(sizes))
