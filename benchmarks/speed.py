@@ -138,8 +138,8 @@ def training(data: Path) -> dict[str, Any]:
         config = preset(tower)  # type: ignore[arg-type]
         vocabulary, pairs = vocabulary_and_training_set(dataset, config)
         trainer = Trainer(initial_model(config, vocabulary, pairs), pairs, Recipe(), Path(os.devnull), "")
-        planned = iter(plan_batches(pairs, Recipe().batch, np.random.default_rng(0)) * 3)
-        steps.append(lambda trainer=trainer, planned=planned: trainer._train_step(next(planned), 1e-3))
+        inputs = trainer._inputs(plan_batches(pairs, Recipe().batch, np.random.default_rng(0)) * 3)
+        steps.append(lambda trainer=trainer, inputs=inputs: trainer._train_step(next(inputs), 1e-3))
     lstm, bag = times(*steps, repeats=21)
     return {
         "batch": Recipe().batch,

@@ -74,14 +74,15 @@ def glorot(weight: Tensor) -> None:
     nn.init.uniform_(weight, -bound, bound)
 
 
-def dropout_noise(words: int, width: int, dropout: float) -> Tensor:
+def dropout_noise(words: int, width: int, dropout: float, generator: torch.Generator) -> Tensor:
     """Factors of word rows, float32 (words, width), as `torch.nn.functional.dropout` draws them.
 
     words: number of distinct words.
     width: of their rows.
     dropout: the share of the factors that is 0; the others make up for it.
+    generator: draws them.
     """
-    return F.dropout(torch.ones(words, width), dropout)
+    return torch.empty(words, width).bernoulli_(1 - dropout, generator=generator).div_(1 - dropout)
 
 
 def mean_rows(rows: Tensor, batch: TextBatch) -> Tensor:

@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,14 @@ from torch import Tensor, nn
 from index.errors import InputError
 from retrieval.model.config import Pooling, Side
 from retrieval.text.vocabulary import Ragged
-from retrieval.towers.bodies import BELT_CONTROL_GAIN, BELT_ROW_LENGTH, dropout_noise, text_batch
+from retrieval.towers.bodies import BELT_CONTROL_GAIN, BELT_ROW_LENGTH
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.batches import (
     FULL_EPOCH,
     Batch,
     TrainingSet,
     draw_pseudo_queries,
-    make_batch,
     plan_batches,
-    remove_words,
 )
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.contexts import CONTEXT_SHARE, rarely_trained, turn_to_contexts
@@ -52,6 +51,7 @@ from retrieval.training.positives import (
     with_nearest_positives,
     with_positives,
 )
+from retrieval.training.step_inputs import StepInput, StepSeeds, made_ahead, step_input
 
 # The least weight of the distillation loss with many judged pairs, as a share of the recipe's `teaching`.
 MIN_TEACHING_SHARE = 0.05
@@ -224,22 +224,26 @@ class Trainer:
         on_step: called after each step, before its checkpoint.
         stop: called after each step; True saves the checkpoint and raises KeyboardInterrupt. (A signal could
             interrupt a step half way, and no checkpoint may hold half a step.)
-        checkpoint_seconds: seconds between two checkpoints; each epoch ends with one as well.
+        checkpoint_seconds: seconds between two checkpoints; the last epoch ends with one as well.
         chooses: whether dev says which epoch is the best one; else it is the last.
         With several ranks the first one's score counts, and a stop of any of them stops all.
         Raises KeyboardInterrupt, StorageError, InputError if the loss is no longer finite, PeerError.
         """
         clock = _Clock(self.state, checkpoint_seconds)
-        while self.state.epoch < self.epochs and not self._patience_ended():
+        while not self._is_over():
             self._train_epoch(clock, on_step, stop)
             self._finish_epoch(dev_score, chooses)
-            clock.tick()
-            self.save()
+            due = clock.tick()
+            if due or self._is_over():
+                self.save()
         if self.best:
             self.model.load_state_dict(self.best)
 
-    def _patience_ended(self) -> bool:
-        return bool(self.best) and self.state.epoch - 1 - self.state.best_epoch >= self.recipe.patience
+    def _is_over(self) -> bool:
+        """Whether all epochs are trained, or no better one is to be expected."""
+        state = self.state
+        patience_ended = bool(self.best) and state.epoch - 1 - state.best_epoch >= self.recipe.patience
+        return patience_ended or state.epoch >= self.epochs
 
     def _train_epoch(
         self, clock: _Clock, on_step: Callable[[StepReport], None], stop: Callable[[], bool]
@@ -247,8 +251,8 @@ class Trainer:
         state = self.state
         batches = self._epoch_batches()
         dev = state.history[-1].get("dev") if state.history else None
-        while state.step < len(batches):
-            point = self._train_step(batches[state.step], self._learning_rate(len(batches)))
+        for given in self._inputs(batches):
+            point = self._train_step(given, self._learning_rate(len(batches)))
             add_point(state.curve, point)
             state.losses.append(point.loss)
             state.step += 1
@@ -301,17 +305,27 @@ class Trainer:
         rising = min(1.0, (state.total_steps + 1) / max(1, warmup))
         return recipe.learning_rate * rising * max(recipe.floor, 1 - done)
 
-    def _train_step(self, pairs: NDArray[np.int64], rate: float) -> Point:
-        # Dropout draws from torch's generator: seeded by the step, it repeats after a resume. The generator
-        # reads only 32 bits of a seed. The factor, 2^32 over the golden ratio, keeps the steps of two seeds
-        # apart.
-        torch.manual_seed((self.recipe.seed * 0x9E3779B1 + self.state.total_steps) % 2**32)
-        rng = np.random.default_rng((self.recipe.seed, self.state.epoch, self.state.step))
+    def _inputs(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[StepInput]:
+        """The inputs of the steps that are left of an epoch."""
+        recipe, state = self.recipe, self.state
+        first = state.total_steps - state.step
+        sides: tuple[Side, ...] = ("query", "document")
+        widths = {side: self.model.tower(side).body.row_width for side in sides}
+
+        def maker(step: int) -> Callable[[], StepInput]:
+            # A seed of torch has 32 bits. The factor, 2^32 over the golden ratio, keeps the steps of two
+            # seeds of a recipe apart.
+            dropout = (recipe.seed * 0x9E3779B1 + first + step) % 2**32
+            seeds = StepSeeds((recipe.seed, state.epoch, step), dropout)
+            return partial(step_input, self.data, batches[step], seeds, recipe.dropout, widths, self.ranks)
+
+        return made_ahead(map(maker, range(state.step, len(batches))))
+
+    def _train_step(self, given: StepInput, rate: float) -> Point:
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        batch = make_batch(self.data, pairs, rng)
-        texts = self._texts(batch)
-        queries, documents = self._encode(texts)
+        batch = given.batch
+        queries, documents = self._encode(given)
         gamma, false_negatives = self.model.config.gamma, torch.from_numpy(batch.false_negatives)
         rows, weights = self.ranks.share(len(queries)), torch.from_numpy(batch.weights)
         loss = softmax_loss(queries, documents, gamma, false_negatives, weights, rows)
@@ -322,7 +336,7 @@ class Trainer:
             raise InputError("the loss is no longer finite; train again with a lower learning rate")
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self._sum_gradients(texts)
+        self._sum_gradients(given)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         with following_long_forms(self._tables, self.data):
             self.optimiser.step()
@@ -331,42 +345,20 @@ class Trainer:
         )
         return Point(1, float(whole), rate, *statistics)
 
-    def _texts(self, batch: Batch) -> dict[Side, Ragged]:
-        """The queries and the documents of a batch, as words."""
-        documents = remove_words(self.data.documents.take(batch.documents), batch.removed_words)
-        return {"query": self.data.queries.take(batch.queries), "document": documents}
-
-    def _encode(self, texts: dict[Side, Ragged]) -> list[Tensor]:
+    def _encode(self, given: StepInput) -> list[Tensor]:
         """Embeddings of the texts of a batch by side, with dropout. Each rank encodes its share."""
-        shares = [np.arange(len(all_texts))[self.ranks.share(len(all_texts))] for all_texts in texts.values()]
-        # A rank without rows encodes one for nothing, for all ranks have to take part in the backward pass.
-        own = [
-            all_texts.take(share if len(share) else np.arange(1))
-            for all_texts, share in zip(texts.values(), shares, strict=True)
-        ]
-        towers = [self.model.tower(side) for side in texts]
-        batches = [text_batch(some, self.data.features) for some in own]
-        together = towers[0].reads_table_of(towers[1])
+        towers = [self.model.tower(side) for side in given.sides]
+        inputs = list(given.sides.values())
         rows = (
-            towers[0].word_rows(*batches)
-            if together
-            else [tower.word_rows(batch)[0] for tower, batch in zip(towers, batches, strict=True)]
+            towers[0].word_rows(*(side.own for side in inputs))
+            if towers[0].reads_table_of(towers[1])
+            else [tower.word_rows(side.own)[0] for tower, side in zip(towers, inputs, strict=True)]
         )
         embeddings = []
-        for number, all_texts in enumerate(texts.values()):
-            width = towers[number].body.row_width
-            noise = self._noise(all_texts, own[number], width) if self.recipe.dropout else None
-            encoded = towers[number].embed(rows[number], batches[number], noise)
-            embeddings.append(self.ranks.gather(encoded[: len(shares[number])], len(all_texts)))
+        for tower, side, own_rows in zip(towers, inputs, rows, strict=True):
+            encoded = tower.embed(own_rows, side.own, side.noise)
+            embeddings.append(self.ranks.gather(encoded[: side.count], len(side.texts)))
         return embeddings
-
-    def _noise(self, texts: Ragged, own: Ragged, width: int) -> Tensor:
-        """Dropout of the rows of the distinct words of `own`: its part of what one process draws for all."""
-        words = np.unique(texts.values)
-        noise = dropout_noise(len(words), width, self.recipe.dropout)
-        if self.ranks.size == 1:
-            return noise
-        return noise[torch.from_numpy(np.searchsorted(words, np.unique(own.values)))]
 
     def _distillation_loss(
         self, teacher: TeacherVectors, batch: Batch, queries: Tensor, documents: Tensor
@@ -375,14 +367,14 @@ class Trainer:
         vectors = np.concatenate((teacher.queries[batch.queries], teacher.documents[batch.documents]))
         return distillation_loss(student, torch.from_numpy(vectors), self.ranks.share(len(student)))
 
-    def _sum_gradients(self, texts: dict[Side, Ragged]) -> None:
+    def _sum_gradients(self, given: StepInput) -> None:
         """Sum the gradients over the ranks.
 
         Of a table only rows of features of the batch are sent: the others are zero on every rank.
         """
         if self.ranks.size == 1:
             return
-        words = np.unique(np.concatenate([side.values for side in texts.values()]))
+        words = np.unique(np.concatenate([side.texts.values for side in given.sides.values()]))
         features = torch.from_numpy(np.unique(self.data.features.take(words.astype(np.int64)).values))
         rows = {name: features.long() for name, _ in self.model.named_parameters() if name.endswith(".table")}
         gradients = [

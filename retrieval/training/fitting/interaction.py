@@ -14,6 +14,7 @@ Knows nothing of indexes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from index.values import Progress
+from retrieval.text.vocabulary import Ragged
 
 # Width of a word's vector. 128 is hardly better and makes an index larger.
 WIDTH = 64
@@ -33,6 +35,8 @@ DOCUMENT_WORDS = 96
 QUERY_WORDS = 24
 
 _QUERIES_A_STEP = 32
+# Parts of a step, each in a thread of its own; as many on every machine, so that a fit repeats to the bit.
+_PARTS = 2
 _EPOCHS = 3
 _PROJECTION_RATE = 2e-3
 _GATE_RATE = 2e-2
@@ -49,9 +53,9 @@ class Examples(NamedTuple):
     """
 
     rows: NDArray[np.float32]
-    queries: Sequence[NDArray[np.int64]]
-    documents: Sequence[NDArray[np.int64]]
-    candidates: Sequence[NDArray[np.int64]]
+    queries: Ragged
+    documents: Ragged
+    candidates: Ragged
 
 
 class Projection(NamedTuple):
@@ -86,10 +90,10 @@ def learn_projection(
     progress: called after each step.
     stop: called after each step; True raises KeyboardInterrupt.
     """
-    counts = np.bincount(np.concatenate(examples.documents), minlength=len(examples.rows))
+    counts = np.bincount(examples.documents.values, minlength=len(examples.rows))
     width = min(WIDTH, examples.rows.shape[1])
     start = principal_directions(examples.rows, counts, width)
-    model = _LateInteraction(start)
+    model = _LateInteraction(examples.rows, start)
     optimiser = torch.optim.Adam(
         [
             {"params": [model.projection], "lr": _PROJECTION_RATE},
@@ -101,72 +105,146 @@ def learn_projection(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
     rng = np.random.default_rng(seed)
     done = 0
-    for _ in range(_EPOCHS if steps else 0):
-        for batch in np.array_split(rng.permutation(len(examples.queries)), steps // _EPOCHS):
-            loss = model(examples, batch)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            done += 1
-            progress("words", done, steps)
-            if stop():
-                raise KeyboardInterrupt
+    with ThreadPoolExecutor(_PARTS) as threads:
+        for _ in range(_EPOCHS if steps else 0):
+            for batch in np.array_split(rng.permutation(len(examples.queries)), steps // _EPOCHS):
+                _set_gradients(model, examples, batch, threads)
+                optimiser.step()
+                schedule.step()
+                done += 1
+                progress("words", done, steps)
+                if stop():
+                    raise KeyboardInterrupt
     learned = (model.projection, model.gate, model.gate_bias)
     return Projection(*(parameter.detach().numpy() for parameter in learned))
 
 
+def _set_gradients(
+    model: _LateInteraction,
+    examples: Examples,
+    batch: NDArray[np.int64],
+    threads: ThreadPoolExecutor,
+) -> None:
+    """Set the gradients of the mean loss of a batch, part by part: each part in a thread of its own."""
+    parameters = list(model.parameters())
+
+    def part_of(queries: NDArray[np.int64]) -> Sequence[Tensor]:
+        return torch.autograd.grad(model(examples, queries) / len(batch), parameters)
+
+    parts = np.array_split(batch, min(_PARTS, len(batch)))
+    for parameter, gradients in zip(parameters, zip(*threads.map(part_of, parts), strict=True), strict=True):
+        parameter.grad = torch.stack(gradients).sum(0)
+
+
 class _LateInteraction(nn.Module):
-    def __init__(self, start: NDArray[np.float32]) -> None:
+    """The score of the module's docstring, for the words of some examples."""
+
+    def __init__(self, rows: NDArray[np.float32], start: NDArray[np.float32]) -> None:
         super().__init__()
         self.projection = nn.Parameter(torch.from_numpy(start.copy()))
         self.gate = nn.Parameter(torch.zeros(len(start)))
         self.gate_bias = nn.Parameter(torch.zeros(1))
         self.log_scale = nn.Parameter(torch.tensor(2.5))
         self.share = nn.Parameter(torch.tensor(0.3))
+        self._units = torch.from_numpy(_units(rows))
+        self._lengths = torch.from_numpy(np.linalg.norm(rows, axis=1))
 
     def forward(self, examples: Examples, batch: NDArray[np.int64]) -> Tensor:
-        """The mean loss of a batch of queries."""
-        candidates, present = _padded([examples.candidates[query] for query in batch])
-        queries, query_mask = _padded([examples.queries[query] for query in batch])
-        documents, document_mask = _padded([examples.documents[row] for row in candidates.ravel().tolist()])
-        distinct, places = np.unique(
-            np.concatenate((queries.ravel(), documents.ravel())), return_inverse=True
-        )
-        rows = torch.from_numpy(examples.rows[distinct])
-        lengths = rows.norm(dim=1).clamp_min(1e-12)
-        units = rows / lengths[:, None]
+        """The sum of the losses of some queries."""
+        candidates = examples.candidates.take(batch)
+        queries = examples.queries.take(batch)
+        documents = examples.documents.take(candidates.values.astype(np.int64))
+        pairs = _pairs(queries, documents, candidates.lengths())
+        used, (of_queries, of_documents) = _numbered(len(self._units), queries.values, documents.values)
+        units = self._units[used]
         vectors = F.normalize(units @ self.projection, dim=1)
-        weights = lengths * torch.sigmoid(units @ self.gate + self.gate_bias)
-        of_queries = torch.from_numpy(places[: queries.size]).view(queries.shape)
-        of_documents = torch.from_numpy(places[queries.size :]).view(len(batch), -1)
-        n, c = candidates.shape
-        # A place without a word has the vector zero. Its cosines are 0, and lower ones count as 0 too.
-        query_vectors = F.embedding(of_queries, vectors) * query_mask[:, :, None]
-        document_vectors = F.embedding(of_documents, vectors) * document_mask.view(n, -1, 1)
-        cosines = torch.bmm(query_vectors, document_vectors.transpose(1, 2))
-        of_query = cosines.view(n, -1, c, documents.shape[1]).max(3).values.clamp_min(0)  # (n, words, c)
-        of_document = cosines.max(1).values.clamp_min(0).view(n, c, -1)  # (n, c, document words)
-        query_weights = _shares(weights[of_queries] * query_mask)
-        document_weights = _shares((weights[of_documents] * document_mask.view(n, -1)).view(n, c, -1))
-        scores = (query_weights[:, :, None] * of_query).sum(1)
-        scores = scores + self.share * (document_weights * of_document).sum(2)
-        scores = (self.log_scale.exp() * scores).masked_fill(~present, -torch.inf)
-        return -torch.log_softmax(scores, 1)[:, 0].mean()
+        weights = self._lengths[used] * torch.sigmoid(units @ self.gate + self.gate_bias)
+        cosines = vectors[of_queries] @ vectors.t()
+        found = cosines.view(-1).index_select(0, pairs.query_words * len(used) + of_documents[pairs.places])
+        # Starting from 0: no cosine below counts.
+        of_query = found.new_zeros(len(pairs.documents)).scatter_reduce(0, pairs.comparisons, found, "amax")
+        of_document = found.new_zeros(len(of_documents)).scatter_reduce(0, pairs.places, found, "amax")
+        query_shares = _shares(weights[of_queries], queries)[pairs.compared_words]
+        document_shares = _shares(weights[of_documents], documents)
+        scores = _sums(query_shares * of_query, pairs.documents, len(documents))
+        scores = scores + self.share * _sums(
+            document_shares * of_document, _owners(documents), len(documents)
+        )
+        table = scores.new_full((len(batch), int(candidates.lengths().max())), -torch.inf)
+        present = torch.from_numpy(np.arange(table.shape[1]) < candidates.lengths()[:, None])
+        table[present] = self.log_scale.exp() * scores
+        return -torch.log_softmax(table, 1)[:, 0].sum()
 
 
-def _shares(weights: Tensor) -> Tensor:
-    """Weights of words, 0 for places without one, that sum to 1 in each text."""
-    return weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
+class _Pairs(NamedTuple):
+    """The words of queries, each with all words of its candidates, and with each candidate: int64 tensors.
+
+    Words are places in the concatenated texts.
+
+    query_words, places: (pairs,), a word of a query and one of a document.
+    comparisons: (pairs,), the comparison of the word with the document that a pair belongs to.
+    compared_words, documents: (comparisons,), the word and the document.
+    """
+
+    query_words: Tensor
+    places: Tensor
+    comparisons: Tensor
+    compared_words: Tensor
+    documents: Tensor
 
 
-def _padded(lists: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], Tensor]:
-    """Lists of numbers as one table, filled up with 0, and where it has numbers."""
-    lengths = np.array([len(numbers) for numbers in lists])
-    filled = np.arange(max(1, lengths.max())) < lengths[:, None]
-    table = np.zeros(filled.shape, np.int64)
-    table[filled] = np.concatenate(lists)
-    return table, torch.from_numpy(filled)
+def _pairs(queries: Ragged, documents: Ragged, candidates: NDArray[np.int64]) -> _Pairs:
+    """queries: n of them. documents: the candidates of one query after those of another. candidates: (n,)."""
+    first = np.concatenate(([0], np.cumsum(candidates)))  # document of each query
+    owners = np.repeat(np.arange(len(queries)), queries.lengths())
+    compared_words, of_word = _each_in(first[owners], first[owners + 1])
+    starts, stops = documents.offsets[of_word], documents.offsets[of_word + 1]
+    comparisons, places = _each_in(starts, stops)
+    return _Pairs(
+        *map(
+            torch.from_numpy,
+            (compared_words[comparisons], places, comparisons, compared_words, of_word),
+        )
+    )
+
+
+def _each_in(
+    starts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers from start to stop of one range after the other: which range, and the number."""
+    lengths = stops - starts
+    ranges = np.repeat(np.arange(len(starts)), lengths)
+    return ranges, np.arange(len(ranges)) + (starts - np.cumsum(lengths) + lengths)[ranges]
+
+
+def _numbered(words: int, *texts: NDArray[np.int32]) -> tuple[Tensor, list[Tensor]]:
+    """The distinct words of some texts, ascending, and for each place its word as a number among them.
+
+    words: more than the largest word id.
+    """
+    used = np.zeros(words, bool)
+    for some in texts:
+        used[some] = True
+    distinct = np.flatnonzero(used)
+    numbers = np.empty(words, np.int64)
+    numbers[distinct] = np.arange(len(distinct))
+    return torch.from_numpy(distinct), [torch.from_numpy(numbers[some]) for some in texts]
+
+
+def _owners(texts: Ragged) -> Tensor:
+    """The text of each word, int64 (words,)."""
+    return torch.from_numpy(np.repeat(np.arange(len(texts)), texts.lengths()))
+
+
+def _sums(values: Tensor, owners: Tensor, count: int) -> Tensor:
+    """Sums of the values of each of `count` owners."""
+    return values.new_zeros(count).index_add(0, owners, values)
+
+
+def _shares(weights: Tensor, texts: Ragged) -> Tensor:
+    """Weights of the words of texts as shares of their sum in the text."""
+    owners = _owners(texts)
+    return weights / _sums(weights, owners, len(texts)).clamp_min(1e-12)[owners]
 
 
 def _units(rows: NDArray[np.float32]) -> NDArray[np.float32]:

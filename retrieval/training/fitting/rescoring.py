@@ -31,7 +31,7 @@ from retrieval.search.features import OF_TITLE_AND_TEXT
 from retrieval.search.fusion import fuse
 from retrieval.search.rescoring import RESCORING_DEPTH, CompareWords, Rescoring
 from retrieval.search.retriever import Retriever
-from retrieval.text.vocabulary import Lexicon
+from retrieval.text.vocabulary import Lexicon, ragged
 from retrieval.text.words import document_text
 from retrieval.training.dataset import TrainingData
 from retrieval.training.fitting.dev_rankings import DevRankings, rank_dev
@@ -244,19 +244,21 @@ def _examples(model: TrainedModel, retriever: Retriever, dataset: TrainingData, 
         )
     ]
     lexicon = Lexicon(model.vocabulary)
-    of_documents = [
-        np.unique(lexicon.word_ids(document_text(document.title, document.text), DOCUMENT_WORDS))
-        for document in documents
-    ]
-    of_queries = [np.unique(lexicon.word_ids(text, QUERY_WORDS)) for text in texts]
+    of_documents = ragged(
+        [
+            sorted(set(lexicon.word_ids(document_text(document.title, document.text), DOCUMENT_WORDS)))
+            for document in documents
+        ]
+    )
+    of_queries = ragged([sorted(set(lexicon.word_ids(text, QUERY_WORDS))) for text in texts])
     of_words = model.word_rows("query").of(lexicon.words)
-    return Examples(of_words, of_queries, of_documents, candidates)
+    return Examples(of_words, of_queries, of_documents, ragged(candidates))
 
 
-def _drawn(relevant: Sequence[int], ranked: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _drawn(relevant: Sequence[int], ranked: NDArray[np.int64], rng: np.random.Generator) -> list[int]:
     """One relevant document, then others that were ranked, in random order."""
     others = ranked[(ranked >= 0) & ~np.isin(ranked, relevant)]
-    return np.concatenate(([rng.choice(relevant)], rng.permutation(others)[: CANDIDATES - 1]))
+    return [int(rng.choice(relevant)), *rng.permutation(others)[: CANDIDATES - 1].tolist()]
 
 
 def words_of(retriever: Retriever, rescoring: Rescoring, folder: Path) -> CompareWords:

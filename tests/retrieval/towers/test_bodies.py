@@ -240,8 +240,7 @@ def test_a_new_tower_is_finite_and_tells_texts_apart(config):
 def test_dropout_zeroes_entries_of_word_rows_and_scales_the_rest():
     config = ModelConfig("bag", 1000, 1, 1000)
     made = tower(config)
-    torch.manual_seed(0)
-    noise = dropout_noise(1, 1000, 0.25)
+    noise = dropout_noise(1, 1000, 0.25, torch.Generator().manual_seed(0))
     batch = text_batch(ragged([[1]]), FEATURES)
     (rows,) = made.word_rows(batch)
     kept = made.embed(rows, batch, noise).detach().numpy()[0]

@@ -29,6 +29,7 @@ from retrieval.model.config import ModelConfig  # noqa: E402
 from retrieval.text.vocabulary import ragged  # noqa: E402
 from retrieval.training.distillation import TeacherVectors  # noqa: E402
 from retrieval.training.distributed import ALONE, Ranks, joined_ranks  # noqa: E402
+from retrieval.training.loop import Trainer  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not (hasattr(os, "fork") and distributed.is_available()), reason="needs fork and torch.distributed"
@@ -51,12 +52,18 @@ class Ended(NamedTuple):
     output: str  # what it wrote to standard output and standard error
 
 
+def take_step(trainer: Trainer) -> None:
+    """Take one step with five pairs."""
+    for given in trainer._inputs([np.arange(5)]):
+        trainer._train_step(given, 0.1)
+
+
 def fork_ranks() -> None:
     """Read calls of functions of this module; run each in processes that are started as torchrun does it.
 
     The processes are forks of this one, so that torch is imported and kernels are compiled once.
     """
-    trainer_of(Path("unused"), "lstm none", ALONE)._train_step(np.arange(5), 0.1)
+    take_step(trainer_of(Path("unused"), "lstm none", ALONE))
     for line in sys.stdin:
         size, function, arguments, folder = json.loads(line)
         with socket.socket() as free:
@@ -181,7 +188,7 @@ def compare_gradients() -> None:
         for trainer in trainers:
             # No step, so that what is left are the gradients.
             trainer.optimiser.step = lambda: None  # type: ignore[method-assign]
-            trainer._train_step(np.arange(5), 0.1)
+            take_step(trainer)
         alone, shared = (dict(trainer.model.named_parameters()) for trainer in trainers)
         for name, parameter in shared.items():
             torch.testing.assert_close(parameter.grad, alone[name].grad, rtol=1e-4, atol=1e-6, msg=name)

@@ -113,8 +113,8 @@ def test_dropout_depends_on_the_seed(tmp_path):
     for seed in (0, 1):
         trainer = new_trainer(tmp_path, recipe=RECIPE)
         trainer.recipe = replace(RECIPE, seed=seed)
-        trainer._train_step(np.array([0, 1]), 0.01)
-        drawn.append(torch.rand(8).tolist())  # what follows the dropout in torch's stream
+        (given,) = trainer._inputs([np.array([0, 1])])
+        drawn.append([side.noise.tolist() for side in given.sides.values()])
     assert drawn[0] != drawn[1]
 
 
@@ -344,7 +344,8 @@ def test_checkpoints_come_as_often_as_asked(tmp_path):
     lazy.checkpoint.parent.mkdir()
     times = []
     lazy.train(None, lambda step: times.append(lazy.checkpoint.exists()))
-    assert times == [False, False] + [True] * 6  # after each epoch in any case
+    assert not any(times)
+    assert lazy.checkpoint.exists()  # after the last epoch in any case
 
 
 def digest(trainer):

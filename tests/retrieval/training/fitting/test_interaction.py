@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from index.values import no_progress
+from retrieval.text.vocabulary import ragged
 from retrieval.training.fitting import interaction
 from retrieval.training.fitting.interaction import (
     Examples,
@@ -32,7 +33,7 @@ def test_principal_directions_are_those_of_the_weighted_rows():
     assert np.abs(found.T @ directions[:3].T) == pytest.approx(np.eye(3), abs=1e-4)
 
 
-def loss_by_hand(examples: Examples, model: _LateInteraction) -> float:
+def losses_by_hand(examples: Examples, model: _LateInteraction) -> float:
     parameters = {name: value.detach().numpy() for name, value in model.named_parameters()}
     lengths = np.linalg.norm(examples.rows, axis=1)
     units = examples.rows / lengths[:, None]
@@ -40,7 +41,8 @@ def loss_by_hand(examples: Examples, model: _LateInteraction) -> float:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     weights = lengths / (1 + np.exp(-(units @ parameters["gate"] + parameters["gate_bias"])))
     losses = []
-    for query, candidates in zip(examples.queries, examples.candidates, strict=True):
+    for asked in range(len(examples.queries)):
+        query, candidates = examples.queries[asked], examples.candidates[asked]
         scores = []
         for number in candidates:
             cosines = np.maximum(vectors[query] @ vectors[examples.documents[number]].T, 0)
@@ -48,18 +50,19 @@ def loss_by_hand(examples: Examples, model: _LateInteraction) -> float:
             score = a @ cosines.max(1) / a.sum() + parameters["share"] * (b @ cosines.max(0)) / b.sum()
             scores.append(math.exp(parameters["log_scale"]) * score)
         losses.append(math.log(sum(map(math.exp, scores))) - scores[0])
-    return float(np.mean(losses))
+    return float(np.sum(losses))
 
 
 def test_the_loss_is_that_of_a_loop_over_words():
     words = [RNG.permutation(12)[: RNG.integers(1, 5)] for _ in range(8)]
     queries = [np.array([1, 3]), np.array([0]), np.array([0, 5, 7])]
     candidates = [np.array([0, 1, 2]), np.array([3, 4]), np.array([5, 6, 7])]
-    examples = Examples(RNG.normal(size=(12, 6)).astype(np.float32), queries, words, candidates)
-    model = _LateInteraction(RNG.normal(size=(6, 4)).astype(np.float32))
+    rows = RNG.normal(size=(12, 6)).astype(np.float32)
+    examples = Examples(rows, ragged(queries), ragged(words), ragged(candidates))
+    model = _LateInteraction(rows, RNG.normal(size=(6, 4)).astype(np.float32))
     for parameter in model.parameters():
         parameter.data += 0.3
-    assert model(examples, np.arange(3)).item() == pytest.approx(loss_by_hand(examples, model), rel=1e-4)
+    assert model(examples, np.arange(3)).item() == pytest.approx(losses_by_hand(examples, model), rel=1e-4)
 
 
 @pytest.fixture
@@ -71,11 +74,13 @@ def synonyms() -> Examples:
     rows = np.concatenate([np.concatenate((shared, part), axis=1) for part in noise]).astype(np.float32)
     chosen = [RNG.permutation(count)[:2] for _ in range(200)]
     candidates = [np.concatenate(([n], RNG.permutation(200)[:8])) for n in range(200)]
-    return Examples(rows, chosen, [words + count for words in chosen], candidates)
+    written = ragged([words + count for words in chosen])
+    return Examples(rows, ragged(chosen), written, ragged(candidates))
 
 
 def mean_loss(examples: Examples, projection: np.ndarray) -> float:
-    return _LateInteraction(projection)(examples, np.arange(len(examples.queries))).item()
+    model = _LateInteraction(examples.rows, projection)
+    return model(examples, np.arange(len(examples.queries))).item() / len(examples.queries)
 
 
 def test_learning_finds_what_words_share(synonyms: Examples, monkeypatch: pytest.MonkeyPatch):
@@ -91,9 +96,9 @@ def test_learning_finds_what_words_share(synonyms: Examples, monkeypatch: pytest
 
 
 def test_without_queries_the_projection_is_where_learning_starts(synonyms: Examples):
-    none = synonyms._replace(queries=[], candidates=[])
+    none = synonyms._replace(queries=ragged([]), candidates=ragged([]))
     learned = learn_projection(none, 0, no_progress, never)
-    counts = np.bincount(np.concatenate(none.documents), minlength=80)
+    counts = np.bincount(none.documents.values, minlength=80)
     assert np.array_equal(learned.projection, principal_directions(none.rows, counts, 30))
     assert not learned.gate.any()
 
