@@ -64,6 +64,21 @@ def recall(vectors: StoredVectors, scan: FastScan, depth: int, asked: np.ndarray
 
 
 @pytest.mark.usefixtures("every_corpus_is_large")
+def test_searches_are_timed_in_compiled_loops_and_exact_ones_are_not(
+    tmp_path: Path, vectors: StoredVectors, monkeypatch: pytest.MonkeyPatch
+):
+    real, compiled = tuning._p50_ms, []
+
+    def timed(search, asked):
+        compiled.append(vectors._compiled is not None)
+        return real(search, asked)
+
+    monkeypatch.setattr(tuning, "_p50_ms", timed)
+    tune(vectors, None, Goal(0.9), tmp_path / "compressed")
+    assert compiled == [False, *[True] * len(part_counts(vectors))]
+
+
+@pytest.mark.usefixtures("every_corpus_is_large")
 @pytest.mark.parametrize("wanted", [0.9, 0.95, 0.99])
 @pytest.mark.parametrize("real", [True, False])
 def test_recall_promised_is_recall_delivered(
