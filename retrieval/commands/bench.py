@@ -46,8 +46,9 @@ def ann(
 ) -> None:
     """Recall@10 against queries/s: this index beside FAISS's and other libraries', each in its own process.
 
-    INDEX is an index folder, FILE a .npy or .fvecs file of vectors. Libraries that are missing are named
-    and skipped; pip install 'peephole[bench]' brings them.
+    INDEX is an index folder, FILE a .npy or .fvecs file of vectors. Of the vectors of either, peephole
+    builds an index for each of four recalls. Libraries that are missing are named and skipped;
+    pip install 'peephole[bench]' brings them.
 
     Example: peephole bench ann my.index --queries data -o curves
     """
