@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     help="Pairs a step, over all processes.  [default: the recipe's]",
 )
 @click.option(
+    "--members",
+    type=click.IntRange(min=1, max=8),
+    default=1,
+    show_default=True,
+    help="Trainings from different first weights, merged into one model of the same size.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(min=0, max=2**31 - 1),
     default=0,
@@ -66,6 +73,7 @@ def train(
     paper: bool,
     epochs: int | None,
     batch: int | None,
+    members: int,
     seed: int,
     teacher: str | None,
     init: Path | None,
@@ -101,7 +109,7 @@ def train(
     if init is not None and (tower or paper):
         raise click.UsageError("--init brings its own tower; leave --tower and --paper out")
     config = preset(tower or "lstm", paper) if init is None else read_model(init).config
-    recipe = Recipe(epochs=epochs, batch=batch or Recipe.batch, seed=seed)
+    recipe = Recipe(epochs=epochs, batch=batch or Recipe.batch, members=members, seed=seed)
     with needing("train"), interrupt_requests() as stop, joined_ranks() as ranks:
         source = open_dataset(data, columns) if ranks.is_first else Path(data)
         summary = source.summary() if isinstance(source, PairsDataset) else None

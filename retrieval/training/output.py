@@ -3,6 +3,7 @@
 config.json ...             the model, see `retrieval.model.folder`
 report/                     for people
 .checkpoint.safetensors     a training that was cut short
+.checkpoint-1.safetensors   that of its second member, and so on; each stays until all are trained
 .teacher/                   a teacher's vectors
 .dev/                       the index of the dev queries' documents, while something is fitted on it
 .lock                       held by the one that trains
@@ -26,7 +27,10 @@ CHECKPOINT = ".checkpoint.safetensors"
 TEACHER = ".teacher"
 DEV = ".dev"
 
-_TEMPORARY = re.compile("|".join(temporary_of(name) for name in (*FILES, CHECKPOINT)))
+MOST_MEMBERS = 8
+_FURTHER = tuple(f".checkpoint-{member}.safetensors" for member in range(1, MOST_MEMBERS))
+
+_TEMPORARY = re.compile("|".join(temporary_of(name) for name in (*FILES, CHECKPOINT, *_FURTHER)))
 # What every model's config has had.
 _CONFIG_KEYS = frozenset({"format_version", "tower", "dimension"})
 
@@ -46,6 +50,17 @@ def check_model_output(folder: Path) -> None:
     raise InputError(f"holds {others[0]!r} and is no model; choose an empty folder", path=folder)
 
 
+def checkpoint_of(folder: Path, member: int) -> Path:
+    """The checkpoint of a member of the training, from 0 to `MOST_MEMBERS` - 1."""
+    return folder / (CHECKPOINT, *_FURTHER)[member]
+
+
+def remove_further_checkpoints(folder: Path) -> None:
+    """Remove those of all members but the first; raises OSError."""
+    for name in _FURTHER:
+        (folder / name).unlink(missing_ok=True)
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove what was left by a training that was killed while it wrote; raises OSError."""
     remove(folder / DEV)
@@ -55,8 +70,8 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def _is_of_training(path: Path) -> bool:
-    """Whether training leaves this before its first checkpoint."""
-    return path.name in (TEACHER, DEV, WriterLock.NAME) or bool(_TEMPORARY.fullmatch(path.name))
+    """Whether training leaves this beside its first checkpoint."""
+    return path.name in (TEACHER, DEV, WriterLock.NAME, *_FURTHER) or bool(_TEMPORARY.fullmatch(path.name))
 
 
 def _has_checkpoint(folder: Path) -> bool:

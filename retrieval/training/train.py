@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,10 +47,18 @@ from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.fitting.rescoring import LEAST_DEV_QUERIES, fit_rescorer
 from retrieval.training.fitting.shown_queries import shown_queries
-from retrieval.training.loop import Recipe, StepReport, Trainer
+from retrieval.training.loop import Recipe, StepReport, Trainer, TrainingState
 from retrieval.training.machine import fast_training
+from retrieval.training.members import can_merge, merged
 from retrieval.training.numbered import Numbered, shared
-from retrieval.training.output import CHECKPOINT, DEV, TEACHER, check_model_output, remove_temporaries
+from retrieval.training.output import (
+    DEV,
+    TEACHER,
+    check_model_output,
+    checkpoint_of,
+    remove_further_checkpoints,
+    remove_temporaries,
+)
 from retrieval.training.report import TrainingReport, write_training_report
 from retrieval.training.start import initial_model
 
@@ -70,7 +79,7 @@ class TrainingResult:
     tower: str
     parameters: int
     seconds: float
-    best_epoch: int  # from 1
+    best_epoch: int  # from 1; of the last member
     dev: dict[str, float]  # measure to its mean over the dev queries; empty without dev
     dev_queries: int
     calibrated: bool  # whether hits will have a probability
@@ -119,7 +128,7 @@ def train(
     dataset, own, counts = NOTHING, None, {}
     if ranks.is_first:
         dataset = source if isinstance(source, TrainingData) else read_training_data(source)
-    with fast_training(), _locked(output, ranks):
+    with fast_training(), _locked(output, ranks, resume):
         ranks.check_same(settings)
         if ranks.is_first:
             own = _number(
@@ -138,33 +147,27 @@ def train(
             dataset = TrainingData.unpacked(packed)
         numbered = shared(own, ranks, output if ranks.is_first else None)
         del own
-        torch.manual_seed(recipe.seed)
-        model = start or initial_model(config, numbered.vocabulary, numbered.data)
-        checkpoint = output / CHECKPOINT
-        trainer = Trainer(
-            *(model, numbered.data, recipe, checkpoint, numbered.fingerprint, numbered.teacher, ranks),
-            trained_before=start is not None,
-        )
-        if ranks.is_first and resume and checkpoint.exists():
-            trainer.resume()
-        trainer.follow_first()
-        trainer.train(
+        trained = _train_members(
+            *(start, config, recipe, numbered, output, resume, ranks),
             _dev_score(dataset, config) if numbered.dev_queries else None,
-            on_step or _reporting_to(progress),
+            on_step,
+            progress,
             stop,
-            chooses=numbered.dev_queries >= _FEWEST_TO_CHOOSE,
         )
         if not ranks.is_first:
-            return _result(trainer, dataset, {}, None)
+            return _result(trained, trained.members[0], dataset, {}, None)
+        model = merged(trained.members, numbered.data)
         if not dataset.dev and start is None:
             model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
         dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
-        result = _result(trainer, dataset, dev, calibration)
-        used = replace(recipe, epochs=trainer.epochs)
-        training = asdict(result) | {"recipe": asdict(used), "history": trainer.state.history}
+        result = _result(trained, model, dataset, dev, calibration)
+        used = replace(recipe, epochs=trained.epochs, members=len(trained.members))
+        training = asdict(result) | {"recipe": asdict(used), "history": trained.state.history}
         model.save(output, training, calibration=calibration, small=small)
-        write_training_report(output, _report(result, used, counts, trainer))
-        checkpoint.unlink(missing_ok=True)
+        write_training_report(output, _report(result, used, counts, model.config, trained.state))
+        with storing(output):
+            remove_further_checkpoints(output)
+            checkpoint_of(output, 0).unlink(missing_ok=True)
     return result
 
 
@@ -179,8 +182,8 @@ def _start(init: Path | None, config: ModelConfig) -> TwoTower | None:
 
 
 @contextmanager
-def _locked(output: Path, ranks: Ranks) -> Iterator[None]:
-    """Make the output folder, or clear it of temporary files, and hold its lock; on the first rank only."""
+def _locked(output: Path, ranks: Ranks, resume: bool) -> Iterator[None]:
+    """Make the output folder, or clear it of what is not used, and hold its lock; on the first rank only."""
     if not ranks.is_first:
         yield
         return
@@ -190,7 +193,65 @@ def _locked(output: Path, ranks: Ranks) -> Iterator[None]:
     with WriterLock(output):
         with storing(output):
             remove_temporaries(output)
+            if not resume:
+                remove_further_checkpoints(output)
         yield
+
+
+class _Trained(NamedTuple):
+    """The members of a training.
+
+    state: that of the last member.
+    epochs: of each.
+    seconds: of all.
+    """
+
+    members: list[TwoTower]
+    state: TrainingState
+    epochs: int
+    seconds: float
+
+
+def _train_members(
+    start: TwoTower | None,
+    config: ModelConfig,
+    recipe: Recipe,
+    numbered: Numbered,
+    output: Path,
+    resume: bool,
+    ranks: Ranks,
+    dev_score: Callable[[TwoTower], float] | None,
+    on_step: Callable[[StepReport], None] | None,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> _Trained:
+    """Train one model after another, from different first weights; a single one if it has a start.
+
+    A member that is done leaves its checkpoint, so that a training that is resumed passes over it.
+    """
+    count = recipe.members if start is None and can_merge(config) else 1
+    members, seconds = [], 0.0
+    for member in range(count):
+        own_recipe = replace(recipe, seed=recipe.seed * count + member)
+        torch.manual_seed(own_recipe.seed)
+        model = start or initial_model(config, numbered.vocabulary, numbered.data)
+        checkpoint = checkpoint_of(output, member)
+        trainer = Trainer(
+            *(model, numbered.data, own_recipe, checkpoint, numbered.fingerprint, numbered.teacher, ranks),
+            trained_before=start is not None,
+        )
+        if ranks.is_first and resume and checkpoint.exists():
+            trainer.resume()
+        trainer.follow_first()
+        trainer.train(
+            dev_score,
+            on_step or _reporting_to(progress, member, count),
+            stop,
+            chooses=numbered.dev_queries >= _FEWEST_TO_CHOOSE,
+        )
+        members.append(model)
+        seconds += trainer.state.seconds
+    return _Trained(members, trainer.state, trainer.epochs, seconds)
 
 
 def _fit_on_dev(
@@ -226,17 +287,21 @@ def _fit_on_dev(
 
 
 def _result(
-    trainer: Trainer, dataset: TrainingData, dev: dict[str, float], calibration: Calibration | None
+    trained: _Trained,
+    model: TwoTower,
+    dataset: TrainingData,
+    dev: dict[str, float],
+    calibration: Calibration | None,
 ) -> TrainingResult:
     return TrainingResult(
-        trainer.model.config.tower,
-        sum(parameter.numel() for parameter in trainer.model.parameters()),
-        round(trainer.state.seconds, 1),
-        trainer.state.best_epoch + 1,
+        model.config.tower,
+        sum(parameter.numel() for parameter in model.parameters()),
+        round(trained.seconds, 1),
+        trained.state.best_epoch + 1,
         dev,
         len(dataset.dev),
         calibration is not None,
-        trainer.model.rescorer is not None and trainer.model.rescorer.reads_queries,
+        model.rescorer is not None and model.rescorer.reads_queries,
     )
 
 
@@ -255,12 +320,15 @@ def _counts(dataset: TrainingData, numbered: Numbered) -> dict[str, int]:
 
 
 def _report(
-    result: TrainingResult, recipe: Recipe, counts: Mapping[str, int], trainer: Trainer
+    result: TrainingResult,
+    recipe: Recipe,
+    counts: Mapping[str, int],
+    config: ModelConfig,
+    state: TrainingState,
 ) -> TrainingReport:
     facts = {name: value for name, value in asdict(result).items() if name not in ("dev", "dev_queries")}
-    settings = asdict(trainer.model.config) | asdict(recipe)
+    settings = asdict(config) | asdict(recipe)
     del settings["tower"], settings["format_version"]
-    state = trainer.state
     return TrainingReport(facts, counts, settings, state.curve, state.history, state.best_epoch, result.dev)
 
 
@@ -362,11 +430,12 @@ def _dev_score(dataset: TrainingData, config: ModelConfig) -> Callable[[TwoTower
     return lambda model: dev_measures(model, dataset, ("nDCG@10",), 10, candidates)["nDCG@10"]
 
 
-def _reporting_to(progress: Progress) -> Callable[[StepReport], None]:
-    """Report each step as the progress of its epoch."""
+def _reporting_to(progress: Progress, member: int, count: int) -> Callable[[StepReport], None]:
+    """Report each step of one of so many members as the progress of its epoch."""
+    of_member = f"member {member + 1} of {count}, " if count > 1 else ""
 
     def report(step: StepReport) -> None:
         dev = "" if step.dev is None else f", dev nDCG@10 {step.dev:.3f}"
-        progress(f"epoch {step.epoch + 1} of {step.epochs}{dev}", step.step, step.steps)
+        progress(f"{of_member}epoch {step.epoch + 1} of {step.epochs}{dev}", step.step, step.steps)
 
     return report

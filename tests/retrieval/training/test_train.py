@@ -300,6 +300,42 @@ def test_an_interrupted_training_resumed_writes_the_same_model(data, tmp_path, a
         assert got[name] == expected[name], name
 
 
+@pytest.mark.parametrize("after", [2, 8, 12])
+def test_an_interrupted_training_of_members_resumed_writes_the_same_model(data, tmp_path, after):
+    recipe, steps = replace(RECIPE, members=2), []
+    whole = train(data, tmp_path / "whole", CONFIG, recipe, on_step=steps.append)
+    assert len(steps) == 12, "each member is a training of its own"
+    interrupt(data, tmp_path / "m", after, recipe=recipe)
+    assert (".checkpoint-1.safetensors" in files(tmp_path / "m")) == (after > 6)
+    resumed = train(data, tmp_path / "m", CONFIG, recipe, resume=True)
+    assert replace(resumed, seconds=0) == replace(whole, seconds=0)
+    expected, got = files(tmp_path / "whole"), files(tmp_path / "m")
+    assert got.keys() == expected.keys()
+    assert got[FILES.weights] == expected[FILES.weights]
+    told = json.loads(got[FILES.training])
+    assert told["recipe"]["members"] == 2
+    assert told["parameters"] == train(data, tmp_path / "one", CONFIG, RECIPE).parameters
+
+
+def test_members_that_an_abandoned_training_left_are_not_gone_on_with(data, tmp_path, write_beir):
+    recipe = replace(RECIPE, members=2)
+    interrupt(data, tmp_path / "m", 8, recipe=recipe)
+    other = write_beir(tmp_path / "other", DOCUMENTS | {"d0": "cat kitten tom"}, QUERIES, {"train": PAIRS})
+    interrupt(other, tmp_path / "m", 1, recipe=recipe)
+    train(other, tmp_path / "m", CONFIG, recipe, resume=True)
+    assert_serves(tmp_path / "m")
+
+
+def test_a_model_to_start_from_or_one_that_is_no_sum_of_rows_has_a_single_member(data, tmp_path):
+    recipe, steps = replace(RECIPE, members=3), []
+    config = ModelConfig("dnn", 8, 8, 8)
+    train(data, tmp_path / "m", config, recipe, on_step=steps.append)
+    train(data, tmp_path / "n", config, recipe, init=tmp_path / "m", on_step=steps.append)
+    assert len(steps) == 12
+    told = json.loads((tmp_path / "n" / FILES.training).read_text())
+    assert told["recipe"]["members"] == 1
+
+
 def test_an_interrupted_training_on_a_file_of_pairs_resumed_writes_the_same_model(tmp_path):
     path = tmp_path / "pairs.jsonl"
     rows = [
