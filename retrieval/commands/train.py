@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 @click.option(
     "--members",
     type=click.IntRange(min=1, max=8),
-    default=1,
+    default=3,
     show_default=True,
-    help="Trainings from different first weights, merged into one model of the same size.",
+    help="Models to train side by side from different first weights, and to merge into one of the same size.",
 )
 @click.option(
     "--seed",

@@ -76,7 +76,7 @@ class Recipe:
     clip: float = 5.0  # largest norm of the gradient
     patience: int = 6  # early stopping: epochs without a better dev score
     seed: int = 0  # of batches and dropout
-    members: int = 1  # models to train and merge, see `retrieval.training.members`
+    members: int = 3  # models to train and merge, see `retrieval.training.members`
     peepholes: bool = True  # whether those of an LSTM are learned; else they stay zero, as in a plain LSTM
 
 

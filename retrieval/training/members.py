@@ -1,97 +1,154 @@
-"""One model of several members, trainings that differ in their first weights; they are merged untrained.
+"""The members of a training: models that differ in their first weights, trained side by side.
 
-In: trained models of one config and vocabulary, and the training texts. Out: a model of the same config, as
-large and as fast as one of them.
+In: what a training starts from. Out: the trained members, which `retrieval.training.merging` makes one model
+of. A step keeps two cores busy for two thirds of its time; members that share the cores, each on its own,
+keep them busy throughout, so that three take twice as long as one (benchmarks/NOTES.md).
 
-The first directions of the word rows are random, and what a training makes of them differs with them. The
-mean of the cosines of several members is a better score than that of any (deep ensembles: Lakshminarayanan et
-al. 2017, Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles). It is the cosine of
-their concatenated embeddings. An embedding is a weighted sum of word rows, and so is the concatenation of
-the embeddings of several members that weigh words alike. Its principal directions are kept, as many as
-an embedding has numbers: what the members have in common is long in it, and what is random in each is short.
-On `tldr-zh` 256 of 768 directions rank better than all (benchmarks/NOTES.md). Projected to them, the
-concatenated rows are rows of a single tower, which weighs words as the first member does. Knows nothing of
-how the members are trained.
+Each member has its own checkpoint, and keeps it when it is done until all are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from retrieval.model.config import ModelConfig, Side
-from retrieval.text.vocabulary import Ragged
+from index.cores import cores
+from index.values import Progress
+from retrieval.model.config import ModelConfig
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import TrainingSet
-
-# Texts of each kind, passages and judged queries, that the principal directions are found in.
-_MOST_TEXTS = 20_000
-_TEXTS_AT_ONCE = 4096
-# The weights of LSTM and CNN that are multiplied by word rows, (any, row width).
-_READ_ROWS = (".input", ".window")
-
-
-def can_merge(config: ModelConfig) -> bool:
-    """Whether models of this config have members: their embeddings must be sums of word rows."""
-    return config.tower == "bag" or config.pooling == "attention"
+from retrieval.training.distributed import Ranks
+from retrieval.training.loop import Recipe, StepReport, Trainer
+from retrieval.training.merging import can_merge
+from retrieval.training.numbered import Numbered
+from retrieval.training.output import checkpoint_of
+from retrieval.training.start import initial_model
 
 
-@torch.no_grad()
-def merged(members: Sequence[TwoTower], data: TrainingSet) -> TwoTower:
-    """The model that several make together; of a single one itself.
+class Members(NamedTuple):
+    """The trainings of all members, of which the first stands for all where one has to."""
 
-    members: trained models of one config, which `can_merge`, and one vocabulary.
-    data: the training texts.
+    trainers: list[Trainer]
+    seconds: float  # that it took to train them
+
+    @property
+    def first(self) -> Trainer:
+        """The first one."""
+        return self.trainers[0]
+
+    def models(self) -> list[TwoTower]:
+        """The trained models."""
+        return [trainer.model for trainer in self.trainers]
+
+
+def train_members(
+    start: TwoTower | None,
+    config: ModelConfig,
+    recipe: Recipe,
+    numbered: Numbered,
+    output: Path,
+    resume: bool,
+    ranks: Ranks,
+    dev_score: Callable[[TwoTower], float] | None,
+    chooses: bool,
+    progress: Progress,
+    on_step: Callable[[StepReport], None] | None,
+    stop: Callable[[], bool],
+) -> Members:
+    """Train as many members as the recipe says, or a single one if it has a start or cannot be merged.
+
+    start: the model to start from, if there is one.
+    config: the configuration of the members.
+    recipe: how to train each.
+    numbered: the data.
+    output: the folder of the checkpoints.
+    resume: go on from those that are there.
+    ranks: the processes that train together. They take the members one after another, for all have to
+        exchange the same tensors at the same time.
+    dev_score, chooses: as for `Trainer.train`.
+    progress: called after each step, of the first member if they go side by side.
+    on_step: called after each step of any member, in place of `progress`.
+    stop: as for `Trainer.train`; all members stop.
+    Raises what `Trainer.train` and `Trainer.resume` raise.
     """
-    first = members[0]
-    if len(members) == 1:
-        return first
-    # Columns of unit length, of which each member has some rows. Rows of the merged table are of the length
-    # that they have in a member.
-    directions = _principal_directions(members, data) / len(members) ** 0.5
-    of_first = directions[: first.config.dimension] * len(members)
-    states = [member.state_dict() for member in members]
-    weights = dict(states[0])
-    for name, weight in states[0].items():
-        if name.endswith(".table"):
-            # One by one, for the rows of all members side by side may need much memory.
-            parts = directions.split(first.config.dimension)
-            weights[name] = torch.zeros_like(weight)
-            for state, part in zip(states, parts, strict=True):
-                weights[name].addmm_(state[name], part)
-        elif name.endswith(_READ_ROWS):
-            weights[name] = weight @ of_first
-    model = TwoTower(first.config, first.vocabulary)
-    model.load_state_dict(weights)
-    return model
+    count = recipe.members if start is None and can_merge(config) else 1
+    trainers = []
+    for member in range(count):
+        seed = recipe.seed * count + member
+        torch.manual_seed(seed)
+        model = start or initial_model(config, numbered.vocabulary, numbered.data)
+        trainer = Trainer(
+            *(model, numbered.data, replace(recipe, seed=seed), checkpoint_of(output, member)),
+            *(numbered.fingerprint, numbered.teacher, ranks),
+            trained_before=start is not None,
+        )
+        if ranks.is_first and resume and trainer.checkpoint.exists():
+            trainer.resume()
+        trainer.follow_first()
+        trainers.append(trainer)
+
+    def train(member: int, report: Callable[[StepReport], None], stop: Callable[[], bool]) -> None:
+        trainers[member].train(dev_score, on_step or report, stop, chooses=chooses)
+
+    if count == 1 or ranks.size > 1:
+        for member in range(count):
+            train(
+                member,
+                _reporting_to(progress, f"member {member + 1} of {count}, " if count > 1 else ""),
+                stop,
+            )
+        return Members(trainers, sum(trainer.state.seconds for trainer in trainers))
+    reports = [_reporting_to(progress, ""), *[_silent] * (count - 1)]
+    _side_by_side([partial(train, member, report) for member, report in enumerate(reports)], stop)
+    return Members(trainers, max(trainer.state.seconds for trainer in trainers))
 
 
-def _principal_directions(members: Sequence[TwoTower], data: TrainingSet) -> Tensor:
-    """Those of the members' embeddings side by side, float32 (members x dimension, dimension).
+def _side_by_side(
+    trainings: Sequence[Callable[[Callable[[], bool]], None]], stop: Callable[[], bool]
+) -> None:
+    """Run trainings in a thread each; when one fails or is stopped, the others stop after their step.
 
-    The columns are of unit length.
+    trainings: each is called with what tells it to stop.
+    stop: tells all to stop.
+    Raises what one of them raised, KeyboardInterrupt only if that is all.
     """
-    width = members[0].config.dimension
-    products = torch.zeros(len(members) * width, len(members) * width)
-    sides: tuple[tuple[Side, Ragged, int], ...] = (
-        ("document", data.documents, len(data.documents)),
-        ("query", data.queries, len(data.relevant)),
-    )
-    for side, texts, count in sides:
-        rows = _drawn(count)
-        for start in range(0, len(rows), _TEXTS_AT_ONCE):
-            some = texts.take(rows[start : start + _TEXTS_AT_ONCE])
-            embeddings = [member.encode_words(side, some, data.features) for member in members]
-            together = torch.from_numpy(np.concatenate(embeddings, axis=1))
-            products.addmm_(together.t(), together)
-    directions: Tensor = torch.linalg.eigh(products).eigenvectors.flip(1)[:, :width]
-    return directions.contiguous()
+    ended = threading.Event()
+
+    def run(training: Callable[[Callable[[], bool]], None]) -> None:
+        try:
+            training(lambda: ended.is_set() or stop())
+        except BaseException:
+            ended.set()
+            raise
+
+    before = torch.get_num_threads()
+    own = (max(1, cores() // len(trainings)),)
+    try:
+        with ThreadPoolExecutor(len(trainings), initializer=torch.set_num_threads, initargs=own) as threads:
+            running = [threads.submit(run, training) for training in trainings]
+            wait(running)
+    finally:
+        torch.set_num_threads(before)  # of threads that start from now on
+    errors = [error for each in running if (error := each.exception()) is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, KeyboardInterrupt)):
+        raise error
 
 
-def _drawn(count: int) -> NDArray[np.int64]:
-    """The rows of some of so many texts, at even distances."""
-    return np.linspace(0, count, min(count, _MOST_TEXTS), endpoint=False).astype(np.int64)
+def _reporting_to(progress: Progress, member: str) -> Callable[[StepReport], None]:
+    """Report each step as the progress of its epoch."""
+
+    def report(step: StepReport) -> None:
+        dev = "" if step.dev is None else f", dev nDCG@10 {step.dev:.3f}"
+        progress(f"{member}epoch {step.epoch + 1} of {step.epochs}{dev}", step.step, step.steps)
+
+    return report
+
+
+def _silent(step: StepReport) -> None:
+    """For members that another one stands for."""

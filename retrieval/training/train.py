@@ -18,10 +18,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from index.disk.carried_model import fingerprint as model_fingerprint
 from index.disk.files import WriterLock, storing
@@ -47,9 +45,10 @@ from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.fitting.rescoring import LEAST_DEV_QUERIES, fit_rescorer
 from retrieval.training.fitting.shown_queries import shown_queries
-from retrieval.training.loop import Recipe, StepReport, Trainer, TrainingState
+from retrieval.training.loop import Recipe, StepReport, TrainingState
 from retrieval.training.machine import fast_training
-from retrieval.training.members import can_merge, merged
+from retrieval.training.members import Members, train_members
+from retrieval.training.merging import merged
 from retrieval.training.numbered import Numbered, shared
 from retrieval.training.output import (
     DEV,
@@ -60,7 +59,6 @@ from retrieval.training.output import (
     remove_temporaries,
 )
 from retrieval.training.report import TrainingReport, write_training_report
-from retrieval.training.start import initial_model
 
 # Fewer dev queries do not choose the epoch: their scores of two epochs differ by chance more than by what was
 # learned. With 48 of `tldr`, epoch 3 of 12 was chosen, which has .026 less nDCG@10 than the last.
@@ -79,7 +77,7 @@ class TrainingResult:
     tower: str
     parameters: int
     seconds: float
-    best_epoch: int  # from 1; of the last member
+    best_epoch: int  # from 1; of the first member
     dev: dict[str, float]  # measure to its mean over the dev queries; empty without dev
     dev_queries: int
     calibrated: bool  # whether hits will have a probability
@@ -116,7 +114,7 @@ def train(
     small: write the feature tables in int8, see `retrieval.model.folder`.
     ranks: the processes that train together, see `joined_ranks`. Only the first reads `source` and touches
         `output`, and only its result has measures of dev.
-    on_step: called after each training step; by default `progress` is.
+    on_step: called after each training step of any member; by default `progress` is.
     progress: called as the teacher's vectors and the steps of an epoch are done.
     stop: called after each step; if it returns True, the checkpoint is saved and KeyboardInterrupt raised.
     warn: called before the first step with what hinders learning, if something does.
@@ -147,24 +145,25 @@ def train(
             dataset = TrainingData.unpacked(packed)
         numbered = shared(own, ranks, output if ranks.is_first else None)
         del own
-        trained = _train_members(
+        members = train_members(
             *(start, config, recipe, numbered, output, resume, ranks),
             _dev_score(dataset, config) if numbered.dev_queries else None,
-            on_step,
+            numbered.dev_queries >= _FEWEST_TO_CHOOSE,
             progress,
+            on_step,
             stop,
         )
         if not ranks.is_first:
-            return _result(trained, trained.members[0], dataset, {}, None)
-        model = merged(trained.members, numbered.data)
+            return _result(members, members.first.model, dataset, {}, None)
+        model = merged(members.models(), numbered.data)
         if not dataset.dev and start is None:
             model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
         dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
-        result = _result(trained, model, dataset, dev, calibration)
-        used = replace(recipe, epochs=trained.epochs, members=len(trained.members))
-        training = asdict(result) | {"recipe": asdict(used), "history": trained.state.history}
+        result = _result(members, model, dataset, dev, calibration)
+        used = replace(recipe, epochs=members.first.epochs, members=len(members.trainers))
+        training = asdict(result) | {"recipe": asdict(used), "history": members.first.state.history}
         model.save(output, training, calibration=calibration, small=small)
-        write_training_report(output, _report(result, used, counts, model.config, trained.state))
+        write_training_report(output, _report(result, used, counts, model.config, members.first.state))
         with storing(output):
             remove_further_checkpoints(output)
             checkpoint_of(output, 0).unlink(missing_ok=True)
@@ -196,62 +195,6 @@ def _locked(output: Path, ranks: Ranks, resume: bool) -> Iterator[None]:
             if not resume:
                 remove_further_checkpoints(output)
         yield
-
-
-class _Trained(NamedTuple):
-    """The members of a training.
-
-    state: that of the last member.
-    epochs: of each.
-    seconds: of all.
-    """
-
-    members: list[TwoTower]
-    state: TrainingState
-    epochs: int
-    seconds: float
-
-
-def _train_members(
-    start: TwoTower | None,
-    config: ModelConfig,
-    recipe: Recipe,
-    numbered: Numbered,
-    output: Path,
-    resume: bool,
-    ranks: Ranks,
-    dev_score: Callable[[TwoTower], float] | None,
-    on_step: Callable[[StepReport], None] | None,
-    progress: Progress,
-    stop: Callable[[], bool],
-) -> _Trained:
-    """Train one model after another, from different first weights; a single one if it has a start.
-
-    A member that is done leaves its checkpoint, so that a training that is resumed passes over it.
-    """
-    count = recipe.members if start is None and can_merge(config) else 1
-    members, seconds = [], 0.0
-    for member in range(count):
-        own_recipe = replace(recipe, seed=recipe.seed * count + member)
-        torch.manual_seed(own_recipe.seed)
-        model = start or initial_model(config, numbered.vocabulary, numbered.data)
-        checkpoint = checkpoint_of(output, member)
-        trainer = Trainer(
-            *(model, numbered.data, own_recipe, checkpoint, numbered.fingerprint, numbered.teacher, ranks),
-            trained_before=start is not None,
-        )
-        if ranks.is_first and resume and checkpoint.exists():
-            trainer.resume()
-        trainer.follow_first()
-        trainer.train(
-            dev_score,
-            on_step or _reporting_to(progress, member, count),
-            stop,
-            chooses=numbered.dev_queries >= _FEWEST_TO_CHOOSE,
-        )
-        members.append(model)
-        seconds += trainer.state.seconds
-    return _Trained(members, trainer.state, trainer.epochs, seconds)
 
 
 def _fit_on_dev(
@@ -287,7 +230,7 @@ def _fit_on_dev(
 
 
 def _result(
-    trained: _Trained,
+    members: Members,
     model: TwoTower,
     dataset: TrainingData,
     dev: dict[str, float],
@@ -296,8 +239,8 @@ def _result(
     return TrainingResult(
         model.config.tower,
         sum(parameter.numel() for parameter in model.parameters()),
-        round(trained.seconds, 1),
-        trained.state.best_epoch + 1,
+        round(members.seconds, 1),
+        members.first.state.best_epoch + 1,
         dev,
         len(dataset.dev),
         calibration is not None,
@@ -428,14 +371,3 @@ def _fingerprint(
 def _dev_score(dataset: TrainingData, config: ModelConfig) -> Callable[[TwoTower], float]:
     candidates = dev_candidates(dataset, config)  # once, not after each epoch
     return lambda model: dev_measures(model, dataset, ("nDCG@10",), 10, candidates)["nDCG@10"]
-
-
-def _reporting_to(progress: Progress, member: int, count: int) -> Callable[[StepReport], None]:
-    """Report each step of one of so many members as the progress of its epoch."""
-    of_member = f"member {member + 1} of {count}, " if count > 1 else ""
-
-    def report(step: StepReport) -> None:
-        dev = "" if step.dev is None else f", dev nDCG@10 {step.dev:.3f}"
-        progress(f"{of_member}epoch {step.epoch + 1} of {step.epochs}{dev}", step.step, step.steps)
-
-    return report

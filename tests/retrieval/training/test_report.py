@@ -127,7 +127,7 @@ def test_ticks_are_round():
 TEXTS = {"d0": "cat sat", "d1": "dog ran", "d2": "cow ate"}
 QUERIES = {"q0": "feline", "q1": "canine", "q2": "bovine"}
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention")
-RECIPE = Recipe(epochs=3, batch=2, learning_rate=0.02, warmup=2)
+RECIPE = Recipe(epochs=3, batch=2, learning_rate=0.02, warmup=2, members=1)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from retrieval.training.output import CHECKPOINT, DEV
 from retrieval.training.train import DENSE_SHARE_WITHOUT_DEV, train
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", query_words=8, document_words=8)
-RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2)
+RECIPE = Recipe(epochs=3, batch=4, learning_rate=0.02, warmup=2, members=1)
 
 # Queries share no word with their documents.
 TOPICS = {
@@ -284,7 +284,7 @@ def test_a_failed_training_leaves_the_old_model(data, tmp_path, write_beir):
 def interrupt(data, output, after, config=CONFIG, recipe=RECIPE):
     steps = []
     with pytest.raises(KeyboardInterrupt):
-        train(data, output, config, recipe, on_step=steps.append, stop=lambda: len(steps) == after)
+        train(data, output, config, recipe, on_step=steps.append, stop=lambda: len(steps) >= after)
 
 
 @pytest.mark.parametrize("after", [1, 2, 5])
@@ -306,7 +306,7 @@ def test_an_interrupted_training_of_members_resumed_writes_the_same_model(data, 
     whole = train(data, tmp_path / "whole", CONFIG, recipe, on_step=steps.append)
     assert len(steps) == 12, "each member is a training of its own"
     interrupt(data, tmp_path / "m", after, recipe=recipe)
-    assert (".checkpoint-1.safetensors" in files(tmp_path / "m")) == (after > 6)
+    assert files(tmp_path / "m").keys() >= {".checkpoint.safetensors", ".checkpoint-1.safetensors"}
     resumed = train(data, tmp_path / "m", CONFIG, recipe, resume=True)
     assert replace(resumed, seconds=0) == replace(whole, seconds=0)
     expected, got = files(tmp_path / "whole"), files(tmp_path / "m")

@@ -1,0 +1,97 @@
+"""One model of several members, trainings that differ in their first weights; they are merged untrained.
+
+In: trained models of one config and vocabulary, and the training texts. Out: a model of the same config, as
+large and as fast as one of them.
+
+The first directions of the word rows are random, and what a training makes of them differs with them. The
+mean of the cosines of several members is a better score than that of any (deep ensembles: Lakshminarayanan et
+al. 2017, Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles). It is the cosine of
+their concatenated embeddings. An embedding is a weighted sum of word rows, and so is the concatenation of
+the embeddings of several members that weigh words alike. Its principal directions are kept, as many as
+an embedding has numbers: what the members have in common is long in it, and what is random in each is short.
+On `tldr-zh` 256 of 768 directions rank better than all (benchmarks/NOTES.md). Projected to them, the
+concatenated rows are rows of a single tower, which weighs words as the first member does. Knows nothing of
+how the members are trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from retrieval.model.config import ModelConfig, Side
+from retrieval.text.vocabulary import Ragged
+from retrieval.towers.two_tower import TwoTower
+from retrieval.training.batches import TrainingSet
+
+# Texts of each kind, passages and judged queries, that the principal directions are found in.
+_MOST_TEXTS = 20_000
+_TEXTS_AT_ONCE = 4096
+# The weights of LSTM and CNN that are multiplied by word rows, (any, row width).
+_READ_ROWS = (".input", ".window")
+
+
+def can_merge(config: ModelConfig) -> bool:
+    """Whether models of this config have members: their embeddings must be sums of word rows."""
+    return config.tower == "bag" or config.pooling == "attention"
+
+
+@torch.no_grad()
+def merged(members: Sequence[TwoTower], data: TrainingSet) -> TwoTower:
+    """The model that several make together; of a single one itself.
+
+    members: trained models of one config, which `can_merge`, and one vocabulary.
+    data: the training texts.
+    """
+    first = members[0]
+    if len(members) == 1:
+        return first
+    # Columns of unit length, of which each member has some rows. Rows of the merged table are of the length
+    # that they have in a member.
+    directions = _principal_directions(members, data) / len(members) ** 0.5
+    of_first = directions[: first.config.dimension] * len(members)
+    states = [member.state_dict() for member in members]
+    weights = dict(states[0])
+    for name, weight in states[0].items():
+        if name.endswith(".table"):
+            # One by one, for the rows of all members side by side may need much memory.
+            parts = directions.split(first.config.dimension)
+            weights[name] = torch.zeros_like(weight)
+            for state, part in zip(states, parts, strict=True):
+                weights[name].addmm_(state[name], part)
+        elif name.endswith(_READ_ROWS):
+            weights[name] = weight @ of_first
+    model = TwoTower(first.config, first.vocabulary)
+    model.load_state_dict(weights)
+    return model
+
+
+def _principal_directions(members: Sequence[TwoTower], data: TrainingSet) -> Tensor:
+    """Those of the members' embeddings side by side, float32 (members x dimension, dimension).
+
+    The columns are of unit length.
+    """
+    width = members[0].config.dimension
+    products = torch.zeros(len(members) * width, len(members) * width)
+    sides: tuple[tuple[Side, Ragged, int], ...] = (
+        ("document", data.documents, len(data.documents)),
+        ("query", data.queries, len(data.relevant)),
+    )
+    for side, texts, count in sides:
+        rows = _drawn(count)
+        for start in range(0, len(rows), _TEXTS_AT_ONCE):
+            some = texts.take(rows[start : start + _TEXTS_AT_ONCE])
+            embeddings = [member.encode_words(side, some, data.features) for member in members]
+            together = torch.from_numpy(np.concatenate(embeddings, axis=1))
+            products.addmm_(together.t(), together)
+    directions: Tensor = torch.linalg.eigh(products).eigenvectors.flip(1)[:, :width]
+    return directions.contiguous()
+
+
+def _drawn(count: int) -> NDArray[np.int64]:
+    """The rows of some of so many texts, at even distances."""
+    return np.linspace(0, count, min(count, _MOST_TEXTS), endpoint=False).astype(np.int64)
