@@ -10,7 +10,6 @@ a temporary file without a name the ids themselves, of which only one with an eq
 from __future__ import annotations
 
 import os
-import tempfile
 from array import array
 from pathlib import Path
 from typing import IO
@@ -83,7 +82,9 @@ class FirstUses:
 
     def _write(self) -> IO[bytes]:
         """Write what is not written yet; returns the file."""
-        with storing(Path(tempfile.gettempdir())):
+        import tempfile  # a search imports this module and must not wait for it
+
+        with storing(_temporary_folder()):
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 (`close` closes it)
             self._file.seek(0, os.SEEK_END)
@@ -95,10 +96,17 @@ class FirstUses:
         """The place of an id in the file; None if only its hash is there."""
         wanted = used.encode("utf-8", "surrogatepass")
         file = self._write()
-        with storing(Path(tempfile.gettempdir())):
+        with storing(_temporary_folder()):
             file.seek(0)
             while line := file.readline():
                 place, length = map(int, line.split())
                 if file.read(length) == wanted:
                     return place
         return None
+
+
+def _temporary_folder() -> Path:
+    """Where the system has temporary files."""
+    import tempfile
+
+    return Path(tempfile.gettempdir())

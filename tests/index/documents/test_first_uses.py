@@ -65,7 +65,7 @@ def test_a_folder_of_temporary_files_that_is_full_is_named(monkeypatch, uses):
     def refuse():
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(first_uses.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     uses.add("a", 1)
     with pytest.raises(StorageError, match="free some space") as raised:
         uses.add("a", 2)
