@@ -2,7 +2,7 @@
 
 In: what a training starts from. Out: the trained members, which `retrieval.training.merging` makes one model
 of. A step keeps two cores busy for two thirds of its time; members that share the cores, each on its own,
-keep them busy throughout, so that three take twice as long as one (benchmarks/NOTES.md).
+keep them busy throughout, so that two take a third longer than one (benchmarks/NOTES.md).
 
 Each member has its own checkpoint, and keeps it when it is done until all are.
 """
