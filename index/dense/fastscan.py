@@ -222,15 +222,15 @@ class FastScan:
 
     def nearest(self, queries: NDArray[np.float32], depth: int) -> Ranking:
         """The best live rows by their compressed vectors: a ranking (n, min(depth, live rows))."""
-        opened = self._faiss is not None and self._lock.is_own()
-        index = self._faiss if opened else self._opened()
-        scores, rows = index.search(queries, min(depth, self._count))
+        scores, rows = self._opened().search(queries, min(depth, self._count))
         if self._rows is not None:
             rows = self._rows[rows]
         return Ranking(scores, rows)
 
     def _opened(self) -> Any:
         """FAISS's index, made at the first search: importing FAISS takes 35 ms."""
+        if self._faiss is not None and self._lock.is_own():  # a later search takes no lock
+            return self._faiss
         with self._lock:
             if self._faiss is None:
                 import faiss

@@ -18,6 +18,7 @@ from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.pairs.dataset import PairsDataset, PairsSummary
 from retrieval.model.config import TowerKind, preset
 from retrieval.model.folder import read_model
+from retrieval.training.output import MOST_MEMBERS
 
 if TYPE_CHECKING:
     from retrieval.training.train import TrainingResult
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--members",
-    type=click.IntRange(min=1, max=8),
+    type=click.IntRange(min=1, max=MOST_MEMBERS),
     default=3,
     show_default=True,
     help="Models to train side by side from different first weights, and to merge into one of the same size.",
