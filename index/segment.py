@@ -34,7 +34,7 @@ from index.disk.manifest import SegmentEntry
 from index.disk.opening import create, read_file
 from index.documents.store import Document, DocumentReader
 from index.documents.writer import DocumentWriter
-from index.errors import CorruptError, FormatVersionError
+from index.errors import NO_COMPILED_LOOPS, CorruptError, FormatVersionError
 from index.interaction.words import ARRAYS as WORD_ARRAYS
 from index.interaction.words import WordEncoder, Words, write_words
 from index.lexical.bm25 import Bm25, Terms
@@ -241,10 +241,12 @@ class Segment:
         return 5 * self.vectors.count * self.vectors.dimension if self._scan is None else 0
 
     def keep_vectors(self) -> None:
-        """Keep the vectors in memory, as float32 and in eight bits, for faster exact search."""
-        from index.dense.coarse import CoarseScan  # imports FAISS: a search from the shell must not wait
-
+        """Keep the vectors in memory for faster exact search: as float32, and with numba in eight bits."""
         self.vectors.keep()
+        try:
+            from index.dense.coarse import CoarseScan
+        except NO_COMPILED_LOOPS:
+            return
         self._coarse = CoarseScan(self.vectors)
 
     def search_dense(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:

@@ -1,6 +1,6 @@
-"""Inner products of queries with some of the stored vectors in one compiled loop, and the best of them.
+"""Inner products of queries with stored vectors in compiled loops, and the best of them.
 
-In and out: numpy arrays, see `index.dense.vectors`. Importing this module needs numba, and takes half a
+In and out: numpy arrays, see `index.dense.vectors` and `index.dense.coarse`. Importing this module needs numba, and takes half a
 second: it is for processes that search many times.
 
 numba keeps the compiled loops on disk until this file changes. Whoever changes `index.heap` changes this too.
@@ -8,6 +8,7 @@ numba keeps the compiled loops on disk until this file changes. Whoever changes 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,13 @@ _FLAGS = {"reassoc", "contract"}
 # Vectors from the one that is read to the one that is fetched from memory meanwhile: they are far apart.
 _AHEAD = 8
 _LINE = 64  # bytes that are fetched together
+# The largest number of eight bits with a sign.
+LARGEST_CODE = 127
+# By how much an operation of float32 rounds, twice, for there are two sums; and the operations besides sums.
+_ROUNDING = 2.0**-23
+_OTHER_OPERATIONS = 8
+# Rows of which only the largest product is looked at first.
+_BLOCK = 64
 
 
 def products(
@@ -66,6 +74,128 @@ def rankings(
     if not _rank(halves, rows, queries, found, best_products, best_rows):
         raise IndexError("a row that does not exist")
     return found, best_products, best_rows
+
+
+def nearest(
+    codes: NDArray[np.int8],
+    scale: float,
+    error: float,
+    longest: float,
+    halves: NDArray[np.int16],
+    query: NDArray[np.float32],
+    allowed: NDArray[np.bool_],
+    k: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The k rows with the largest products with one query: products and rows as `rankings` has them, (k,).
+
+    codes: all vectors, times `scale` and rounded, int8 (count, d).
+    error: the length of the largest difference between a vector and its code divided by `scale`.
+    longest: the length of the longest code, divided by `scale`.
+    halves, query: as for `products`.
+    allowed: bool (count,), the rows that may be found; empty for all.
+    """
+    products, rows = np.empty(k, np.float32), np.empty(k, np.int64)
+    _nearest(codes, scale, error, longest, halves, query, allowed, products, rows)
+    return products, rows
+
+
+@njit(error_model="numpy", nogil=True, cache=True)
+def _nearest(
+    codes: Any,
+    scale: float,
+    error: float,
+    longest: float,
+    halves: Any,
+    query: Any,
+    allowed: Any,
+    best: Any,
+    best_rows: Any,
+) -> None:
+    """Fill in the best products and their rows.
+
+    The k rows of the largest whole products are as near as the worst of them. A row whose whole product says
+    that it must be farther is not among the best.
+    """
+    count, k = len(codes), len(best)
+    whole, unit, error = _round(query, scale, error, longest)
+    whole_products = np.empty(count, np.int32)
+    _multiply_whole(codes, whole, whole_products)
+    found, least = 0, np.float32(-np.inf)
+    for first in range(0, count, _BLOCK):
+        block = whole_products[first : first + _BLOCK]
+        if _largest(block) < least:
+            continue
+        for at in range(len(block)):
+            row, product = first + at, np.float32(block[at])
+            if product > least and (not len(allowed) or allowed[row]):
+                found = keep(best_rows, best, found, row, product)
+                if found == k:
+                    least = best[0]
+    limit = -np.inf
+    if found == k:
+        _multiply(halves, best_rows, query, best)
+        limit = (np.float64(best.min()) - error) * unit
+    candidates, several = np.empty(count, np.int64), 0
+    for first in range(0, count, _BLOCK):
+        block = whole_products[first : first + _BLOCK]
+        if _largest(block) < limit:
+            continue
+        for at in range(len(block)):
+            row = first + at
+            if block[at] >= limit and (not len(allowed) or allowed[row]):
+                candidates[several] = row
+                several += 1
+    products, found = np.empty(several, np.float32), 0
+    _multiply(halves, candidates[:several], query, products)
+    for at in range(several):
+        found = keep(best_rows, best, found, candidates[at], products[at])
+    sort(best_rows, best, found)
+    best_rows[found:] = -1
+    best[found:] = -np.inf
+
+
+@njit(error_model="numpy", cache=True)
+def _round(query: Any, scale: float, error: float, longest: float) -> Any:
+    """The query as whole numbers, int16 (d,), and what `_nearest` must know of products with them.
+
+    Returns also the unit of such a product, and by how much one differs at most from the product that it
+    stands for; index/dense/coarse.py says why.
+    """
+    width = len(query)
+    largest = length = rest = 0.0
+    for place in range(width):
+        largest = max(largest, abs(query[place]))
+    own = np.float64(LARGEST_CODE) / max(largest, 1e-12)
+    whole = np.empty(width, np.int16)
+    for place in range(width):
+        number = np.float64(query[place])
+        rounded = np.rint(number * own)
+        whole[place] = np.int16(rounded)
+        length += number * number
+        rest += (number - rounded / own) ** 2
+    length, rest = math.sqrt(length), math.sqrt(rest)
+    of_floats = length * (width + _OTHER_OPERATIONS) * _ROUNDING
+    return whole, own * scale, length * error + (rest + of_floats) * longest
+
+
+@njit(error_model="numpy", fastmath=_FLAGS, nogil=True, cache=True)
+def _multiply_whole(codes: Any, whole: Any, products: Any) -> None:
+    """Fill in the products of whole numbers, int32 (count,)."""
+    count, width = codes.shape
+    for row in range(count):
+        vector = codes[row]
+        product = np.int32(0)
+        for place in range(width):
+            product += np.int32(np.int16(vector[place])) * np.int32(whole[place])
+        products[row] = product
+
+
+@njit(error_model="numpy", nogil=True, cache=True)
+def _largest(numbers: Any) -> Any:
+    largest = numbers[0]
+    for at in range(1, len(numbers)):
+        largest = max(largest, numbers[at])
+    return largest
 
 
 @njit(error_model="numpy", nogil=True, cache=True)

@@ -122,7 +122,8 @@ class StoredVectors:
             ) from error
         flat: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8, offset=_HEADER.size)
         self._bytes = flat.reshape(count, 2 * dimension)
-        self._halves = self._bytes.view("<i2")  # bits of float16; the header's length leaves them unaligned
+        # The bits of float16, int16 (count, dimension); the header's length leaves them unaligned.
+        self.halves: NDArray[np.int16] = self._bytes.view("<i2")
         self._kept: NDArray[np.float32] | None = None
         self._compiled: _Compiled | None = None
 
@@ -170,8 +171,8 @@ class StoredVectors:
         rows: int64 (n,).
         query: float32 (dimension,).
         """
-        if self._compiled is not None and self._kept is None:
-            return self._compiled.products(self._halves, rows, query)
+        if self._compiled is not None:
+            return self._compiled.products(self.halves, rows, query)
         products: NDArray[np.float32] = np.vecdot(self.take(rows), query)
         return products
 
@@ -185,8 +186,8 @@ class StoredVectors:
         queries: float32 (n, dimension).
         k: results a query, at least 1.
         """
-        if self._compiled is not None and self._kept is None:
-            products, scores, best_rows = self._compiled.rankings(self._halves, rows, queries, k)
+        if self._compiled is not None:
+            products, scores, best_rows = self._compiled.rankings(self.halves, rows, queries, k)
             return products, Ranking(scores, best_rows)
         if len(rows) == 1:
             found = self._rank_one(rows[0], queries[0], k)
