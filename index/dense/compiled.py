@@ -1,7 +1,7 @@
 """Inner products of queries with stored vectors in compiled loops, and the best of them.
 
-In and out: numpy arrays, see `index.dense.vectors` and `index.dense.coarse`. Importing this module needs numba, and takes half a
-second: it is for processes that search many times.
+In and out: numpy arrays, see `index.dense.vectors` and `index.dense.coarse`. Importing this module needs
+numba, and takes half a second: it is for processes that search many times.
 
 numba keeps the compiled loops on disk until this file changes. Whoever changes `index.heap` changes this too.
 """

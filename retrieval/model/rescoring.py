@@ -13,14 +13,14 @@ A document's features x (`retrieval.search.features`) score v . tanh(W x + c) + 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.errors import NO_COMPILED_LOOPS, CorruptError
+from index.errors import CorruptError
 from index.values import Texts
 from retrieval.model.weights import read_weights, write_weights
 from retrieval.model.word_rows import WordRows
@@ -73,21 +73,9 @@ class Rescorer(NamedTuple):
         scores += features @ self.linear
         return scores
 
-    def compiled(self) -> Callable[[Float32Array], Float32Array] | None:
-        """`scores` as a compiled loop; None without numba."""
-        try:
-            from retrieval.model.compiled import compiled_scores
-        except NO_COMPILED_LOOPS:
-            return None
-        hidden = np.ascontiguousarray(self.hidden.T)
-
-        def scores(features: Float32Array) -> Float32Array:
-            found = np.empty(len(features), np.float32)
-            compiled_scores(features, hidden, self.hidden_bias, self.output, self.linear, found)
-            return found
-
-        scores(np.zeros((1, len(self.linear)), np.float32))  # compile before the first search
-        return scores
+    def transposed(self) -> Self:
+        """The same with W transposed, (F, H), as compiled loops read it."""
+        return self._replace(hidden=np.ascontiguousarray(self.hidden.T))
 
     def save(self, path: Path) -> None:
         """Write the file. Raises StorageError."""

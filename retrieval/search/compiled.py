@@ -1,8 +1,11 @@
-"""Candidates of hybrid search and the features of their words in compiled loops.
+"""Candidates of hybrid search, the features of their words and their order in compiled loops.
 
-In and out: numpy arrays, see `retrieval.search.features` and `retrieval.search.merging`, which make sixty
-calls of numpy. Importing this module needs numba, and takes half a second: it is for processes that search
-many times.
+In and out: numpy arrays, see `retrieval.search.features`, `retrieval.search.merging` and
+`retrieval.search.rescoring`, which make eighty calls of numpy. Importing this module needs numba, and takes
+half a second: it is for processes that search many times.
+
+numba keeps the compiled loops on disk until this file changes. Whoever changes `retrieval.model.compiled`
+changes this too.
 
 The loops keep the interpreter's lock: they take so little time that giving it away and waiting for it again
 would cost two threads more.
@@ -17,9 +20,23 @@ import numpy as np
 from numba import njit
 
 from index.interaction.matches import Matches
+from index.protocol import WordMatch
 from index.ranking import Ranking
-from retrieval.search.features import FIELDS, NO_MATCH, OF_WORDS, THRESHOLDS, Float32Array
+from index.values import Rows
+from retrieval.model.compiled import compiled_scores
+from retrieval.model.rescoring import Rescorer
+from retrieval.search.features import (
+    FIELDS,
+    NAMES,
+    NO_MATCH,
+    OF_WORDS,
+    THRESHOLDS,
+    UNRANKED,
+    Candidates,
+    Float32Array,
+)
 from retrieval.search.merging import Merged
+from retrieval.search.rescoring import Compared
 
 # Sums may be taken in any order; "fast" would also allow to assume that nothing is NaN.
 _FLAGS = {"reassoc", "contract"}
@@ -37,12 +54,16 @@ _WORDS = _SAME + _FIELDS
 _LEAST = _WORDS + 2
 
 
-def compile_all() -> None:
+def compile_all(rescorer: Rescorer) -> None:
     """Compile, or read what was compiled, before the first search."""
     one = np.ones((3, 1, len(FIELDS)), np.float32)
     compiled_word_features(Matches(one[:1], one[:1], one, np.ones((1, len(FIELDS)), np.int64)), one[0, 0, :1])
     ranking = Ranking(one[0, :, :1], np.zeros((1, 1), np.int64))
     compiled_merged(ranking, ranking)
+    rows, scores = np.zeros(1, np.int64), one[0, 0, :1]
+    candidates = Candidates(scores, WordMatch(scores, scores, 1.0, 1), rows, rows, 1)
+    table = np.zeros((1, len(NAMES)), np.float32)
+    compiled_order(rescorer.transposed(), Compared(rows, candidates, 1, table), rows.copy(), scores.copy())
 
 
 def compiled_merged(dense: Ranking, lexical: Ranking) -> Merged:
@@ -59,6 +80,69 @@ def compiled_word_features(matches: Matches, shares: Float32Array) -> Float32Arr
     table = np.zeros((len(matches.lengths), OF_WORDS), np.float32)
     _fill(*matches, shares, table)
     return table
+
+
+def compiled_order(rescorer: Rescorer, compared: Compared, rows: Rows, scores: Float32Array) -> None:
+    """As `retrieval.search.rescoring.order`. rescorer: transposed."""
+    cosines, matches, dense_ranks, lexical_ranks, depth = compared.candidates
+    _order(
+        cosines,
+        matches.scores,
+        matches.shares,
+        dense_ranks,
+        lexical_ranks,
+        depth,
+        compared.words,
+        compared.table,
+        *(rescorer.hidden, rescorer.hidden_bias, rescorer.output, rescorer.linear),
+        compared.rows,
+        rows,
+        scores,
+    )
+
+
+@njit(error_model="numpy", cache=True)
+def _order(
+    cosines: Any,
+    bm25: Any,
+    shares: Any,
+    dense_ranks: Any,
+    lexical_ranks: Any,
+    depth: int,
+    words: int,
+    table: Any,
+    hidden: Any,
+    hidden_bias: Any,
+    output: Any,
+    linear: Any,
+    candidates: Any,
+    rows: Any,
+    scores: Any,
+) -> None:
+    """Fill in the rest of the table, then the rows of the candidates, best first, and their scores."""
+    best_cosine, best_score, best_share = cosines.max(), bm25.max(), shares.max()
+    of_score, of_words = math.log1p(best_score), math.log1p(words)
+    for at in range(len(table)):
+        row = table[at]
+        row[0] = cosines[at]
+        row[1] = cosines[at] - best_cosine
+        row[2] = bm25[at]
+        row[3] = bm25[at] / max(best_score, np.float32(1e-6))
+        row[4] = math.log1p(dense_ranks[at] if dense_ranks[at] < depth else UNRANKED * depth)
+        row[5] = math.log1p(lexical_ranks[at] if lexical_ranks[at] < depth else UNRANKED * depth)
+        row[6] = shares[at]
+        row[7] = best_cosine
+        row[8] = of_score
+        row[9] = best_share
+        row[10] = of_words
+    found = np.empty(len(table), np.float32)
+    compiled_scores(table, hidden, hidden_bias, output, linear, found)
+    best = np.argsort(-found, kind="mergesort")  # stable
+    highest, lowest = found[best[0]], found[best[-1]]
+    for place in range(len(best)):
+        at = best[place]
+        rows[place] = candidates[at]
+        scores[place] = (found[at] - lowest) / (highest - lowest) if highest > lowest else np.float32(1)
 
 
 @njit(error_model="numpy", cache=True)

@@ -31,7 +31,7 @@ _LIMITS = np.array(THRESHOLDS, np.float32)[:, None]
 # What is added to a soft count before its logarithm is taken.
 NO_MATCH = 0.01
 # The rank of a candidate that a ranking does not have, as a multiple of the ranking's depth.
-_UNRANKED = 1.2
+UNRANKED = 1.2
 
 _CANDIDATE = (
     "cosine",
@@ -61,7 +61,8 @@ _WORDS = (
     "least matched in document",
 )
 NAMES = _CANDIDATE + _WORDS
-OF_WORDS = len(_WORDS)  # how many of the features words have
+# How many of the features candidates have, and how many their words.
+OF_CANDIDATES, OF_WORDS = len(_CANDIDATE), len(_WORDS)
 # Which of the features a model has that reads no known queries, bool (len(NAMES),).
 OF_TITLE_AND_TEXT: Mask = np.array([_QUERIES not in name for name in NAMES])
 
@@ -99,19 +100,30 @@ def features(
     weights: float32 (m,), of the query's words.
     of_words: `word_features`, or what does the same faster.
     """
-    table = np.zeros((len(candidates.cosines), len(NAMES)), np.float32)
-    split = len(_CANDIDATE)
-    table[:, :split] = _candidate_features(candidates, len(weights))
-    shares = weights / max(float(weights.sum()), 1e-12)
-    for inside, matched in matches:
-        table[inside, split:] = of_words(matched, shares)
+    table = features_of_words(len(candidates.cosines), matches, weights, of_words)
+    add_candidate_features(table, candidates, len(weights))
     return table
 
 
-def _candidate_features(candidates: Candidates, words: int) -> Float32Array:
+def features_of_words(
+    count: int,
+    matches: Iterable[tuple[Mask | slice, Matches]],
+    weights: Float32Array,
+    of_words: OfWords,
+) -> Float32Array:
+    """The table of `features` for so many candidates, with 0 where their words do not matter."""
+    table = np.zeros((count, len(NAMES)), np.float32)
+    shares = weights / max(float(weights.sum()), 1e-12)
+    for inside, matched in matches:
+        table[inside, OF_CANDIDATES:] = of_words(matched, shares)
+    return table
+
+
+def add_candidate_features(table: Float32Array, candidates: Candidates, words: int) -> None:
+    """Fill in the features of a table that words do not have. words: of the query, distinct ones."""
     cosines, scores = candidates.cosines, candidates.matches.scores
     best_cosine, best_score = float(cosines.max()), float(scores.max())
-    columns = np.empty((len(_CANDIDATE), len(cosines)), np.float32)
+    columns = np.empty((OF_CANDIDATES, len(cosines)), np.float32)
     columns[0] = cosines
     columns[1] = cosines - best_cosine
     columns[2] = scores
@@ -123,11 +135,11 @@ def _candidate_features(candidates: Candidates, words: int) -> Float32Array:
     columns[8] = math.log1p(best_score)
     columns[9] = candidates.matches.shares.max()
     columns[10] = math.log1p(words)
-    return columns.T
+    table[:, :OF_CANDIDATES] = columns.T
 
 
 def _log_rank(ranks: NDArray[np.int64], depth: int) -> NDArray[np.float64]:
-    return np.log1p(np.where(ranks < depth, ranks, _UNRANKED * depth))
+    return np.log1p(np.where(ranks < depth, ranks, UNRANKED * depth))
 
 
 def word_features(matches: Matches, shares: Float32Array) -> Float32Array:

@@ -7,7 +7,8 @@ one ranking of the candidates of both. Knows nothing of how the two rankings wer
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,15 @@ from index.values import Mask, Rows, Vectors
 from retrieval.model.folder import FILES, TrainedModel
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.word_rows import WordRows
-from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, OfWords, features, word_features
+from retrieval.search.features import (
+    NAMES,
+    OF_TITLE_AND_TEXT,
+    Candidates,
+    OfWords,
+    add_candidate_features,
+    features_of_words,
+    word_features,
+)
 from retrieval.search.merging import merged
 
 # How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
@@ -31,6 +40,25 @@ _QUERIES_AT_ONCE = 16
 
 # As `Index.compare_words`.
 CompareWords: TypeAlias = "Callable[[Rows, Vectors], Iterable[tuple[Mask | slice, Matches]]]"
+
+
+class Compared(NamedTuple):
+    """The c candidates of a query, at least one, compared with its words.
+
+    rows: int64 (c,), ascending.
+    candidates: what is known of them beside their words.
+    words: how many distinct words the query has.
+    table: their features, float32 (c, len(NAMES)); only those of their words are filled in.
+    """
+
+    rows: Rows
+    candidates: Candidates
+    words: int
+    table: NDArray[np.float32]
+
+
+# Orders candidates: fills in the rows, best first, int64 (c,), and their scores, float32 (c,).
+_Order: TypeAlias = "Callable[[Compared, Rows, NDArray[np.float32]], None]"
 
 
 class Rescoring:
@@ -52,18 +80,23 @@ class Rescoring:
         self.query_words = model.config.query_words  # that are read
         self._merged = merged
         self._of_words: OfWords = word_features
-        self._scores: Callable[[NDArray[np.float32]], NDArray[np.float32]] = rescorer.scores
+        self._order: _Order = partial(order, rescorer)
 
     def compile(self) -> None:
         """Re-score in compiled loops from now on, if numba is there."""
         try:
-            from retrieval.search.compiled import compile_all, compiled_merged, compiled_word_features
+            from retrieval.search.compiled import (
+                compile_all,
+                compiled_merged,
+                compiled_order,
+                compiled_word_features,
+            )
         except NO_COMPILED_LOOPS:
             return
-        compile_all()
+        compile_all(self.rescorer)
         self._merged = compiled_merged
         self._of_words = compiled_word_features
-        self._scores = self.rescorer.compiled() or self.rescorer.scores
+        self._order = partial(compiled_order, self.rescorer.transposed())
 
     def fits(self, index: OpenIndex) -> bool:
         """Whether all documents of the index have the vectors of words that this compares."""
@@ -86,12 +119,10 @@ class Rescoring:
                 several = slice(query, query + _QUERIES_AT_ONCE)
                 candidates = np.union1d(dense.rows[several], lexical.rows[several])
                 index.prepare(candidates[candidates >= 0])
-            rows, table = self.features(index, text, embedding, dense.of(query), lexical.of(query))
-            if len(rows):
-                scores = self._scores(table)
-                order = np.argsort(-scores, kind="stable")
-                ranking.rows[query, : len(rows)] = rows[order]
-                ranking.scores[query, : len(rows)] = _scaled(scores[order])
+            compared = self._compared(index, text, embedding, dense.of(query), lexical.of(query))
+            if compared is not None:
+                found = len(compared.rows)
+                self._order(compared, ranking.rows[query, :found], ranking.scores[query, :found])
         return ranking
 
     def features(
@@ -112,18 +143,45 @@ class Rescoring:
         compare: in place of `index.compare_words`, for an index without words.
         Returns the rows int64 (c,), ascending, and float32 (c, features).
         """
+        compared = self._compared(index, query, embedding, dense, lexical, compare)
+        if compared is None:
+            return np.empty(0, np.int64), np.empty((0, len(NAMES)), np.float32)
+        add_candidate_features(compared.table, compared.candidates, compared.words)
+        return compared.rows, compared.table
+
+    def _compared(
+        self,
+        index: OpenIndex,
+        query: str,
+        embedding: NDArray[np.float32],
+        dense: Ranking,
+        lexical: Ranking,
+        compare: CompareWords | None = None,
+    ) -> Compared | None:
+        """The candidates of a query; None if there are none. Parameters as for `features`."""
         rows, cosines, others, dense_ranks, lexical_ranks = self._merged(dense, lexical)
         if not len(rows):
-            return rows, np.empty((0, len(NAMES)), np.float32)
+            return None
         matches = index.match_words(query, rows)  # first: a server then tells all of these documents at once
         cosines[others] = index.cosines(rows[others], embedding)
         candidates = Candidates(cosines, matches, dense_ranks, lexical_ranks, dense.rows.shape[1])
         vectors, weights = self.words.encode_query(query, self.query_words)
-        compared = (compare or index.compare_words)(rows, vectors)
-        return rows, features(candidates, compared, weights, self._of_words)
+        matched = (compare or index.compare_words)(rows, vectors)
+        table = features_of_words(len(rows), matched, weights, self._of_words)
+        return Compared(rows, candidates, len(weights), table)
 
 
-def _scaled(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Falling scores scaled to 1..0; 1 if all are equal."""
-    spread = scores[0] - scores[-1]
-    return (scores - scores[-1]) / spread if spread > 0 else np.ones_like(scores)
+def order(rescorer: Rescorer, compared: Compared, rows: Rows, scores: NDArray[np.float32]) -> None:
+    """Order the candidates of a query by a rescorer.
+
+    compared: the candidates.
+    rows: int64 (c,), filled in: best first, of equal ones the lowest first.
+    scores: float32 (c,), filled in: from 1 down to 0; 1 if all are equal.
+    """
+    add_candidate_features(compared.table, compared.candidates, compared.words)
+    found = rescorer.scores(compared.table)
+    best = np.argsort(-found, kind="stable")
+    rows[:] = compared.rows[best]
+    falling = found[best]
+    spread = falling[0] - falling[-1]
+    scores[:] = (falling - falling[-1]) / spread if spread > 0 else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from index.interaction.matches import Matches
 from index.protocol import WordMatch
 from index.ranking import Ranking
 from retrieval.model.rescoring import Rescorer
-from retrieval.search.compiled import _log, compiled_merged, compiled_word_features
-from retrieval.search.features import NAMES, Candidates, features, word_features
+from retrieval.search.compiled import _log, compiled_merged, compiled_order, compiled_word_features
+from retrieval.search.features import NAMES, OF_CANDIDATES, OF_WORDS, Candidates, features, word_features
 from retrieval.search.merging import merged
+from retrieval.search.rescoring import Compared, order
 from retrieval.search.retriever import Retriever
 
 
@@ -47,19 +49,18 @@ def random_matches(generator: np.random.Generator, words: int, documents: int) -
     return Matches(*(part.astype(np.float32) for part in (best, soft, counts)), lengths)
 
 
+def random_candidates(generator: np.random.Generator, count: int) -> Candidates:
+    scores, shares, cosines = generator.random((3, count)).astype(np.float32)
+    ranks = (generator.integers(0, 51, count) for _ in range(2))
+    return Candidates(cosines * 2 - 1, WordMatch(scores * 20, shares, 21.0, 3), *ranks, 50)
+
+
 @pytest.mark.parametrize("words", [1, 7, 40])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_compiled_features_are_those_of_numpy(words: int, seed: int):
     generator = np.random.default_rng(seed)
     count = 60
-    scores, shares, cosines = generator.random((3, count)).astype(np.float32)
-    candidates = Candidates(
-        cosines * 2 - 1,
-        WordMatch(scores * 20, shares, 21.0, words),
-        generator.integers(0, 51, count),
-        generator.integers(0, 51, count),
-        50,
-    )
+    candidates = random_candidates(generator, count)
     weights = generator.uniform(0, 2, words).astype(np.float32)
     inside = generator.random(count) < 0.4
     parts = [(mask, random_matches(generator, words, np.count_nonzero(mask))) for mask in (inside, ~inside)]
@@ -78,18 +79,43 @@ def test_log_is_that_of_numpy():
     np.testing.assert_allclose(x, expected, rtol=1e-7, atol=1e-8)
 
 
+def random_rescorer(generator: np.random.Generator, units: int) -> Rescorer:
+    width = len(NAMES)
+    arrays = [generator.normal(size=size) for size in ((units, width), units, units, width)]
+    return Rescorer(*(each.astype(np.float32) for each in (np.ones((1, 1)), np.ones(1), np.ones(1), *arrays)))
+
+
 @pytest.mark.parametrize("units", [1, 48])
-def test_compiled_scores_are_those_of_numpy(units: int):
+@pytest.mark.parametrize("count", [1, 90])
+def test_the_compiled_order_is_that_of_numpy(units: int, count: int):
     generator = np.random.default_rng(units)
-    hidden, table = generator.normal(size=(units, 38)), generator.normal(size=(90, 38))
-    bias, output, linear = (generator.normal(size=size) for size in (units, units, 38))
-    none = [np.ones((1, 1)), np.ones(1), np.ones(1)]
-    arrays = (each.astype(np.float32) for each in (*none, hidden, bias, output, linear))
-    rescorer = Rescorer(*arrays)
-    compiled = rescorer.compiled()
-    assert compiled is not None
-    features = table.astype(np.float32)
-    np.testing.assert_allclose(compiled(features), rescorer.scores(features), rtol=1e-5, atol=1e-5)
+    candidates = random_candidates(generator, count)
+    table = np.zeros((count, len(NAMES)), np.float32)
+    table[:, OF_CANDIDATES:] = generator.normal(size=(count, OF_WORDS))
+    compared = Compared(np.sort(generator.permutation(1000)[:count]), candidates, 3, table)
+    rescorer = random_rescorer(generator, units)
+    rows, scores = np.full((2, count), -1), np.full((2, count), -1, np.float32)
+    order(rescorer, compared._replace(table=table.copy()), rows[0], scores[0])
+    compiled_order(rescorer.transposed(), compared._replace(table=table.copy()), rows[1], scores[1])
+    assert sorted(rows[0].tolist()) == compared.rows.tolist()
+    assert np.array_equal(*rows)
+    np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-5)
+    assert (scores[1, 0], scores[1, -1]) == (1, 0 if count > 1 else 1)
+
+
+def test_equal_candidates_are_in_the_order_of_their_rows():
+    generator = np.random.default_rng(0)
+    same = np.ones(9, np.float32)
+    candidates = Candidates(
+        same, WordMatch(same, same, 1.0, 1), np.zeros(9, np.int64), np.zeros(9, np.int64), 50
+    )
+    rescorer = random_rescorer(generator, 4)
+    compared = Compared(np.arange(0, 90, 10), candidates, 1, np.zeros((9, len(NAMES)), np.float32))
+    for ordered in (partial(order, rescorer), partial(compiled_order, rescorer.transposed())):
+        rows, scores = np.full(9, -1), np.zeros(9, np.float32)
+        ordered(compared, rows, scores)
+        assert rows.tolist() == list(range(0, 90, 10))
+        assert scores.tolist() == [1] * 9
 
 
 QUERIES = ("list files of a folder", "启动 nginx", "unpack archive.tar", "text and matrices", "zzz")
