@@ -1,7 +1,7 @@
 """A segment: documents that were written together, with their vectors, postings and tombstones.
 
-In: documents and vectors to write; queries to search. Out: the files; rankings of rows. Knows nothing of
-other segments or generations.
+In: the files that `index.writing.segment` wrote; queries. Out: rankings of rows. Knows nothing of other
+segments or generations.
 
     vectors.faiss     the stored vectors, one a passage
     passages.i32      the documents and spans of the vectors; only where a document has several
@@ -17,9 +17,7 @@ them by hard links and has only its own tombstones.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,142 +25,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.fastscan import FastScan
-from index.dense.passages import Passages, Span, whole_documents, write_passages
-from index.dense.vectors import FLAT, StoredVectors, search_exact, write_vectors
-from index.disk.files import share, storing
+from index.dense.passages import Passages, Span, whole_documents
+from index.dense.vectors import FLAT, StoredVectors, search_exact
 from index.disk.manifest import SegmentEntry
-from index.disk.opening import create, read_file
+from index.disk.opening import read_file
 from index.documents.store import Document, DocumentReader
-from index.documents.writer import DocumentWriter
 from index.errors import NO_COMPILED_LOOPS, CorruptError, FormatVersionError
 from index.interaction.words import ARRAYS as WORD_ARRAYS
-from index.interaction.words import WordEncoder, Words, write_words
-from index.lexical.bm25 import Bm25, Terms
-from index.lexical.postings import ARRAYS, BM25_SETTINGS, Lengths, write_bm25
+from index.interaction.words import Words
+from index.lexical.bm25 import ARRAYS, BM25_SETTINGS, Bm25, Terms
 from index.ranking import Ranking
-from index.values import Mask, Progress, Rows, Texts, Vectors
+from index.values import Mask, Rows, Vectors
 
 if TYPE_CHECKING:
     from index.dense.coarse import CoarseScan
-    from index.dense.tuning import Goal
 
-_VECTORS = "vectors.faiss"
-_COMPRESSED = "compressed.faiss"
-_PASSAGES = "passages.i32"
-_DOCUMENTS = "documents.sqlite"
-_LEXICAL = "lexical"
-_WORDS = "words"
+# The names of its files and folders.
+VECTORS = "vectors.faiss"
+COMPRESSED = "compressed.faiss"
+PASSAGES = "passages.i32"
+DOCUMENTS = "documents.sqlite"
+LEXICAL = "lexical"
+WORDS = "words"
 DELETED = "deleted.i32"
-# Documents between two reports of progress.
-_REPORT_EVERY = 1000
-
-
-def write_segment(
-    folder: Path,
-    documents: DocumentWriter,
-    vectors: Path,
-    passages: Iterable[NDArray[np.int32]],
-    count: int,
-    dimension: int,
-    others: Lengths,
-    goal: Goal,
-    queries: NDArray[np.float32] | None,
-    words: WordEncoder | None,
-    progress: Progress,
-) -> SegmentEntry:
-    """Write a segment's files into a new folder; the files are durable, the folder's entries are not.
-
-    folder: the new folder; its name is the segment's.
-    documents: what to write.
-    vectors: file of raw float16 rows, at least as many as there are passages.
-    passages: the table of the passages of these documents, see `index.dense.passages`, in parts.
-    count: the number of the passages, which is that of the vectors.
-    dimension: width of a row.
-    others: the lengths of the documents in the index's other segments.
-    goal: what the dense index must reach.
-    queries: unit vectors to tune by, float32 (n, dimension); None if there are none.
-    words: gives the words of the documents as vectors; None to store none. If it does not read the queries
-        that documents are known to answer, BM25 does not either.
-    progress: called during every stage.
-    Raises StorageError, InputError for a goal that no dense index meets.
-    """
-    from index.dense.beside import tuning_beside  # a search must not wait for it
-
-    with storing(folder):
-        folder.mkdir()
-    progress("vectors", 0, count)
-    write_vectors(folder / _VECTORS, vectors, count, dimension)
-    progress("vectors", count, count)
-    if count > documents.count:
-        write_passages(folder / _PASSAGES, passages)
-    compressed = folder / _COMPRESSED
-    with tuning_beside(folder / _VECTORS, count, dimension, queries, goal, compressed, progress) as tuned:
-        documents.copy_to(folder / _DOCUMENTS)
-        read = words is None or words.reads_queries
-        texts = (each.joined() for each in _texts(documents, progress, "words", read))
-        own = write_bm25(folder / _LEXICAL, texts, others)
-        progress("words", documents.count, documents.count)
-        if words is not None:
-            write_words(folder / _WORDS, _texts(documents, progress, "word vectors", read), words)
-            progress("word vectors", documents.count, documents.count)
-        tuning = tuned()
-    chosen = tuning.chosen
-    return SegmentEntry(
-        name=folder.name,
-        documents=documents.count,
-        vectors=count,
-        deleted=0,
-        faiss=chosen.name,
-        parameters=chosen.parameters(),
-        bm25=BM25_SETTINGS,
-        words=own.tokens,
-        word_width=0 if words is None else words.width,
-        tried=tuple(map(asdict, tuning.tried)),
-    )
-
-
-def _texts(documents: DocumentWriter, progress: Progress, stage: str, read: bool) -> Iterator[Texts]:
-    """The texts of all documents. read: with the queries that they are known to answer."""
-    for row, texts in enumerate(documents.texts()):
-        if row % _REPORT_EVERY == 0:
-            progress(stage, row, documents.count)
-        yield texts if read else texts._replace(queries="")
 
 
 def segment_files(entry: SegmentEntry) -> list[str]:
     """The files of a segment, relative to its folder; no others are read or shared."""
-    compressed = [] if entry.faiss == FLAT else [_COMPRESSED]
-    passages = [_PASSAGES] if entry.vectors > entry.documents else []
-    words = [f"{_WORDS}/{name}" for name in WORD_ARRAYS] if entry.word_width else []
+    compressed = [] if entry.faiss == FLAT else [COMPRESSED]
+    passages = [PASSAGES] if entry.vectors > entry.documents else []
+    words = [f"{WORDS}/{name}" for name in WORD_ARRAYS] if entry.word_width else []
     deleted = [DELETED] if entry.deleted else []
     return [
-        _VECTORS,
+        VECTORS,
         *compressed,
         *passages,
-        _DOCUMENTS,
-        *(f"{_LEXICAL}/{name}" for name in ARRAYS),
+        DOCUMENTS,
+        *(f"{LEXICAL}/{name}" for name in ARRAYS),
         *words,
         *deleted,
     ]
-
-
-def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows) -> SegmentEntry:
-    """Make a segment part of another generation, with other tombstones.
-
-    source: folder of the segment.
-    target: the new folder. Its files are hard links, or copies if the file system has no hard links.
-    entry: the segment in the manifest of its own generation.
-    deleted: all deleted rows, ascending.
-    Returns its entry for the new manifest. Raises StorageError.
-    """
-    share(source, target, [name for name in segment_files(entry) if name != DELETED])
-    if len(deleted):
-        path = target / DELETED
-        with storing(path), create(path) as file:
-            file.write(deleted.astype("<i4").tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-    return entry._replace(deleted=len(deleted))
 
 
 class Segment:
@@ -198,14 +100,14 @@ class Segment:
         self.entry = entry
         self.count = entry.documents
         # The vectors first: they verify the count, by which the rest allocates memory.
-        self.vectors = StoredVectors(folder / _VECTORS, entry.vectors, dimension)
+        self.vectors = StoredVectors(folder / VECTORS, entry.vectors, dimension)
         several = entry.vectors > entry.documents
-        self.passages = Passages(folder / _PASSAGES, entry.vectors, self.count) if several else None
+        self.passages = Passages(folder / PASSAGES, entry.vectors, self.count) if several else None
         self.live = _live(folder / DELETED, entry)
         self.live_vectors = self._of_documents(self.live)
         self._depth = depth
         self._scan = (
-            FastScan(folder / _COMPRESSED, entry.vectors, dimension, parts, self.live_vectors)
+            FastScan(folder / COMPRESSED, entry.vectors, dimension, parts, self.live_vectors)
             if parts
             else None
         )
@@ -214,14 +116,14 @@ class Segment:
         self._recall = 0.0 if self.live is None else float(entry.parameters.get("recall@10") or 0)
         if self._scan is not None:
             self.vectors.expect_few()
-        self.lexical = Bm25(folder / _LEXICAL, self.count)
+        self.lexical = Bm25(folder / LEXICAL, self.count)
         width = entry.word_width
-        self.words = Words(folder / _WORDS, self.count, width) if width else None
-        self.documents = DocumentReader(folder / _DOCUMENTS)
+        self.words = Words(folder / WORDS, self.count, width) if width else None
+        self.documents = DocumentReader(folder / DOCUMENTS)
         if self.documents.count != self.count:
             self.documents.close()
             raise CorruptError(
-                f"{folder / _DOCUMENTS}: does not hold {self.count} documents; restore it or build again"
+                f"{folder / DOCUMENTS}: does not hold {self.count} documents; restore it or build again"
             )
 
     def expect_many(self) -> None:

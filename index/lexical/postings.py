@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,26 +27,9 @@ from numpy.typing import NDArray
 from index.disk.files import remove, storing
 from index.disk.merged_texts import TextBlocks
 from index.disk.opening import create
-from index.lexical.tokens import TOKENS_VERSION, lexical_tokens
+from index.lexical.bm25 import ARRAYS, K1, B
+from index.lexical.tokens import lexical_tokens
 from index.numbering import Numbering
-from index.values import Scalar
-
-# Saturation of term frequency, and length normalisation: the best of six settings on the dev splits of tldr,
-# tldr-zh and medquad (nDCG@10 .547, .501, .567; k1 1.2 and b .75 give .537, .487, .559).
-K1 = 0.9
-B = 0.4
-
-# Recorded in the manifest of a segment.
-BM25_SETTINGS: Mapping[str, Scalar] = {"k1": K1, "b": B, "tokens": TOKENS_VERSION}
-
-# The files and their dtypes.
-ARRAYS = {
-    "weights.f32": "<f4",
-    "rows.i32": "<i4",
-    "starts.i64": "<i8",
-    "terms.utf8": "|u1",
-    "term_starts.i64": "<i8",
-}
 
 # Tokens that are sorted at once while indexing: about 50 MB of memory, and some 15 MB for their terms.
 _TOKENS_AT_ONCE = 1 << 20

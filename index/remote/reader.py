@@ -39,7 +39,7 @@ from index.errors import CorruptError, FormatVersionError, InputError, RemoteErr
 from index.held import HeldGeneration, holding
 from index.interaction.matches import Matches
 from index.interaction.words import WordTable
-from index.lexical.postings import BM25_SETTINGS
+from index.lexical.bm25 import BM25_SETTINGS
 from index.locks import ProcessLock
 from index.protocol import WordMatch
 from index.ranking import Ranking, best, empty_ranking

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from index.documents.metadata import metadata_json
 from index.documents.store import Document
 from index.errors import InputError
-from index.interaction.words import WordEncoder
+from index.interaction.writing import WordEncoder
 from index.lexical.tokens import lexical_tokens
 from index.remote.client import TEXTS, Row
 from index.remote.conditions import stored_attributes

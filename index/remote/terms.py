@@ -26,7 +26,7 @@ from index.disk.files import storing, sync_file
 from index.disk.opening import open_to_read
 from index.documents.untrusted import check_schema, query, restrict
 from index.errors import CorruptError, StorageError
-from index.lexical.postings import K1, B
+from index.lexical.bm25 import K1, B
 from index.lexical.tokens import lexical_tokens
 from index.locks import ProcessLock
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from index.disk.files import copy_file, sync_file
 from index.documents.untrusted import check_schema, query, restrict
 from index.errors import StorageError
-from index.interaction.words import TABLE_ARRAYS, WordEncoder, write_table
+from index.interaction.words import TABLE_ARRAYS
+from index.interaction.writing import WordEncoder, write_table
 from index.values import Texts
 
 _NUMBERS = "numbers.sqlite"

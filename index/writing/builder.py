@@ -26,16 +26,17 @@ from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.previous import read_previous, used_generations
 from index.documents.store import Document
 from index.errors import InputError, PeepholeError
-from index.interaction.words import WordEncoder
+from index.interaction.writing import WordEncoder
 from index.lexical.postings import Lengths
 from index.opened import open_index, open_kept
 from index.protocol import OpenIndex
 from index.reader import Index
 from index.remote.address import Address
-from index.segment import Segment, write_segment
+from index.segment import Segment
 from index.values import Progress, Rows, no_progress
 from index.writing.comparison import Comparison
 from index.writing.publish import Kept, Origin, publish
+from index.writing.segment import write_segment
 from index.writing.staging import Plan, Staging
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from index.disk.manifest import Manifest
-from index.interaction.words import WordEncoder
+from index.interaction.writing import WordEncoder
 from index.opened import open_index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder

@@ -21,8 +21,9 @@ from index.disk.folder import STAGING, Pointer, next_generation, sweep, sweep_st
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
 from index.disk.previous import PREVIOUS, previous_json, read_previous
 from index.protocol import OpenIndex
-from index.segment import DELETED, Segment, share_segment
+from index.segment import DELETED, Segment
 from index.values import Progress, Rows, Scalar
+from index.writing.segment import share_segment
 
 _DRAFT = "generation"
 _MODEL = "model"

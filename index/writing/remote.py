@@ -30,8 +30,8 @@ from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.opening import create
 from index.documents.attributes import leaves
 from index.errors import InputError, PeepholeError, RemoteError
-from index.interaction.words import WordEncoder
-from index.lexical.postings import BM25_SETTINGS
+from index.interaction.writing import WordEncoder
+from index.lexical.bm25 import BM25_SETTINGS
 from index.lexical.tokens import lexical_tokens
 from index.remote.address import Address
 from index.remote.client import Collection, Row, Server

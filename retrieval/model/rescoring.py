@@ -129,7 +129,7 @@ class WordVectors:
 
     rows: of the words, from feature rows that both towers share.
     rescorer: how rows become vectors.
-    It is a `WordEncoder` of `index.interaction.words`.
+    It is a `WordEncoder` of `index.interaction.writing`.
     """
 
     def __init__(self, rows: WordRows, rescorer: Rescorer) -> None:

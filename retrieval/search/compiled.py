@@ -1,7 +1,7 @@
 """Candidates of hybrid search, the features of their words and their order in compiled loops.
 
 In and out: numpy arrays, see `retrieval.search.features`, `retrieval.search.merging` and
-`retrieval.search.rescoring`, which make eighty calls of numpy. Importing this module needs numba, and takes
+`retrieval.search.ordering`, which make eighty calls of numpy. Importing this module needs numba, and takes
 half a second: it is for processes that search many times.
 
 numba keeps the compiled loops on disk until this file changes. Whoever changes `retrieval.model.compiled`
@@ -36,7 +36,7 @@ from retrieval.search.features import (
     Float32Array,
 )
 from retrieval.search.merging import Merged
-from retrieval.search.rescoring import Compared
+from retrieval.search.ordering import Compared
 
 # Sums may be taken in any order; "fast" would also allow to assume that nothing is NaN.
 _FLAGS = {"reassoc", "contract"}
@@ -83,7 +83,7 @@ def compiled_word_features(matches: Matches, shares: Float32Array) -> Float32Arr
 
 
 def compiled_order(rescorer: Rescorer, compared: Compared, rows: Rows, scores: Float32Array) -> None:
-    """As `retrieval.search.rescoring.order`. rescorer: transposed."""
+    """As `retrieval.search.ordering.order`. rescorer: transposed."""
     cosines, matches, dense_ranks, lexical_ranks, depth = compared.candidates
     _order(
         cosines,

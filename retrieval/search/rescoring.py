@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from retrieval.search.features import (
     word_features,
 )
 from retrieval.search.merging import merged
+from retrieval.search.ordering import Compared, order
 
 # How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
 # nDCG@10 than 100, at half the work.
@@ -40,21 +41,6 @@ _QUERIES_AT_ONCE = 16
 
 # As `Index.compare_words`.
 CompareWords: TypeAlias = "Callable[[Rows, Vectors], Iterable[tuple[Mask | slice, Matches]]]"
-
-
-class Compared(NamedTuple):
-    """The c candidates of a query, at least one, compared with its words.
-
-    rows: int64 (c,), ascending.
-    candidates: what is known of them beside their words.
-    words: how many distinct words the query has.
-    table: their features, float32 (c, len(NAMES)); only those of their words are filled in.
-    """
-
-    rows: Rows
-    candidates: Candidates
-    words: int
-    table: NDArray[np.float32]
 
 
 # Orders candidates: fills in the rows, best first, int64 (c,), and their scores, float32 (c,).
@@ -169,19 +155,3 @@ class Rescoring:
         matched = (compare or index.compare_words)(rows, vectors)
         table = features_of_words(len(rows), matched, weights, self._of_words)
         return Compared(rows, candidates, len(weights), table)
-
-
-def order(rescorer: Rescorer, compared: Compared, rows: Rows, scores: NDArray[np.float32]) -> None:
-    """Order the candidates of a query by a rescorer.
-
-    compared: the candidates.
-    rows: int64 (c,), filled in: best first, of equal ones the lowest first.
-    scores: float32 (c,), filled in: from 1 down to 0; 1 if all are equal.
-    """
-    add_candidate_features(compared.table, compared.candidates, compared.words)
-    found = rescorer.scores(compared.table)
-    best = np.argsort(-found, kind="stable")
-    rows[:] = compared.rows[best]
-    falling = found[best]
-    spread = falling[0] - falling[-1]
-    scores[:] = (falling - falling[-1]) / spread if spread > 0 else 1

@@ -22,7 +22,7 @@ from index.documents.filtering.filters import Condition
 from index.documents.filtering.parse import parse_field, parse_where
 from index.documents.store import Document
 from index.errors import InputError
-from index.interaction.words import WordEncoder
+from index.interaction.writing import WordEncoder
 from index.lexical.tokens import lexical_tokens
 from index.opened import open_index
 from index.protocol import OpenIndex

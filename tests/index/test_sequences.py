@@ -25,7 +25,7 @@ from index.dense.tuning import Goal, part_counts
 from index.disk.manifest import SegmentEntry
 from index.documents.filtering.filters import Condition
 from index.documents.store import Document
-from index.lexical.postings import K1, B
+from index.lexical.bm25 import K1, B
 from index.ranking import Ranking
 from index.reader import Index
 from index.writing.builder import IndexBuilder

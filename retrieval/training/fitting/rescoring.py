@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from index.documents.store import Document
 from index.interaction.matches import Matches
-from index.interaction.words import Words, write_words
+from index.interaction.words import Words
+from index.interaction.writing import write_words
 from index.ranking import Ranking, empty_ranking
 from index.values import Progress, Rows, Vectors, no_progress
 from retrieval.evaluation.assess import run_of

@@ -15,8 +15,10 @@ from index.disk.verify import verify
 from index.documents.store import Document
 from index.errors import CorruptError
 from index.interaction import words as words_module
+from index.interaction import writing
 from index.interaction.matches import FIELDS
-from index.interaction.words import ARRAYS, Words, write_words
+from index.interaction.words import ARRAYS, Words
+from index.interaction.writing import write_words
 from index.reader import Index
 from index.values import Texts
 from index.writing.builder import IndexBuilder
@@ -92,7 +94,7 @@ def test_words_that_documents_share_are_stored_once(folder: Path):
 
 
 def test_many_words_are_encoded_in_blocks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(words_module, "_WORDS_AT_ONCE", 2)
+    monkeypatch.setattr(writing, "_WORDS_AT_ONCE", 2)
     write_words(tmp_path / "blocks", TEXTS, Letters())
     for name in ARRAYS:
         assert (tmp_path / "blocks" / name).read_bytes() == (folder / name).read_bytes()
@@ -272,8 +274,8 @@ def test_documents_are_written_in_blocks_as_they_are_at_once(
         for _ in range(60)
     ]
     write_words(tmp_path / "whole", texts, Letters())
-    monkeypatch.setattr(words_module, "_WORDS_A_BLOCK", words_a_block)
-    monkeypatch.setattr(words_module, "_PLACES_A_BLOCK", places_a_block)
+    monkeypatch.setattr(writing, "_WORDS_A_BLOCK", words_a_block)
+    monkeypatch.setattr(writing, "_PLACES_A_BLOCK", places_a_block)
     monkeypatch.setattr(merged_texts, "_MERGED_AT_ONCE", 16)
     write_words(tmp_path / "blocks", texts, Letters())
     used: dict[str, int] = {}

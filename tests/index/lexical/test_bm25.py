@@ -11,8 +11,8 @@ from index.disk import merged_texts
 from index.errors import CorruptError
 from index.lexical import bm25 as bm25_module
 from index.lexical import postings
-from index.lexical.bm25 import Bm25, Terms, weigh, weigh_all
-from index.lexical.postings import ARRAYS, K1, B, Lengths, write_bm25
+from index.lexical.bm25 import ARRAYS, K1, B, Bm25, Terms, weigh, weigh_all
+from index.lexical.postings import Lengths, write_bm25
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking
 

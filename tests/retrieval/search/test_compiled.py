@@ -15,7 +15,7 @@ from retrieval.model.rescoring import Rescorer
 from retrieval.search.compiled import _log, compiled_merged, compiled_order, compiled_word_features
 from retrieval.search.features import NAMES, OF_CANDIDATES, OF_WORDS, Candidates, features, word_features
 from retrieval.search.merging import merged
-from retrieval.search.rescoring import Compared, order
+from retrieval.search.ordering import Compared, order
 from retrieval.search.retriever import Retriever
 
 

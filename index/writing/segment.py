@@ -1,0 +1,121 @@
+"""Writing of a segment: the files that `index.segment` reads, and its share in a later generation.
+
+In: staged documents and their vectors. Out: files and the segment's entry for the manifest. Knows nothing of
+generations.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.dense.beside import tuning_beside
+from index.dense.passages import write_passages
+from index.dense.tuning import Goal
+from index.dense.vectors import write_vectors
+from index.disk.files import share, storing
+from index.disk.manifest import SegmentEntry
+from index.disk.opening import create
+from index.documents.writer import DocumentWriter
+from index.interaction.writing import WordEncoder, write_words
+from index.lexical.bm25 import BM25_SETTINGS
+from index.lexical.postings import Lengths, write_bm25
+from index.segment import COMPRESSED, DELETED, DOCUMENTS, LEXICAL, PASSAGES, VECTORS, WORDS, segment_files
+from index.values import Progress, Rows, Texts
+
+# Documents between two reports of progress.
+_REPORT_EVERY = 1000
+
+
+def write_segment(
+    folder: Path,
+    documents: DocumentWriter,
+    vectors: Path,
+    passages: Iterable[NDArray[np.int32]],
+    count: int,
+    dimension: int,
+    others: Lengths,
+    goal: Goal,
+    queries: NDArray[np.float32] | None,
+    words: WordEncoder | None,
+    progress: Progress,
+) -> SegmentEntry:
+    """Write a segment's files into a new folder; the files are durable, the folder's entries are not.
+
+    folder: the new folder; its name is the segment's.
+    documents: what to write.
+    vectors: file of raw float16 rows, at least as many as there are passages.
+    passages: the table of the passages of these documents, see `index.dense.passages`, in parts.
+    count: the number of the passages, which is that of the vectors.
+    dimension: width of a row.
+    others: the lengths of the documents in the index's other segments.
+    goal: what the dense index must reach.
+    queries: unit vectors to tune by, float32 (n, dimension); None if there are none.
+    words: gives the words of the documents as vectors; None to store none. If it does not read the queries
+        that documents are known to answer, BM25 does not either.
+    progress: called during every stage.
+    Raises StorageError, InputError for a goal that no dense index meets.
+    """
+    with storing(folder):
+        folder.mkdir()
+    progress("vectors", 0, count)
+    write_vectors(folder / VECTORS, vectors, count, dimension)
+    progress("vectors", count, count)
+    if count > documents.count:
+        write_passages(folder / PASSAGES, passages)
+    compressed = folder / COMPRESSED
+    with tuning_beside(folder / VECTORS, count, dimension, queries, goal, compressed, progress) as tuned:
+        documents.copy_to(folder / DOCUMENTS)
+        read = words is None or words.reads_queries
+        texts = (each.joined() for each in _texts(documents, progress, "words", read))
+        own = write_bm25(folder / LEXICAL, texts, others)
+        progress("words", documents.count, documents.count)
+        if words is not None:
+            write_words(folder / WORDS, _texts(documents, progress, "word vectors", read), words)
+            progress("word vectors", documents.count, documents.count)
+        tuning = tuned()
+    chosen = tuning.chosen
+    return SegmentEntry(
+        name=folder.name,
+        documents=documents.count,
+        vectors=count,
+        deleted=0,
+        faiss=chosen.name,
+        parameters=chosen.parameters(),
+        bm25=BM25_SETTINGS,
+        words=own.tokens,
+        word_width=0 if words is None else words.width,
+        tried=tuple(map(asdict, tuning.tried)),
+    )
+
+
+def _texts(documents: DocumentWriter, progress: Progress, stage: str, read: bool) -> Iterator[Texts]:
+    """The texts of all documents. read: with the queries that they are known to answer."""
+    for row, texts in enumerate(documents.texts()):
+        if row % _REPORT_EVERY == 0:
+            progress(stage, row, documents.count)
+        yield texts if read else texts._replace(queries="")
+
+
+def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows) -> SegmentEntry:
+    """Make a segment part of another generation, with other tombstones.
+
+    source: folder of the segment.
+    target: the new folder. Its files are hard links, or copies if the file system has no hard links.
+    entry: the segment in the manifest of its own generation.
+    deleted: all deleted rows, ascending.
+    Returns its entry for the new manifest. Raises StorageError.
+    """
+    share(source, target, [name for name in segment_files(entry) if name != DELETED])
+    if len(deleted):
+        path = target / DELETED
+        with storing(path), create(path) as file:
+            file.write(deleted.astype("<i4").tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+    return entry._replace(deleted=len(deleted))
