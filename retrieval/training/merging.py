@@ -10,8 +10,11 @@ their concatenated embeddings. An embedding is a weighted sum of word rows, and 
 the embeddings of several members that weigh words alike. Its principal directions are kept, as many as
 an embedding has numbers: what the members have in common is long in it, and what is random in each is short.
 On `tldr-zh` 256 of 768 directions rank better than all (benchmarks/NOTES.md). Projected to them, the
-concatenated rows are rows of a single tower, which weighs words as the first member does. Knows nothing of
-how the members are trained.
+concatenated rows are rows of a single tower, which weighs words as the first member does.
+
+Last, everything is turned at random, which changes no cosine. Otherwise the first numbers of an embedding
+would be large and the last ones small, and quantisers, which treat all numbers alike, would lose more. Knows
+nothing of how the members are trained.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ def merged(members: Sequence[TwoTower], data: TrainingSet) -> TwoTower:
         return first
     # Columns of unit length, of which each member has some rows. Rows of the merged table are of the length
     # that they have in a member.
-    directions = _principal_directions(members, data) / len(members) ** 0.5
+    directions = _principal_directions(members, data) @ _rotation(first.config.dimension)
+    directions /= len(members) ** 0.5
     of_first = directions[: first.config.dimension] * len(members)
     states = [member.state_dict() for member in members]
     weights = dict(states[0])
@@ -88,8 +92,15 @@ def _principal_directions(members: Sequence[TwoTower], data: TrainingSet) -> Ten
             embeddings = [member.encode_words(side, some, data.features) for member in members]
             together = torch.from_numpy(np.concatenate(embeddings, axis=1))
             products.addmm_(together.t(), together)
-    directions: Tensor = torch.linalg.eigh(products).eigenvectors.flip(1)[:, :width]
-    return directions.contiguous()
+    directions: Tensor = torch.linalg.eigh(products).eigenvectors[:, -width:]
+    return directions
+
+
+def _rotation(size: int) -> Tensor:
+    """A random orthogonal matrix, float32 (size, size), always the same one."""
+    numbers = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
+    rotation: Tensor = torch.linalg.qr(numbers).Q
+    return rotation
 
 
 def _drawn(count: int) -> NDArray[np.int64]:

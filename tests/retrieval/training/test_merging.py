@@ -101,6 +101,19 @@ def test_directions_are_found_in_a_part_of_many_texts(numbered, monkeypatch):
     np.testing.assert_allclose(cosines(one), cosines(model), atol=1e-4)
 
 
+def test_no_number_of_an_embedding_is_much_larger_than_the_others(numbered, monkeypatch):
+    vocabulary, data = numbered
+    several = [a_model(BAG, vocabulary, seed) for seed in range(2)]
+
+    def spread():
+        lengths = np.linalg.norm(merged(several, data).encode_documents(TEXTS), axis=0)
+        return lengths.max() / lengths.min()
+
+    found = spread()
+    monkeypatch.setattr(merging, "_rotation", torch.eye)  # the principal directions as they are
+    assert found < spread() / 2
+
+
 def test_embeddings_of_merged_models_are_sums_of_word_rows():
     assert all(can_merge(preset(tower)) for tower in ("lstm", "cnn", "bag"))
     assert not can_merge(preset("dnn"))
