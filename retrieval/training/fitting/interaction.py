@@ -66,18 +66,15 @@ class Projection(NamedTuple):
     gate_bias: NDArray[np.float32]  # (1,)
 
 
-def principal_directions(
-    rows: NDArray[np.float32], counts: NDArray[np.int64], width: int
-) -> NDArray[np.float32]:
-    """The projection that keeps most of the unit rows of words, float32 (row width, width).
+def principal_directions(rows: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The directions of the unit rows of words, the longest first, float32 (row width, row width).
 
     rows: float32 (words, row width).
     counts: int64 (words,), how many documents have each word.
-    width: how many directions, at most the row width.
     """
     weighted = _units(rows) * np.sqrt(counts)[:, None]
     _, directions = np.linalg.eigh(weighted.T @ weighted)
-    return np.ascontiguousarray(directions[:, ::-1][:, :width], np.float32)
+    return np.ascontiguousarray(directions[:, ::-1], np.float32)
 
 
 def learn_projection(
@@ -85,15 +82,18 @@ def learn_projection(
 ) -> Projection:
     """Learn from examples, starting from the principal directions.
 
+    It learns in these directions as axes. Adam treats each number of the projection by itself, so axes that
+    mean nothing would make it learn less.
+
     examples: training queries with their candidates; without any, the result is where learning starts.
     seed: of the order of the queries.
     progress: called after each step.
     stop: called after each step; True raises KeyboardInterrupt.
     """
     counts = np.bincount(examples.documents.values, minlength=len(examples.rows))
-    width = min(WIDTH, examples.rows.shape[1])
-    start = principal_directions(examples.rows, counts, width)
-    model = _LateInteraction(examples.rows, start)
+    axes = principal_directions(examples.rows, counts)
+    width = min(WIDTH, len(axes))
+    model = _LateInteraction(examples.rows @ axes, np.eye(len(axes), width, dtype=np.float32))
     optimiser = torch.optim.Adam(
         [
             {"params": [model.projection], "lr": _PROJECTION_RATE},
@@ -115,8 +115,10 @@ def learn_projection(
                 progress("words", done, steps)
                 if stop():
                     raise KeyboardInterrupt
-    learned = (model.projection, model.gate, model.gate_bias)
-    return Projection(*(parameter.detach().numpy() for parameter in learned))
+    projection, gate, bias = (
+        parameter.detach().numpy() for parameter in (model.projection, model.gate, model.gate_bias)
+    )
+    return Projection(axes @ projection, axes @ gate, bias)
 
 
 def _set_gradients(
