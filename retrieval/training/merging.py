@@ -55,15 +55,15 @@ def merged(members: Sequence[TwoTower], data: TrainingSet) -> TwoTower:
         return first
     # Columns of unit length, of which each member has some rows. Rows of the merged table are of the length
     # that they have in a member.
-    directions = _principal_directions(members, data) @ _rotation(first.config.dimension)
-    directions /= len(members) ** 0.5
-    of_first = directions[: first.config.dimension] * len(members)
+    width = first.config.dimension
+    directions = _principal_directions(members, data) @ _rotation(width) / len(members) ** 0.5
+    of_first = directions[:width] * len(members)
     states = [member.state_dict() for member in members]
     weights = dict(states[0])
     for name, weight in states[0].items():
         if name.endswith(".table"):
             # One by one, for the rows of all members side by side may need much memory.
-            parts = directions.split(first.config.dimension)
+            parts = directions.split(width)
             weights[name] = torch.zeros_like(weight)
             for state, part in zip(states, parts, strict=True):
                 weights[name].addmm_(state[name], part)
