@@ -26,6 +26,8 @@ def data(relevant: int, asked_relevant: int, others: int, asked_others: int) -> 
         ((1000, 600, 1000, 1000), 0.5),
         ((1000, 1000, 1000, 200), 0.2),  # no more often than others
         ((1000, 900, 1000, 300), 0.3),
+        ((1000, 250, 1000, 220), 0.22),  # all of few
+        ((1000, 150, 1000, 250), 0.15),
     ],
 )
 def test_relevant_and_other_documents_show_queries_equally_often(
@@ -41,7 +43,13 @@ def test_relevant_and_other_documents_show_queries_equally_often(
 def test_dev_queries_for_documents_that_nobody_asked_for_cannot_tell():
     # As in a data set that is split by subject.
     assert shown_queries(data(1000, 50, 1000, 900), 0) == {}
+    assert shown_queries(data(1000, 100, 1000, 250), 0) == {}
     assert shown_queries(data(0, 0, 1000, 1000), 0) == {}
+
+
+def test_few_documents_with_known_queries_cannot_tell():
+    assert shown_queries(data(40, 19, 1000, 300), 0) == {}
+    assert shown_queries(data(40, 20, 1000, 300), 0) != {}
 
 
 def test_what_is_shown_depends_on_the_seed_alone():
