@@ -113,8 +113,8 @@ def _nearest(
 ) -> None:
     """Fill in the best products and their rows.
 
-    The k rows of the largest whole products are as near as the worst of them. A row whose whole product says
-    that it must be farther is not among the best.
+    First the k rows with the largest whole products are found. None of the k best products is below the least
+    product of these rows. So a row is left out if its whole product, with the error, cannot reach that.
     """
     count, k = len(codes), len(best)
     whole, unit, error = _round(query, scale, error, longest)
