@@ -19,9 +19,10 @@ from retrieval.training.dataset import TrainingData
 
 # Share of the documents that show their queries.
 MOST_SHOWN = 0.5
-# Dev cannot tell what known queries are worth where documents that are relevant for its queries have them so
-# much more seldom than others, as in a data set that is split by subject, or where so few have any.
-LEAST_KNOWN = 0.5  # of the share of other documents that have some
+# Dev can tell what known queries are worth where so many of the documents that are relevant for its queries
+# have some, or at least so many documents and this share of how often others have some. In a data set that is
+# split by subject others have them far more often.
+LEAST_KNOWN = 0.5
 FEWEST_KNOWN = 20
 
 
@@ -36,7 +37,8 @@ def shown_queries(dataset: TrainingData, seed: int) -> dict[str, tuple[str, ...]
     relevant = {document for document, grade in graded if grade > 0}
     others = {document.id for document in dataset.documents} - relevant
     of_relevant, of_others = (len(known.keys() & part) / max(1, len(part)) for part in (relevant, others))
-    if len(known.keys() & relevant) < FEWEST_KNOWN or of_relevant < LEAST_KNOWN * of_others:
+    least = LEAST_KNOWN * (of_others if len(known.keys() & relevant) >= FEWEST_KNOWN else 1)
+    if of_relevant < least:
         return {}
     share = min(MOST_SHOWN, of_relevant, of_others or 1)
     drawn = np.random.default_rng(seed).random(len(known))

@@ -48,8 +48,13 @@ def test_dev_queries_for_documents_that_nobody_asked_for_cannot_tell():
 
 
 def test_few_documents_with_known_queries_cannot_tell():
-    assert shown_queries(data(40, 19, 1000, 300), 0) == {}
-    assert shown_queries(data(40, 20, 1000, 300), 0) != {}
+    assert shown_queries(data(60, 19, 1000, 300), 0) == {}
+    assert shown_queries(data(60, 20, 1000, 300), 0) != {}
+
+
+def test_in_a_small_data_set_half_of_the_documents_are_enough():
+    assert shown_queries(data(8, 4, 8, 8), 0) != {}
+    assert shown_queries(data(8, 3, 8, 8), 0) == {}
 
 
 def test_what_is_shown_depends_on_the_seed_alone():
