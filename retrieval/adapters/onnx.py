@@ -9,8 +9,9 @@ with its peephole input P. How a text becomes features is in docs/tokeniser.md. 
     embeddings     float32 (N, dimension), unit length
 
 The graph has the two stages of `retrieval.model.encoder`, here for every place of a word instead of every
-distinct word. A ragged sum is ScatterND with the reduction "add". The LSTM reads padded texts, float32
-(longest, N, row width), and the length of each.
+distinct word. A ragged sum is ScatterElements with the reduction "add". ScatterND would need fewer indices,
+but onnxruntime spreads it over threads that overwrite each other's sums where indices repeat (its issues
+18048 and 23396). The LSTM reads padded texts, float32 (longest, N, row width), and the length of each.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ with needing("onnx"):
     import onnx
     from onnx import helper, numpy_helper
 
-_OPSET = 18  # the first with the reductions "add" and "max" of ScatterND and the axes of ReduceMax as input
+_OPSET = (
+    18  # the first with the reductions "add" and "max" of ScatterElements and the axes of ReduceMax as input
+)
 _IR_VERSION = 8  # of that opset, so that old runtimes read the file
 _INPUTS = ("features", "word_lengths", "text_lengths")
 
@@ -225,7 +228,10 @@ def _scatter(
     size = graph.constant(f"{output}_width", np.array([width], np.int64))
     shape = graph.add("Concat", [count, size], f"{output}_shape", axis=0)
     base = graph.add("Expand", [start, shape], f"{output}_base")
-    return graph.add("ScatterND", [base, owner, rows], output, reduction=reduction)
+    owners = graph.add(
+        "Expand", [owner, graph.add("Shape", [rows], f"{output}_rows_shape")], f"{output}_owners"
+    )
+    return graph.add("ScatterElements", [base, owners, rows], output, axis=0, reduction=reduction)
 
 
 def _weighted_sum(graph: _Graph, logits: str, width: int) -> None:
