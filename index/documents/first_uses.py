@@ -10,6 +10,7 @@ a temporary file without a name the ids themselves, of which only one with an eq
 from __future__ import annotations
 
 import os
+import tempfile
 from array import array
 from pathlib import Path
 from typing import IO
@@ -82,9 +83,7 @@ class FirstUses:
 
     def _write(self) -> IO[bytes]:
         """Write what is not written yet; returns the file."""
-        import tempfile  # a search imports this module and must not wait for it
-
-        with storing(_temporary_folder()):
+        with storing(Path(tempfile.gettempdir())):
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 (`close` closes it)
             self._file.seek(0, os.SEEK_END)
@@ -96,17 +95,10 @@ class FirstUses:
         """The place of an id in the file; None if only its hash is there."""
         wanted = used.encode("utf-8", "surrogatepass")
         file = self._write()
-        with storing(_temporary_folder()):
+        with storing(Path(tempfile.gettempdir())):
             file.seek(0)
             while line := file.readline():
                 place, length = map(int, line.split())
                 if file.read(length) == wanted:
                     return place
         return None
-
-
-def _temporary_folder() -> Path:
-    """Where the system has temporary files."""
-    import tempfile
-
-    return Path(tempfile.gettempdir())
