@@ -145,13 +145,9 @@ def _nearest(
             if block[at] >= limit and (not len(allowed) or allowed[row]):
                 candidates[several] = row
                 several += 1
-    products, found = np.empty(several, np.float32), 0
+    products = np.empty(several, np.float32)
     _multiply(halves, candidates[:several], query, products)
-    for at in range(several):
-        found = keep(best_rows, best, found, candidates[at], products[at])
-    sort(best_rows, best, found)
-    best_rows[found:] = -1
-    best[found:] = -np.inf
+    _keep_best(candidates[:several], products, best_rows, best)
 
 
 @njit(error_model="numpy", cache=True)
@@ -215,13 +211,19 @@ def _rank(
         candidates, scores = rows[query, :there], products[query, :there]
         if not _multiply(halves, candidates, queries[query], scores):
             return False
-        found, best_scores, best = 0, best_products[query], best_rows[query]
-        for at in range(there):
-            found = keep(best, best_scores, found, candidates[at], scores[at])
-        sort(best, best_scores, found)
-        best[found:] = -1
-        best_scores[found:] = -np.inf
+        _keep_best(candidates, scores, best_rows[query], best_products[query])
     return True
+
+
+@njit(error_model="numpy", nogil=True, cache=True)
+def _keep_best(rows: Any, products: Any, best_rows: Any, best: Any) -> None:
+    """Fill in the best of some products and their rows, best first, -inf and -1 where there are fewer."""
+    found = 0
+    for at in range(len(rows)):
+        found = keep(best_rows, best, found, rows[at], products[at])
+    sort(best_rows, best, found)
+    best_rows[found:] = -1
+    best[found:] = -np.inf
 
 
 @njit(error_model="numpy", fastmath=_FLAGS, cache=True)
