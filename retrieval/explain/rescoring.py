@@ -19,6 +19,7 @@ from index.errors import InputError
 from index.values import Texts
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
+from retrieval.search.ordering import features_of
 from retrieval.search.rescoring import RESCORING_DEPTH, Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.text.words import words
@@ -73,7 +74,7 @@ def explain_rank(folder: Path, query: str, document_id: str) -> RankExplanation 
         matches = _word_matches(rescoring, query, document.texts())
         dense, lexical = (retriever.rank([query], RESCORING_DEPTH, mode) for mode in ("dense", "lexical"))
         (embedding,) = retriever.encode([query])
-        rows, table = rescoring.features(retriever.index, query, embedding, dense, lexical)
+        rows, table = features_of(rescoring.compared(retriever.index, query, embedding, dense, lexical))
         fused = fuse(dense, lexical, len(rows), retriever.dense_share).rows[0]
     (place,) = np.flatnonzero(rows == row)[:1].tolist() or (None,)
     if place is None:

@@ -87,31 +87,19 @@ class Candidates(NamedTuple):
     depth: int
 
 
-def features(
-    candidates: Candidates,
-    matches: Iterable[tuple[Mask | slice, Matches]],
-    weights: Float32Array,
-    of_words: OfWords,
-) -> Float32Array:
-    """The features of n candidates of a query, float32 (n, len(NAMES)).
-
-    candidates: the candidates.
-    matches: which of them, and their words matched with the m distinct words of the query.
-    weights: float32 (m,), of the query's words.
-    of_words: `word_features`, or what does the same faster.
-    """
-    table = features_of_words(len(candidates.cosines), matches, weights, of_words)
-    add_candidate_features(table, candidates, len(weights))
-    return table
-
-
 def features_of_words(
     count: int,
     matches: Iterable[tuple[Mask | slice, Matches]],
     weights: Float32Array,
     of_words: OfWords,
 ) -> Float32Array:
-    """The table of `features` for so many candidates, with 0 where their words do not matter."""
+    """The features that the words of n candidates of a query have; float32 (n, len(NAMES)), 0 elsewhere.
+
+    count: n.
+    matches: which of the candidates, and their words matched with the m distinct words of the query.
+    weights: float32 (m,), of the query's words.
+    of_words: `word_features`, or what does the same faster.
+    """
     table = np.zeros((count, len(NAMES)), np.float32)
     shares = weights / max(float(weights.sum()), 1e-12)
     for inside, matched in matches:

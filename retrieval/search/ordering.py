@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from index.values import Rows
 from retrieval.model.rescoring import Rescorer
-from retrieval.search.features import Candidates, add_candidate_features
+from retrieval.search.features import NAMES, Candidates, add_candidate_features
 
 
 class Compared(NamedTuple):
@@ -31,6 +31,14 @@ class Compared(NamedTuple):
     table: NDArray[np.float32]
 
 
+def features_of(compared: Compared | None) -> tuple[Rows, NDArray[np.float32]]:
+    """The rows of candidates, int64 (c,), and all of their features, float32 (c, len(NAMES))."""
+    if compared is None:
+        return np.empty(0, np.int64), np.empty((0, len(NAMES)), np.float32)
+    add_candidate_features(compared.table, compared.candidates, compared.words)
+    return compared.rows, compared.table
+
+
 def order(rescorer: Rescorer, compared: Compared, rows: Rows, scores: NDArray[np.float32]) -> None:
     """Order the candidates of a query by a rescorer.
 
@@ -38,10 +46,10 @@ def order(rescorer: Rescorer, compared: Compared, rows: Rows, scores: NDArray[np
     rows: int64 (c,), filled in: best first, of equal ones the lowest first.
     scores: float32 (c,), filled in: from 1 down to 0; 1 if all are equal.
     """
-    add_candidate_features(compared.table, compared.candidates, compared.words)
-    found = rescorer.scores(compared.table)
+    candidates, features = features_of(compared)
+    found = rescorer.scores(features)
     best = np.argsort(-found, kind="stable")
-    rows[:] = compared.rows[best]
+    rows[:] = candidates[best]
     falling = found[best]
     spread = falling[0] - falling[-1]
     scores[:] = (falling - falling[-1]) / spread if spread > 0 else 1

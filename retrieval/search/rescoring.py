@@ -26,7 +26,6 @@ from retrieval.search.features import (
     OF_TITLE_AND_TEXT,
     Candidates,
     OfWords,
-    add_candidate_features,
     features_of_words,
     word_features,
 )
@@ -105,37 +104,13 @@ class Rescoring:
                 several = slice(query, query + _QUERIES_AT_ONCE)
                 candidates = np.union1d(dense.rows[several], lexical.rows[several])
                 index.prepare(candidates[candidates >= 0])
-            compared = self._compared(index, text, embedding, dense.of(query), lexical.of(query))
+            compared = self.compared(index, text, embedding, dense.of(query), lexical.of(query))
             if compared is not None:
                 found = len(compared.rows)
                 self._order(compared, ranking.rows[query, :found], ranking.scores[query, :found])
         return ranking
 
-    def features(
-        self,
-        index: OpenIndex,
-        query: str,
-        embedding: NDArray[np.float32],
-        dense: Ranking,
-        lexical: Ranking,
-        compare: CompareWords | None = None,
-    ) -> tuple[Rows, NDArray[np.float32]]:
-        """The candidates of a query and their features.
-
-        index: whose rows the rankings have.
-        query: its text.
-        embedding: float32 (dimension,), of the query.
-        dense, lexical: of this query alone, (1, depth).
-        compare: in place of `index.compare_words`, for an index without words.
-        Returns the rows int64 (c,), ascending, and float32 (c, features).
-        """
-        compared = self._compared(index, query, embedding, dense, lexical, compare)
-        if compared is None:
-            return np.empty(0, np.int64), np.empty((0, len(NAMES)), np.float32)
-        add_candidate_features(compared.table, compared.candidates, compared.words)
-        return compared.rows, compared.table
-
-    def _compared(
+    def compared(
         self,
         index: OpenIndex,
         query: str,
@@ -144,7 +119,14 @@ class Rescoring:
         lexical: Ranking,
         compare: CompareWords | None = None,
     ) -> Compared | None:
-        """The candidates of a query; None if there are none. Parameters as for `features`."""
+        """The candidates of a query; None if there are none.
+
+        index: whose rows the rankings have.
+        query: its text.
+        embedding: float32 (dimension,), of the query.
+        dense, lexical: of this query alone, (1, depth).
+        compare: in place of `index.compare_words`, for an index without words.
+        """
         rows, cosines, others, dense_ranks, lexical_ranks = self._merged(dense, lexical)
         if not len(rows):
             return None

@@ -30,6 +30,7 @@ from retrieval.model.folder import TrainedModel, read_model_of
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import OF_TITLE_AND_TEXT
 from retrieval.search.fusion import fuse
+from retrieval.search.ordering import features_of
 from retrieval.search.rescoring import RESCORING_DEPTH, CompareWords, Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.text.vocabulary import Lexicon, ragged
@@ -302,7 +303,8 @@ def judge(
         texts = [dataset.queries[query] for query in query_ids[start : start + _BATCH]]
         for number, (text, embedding) in enumerate(zip(texts, retriever.encode(texts), strict=True), start):
             candidates = dense.of(number), lexical.of(number)
-            rows, features = rescoring.features(index, text, embedding, *candidates, compare)
+            compared = rescoring.compared(index, text, embedding, *candidates, compare)
+            rows, features = features_of(compared)
             found.append((rows, features[:, own]))
         progress("candidates", len(found), len(query_ids))
         if stop():

@@ -13,7 +13,14 @@ from index.protocol import WordMatch
 from index.ranking import Ranking
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.compiled import _log, compiled_merged, compiled_order, compiled_word_features
-from retrieval.search.features import NAMES, OF_CANDIDATES, OF_WORDS, Candidates, features, word_features
+from retrieval.search.features import (
+    NAMES,
+    OF_CANDIDATES,
+    OF_WORDS,
+    Candidates,
+    features_of_words,
+    word_features,
+)
 from retrieval.search.merging import merged
 from retrieval.search.ordering import Compared, order
 from retrieval.search.retriever import Retriever
@@ -60,13 +67,12 @@ def random_candidates(generator: np.random.Generator, count: int) -> Candidates:
 def test_compiled_features_are_those_of_numpy(words: int, seed: int):
     generator = np.random.default_rng(seed)
     count = 60
-    candidates = random_candidates(generator, count)
     weights = generator.uniform(0, 2, words).astype(np.float32)
     inside = generator.random(count) < 0.4
     parts = [(mask, random_matches(generator, words, np.count_nonzero(mask))) for mask in (inside, ~inside)]
     for matches in (parts, parts[:1], [(slice(None), random_matches(generator, words, count))]):
-        expected = features(candidates, matches, weights, word_features)
-        found = features(candidates, matches, weights, compiled_word_features)
+        expected = features_of_words(count, matches, weights, word_features)
+        found = features_of_words(count, matches, weights, compiled_word_features)
         assert (found.shape, found.dtype) == ((count, len(NAMES)), np.float32)
         for name, column, wanted in zip(NAMES, found.T, expected.T, strict=True):
             np.testing.assert_allclose(column, wanted, rtol=1e-6, atol=1e-6, err_msg=name)

@@ -9,7 +9,14 @@ import pytest
 
 from index.interaction.matches import Comparison, Matches, matches_of
 from index.protocol import WordMatch
-from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT, Candidates, features, word_features
+from retrieval.search.features import (
+    NAMES,
+    OF_TITLE_AND_TEXT,
+    Candidates,
+    add_candidate_features,
+    features_of_words,
+    word_features,
+)
 
 RNG = np.random.default_rng(5)
 # Words of the title, of the text and of the known queries of four documents, by number; one has no title, one
@@ -19,6 +26,12 @@ COSINES = RNG.uniform(-1, 1, (6, 3)).astype(np.float32)
 COSINES[0, 1] = 0.99
 WEIGHTS = RNG.uniform(0.1, 2, 6).astype(np.float32)
 QUERY_WEIGHTS = np.array([1, 3, 0.5], np.float32)
+
+
+def features(candidates, matches, weights, of_words):
+    table = features_of_words(len(candidates.cosines), matches, weights, of_words)
+    add_candidate_features(table, candidates, len(weights))
+    return table
 
 
 def candidates() -> Candidates:

@@ -21,6 +21,7 @@ from retrieval.model.folder import read_model
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
+from retrieval.search.ordering import features_of
 from retrieval.search.retriever import Retriever
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="table", dense_share=0.3)
@@ -83,7 +84,7 @@ def scores_by_hand(retriever: Retriever, query: str, where: str | tuple[()] = ()
     dense = retriever.rank([query], 50, "dense", where)
     lexical = retriever.rank([query], 50, "lexical", where)
     embedding = retriever.encode([query])[0]
-    rows, features = rescoring.features(retriever.index, query, embedding, dense, lexical)
+    rows, features = features_of(rescoring.compared(retriever.index, query, embedding, dense, lexical))
     assert set(rows.tolist()) == {
         row for row in (*dense.rows[0].tolist(), *lexical.rows[0].tolist()) if row >= 0
     }

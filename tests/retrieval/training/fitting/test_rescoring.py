@@ -16,6 +16,7 @@ from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model_of
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT
+from retrieval.search.ordering import features_of
 from retrieval.search.rescoring import Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.training.dataset import TrainingData, read_training_data
@@ -128,7 +129,7 @@ def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_pa
             text = dataset.queries[name]
             dense, lexical = (retriever.rank([text], 50, mode) for mode in ("dense", "lexical"))
             embedding = retriever.encode([text])[0]
-            rows, features = rescoring.features(retriever.index, text, embedding, dense, lexical)
+            rows, features = features_of(rescoring.compared(retriever.index, text, embedding, dense, lexical))
             found = [document.id for document in retriever.index.texts(rows.tolist())]
             place = slice(*judged.starts[number : number + 2])
             assert ids[place] == found
