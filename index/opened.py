@@ -6,11 +6,14 @@ In: an index folder. Out: an open index. Knows nothing of what either does.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from index.disk.folder import Pointer
 from index.errors import ElsewhereError
-from index.protocol import OpenIndex
 from index.reader import Index
+
+if TYPE_CHECKING:
+    from index.protocol import OpenIndex
 
 
 def open_index(folder: Path, *, checksums: bool = False) -> OpenIndex:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from index.disk.folder import Pointer
 from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.interaction.matches import Matches
+from index.lexical.bm25 import WordMatch
 from index.ranking import Ranking
 from index.values import Mask, Rows, Vectors
 
@@ -28,22 +29,6 @@ if TYPE_CHECKING:
     from index.documents.filtering.expression import Field
     from index.documents.filtering.filters import Filter
     from index.documents.numbers import Attribute
-
-
-class WordMatch(NamedTuple):
-    """What n documents have of the words of a query.
-
-    scores: BM25, float32 (n,).
-    shares: of the weight (idf times frequency in the query) of all its words, what each document's words
-        have, float32 (n,), 0 to 1.
-    weight: of all words together, which no score exceeds; never 0.
-    words: how many different ones there are.
-    """
-
-    scores: NDArray[np.float32]
-    shares: NDArray[np.float32]
-    weight: float
-    words: int
 
 
 class Part(Protocol):

@@ -25,9 +25,8 @@ from index.documents.store import Document, DocumentReader
 from index.errors import InputError
 from index.held import HeldGeneration, holding
 from index.interaction.matches import Matches
-from index.lexical.bm25 import Bm25, Weighed, weigh_all
+from index.lexical.bm25 import Bm25, Weighed, WordMatch, weigh_all
 from index.locks import ProcessLock
-from index.protocol import WordMatch
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
 from index.values import Mask, Rows, Vectors

@@ -354,7 +354,13 @@ def test_wrong_usage_exits_with_two(args):
 NOT_FOR_A_SEARCH = {
     *("torch", "matplotlib", "scipy", "ir_measures", "rich", "numba"),
     *("asyncio", "decimal", "inspect", "random", "shutil", "subprocess", "tempfile"),
-    *("index.dense.tuning", "index.documents.writer", "index.interaction.writing", "index.lexical.postings"),
+    *(
+        "index.protocol",
+        "index.dense.tuning",
+        "index.documents.writer",
+        "index.interaction.writing",
+        "index.lexical.postings",
+    ),
     *("index.writing", "retrieval.data", "retrieval.indexing", "retrieval.training"),
 }
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from index.disk.files import copy_file, is_regular, list_files, sha256_of, storing, sync_folder
+from index.disk.checksums import sha256_of
+from index.disk.files import copy_file, is_regular, list_files, storing, sync_folder
 from index.errors import InputError
 
 # Path prefixes of files in a model folder that are not part of the model.

@@ -1,4 +1,4 @@
-"""Files that survive a crash: atomic replacement, syncing, checksums, and the writer lock of a folder.
+"""Files that survive a crash: atomic replacement, syncing, and the writer lock of a folder.
 
 In: paths and bytes. Out: durable files, or a StorageError that names the path and the remedy.
 Knows nothing of what the files hold.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import stat
@@ -93,12 +92,6 @@ def sync_file(path: Path) -> None:
     """Make the bytes of a file durable."""
     with open_to_read(path) as file:
         os.fsync(file.fileno())
-
-
-def sha256_of(path: Path, *, links: bool = False) -> str:
-    """Hexadecimal SHA-256 of a file's bytes. links: follow a link. Raises what `open_to_read` does."""
-    with open_to_read(path, links=links) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def list_files(folder: Path) -> list[str]:

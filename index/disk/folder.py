@@ -15,7 +15,6 @@ Knows nothing of what a generation contains but its manifest.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 from collections.abc import Callable, Collection
@@ -23,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from index.disk.checksums import sha256_of_bytes
 from index.disk.files import WriterLock, is_regular, remove, storing, temporary_of, write_atomically
 from index.disk.manifest import MANIFEST, Manifest
 from index.disk.opening import WrongKindError, is_folder, read_file, shortages
@@ -117,7 +117,7 @@ def read_manifest(folder: Path, pointer: Pointer) -> Manifest:
         data = read_file(path)
     except OSError as error:
         raise CorruptError(f"{path}: cannot be read ({error.strerror}); restore it or build again") from error
-    if hashlib.sha256(data).hexdigest() != pointer.manifest_sha256:
+    if sha256_of_bytes(data) != pointer.manifest_sha256:
         raise CorruptError(
             f"{path}: differs from what was published; restore the file or build the index again"
         )

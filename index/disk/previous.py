@@ -9,12 +9,12 @@ one step. A program that does not know the list publishes generations without on
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from index.disk.checksums import sha256_of_bytes
 from index.disk.folder import Pointer
 from index.disk.manifest import Manifest
 from index.disk.opening import read_file
@@ -40,7 +40,7 @@ def read_previous(folder: Path, manifest: Manifest) -> tuple[Pointer, ...]:
     path = folder / manifest.generation / PREVIOUS
     try:
         data = read_file(path)
-        if hashlib.sha256(data).hexdigest() != manifest.files[PREVIOUS].sha256:
+        if sha256_of_bytes(data) != manifest.files[PREVIOUS].sha256:
             raise ValueError("differs from what was published")
         return _pointers(json.loads(data), manifest.generation)
     except (OSError, ValueError, RecursionError) as error:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from index.disk.files import is_regular, list_files, sha256_of
+from index.disk.checksums import sha256_of
+from index.disk.files import is_regular, list_files
 from index.disk.folder import Pointer, foreign, hold, read_current, read_manifest, stray
 from index.disk.manifest import MANIFEST, FileEntry, Manifest
 from index.disk.opening import is_folder

@@ -87,6 +87,22 @@ class Terms(list[Term]):
         return np.array(bounds, np.int64).reshape(-1, 2), np.array(weights, np.float32)
 
 
+class WordMatch(NamedTuple):
+    """What n documents have of the words of a query.
+
+    scores: BM25, float32 (n,).
+    shares: of the weight (idf times frequency in the query) of all its words, what each document's words
+        have, float32 (n,), 0 to 1.
+    weight: of all words together, which no score exceeds; never 0.
+    words: how many different ones there are.
+    """
+
+    scores: NDArray[np.float32]
+    shares: NDArray[np.float32]
+    weight: float
+    words: int
+
+
 class Bm25:
     """The BM25 postings of a published segment; safe for use by several threads.
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from index.documents.kept import Kept
 from index.interaction.matches import Matches
 from index.interaction.words import WordTable
-from index.protocol import WordMatch
+from index.lexical.bm25 import WordMatch
 from index.remote.client import Collection, Row
 from index.remote.terms import Statistics
 from index.values import Rows, Vectors

@@ -39,9 +39,8 @@ from index.errors import CorruptError, FormatVersionError, InputError, RemoteErr
 from index.held import HeldGeneration, holding
 from index.interaction.matches import Matches
 from index.interaction.words import WordTable
-from index.lexical.bm25 import BM25_SETTINGS
+from index.lexical.bm25 import BM25_SETTINGS, WordMatch
 from index.locks import ProcessLock
-from index.protocol import WordMatch
 from index.ranking import Ranking, best, empty_ranking
 from index.remote.address import Address
 from index.remote.client import MOST_RESULTS, Row, Server

@@ -7,7 +7,6 @@ of the writer lock may call these functions.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index.disk.carried_model import model_files
-from index.disk.files import list_files, remove, sha256_of, share, storing, sync_folder, write_atomically
+from index.disk.checksums import sha256_of, sha256_of_bytes
+from index.disk.files import list_files, remove, share, storing, sync_folder, write_atomically
 from index.disk.folder import STAGING, Pointer, next_generation, sweep, sweep_staging, write_current
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
 from index.disk.previous import PREVIOUS, previous_json, read_previous
@@ -192,4 +192,4 @@ def _put_in_place(index: Path, draft: Path, manifest: Manifest) -> Pointer:
             sync_folder(Path(folder))
         draft.rename(index / manifest.generation)
         sync_folder(index)
-    return Pointer(manifest.generation, hashlib.sha256(data).hexdigest())
+    return Pointer(manifest.generation, sha256_of_bytes(data))

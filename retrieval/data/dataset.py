@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-from index.disk.files import sha256_of
+from index.disk.checksums import sha256_of
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.documents import CORPUS_FILES, corpus_fingerprint, count_documents, read_documents

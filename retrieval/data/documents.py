@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from index.disk.files import sha256_of
+from index.disk.checksums import sha256_of
 from index.documents.first_uses import FirstUses
 from index.documents.metadata import problem_of
 from index.documents.store import Document

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from index.interaction.matches import Matches
-from index.protocol import WordMatch
+from index.lexical.bm25 import WordMatch
 from index.ranking import Ranking
 from index.values import Rows
 from retrieval.model.compiled import compiled_scores

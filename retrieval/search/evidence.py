@@ -16,16 +16,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.phases import phase
-from index.protocol import OpenIndex
 from index.values import Rows, Vectors
 from retrieval.model.calibration import EVIDENCE
 from retrieval.search.generation import OpenGeneration
 from retrieval.search.modes import Mode
+
+if TYPE_CHECKING:
+    from index.protocol import OpenIndex
 
 # Lower and higher cosines have the logits of these, or it would be infinite.
 _LEAST_COSINE, _MOST_COSINE = 0.02, 0.98

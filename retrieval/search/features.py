@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.interaction.matches import SAME, Matches
-from index.protocol import WordMatch
+from index.lexical.bm25 import WordMatch
 from index.values import Mask
 
 Float32Array = NDArray[np.float32]

@@ -5,9 +5,13 @@ In: an open index. Out: the same with its tower. Knows nothing of how a search r
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from index.locks import ProcessLock
-from index.protocol import OpenIndex
 from retrieval.search.tower import QueryTower
+
+if TYPE_CHECKING:
+    from index.protocol import OpenIndex
 
 
 class OpenGeneration:

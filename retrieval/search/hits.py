@@ -5,15 +5,17 @@ In: an index and the rows that a search found. Out: hits. Knows nothing of how t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.passages import Span
 from index.documents.store import Document
-from index.protocol import OpenIndex
 from retrieval.search.passages import Passage, lexical_span, passage_of
+
+if TYPE_CHECKING:
+    from index.protocol import OpenIndex
 
 
 class Hit(NamedTuple):

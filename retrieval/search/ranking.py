@@ -13,7 +13,6 @@ import numpy as np
 
 from index.errors import InputError
 from index.phases import phase
-from index.protocol import OpenIndex
 from index.ranking import Ranking
 from index.values import Vectors
 from retrieval.search.fusion import fuse
@@ -25,6 +24,7 @@ from retrieval.search.rescoring import RESCORING_DEPTH
 
 if TYPE_CHECKING:
     from index.documents.filtering.filters import Filter
+    from index.protocol import OpenIndex
 
 # The first depth of the two rankings that hybrid search fuses, and of a search of compressed vectors; see
 # retrieval/search/paging.py for the next ones.

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.interaction.matches import Matches
-from index.protocol import OpenIndex
 from index.ranking import Ranking, empty_ranking
 from index.values import Mask, Rows, Vectors
 from retrieval.model.folder import FILES, TrainedModel
@@ -31,6 +30,9 @@ from retrieval.search.features import (
 )
 from retrieval.search.merging import merged
 from retrieval.search.ordering import Compared, order
+
+if TYPE_CHECKING:
+    from index.protocol import OpenIndex
 
 # How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
 # nDCG@10 than 100, at half the work.

@@ -20,7 +20,6 @@ from index.errors import InputError
 from index.locks import ProcessLock
 from index.opened import open_index
 from index.phases import phase
-from index.protocol import OpenIndex
 from index.ranking import Ranking
 from index.values import Vectors
 from retrieval.model.calibration import EVIDENCE, Calibration
@@ -32,6 +31,7 @@ from retrieval.search.ranking import conditions_of, page, rank
 from retrieval.search.rescoring import Rescoring
 
 if TYPE_CHECKING:
+    from index.protocol import OpenIndex
     from retrieval.search.facets import FacetValue
 
 

@@ -6,15 +6,18 @@ In: the model inside an index; queries. Out: embeddings. Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import InputError
 from index.locks import ProcessLock
-from index.protocol import OpenIndex
 from retrieval.model.folder import read_model_of
 from retrieval.search.rescoring import Rescoring
+
+if TYPE_CHECKING:
+    from index.protocol import OpenIndex
 
 
 class QueryTower:

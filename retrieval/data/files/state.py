@@ -16,7 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from index.disk.files import sha256_of, write_atomically
+from index.disk.checksums import sha256_of
+from index.disk.files import write_atomically
 from index.disk.opening import open_to_read, read_file
 from retrieval.data.files.find import Found
 

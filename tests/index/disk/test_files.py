@@ -1,5 +1,4 @@
 import errno
-import hashlib
 import os
 import subprocess
 import sys
@@ -7,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from index.disk.files import WriterLock, is_regular, list_files, sha256_of, storing, write_atomically
+from index.disk.files import WriterLock, is_regular, list_files, storing, write_atomically
 from index.errors import BusyError, StorageError
 
 
@@ -39,11 +38,6 @@ def test_write_into_a_missing_folder_says_so(tmp_path: Path):
 def test_error_without_a_number_is_told_in_its_own_words(tmp_path: Path):
     with pytest.raises(StorageError, match="strange"), storing(tmp_path):
         raise OSError("strange")
-
-
-def test_sha256_is_that_of_the_bytes(tmp_path: Path):
-    (tmp_path / "file").write_bytes(b"abc")
-    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_listing_names_links_and_what_lies_in_folders(tmp_path: Path):

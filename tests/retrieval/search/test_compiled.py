@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from index.interaction.matches import Matches
-from index.protocol import WordMatch
+from index.lexical.bm25 import WordMatch
 from index.ranking import Ranking
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.compiled import _log, compiled_merged, compiled_order, compiled_word_features

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from index.interaction.matches import Comparison, Matches, matches_of
-from index.protocol import WordMatch
+from index.lexical.bm25 import WordMatch
 from retrieval.search.features import (
     NAMES,
     OF_TITLE_AND_TEXT,
