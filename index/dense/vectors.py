@@ -230,7 +230,8 @@ class StoredVectors:
         """The vectors of these rows, float32 (n, dimension). Reads only these."""
         if self._kept is not None:
             return self._kept.take(rows, axis=0)
-        small = small_floats(self._bytes.take(rows, axis=0))  # much faster than indexing
+        halves = self._bytes.take(rows, axis=0).view("<i2")  # much faster than indexing
+        small = small_floats(halves, np.empty(halves.shape, np.int32))
         small *= SCALE
         return small
 
@@ -249,15 +250,14 @@ class StoredVectors:
     def _small_blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """All vectors block by block, as (first row, float32 (n, dimension)), 2^112 times too small.
 
-        The header's length leaves the mapped float16 unaligned, so each block is copied to memory, where it
-        stays in the cache.
+        All blocks are the same memory, which stays in the cache: new memory for each takes a search from the
+        shell 2 ms for 7,000 vectors.
         """
-        copied = np.empty((min(_ROWS_AT_ONCE, self.count), 2 * self.dimension), np.uint8)
+        memory = np.empty((min(_ROWS_AT_ONCE, self.count), self.dimension), np.int32)
         for start in range(0, self.count, _ROWS_AT_ONCE):
-            block = copied[: min(_ROWS_AT_ONCE, self.count - start)]
+            block = memory[: min(_ROWS_AT_ONCE, self.count - start)]
             self._will_need(start, len(block))
-            block[...] = self._bytes[start : start + len(block)]
-            yield start, small_floats(block)
+            yield start, small_floats(self.halves[start : start + len(block)], block)
 
     def _will_need(self, start: int, rows: int) -> None:
         """Tell the system to read these rows now, also after `expect_few`."""
