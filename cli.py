@@ -59,7 +59,9 @@ class _LazyVerbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
-            return None
+            if ctx.resilient_parsing:  # a shell that completes what was typed so far
+                return None
+            raise click.exceptions.NoSuchCommand(cmd_name, possibilities=VERBS, ctx=ctx)
         module, _, attribute = VERBS[cmd_name].place.partition(":")
         gc.disable()  # what an import makes stays to the end, so looking for garbage in it is lost time
         try:
@@ -79,6 +81,8 @@ class _LazyVerbs(click.Group):
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
+        except KeyboardInterrupt as error:
+            raise click.ClickException("interrupted") from error
         except Exception as error:
             if ctx.params.get("debug") and not isinstance(error, PeepholeError):
                 raise
@@ -94,6 +98,8 @@ def _visible_errors() -> Iterator[None]:
     """Make visible what strangers wrote into the message of an error that click prints."""
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise  # its message is our own help
     except click.ClickException as error:
         error.message = visible(error.message)  # type: ignore[misc]
         raise

@@ -43,6 +43,7 @@ Scalar: TypeAlias = str | int | float | bool | None
 Json: TypeAlias = "Scalar | Sequence[Json] | Mapping[str, Json]"
 
 # Called with the name of a stage, how much of it is done, and how much there is (None if that is unknown).
+# What follows a comma in the name is a note, which may change while the stage lasts.
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
 

@@ -142,7 +142,7 @@ def test_train_on_a_bare_corpus_says_so_in_a_line(tmp_path):
     args = ["train", tmp_path / "d", "-o", tmp_path / "m", "--tower", "bag", "--epochs", "1"]
     lines = peephole(*args).stdout.splitlines()
     assert lines[0] == "no qrels/train.tsv: learning from titles and sentences of the documents alone"
-    assert "best epoch 1" in lines[1]
+    assert "weights of epoch 1" in lines[1]
     assert told(*args)["dev"] == {}
 
 
@@ -153,7 +153,7 @@ def test_train_prints_measures_for_a_person(made, tmp_path):
     assert result.exit_code == 0
     assert result.stderr == ""
     lines = result.stdout.splitlines()
-    assert "best epoch 1" in lines[0]
+    assert "weights of epoch 1" in lines[0]
     assert [line.split()[1] for line in lines[1:-2]] == MEASURES
     assert lines[-2].endswith("no probability: it takes dev queries, and 8 are too few")
     page = tmp_path / "m" / "report" / "training.html"
@@ -350,6 +350,21 @@ def test_wrong_usage_exits_with_two(args):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("group", [(), ("corpus",), ("clicks",), ("bench",)], ids=" ".join)
+def test_a_group_without_a_verb_prints_its_help(group):
+    result = peephole(*group)
+    assert result.exit_code == 2
+    assert (
+        result.stderr.splitlines()[0]
+        == f"Usage: {' '.join(('peephole', *group))} [OPTIONS] COMMAND [ARGS]..."
+    )
+    assert "Commands:" in result.stderr.splitlines()
+
+
+def test_a_mistyped_verb_is_told_the_verbs_like_it():
+    assert "'search'" in peephole("serch").stderr
+
+
 # What a search from the shell does without, for all that is imported delays its first hit.
 NOT_FOR_A_SEARCH = {
     *("torch", "matplotlib", "scipy", "ir_measures", "rich", "numba"),
@@ -410,6 +425,15 @@ def test_progress_is_shown_on_a_terminal_and_only_there(made, tmp_path):
     assert json.loads(silent.stdout)["documents"] == 8
 
 
+def test_training_has_one_bar_for_all_of_its_steps(made, tmp_path):
+    args = ("train", made.data, "-o", tmp_path / "m", "--tower", "bag", "--epochs", "30")
+    code, _, received = on_a_terminal(*args)
+    assert code == 0
+    last = received[received.rindex("\x1b[2K") :]  # drawn when all was done
+    assert "training: steps, epoch 30 of 30" in last
+    assert "epoch 29" not in last
+
+
 def test_a_title_that_the_terminal_cannot_show_does_not_end_a_search(made):
     run = process("search", made.index, "nginx", env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert run.returncode == 0
@@ -432,4 +456,4 @@ def test_ctrl_c_stops_training_and_resume_goes_on(made, tmp_path):
     assert not (output / "config.json").exists()
     resumed = peephole(*args, "--resume")
     assert resumed.exit_code == 0, resumed.output
-    assert "best epoch" in resumed.stdout
+    assert "weights of epoch" in resumed.stdout

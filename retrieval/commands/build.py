@@ -22,7 +22,7 @@ from retrieval.commands.options import (
     wait_option,
 )
 from retrieval.commands.printing import manifest_json, print_json, print_line
-from retrieval.commands.progress import progress_bars
+from retrieval.commands.progress import progress_bars, resumable
 from retrieval.commands.units import parse_bytes, parse_milliseconds
 from retrieval.data.dataset import read_query_texts
 from retrieval.data.lines import numbered_lines
@@ -116,7 +116,7 @@ def build(
         parse_milliseconds(max_latency) if max_latency else None,
     )
     texts = read_query_texts(source(queries), "train") if queries else None
-    with progress_bars("building") as progress:
+    with resumable(), progress_bars("building") as progress:
         manifest = build_index(
             corpus,
             model,
@@ -171,7 +171,7 @@ def add(
     Example: peephole add my.index data --sync
     """  # noqa: D301
     change = sync_documents if sync else add_documents
-    with progress_bars("adding") as progress:
+    with resumable(), progress_bars("adding") as progress:
         result = change(
             corpus,
             index,

@@ -12,7 +12,7 @@ from index.errors import needing
 from retrieval.commands.columns import column_option
 from retrieval.commands.options import CORPUS, PATH, json_option
 from retrieval.commands.printing import print_json, print_line
-from retrieval.commands.progress import interrupt_requests, progress_bars
+from retrieval.commands.progress import interrupt_requests, progress_bars, resumable
 from retrieval.data.dataset import AnyDataset, open_dataset
 from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.pairs.dataset import PairsDataset, PairsSummary
@@ -106,37 +106,33 @@ def train(
     with needing("train"):
         from retrieval.training.distributed import joined_ranks
         from retrieval.training.loop import Recipe
+        from retrieval.training.output import check_resumable
         from retrieval.training.train import train as train_model
     if init is not None and (tower or paper):
         raise click.UsageError("--init brings its own tower; leave --tower and --paper out")
     config = preset(tower or "lstm", paper) if init is None else read_model(init).config
     recipe = Recipe(epochs=epochs, batch=batch or Recipe.batch, members=members, seed=seed)
     with needing("train"), interrupt_requests() as stop, joined_ranks() as ranks:
+        if resume and ranks.is_first:
+            check_resumable(output)
         source = open_dataset(data, columns) if ranks.is_first else Path(data)
         summary = source.summary() if isinstance(source, PairsDataset) else None
         if not isinstance(source, Path) and not as_json:
             _print_data(data, source, summary)
-        try:
-            with progress_bars("training", shown=ranks.is_first) as progress:
-                trained = train_model(
-                    source,
-                    output,
-                    config,
-                    recipe,
-                    init=init,
-                    teacher=teacher,
-                    resume=resume,
-                    ranks=ranks,
-                    progress=progress,
-                    stop=stop,
-                    warn=_print_warning,
-                )
-        except KeyboardInterrupt as error:
-            if not ranks.is_first:
-                raise click.exceptions.Exit(1) from error
-            raise click.ClickException(
-                "interrupted; the same command with --resume goes on from here"
-            ) from error
+        with resumable(told=ranks.is_first), progress_bars("training", shown=ranks.is_first) as progress:
+            trained = train_model(
+                source,
+                output,
+                config,
+                recipe,
+                init=init,
+                teacher=teacher,
+                resume=resume,
+                ranks=ranks,
+                progress=progress,
+                stop=stop,
+                warn=_print_warning,
+            )
     if not ranks.is_first:
         return
     if as_json:
@@ -175,7 +171,7 @@ def _print_warning(problem: str) -> None:
 def _print_trained(output: Path, trained: TrainingResult) -> None:
     print_line(
         f"{output}: {trained.tower}, {trained.parameters:,} parameters, {trained.seconds:.0f} s, "
-        f"best epoch {trained.best_epoch}"
+        f"weights of epoch {trained.best_epoch}"
     )
     for measure, value in trained.dev.items():
         print_line(f"  dev {measure:8} {value:.4f}")

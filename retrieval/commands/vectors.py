@@ -19,7 +19,7 @@ from retrieval.commands.options import (
     source,
 )
 from retrieval.commands.printing import print_json, print_line
-from retrieval.commands.progress import progress_bars
+from retrieval.commands.progress import progress_bars, resumable
 from retrieval.data.pairs.columns import ColumnNames
 from retrieval.indexing.encode import Encoded
 from retrieval.indexing.encode import encode as encode_texts
@@ -94,7 +94,7 @@ def encode(
         return
     file = Path(output)
     check_output(file)
-    with progress_bars("encoding") as progress:
+    with resumable(), progress_bars("encoding") as progress:
         encoded = encode_texts(
             source(Path(texts)),
             model,
@@ -124,7 +124,7 @@ def _encode_files(
     """Encode files on a Ray cluster, and say what came of it."""
     from retrieval.indexing.distributed import encode_files
 
-    with progress_bars("encoding") as progress:
+    with resumable(), progress_bars("encoding") as progress:
         done = encode_files(
             *(pattern, model, output, cluster, side),
             passage_words=passage_words,

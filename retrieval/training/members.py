@@ -100,7 +100,7 @@ def train_members(
         for member in range(count):
             train(
                 member,
-                _reporting_to(progress, f"member {member + 1} of {count}, " if count > 1 else ""),
+                _reporting_to(progress, f" of member {member + 1} of {count}" if count > 1 else ""),
                 stop,
             )
         return Members(trainers, sum(trainer.state.seconds for trainer in trainers))
@@ -141,11 +141,12 @@ def _side_by_side(
 
 
 def _reporting_to(progress: Progress, member: str) -> Callable[[StepReport], None]:
-    """Report each step as the progress of its epoch."""
+    """Report each step as progress of the whole training, with a note of its epoch."""
 
     def report(step: StepReport) -> None:
-        dev = "" if step.dev is None else f", dev nDCG@10 {step.dev:.3f}"
-        progress(f"{member}epoch {step.epoch + 1} of {step.epochs}{dev}", step.step, step.steps)
+        dev = "" if step.dev is None else f", dev {step.dev:.3f}"
+        stage = f"steps{member}, epoch {step.epoch + 1} of {step.epochs}{dev}"
+        progress(stage, step.epoch * step.steps + step.step, step.epochs * step.steps)
 
     return report
 

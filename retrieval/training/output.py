@@ -50,6 +50,15 @@ def check_model_output(folder: Path) -> None:
     raise InputError(f"holds {others[0]!r} and is no model; choose an empty folder", path=folder)
 
 
+def check_resumable(folder: Path) -> None:
+    """Raise InputError if a training there is complete: to go on with it would be to train anew."""
+    if _has_model(folder) and not _has_checkpoint(folder):
+        raise InputError(
+            "there is nothing to resume, its training is complete; leave --resume out to train anew",
+            path=folder,
+        )
+
+
 def checkpoint_of(folder: Path, member: int) -> Path:
     """The checkpoint of a member of the training, from 0 to `MOST_MEMBERS` - 1."""
     return folder / (CHECKPOINT, *_FURTHER)[member]

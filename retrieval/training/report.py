@@ -35,13 +35,13 @@ _NEGATIVES = {
 class TrainingReport:
     """The content of a report."""
 
-    facts: Mapping[str, Any]  # the outcome: tower, parameters, seconds, best epoch
+    facts: Mapping[str, Any]  # the outcome: tower, parameters, seconds, the epoch whose weights it has
     counts: Mapping[str, int]  # the size of the data: documents, pairs, features
     settings: Mapping[str, Any]  # the values of config and recipe by name
     curve: Sequence[Point]  # means over consecutive steps
     history: Sequence[Mapping[str, float]]  # for each epoch: epoch (from 0), steps so far, loss, dev if any
     best_epoch: int  # from 0; -1 for none
-    dev: Mapping[str, float]  # measures of the best epoch's weights on dev
+    dev: Mapping[str, float]  # measures on dev
 
 
 def write_training_report(model: Path, report: TrainingReport) -> Path:
@@ -94,10 +94,14 @@ def _by_step(report: TrainingReport, series: int, field: str, name: str) -> Line
 def _best_step(report: TrainingReport) -> tuple[float, str] | None:
     if not 0 <= report.best_epoch < len(report.history):
         return None
-    return report.history[report.best_epoch]["steps"], f"best epoch: {report.best_epoch + 1}"
+    return report.history[report.best_epoch]["steps"], f"weights of epoch {report.best_epoch + 1}"
 
 
 def _dev_chart(report: TrainingReport) -> Chart | None:
     points = [(entry["epoch"] + 1, entry["dev"]) for entry in report.history if "dev" in entry]
-    best = (report.best_epoch + 1, f"best epoch: {report.best_epoch + 1}") if report.best_epoch >= 0 else None
+    best = (
+        (report.best_epoch + 1, f"weights of epoch {report.best_epoch + 1}")
+        if report.best_epoch >= 0
+        else None
+    )
     return line_chart([Line(2, "dev nDCG@10", points, dots=True)], "Dev by epoch", best)

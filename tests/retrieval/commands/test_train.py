@@ -45,3 +45,14 @@ def test_dev_queries_calibrate_and_a_training_without_them_says_that_there_are_n
     said = peephole("train", none, *train[2:])
     assert "it takes dev queries, and there are none" in said
     assert not (model / FILES.calibration).exists()
+
+
+def test_a_complete_training_is_not_resumed(tmp_path, write_beir):
+    data = write_beir(tmp_path / "data", DOCUMENTS, QUERIES, {"train": PAIRS})
+    train = ["train", str(data), "-o", str(tmp_path / "m"), "--tower", "bag", "--epochs", "1"]
+    peephole(*train)
+    before = (tmp_path / "m" / FILES.weights).read_bytes()
+    refused = CliRunner().invoke(verbs, [*train, "--resume"])
+    assert refused.exit_code == 1
+    assert "nothing to resume" in refused.stderr
+    assert (tmp_path / "m" / FILES.weights).read_bytes() == before

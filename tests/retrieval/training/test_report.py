@@ -66,7 +66,7 @@ def test_page_shows_settings_counts_epochs_and_measures():
         "learning rate 0.003",
         "nDCG@10 R@1 0.2500 0.5000",
         "Epoch Steps Loss Dev nDCG@10 1 2 3.0000 0.2500 2 4 1.0000 0.1250",
-        "best epoch: 1",
+        "weights of epoch 1",
         "cosine with the hardest negative of the batch",
     ):
         assert part in told
@@ -145,7 +145,7 @@ def test_training_leaves_a_report_that_agrees_with_its_record(data, tmp_path):
         row = (entry["epoch"] + 1, entry["steps"], entry["loss"], entry["dev"])
         assert "{:.0f} {:.0f} {:.4f} {:.4f}".format(*row) in told
         assert entry["steps"] == sum(step.epoch <= entry["epoch"] for step in seen)
-    assert f"best epoch: {trained.best_epoch}" in told
+    assert f"weights of epoch {trained.best_epoch}" in told
     assert "documents 3 passages 3 training queries 3 training pairs 3 pseudo queries" in told
     assert [path.name for path in (tmp_path / "m" / FOLDER).iterdir()] == [PAGE]
 
