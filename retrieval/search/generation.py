@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from index.errors import InputError
 from index.locks import ProcessLock
 from retrieval.search.tower import QueryTower
 
@@ -46,8 +47,10 @@ class OpenGeneration:
         self._retired = False
 
     def hold(self) -> None:
-        """Keep it open until `release`."""
+        """Keep it open until `release`. Raises InputError if it is closed."""
         with self._lock:
+            if self._retired and not self._searches:
+                raise InputError("the index is closed; open it again", path=self.index.folder)
             self._searches += 1
 
     def release(self) -> None:

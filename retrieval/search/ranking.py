@@ -6,6 +6,7 @@ documents say.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def rank(
     Returns float32 and int64 (n, at most k), row -1 where there are fewer documents. Raises InputError as
     `Retriever.search` does.
     """
-    if k < 1:
+    if operator.index(k) < 1:
         raise InputError(f"k must be at least 1, not {k}")
     index = opened.index
     count = max(1, index.count)
@@ -97,9 +98,9 @@ def page(
     offset, per: as for `Retriever.search`.
     Returns and raises what `rank` does, InputError for an offset below 0 and a field that no document has.
     """
-    if k < 1:
+    if operator.index(k) < 1:
         raise InputError(f"k must be at least 1, not {k}")
-    if offset < 0:
+    if operator.index(offset) < 0:
         raise InputError(f"offset must be at least 0, not {offset}")
     count = max(1, opened.index.count)
     last = min(offset + k, count)

@@ -275,5 +275,7 @@ def _check_probability(least: float, opened: OpenGeneration) -> None:
 
 def _check_queries(queries: Sequence[str]) -> None:
     for query in queries:
+        if not isinstance(query, str):
+            raise TypeError(f"a query is a text, not {type(query).__name__}")
         if not query.strip():
             raise InputError("the query is empty; give at least one word")

@@ -26,7 +26,7 @@ class Field:
     """A field of the metadata.
 
     names: the stored names whose values it has.
-    column: where it stands in the text of the filter, from 1.
+    column: where it stands in the text of the filter, from 1; 0 if it stands in none.
     optional: whether no document need have it. Otherwise such a filter is refused, for people mistype names;
         a filter that a program makes may well be older than the first document with the field.
     """

@@ -36,9 +36,7 @@ def check_field(field: Field, known: Set[str], *, inside: bool = False) -> None:
     if not below:
         _refuse(field, known)
     if not inside:
-        raise InputError(
-            f"the filter, column {field.column}: '{field}' is an object; name what is in it: {_listed(below)}"
-        )
+        raise InputError(f"{_place(field)}'{field}' is an object; name what is in it: {_listed(below)}")
 
 
 def _refuse(field: Field, known: Set[str]) -> NoReturn:
@@ -46,7 +44,12 @@ def _refuse(field: Field, known: Set[str]) -> NoReturn:
     near = difflib.get_close_matches(str(field), names, 3)
     others = f"they have {_listed([*known])}" if known else "they have none"
     remedy = f"did you mean {' or '.join(near)}?" if near else others
-    raise InputError(f"the filter, column {field.column}: no document has a field {str(field)!r}; {remedy}")
+    raise InputError(f"{_place(field)}no document has a field {str(field)!r}; {remedy}")
+
+
+def _place(field: Field) -> str:
+    """Where in a filter the field stands, if it stands in one."""
+    return f"the filter, column {field.column}: " if field.column else ""
 
 
 def _listed(names: list[str]) -> str:

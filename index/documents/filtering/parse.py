@@ -26,6 +26,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from index.documents.filtering.expression import (
@@ -75,7 +76,7 @@ def parse_field(text: str) -> Field:
     check_text(text)
     if len(text) > MOST_CHARACTERS or not text.strip():
         raise InputError("the name of a field is empty or too long; write one such as lang or author.name")
-    return _Parser(text.strip()).read_field()
+    return replace(_Parser(text.strip()).read_field(), column=0)
 
 
 def parse_filters(where: str | Filter | Sequence[str | Filter]) -> list[Filter]:

@@ -13,16 +13,21 @@ relevant.
 
 Every dev query has an answer, so alone they would teach that the first hit is good. So each counts a second
 time, with its relevant documents taken out of the ranking: what remains is what a search shows when the
-corpus has no answer. These rankings weigh `UNANSWERED` as much together as all do.
+corpus has no answer. And it counts a third time with its letters drawn at random, as a search for words that
+no document has: where dev is answered well, little else tells what cosine such words have by chance. Either
+kind of ranking weighs a share of `UNANSWERED` among the others, but at least as much as `LEAST_UNANSWERED`
+queries, or the penalty would outweigh them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.lexical.cjk import CJK
 from index.ranking import Ranking
 from index.values import Rows
 from retrieval.model.calibration import EVIDENCE, MARGINS, Calibration, ModeCalibration
@@ -35,6 +40,9 @@ from retrieval.training.fitting.rescoring import RANKED
 # The share of queries without an answer that is assumed: enough to learn what their hits look like, and so
 # little that the probabilities hold for queries that have one.
 UNANSWERED = 0.01
+LEAST_UNANSWERED = 5
+_LETTER = re.compile(rf"(?P<cjk>[{CJK}])|[^\W_]")
+_HAN, _LATIN = (0x4E00, 0xA000), (ord("a"), ord("z") + 1)
 # With fewer dev queries ten numbers cannot be told from chance.
 LEAST_QUERIES = 20
 # How deep rankings must be: ten hits remain when as many relevant documents are taken out.
@@ -83,7 +91,7 @@ def fit_calibration(
     if len(queries) < LEAST_QUERIES:
         return None
     modes: dict[str, ModeCalibration] = {
-        mode: _fit_mode(retriever, queries, judged, ranking) for mode, ranking in rankings.items()
+        mode: _fit_mode(retriever, queries, judged, ranking, mode) for mode, ranking in rankings.items()
     }
     return Calibration(modes, len(queries))
 
@@ -93,20 +101,39 @@ def _fit_mode(
     queries: Sequence[str],
     judged: Sequence[Mapping[str, int]],
     ranking: Ranking,
+    mode: Mode,
 ) -> ModeCalibration:
     first, further = _Examples(), _Examples()
     relevant = _relevant(retriever, judged, ranking.rows)
     evidence = retriever.evidence(queries, ranking.rows)
     found = ranking.rows >= 0
-    for kept, weight in ((found, 1 - UNANSWERED), (found & ~relevant, UNANSWERED)):
+    # No document has the words, so hybrid candidates are those of dense search.
+    foreign = _foreign(queries)
+    rows = retriever.rank(foreign, DEPTH, "lexical" if mode == "lexical" else "dense").rows
+    unanswered = max(UNANSWERED, LEAST_UNANSWERED / len(queries))
+    for each, right, kept, weight in (
+        (evidence, relevant, found, 1 - UNANSWERED),
+        (evidence, relevant, found & ~relevant, unanswered),
+        (retriever.evidence(foreign, rows), np.zeros(rows.shape, bool), rows >= 0, unanswered),
+    ):
         order = np.argsort(~kept, axis=1, kind="stable")[:, :_HITS]
-        chosen = np.take_along_axis(evidence, order[:, :, None], 1)
-        labels, there = (np.take_along_axis(each, order, 1) for each in (relevant, kept))
+        chosen = np.take_along_axis(each, order[:, :, None], 1)
+        labels, there = (np.take_along_axis(flags, order, 1) for flags in (right, kept))
         margins = chosen[:, 1:, : len(MARGINS)] - chosen[:, :1, : len(MARGINS)]
         beside = np.concatenate((chosen[:, 1:], margins), axis=2)
         first.add(chosen[:, :1], labels[:, :1], there[:, :1], weight)
         further.add(beside, labels[:, 1:], there[:, 1:], weight)
     return ModeCalibration(first.fit(), further.fit())
+
+
+def _foreign(queries: Sequence[str]) -> list[str]:
+    """Texts as long as the queries with other letters, always the same ones, of the same kind of script."""
+    rng = np.random.default_rng(0)
+
+    def other(letter: re.Match[str]) -> str:
+        return chr(rng.integers(*(_HAN if letter["cjk"] else _LATIN)))
+
+    return [_LETTER.sub(other, text) for text in queries]
 
 
 class _Examples:

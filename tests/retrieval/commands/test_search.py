@@ -123,6 +123,7 @@ def test_filter_that_cannot_be_read_is_told_in_one_line(index, where, told):
 def test_field_that_no_document_has_is_told(index, option):
     result = peephole("search", index, "bread", option, "language")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("Error: no document has a field 'language'")
     assert "no document has a field 'language'; did you mean lang?" in result.stderr
 
 

@@ -357,3 +357,16 @@ def _search_in_child(retriever):
             refused += "open it after the fork" in str(error)
     retriever.close()
     os._exit(0 if refused == len(uses) else 1)
+
+
+def test_a_closed_retriever_says_that_it_is_closed(folder):
+    retriever = Retriever.open(folder / "index")
+    retriever.close()
+    with pytest.raises(InputError, match="is closed; open it again"):
+        retriever.search("copy")
+
+
+@pytest.mark.parametrize("arguments", [(None,), (b"copy",), ("copy", 2.5), ("copy", "5")], ids=str)
+def test_arguments_of_another_type_are_refused(folder, arguments):
+    with Retriever.open(folder / "index") as retriever, pytest.raises(TypeError):
+        retriever.search(*arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from retrieval.training.dataset import TrainingData
 from retrieval.training.fitting.calibrate import (
     DEPTH,
     LEAST_QUERIES,
+    _foreign,
     dev_calibration,
     fit_calibration,
     fit_logistic,
@@ -101,6 +103,24 @@ def test_hidden_answers_make_the_first_hit_less_likely(retriever, monkeypatch):
         monkeypatch.setattr("retrieval.training.fitting.calibrate.UNANSWERED", share)
         likely[share] = fitted(retriever, queries, judged).modes["hybrid"].probabilities(foreign)[0]
     assert likely[0.2] < likely[0.0]
+
+
+def test_words_that_no_document_has_give_no_likely_hit_even_where_every_dev_query_is_answered(retriever):
+    queries, judged = list(TEXTS[:40]), [{f"d{n}": 1} for n in range(40)]
+    calibration = fitted(retriever, queries, judged)
+    words = ["xyzzy qwerty", "wwq", "皮卡丘"]
+    foreign = retriever.evidence(words, retriever.rank(words, 3, "dense").rows)
+    known = retriever.evidence(queries, retriever.rank(queries, 3, "dense").rows)
+    for mode in ("dense", "hybrid"):
+        likely = calibration.modes[mode].probabilities
+        assert max(likely(each)[0] for each in foreign) < 0.5
+        assert min(likely(each)[0] for each in known) > 0.8
+
+
+def test_foreign_words_are_of_the_script_of_the_query():
+    (text,) = _foreign(["copy 2 files: 复制"])
+    assert re.fullmatch(r"[a-z]{4} [a-z] [a-z]{5}: [一-鿿]{2}", text)
+    assert _foreign(["copy 2 files: 复制"]) == [text]
 
 
 def test_few_queries_give_no_calibration(retriever):
