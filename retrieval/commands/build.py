@@ -214,7 +214,7 @@ def delete(
     Example: peephole delete my.index faq/17 faq/18
     """
     if bool(ids) == (file is not None):
-        raise click.UsageError("give ids, or --ids FILE")
+        raise click.UsageError("give either ids or --ids FILE")
     given = None if file is None else numbered_lines(source(file), kept=True)
     document_ids = list(ids) if given is None else [line for _, line in given]
     deleted = delete_documents(index, document_ids, missing_ok=missing_ok, wait=wait)

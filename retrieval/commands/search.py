@@ -89,7 +89,7 @@ def search(
     Example: peephole search my.index --facet lang --per author.name --offset 10 list files
     """  # noqa: D301
     if bool(query) == (file is not None):
-        raise click.UsageError("give a query, or --queries FILE")
+        raise click.UsageError("give either a query or --queries FILE")
     queries = {"1": " ".join(query)} if file is None else _queries_of(file)
     request = Request(k, mode, where, facet, offset, per, min_probability)
     with Retriever.open(index) as retriever:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from index.disk.files import write_atomically
 from index.disk.previous import read_previous
 from index.errors import BusyError, RemoteError
 from index.opened import open_index, open_kept
@@ -30,6 +31,7 @@ from retrieval.learning.doubts import doubts
 from retrieval.learning.outcome import Outcome
 from retrieval.learning.pairs import LearningData, read_learning_data
 from retrieval.learning.work import Work
+from retrieval.model.calibration import to_json
 from retrieval.model.folder import FILES, read_model_of
 from retrieval.search.retriever import Retriever
 from retrieval.training.loop import Recipe
@@ -95,13 +97,9 @@ def learn(
 def _learn(
     live: OpenIndex, work: Work, learning: LearningData, settings: Settings, reports: Reports, start: float
 ) -> Outcome:
-    if read_model_of(live).calibration is not None and not learning.training.judged_by_people().dev:
-        reports.warn(
-            "hits will have no probability and --min-probability will be refused: clicks alone cannot fit "
-            "them; give --data with dev queries"
-        )
     work.begin(_plan(live, learning, settings))
     _train(live, work, learning, settings, reports)
+    _keep_calibration(live, work)
     queries = [learning.training.queries[query] for query in learning.training.train]
     build_candidate(work.candidate, work.model, live, queries, reports.progress)
     compared = _compare(live, work, learning, reports.progress)
@@ -152,6 +150,17 @@ def _train(live: OpenIndex, work: Work, learning: LearningData, settings: Settin
         stop=reports.stop,
         warn=reports.warn,
     )
+
+
+def _keep_calibration(live: OpenIndex, work: Work) -> None:
+    """Leave the live model's calibration with one that has none, for clicks alone cannot fit one.
+
+    Otherwise a search for hits of a least probability would be refused from now on. What is learnt from
+    clicks moves cosines so little that the probabilities hold (benchmarks/NOTES.md).
+    """
+    calibration, path = read_model_of(live).calibration, work.model / FILES.calibration
+    if calibration is not None and not path.exists():
+        write_atomically(path, to_json(calibration).encode())
 
 
 def _compare(live: OpenIndex, work: Work, learning: LearningData, progress: Progress) -> list[Compared]:

@@ -113,7 +113,9 @@ def test_a_data_set_that_contradicts_the_clicks_refuses_the_model(
     assert outcome.counts.data_queries > 100
 
 
-def test_it_is_said_before_training_that_probabilities_are_lost(world: World, log: Path, tmp_path: Path):
+def test_hits_keep_their_probabilities_where_clicks_alone_are_learnt_from(
+    world: World, log: Path, tmp_path: Path
+):
     model = tmp_path / "calibrated"
     with Index.open(world.index) as index:
         shutil.copytree(index.model_folder, model)
@@ -123,9 +125,10 @@ def test_it_is_said_before_training_that_probabilities_are_lost(world: World, lo
     )
     (model / FILES.calibration).write_text(to_json(calibration))
     build(world.corpus, model, world.index, goal=Goal(recall=1))
-    warned: list[str] = []
-    assert learn(world.index, log, settings=SETTINGS, reports=Reports(warn=warned.append)).published
-    assert [problem for problem in warned if problem.startswith("hits will have no probability")]
+    assert learn(world.index, log, settings=SETTINGS).published
+    with Retriever.open(world.index) as retriever:
+        assert retriever.calibration == calibration
+        assert retriever.search(next(iter(world.relevant)), min_probability=0.0)[0].probability is not None
 
 
 def test_a_dry_run_trains_nothing(world: World, log: Path):
