@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from retrieval.search.modes import Mode
 
@@ -121,8 +121,13 @@ class Document(Struct):
 
 
 class NewDocument(Struct):
-    """A document to write under the id of the path; title or text is needed."""
+    """A document to write under the id of the path, as a line of a corpus; title or text is needed.
 
+    Further fields are metadata.
+    id: may be left out, and is otherwise that of the path.
+    """
+
+    id: str | UnsetType = field(name="_id", default=UNSET)
     title: str | None = None
     text: str | None = None
     metadata: dict[str, Any] | None = None

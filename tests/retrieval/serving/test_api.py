@@ -210,6 +210,61 @@ def test_a_document_is_written_found_read_and_deleted(run, document_id):
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"_id": "n", "text": "zebra", "url": "http://a", "Kategorie": "B"},
+        {"id": "n", "title": "Zebra", "metadata": {"lang": "en"}, "url": "http://a"},
+        {"_id": "n", "id": "other", "text": "zebra", "metadata": "of another kind"},
+        {"_id": "n", "title": None, "text": "zebra", "metadata": None, "year": None},
+    ],
+)
+def test_a_document_that_is_put_keeps_what_one_that_is_posted_keeps(run, fields):
+    async def scenario(served):
+        got = await served.client.post("/documents", json={"documents": [fields]}, headers=WRITER)
+        assert got.status_code == 200, got.text
+        posted = (await served.client.get("/documents/n")).json()
+        assert (await served.client.delete("/documents/n", headers=WRITER)).status_code == 200
+        without_id = {name: value for name, value in fields.items() if name not in ("_id", "id")}
+        for body in (fields, without_id):
+            got = await served.client.put("/documents/n", json=body, headers=WRITER)
+            assert got.status_code == 200, got.text
+            assert (await served.client.get("/documents/n")).json() == posted
+
+    run(scenario)
+
+
+def test_a_document_that_was_read_can_be_put_back(run):
+    async def scenario(served):
+        read = (await served.client.get("/documents/faq/1")).json()
+        got = await served.client.put("/documents/faq/1", json=read, headers=WRITER)
+        assert got.json()["replaced"] == 1, got.text
+        assert (await served.client.get("/documents/faq/1")).json() == read
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"_id": "other", "text": "x"}, "\"_id\" is 'other' but the path says 'p1'; leave \"_id\" out"),
+        ({"id": "other", "text": "x"}, "\"id\" is 'other' but the path says 'p1'"),
+        ({"_id": 1, "text": "x"}, '"_id" is not a string'),
+        ({"_id": None, "text": "x"}, '"_id" is not a string'),
+        ({"url": "http://a"}, 'neither "title" nor "text"'),
+        ({"text": 1}, '"text" is not text'),
+        (["x"], "does not fit"),
+    ],
+)
+def test_a_document_whose_body_does_not_fit_its_path_is_not_written(run, body, says):
+    async def scenario(served):
+        before = served.state.engine.index.generation
+        refused(await served.client.put("/documents/p1", json=body, headers=WRITER), 422, says)
+        assert served.state.engine.index.generation == before
+
+    run(scenario)
+
+
 def test_documents_are_written_all_or_none(run):
     async def scenario(served):
         before = served.state.engine.index.generation
@@ -426,6 +481,17 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
                         assert "no parameter" not in got.text
                 refs = json.dumps(operation).count("#/components/schemas/")
                 assert refs >= 1
+
+    run(scenario)
+
+
+def test_the_openapi_document_describes_what_put_takes(run):
+    async def scenario(served):
+        described = (await served.client.get("/openapi.json")).json()
+        schema = described["components"]["schemas"]["NewDocument"]
+        assert set(schema["properties"]) == {"_id", "title", "text", "metadata"}
+        assert schema["required"] == [] and schema.get("additionalProperties", True)
+        assert "Further fields are metadata" in schema["description"]
 
     run(scenario)
 
