@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import threading
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +21,7 @@ from index.writing.delete import delete
 from retrieval.indexing.build import build
 from retrieval.search.retriever import Retriever
 from retrieval.serving.engine import to_values
+from retrieval.serving.errors import Refusal, error_json
 from retrieval.serving.settings import Limits
 from retrieval.text.snippet import snippet
 
@@ -294,7 +297,9 @@ def test_nothing_is_written_without_the_token(run, method, path, given):
         before = served.state.engine.index.pointer
         headers = {} if given is None else {"Authorization": given.encode("latin-1")}
         got = await served.client.request(method, path, headers=headers, json={"text": "x"})
-        refused(got, 401, "Bearer")
+        wrong = given is not None and given.startswith("Bearer ")
+        refused(got, 401, "the token is wrong" if wrong else "needs the header Authorization: Bearer TOKEN")
+        assert TOKEN not in got.text
         assert got.headers["www-authenticate"] == "Bearer"
         served.state.engine.refresh()
         assert served.state.engine.index.pointer == before
@@ -368,16 +373,16 @@ def test_errors_of_embeddings_have_openais_shape(run, body, status, param):
         ("/search?q=%20", 422, "empty"),
         ("/search?q=" + "x" * 1001, 422, "1,000 characters"),
         ("/search?q=" + "x" * 17_000, 414, "16,384 bytes"),
-        ("/search?q=a&k=0", 422, "k must be"),
-        ("/search?q=a&k=1001", 422, "k must be"),
-        ("/search?q=a&k=-1", 422, "whole number"),
+        ("/search?q=a&k=0", 422, "k must be a whole number from 1 to 1,000"),
+        ("/search?q=a&k=1001", 422, "k must be a whole number from 1 to 1,000"),
+        ("/search?q=a&k=-1", 422, "k must be a whole number from 1 to 1,000"),
         ("/search?q=a&k=%D9%A1", 422, "whole number"),
         ("/search?q=a&k=1e3", 422, "whole number"),
         ("/search?q=a&mode=magic", 422, "dense, lexical, hybrid"),
         ("/search?q=a&profile=yes", 422, "0 or 1"),
         ("/search?q=a&limit=3", 400, "limit"),
-        ("/search?q=a&offset=-1", 422, "whole number"),
-        ("/search?q=a&offset=10001", 422, "offset must be from 0 to 10,000"),
+        ("/search?q=a&offset=-1", 422, "offset must be a whole number from 0 to 10,000"),
+        ("/search?q=a&offset=10001", 422, "offset must be a whole number from 0 to 10,000"),
         ("/search?q=a&facet=", 422, "facet takes the name"),
         ("/search?q=a&facet=no_such", 422, "no document has a field 'no_such'"),
         ("/search?q=a" + "".join(f"&facet={n}" for n in range(17)), 422, "at most 16 fields"),
@@ -439,6 +444,12 @@ def test_a_body_without_a_length_is_cut_off(run):
         refused(await served.client.post("/search", content=endless(), headers=headers), 413, "4,096 bytes")
 
     run(scenario, limits=Limits(body_bytes=4096))
+
+
+def test_the_code_of_every_refusal_is_written_in_one_way():
+    for status in HTTPStatus:
+        code = error_json(Refusal(status, "x"))["error"]["code"]
+        assert re.fullmatch("[a-z]+(_[a-z]+)*", code)
 
 
 def test_a_method_that_a_path_does_not_have_is_named(run):
