@@ -52,11 +52,11 @@ def one(values: Parameters, name: str, default: str | None = None) -> str:
 
 
 def switch(values: Parameters, name: str, default: str = "0") -> bool:
-    """The value of a parameter that is 0 or 1."""
+    """The value of a parameter that is 0 or 1, or false or true as in JSON."""
     value = one(values, name, default)
-    if value not in ("0", "1"):
+    if value not in ("0", "1", "false", "true"):
         raise Refusal(422, f"{name} must be 0 or 1", name)
-    return value == "1"
+    return value in ("1", "true")
 
 
 def whole(text: str) -> int | None:

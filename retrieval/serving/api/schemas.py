@@ -33,6 +33,7 @@ class Hit(Struct):
     text: left out with text=0.
     probability: that it is relevant, null if the model has no calibration.
     passage: its part that answers best, null if it was not split; left out with text=0.
+    metadata: with metadata=1.
     snippet: with snippet=1, the words around those of the query, of the passage if there is one.
     """
 
@@ -43,6 +44,7 @@ class Hit(Struct):
     probability: float | None = None
     text: str | None = None
     passage: Passage | None = None
+    metadata: dict[str, Any] | None = None
     snippet: list[Piece] | None = None
 
 
@@ -108,6 +110,7 @@ class SearchMany(Struct, forbid_unknown_fields=True):
     profile: bool = False
     snippet: bool = False
     text: bool = True
+    metadata: bool = False
     record: bool = True
 
 

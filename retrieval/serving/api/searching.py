@@ -141,6 +141,7 @@ def _wanted(values: Parameters, limits: Limits) -> Wanted:
         checked_offset(whole(one(values, "offset", "0")), limits),
         checked_field(one(values, "per"), limits, "per") if "per" in values else None,
         share(one(values, "min_probability"), "min_probability") if "min_probability" in values else None,
+        switch(values, "metadata"),
     )
 
 
@@ -154,4 +155,5 @@ def _wanted_by_all(asked: SearchMany, limits: Limits) -> Wanted:
         checked_offset(asked.offset, limits),
         None if asked.per is None else checked_field(asked.per, limits, "per"),
         None if asked.min_probability is None else checked_share(asked.min_probability, "min_probability"),
+        asked.metadata,
     )

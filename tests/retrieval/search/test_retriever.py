@@ -20,7 +20,7 @@ from index.ranking import Ranking
 from index.writing.builder import IndexBuilder
 from index.writing.delete import delete
 from retrieval.evaluation.assess import assess
-from retrieval.indexing.build import add, build
+from retrieval.indexing.build import add, add_documents, build
 from retrieval.model.config import ModelConfig
 from retrieval.search.fusion import fuse
 from retrieval.search.modes import MODES
@@ -357,3 +357,18 @@ def _search_in_child(retriever):
             refused += "open it after the fork" in str(error)
     retriever.close()
     os._exit(0 if refused == len(uses) else 1)
+
+
+def test_hits_hold_the_metadata_of_their_documents_if_it_is_asked_for(folder, tmp_path):
+    copy = Path(shutil.copytree(folder / "index", tmp_path / "index"))
+    tags = {f"m{n}": {"n": n, "tags": ["x", {"y": None}]} for n in range(5)}
+    add_documents([Document(each, "", "zebra " + WORDS[0], tags[each]) for each in tags], copy)
+    with Retriever.open(copy) as retriever:
+        for mode in MODES:
+            hits = retriever.search("zebra cat", 200, mode, metadata=True)
+            assert {hit.id: hit.metadata for hit in hits} == {hit.id: tags.get(hit.id, {}) for hit in hits}
+            assert tags.keys() <= {hit.id for hit in hits}
+            plain = retriever.search("zebra cat", 200, mode)
+            assert plain == [hit._replace(metadata=None) for hit in hits]
+        (both,) = retriever.search_all(["zebra"], 2, offset=1, metadata=True)
+        assert both == retriever.search("zebra", 3, metadata=True)[1:]

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from cli import verbs
 from index.disk.files import WriterLock
+from index.reader import Index
 from index.writing.delete import delete
 from retrieval.indexing.build import build
 from retrieval.search.retriever import Retriever
@@ -129,6 +130,49 @@ def test_a_page_of_hits_has_snippets_and_no_texts(run, folder):
         (many,) = (await served.client.post("/search", json=body)).json()
         assert without_time(many) == without_time(got)
         refused(await served.client.get("/search?q=a&text=2"), 422, "text must be 0 or 1")
+
+    run(scenario)
+
+
+def test_hits_have_metadata_if_it_is_asked_for(run, folder):
+    async def scenario(served):
+        await served.client.post("/documents", json={"documents": COLOURED}, headers=WRITER)
+        asked = {"q": "zebra", "mode": "lexical", "k": 3}
+        got = (await served.client.get("/search", params={**asked, "metadata": 1})).json()
+        said = printed("search", folder, "--mode", "lexical", "-k", 3, "--metadata", "--json", "zebra")
+        assert without_time(got) == without_time(said)
+        given = {each["_id"]: each["metadata"] for each in COLOURED}
+        assert [hit["metadata"] for hit in got["hits"]] == [given[hit["id"]] for hit in got["hits"]]
+        (many,) = (
+            await served.client.post(
+                "/search", json={"queries": ["zebra"], "mode": "lexical", "k": 3, "metadata": True}
+            )
+        ).json()
+        assert without_time(many) == without_time(got)
+        bare = (await served.client.get("/search", params={**asked, "metadata": 1, "text": 0})).json()
+        assert set(bare["hits"][0]) == {"rank", "id", "score", "title", "probability", "metadata"}
+
+    run(scenario)
+
+
+def test_metadata_of_hits_is_not_read_unless_it_is_asked_for(run, monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("metadata was read")
+
+    async def scenario(served):
+        monkeypatch.setattr(Index, "documents", fail)
+        for metadata in ("", "&metadata=0", "&metadata=false"):
+            got = await served.client.get(f"/search?q=copy{metadata}")
+            assert "metadata" not in got.json()["hits"][0]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("true", True), ("0", False), ("false", False)])
+def test_a_switch_is_a_digit_or_a_word(run, value, shown):
+    async def scenario(served):
+        got = (await served.client.get(f"/search?q=copy&metadata={value}&text={value}")).json()
+        assert ("metadata" in got["hits"][0], "text" in got["hits"][0]) == (shown, shown)
 
     run(scenario)
 
@@ -481,7 +525,7 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
         names = [each["name"] for each in paths["/search"]["get"]["parameters"]]
         assert names == [
             *("q", "k", "mode", "where", "facet", "offset", "per", "min_probability"),
-            *("profile", "snippet", "text", "record"),
+            *("profile", "snippet", "text", "metadata", "record"),
         ]
         for path, methods in paths.items():
             for method, operation in methods.items():
