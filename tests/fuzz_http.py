@@ -71,6 +71,7 @@ NAMES = (
     "per",
     "snippet",
     "text",
+    "metadata",
     "record",
     "Q",
     "__proto__",
@@ -87,6 +88,7 @@ KNOWN = (
     ("per",),
     ("snippet",),
     ("text",),
+    ("metadata",),
     ("record",),
 )
 ROUTES = (

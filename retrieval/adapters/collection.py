@@ -31,7 +31,7 @@ _TITLE = "title"
 class Found(NamedTuple):
     """A document that a search found."""
 
-    document: Document
+    document: Document  # without the queries that it is known to answer
     score: float  # as in `Hit`
     passage: Passage | None  # as in `Hit`
 
@@ -54,12 +54,11 @@ class Collection:
     def search(self, query: str, k: int, mode: Mode, where: Where = ()) -> list[Found]:
         """The k best documents, best first; parameters and errors as for `Retriever.search`."""
         with self._reading() as retriever:
-            hits = retriever.search(query, k, mode, where)
-            rows = retriever.index.rows_of([hit.id for hit in hits])
-            documents = retriever.index.documents([rows[hit.id] for hit in hits])
-            return [
-                Found(document, hit.score, hit.passage) for document, hit in zip(documents, hits, strict=True)
-            ]
+            hits = retriever.search(query, k, mode, where, metadata=True)
+        return [
+            Found(Document(hit.id, hit.title, hit.text, hit.metadata or {}), hit.score, hit.passage)
+            for hit in hits
+        ]
 
     def documents(self, ids: Sequence[str]) -> list[Document]:
         """The documents with these ids, in this order; ids that no document has are left out."""

@@ -16,7 +16,11 @@ from retrieval.text.terminal import json_visible, visible
 
 if TYPE_CHECKING:
     from index.disk.manifest import Manifest
+    from index.values import Json
     from retrieval.text.snippet import Piece
+
+
+_LINE_CHARACTERS = 200  # of metadata under a hit
 
 
 class Styled(NamedTuple):
@@ -44,6 +48,16 @@ def _shown(part: str | Styled) -> str:
 def pieces_of(pieces: list[Piece]) -> list[str | Styled]:
     """Parts of a line, the marked pieces in bold yellow."""
     return [Styled(p.text, bold=True, colour="yellow") if p.marked else p.text for p in pieces]
+
+
+def fields_line(metadata: Mapping[str, Json]) -> str:
+    """Metadata as "name: value, name: value" in one short line; what is no text, as JSON."""
+    shown = (
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in metadata.items()
+    )
+    line = ", ".join(shown)
+    return line if len(line) <= _LINE_CHARACTERS else f"{line[:_LINE_CHARACTERS]}…"
 
 
 def print_json(value: object) -> None:

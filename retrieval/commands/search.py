@@ -13,7 +13,7 @@ from retrieval.commands.options import (
     json_option,
     source,
 )
-from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
+from retrieval.commands.printing import Styled, fields_line, pieces_of, print_json, print_line
 from retrieval.search.answer import Answer, Request, answer, answer_json, phases_ms
 from retrieval.search.modes import MODES, Mode
 from retrieval.search.retriever import Retriever
@@ -62,6 +62,7 @@ MOST_HITS = 100_000
     type=click.FloatRange(0, 1),
     help="Leave out hits that are relevant with less probability, 0 to 1, as the model's calibration says.",
 )
+@click.option("--metadata", is_flag=True, help="Show the metadata of each hit.")
 @click.option("--profile", is_flag=True, help="Show the milliseconds of each phase of the search.")
 @json_option
 def search(
@@ -76,6 +77,7 @@ def search(
     offset: int,
     per: str | None,
     min_probability: float | None,
+    metadata: bool,
     profile: bool,
     as_json: bool,
 ) -> None:
@@ -91,7 +93,7 @@ def search(
     if bool(query) == (file is not None):
         raise click.UsageError("give either a query or --queries FILE")
     queries = {"1": " ".join(query)} if file is None else _queries_of(file)
-    request = Request(k, mode, where, facet, offset, per, min_probability)
+    request = Request(k, mode, where, facet, offset, per, min_probability, metadata)
     with Retriever.open(index) as retriever:
         answers = [answer(retriever, text, request) for text in queries.values()]
     if run_path is not None:
@@ -128,6 +130,8 @@ def _print_answer(answer: Answer, least: float | None, profile: bool) -> None:
         pieces = snippet(answer.query, hit.passage.text if hit.passage else hit.text)
         if pieces:
             print_line("            ", *pieces_of(pieces))
+        if hit.metadata:
+            print_line("            ", fields_line(hit.metadata))
     for field, values in answer.facets.items():
         counts = ", ".join(f"{one.value} ({one.count:,})" for one in values)
         print_line(Styled(field, bold=True), f"  {counts or 'no values'}")

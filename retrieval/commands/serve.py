@@ -72,12 +72,12 @@ def serve(
     with needing("serve"):
         from retrieval.serving.process import Listen
         from retrieval.serving.process import serve as serve_index
-        from retrieval.serving.settings import Limits, Settings, read_token
+        from retrieval.serving.settings import Limits, Settings, checked_origins, read_token
     settings = Settings(
         index,
         Limits() if queue is None else Limits(waiting=queue),
         read_token(token_file),
-        cors_origin,
+        checked_origins(cors_origin),
         log_requests=not no_access_log,
         log_queries=log_queries,
         clicks=clicks,

@@ -31,6 +31,7 @@ class Request(NamedTuple):
     offset: int = 0
     per: str | None = None
     min_probability: float | None = None
+    metadata: bool = False
 
 
 class Answer(NamedTuple):
@@ -62,6 +63,7 @@ def answers(retriever: Retriever, queries: Sequence[str], request: Request) -> l
             offset=request.offset,
             per=request.per,
             min_probability=request.min_probability,
+            metadata=request.metadata,
         )
     took_ms = (time.perf_counter() - start) * 1000
     return [
@@ -75,7 +77,8 @@ def _facets(retriever: Retriever, query: str, request: Request) -> dict[str, lis
 
 
 def answer_json(answer: Answer, *, profile: bool = False) -> dict[str, Any]:
-    """The answer as JSON values: query, mode, took_ms, hits (the fields of `Hit`), and any facets.
+    """The answer as JSON values: query, mode, took_ms, hits (the fields of `Hit`, without metadata that was
+    not asked for), and any facets.
 
     profile: also `phases_ms`, the milliseconds of each phase.
     """
@@ -98,6 +101,8 @@ def _hit_json(hit: Hit) -> dict[str, Any]:
     values = hit._asdict()
     if isinstance(hit.passage, Passage):
         values["passage"] = hit.passage._asdict()
+    if hit.metadata is None:
+        del values["metadata"]
     return values
 
 

@@ -5,6 +5,7 @@ In: an index and the rows that a search found. Out: hits. Knows nothing of how t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from index.dense.passages import Span
 from index.documents.store import Document
+from index.values import Json
 from retrieval.search.passages import Passage, lexical_span, passage_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class Hit(NamedTuple):
     passage: Passage | None = None
     # That the document is relevant, by the model's calibration; None if the model has none.
     probability: float | None = None
+    # Of the document; None if it was not asked for.
+    metadata: Mapping[str, Json] | None = None
 
 
 def hits_of(
@@ -40,6 +44,7 @@ def hits_of(
     rows: NDArray[np.int64],
     probabilities: NDArray[np.float32] | None,
     offset: int,
+    metadata: bool,
 ) -> list[Hit]:
     """The hits of one query.
 
@@ -50,9 +55,10 @@ def hits_of(
     rows: int64 (k,), -1 where there are no more documents.
     probabilities: float32 (hits,); None for none.
     offset: how many better documents there are.
+    metadata: whether to read it, which takes longer: texts are kept in memory.
     """
     found = rows[rows >= 0]
-    documents = index.texts(found.tolist())
+    documents = index.documents(found.tolist()) if metadata else index.texts(found.tolist())
     if embedding is not None:
         spans = index.nearest_spans(found, embedding)
     else:
@@ -67,6 +73,7 @@ def hits_of(
             document.text,
             None if span is None else passage_of(document, span),
             probability,
+            document.metadata if metadata else None,
         )
         for rank, (score, document, span, probability) in enumerate(
             zip(scores.tolist(), documents, spans, likely, strict=False), offset + 1

@@ -129,6 +129,7 @@ class Retriever:
         offset: int = 0,
         per: str | None = None,
         min_probability: float | None = None,
+        metadata: bool = False,
     ) -> list[Hit]:
         """The k best documents for a query, best first; fewer if the corpus has fewer.
 
@@ -142,12 +143,17 @@ class Retriever:
         per: a metadata field; no two hits share a value of it. Documents without the field are all found.
         min_probability: of these k hits those are left out whose probability is lower, and the others
             numbered anew; 0 to 1.
+        metadata: whether the hits hold the metadata of their documents.
         Raises InputError for an empty query, a k below 1, an offset below 0, an unknown mode, a filter that
         cannot be parsed or names a field that no document has, and a least probability that is not from 0 to
         1 or asked of a model without calibration.
         """
         return self.search_all(
-            [query], k, mode, where, offset=offset, per=per, min_probability=min_probability
+            *([query], k, mode, where),
+            offset=offset,
+            per=per,
+            min_probability=min_probability,
+            metadata=metadata,
         )[0]
 
     def search_all(
@@ -160,6 +166,7 @@ class Retriever:
         offset: int = 0,
         per: str | None = None,
         min_probability: float | None = None,
+        metadata: bool = False,
     ) -> list[list[Hit]]:
         """`search` for several queries at once; returns the hits of each query, in order."""
         _check_queries(queries)
@@ -179,7 +186,7 @@ class Retriever:
                 strict=True,
             )
             with phase("documents"):
-                found = [hits_of(opened.index, *one, offset) for one in each]
+                found = [hits_of(opened.index, *one, offset, metadata) for one in each]
         if min_probability is None:
             return found
         return [_likely(hits, min_probability, offset) for hits in found]

@@ -57,7 +57,7 @@ def error_json(refusal: Refusal) -> dict[str, Any]:
             "message": message,
             "type": kind,
             "param": refusal.param,
-            "code": HTTPStatus(refusal.status).phrase.lower().replace(" ", "_"),
+            "code": HTTPStatus(refusal.status).name.lower(),
         }
     }
 

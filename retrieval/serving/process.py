@@ -137,7 +137,7 @@ def _check_certificate(listen: Listen) -> None:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(listen.certificate, listen.key)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"cannot be read with its key ({error}); give PEM files", path=listen.certificate
+            f"cannot be read with its key ({_reason(error)}); give PEM files", path=listen.certificate
         ) from error
 
 
@@ -148,11 +148,17 @@ def _listening(listen: Listen) -> Iterator[socket.socket]:
         listener = socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         raise InputError(
-            f"{listen.host}:{listen.port}: cannot listen there ({error}); choose another --host or --port"
+            f"{listen.host}:{listen.port}: cannot listen there ({_reason(error)}); "
+            "choose another --port or --host"
         ) from error
     listener.set_inheritable(True)
     with listener:
         yield listener
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, without the number and the tuple that Python adds."""
+    return str(getattr(error, "strerror", error)).partition(" (while attempting")[0]
 
 
 def _address(listener: socket.socket, listen: Listen) -> str:

@@ -6,6 +6,7 @@ In: values of the command line. Out: values for every other module here. Knows n
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from index.errors import InputError
 
 TOKEN_VARIABLE = "PEEPHOLE_TOKEN"  # noqa: S105 (a name, no secret)
 _SHORTEST_TOKEN = 16
+# An origin as a browser writes it into its header: in lower case, without a path.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ def read_token(path: Path | None) -> str | None:
     else:
         place = str(path)
         try:
-            token = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot be read ({error}); check the path", path=path) from error
+            token = path.read_text("utf-8", errors="replace")
+        except OSError as error:
+            raise InputError(f"cannot be read ({error.strerror}); check the path", path=path) from error
     token = token.strip()
     if len(token) < _SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
         raise InputError(
@@ -78,3 +81,14 @@ def read_token(path: Path | None) -> str | None:
             path=place,
         )
     return token
+
+
+def checked_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    """The origins whose pages may call. Raises InputError for what is not an origin."""
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise InputError(
+                f"--cors-origin {origin!r} is not an origin; give * or scheme://host[:port] "
+                "in lower case, such as https://example.org"
+            )
+    return origins

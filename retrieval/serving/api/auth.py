@@ -17,7 +17,11 @@ def require_writer(authorization: str | None, token: str | None) -> None:
     scheme, _, given = (authorization or "").partition(" ")
     # compare_digest takes as long for a token that is nearly right as for one that is all wrong.
     right = hmac.compare_digest(given.strip().encode("utf-8", "replace"), token.encode())
-    if scheme.lower() != "bearer" or not right:
-        raise Refusal(
-            401, "needs the header Authorization: Bearer TOKEN", headers={"WWW-Authenticate": "Bearer"}
+    sent = scheme.lower() == "bearer" and given.strip() != ""
+    if not sent or not right:
+        problem = (
+            "the token is wrong; send the one in the server's --token-file or PEEPHOLE_TOKEN"
+            if sent
+            else "needs the header Authorization: Bearer TOKEN"
         )
+        raise Refusal(401, problem, headers={"WWW-Authenticate": "Bearer"})

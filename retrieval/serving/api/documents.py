@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from index.documents.store import Document
 from retrieval.data.documents import document_of
 from retrieval.data.lines import Place
-from retrieval.data.records import Record
+from retrieval.data.records import Record, id_field
 from retrieval.serving.api.auth import require_writer
 from retrieval.serving.api.reading import Parameters, json_body
-from retrieval.serving.api.schemas import Documents, NewDocument
+from retrieval.serving.api.schemas import Documents
 from retrieval.serving.errors import Refusal, json_response
 from retrieval.serving.state import State
 
@@ -40,10 +39,8 @@ class DocumentHandlers:
     async def put(self, request: Request, values: Parameters) -> Response:
         """PUT /documents/{id}: add it, or replace the one with its id."""
         self._require_writer(request)
-        given: NewDocument = await json_body(request, self._state.limits, NewDocument)
-        fields = {name: value for name, value in msgspec.structs.asdict(given).items() if value is not None}
-        document = _document(Place("document"), fields | {"_id": request.path_params["id"]})
-        return await self._add([document])
+        fields: dict[str, Any] = await json_body(request, self._state.limits, dict[str, Any])
+        return await self._add([_document_at(request.path_params["id"], fields)])
 
     async def post(self, request: Request, values: Parameters) -> Response:
         """POST /documents: add or replace several in one step."""
@@ -74,6 +71,22 @@ class DocumentHandlers:
         return json_response(result)
 
 
+def _document_at(path_id: str, fields: dict[str, Any]) -> Document:
+    """The document of a body that may leave out its id. Raises a 422 for another id than the path's."""
+    place, name = Place("document"), "_id" if "_id" in fields else "id"
+    if name not in fields:
+        fields = {**fields, name: path_id}
+    given = id_field(Record(place, fields))
+    if given != path_id:
+        raise Refusal(
+            422,
+            f'"{name}" is {given[:_SHOWN]!r} but the path says {path_id[:_SHOWN]!r}; '
+            f'leave "{name}" out, or write to its own path',
+            name,
+        )
+    return _document(place, fields)
+
+
 def _document(place: Place, fields: dict[str, Any]) -> Document:
     document = document_of(Record(place, fields))
     if len(document.id) > _LONGEST_ID:
@@ -82,3 +95,4 @@ def _document(place: Place, fields: dict[str, Any]) -> Document:
 
 
 _LONGEST_ID = 1024
+_SHOWN = 100  # characters of an id in a message

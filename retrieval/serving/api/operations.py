@@ -18,7 +18,7 @@ from retrieval.serving.settings import Limits
 from retrieval.serving.state import State
 
 _TEXT = {"type": "string", "minLength": 1}
-_SWITCH = {"type": "string", "enum": ["0", "1"], "default": "0"}
+_SWITCH = {"type": "string", "enum": ["0", "1", "false", "true"], "default": "0"}
 _SWITCH_ON = {**_SWITCH, "default": "1"}
 
 
@@ -54,6 +54,7 @@ def _search_parameters(limits: Limits) -> tuple[Parameter, ...]:
         Parameter("profile", _SWITCH, "1 adds the milliseconds of each phase."),
         Parameter("snippet", _SWITCH, "1 adds a snippet to each hit, with the words of the query marked."),
         Parameter("text", _SWITCH_ON, "0 leaves out the text and passage of each hit."),
+        Parameter("metadata", _SWITCH, "1 adds the metadata of each hit."),
         Parameter("record", _SWITCH_ON, "0 leaves this search out of the click log, if there is one."),
     )
 

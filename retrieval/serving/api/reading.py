@@ -52,18 +52,16 @@ def one(values: Parameters, name: str, default: str | None = None) -> str:
 
 
 def switch(values: Parameters, name: str, default: str = "0") -> bool:
-    """The value of a parameter that is 0 or 1."""
+    """The value of a parameter that is 0 or 1, or false or true as in JSON."""
     value = one(values, name, default)
-    if value not in ("0", "1"):
+    if value not in ("0", "1", "false", "true"):
         raise Refusal(422, f"{name} must be 0 or 1", name)
-    return value == "1"
+    return value in ("1", "true")
 
 
-def whole(text: str, name: str) -> int:
-    """A number of at most nine digits."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise Refusal(422, f"{name} must be a whole number", name)
-    return int(text)
+def whole(text: str) -> int | None:
+    """A whole number of at most nine digits; None for any other text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
 def share(text: str, name: str) -> float:
@@ -91,11 +89,9 @@ def checked_query(text: str, limits: Limits, name: str = "q") -> str:
     return text
 
 
-def checked_hits(k: int, limits: Limits) -> int:
+def checked_hits(k: int | None, limits: Limits) -> int:
     """A number of hits between 1 and the limit."""
-    if not 1 <= k <= limits.hits:
-        raise Refusal(422, f"k must be from 1 to {limits.hits:,}", "k")
-    return k
+    return _within(k, 1, limits.hits, "k")
 
 
 def checked_mode(mode: str) -> Mode:
@@ -106,11 +102,15 @@ def checked_mode(mode: str) -> Mode:
     raise Refusal(422, f"mode must be one of {', '.join(MODES)}", "mode")
 
 
-def checked_offset(offset: int, limits: Limits) -> int:
+def checked_offset(offset: int | None, limits: Limits) -> int:
     """A number of hits to leave out, up to the limit."""
-    if not 0 <= offset <= limits.offset:
-        raise Refusal(422, f"offset must be from 0 to {limits.offset:,}", "offset")
-    return offset
+    return _within(offset, 0, limits.offset, "offset")
+
+
+def _within(number: int | None, least: int, most: int, name: str) -> int:
+    if number is None or not least <= number <= most:
+        raise Refusal(422, f"{name} must be a whole number from {least} to {most:,}", name)
+    return number
 
 
 def checked_where(where: list[str], limits: Limits) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from retrieval.search.modes import Mode
 
@@ -33,6 +33,7 @@ class Hit(Struct):
     text: left out with text=0.
     probability: that it is relevant, null if the model has no calibration.
     passage: its part that answers best, null if it was not split; left out with text=0.
+    metadata: with metadata=1.
     snippet: with snippet=1, the words around those of the query, of the passage if there is one.
     """
 
@@ -43,6 +44,7 @@ class Hit(Struct):
     probability: float | None = None
     text: str | None = None
     passage: Passage | None = None
+    metadata: dict[str, Any] | None = None
     snippet: list[Piece] | None = None
 
 
@@ -108,6 +110,7 @@ class SearchMany(Struct, forbid_unknown_fields=True):
     profile: bool = False
     snippet: bool = False
     text: bool = True
+    metadata: bool = False
     record: bool = True
 
 
@@ -121,8 +124,13 @@ class Document(Struct):
 
 
 class NewDocument(Struct):
-    """A document to write under the id of the path; title or text is needed."""
+    """A document to write under the id of the path, as a line of a corpus; title or text is needed.
 
+    Further fields are metadata.
+    id: may be left out, and is otherwise that of the path.
+    """
+
+    id: str | UnsetType = field(name="_id", default=UNSET)
     title: str | None = None
     text: str | None = None
     metadata: dict[str, Any] | None = None

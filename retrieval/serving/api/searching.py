@@ -134,13 +134,14 @@ class SearchHandlers:
 def _wanted(values: Parameters, limits: Limits) -> Wanted:
     """What the parameters of GET /search ask for."""
     return Wanted(
-        checked_hits(whole(one(values, "k", "10"), "k"), limits),
+        checked_hits(whole(one(values, "k", "10")), limits),
         checked_mode(one(values, "mode", "hybrid")),
         checked_where(values.get("where", []), limits),
         checked_facets(values.get("facet", []), limits),
-        checked_offset(whole(one(values, "offset", "0"), "offset"), limits),
+        checked_offset(whole(one(values, "offset", "0")), limits),
         checked_field(one(values, "per"), limits, "per") if "per" in values else None,
         share(one(values, "min_probability"), "min_probability") if "min_probability" in values else None,
+        switch(values, "metadata"),
     )
 
 
@@ -154,4 +155,5 @@ def _wanted_by_all(asked: SearchMany, limits: Limits) -> Wanted:
         checked_offset(asked.offset, limits),
         None if asked.per is None else checked_field(asked.per, limits, "per"),
         None if asked.min_probability is None else checked_share(asked.min_probability, "min_probability"),
+        asked.metadata,
     )

@@ -60,7 +60,8 @@ def test_every_verb_does_on_milvus_what_it_does_on_files(made: Made, server: Lit
         assert printed("build", made.data, "-m", made.model, "-o", index, *place)["documents"] == 8
     more = tmp_path / "more.jsonl"
     more.write_text(
-        '{"_id": "d1", "text": "copy nothing"}\n{"_id": "new", "text": "rename a file", "lang": "en"}\n'
+        '{"_id": "d1", "text": "copy nothing", "tags": ["x", {"n": 1}]}\n'
+        '{"_id": "new", "text": "rename a file", "lang": "en"}\n'
     )
     for index in (local, remote):
         added = printed("add", index, more)
@@ -70,6 +71,9 @@ def test_every_verb_does_on_milvus_what_it_does_on_files(made: Made, server: Lit
     for mode in ("dense", "lexical", "hybrid"):
         for query in ("copy a folder", "启动服务", "rename files"):
             assert hits(remote, query, "--mode", mode) == hits(local, query, "--mode", mode)
+    shown = [printed("search", index, "copy nothing", "--metadata")["hits"] for index in (remote, local)]
+    found, expected = ({hit["id"]: hit["metadata"] for hit in one} for one in shown)
+    assert found == expected and found["d1"] == {"tags": ["x", {"n": 1}]}
     facts = printed("info", remote)
     assert facts["store"]["address"] == store
     assert facts["segments"][0]["faiss"] == "Milvus FLAT"

@@ -213,3 +213,35 @@ def test_less_likely_hits_are_left_out_and_none_is_said_in_a_line(calibrated):
     ]
     assert json.loads(peephole(*asked, "--min-probability", "1").stdout)["hits"] == []
     assert peephole(*asked, "--min-probability", "1.5").exit_code == 2
+
+
+def test_hits_show_their_metadata_if_it_is_asked_for(index):
+    given = {one["_id"]: one["metadata"] for one in DOCUMENTS}
+    asked = answer(index, "-k", 20, "--metadata")
+    assert {hit["id"]: hit["metadata"] for hit in asked["hits"] if hit["id"] in given} == given
+    assert {len(hit["metadata"]) for hit in asked["hits"] if hit["id"] not in given} == {0}
+    for hit in asked["hits"]:
+        assert list(hit)[-1] == "metadata"
+        del hit["metadata"]
+    assert asked["hits"] == answer(index, "-k", 20)["hits"]
+
+
+def test_metadata_is_a_short_line_under_the_hit(index, tmp_path):
+    more = {"_id": "n5", "text": "bread of the sea", "metadata": {"ok": True, "note": "a\nb", "z": "x" * 500}}
+    folder = Path(shutil.copytree(index, tmp_path / "index"))
+    (tmp_path / "more.jsonl").write_text(json.dumps(more))
+    assert peephole("add", folder, tmp_path / "more.jsonl").exit_code == 0
+    asked = ("search", folder, "bread", "-k", 5, "--mode", "lexical")
+    lines = peephole(*asked, "--metadata").stdout.splitlines()
+    assert '            lang: en, year: 2019, tags: ["rye", "oven"]' in lines
+    assert '            lang: de, year: 2021, author: [{"name": "Bo"}]' in lines
+    (cut,) = [line for line in lines if "ok: true" in line]
+    assert cut.startswith(r"            ok: true, note: a\x0ab, z: xxx") and cut.endswith("x…")
+    assert len(cut) < 250
+    assert "year: 2019" not in peephole(*asked).stdout
+
+
+def test_documents_without_metadata_have_no_line_for_it(made):
+    asked = ("search", made.index, "copy", "-k", 3)
+    plain, shown = peephole(*asked).stdout, peephole(*asked, "--metadata").stdout
+    assert plain.splitlines()[1:] == shown.splitlines()[1:]

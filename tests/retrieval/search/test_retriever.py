@@ -20,7 +20,7 @@ from index.ranking import Ranking
 from index.writing.builder import IndexBuilder
 from index.writing.delete import delete
 from retrieval.evaluation.assess import assess
-from retrieval.indexing.build import add, build
+from retrieval.indexing.build import add, add_documents, build
 from retrieval.model.config import ModelConfig
 from retrieval.search.fusion import fuse
 from retrieval.search.modes import MODES
@@ -370,3 +370,18 @@ def test_a_closed_retriever_says_that_it_is_closed(folder):
 def test_arguments_of_another_type_are_refused(folder, arguments):
     with Retriever.open(folder / "index") as retriever, pytest.raises(TypeError):
         retriever.search(*arguments)
+
+
+def test_hits_hold_the_metadata_of_their_documents_if_it_is_asked_for(folder, tmp_path):
+    copy = Path(shutil.copytree(folder / "index", tmp_path / "index"))
+    tags = {f"m{n}": {"n": n, "tags": ["x", {"y": None}]} for n in range(5)}
+    add_documents([Document(each, "", "zebra " + WORDS[0], tags[each]) for each in tags], copy)
+    with Retriever.open(copy) as retriever:
+        for mode in MODES:
+            hits = retriever.search("zebra cat", 200, mode, metadata=True)
+            assert {hit.id: hit.metadata for hit in hits} == {hit.id: tags.get(hit.id, {}) for hit in hits}
+            assert tags.keys() <= {hit.id for hit in hits}
+            plain = retriever.search("zebra cat", 200, mode)
+            assert plain == [hit._replace(metadata=None) for hit in hits]
+        (both,) = retriever.search_all(["zebra"], 2, offset=1, metadata=True)
+        assert both == retriever.search("zebra", 3, metadata=True)[1:]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import threading
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,10 +17,12 @@ from click.testing import CliRunner
 
 from cli import verbs
 from index.disk.files import WriterLock
+from index.reader import Index
 from index.writing.delete import delete
 from retrieval.indexing.build import build
 from retrieval.search.retriever import Retriever
 from retrieval.serving.engine import to_values
+from retrieval.serving.errors import Refusal, error_json
 from retrieval.serving.settings import Limits
 from retrieval.text.snippet import snippet
 
@@ -130,6 +134,49 @@ def test_a_page_of_hits_has_snippets_and_no_texts(run, folder):
     run(scenario)
 
 
+def test_hits_have_metadata_if_it_is_asked_for(run, folder):
+    async def scenario(served):
+        await served.client.post("/documents", json={"documents": COLOURED}, headers=WRITER)
+        asked = {"q": "zebra", "mode": "lexical", "k": 3}
+        got = (await served.client.get("/search", params={**asked, "metadata": 1})).json()
+        said = printed("search", folder, "--mode", "lexical", "-k", 3, "--metadata", "--json", "zebra")
+        assert without_time(got) == without_time(said)
+        given = {each["_id"]: each["metadata"] for each in COLOURED}
+        assert [hit["metadata"] for hit in got["hits"]] == [given[hit["id"]] for hit in got["hits"]]
+        (many,) = (
+            await served.client.post(
+                "/search", json={"queries": ["zebra"], "mode": "lexical", "k": 3, "metadata": True}
+            )
+        ).json()
+        assert without_time(many) == without_time(got)
+        bare = (await served.client.get("/search", params={**asked, "metadata": 1, "text": 0})).json()
+        assert set(bare["hits"][0]) == {"rank", "id", "score", "title", "probability", "metadata"}
+
+    run(scenario)
+
+
+def test_metadata_of_hits_is_not_read_unless_it_is_asked_for(run, monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("metadata was read")
+
+    async def scenario(served):
+        monkeypatch.setattr(Index, "documents", fail)
+        for metadata in ("", "&metadata=0", "&metadata=false"):
+            got = await served.client.get(f"/search?q=copy{metadata}")
+            assert "metadata" not in got.json()["hits"][0]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("true", True), ("0", False), ("false", False)])
+def test_a_switch_is_a_digit_or_a_word(run, value, shown):
+    async def scenario(served):
+        got = (await served.client.get(f"/search?q=copy&metadata={value}&text={value}")).json()
+        assert ("metadata" in got["hits"][0], "text" in got["hits"][0]) == (shown, shown)
+
+    run(scenario)
+
+
 def test_snippets_of_much_text_do_not_hold_up_the_loop(run, monkeypatch):
     threads = []
 
@@ -210,6 +257,61 @@ def test_a_document_is_written_found_read_and_deleted(run, document_id):
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"_id": "n", "text": "zebra", "url": "http://a", "Kategorie": "B"},
+        {"id": "n", "title": "Zebra", "metadata": {"lang": "en"}, "url": "http://a"},
+        {"_id": "n", "id": "other", "text": "zebra", "metadata": "of another kind"},
+        {"_id": "n", "title": None, "text": "zebra", "metadata": None, "year": None},
+    ],
+)
+def test_a_document_that_is_put_keeps_what_one_that_is_posted_keeps(run, fields):
+    async def scenario(served):
+        got = await served.client.post("/documents", json={"documents": [fields]}, headers=WRITER)
+        assert got.status_code == 200, got.text
+        posted = (await served.client.get("/documents/n")).json()
+        assert (await served.client.delete("/documents/n", headers=WRITER)).status_code == 200
+        without_id = {name: value for name, value in fields.items() if name not in ("_id", "id")}
+        for body in (fields, without_id):
+            got = await served.client.put("/documents/n", json=body, headers=WRITER)
+            assert got.status_code == 200, got.text
+            assert (await served.client.get("/documents/n")).json() == posted
+
+    run(scenario)
+
+
+def test_a_document_that_was_read_can_be_put_back(run):
+    async def scenario(served):
+        read = (await served.client.get("/documents/faq/1")).json()
+        got = await served.client.put("/documents/faq/1", json=read, headers=WRITER)
+        assert got.json()["replaced"] == 1, got.text
+        assert (await served.client.get("/documents/faq/1")).json() == read
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"_id": "other", "text": "x"}, "\"_id\" is 'other' but the path says 'p1'; leave \"_id\" out"),
+        ({"id": "other", "text": "x"}, "\"id\" is 'other' but the path says 'p1'"),
+        ({"_id": 1, "text": "x"}, '"_id" is not a string'),
+        ({"_id": None, "text": "x"}, '"_id" is not a string'),
+        ({"url": "http://a"}, 'neither "title" nor "text"'),
+        ({"text": 1}, '"text" is not text'),
+        (["x"], "does not fit"),
+    ],
+)
+def test_a_document_whose_body_does_not_fit_its_path_is_not_written(run, body, says):
+    async def scenario(served):
+        before = served.state.engine.index.generation
+        refused(await served.client.put("/documents/p1", json=body, headers=WRITER), 422, says)
+        assert served.state.engine.index.generation == before
+
+    run(scenario)
+
+
 def test_documents_are_written_all_or_none(run):
     async def scenario(served):
         before = served.state.engine.index.generation
@@ -239,7 +341,9 @@ def test_nothing_is_written_without_the_token(run, method, path, given):
         before = served.state.engine.index.pointer
         headers = {} if given is None else {"Authorization": given.encode("latin-1")}
         got = await served.client.request(method, path, headers=headers, json={"text": "x"})
-        refused(got, 401, "Bearer")
+        wrong = given is not None and given.startswith("Bearer ")
+        refused(got, 401, "the token is wrong" if wrong else "needs the header Authorization: Bearer TOKEN")
+        assert TOKEN not in got.text
         assert got.headers["www-authenticate"] == "Bearer"
         served.state.engine.refresh()
         assert served.state.engine.index.pointer == before
@@ -313,16 +417,16 @@ def test_errors_of_embeddings_have_openais_shape(run, body, status, param):
         ("/search?q=%20", 422, "empty"),
         ("/search?q=" + "x" * 1001, 422, "1,000 characters"),
         ("/search?q=" + "x" * 17_000, 414, "16,384 bytes"),
-        ("/search?q=a&k=0", 422, "k must be"),
-        ("/search?q=a&k=1001", 422, "k must be"),
-        ("/search?q=a&k=-1", 422, "whole number"),
+        ("/search?q=a&k=0", 422, "k must be a whole number from 1 to 1,000"),
+        ("/search?q=a&k=1001", 422, "k must be a whole number from 1 to 1,000"),
+        ("/search?q=a&k=-1", 422, "k must be a whole number from 1 to 1,000"),
         ("/search?q=a&k=%D9%A1", 422, "whole number"),
         ("/search?q=a&k=1e3", 422, "whole number"),
         ("/search?q=a&mode=magic", 422, "dense, lexical, hybrid"),
         ("/search?q=a&profile=yes", 422, "0 or 1"),
         ("/search?q=a&limit=3", 400, "limit"),
-        ("/search?q=a&offset=-1", 422, "whole number"),
-        ("/search?q=a&offset=10001", 422, "offset must be from 0 to 10,000"),
+        ("/search?q=a&offset=-1", 422, "offset must be a whole number from 0 to 10,000"),
+        ("/search?q=a&offset=10001", 422, "offset must be a whole number from 0 to 10,000"),
         ("/search?q=a&facet=", 422, "facet takes the name"),
         ("/search?q=a&facet=no_such", 422, "no document has a field 'no_such'"),
         ("/search?q=a" + "".join(f"&facet={n}" for n in range(17)), 422, "at most 16 fields"),
@@ -386,6 +490,12 @@ def test_a_body_without_a_length_is_cut_off(run):
     run(scenario, limits=Limits(body_bytes=4096))
 
 
+def test_the_code_of_every_refusal_is_written_in_one_way():
+    for status in HTTPStatus:
+        code = error_json(Refusal(status, "x"))["error"]["code"]
+        assert re.fullmatch("[a-z]+(_[a-z]+)*", code)
+
+
 def test_a_method_that_a_path_does_not_have_is_named(run):
     async def scenario(served):
         got = await served.client.patch("/search")
@@ -415,7 +525,7 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
         names = [each["name"] for each in paths["/search"]["get"]["parameters"]]
         assert names == [
             *("q", "k", "mode", "where", "facet", "offset", "per", "min_probability"),
-            *("profile", "snippet", "text", "record"),
+            *("profile", "snippet", "text", "metadata", "record"),
         ]
         for path, methods in paths.items():
             for method, operation in methods.items():
@@ -426,6 +536,17 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
                         assert "no parameter" not in got.text
                 refs = json.dumps(operation).count("#/components/schemas/")
                 assert refs >= 1
+
+    run(scenario)
+
+
+def test_the_openapi_document_describes_what_put_takes(run):
+    async def scenario(served):
+        described = (await served.client.get("/openapi.json")).json()
+        schema = described["components"]["schemas"]["NewDocument"]
+        assert set(schema["properties"]) == {"_id", "title", "text", "metadata"}
+        assert schema["required"] == [] and schema.get("additionalProperties", True)
+        assert "Further fields are metadata" in schema["description"]
 
     run(scenario)
 

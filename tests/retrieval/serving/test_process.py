@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from served import serving
 
 from cli import verbs
+from retrieval.serving.settings import checked_origins
 
 
 def test_a_worker_that_dies_is_replaced_and_sigterm_ends_all_with_0(folder):
@@ -77,6 +78,27 @@ def test_bytes_that_are_no_http_get_one_line_and_the_server_lives(folder):
         assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.parametrize(
+    "origin", ["*", "https://example.org", "http://localhost:5173", "http://[::1]:80", "app-x://a_b"]
+)
+def test_an_origin_as_browsers_write_it_is_taken(origin):
+    assert checked_origins((origin,)) == (origin,)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("foo", "", "null", "example.org", "https://", "https://example.org/", "https://example.org/a"),
+        *("https://a b", "https://a:b", "https://user@a", "https://*.example.org", "HTTPS://Example.org"),
+        *("https://a\n", "https://a,https://b", "https://a:123456", "https://m\u00fcnchen.example"),
+    ],
+)
+def test_what_is_not_an_origin_is_refused_in_one_line(folder, origin):
+    result = CliRunner().invoke(verbs, ["serve", str(folder), "--cors-origin", "*", "--cors-origin", origin])
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "--cors-origin" in result.stderr and "give * or scheme://host[:port]" in result.stderr
+
+
 def test_what_is_wrong_at_the_start_is_one_line(folder, tmp_path):
     def said(*arguments: str) -> str:
         result = CliRunner().invoke(verbs, ["serve", *arguments])
@@ -86,10 +108,17 @@ def test_what_is_wrong_at_the_start_is_one_line(folder, tmp_path):
     assert "not an index" in said(str(tmp_path / "none"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "cannot listen there" in said(str(folder), "--port", port)
+        told = f"127.0.0.1:{port}: cannot listen there (Address already in use); choose another --port"
+        assert told in said(str(folder), "--port", port)
+    unknown = said(str(folder), "--host", "no such host")
+    assert "no such host:8080: cannot listen there (" in unknown and "Errno" not in unknown
     assert "go together" in said(str(folder), "--tls-cert", "x.pem")
-    (tmp_path / "short").write_text("x")
-    assert "openssl rand" in said(str(folder), "--token-file", str(tmp_path / "short"))
-    assert "cannot be read" in said(
+    for content in (b"x", b"\xff" * 40):
+        (tmp_path / "short").write_bytes(content)
+        assert "openssl rand" in said(str(folder), "--token-file", str(tmp_path / "short"))
+    assert "nothere: cannot be read (No such file or directory); check the path" in said(
+        str(folder), "--token-file", "nothere"
+    )
+    assert "cannot be read with its key (No such file or directory)" in said(
         str(folder), "--port", "0", "--tls-cert", str(tmp_path / "c"), "--tls-key", str(tmp_path / "k")
     )
