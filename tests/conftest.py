@@ -155,7 +155,9 @@ def calibrated(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("calibrated")
     calibrated = Made(made.data, folder / "model", folder / "index")
     shutil.copytree(made.model, calibrated.model)
-    fitted = ModeCalibration((-2.0, 2.0, 1.0, 2.0, 0.1, 0.0), (-3.0, 2.0, 1.0, 2.0, 0.1, 0.0, 1.5, 0.5))
+    fitted = ModeCalibration(
+        (-2.0, 2.0, 1.0, 2.0, 0.1, 0.0, 0.0), (-3.0, 2.0, 1.0, 2.0, 0.1, 0.0, 0.0, 1.5, 0.5)
+    )
     (calibrated.model / FILES.calibration).write_text(to_json(Calibration(dict.fromkeys(MODES, fitted), 100)))
     args = ["build", made.data, "-m", calibrated.model, "-o", calibrated.index]
     result = CliRunner().invoke(verbs, [str(arg) for arg in args])

@@ -26,10 +26,12 @@ from numpy.typing import NDArray
 from index.disk.opening import read_file
 from index.errors import FormatVersionError, InputError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# The evidence that came with each later version; in files of before it weighs nothing.
+_SINCE = {2: "cosine_logit", 3: "matched"}
 
 # What is known of a query and a document, in this order; see `retrieval.search.evidence`.
-EVIDENCE = ("cosine", "bm25", "share", "words", "cosine_logit")
+EVIDENCE = ("cosine", "bm25", "share", "words", "cosine_logit", "matched")
 MARGINS = ("cosine_margin", "bm25_margin")
 _MODES = ("dense", "lexical", "hybrid")
 _FIRST = ("intercept", *EVIDENCE)
@@ -107,7 +109,7 @@ def read_calibration(path: Path) -> Calibration | None:
     version = content.get("format_version") if isinstance(content, dict) else FORMAT_VERSION
     if version == 1:
         content = _of_version_1(path, content)
-    elif version != FORMAT_VERSION:
+    elif version not in _SINCE:
         raise FormatVersionError(
             f"{path}: format version {str(version)[:40]!r}, this program reads {FORMAT_VERSION}; "
             "train again or use the program that wrote it"
@@ -117,29 +119,31 @@ def read_calibration(path: Path) -> Calibration | None:
     if type(queries) is not int or queries < 1:
         raise _damaged(path, f"queries must be a whole number from 1, not {str(queries)[:40]}")
     _check_keys(path, "modes", modes, _MODES)
-    return Calibration({mode: _mode(path, mode, modes[mode]) for mode in _MODES}, queries)
+    later = dict.fromkeys((name for since, name in _SINCE.items() if since > version), 0)
+    return Calibration({mode: _mode(path, mode, modes[mode], later) for mode in _MODES}, queries)
 
 
 def _of_version_1(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     """A file of format version 1, whose one fit was for all modes, as this version has it."""
     _check_keys(path, "the file", content, ("format_version", "first", "further", "queries"))
     parts = {name: content[name] for name in ("first", "further")}
-    for name, part in parts.items():
-        if isinstance(part, dict):
-            parts[name] = {**part, "cosine_logit": 0}
     return {"format_version": 1, "queries": content["queries"], "modes": dict.fromkeys(_MODES, parts)}
 
 
-def _mode(path: Path, mode: str, content: Any) -> ModeCalibration:
+def _mode(path: Path, mode: str, content: Any, later: Mapping[str, int]) -> ModeCalibration:
     _check_keys(path, mode, content, ("first", "further"))
     return ModeCalibration(
-        _numbers(path, f"{mode}.first", content["first"], _FIRST),
-        _numbers(path, f"{mode}.further", content["further"], _FURTHER),
+        _numbers(path, f"{mode}.first", content["first"], _FIRST, later),
+        _numbers(path, f"{mode}.further", content["further"], _FURTHER, later),
     )
 
 
-def _numbers(path: Path, part: str, content: Any, names: Sequence[str]) -> tuple[float, ...]:
-    _check_keys(path, part, content, names)
+def _numbers(
+    path: Path, part: str, content: Any, names: Sequence[str], later: Mapping[str, int]
+) -> tuple[float, ...]:
+    """The numbers of these names. later: those that the file does not have."""
+    _check_keys(path, part, content, [name for name in names if name not in later])
+    content = {**content, **later}
     for name in names:
         value = content[name]
         if type(value) not in (int, float) or not abs(value) <= _LARGEST:  # NaN is not either

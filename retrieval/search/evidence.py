@@ -8,6 +8,7 @@ documents were ranked.
     share         the share of the query's words that the document has, weighted by their idf
     words         ln of the number of different words of the query
     cosine_logit  ln(cosine / (1 - cosine)): among high cosines a small step says much
+    matched       1 if the document has a word of the query, else 0
 
 All are of one query and one document. Idf is that of the whole index, so filters change nothing.
 """
@@ -56,6 +57,7 @@ def evidence_of(
     evidence[:, 3] = math.log(max(1, match.words))
     between = np.clip(cosines, _LEAST_COSINE, _MOST_COSINE)
     np.log(between / (1 - between), out=evidence[:, 4])
+    np.greater(match.shares, 0, out=evidence[:, 5])
     return evidence
 
 

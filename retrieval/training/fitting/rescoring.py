@@ -195,7 +195,7 @@ def _held_out(
 
 
 def _is_worse(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Whether the mean is lower by more than a standard error of the difference.
+    """Whether the mean is lower by more than two standard errors of the difference.
 
     Few dev queries cannot tell what is better, and of two that they cannot tell apart re-scoring is, on
     other data sets.
@@ -204,7 +204,7 @@ def _is_worse(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     if len(difference) < _LEAST_TO_REJECT:
         return False
     standard_error = float(difference.std() / np.sqrt(len(difference)))
-    return float(difference.mean()) > standard_error
+    return float(difference.mean()) > 2 * standard_error
 
 
 def _pseudo(model: TrainedModel, retriever: Retriever, seed: int) -> TrainingData:

@@ -19,8 +19,10 @@ from retrieval.model.calibration import (
 )
 from retrieval.search.modes import MODES
 
-FITTED = ModeCalibration((-1.0, 2.0, 0.5, -0.25, 1.0, 0.75), (-3.0, 1.0, 2.0, 0.5, 0.25, -1.5, 4.0, -2.0))
-STEEP = ModeCalibration((1e6,) * 6, (-1e6,) * 8)
+FITTED = ModeCalibration(
+    (-1.0, 2.0, 0.5, -0.25, 1.0, 0.75, 0.5), (-3.0, 1.0, 2.0, 0.5, 0.25, -1.5, 0.125, 4.0, -2.0)
+)
+STEEP = ModeCalibration((1e6,) * 7, (-1e6,) * 9)
 CALIBRATION = Calibration({"dense": FITTED, "lexical": STEEP, "hybrid": FITTED}, 120)
 
 
@@ -37,7 +39,7 @@ def test_a_file_of_format_version_1_is_of_all_modes(tmp_path):
     content = {"format_version": 1, "queries": 120, "first": first, "further": further}
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps(content))
-    fitted = ModeCalibration((-1, 2, 0.5, -0.25, 1, 0), (-3, 6, 1.5, -0.75, 3, 0, 4, -2))
+    fitted = ModeCalibration((-1, 2, 0.5, -0.25, 1, 0, 0), (-3, 6, 1.5, -0.75, 3, 0, 0, 4, -2))
     assert read_calibration(path) == Calibration(dict.fromkeys(MODES, fitted), 120)
     for wrong, says in (
         ({"first": None}, "dense.first must be a JSON object"),
@@ -47,6 +49,23 @@ def test_a_file_of_format_version_1_is_of_all_modes(tmp_path):
         path.write_text(json.dumps(content | wrong))
         with pytest.raises(InputError, match=says):
             read_calibration(path)
+
+
+def test_in_a_file_of_format_version_2_it_does_not_matter_whether_words_match(tmp_path):
+    content = json.loads(to_json(CALIBRATION)) | {"format_version": 2}
+    for parts in content["modes"].values():
+        for part in parts.values():
+            del part["matched"]
+    path = tmp_path / "calibration.json"
+    path.write_text(json.dumps(content))
+    at = 1 + EVIDENCE.index("matched")
+    for mode, fitted in read_calibration(path).modes.items():
+        for part, whole in zip(fitted, CALIBRATION.modes[mode], strict=True):
+            assert part == (*whole[:at], 0, *whole[at + 1 :])
+    content["modes"]["dense"]["first"]["matched"] = 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"unknown key matched in dense\.first"):
+        read_calibration(path)
 
 
 def test_probabilities_are_those_of_the_formula():
@@ -82,7 +101,7 @@ def test_extreme_evidence_gives_probabilities_without_overflow():
         ),
         (
             {"modes": {mode: {"first": {"cosine": 1}, "further": {}} for mode in MODES}},
-            "missing key bm25, cosine_logit, intercept, share, words in dense.first",
+            "missing key bm25, cosine_logit, intercept, matched, share, words in dense.first",
         ),
         ({"extra": 1}, "unknown key extra in the file"),
     ],
@@ -114,7 +133,7 @@ def test_what_is_no_json_object_is_refused(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [0, 3, "2", None])
+@pytest.mark.parametrize("version", [0, 4, "2", None])
 def test_another_format_version_is_told_apart_from_damage(tmp_path, version):
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps({"format_version": version, "new": 1}))

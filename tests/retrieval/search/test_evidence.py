@@ -22,10 +22,10 @@ from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
 
 CONFIG = ModelConfig("bag", 8, dimension=8, document_words=16)
-FURTHER = (-2.0, 2.0, 0.5, 1.0, -0.2, 0.3, 1.5, 0.5)
+FURTHER = (-2.0, 2.0, 0.5, 1.0, -0.2, 0.3, 0.6, 1.5, 0.5)
 FITTED = Calibration(
     {
-        mode: ModeCalibration((intercept, 2.0, 0.5, 1.0, -0.2, 0.4), FURTHER)
+        mode: ModeCalibration((intercept, 2.0, 0.5, 1.0, -0.2, 0.4, 0.7), FURTHER)
         for mode, intercept in zip(MODES, (-1.0, -1.5, -0.5), strict=True)
     },
     100,
@@ -72,7 +72,8 @@ def expected(retriever: Retriever, query: str, hits: list, mode: str) -> list[fl
         share = sum(weight for term, weight in weights.items() if term in has) / sum(weights.values())
         cosine, score = cosine_of[row], score_of.get(row, 0.0) / sum(weights.values())
         between = min(max(cosine, 0.02), 0.98)
-        rows.append([cosine, score, share, math.log(len(weights)), math.log(between / (1 - between))])
+        logit = math.log(between / (1 - between))
+        rows.append([cosine, score, share, math.log(len(weights)), logit, share > 0])
     first, *further = np.array(rows)
     fitted = FITTED.modes[mode]
     odds = [fitted.first[0] + first @ fitted.first[1:]]
