@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from retrieval.data.lines import LONGEST_LINE_BYTES, Place, numbered_lines, read_lines
+
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"?')
+_LONGEST_HEADER = 1 << 16  # characters in which the separator is looked for
 
 
 class Record(NamedTuple):
@@ -73,13 +79,21 @@ def tsv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
 def csv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
     """The rows of a CSV file, each with the place of its first line, since a quoted cell may span several.
 
+    What separates the cells is said in a first line such as `sep=;`, as spreadsheets write it. Otherwise the
+    header tells: commas if it has any, or else semicolons, or else tabs.
     Raises what `read_lines` raises, and InputError for quotation marks that do not match.
     """
     # The module's own limit of 128 KiB a cell is process-wide and too small for documents.
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE_BYTES))
-    rows = csv.reader((f"{line}\n" for line in read_lines(path)), strict=True)
+    lines = read_lines(path)
+    first = next(lines, "")
+    said = _SEPARATOR_LINE.fullmatch(first)
+    head = [] if said else _head(chain([first], lines))
+    separator = said[1] if said else _separator("\n".join(head))
+    numbered_from = 2 if said else 1
+    rows = csv.reader((f"{line}\n" for line in chain(head, lines)), delimiter=separator, strict=True)
     while True:
-        place = Place(path, rows.line_num + 1)
+        place = Place(path, rows.line_num + numbered_from)
         try:
             row = next(rows)
         except StopIteration:
@@ -88,6 +102,29 @@ def csv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
             raise place.error(f"broken CSV ({error}); check the quotation marks") from error
         if row:
             yield place, row
+
+
+def _head(lines: Iterator[str]) -> list[str]:
+    """The lines up to the end of the header, whose quoted cells may span several; a part if it is endless."""
+    head = []
+    quotation_marks = characters = 0
+    for line in lines:
+        head.append(line)
+        quotation_marks += line.count('"')
+        characters += len(line) + 1
+        if (line and quotation_marks % 2 == 0) or characters > _LONGEST_HEADER:
+            break
+    return head
+
+
+def _separator(header: str) -> str:
+    """What separates the cells of a header: the first of comma, semicolon and tab outside quotation marks.
+
+    >>> _separator('"Question, short";Answer'), _separator("question,answer;long"), _separator("question")
+    (';', ',', ',')
+    """
+    outside = _QUOTED.sub("", header)
+    return next((mark for mark in ",;\t" if mark in outside), ",")
 
 
 def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
