@@ -42,12 +42,12 @@ class Place(NamedTuple):
     line: int | None = None
     unit: str = "line"  # or "row", for a file that has no lines
 
-    def error(self, problem: str) -> InputError:
+    def error(self, problem: str, kind: type[InputError] = InputError) -> InputError:
         """The error that names this place and says what is wrong there."""
         path = "standard input" if str(self.path) == STANDARD_INPUT else self.path
         if self.line is None or self.unit == "line":
-            return InputError(problem, path=path, line=self.line)
-        error = InputError(f"{self.unit} {self.line}: {problem}", path=path)
+            return kind(problem, path=path, line=self.line)
+        error = kind(f"{self.unit} {self.line}: {problem}", path=path)
         error.line = self.line
         return error
 

@@ -9,16 +9,26 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeVar
 
+from index.errors import InputError
 from retrieval.data.lines import LONGEST_LINE_BYTES, Place, numbered_lines, read_lines
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"?')
 _LONGEST_HEADER = 1 << 16  # characters in which the separator is looked for
+_MOST_READ_ON = 100_000  # records that are looked at after one that is incomplete; takes a second
+_MOST_NAMED = 20  # of them
+
+T = TypeVar("T")
+
+
+class IncompleteError(InputError):
+    """A record lacks a text that it needs, as others of its file may too."""
 
 
 class Record(NamedTuple):
@@ -154,6 +164,43 @@ def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
                 raise place.error("a value in a column without a name, of which there are several; name them")
             del fields[""]
         yield Record(place, fields)
+
+
+def read_each(records: Iterable[Record], read: Callable[[Record], T]) -> Iterator[T]:
+    """What a function makes of each record.
+
+    Raises what the function raises; an IncompleteError names the other records of that kind too, so that a
+    table is mended in one go.
+    """
+    records = iter(records)
+    for record in records:
+        try:
+            value = read(record)
+        except IncompleteError as error:
+            more = _more_like(record.place, records, read)
+            whole = IncompleteError(f"{error}{more}")
+            whole.path, whole.line = error.path, error.line
+            raise whole from error
+        yield value
+
+
+def _more_like(first: Place, records: Iterator[Record], read: Callable[[Record], T]) -> str:
+    """How many of the records that follow are incomplete, and where."""
+    places = []
+    ended = False
+    with suppress(InputError):  # of two problems the first one is told
+        for record in islice(records, _MOST_READ_ON):
+            try:
+                read(record)
+            except IncompleteError:
+                places.append(record.place.seen_from(first))
+            except InputError:
+                continue
+        ended = next(records, None) is None
+    if not places:
+        return ""
+    shown = ", ".join(places[:_MOST_NAMED]) + (", ..." if len(places) > _MOST_NAMED else "")
+    return f"; {'' if ended else 'at least '}{len(places):,} more like it: {shown}"
 
 
 def text_field(record: Record, name: str) -> str:
