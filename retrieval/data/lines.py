@@ -178,3 +178,16 @@ def read_text(path: Path) -> str:
             raise Place(path, number).error(f"the file is longer than {LONGEST_LINE_BYTES} bytes; split it")
         text.write(line if number == 1 else f"\n{line}")
     return text.getvalue()
+
+
+def holds_text(path: Path) -> bool:
+    """Whether a file holds more than white space. One that is too long for `read_text` counts as if it did.
+
+    Raises what `read_lines` raises.
+    """
+    size = 0
+    for line in read_lines(path):
+        size += len(line) + 1
+        if size > LONGEST_LINE_BYTES or (line and not line.isspace()):
+            return True
+    return False
