@@ -314,7 +314,22 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     ),
     "list of nulls": ("a.jsonl", '{"query": "x", "pos": [null]}\n', ':1: "pos" is neither a text nor a list'),
     "broken JSON": ("a.jsonl", '{"query": "x", "pos": "y"}\n{"query"\n', ":2: broken JSON"),
-    "empty CSV": ("a.csv", "", ": holds no documents"),
+    "JSON array": (
+        "a.jsonl",
+        '[{"query": "x", "pos": "y"}]',
+        ':1: not a JSON object; write {"query": ..., "document": ...} for a pair or {"_id": ..., '
+        '"text": ...} for a document, the objects of the array one a line',
+    ),
+    "JSON array over several lines": (
+        "a.jsonl",
+        '[\n  {"query": "x", "pos": "y"}\n]\n',
+        ":1: broken JSON (Expecting value: line 1 column 2 (char 1)); write the objects of the array one",
+    ),
+    "empty CSV": (
+        "a.csv",
+        "",
+        ": holds no documents; give a table with a query and a document in each row, or a corpus with at lea",
+    ),
     "empty JSONL": ("a.jsonl", "\n", ": holds no documents"),
     "header alone": ("a.csv", "question,answer\n", ": holds no rows"),
     "Latin-1": (

@@ -62,10 +62,18 @@ def json_record(place: Place, line: str) -> Record:
         if "\\ud" in line or "\\uD" in line:
             json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no character
     except (ValueError, RecursionError) as error:
-        raise place.error(f"broken JSON ({error}); write one object a line") from error
+        raise place.error(f"broken JSON ({error}); write {_objects_of(line)}") from error
     if not isinstance(fields, dict):
-        raise place.error('not a JSON object; write one {"_id": ..., "text": ...} a line')
+        raise place.error(
+            'not a JSON object; write {"query": ..., "document": ...} for a pair or {"_id": ..., '
+            f'"text": ...}} for a document, {_objects_of(line)}'
+        )
     return Record(place, fields)
+
+
+def _objects_of(line: str) -> str:
+    """What to write in place of a line that is no object, but perhaps the start of an array of them."""
+    return "the objects of the array one a line" if line.lstrip().startswith("[") else "one object a line"
 
 
 def json_records(path: Path | str, *, kept: bool = False) -> Iterator[Record]:
