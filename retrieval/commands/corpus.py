@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from retrieval.commands.columns import column_option
-from retrieval.commands.left_out import warn_of_left_out
+from retrieval.commands.corpus_warnings import warn_of_corpus
 from retrieval.commands.options import CORPUS, PATH, json_option
 from retrieval.commands.printing import plain, print_json, print_line
 from retrieval.commands.progress import progress_bars
@@ -84,7 +84,7 @@ def clicks(
     Example: peephole corpus clicks clicks.csv --corpus corpus.jsonl -o data
     Example: peephole corpus clicks clicks.jsonl --corpus faq.csv -o data
     """  # noqa: D301
-    warn_of_left_out(documents)
+    warn_of_corpus(documents)
     with progress_bars("reading") as progress:
         counts = write_click_corpus(
             log,

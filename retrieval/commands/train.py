@@ -10,7 +10,7 @@ import click
 
 from index.errors import needing
 from retrieval.commands.columns import column_option
-from retrieval.commands.left_out import warn_of_left_out
+from retrieval.commands.corpus_warnings import warn_of_corpus
 from retrieval.commands.options import CORPUS, PATH, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
@@ -115,7 +115,7 @@ def train(
     with needing("train"), interrupt_requests() as stop, joined_ranks() as ranks:
         source = open_dataset(data, columns) if ranks.is_first else Path(data)
         if ranks.is_first:
-            warn_of_left_out(data)
+            warn_of_corpus(data)
         summary = source.summary() if isinstance(source, PairsDataset) else None
         if not isinstance(source, Path) and not as_json:
             _print_data(data, source, summary)

@@ -11,7 +11,7 @@ import click
 from index.disk.output import check_output
 from index.errors import InputError
 from retrieval.commands.columns import column_option
-from retrieval.commands.left_out import warn_of_left_out
+from retrieval.commands.corpus_warnings import warn_of_corpus
 from retrieval.commands.options import (
     OUTPUT_FILE,
     PASSAGES,
@@ -96,7 +96,7 @@ def encode(
     file = Path(output)
     check_output(file)
     if side == "document":
-        warn_of_left_out(texts)
+        warn_of_corpus(texts)
     with progress_bars("encoding") as progress:
         encoded = encode_texts(
             source(Path(texts)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,8 @@ def read_documents(path: Path | str) -> Iterator[Document]:
         - "-" for JSONL on standard input, or a pipe of JSONL.
 
     Raises InputError at once if there is no such path or its kind is unknown; during reading for a broken
-    line, a document without text and an id that occurs twice; at the end if there was no document.
+    line, an id that occurs twice and a document whose title and text are both empty; at the end if there was
+    no document. A BEIR folder may have such empty documents, for public ones have, and judge them.
     """
     if str(path) == STANDARD_INPUT:
         return _from_records(json_records(path), path)
@@ -62,7 +63,7 @@ def read_documents(path: Path | str) -> Iterator[Document]:
         corpus = _corpus_file(path)
         if corpus is None:
             return _from_text_files(path)
-        return _from_records(json_records(corpus), corpus)
+        return _from_records(json_records(corpus), corpus, document_of)
     if table_kind(path):
         records = table_records_of(path)
     elif is_stream(path):  # a process substitution, whose name has no suffix
@@ -124,10 +125,13 @@ def _regular(file: Path) -> Path:
     return file
 
 
-def _from_records(records: Iterable[Record], path: Path | str) -> Iterator[Document]:
+def _from_records(
+    records: Iterable[Record], path: Path | str, read: Callable[[Record], Document] | None = None
+) -> Iterator[Document]:
     """The documents. Raises InputError for an id that occurs twice, and if there is no document."""
     with closing(FirstUses()) as uses:
-        for place, document in read_each(records, _placed_document):
+        read = read or document_with_text
+        for place, document in read_each(records, lambda record: (record.place, read(record))):
             first = uses.add(document.id, place.line or 0)
             if first is not None:
                 raise place.error(
@@ -160,14 +164,18 @@ def _from_files(locations: Sequence[Location]) -> Iterator[Document]:
                     yield document
 
 
-def _placed_document(record: Record) -> tuple[Place, Document]:
-    """The document of a record. Raises IncompleteError for one whose title and text are both empty."""
+def document_with_text(record: Record) -> Document:
+    """The document of a record. Raises what `document_of` raises, and IncompleteError if it has no text."""
     document = document_of(record)
-    if not document.title.strip() and not document.text.strip():
+    if _is_empty(document):
         raise record.place.error(
             '"title" and "text" hold no text; fill one of them or drop the document', IncompleteError
         )
-    return record.place, document
+    return document
+
+
+def _is_empty(document: Document) -> bool:
+    return not document.title.strip() and not document.text.strip()
 
 
 def document_of(record: Record) -> Document:
@@ -216,6 +224,16 @@ def left_out_files(corpus: Path | str) -> Counter[str]:
         return Counter()
     left_out = Counter(reason for _, reason in _files(folder))
     return left_out if left_out.pop("", 0) else Counter()
+
+
+def empty_documents(corpus: Path | str) -> list[Place]:
+    """Where a BEIR folder has documents whose title and text are both empty; other corpora have none.
+
+    It costs a pass over the corpus. Raises InputError for a broken line.
+    """
+    file = _corpus_file(Path(corpus)) if Path(corpus).is_dir() else None
+    records = json_records(file) if file else ()
+    return [record.place for record in records if _is_empty(document_of(record))]
 
 
 def _text_files(folder: Path) -> Iterator[Path]:

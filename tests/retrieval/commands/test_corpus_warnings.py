@@ -1,4 +1,4 @@
-"""Verbs that read a folder of texts say which of its files they leave out."""
+"""Verbs that read documents say what a folder leaves out, and what is empty in it."""
 
 from __future__ import annotations
 
@@ -64,3 +64,15 @@ def test_nothing_left_out_is_nothing_said(made, texts, tmp_path):
         verbs, ["build", str(texts), "-m", str(made.model), "-o", str(tmp_path / "index")]
     )
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_empty_documents_of_a_beir_folder_are_counted_and_kept(made, write_beir, tmp_path):
+    data = write_beir(tmp_path / "data", {"a": "copy", "b": "", "c": " ", "d": "list"}, {}, {})
+    rows = (json.loads(line) for line in (data / "corpus.jsonl").read_text().splitlines())
+    assert [row.get("title", "") for row in rows] == [""] * 4
+    result = CliRunner().invoke(
+        verbs, ["build", str(data), "-m", str(made.model), "-o", str(tmp_path / "index"), "--json"]
+    )
+    said = "title and text are empty, the first of 2 such documents; drop what is not judged\n"
+    assert (result.exit_code, result.stderr) == (0, f"Warning: {data / 'corpus.jsonl'}:2: {said}")
+    assert json.loads(result.stdout)["documents"] == 4
