@@ -86,6 +86,24 @@ def test_two_commands_from_a_file_to_an_answer(faq: Path) -> None:
     assert hit["id"] == document_id("", wanted)
 
 
+def test_semicolons_as_spreadsheets_write_them_give_the_same_model_and_index(
+    faq: Path, tmp_path: Path
+) -> None:
+    rows = [list(ROWS[0]), *(row.values() for row in ROWS)]
+    cells = [['"' + cell.replace('"', '""') + '"' if '"' in cell else cell for cell in row] for row in rows]
+    text = "".join(";".join(row) + "\r\n" for row in cells)
+    (tmp_path / "faq.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    works("train", tmp_path / "faq.csv", "-o", tmp_path / "M", "--epochs", 2)
+    assert contents(tmp_path / "M", ("training.json",)) == contents(faq / "M", ("training.json",))
+    added = json.loads(works("add", faq / "I", tmp_path / "faq.csv", "--sync", "--json"))
+    assert (added["added"], added["replaced"], added["deleted"]) == (0, 0, 0)
+    measured = [
+        json.loads(works("evaluate", faq / "I", folder / "faq.csv", "--mode", "dense", "--json"))["modes"]
+        for folder in (faq, tmp_path)
+    ]
+    assert measured[0] == measured[1]
+
+
 def test_evaluation_takes_the_queries_that_training_left_out(faq: Path) -> None:
     data = json.loads(
         works("train", faq / "faq.csv", "-o", faq / "other", "--epochs", 1, "--tower", "bag", "--json")
@@ -228,16 +246,27 @@ LONG = "question,answer\n" + "what,that\n" * 20
 BAD: dict[str, tuple[str, str | bytes, str]] = {
     "no column": (
         "a.csv",
-        "Frage,Antwort\nx,y\n",
-        ": no column is recognised as the query; the columns are 'Fr",
+        "Wort,Sinn\nx,y\n",
+        ": no column is recognised as the query; the columns are 'Wo",
     ),
-    "no document": ("a.csv", "query,Antwort\nx,y\n", ": no column is recognised as the document"),
+    "no document": ("a.csv", "query,Sinn\nx,y\n", ": no column is recognised as the document"),
     "two columns": (
         "a.tsv",
         "query\tquestion\tanswer\nx\ty\tz\n",
         ": 'query', 'question' all fit the query; ch",
     ),
-    "semicolons": ("a.csv", "question;answer\nx;y\n", ": cells are separated by semicolons"),
+    "semicolons and a comma": (
+        "a.csv",
+        "question;answer, long\nx;y\n",
+        ": no column is recognised as the query; the columns are 'question;answer', 'long': name one with "
+        "--column query=NAME; or say what separates the cells in a first line, such as sep=;",
+    ),
+    "semicolons in TSV": (
+        "a.tsv",
+        "question;answer\nx;y\n",
+        ": no column is recognised as the query; the columns are 'question;answer': name one with "
+        "--column query=NAME; or separate the cells by tabs, or name the file .csv",
+    ),
     "click log": (
         "a.csv",
         "query,doc_id,clicks,impressions,rank\nx,d1,1,2,1\n",
@@ -285,7 +314,22 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     ),
     "list of nulls": ("a.jsonl", '{"query": "x", "pos": [null]}\n', ':1: "pos" is neither a text nor a list'),
     "broken JSON": ("a.jsonl", '{"query": "x", "pos": "y"}\n{"query"\n', ":2: broken JSON"),
-    "empty CSV": ("a.csv", "", ": holds no documents"),
+    "JSON array": (
+        "a.jsonl",
+        '[{"query": "x", "pos": "y"}]',
+        ':1: not a JSON object; write {"query": ..., "document": ...} for a pair or {"_id": ..., '
+        '"text": ...} for a document, the objects of the array one a line',
+    ),
+    "JSON array over several lines": (
+        "a.jsonl",
+        '[\n  {"query": "x", "pos": "y"}\n]\n',
+        ":1: broken JSON (Expecting value: line 1 column 2 (char 1)); write the objects of the array one",
+    ),
+    "empty CSV": (
+        "a.csv",
+        "",
+        ": holds no documents; give a table with a query and a document in each row, or a corpus with at lea",
+    ),
     "empty JSONL": ("a.jsonl", "\n", ": holds no documents"),
     "header alone": ("a.csv", "question,answer\n", ": holds no rows"),
     "Latin-1": (

@@ -11,6 +11,7 @@ from index.dense.tuning import Goal
 from index.opened import open_index
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.columns import column_option
+from retrieval.commands.corpus_warnings import warn_of_corpus
 from retrieval.commands.options import (
     CORPUS,
     PASSAGES,
@@ -115,6 +116,7 @@ def build(
         parse_bytes(max_memory) if max_memory else None,
         parse_milliseconds(max_latency) if max_latency else None,
     )
+    warn_of_corpus(corpus)
     texts = read_query_texts(source(queries), "train") if queries else None
     with resumable(), progress_bars("building") as progress:
         manifest = build_index(
@@ -170,6 +172,7 @@ def add(
     Example: peephole add my.index new.jsonl
     Example: peephole add my.index data --sync
     """  # noqa: D301
+    warn_of_corpus(corpus)
     change = sync_documents if sync else add_documents
     with resumable(), progress_bars("adding") as progress:
         result = change(

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import click
 
-from retrieval.commands.options import PATH, PATH_OR_STANDARD_INPUT, json_option, source
+from retrieval.commands.columns import column_option
+from retrieval.commands.corpus_warnings import warn_of_corpus
+from retrieval.commands.options import CORPUS, PATH, json_option
 from retrieval.commands.printing import plain, print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.data.clicks.corpus import ClickCounts, write_click_corpus
 from retrieval.data.clicks.grading import LEAST_CLICKS
 from retrieval.data.files.corpus import DEFAULT_SECONDS, FilesResult, write_files_corpus
+from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.pydoc.corpus import write_pydoc_corpus
 
 # Lower ranks are in --json.
@@ -48,9 +51,7 @@ def pydoc(output: Path, packages: tuple[str, ...], limit: int, as_json: bool) ->
 
 @corpus.command()
 @click.argument("log", type=PATH)
-@click.option(
-    "--corpus", "documents", type=PATH_OR_STANDARD_INPUT, required=True, help="The documents, as for build."
-)
+@click.option("--corpus", "documents", type=CORPUS, required=True, help="The documents, as for build.")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")
 @click.option(
     "--least-clicks",
@@ -60,9 +61,16 @@ def pydoc(output: Path, packages: tuple[str, ...], limit: int, as_json: bool) ->
     help="A query and a document with fewer clicks are no pair.",
 )
 @click.option("--missing-ok", is_flag=True, help="Pass over rows of documents that the corpus lacks.")
+@column_option
 @json_option
 def clicks(
-    log: Path, documents: Path, output: Path, least_clicks: int, missing_ok: bool, as_json: bool
+    log: Path,
+    documents: Path | str,
+    output: Path,
+    least_clicks: int,
+    missing_ok: bool,
+    columns: ColumnNames,
+    as_json: bool,
 ) -> None:
     """Graded pairs from a click log, as a BEIR folder, corrected for the ranks at which documents stood.
 
@@ -72,15 +80,19 @@ def clicks(
 
     Queries are split by a hash of their text into train, dev and test.
 
+    \b
     Example: peephole corpus clicks clicks.csv --corpus corpus.jsonl -o data
-    """
+    Example: peephole corpus clicks clicks.jsonl --corpus faq.csv -o data
+    """  # noqa: D301
+    warn_of_corpus(documents)
     with progress_bars("reading") as progress:
         counts = write_click_corpus(
             log,
-            source(documents),
+            documents,
             output,
             least_clicks=least_clicks,
             missing_ok=missing_ok,
+            columns=columns,
             progress=progress,
         )
     if as_json:

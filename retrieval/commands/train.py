@@ -10,6 +10,7 @@ import click
 
 from index.errors import needing
 from retrieval.commands.columns import column_option
+from retrieval.commands.corpus_warnings import warn_of_corpus
 from retrieval.commands.options import CORPUS, PATH, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars, resumable
@@ -116,6 +117,8 @@ def train(
         if resume and ranks.is_first:
             check_resumable(output)
         source = open_dataset(data, columns) if ranks.is_first else Path(data)
+        if ranks.is_first:
+            warn_of_corpus(data)
         summary = source.summary() if isinstance(source, PairsDataset) else None
         if not isinstance(source, Path) and not as_json:
             _print_data(data, source, summary)

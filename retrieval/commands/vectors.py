@@ -11,6 +11,7 @@ import click
 from index.disk.output import check_output
 from index.errors import InputError
 from retrieval.commands.columns import column_option
+from retrieval.commands.corpus_warnings import warn_of_corpus
 from retrieval.commands.options import (
     OUTPUT_FILE,
     PASSAGES,
@@ -94,6 +95,8 @@ def encode(
         return
     file = Path(output)
     check_output(file)
+    if side == "document":
+        warn_of_corpus(texts)
     with resumable(), progress_bars("encoding") as progress:
         encoded = encode_texts(
             source(Path(texts)),

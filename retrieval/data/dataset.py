@@ -116,8 +116,8 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
     path: a BEIR folder, a table, a pattern of tables or a folder of nothing but tables, which are one table,
         or anything else that `read_documents` reads.
     columns: role to the columns that the user names, see `retrieval.data.pairs.columns`.
-    Raises InputError for a table in which no column is recognised, or two fit equally well; for columns named
-    for what is not a table; and what `table_records_of` raises.
+    Raises InputError for an empty table, and one in which no column is recognised, or two fit equally well;
+    for columns named for what is not a table; and what `table_records_of` raises.
     """
     path = _with_its_tables(path)
     is_table = is_pattern(path) or (Path(path).is_file() and table_kind(path))
@@ -133,6 +133,12 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
         return PairsDataset(place, find_columns(place, _column_names(place), columns) or found, columns)
     if names:
         _check_corpus(place, names)
+    elif next(table_records_of(place), None) is None:
+        raise InputError(
+            "holds no documents; give a table with a query and a document in each row, or a corpus with at "
+            "least one document",
+            path=place,
+        )
     return Dataset(path)
 
 

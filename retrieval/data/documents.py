@@ -1,15 +1,16 @@
 """Readers of documents; `retrieval.data.queries` reads queries and qrels.
 
 In: a BEIR folder, a JSONL, TSV, CSV or Parquet file, a folder of text files, or standard input. Out: a
-stream of `Document`. A broken file is an InputError with file, line and remedy; nothing is guessed or left
-out. Knows nothing of words, vectors or indexes.
+stream of `Document`. A broken file is an InputError with file, line and remedy; nothing is guessed. What a
+folder of text files has beside them is left out, and counted. Knows nothing of words, vectors or indexes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,8 @@ from index.documents.metadata import problem_of
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Json
-from retrieval.data.lines import STANDARD_INPUT, Place, is_pattern, is_stream, read_text
-from retrieval.data.records import Record, id_field, json_records, text_field
+from retrieval.data.lines import STANDARD_INPUT, Place, holds_text, is_pattern, is_stream, read_text
+from retrieval.data.records import IncompleteError, Record, id_field, json_records, read_each, text_field
 from retrieval.data.tables import TABLE_KINDS, table_kind, table_records_of
 
 if TYPE_CHECKING:
@@ -40,12 +41,14 @@ def read_documents(path: Path | str) -> Iterator[Document]:
         - a `.jsonl` file;
         - a `.tsv`, `.csv` or `.parquet` file whose columns are `_id` (or `id`) and `title` or `text`; other
           columns become metadata;
-        - a folder of `.txt`, `.md` and `.rst` files, whose relative paths become the ids;
+        - a folder of `.txt`, `.md` and `.rst` files, whose relative paths become the ids; others and empty
+          ones are left out, see `left_out_files`;
         - a pattern or a URL of such tables, see `retrieval.data.locations`, which are read in turn;
         - "-" for JSONL on standard input, or a pipe of JSONL.
 
     Raises InputError at once if there is no such path or its kind is unknown; during reading for a broken
-    line and an id that occurs twice; at the end if there was no document.
+    line, an id that occurs twice and a document whose title and text are both empty; at the end if there was
+    no document. A BEIR folder may have such empty documents, for public ones have, and judge them.
     """
     if str(path) == STANDARD_INPUT:
         return _from_records(json_records(path), path)
@@ -60,7 +63,7 @@ def read_documents(path: Path | str) -> Iterator[Document]:
         corpus = _corpus_file(path)
         if corpus is None:
             return _from_text_files(path)
-        return _from_records(json_records(corpus), corpus)
+        return _from_records(json_records(corpus), corpus, document_of)
     if table_kind(path):
         records = table_records_of(path)
     elif is_stream(path):  # a process substitution, whose name has no suffix
@@ -122,15 +125,17 @@ def _regular(file: Path) -> Path:
     return file
 
 
-def _from_records(records: Iterable[Record], path: Path | str) -> Iterator[Document]:
+def _from_records(
+    records: Iterable[Record], path: Path | str, read: Callable[[Record], Document] | None = None
+) -> Iterator[Document]:
     """The documents. Raises InputError for an id that occurs twice, and if there is no document."""
     with closing(FirstUses()) as uses:
-        for record in records:
-            document = document_of(record)
-            first = uses.add(document.id, record.place.line or 0)
+        read = read or document_with_text
+        for place, document in read_each(records, lambda record: (record.place, read(record))):
+            first = uses.add(document.id, place.line or 0)
             if first is not None:
-                raise record.place.error(
-                    f'"_id" {document.id!r} was already used on {record.place.unit} {first}; '
+                raise place.error(
+                    f'"_id" {document.id!r} was already used on {place.unit} {first}; '
                     "give every document its own"
                 )
             yield document
@@ -157,6 +162,20 @@ def _from_files(locations: Sequence[Location]) -> Iterator[Document]:
                             path=str(location),
                         )
                     yield document
+
+
+def document_with_text(record: Record) -> Document:
+    """The document of a record. Raises what `document_of` raises, and IncompleteError if it has no text."""
+    document = document_of(record)
+    if _is_empty(document):
+        raise record.place.error(
+            '"title" and "text" hold no text; fill one of them or drop the document', IncompleteError
+        )
+    return document
+
+
+def _is_empty(document: Document) -> bool:
+    return not document.title.strip() and not document.text.strip()
 
 
 def document_of(record: Record) -> Document:
@@ -194,17 +213,48 @@ def metadata_field(record: Record, names: Iterable[str]) -> dict[str, Json]:
     return metadata
 
 
+def left_out_files(corpus: Path | str) -> Counter[str]:
+    """How many files of a folder of text files `read_documents` leaves out, by suffix, or as "empty".
+
+    Hidden files do not count. Nothing is left out of a corpus of another kind, nor of a folder without text
+    files, which is refused. Raises InputError for a folder or a text file that cannot be read.
+    """
+    folder = Path(corpus)
+    if not folder.is_dir() or _corpus_file(folder):
+        return Counter()
+    left_out = Counter(reason for _, reason in _files(folder))
+    return left_out if left_out.pop("", 0) else Counter()
+
+
+def empty_documents(corpus: Path | str) -> list[Place]:
+    """Where a BEIR folder has documents whose title and text are both empty; other corpora have none.
+
+    It costs a pass over the corpus. Raises InputError for a broken line.
+    """
+    file = _corpus_file(Path(corpus)) if Path(corpus).is_dir() else None
+    records = json_records(file) if file else ()
+    return [record.place for record in records if _is_empty(document_of(record))]
+
+
 def _text_files(folder: Path) -> Iterator[Path]:
-    """Text files below a folder, sorted by path, without hidden ones and linked folders."""
+    """Files with text below a folder, sorted by path, without hidden ones and linked folders."""
+    return (file for file, reason in _files(folder) if not reason)
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files below a folder, each with the reason why it is left out; "" for those that are read."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"cannot be listed ({error.strerror}); check its permissions", path=error.filename)
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in _TEXT_SUFFIXES:
-                yield _regular(Path(parent, name))
+        for file in (Path(parent, name) for name in sorted(files) if not name.startswith(".")):
+            suffix = file.suffix.lower()
+            if suffix not in _TEXT_SUFFIXES:
+                yield file, suffix or "no suffix"
+            else:
+                yield file, "" if holds_text(_regular(file)) else "empty"
 
 
 def _from_text_files(folder: Path) -> Iterator[Document]:
@@ -219,7 +269,8 @@ def _from_text_files(folder: Path) -> Iterator[Document]:
         yield Document(document_id, title, text)
     if file is None:
         raise InputError(
-            "holds neither corpus.jsonl nor text files (.txt, .md, .rst); give a folder with one of them",
+            "holds neither corpus.jsonl nor text files (.txt, .md, .rst) with text; give a folder with one "
+            "of these, or make a corpus of other files with `peephole corpus files`",
             path=folder,
         )
 
@@ -229,7 +280,7 @@ def _heading(text: str, file: Path) -> tuple[str, str]:
     first, _, rest = text.lstrip().partition("\n")
     second, _, body = rest.partition("\n")
     if first.startswith("#") and first.lstrip("#").startswith(" "):
-        return first.strip("# "), rest.strip()
+        return first.strip("# ") or file.stem, rest.strip()
     if second and len(second) >= len(first.rstrip()) > 0 and set(second.rstrip()) <= {"=", "-"}:
         return first.strip(), body.strip()
     return file.stem, text.strip()

@@ -42,12 +42,12 @@ class Place(NamedTuple):
     line: int | None = None
     unit: str = "line"  # or "row", for a file that has no lines
 
-    def error(self, problem: str) -> InputError:
+    def error(self, problem: str, kind: type[InputError] = InputError) -> InputError:
         """The error that names this place and says what is wrong there."""
         path = "standard input" if str(self.path) == STANDARD_INPUT else self.path
         if self.line is None or self.unit == "line":
-            return InputError(problem, path=path, line=self.line)
-        error = InputError(f"{self.unit} {self.line}: {problem}", path=path)
+            return kind(problem, path=path, line=self.line)
+        error = kind(f"{self.unit} {self.line}: {problem}", path=path)
         error.line = self.line
         return error
 
@@ -178,3 +178,16 @@ def read_text(path: Path) -> str:
             raise Place(path, number).error(f"the file is longer than {LONGEST_LINE_BYTES} bytes; split it")
         text.write(line if number == 1 else f"\n{line}")
     return text.getvalue()
+
+
+def holds_text(path: Path) -> bool:
+    """Whether a file holds more than white space. One that is too long for `read_text` counts as if it did.
+
+    Raises what `read_lines` raises.
+    """
+    size = 0
+    for line in read_lines(path):
+        size += len(line) + 1
+        if size > LONGEST_LINE_BYTES or (line and not line.isspace()):
+            return True
+    return False

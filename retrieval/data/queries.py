@@ -42,7 +42,12 @@ def read_queries(folder: Path | str) -> list[Query]:
     folder = Path(folder)
     path = next((folder / name for name in QUERY_FILES if (folder / name).is_file()), None)
     if path is None:
-        raise InputError("holds no queries.jsonl; give a BEIR folder", path=folder)
+        raise InputError(
+            "holds no judged queries; give a table with a query and its document in each row, or a BEIR "
+            'folder with queries.jsonl ({"_id": ..., "text": ...} a line) and qrels/SPLIT.tsv (the ids of a '
+            "query and of a document, and a grade, between tabs)",
+            path=folder,
+        )
     return _unique(((record.place, _query(record)) for record in json_records(path, kept=True)), path)
 
 

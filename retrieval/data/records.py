@@ -8,11 +8,27 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeVar
 
+from index.errors import InputError
 from retrieval.data.lines import LONGEST_LINE_BYTES, Place, numbered_lines, read_lines
+
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"?')
+_LONGEST_HEADER = 1 << 16  # characters in which the separator is looked for
+_MOST_READ_ON = 100_000  # records that are looked at after one that is incomplete; takes a second
+_MOST_NAMED = 20  # of them
+
+T = TypeVar("T")
+
+
+class IncompleteError(InputError):
+    """A record lacks a text that it needs, as others of its file may too."""
 
 
 class Record(NamedTuple):
@@ -46,10 +62,18 @@ def json_record(place: Place, line: str) -> Record:
         if "\\ud" in line or "\\uD" in line:
             json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no character
     except (ValueError, RecursionError) as error:
-        raise place.error(f"broken JSON ({error}); write one object a line") from error
+        raise place.error(f"broken JSON ({error}); write {_objects_of(line)}") from error
     if not isinstance(fields, dict):
-        raise place.error('not a JSON object; write one {"_id": ..., "text": ...} a line')
+        raise place.error(
+            'not a JSON object; write {"query": ..., "document": ...} for a pair or {"_id": ..., '
+            f'"text": ...}} for a document, {_objects_of(line)}'
+        )
     return Record(place, fields)
+
+
+def _objects_of(line: str) -> str:
+    """What to write in place of a line that is no object, but perhaps the start of an array of them."""
+    return "the objects of the array one a line" if line.lstrip().startswith("[") else "one object a line"
 
 
 def json_records(path: Path | str, *, kept: bool = False) -> Iterator[Record]:
@@ -73,13 +97,21 @@ def tsv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
 def csv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
     """The rows of a CSV file, each with the place of its first line, since a quoted cell may span several.
 
+    What separates the cells is said in a first line such as `sep=;`, as spreadsheets write it. Otherwise the
+    header tells: commas if it has any, or else semicolons, or else tabs.
     Raises what `read_lines` raises, and InputError for quotation marks that do not match.
     """
     # The module's own limit of 128 KiB a cell is process-wide and too small for documents.
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE_BYTES))
-    rows = csv.reader((f"{line}\n" for line in read_lines(path)), strict=True)
+    lines = read_lines(path)
+    first = next(lines, "")
+    said = _SEPARATOR_LINE.fullmatch(first)
+    head = [] if said else _head(chain([first], lines))
+    separator = said[1] if said else _separator("\n".join(head))
+    numbered_from = 2 if said else 1
+    rows = csv.reader((f"{line}\n" for line in chain(head, lines)), delimiter=separator, strict=True)
     while True:
-        place = Place(path, rows.line_num + 1)
+        place = Place(path, rows.line_num + numbered_from)
         try:
             row = next(rows)
         except StopIteration:
@@ -88,6 +120,29 @@ def csv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
             raise place.error(f"broken CSV ({error}); check the quotation marks") from error
         if row:
             yield place, row
+
+
+def _head(lines: Iterator[str]) -> list[str]:
+    """The lines up to the end of the header, whose quoted cells may span several; a part if it is endless."""
+    head = []
+    quotation_marks = characters = 0
+    for line in lines:
+        head.append(line)
+        quotation_marks += line.count('"')
+        characters += len(line) + 1
+        if (line and quotation_marks % 2 == 0) or characters > _LONGEST_HEADER:
+            break
+    return head
+
+
+def _separator(header: str) -> str:
+    """What separates the cells of a header: the first of comma, semicolon and tab outside quotation marks.
+
+    >>> _separator('"Question, short";Answer'), _separator("question,answer;long"), _separator("question")
+    (';', ',', ',')
+    """
+    outside = _QUOTED.sub("", header)
+    return next((mark for mark in ",;\t" if mark in outside), ",")
 
 
 def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
@@ -117,6 +172,43 @@ def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
                 raise place.error("a value in a column without a name, of which there are several; name them")
             del fields[""]
         yield Record(place, fields)
+
+
+def read_each(records: Iterable[Record], read: Callable[[Record], T]) -> Iterator[T]:
+    """What a function makes of each record.
+
+    Raises what the function raises; an IncompleteError names the other records of that kind too, so that a
+    table is mended in one go.
+    """
+    records = iter(records)
+    for record in records:
+        try:
+            value = read(record)
+        except IncompleteError as error:
+            more = _more_like(record.place, records, read)
+            whole = IncompleteError(f"{error}{more}")
+            whole.path, whole.line = error.path, error.line
+            raise whole from error
+        yield value
+
+
+def _more_like(first: Place, records: Iterator[Record], read: Callable[[Record], T]) -> str:
+    """How many of the records that follow are incomplete, and where."""
+    places = []
+    ended = False
+    with suppress(InputError):  # of two problems the first one is told
+        for record in islice(records, _MOST_READ_ON):
+            try:
+                read(record)
+            except IncompleteError:
+                places.append(record.place.seen_from(first))
+            except InputError:
+                continue
+        ended = next(records, None) is None
+    if not places:
+        return ""
+    shown = ", ".join(places[:_MOST_NAMED]) + (", ..." if len(places) > _MOST_NAMED else "")
+    return f"; {'' if ended else 'at least '}{len(places):,} more like it: {shown}"
 
 
 def text_field(record: Record, name: str) -> str:

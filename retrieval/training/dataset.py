@@ -62,7 +62,7 @@ class TrainingData:
         What is unpacked again, once the data set is forgotten, lies together in memory. Objects that survived
         among those of a data set would keep almost all of its memory from being freed.
         """
-        documents = [[d.id, d.title, d.text, d.metadata] for d in self.documents]
+        documents = [[d.id, d.title, d.text, dict(d.metadata)] for d in self.documents]
         shown = {query: list(ids) for query, ids in self.shown.items()}
         return json.dumps([documents, self.queries, self.train, self.dev, shown]).encode()
 

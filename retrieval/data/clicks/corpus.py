@@ -22,7 +22,8 @@ from retrieval.data.clicks.grading import LEAST_CLICKS, GradedPairs, grade_pairs
 from retrieval.data.clicks.log import ClickLog, query_key
 from retrieval.data.clicks.propensity import Propensities, estimate_propensities
 from retrieval.data.clicks.reading import ReadLog, read_click_log
-from retrieval.data.documents import read_documents
+from retrieval.data.dataset import open_dataset
+from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.queries import Qrels
 
 _MARK = Mark("clicks.json", "peephole corpus clicks")
@@ -66,16 +67,19 @@ def write_click_corpus(
     *,
     least_clicks: int = LEAST_CLICKS,
     missing_ok: bool = False,
+    columns: ColumnNames = USUAL,
     progress: Progress = no_progress,
 ) -> ClickCounts:
     """Write the graded pairs of a click log and the corpus as a BEIR folder, whole or not at all.
 
-    log, corpus, least_clicks, missing_ok, progress: as for `read_click_data`.
+    log, corpus, least_clicks, missing_ok, columns, progress: as for `read_click_data`.
     output: the folder to write; one that this function wrote before is replaced.
     Raises what `read_click_data` and `write_beir` raise.
     """
     check_beir_output(output, _MARK)
-    data = read_click_data(log, corpus, least_clicks=least_clicks, missing_ok=missing_ok, progress=progress)
+    data = read_click_data(
+        log, corpus, least_clicks=least_clicks, missing_ok=missing_ok, columns=columns, progress=progress
+    )
     write_beir(output, data.content, _MARK, asdict(data.counts))
     return data.counts
 
@@ -86,19 +90,21 @@ def read_click_data(
     *,
     least_clicks: int = LEAST_CLICKS,
     missing_ok: bool = False,
+    columns: ColumnNames = USUAL,
     progress: Progress = no_progress,
 ) -> ClickData:
     """Read a log and the documents that it is about, and grade its pairs.
 
     log: the log, see `retrieval.data.clicks.reading`.
-    corpus: the documents, as for `read_documents`.
+    corpus: what `open_dataset` opens: documents, or a data set with documents.
     least_clicks: a query and a document with fewer are no pair.
     missing_ok: pass over rows of documents that the corpus lacks.
+    columns: role to the columns that the user names, for a corpus that is a table of pairs.
     progress: called as the documents are read and when the log's turn has come.
-    Raises what `read_documents` and `read_click_log` raise, and InputError if no pair is left.
+    Raises what `open_dataset`, its documents and `read_click_log` raise, and InputError if no pair is left.
     """
     documents = []
-    for document in read_documents(corpus):
+    for document in open_dataset(corpus, columns).documents():
         documents.append(document)
         progress("documents", len(documents), None)
     progress("clicks", 0, None)

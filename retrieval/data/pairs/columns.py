@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from index.errors import InputError
+from retrieval.data.tables import table_kind
 
 # Role -> the columns that the user names for it; no columns means that the table has none for it.
 ColumnNames: TypeAlias = Mapping[str, Sequence[str]]
@@ -26,16 +27,18 @@ USUAL: ColumnNames = MappingProxyType({})  # the user names none
 _USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "query": (
         "query question anchor 问题 查询 提问 问句",
+        "frage anfrage pregunta consulta domanda pergunta",
         "querytext questiontext searchquery userquery searchterm 搜索词 检索词",
         "prompt sentence1 问",
     ),
     "document": (
         "document doc answer positive pos passage 答案 回答 文档",
+        "antwort dokument reponse respuesta documento risposta resposta",
         "documenttext answertext passagetext text response reply body content context 正文 内容 段落 文本",
         "sentence2 答",
     ),
     "id": ("docid documentid passageid answerid corpusid 文档编号", "id 编号"),
-    "title": ("title documenttitle doctitle passagetitle 标题",),
+    "title": ("title documenttitle doctitle passagetitle 标题", "titel titre titulo titolo"),
     "score": ("score label relevance grade relevancescore 分数 标签 相关性 相关度 等级",),
     "split": ("split 划分",),
 }
@@ -107,7 +110,7 @@ def missing_column(path: Path | str, names: Sequence[str], role: str) -> InputEr
     error = NoDocumentsError if role == "document" else InputError
     return _other_table(path, names) or error(
         f"no column is recognised as the {role}; the columns are {_listed(names)}: name one with "
-        f"--column {role}=NAME",
+        f"--column {role}=NAME{_or_separate(path, names)}",
         path=path,
     )
 
@@ -116,20 +119,16 @@ def neither_pairs_nor_corpus(path: Path | str, names: Sequence[str], missing: st
     """The error that no column holds a query, and that a corpus would need a column that is missing."""
     return _other_table(path, names) or InputError(
         f"no column is recognised as the query, which pairs need, or is {missing}, which a corpus needs; "
-        f"the columns are {_listed(names)}: name one with --column query=NAME, or add {missing}",
+        f"the columns are {_listed(names)}: name one with --column query=NAME, or add {missing}"
+        f"{_or_separate(path, names)}",
         path=path,
     )
 
 
 def _other_table(path: Path | str, names: Sequence[str]) -> InputError | None:
-    """The error for a table with other separators, and for a click log; None for others."""
+    """The error for a click log; None for others."""
     from retrieval.data.clicks.reading import looks_like_a_click_log  # its arrays take long to import
 
-    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        mark = "semicolons" if ";" in names[0] else "tabs"
-        return InputError(
-            f"cells are separated by {mark}; separate them by commas, or by tabs in .tsv", path=path
-        )
     if looks_like_a_click_log(names):
         return InputError(
             f"looks like a click log, which has ids of documents and not their texts (the columns are "
@@ -143,7 +142,20 @@ def _other_table(path: Path | str, names: Sequence[str]) -> InputError | None:
 def _check_given(path: Path | str, names: Sequence[str], given: ColumnNames) -> None:
     absent = next((name for columns in given.values() for name in columns if name not in names), None)
     if absent is not None:
-        raise InputError(f"has no column {absent!r}; the columns are {_listed(names)}", path=path)
+        raise InputError(
+            f"has no column {absent!r}; the columns are {_listed(names)}{_or_separate(path, names)}",
+            path=path,
+        )
+
+
+def _or_separate(path: Path | str, names: Sequence[str]) -> str:
+    """The remedy for a table whose cells may be separated by something else than was taken; "" for others."""
+    kind = table_kind(path)
+    if kind == "csv" and any(mark in name for name in names for mark in ";\t"):
+        return "; or say what separates the cells in a first line, such as sep=;"
+    if kind == "tsv" and len(names) == 1 and any(mark in names[0] for mark in ",;"):
+        return "; or separate the cells by tabs, or name the file .csv"
+    return ""
 
 
 def _usual(path: Path | str, free: Mapping[str, str], role: str) -> str | None:
@@ -159,12 +171,12 @@ def _usual(path: Path | str, free: Mapping[str, str], role: str) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """A name without case, spaces and separators.
+    """A name without case, accents, spaces and separators.
 
-    >>> _plain("Hard Negative_1")
-    'hardnegative1'
+    >>> _plain("Hard Negative_1"), _plain("Réponse")
+    ('hardnegative1', 'reponse')
     """
-    return "".join(c for c in unicodedata.normalize("NFKC", name).casefold() if c.isalnum())
+    return "".join(c for c in unicodedata.normalize("NFKD", name).casefold() if c.isalnum())
 
 
 def _listed(names: Sequence[str]) -> str:

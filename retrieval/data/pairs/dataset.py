@@ -21,6 +21,7 @@ from retrieval.data.pairs.joined import JoinedPairs, JoinedQrels, JoinedQueries
 from retrieval.data.pairs.joining import MIN_QUERIES_TO_SPLIT, SPLITS, join_pairs
 from retrieval.data.pairs.rows import is_blank, pair_row
 from retrieval.data.queries import Judgements, Qrels
+from retrieval.data.records import read_each
 from retrieval.data.tables import table_records_of
 
 
@@ -121,6 +122,6 @@ class PairsDataset:
 
     @cached_property
     def _pairs(self) -> JoinedPairs:
-        records = table_records_of(self.path)
-        rows = (pair_row(record, self.columns) for record in records if not is_blank(record))
+        records = (record for record in table_records_of(self.path) if not is_blank(record))
+        rows = read_each(records, lambda record: pair_row(record, self.columns))
         return join_pairs(rows, self.path)

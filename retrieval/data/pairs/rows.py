@@ -13,7 +13,7 @@ from index.values import Json
 from retrieval.data.documents import metadata_field
 from retrieval.data.lines import Place
 from retrieval.data.pairs.columns import Columns
-from retrieval.data.records import Record, text_field
+from retrieval.data.records import IncompleteError, Record, text_field
 
 _SPLITS = {
     "train": "train",
@@ -43,15 +43,20 @@ class PairRow(NamedTuple):
 
 
 def pair_row(record: Record, columns: Columns) -> PairRow:
-    """Read a row. Raises InputError for an empty query or document, and for values of the wrong form."""
+    """Read a row.
+
+    Raises IncompleteError for an empty query or document, and InputError for values of the wrong form.
+    """
     place = record.place
     query = _text(record, columns.query)
     if not query:
-        raise place.error(f'the query ("{columns.query}") is empty; fill it or drop the row')
+        raise place.error(f'the query ("{columns.query}") is empty; fill it or drop the row', IncompleteError)
     documents = _texts(record, columns.document)
     title = _text(record, columns.title) if columns.title else ""
     if not documents or not all(text or title for text in documents):
-        raise place.error(f'the document ("{columns.document}") is empty; fill it or drop the row')
+        raise place.error(
+            f'the document ("{columns.document}") is empty; fill it or drop the row', IncompleteError
+        )
     negatives = [text for column in columns.negatives for text in _texts(record, column) if text]
     return PairRow(
         place,

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from cli import verbs
 from retrieval.data.dataset import Dataset
+from retrieval.data.pairs.joining import document_id
 from retrieval.training.dataset import read_training_data
 
 HEADER = "query,doc_id,clicks,impressions,rank"
@@ -157,6 +158,59 @@ def test_training_reads_the_folder_as_any_other():
     assert sorted(data.queries.values()) == ["copy", "list"]
     assert sorted(map(str, data.train.values())) == ["{'a': 2}", "{'b': 2}"]
     assert [document.id for document in data.documents] == ["a", "b"]
+
+
+PAIRS = "Frage;Antwort;Thema\nhow to copy?;copy a folder;files\nwhat is here?;list files;files\n"
+
+
+def clicks_of_pairs(*options: str) -> Result:
+    """The log that a user of an index of faq.csv has, whose ids are those that `build` gave."""
+    ids = {"a": document_id("", "copy a folder"), "b": document_id("", "list files")}
+    cells = [row.split(",") for row in AGGREGATED]
+    rows = [",".join([query, ids[document], *rest]) for query, document, *rest in cells]
+    Path("log.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    arguments = ["corpus", "clicks", "log.csv", "-o", "data", *options]
+    return CliRunner().invoke(verbs, arguments, prog_name="peephole")
+
+
+def test_a_table_of_pairs_is_a_corpus_as_for_build():
+    Path("faq.csv").write_text(PAIRS)
+    result = clicks_of_pairs("--corpus", "faq.csv", "--column", "metadata=Thema")
+    assert (result.exit_code, result.stderr) == (0, "")
+    texts = {document.id: document.text for document in Dataset(Path("data")).documents()}
+    assert sorted(texts.values()) == ["copy a folder", "list files"]
+    found = {
+        query: {texts[document]: grade for document, grade in row.items()} for query, row in qrels().items()
+    }
+    assert found == {"copy": {"copy a folder": 2}, "list": {"list files": 2}}
+    assert [dict(document.metadata) for document in Dataset(Path("data")).documents()] == [
+        {"Thema": "files"},
+        {"Thema": "files"},
+    ]
+
+
+def test_columns_of_the_corpus_are_named_as_for_build():
+    Path("faq.csv").write_text(PAIRS.replace("Frage", "Was").replace("Antwort", "Dies"))
+    told = clicks_of_pairs("--corpus", "faq.csv")
+    assert (told.exit_code, told.stderr.count("\n")) == (1, 1)
+    assert "no column is recognised as the query" in told.stderr
+    named = clicks_of_pairs("--corpus", "faq.csv", "--column", "query=Was", "--column", "document=Dies")
+    assert (named.exit_code, named.stderr) == (0, "")
+
+
+def test_a_folder_and_a_folder_of_texts_are_corpora_as_for_build():
+    Path("log.csv").write_text(f"{HEADER}\ncopy,a.txt,8,9,1\ncopy,b.txt,1,9,2\n")
+    Path("texts").mkdir()
+    for name in ("a.txt", "b.txt", "c.html"):
+        Path("texts", name).write_text("text")
+    arguments = ["corpus", "clicks", "log.csv", "--corpus", "texts", "-o", "data"]
+    result = CliRunner().invoke(verbs, arguments)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("Warning: texts: 1 file left out (1 .html); ")
+    told(*AGGREGATED, options=("-o", "beir"))
+    again = CliRunner().invoke(verbs, ["corpus", "clicks", "log.csv", "--corpus", "beir", "-o", "more"])
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert [document.id for document in Dataset(Path("more")).documents()] == ["a", "b"]
 
 
 BROKEN = [

@@ -12,7 +12,7 @@ import pytest
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data import lines
-from retrieval.data.documents import corpus_fingerprint, read_documents
+from retrieval.data.documents import corpus_fingerprint, left_out_files, read_documents
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -106,6 +106,23 @@ def test_folder_of_texts_takes_paths_as_ids_and_headings_as_titles(tmp_path: Pat
     ]
 
 
+def test_empty_files_and_files_of_other_kinds_are_left_out_and_counted(tmp_path: Path) -> None:
+    for name in ("a.html", "b/c.HTML", "b/d.pdf", "LICENSE", ".hidden", ".git/e.html"):
+        write(tmp_path / name, "x")
+    write(tmp_path / "empty.md", "")
+    write(tmp_path / "b" / "blank.txt", b"\xef\xbb\xbf\r\n \t\n")
+    assert left_out_files(tmp_path) == {}
+    assert "neither corpus.jsonl nor text files (.txt, .md, .rst) with text" in error_of(tmp_path)
+    write(tmp_path / "f.md", "# \n")
+    assert [(d.id, d.title, d.text) for d in read_documents(tmp_path)] == [("f.md", "f", "")]
+    assert left_out_files(tmp_path) == {".html": 2, ".pdf": 1, "no suffix": 1, "empty": 2}
+    before = corpus_fingerprint(tmp_path)
+    write(tmp_path / "another.md", "\n")
+    assert corpus_fingerprint(tmp_path) == before
+    write(tmp_path / "corpus.jsonl", '{"_id": "a", "text": "x"}')
+    assert left_out_files(tmp_path) == left_out_files(tmp_path / "corpus.jsonl") == left_out_files("-") == {}
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -121,6 +138,10 @@ def test_folder_of_texts_takes_paths_as_ids_and_headings_as_titles(tmp_path: Pat
         ('{"_id": "a", "text": ["x"]}', ':1: "text" is not text but list'),
         ('{"_id": "a", "title": 1}', ':1: "title" is not text but int'),
         ('{"_id": "a", "body": "x"}', ':1: neither "title" nor "text"'),
+        (
+            '{"_id": "a", "text": "x"}\n{"_id": "b", "title": "", "text": " \\n"}\n{"_id": "c", "text": "x"}',
+            ':2: "title" and "text" hold no text; fill one of them or drop the document',
+        ),
         ('{"_id": "a", "text": "x", "m": NaN}', ":1: broken JSON (NaN is not a JSON number)"),
         ('{"_id": "a", "text": "x", "m": 1e999}', ":1: 'm' is NaN or past float64"),
         ('{"_id": "a", "text": "x", "m": [1e999]}', ":1: 'm' is NaN or past float64"),
@@ -145,6 +166,14 @@ def test_folder_of_texts_takes_paths_as_ids_and_headings_as_titles(tmp_path: Pat
 def test_broken_jsonl_is_one_line_with_its_place(tmp_path: Path, content: str | bytes, expected: str) -> None:
     path = write(tmp_path / "c.jsonl", content)
     assert error_of(path).startswith(f"{path}{expected}")
+
+
+def test_all_documents_without_text_are_named_at_once(tmp_path: Path) -> None:
+    rows = ["_id,title,text", "a,,", "b,T,", "c,,x", "d, ,", "e,,"]
+    assert error_of(write(tmp_path / "c.csv", "\n".join(rows))) == (
+        f'{tmp_path / "c.csv"}:2: "title" and "text" hold no text; fill one of them or drop the document; '
+        "2 more like it: line 5, line 6"
+    )
 
 
 def test_any_depth_of_nesting_is_kept_or_one_line(tmp_path: Path) -> None:

@@ -111,8 +111,9 @@ def test_a_folder_of_shards_is_the_table_of_all_their_rows(tmp_path: Path) -> No
     with gzip.open(shards / "b.jsonl.gz", "wt") as file:
         file.writelines(lines[40:80])
     parquet.write_table(Table.from_pylist(rows[80:]), shards / "c.parquet")
-    with (shards / "a.csv").open("w") as file:
-        file.write("query,answer,negative\n" + "".join(",".join(row.values()) + "\n" for row in rows[:40]))
+    for name, mark, part in (("a.csv", ",", rows[:20]), ("a2.csv", ";", rows[20:40])):
+        table = [mark.join(cells) + "\n" for cells in [rows[0], *(row.values() for row in part)]]
+        (shards / name).write_text("".join(table))
     (tmp_path / "whole.jsonl").write_text("".join(lines))
     whole, parts = open_dataset(tmp_path / "whole.jsonl"), open_dataset(shards)
     assert isinstance(whole, PairsDataset)

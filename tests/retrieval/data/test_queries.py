@@ -51,8 +51,13 @@ def test_broken_queries_name_their_line(tmp_path: Path, content: str, message: s
 
 
 def test_folder_without_queries_is_no_beir_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no queries\.jsonl"):
+    with pytest.raises(InputError) as caught:
         read_queries(tmp_path)
+    assert str(caught.value).startswith(
+        f"{tmp_path}: holds no judged queries; give a table with a query and "
+    )
+    assert '{"_id": ..., "text": ...} a line' in str(caught.value)
+    assert "qrels/SPLIT.tsv (the ids of a query and of a document, and a grade" in str(caught.value)
 
 
 def test_qrels_are_graded_and_their_header_is_optional(tmp_path: Path) -> None:

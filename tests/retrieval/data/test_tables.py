@@ -48,6 +48,58 @@ def test_the_same_rows_from_every_kind_are_the_same_records(tmp_path: Path, kind
     assert header_of(path) == ([] if "json" in kind else ["question", "answer"])
 
 
+SEPARATED: dict[str, tuple[str, int, dict[str, object]]] = {  # content, and line and cells of its only row
+    "semicolons": ("Frage;Antwort\r\na, b;c\r\n", 2, {"Frage": "a, b", "Antwort": "c"}),
+    "semicolons and quotation marks": (
+        '"Frage, kurz";"Antwort"\r\n"a; b";c\r\n',
+        2,
+        {"Frage, kurz": "a; b", "Antwort": "c"},
+    ),
+    "tabs": ("Frage\tAntwort\r\na, b;\tc\r\n", 2, {"Frage": "a, b;", "Antwort": "c"}),
+    "a header over two lines": (
+        '"Frage\n(kurz)";Antwort\n"a\nb";c\n',
+        3,
+        {"Frage\n(kurz)": "a\nb", "Antwort": "c"},
+    ),
+    "blank lines above": ("\n\nFrage;Antwort\na;c\n", 4, {"Frage": "a", "Antwort": "c"}),
+    "commas before semicolons": ("Frage;kurz,Antwort\na,c\n", 2, {"Frage;kurz": "a", "Antwort": "c"}),
+    "sep": (
+        "sep=;\r\nFrage, kurz;Antwort, lang\r\na;c\r\n",
+        3,
+        {"Frage, kurz": "a", "Antwort, lang": "c"},
+    ),
+    "SEP of commas": ('"SEP=,"\nFrage;kurz,Antwort\na;b,c\n', 3, {"Frage;kurz": "a;b", "Antwort": "c"}),
+    "sep of tabs": ("sep=\t\nFrage;kurz\tAntwort\na\tc\n", 3, {"Frage;kurz": "a", "Antwort": "c"}),
+}
+
+
+@pytest.mark.parametrize(("text", "line", "cells"), SEPARATED.values(), ids=SEPARATED)
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_a_first_line_or_the_header_says_what_separates_the_cells(
+    tmp_path: Path, text: str, line: int, cells: dict[str, object], suffix: str
+) -> None:
+    content = b"\xef\xbb\xbf" + text.encode()
+    path = tmp_path / f"faq.{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == "csv.gz" else content)
+    (record,) = table_records_of(path)
+    assert (record.place.line, record.fields) == (line, cells)
+    assert header_of(path) == list(record.fields)
+
+
+def test_the_line_of_an_error_counts_the_line_that_names_the_separator(tmp_path: Path) -> None:
+    path = tmp_path / "faq.csv"
+    path.write_text("sep=;\nFrage;Antwort\na;b\nc\n")
+    with pytest.raises(InputError, match=r"faq\.csv:4: 1 columns where the header has 2"):
+        list(table_records_of(path))
+
+
+def test_an_open_quotation_mark_in_the_header_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "faq.csv"
+    path.write_text('"Frage;Antwort\n' + "x;y\n" * 100_000)
+    with pytest.raises(InputError, match=r"faq\.csv:1: broken CSV .* check the quotation marks"):
+        list(table_records_of(path))
+
+
 def test_a_row_of_parquet_is_told_as_a_row(tmp_path: Path) -> None:
     (record,) = table_records_of(write_table(tmp_path / "a.parquet", [{"a": "x"}]))
     error = record.place.error("is wrong")

@@ -554,6 +554,12 @@ def test_for_dev_keeps_what_dev_queries_are_ranked_against(tmp_path, write_beir,
     assert TrainingData.unpacked(shown.packed()) == replace(shown, documents=list(part.documents))
 
 
+def test_documents_of_a_folder_of_texts_survive_packing(tmp_path):
+    (tmp_path / "a.md").write_text("# Copy\n\ncopy a file")
+    part = read_training_data(tmp_path).for_dev()
+    assert TrainingData.unpacked(part.packed()).documents == part.documents
+
+
 def test_documents_of_standard_input_are_read_once(monkeypatch):
     lines = b'{"_id": "a", "text": "x"}\n{"_id": "b", "text": "y"}\n'
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))

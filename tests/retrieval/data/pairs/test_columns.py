@@ -45,6 +45,20 @@ FAQ = Path("faq.csv")
             {"query": "sentence1", "document": "sentence2", "score": "score"},
         ),
         (["prompt", "response"], {"query": "prompt", "document": "response"}),
+        (
+            ["Titel", "FRAGE", "Antwort", "Text"],
+            {"query": "FRAGE", "document": "Antwort", "title": "Titel"},
+        ),
+        (
+            ["Question", "R\u00e9ponse", "TITRE"],
+            {"query": "Question", "document": "R\u00e9ponse", "title": "TITRE"},
+        ),
+        (["question", "Re\u0301ponse"], {"query": "question", "document": "Re\u0301ponse"}),
+        (
+            ["Pregunta", "Respuesta", "T\u00cdTULO"],
+            {"query": "Pregunta", "document": "Respuesta", "title": "T\u00cdTULO"},
+        ),
+        (["question", "answer", "frage", "antwort"], {"query": "question", "document": "answer"}),
     ],
 )
 def test_usual_names_are_recognised(names: list[str], roles: dict[str, str]) -> None:
@@ -81,9 +95,15 @@ def test_named_columns_go_before_usual_names() -> None:
             "no column is recognised as the document; the columns are 'query', 'stuff':",
         ),
         (
-            ["query;answer"],
+            ["query;answer", "long;topic"],
             {"query": ["query;answer"]},
-            "cells are separated by semicolons; separate them by commas",
+            "no column is recognised as the document; the columns are 'query;answer', 'long;topic': name one "
+            "with --column document=NAME; or say what separates the cells in a first line, such as sep=;",
+        ),
+        (
+            ["query;answer", "long;topic"],
+            {"query": ["query"]},
+            "has no column 'query'; the columns are 'query;answer', 'long;topic'; or say what separates the",
         ),
         (["a", "b"], {"query": ["c"]}, "has no column 'c'; the columns are 'a', 'b'"),
     ],

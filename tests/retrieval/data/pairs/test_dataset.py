@@ -219,3 +219,44 @@ def test_a_corpus_stays_a_corpus(tmp_path: Path) -> None:
     path.write_text("_id,text,question\n1,x,what\n")
     assert isinstance(open_dataset(path), PairsDataset)
     assert isinstance(open_dataset(path, {"query": []}), Dataset)
+
+
+def error_of(dataset: PairsDataset) -> str:
+    with pytest.raises(InputError) as caught:
+        dataset.summary()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_an_empty_cell_names_all_others(tmp_path: Path) -> None:
+    rows = [["how", ""] if n % 3 == 2 else [" ", "so"] if n == 7 else ["how", "so"] for n in range(1, 10)]
+    text = "Frage;Antwort\n" + "".join(";".join(row) + "\n" for row in rows) + ";\n"
+    told = (
+        'the document ("Antwort") is empty; fill it or drop the row; 3 more like it: line 6, line 8, line 9'
+    )
+    dataset = pairs_of(tmp_path / "faq.csv", text)
+    assert error_of(dataset) == f"{tmp_path / 'faq.csv'}:3: {told}"
+
+
+def test_of_many_empty_cells_the_first_twenty_are_named(tmp_path: Path) -> None:
+    said = error_of(pairs_of(tmp_path / "faq.csv", "query,answer\n" + "how,\n" * 2000))
+    assert said.startswith(f"{tmp_path / 'faq.csv'}:2: the document")
+    assert "; 1,999 more like it: line 3, line 4, " in said
+    assert said.endswith(", line 22, ...")
+
+
+def test_empty_cells_before_a_broken_row_are_at_least_so_many(tmp_path: Path) -> None:
+    text = "query,answer,score\nq,,1\nq,a,good\n,a,1\nshort\nq,,1\n"
+    said = error_of(pairs_of(tmp_path / "pairs.csv", text))
+    assert said.endswith("fill it or drop the row; at least 1 more like it: line 4")
+
+
+def test_an_empty_cell_of_another_file_is_named_with_it(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    for name in ("1.csv", "2.csv"):
+        (tmp_path / name).write_text("query,answer\nq,\n")
+    dataset = open_dataset(f"{tmp_path}/*.csv")
+    assert isinstance(dataset, PairsDataset)
+    said = error_of(dataset)
+    assert said.startswith(f"{tmp_path / '1.csv'}:2: the document")
+    assert said.endswith(f"1 more like it: line 2 of {tmp_path / '2.csv'}")
