@@ -153,8 +153,16 @@ def foreign(folder: Path) -> list[str]:
 
 def next_generation(folder: Path) -> str:
     """A name with a higher number than every generation in the folder."""
-    numbers = [int(match[1]) for name in _names(folder) if (match := re.fullmatch(_GENERATION, name))]
-    return f"generation-{max(numbers, default=0) + 1:06}"
+    return f"generation-{max(map(_number, _names(folder)), default=0) + 1:06}"
+
+
+def is_before(name: str, generation: str) -> bool:
+    """Whether a name is that of a generation with a lower number.
+
+    >>> is_before("generation-000002", "generation-000010"), is_before("CURRENT", "generation-000010")
+    (True, False)
+    """
+    return 0 < _number(name) < _number(generation)
 
 
 def hold(generation: Path) -> int:
@@ -208,6 +216,12 @@ def sweep_staging(folder: Path) -> None:
     with suppress(OSError):
         if not (folder / STAGING / PLAN).exists():
             remove(folder / STAGING)
+
+
+def _number(name: str) -> int:
+    """The number of a generation, from 1; 0 for any other name."""
+    match = re.fullmatch(_GENERATION, name)
+    return int(match[1]) if match else 0
 
 
 def _names(folder: Path) -> list[str]:
