@@ -93,7 +93,9 @@ def test_missing_model(made, tmp_path, name):
 def test_missing_index(made, tmp_path, verb, name):
     (tmp_path / "file").write_text("no index")
     rest = [made.data if word == "DATA" else word for word in verb[1:]]
-    assert "peephole build" in failure(verb[0], tmp_path / name, *rest)
+    line = failure(verb[0], tmp_path / name, *rest)
+    problem = {"none": "no such folder", "file": "a file", ".": "not an index"}[name]
+    assert line.startswith(f"{tmp_path / name}: {problem}") and "peephole build" in line
 
 
 def test_missing_queries_file(made, tmp_path):

@@ -73,7 +73,7 @@ def read_current(folder: Path) -> Pointer:
     try:
         data = read_file(folder / CURRENT)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError("not an index (no CURRENT file); `peephole build` makes one", path=folder) from error
+        raise InputError(_no_index(folder), path=folder) from error
     except WrongKindError as error:
         raise CorruptError(
             f"{folder / CURRENT}: cannot be read ({error.strerror}); remove it and build the index again"
@@ -216,6 +216,15 @@ def sweep_staging(folder: Path) -> None:
     with suppress(OSError):
         if not (folder / STAGING / PLAN).exists():
             remove(folder / STAGING)
+
+
+def _no_index(folder: Path) -> str:
+    """Why a path without a pointer is no index, and what to do."""
+    if folder.is_dir():
+        return "not an index (no CURRENT file); `peephole build` makes one"
+    if folder.exists():
+        return "a file, not the folder of an index; check the path, `peephole build` makes an index"
+    return "no such folder; check the path, `peephole build` makes an index"
 
 
 def _number(name: str) -> int:

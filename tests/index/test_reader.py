@@ -152,11 +152,21 @@ def test_lexical_search_for_no_results_is_refused(folder: Path):
         index.search_lexical(["apple"], 0)
 
 
-@pytest.mark.parametrize("name", ["none", "file"])
-def test_where_no_index_is_the_remedy_is_told(tmp_path: Path, name: str):
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("none", "no such folder"),
+        ("none/none", "no such folder"),
+        ("file", "a file, not the folder of an index"),
+        ("file/none", "no such folder"),
+        ("empty", r"not an index \(no CURRENT file\)"),
+    ],
+)
+def test_where_no_index_is_what_is_there_and_the_remedy_are_told(tmp_path: Path, name: str, problem: str):
     (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
     for look in (Index.open, verify):
-        with pytest.raises(InputError, match=r"not an index .* `peephole build` makes one"):
+        with pytest.raises(InputError, match=rf"{name}: {problem}; .*`peephole build` makes"):
             look(tmp_path / name)
 
 
