@@ -98,6 +98,30 @@ def test_missing_index(made, tmp_path, verb, name):
     assert line.startswith(f"{tmp_path / name}: {problem}") and "peephole build" in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("train", "", "-o", "m"), "'DATA'"),
+        (("train", "data", "-o", ""), "'-o' / '--output'"),
+        (("train", "data", "-o", "m", "--teacher", ""), "'--teacher'"),
+        (("build", "", "-m", "m", "-o", "i"), "'CORPUS'"),
+        (("build", "data", "-m", "", "-o", "i"), "'-m' / '--model'"),
+        (("search", "", "words"), "'INDEX'"),
+        (("search", "i", "--queries", ""), "'--queries'"),
+        (("search", "i", "words", "--run", ""), "'--run'"),
+        (("evaluate", "i", ""), "'DATA'"),
+        (("encode", "", "-m", "m", "-o", "v.npy"), "'CORPUS|QUERIES|PATTERN'"),
+        (("encode", "data", "-m", "m", "-o", ""), "'-o' / '--output'"),
+        (("corpus", "files", "", "-o", "data"), "'FOLDER'"),
+    ],
+)
+def test_empty_path_is_refused_and_not_the_current_folder(tmp_path, monkeypatch, arguments, name):
+    monkeypatch.chdir(tmp_path)
+    line = failure(*arguments)
+    assert line == f"{name} is empty; give a path, or set the variable of the shell that it comes from"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_queries_file(made, tmp_path):
     line = failure("search", made.index, "--queries", tmp_path / "none.txt")
     assert line == f"{tmp_path / 'none.txt'}: no such file; check the path"

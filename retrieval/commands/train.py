@@ -10,7 +10,7 @@ import click
 
 from index.errors import needing
 from retrieval.commands.columns import column_option
-from retrieval.commands.options import CORPUS, PATH, json_option
+from retrieval.commands.options import CORPUS, PATH, PLACE, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
 from retrieval.data.dataset import AnyDataset, open_dataset
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--teacher",
+    type=PLACE,
     metavar="FILE|NAME",
     help="Vectors in a .npz file, or a sentence-transformers model, to learn the language from.",
 )
