@@ -98,6 +98,36 @@ def test_missing_index(made, tmp_path, verb, name):
     assert line.startswith(f"{tmp_path / name}: {problem}") and "peephole build" in line
 
 
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("corpus", "files", "BROKEN"),
+        ("train", "DATA", "--teacher", "./none"),
+        ("train", "DATA", "--teacher", "none.npz"),
+        ("build", "EMPTY", "-m", "MODEL"),
+        ("build", "TWICE", "-m", "MODEL"),
+    ],
+)
+def test_refused_command_leaves_nothing(made, tmp_path, arguments, there):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.md").write_bytes(b"\xff")
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "twice.jsonl").write_text('{"_id": "a", "text": "x"}\n' * 2)
+    if there:
+        (tmp_path / "out").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    places = {
+        "BROKEN": tmp_path / "broken",
+        "EMPTY": tmp_path / "empty.jsonl",
+        "TWICE": tmp_path / "twice.jsonl",
+        "DATA": made.data,
+        "MODEL": made.model,
+    }
+    failure(*(places.get(word, word) for word in arguments), "-o", tmp_path / "out")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [

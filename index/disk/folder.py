@@ -137,13 +137,12 @@ def prepare(folder: Path, wait: float = 0.0) -> WriterLock:
     has files; StorageError.
     """
     with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        others = foreign(folder)
+        others = foreign(folder) if folder.is_dir() else []
     for name in filter(_is_reserved, others):
         raise InputError("a link, or of another kind than in an index; remove it", path=folder / name)
     if others and not is_index(folder):
         raise InputError(f"holds {others[0]!r} and is not an index; choose an empty folder", path=folder)
-    return WriterLock(folder, wait)
+    return WriterLock(folder, wait, make=True)
 
 
 def foreign(folder: Path) -> list[str]:

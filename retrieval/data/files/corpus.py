@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from index.disk.files import WriterLock, storing
+from index.disk.files import WriterLock
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.files.draft import Draft
@@ -76,10 +76,8 @@ def write_files_corpus(
         raise InputError(
             f"holds no files that are read ({' '.join(KINDS)}); give another folder", path=folder
         )
-    with storing(output):
-        output.mkdir(parents=True, exist_ok=True)
     result = FilesResult()
-    with WriterLock(output):
+    with WriterLock(output, make=True):
         last = last_run(output)
         with Draft(output, last) as draft, ConverterPool(seconds) as pool:
             work = ((file, file.path, None if last.unchanged(file) else file.kind) for file in found)
