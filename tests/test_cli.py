@@ -317,7 +317,8 @@ def test_info_tells_what_the_index_holds(made):
 
 
 def test_verify_of_a_sound_index(made):
-    assert told("verify", made.index) == {"index": str(made.index), "sound": True, "problems": []}
+    sound = {"index": str(made.index), "sound": True, "problems": [], "remarks": []}
+    assert told("verify", made.index) == sound
     result = peephole("verify", made.index)
     assert (result.exit_code, result.output) == (0, f"{made.index}: sound\n")
 

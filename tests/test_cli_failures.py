@@ -93,7 +93,63 @@ def test_missing_model(made, tmp_path, name):
 def test_missing_index(made, tmp_path, verb, name):
     (tmp_path / "file").write_text("no index")
     rest = [made.data if word == "DATA" else word for word in verb[1:]]
-    assert "peephole build" in failure(verb[0], tmp_path / name, *rest)
+    line = failure(verb[0], tmp_path / name, *rest)
+    problem = {"none": "no such folder", "file": "a file", ".": "not an index"}[name]
+    assert line.startswith(f"{tmp_path / name}: {problem}") and "peephole build" in line
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("corpus", "files", "BROKEN"),
+        ("train", "DATA", "--teacher", "./none"),
+        ("train", "DATA", "--teacher", "none.npz"),
+        ("build", "EMPTY", "-m", "MODEL"),
+        ("build", "TWICE", "-m", "MODEL"),
+    ],
+)
+def test_refused_command_leaves_nothing(made, tmp_path, arguments, there):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.md").write_bytes(b"\xff")
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "twice.jsonl").write_text('{"_id": "a", "text": "x"}\n' * 2)
+    if there:
+        (tmp_path / "out").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    places = {
+        "BROKEN": tmp_path / "broken",
+        "EMPTY": tmp_path / "empty.jsonl",
+        "TWICE": tmp_path / "twice.jsonl",
+        "DATA": made.data,
+        "MODEL": made.model,
+    }
+    failure(*(places.get(word, word) for word in arguments), "-o", tmp_path / "out")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("train", "", "-o", "m"), "'DATA'"),
+        (("train", "data", "-o", ""), "'-o' / '--output'"),
+        (("train", "data", "-o", "m", "--teacher", ""), "'--teacher'"),
+        (("build", "", "-m", "m", "-o", "i"), "'CORPUS'"),
+        (("build", "data", "-m", "", "-o", "i"), "'-m' / '--model'"),
+        (("search", "", "words"), "'INDEX'"),
+        (("search", "i", "--queries", ""), "'--queries'"),
+        (("search", "i", "words", "--run", ""), "'--run'"),
+        (("evaluate", "i", ""), "'DATA'"),
+        (("encode", "", "-m", "m", "-o", "v.npy"), "'CORPUS|QUERIES|PATTERN'"),
+        (("encode", "data", "-m", "m", "-o", ""), "'-o' / '--output'"),
+        (("corpus", "files", "", "-o", "data"), "'FOLDER'"),
+    ],
+)
+def test_empty_path_is_refused_and_not_the_current_folder(tmp_path, monkeypatch, arguments, name):
+    monkeypatch.chdir(tmp_path)
+    line = failure(*arguments)
+    assert line == f"{name} is empty; give a path, or set the variable of the shell that it comes from"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_queries_file(made, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from index.disk.checksums import sha256_of
 from index.disk.files import copy_file, is_regular, list_files, storing, sync_folder
+from index.disk.opening import permitted
 from index.errors import InputError
 
 # Path prefixes of files in a model folder that are not part of the model.
@@ -21,11 +22,13 @@ def fingerprint(model: Path) -> str:
 
     Hidden files do not count: training keeps its lock there. Nor does the folder `report`, which training
     writes for people.
-    Raises InputError if the path is not a folder, is empty, or holds anything but regular files and folders.
+    Raises InputError if the path is not a folder, is empty, or holds anything but regular files and folders;
+    StorageError.
     """
     total = hashlib.sha256()
     for name in model_files(model):
-        total.update(f"{sha256_of(model / name)} {name}\n".encode())
+        with permitted(model / name):
+            total.update(f"{sha256_of(model / name)} {name}\n".encode())
     return total.hexdigest()
 
 

@@ -176,37 +176,74 @@ def _owner(handle: int) -> str | None:
 
 
 class WriterLock:
-    """The lock that lets one process write to a folder; the kernel frees it when that process dies."""
+    """The lock that lets one process write to a folder; the kernel frees it when that process dies.
+
+    Only who holds the lock removes its file, and who takes a lock checks that the file is still in its place:
+    two processes never hold the locks of one folder.
+    """
 
     NAME = ".lock"
 
-    def __init__(self, folder: Path, wait: float = 0.0) -> None:
-        """Take the lock. The folder must exist. wait: seconds to wait for another writer.
+    def __init__(self, folder: Path, wait: float = 0.0, *, make: bool = False) -> None:
+        """Take the lock. wait: seconds to wait for another writer. make: make the folder if it is not there.
 
         Raises BusyError if the lock is not free by then; InputError if the file is not a lock of ours, and
         leaves it unchanged; StorageError if the file system has no locks.
         """
-        path = folder / self.NAME
-        with storing(path):
-            self._handle = open_own(path)
+        self._folder = folder
+        self._path = folder / self.NAME
+        self._handle = -1
+        self._is_new = False
+        self._made: list[Path] = []  # folders, the deepest first
         try:
-            self._wait(folder, wait)
-            if _owner(self._handle) is None:
-                raise InputError("holds no process number, so it is no lock; remove it", path=path)
+            if make:
+                self._make()
+            self._take(time.monotonic() + wait)
         except BaseException:
-            os.close(self._handle)
+            self._remove_made()
             raise
         self._write(str(os.getpid()))
 
-    def _wait(self, folder: Path, wait: float) -> None:
-        until = time.monotonic() + wait
-        while not _locked(self._handle, folder / self.NAME):
+    def _make(self) -> None:
+        self._made = [path for path in (self._folder, *self._folder.parents) if not os.path.lexists(path)]
+        with storing(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def _remove_made(self) -> None:
+        with suppress(OSError):  # something is in them
+            for path in self._made:
+                path.rmdir()
+
+    def _take(self, until: float) -> None:
+        while self._handle < 0:
+            self._is_new = not os.path.lexists(self._path)
+            with storing(self._path):
+                handle = open_own(self._path)
+            try:
+                self._wait(handle, until)
+                if _owner(handle) is None:
+                    raise InputError("holds no process number, so it is no lock; remove it", path=self._path)
+                if self._is_in_place(handle):  # else the one who held it has removed it
+                    self._handle = handle
+            finally:
+                if self._handle < 0:
+                    os.close(handle)
+
+    def _wait(self, handle: int, until: float) -> None:
+        while not _locked(handle, self._path):
             if time.monotonic() >= until:
                 raise BusyError(
-                    f"{folder}: another writer is at work (process {_owner(self._handle) or 'unknown'}); "
+                    f"{self._folder}: another writer is at work (process {_owner(handle) or 'unknown'}); "
                     "wait for it to finish and try again"
                 )
             time.sleep(_LOCK_RETRY_SECONDS)
+
+    def _is_in_place(self, handle: int) -> bool:
+        """Whether the open file is the one that others find under its name."""
+        try:
+            return os.path.samestat(os.fstat(handle), self._path.lstat())
+        except FileNotFoundError:
+            return False
 
     def _write(self, owner: str) -> None:
         """Write who holds the lock, unless the file has a second hard link: that may be another's file."""
@@ -222,10 +259,22 @@ class WriterLock:
             os.close(self._handle)
             self._handle = -1
 
+    def withdraw(self) -> None:
+        """Free the lock, and remove what taking it has made: the lock file, and folders that are empty."""
+        if self._handle >= 0 and self._is_new and self._is_in_place(self._handle):
+            with suppress(OSError):
+                self._path.unlink()
+        self.release()
+        self._remove_made()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        """Free the lock; after an error also remove what taking it has made."""
+        if error is None:
+            self.release()
+        else:
+            self.withdraw()

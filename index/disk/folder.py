@@ -73,7 +73,7 @@ def read_current(folder: Path) -> Pointer:
     try:
         data = read_file(folder / CURRENT)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError("not an index (no CURRENT file); `peephole build` makes one", path=folder) from error
+        raise InputError(_no_index(folder), path=folder) from error
     except WrongKindError as error:
         raise CorruptError(
             f"{folder / CURRENT}: cannot be read ({error.strerror}); remove it and build the index again"
@@ -137,13 +137,12 @@ def prepare(folder: Path, wait: float = 0.0) -> WriterLock:
     has files; StorageError.
     """
     with storing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        others = foreign(folder)
+        others = foreign(folder) if folder.is_dir() else []
     for name in filter(_is_reserved, others):
         raise InputError("a link, or of another kind than in an index; remove it", path=folder / name)
     if others and not is_index(folder):
         raise InputError(f"holds {others[0]!r} and is not an index; choose an empty folder", path=folder)
-    return WriterLock(folder, wait)
+    return WriterLock(folder, wait, make=True)
 
 
 def foreign(folder: Path) -> list[str]:
@@ -153,8 +152,16 @@ def foreign(folder: Path) -> list[str]:
 
 def next_generation(folder: Path) -> str:
     """A name with a higher number than every generation in the folder."""
-    numbers = [int(match[1]) for name in _names(folder) if (match := re.fullmatch(_GENERATION, name))]
-    return f"generation-{max(numbers, default=0) + 1:06}"
+    return f"generation-{max(map(_number, _names(folder)), default=0) + 1:06}"
+
+
+def is_before(name: str, generation: str) -> bool:
+    """Whether a name is that of a generation with a lower number.
+
+    >>> is_before("generation-000002", "generation-000010"), is_before("CURRENT", "generation-000010")
+    (True, False)
+    """
+    return 0 < _number(name) < _number(generation)
 
 
 def hold(generation: Path) -> int:
@@ -208,6 +215,21 @@ def sweep_staging(folder: Path) -> None:
     with suppress(OSError):
         if not (folder / STAGING / PLAN).exists():
             remove(folder / STAGING)
+
+
+def _no_index(folder: Path) -> str:
+    """Why a path without a pointer is no index, and what to do."""
+    if folder.is_dir():
+        return "not an index (no CURRENT file); `peephole build` makes one"
+    if folder.exists():
+        return "a file, not the folder of an index; check the path, `peephole build` makes an index"
+    return "no such folder; check the path, `peephole build` makes an index"
+
+
+def _number(name: str) -> int:
+    """The number of a generation, from 1; 0 for any other name."""
+    match = re.fullmatch(_GENERATION, name)
+    return int(match[1]) if match else 0
 
 
 def _names(folder: Path) -> list[str]:

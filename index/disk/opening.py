@@ -48,6 +48,15 @@ def shortages(path: Path | str) -> Iterator[None]:
         raise StorageError(f"{path}: cannot be opened ({error.strerror}); {remedy}") from error
 
 
+@contextmanager
+def permitted(path: Path) -> Iterator[None]:
+    """Turn an OSError for a missing permission into a StorageError: nothing is damaged. Let others pass."""
+    try:
+        yield
+    except PermissionError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+
+
 def open_to_read(path: Path, *, links: bool = False) -> BufferedReader:
     """Open a regular file. links: follow a link, for folders that are the user's own.
 

@@ -1,6 +1,7 @@
 """Verification of an index: every file is what was published, and there are no other files.
 
-In: an index folder. Out: its problems, one line each. Knows names, sizes and checksums, not contents.
+In: an index folder. Out: its problems, one line each; earlier generations that wait to be removed. Knows
+names, sizes and checksums, not contents.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from pathlib import Path, PurePosixPath
 
 from index.disk.checksums import sha256_of
 from index.disk.files import is_regular, list_files
-from index.disk.folder import Pointer, foreign, hold, read_current, read_manifest, stray
+from index.disk.folder import Pointer, foreign, hold, is_before, read_current, read_manifest, stray
 from index.disk.manifest import MANIFEST, FileEntry, Manifest
-from index.disk.opening import is_folder
-from index.disk.previous import read_previous
-from index.errors import CorruptError, InputError, PeepholeError
+from index.disk.opening import is_folder, read_file
+from index.disk.previous import read_previous, used_generations
+from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError
 
 _RESTORE = "restore the file or build the index again"
 
@@ -26,7 +27,8 @@ def verify(folder: Path) -> list[str]:
 
     Returns one line a problem.
 
-    Not a problem: an unfinished build that can be resumed, an old generation that a reader holds.
+    Not a problem: an unfinished build that can be resumed; an earlier generation, which stays until a write
+    finds that no reader holds it (`superseded`).
     Raises InputError if there is no index.
     """
     while True:
@@ -39,6 +41,16 @@ def verify(folder: Path) -> list[str]:
         problems = list(_generation_problems(folder, pointer))
         if not problems or read_current(folder) == pointer:  # else a writer removed it meanwhile
             return problems + list(_others(folder, pointer))
+
+
+def superseded(folder: Path) -> list[Path]:
+    """Whole earlier generations that nothing uses and no reader holds any more; the next write removes them.
+
+    Raises what reading the live generation raises.
+    """
+    live = read_current(folder)
+    used = used_generations(folder, read_manifest(folder, live))
+    return [path for path in stray(folder, used) if _is_earlier(path, live)]
 
 
 def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> Iterator[str]:
@@ -106,7 +118,27 @@ def _others(folder: Path, live: Pointer) -> Iterator[str]:
     else:
         for pointer in previous:
             yield from _generation_problems(folder, pointer)
-        for path in stray(folder, {live.generation, *(pointer.generation for pointer in previous)}):
-            yield f"{path}: left over from an earlier write; the next one removes it"
+        strays = stray(folder, {live.generation, *(pointer.generation for pointer in previous)})
+        live = read_current(folder)  # a writer may have published one of them
+        for path in strays:
+            if path.name != live.generation and not _is_earlier(path, live) and os.path.lexists(path):
+                yield f"{path}: left over from an earlier write; the next one removes it"
     for name in foreign(folder):
         yield f"{folder / name}: not part of the index; remove it"
+
+
+def _is_earlier(path: Path, live: Pointer) -> bool:
+    """Whether this is a generation from before the live one, with all its files."""
+    if not is_before(path.name, live.generation):
+        return False
+    try:
+        handle = hold(path)  # so that no writer removes it meanwhile
+    except CorruptError:
+        return False
+    try:
+        manifest = Manifest.from_json(read_file(path / MANIFEST), place=path / MANIFEST)
+        return manifest.generation == path.name and not any(file_problems(path, manifest, checksums=False))
+    except (OSError, CorruptError, FormatVersionError):
+        return False
+    finally:
+        os.close(handle)

@@ -123,7 +123,7 @@ class IndexBuilder:
             )
             return cls(folder, lock, staging, origin, None, store)
         except BaseException:
-            lock.release()
+            lock.withdraw()
             raise
 
     @classmethod
@@ -143,7 +143,7 @@ class IndexBuilder:
         try:
             base = open_index(folder)
         except BaseException:
-            lock.release()
+            lock.withdraw()
             raise
         try:
             live = base.manifest
@@ -153,7 +153,7 @@ class IndexBuilder:
             return cls(folder, lock, staging, Origin.of(base), base, _store_of(live))
         except BaseException:
             base.close()
-            lock.release()
+            lock.withdraw()
             raise
 
     @classmethod
@@ -179,7 +179,7 @@ class IndexBuilder:
                 )
             base = open_kept(folder, previous[0])
         except BaseException:
-            lock.release()
+            lock.withdraw()
             raise
         try:
             kept = base.manifest
@@ -189,7 +189,7 @@ class IndexBuilder:
             return cls(folder, lock, staging, Origin.of(base, previous[1:]), base, _store_of(kept))
         except BaseException:
             base.close()
-            lock.release()
+            lock.withdraw()
             raise
 
     @property
@@ -322,6 +322,10 @@ class IndexBuilder:
 
     def close(self) -> None:
         """Release the lock; staged documents stay for a later resume. Calling it again does nothing."""
+        self._close()
+        self._lock.release()
+
+    def _close(self) -> None:
         with suppress(PeepholeError):
             if self.count:
                 self._staging.close()
@@ -329,7 +333,6 @@ class IndexBuilder:
                 self._staging.discard()
         if self._base is not None:
             self._base.close()
-        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -337,7 +340,9 @@ class IndexBuilder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        """`close`; after an error also remove the folder if it was made for this and nothing is staged."""
+        self._close()
+        self._lock.__exit__(kind, error, trace)
 
     def _with_known_queries(self, documents: Sequence[Document]) -> Sequence[Document]:
         """Documents, with the known queries of those that they replace where they have none."""

@@ -8,6 +8,7 @@ import click
 
 from index.disk.folder import Pointer, read_manifest
 from index.disk.previous import read_previous
+from index.disk.verify import superseded
 from index.disk.verify import verify as verify_index
 from index.errors import PeepholeError
 from index.opened import open_index
@@ -71,18 +72,25 @@ def verify(index: Path, as_json: bool) -> None:
     """Read every byte of an index and compare it with the checksums; fails if anything differs.
 
     The generations that it keeps for `peephole rollback` are read too, and of an index in Milvus the
-    documents there are counted.
+    documents there are counted. An earlier generation that waits for the next write to remove it is no
+    problem and is told.
 
     Example: peephole verify my.index
     """
-    problems = verify_index(index)
+    problems, remarks = verify_index(index), list[str]()
     if not problems:
         with open_index(index) as opened:
             problems = opened.problems()
+        remarks = [
+            f"{path}: an earlier generation that is not used any more; the next write removes it"
+            for path in superseded(index)
+        ]
     if as_json:
-        print_json({"index": str(index), "sound": not problems, "problems": problems})
+        facts = {"index": str(index), "sound": not problems, "problems": problems, "remarks": remarks}
+        print_json(facts)
     elif not problems:
-        print_line(f"{index}: sound")
+        for line in (f"{index}: sound", *remarks):
+            print_line(line)
     if problems:
         if not as_json:
             for problem in problems:

@@ -9,13 +9,34 @@ from typing import Any, TypeVar
 import click
 
 from index.disk.output import check_output
+from index.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-PATH = click.Path(path_type=Path)
+
+class _Path(click.Path):
+    """A path, which is not empty: `Path("")` would be the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        _check_not_empty(value, param, ctx)
+        return super().convert(value, param, ctx)
 
 
-class _OutputFile(click.Path):
+class _Place(click.types.StringParamType):
+    """The text of a path, a pattern, a URL or a name, which is not empty."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        _check_not_empty(value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _check_not_empty(value: Any, param: click.Parameter | None, ctx: click.Context | None) -> None:
+    if value == "":
+        name = param.get_error_hint(ctx) if param and ctx else "the path"
+        raise InputError(f"{name} is empty; give a path, or set the variable of the shell that it comes from")
+
+
+class _OutputFile(_Path):
     """A file to write, refused before the work if it is a folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
@@ -33,7 +54,7 @@ class _PassageWords(click.IntRange):
         return 0 if value == "off" else int(super().convert(value, param, ctx))
 
 
-class _Corpus(click.Path):
+class _Corpus(_Path):
     """A path, or what is none: "-" for standard input, a pattern or a URL."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
@@ -44,9 +65,11 @@ class _Corpus(click.Path):
         return Path(str(super().convert(value, param, ctx)))
 
 
+PATH = _Path(path_type=Path)
+PLACE = _Place()
 OUTPUT_FILE = _OutputFile(path_type=Path)
 PASSAGES = _PassageWords(min=8)
-PATH_OR_STANDARD_INPUT = click.Path(path_type=Path, allow_dash=True)
+PATH_OR_STANDARD_INPUT = _Path(path_type=Path, allow_dash=True)
 CORPUS = _Corpus()
 
 

@@ -11,7 +11,7 @@ import click
 from index.errors import needing
 from retrieval.commands.columns import column_option
 from retrieval.commands.corpus_warnings import warn_of_corpus
-from retrieval.commands.options import CORPUS, PATH, json_option
+from retrieval.commands.options import CORPUS, PATH, PLACE, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars, resumable
 from retrieval.data.dataset import AnyDataset, open_dataset
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--teacher",
+    type=PLACE,
     metavar="FILE|NAME",
     help="Vectors in a .npz file, or a sentence-transformers model, to learn the language from.",
 )

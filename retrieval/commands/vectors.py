@@ -16,6 +16,7 @@ from retrieval.commands.options import (
     OUTPUT_FILE,
     PASSAGES,
     PATH,
+    PLACE,
     json_option,
     source,
 )
@@ -30,11 +31,12 @@ _TEXTS: dict[Side, str] = {"document": "documents", "query": "queries"}
 
 
 @click.command()
-@click.argument("texts", metavar="CORPUS|QUERIES|PATTERN")
+@click.argument("texts", metavar="CORPUS|QUERIES|PATTERN", type=PLACE)
 @click.option("-m", "--model", type=PATH, required=True, help="Model folder of `peephole train`.")
 @click.option(
     "-o",
     "--output",
+    type=PLACE,
     required=True,
     help="File to write, .npy or .parquet; with --ray a folder or URL for a file for each.",
 )

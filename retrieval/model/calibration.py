@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.opening import read_file
+from index.disk.opening import permitted, read_file
 from index.errors import FormatVersionError, InputError
 
 FORMAT_VERSION = 3
@@ -98,10 +98,11 @@ def read_calibration(path: Path) -> Calibration | None:
     """Read a calibration file; None if there is none, as beside models of earlier programs.
 
     Raises InputError if it is not complete and valid, FormatVersionError if it has another format version,
-    StorageError if no more files can be opened.
+    StorageError if it may not be read or no more files can be opened.
     """
     try:
-        content = json.loads(read_file(path, links=True).decode())
+        with permitted(path):
+            content = json.loads(read_file(path, links=True).decode())
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

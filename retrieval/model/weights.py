@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
-from index.disk.opening import map_file, open_to_read
+from index.disk.opening import map_file, open_to_read, permitted
 from index.errors import CorruptError
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -68,10 +68,12 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     """Map the arrays of a safetensors file into memory; a page is read when it is first used.
 
     The header is checked against the size of the file, so that no later access can leave the file.
-    Raises CorruptError if the file is missing or damaged, StorageError if no more files can be opened.
+    Raises CorruptError if the file is missing or damaged, StorageError if it may not be read or no more
+    files can be opened.
     """
     try:
-        return _map(path)
+        with permitted(path):
+            return _map(path)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptError(f"{path}: not a weights file ({error}); restore the model folder") from error
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from index.disk.files import write_atomically
-from index.disk.opening import open_to_read
+from index.disk.opening import open_to_read, permitted
 from index.errors import CorruptError
 
 
@@ -32,11 +32,12 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and state of a checkpoint. Raises CorruptError if the file is not one."""
+    """Tensors and state of a checkpoint. Raises CorruptError if the file is not one, StorageError."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        open_to_read(path).close()  # which a pipe would keep waiting
+        with permitted(path):
+            open_to_read(path).close()  # which a pipe would keep waiting
         with safe_open(path, framework="pt") as file:
             state = json.loads(file.metadata()["state"])
             return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  (not a dict)

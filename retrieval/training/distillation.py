@@ -156,8 +156,6 @@ class _Model:
         self._identity = _identity(name)
         self._loaded: Any = None
         self._used: set[str] = set()
-        with storing(cache):
-            make_folder(cache)
 
     def encode(
         self, side: Side, texts: Sequence[str], progress: Progress, stop: Callable[[], bool]
@@ -177,10 +175,16 @@ class _Model:
 
     def forget_others(self) -> None:
         """Delete what the cache holds of other models and texts."""
+        self._make_cache()
         with storing(self._cache):
             for path in self._cache.iterdir():
                 if _SHARD_FILE.fullmatch(path.name) and path.name not in self._used:
                     path.unlink()
+
+    def _make_cache(self) -> None:
+        """Make the folder if it is not there. Raises StorageError, also if it is a link."""
+        with storing(self._cache):
+            make_folder(self._cache)
 
     def _cached(self, side: Side, texts: Sequence[str]) -> NDArray[np.float16]:
         """The vectors of a shard, from the cache if it holds them."""
@@ -201,6 +205,7 @@ class _Model:
     def _encode(self, side: Side, texts: Sequence[str]) -> NDArray[np.float16]:
         if self._loaded is None:
             self._loaded = _load(self._name)
+            self._make_cache()  # not before: a model that cannot be loaded leaves no folder
         # A model that encodes queries and documents differently has prompts of these names.
         prompt = side if side in (getattr(self._loaded, "prompts", None) or {}) else None
         vectors = self._loaded.encode(

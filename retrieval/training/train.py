@@ -187,9 +187,7 @@ def _locked(output: Path, ranks: Ranks, resume: bool) -> Iterator[None]:
         yield
         return
     check_model_output(output)
-    with storing(output):
-        output.mkdir(parents=True, exist_ok=True)
-    with WriterLock(output):
+    with WriterLock(output, make=True):
         with storing(output):
             remove_temporaries(output)
             if not resume:

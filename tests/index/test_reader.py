@@ -11,7 +11,7 @@ from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 from index import reader
 from index.disk.folder import Pointer, read_current, write_current
 from index.disk.manifest import MANIFEST
-from index.disk.verify import verify
+from index.disk.verify import superseded, verify
 from index.documents.filtering.filters import Condition
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
@@ -152,11 +152,21 @@ def test_lexical_search_for_no_results_is_refused(folder: Path):
         index.search_lexical(["apple"], 0)
 
 
-@pytest.mark.parametrize("name", ["none", "file"])
-def test_where_no_index_is_the_remedy_is_told(tmp_path: Path, name: str):
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("none", "no such folder"),
+        ("none/none", "no such folder"),
+        ("file", "a file, not the folder of an index"),
+        ("file/none", "no such folder"),
+        ("empty", r"not an index \(no CURRENT file\)"),
+    ],
+)
+def test_where_no_index_is_what_is_there_and_the_remedy_are_told(tmp_path: Path, name: str, problem: str):
     (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
     for look in (Index.open, verify):
-        with pytest.raises(InputError, match=r"not an index .* `peephole build` makes one"):
+        with pytest.raises(InputError, match=rf"{name}: {problem}; .*`peephole build` makes"):
             look(tmp_path / name)
 
 
@@ -173,8 +183,9 @@ def test_open_reader_keeps_its_generation_while_others_are_published(folder: Pat
         assert (old.model_folder / "config.json").exists()
         with Index.open(folder) as new:
             assert new.documents([0]) == numbered(1, start=200)
-    assert "left over" in verify(folder)[0]
+    assert (verify(folder), superseded(folder)) == ([], [folder / "generation-000001"])
     build(folder, numbered(1))
+    assert superseded(folder) == []
     assert [path.name for path in sorted(folder.glob("generation-*"))] == ["generation-000004"]
 
 

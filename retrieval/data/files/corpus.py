@@ -8,12 +8,13 @@ cut short leaves the old corpus. Knows nothing of formats.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from index.disk.files import WriterLock, storing
+from index.disk.files import WriterLock
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.files.draft import Draft
@@ -65,21 +66,20 @@ def write_files_corpus(
     seconds: the longest time for a file.
     progress: called with the number of files.
 
-    Raises InputError for a folder without files that are read, for a file that cannot be read, and an output
-    with a corpus of another origin; MissingExtraError; BusyError; StorageError. The old corpus then stays.
+    Raises InputError for a folder or patterns without files that are read, for a file that cannot be read,
+    and an output with a corpus of another origin; MissingExtraError; BusyError; StorageError. The old corpus
+    then stays.
     """
     if not folder.is_dir():
-        raise InputError("no such folder; check the path", path=folder)
+        problem = "is a file; give a folder" if folder.exists() else "no such folder; check the path"
+        raise InputError(problem, path=folder)
     _check_output(output)
-    found, left_out = find_files(folder, include, exclude, Path(os.path.realpath(output)))
+    apart = Path(os.path.realpath(output))
+    found, left_out = find_files(folder, include, exclude, apart)
     if not found:
-        raise InputError(
-            f"holds no files that are read ({' '.join(KINDS)}); give another folder", path=folder
-        )
-    with storing(output):
-        output.mkdir(parents=True, exist_ok=True)
+        raise _no_files(folder, apart, include, exclude)
     result = FilesResult()
-    with WriterLock(output):
+    with WriterLock(output, make=True):
         last = last_run(output)
         with Draft(output, last) as draft, ConverterPool(seconds) as pool:
             work = ((file, file.path, None if last.unchanged(file) else file.kind) for file in found)
@@ -89,8 +89,7 @@ def write_files_corpus(
             if not result.documents:
                 raise _no_text(result, folder)
             draft.publish()
-    left_out["empty"] += result.read + result.unchanged - result.files
-    result.left_out = dict(sorted((+left_out).items()))
+    result.left_out = dict(sorted((left_out + Counter(result.left_out)).items()))
     return result
 
 
@@ -105,12 +104,26 @@ def _add(
             raise InputError(f"{error} (--skip-broken goes on without it)") from error
         result.broken.append(Broken(file.name, str(error).removeprefix(f"{file.path}: ")))
         return
+    if not count:
+        result.left_out["empty"] = result.left_out.get("empty", 0) + 1
+        return
     result.documents += count
-    result.files += bool(count)
+    result.files += 1
     if future is None:
         result.unchanged += 1
     else:
         result.read += 1
+
+
+def _no_files(folder: Path, apart: Path, include: Sequence[str], exclude: Sequence[str]) -> InputError:
+    """Why `find_files` found nothing: the patterns, or the folder."""
+    kinds = f"files that are read ({' '.join(KINDS)})"
+    if (include or exclude) and find_files(folder, apart=apart)[0]:
+        options = " and ".join(
+            name for name, given in (("--include", include), ("--exclude", exclude)) if given
+        )
+        return InputError(f"none of the {kinds} is left by {options}; change the patterns", path=folder)
+    return InputError(f"holds no {kinds}; give another folder", path=folder)
 
 
 def _no_text(result: FilesResult, folder: Path) -> InputError:

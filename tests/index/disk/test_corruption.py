@@ -11,7 +11,8 @@ import pytest
 from fruit_corpus import DIMENSION, Build, numbered
 
 from index.disk.files import list_files
-from index.disk.verify import verify
+from index.disk.folder import stray
+from index.disk.verify import superseded, verify
 from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError
 from index.reader import Index
 
@@ -28,6 +29,8 @@ FILES = [
     "generation-000001/segment-000001/lexical/weights.f32",
     "generation-000001/segment-000001/vectors.faiss",
 ]
+
+LEFT_OVER = ": left over from an earlier write; the next one removes it"
 
 
 @pytest.fixture
@@ -105,6 +108,64 @@ def test_file_that_nothing_names_is_reported(folder: Path, name: str):
     (folder / name).touch()
     assert verify(folder) == [f"{folder / name}: not part of the index; remove it"]
     Index.open(folder, checksums=True).close()
+
+
+@pytest.fixture
+def superseded_generation(folder: Path, build: Build) -> Path:
+    """The first generation of the folder, which a reader held while the second was published."""
+    with Index.open(folder):
+        build(folder, numbered(41))
+    return folder / "generation-000001"
+
+
+def test_copy_of_an_index_that_was_written_to_while_it_was_read_is_sound(
+    folder: Path, superseded_generation: Path, tmp_path: Path
+):
+    copy = tmp_path / "copy"
+    with Index.open(folder):
+        shutil.copytree(folder, copy)
+    for index in (folder, copy):
+        assert (verify(index), superseded(index)) == ([], [index / superseded_generation.name])
+    Index.open(copy, checksums=True).close()
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+@pytest.mark.parametrize("removed", [True, False])
+def test_earlier_generation_that_is_not_whole_is_reported(
+    folder: Path, superseded_generation: Path, name: str, removed: bool
+):
+    (folder / name).unlink()
+    if not removed:
+        (folder / name).touch()
+    assert verify(folder) == [f"{superseded_generation}{LEFT_OVER}"]
+    assert superseded(folder) == []
+
+
+def test_whole_generation_that_never_was_live_is_reported(folder: Path, build: Build):
+    pointer = (folder / "CURRENT").read_bytes()
+    with Index.open(folder):
+        build(folder, numbered(41))
+    (folder / "CURRENT").write_bytes(pointer)  # a write that was killed before it replaced the pointer
+    assert verify(folder) == [f"{folder / 'generation-000002'}{LEFT_OVER}"]
+    assert superseded(folder) == []
+
+
+def test_generation_that_is_published_while_others_are_read_is_no_problem(
+    folder: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+):
+    def publish_and_look(folder: Path, used: set[str]) -> list[Path]:
+        with Index.open(folder):
+            build(folder, numbered(41))
+        return stray(folder, used)
+
+    monkeypatch.setattr("index.disk.verify.stray", publish_and_look)
+    assert verify(folder) == []
+
+
+@pytest.mark.parametrize("name", ["generation-000000", "generation-000007", ".CURRENT.0123456789abcdef.tmp"])
+def test_what_an_interrupted_write_left_is_reported(folder: Path, name: str):
+    (folder / name).mkdir() if name.startswith("generation") else (folder / name).touch()
+    assert verify(folder) == [f"{folder / name}{LEFT_OVER}"]
 
 
 def test_unknown_format_version_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch):

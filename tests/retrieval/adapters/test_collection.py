@@ -39,7 +39,7 @@ def test_documents_come_by_id_in_the_order_asked_and_by_filter(index, documents)
 
 
 def test_without_an_index_one_is_made_of_the_model(tmp_path, model_folder):
-    with pytest.raises(InputError, match="not an index"):
+    with pytest.raises(InputError, match="no such folder"):
         Collection(tmp_path / "new")
     collection = Collection(tmp_path / "new", model_folder)
     assert (collection.count(), collection.search("files", 3, "hybrid"), collection.delete(["a"])) == (

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from cli import verbs
 from index.disk.files import WriterLock
+from retrieval.search.retriever import Retriever
 
 
 def peephole(*args: object, typed: str | None = None) -> Result:
@@ -53,6 +54,21 @@ def more(tmp_path) -> Path:
     ]
     path.write_text("".join(json.dumps(document) + "\n" for document in documents))
     return path
+
+
+def test_index_that_is_written_to_while_it_is_read_is_sound(index, more):
+    with Retriever.open(index):
+        told("add", index, more)
+    remark = (
+        f"{index}/generation-000001: an earlier generation that is not used any more; "
+        "the next write removes it"
+    )
+    facts = {"index": str(index), "sound": True, "problems": [], "remarks": [remark]}
+    assert told("verify", index) == facts
+    verified = peephole("verify", index)
+    assert (verified.exit_code, verified.stdout) == (0, f"{index}: sound\n{remark}\n")
+    told("compact", index)
+    assert told("verify", index)["remarks"] == []
 
 
 def test_added_documents_are_found_and_replace_their_namesakes(index, more):

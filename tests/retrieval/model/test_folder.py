@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index.errors import CorruptError, FormatVersionError, InputError
+from index.disk.carried_model import fingerprint
+from index.errors import CorruptError, FormatVersionError, InputError, StorageError
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
 from retrieval.model.weights import read_weights, write_weights
@@ -119,6 +123,26 @@ def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(CorruptError, match=name):
         read_model(folder)
+
+
+@pytest.mark.parametrize(
+    "name", [FILES.config, FILES.vocabulary, FILES.table, FILES.weights, FILES.calibration]
+)
+def test_a_file_that_may_not_be_read_is_not_called_damaged(folder, name, monkeypatch):
+    def refuse(path, *rest):
+        if Path(path) == folder / name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *rest)
+
+    real = os.open
+    if not (folder / name).exists():
+        (folder / name).touch()
+    monkeypatch.setattr(os, "open", refuse)
+    for read in (lambda: read_model(folder).rescorer(), lambda: fingerprint(folder)):
+        with pytest.raises(StorageError) as caught:
+            read()
+        problem = "cannot be read (Permission denied); check its permissions"
+        assert str(caught.value) == f"{folder / name}: {problem}"
 
 
 def changed(folder, **changes):

@@ -105,7 +105,7 @@ def test_what_is_wrong_at_the_start_is_one_line(folder, tmp_path):
         assert result.exit_code != 0 and len(result.stderr.strip().splitlines()[-1:]) == 1
         return result.stderr
 
-    assert "not an index" in said(str(tmp_path / "none"))
+    assert "no such folder" in said(str(tmp_path / "none"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         told = f"127.0.0.1:{port}: cannot listen there (Address already in use); choose another --port"

@@ -233,6 +233,48 @@ def test_broken_file_ends_the_run_and_leaves_the_old_corpus(tmp_path, here):
     assert list(records(data)) == ["a.md"]
 
 
+def test_file_in_place_of_a_folder_is_told(tmp_path):
+    put(tmp_path / "faq.csv", "a,b")
+    for name, problem in (
+        ("faq.csv", "is a file; give a folder"),
+        ("none", "no such folder; check the path"),
+    ):
+        with pytest.raises(InputError) as caught:
+            write_files_corpus(tmp_path / name, tmp_path / "data")
+        assert str(caught.value) == f"{tmp_path / name}: {problem}"
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("patterns", "options"),
+    [
+        ({"include": ["*.xyz"]}, "--include"),
+        ({"exclude": ["*.md"]}, "--exclude"),
+        ({"include": ["*.md"], "exclude": ["a.*"]}, "--include and --exclude"),
+    ],
+)
+def test_patterns_that_leave_no_file_are_told_and_not_the_folder(tmp_path, patterns, options):
+    put(tmp_path / "docs" / "a.md", "one")
+    put(tmp_path / "other" / "a.csv", "one")
+    with pytest.raises(
+        InputError, match=rf"docs: none of the files .* is left by {options}; change the patterns$"
+    ):
+        write_files_corpus(tmp_path / "docs", tmp_path / "data", **patterns)
+    with pytest.raises(InputError, match=r"other: holds no files that are read .*; give another folder$"):
+        write_files_corpus(tmp_path / "other", tmp_path / "data", **patterns)
+
+
+def test_file_without_text_is_neither_read_nor_unchanged(tmp_path, here):
+    docs, data = tmp_path / "docs", tmp_path / "data"
+    put(docs / "a.md", "one")
+    put(docs / "b.md", "\n")
+    counts = []
+    for _ in range(2):
+        result = write_files_corpus(docs, data)
+        counts.append((result.files, result.read, result.unchanged, result.left_out))
+    assert counts == [(1, 1, 0, {"empty": 1}), (1, 0, 1, {"empty": 1})]
+
+
 def test_corpus_of_another_origin_is_not_overwritten(tmp_path, here):
     put(tmp_path / "docs" / "a.md", "one")
     put(tmp_path / "data" / "corpus.jsonl", "{}")
