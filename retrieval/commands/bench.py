@@ -21,7 +21,7 @@ def bench() -> None:
     """Measure on your own data what you would use instead."""
 
 
-@bench.command()
+@bench.command(short_help="Nearest-neighbour search beside other libraries.")
 @click.argument("vectors", metavar="INDEX|FILE", type=PATH)
 @click.option(
     "--queries", type=PATH, help="Vectors, or for an index a BEIR folder, a table of pairs or texts."

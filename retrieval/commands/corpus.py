@@ -27,7 +27,7 @@ def corpus() -> None:
     """Make a data set to train and search."""
 
 
-@corpus.command()
+@corpus.command(short_help="Docstrings of the Python packages installed here.")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")
 @click.option("--package", "packages", multiple=True, help="Only this package (repeatable).")
 @click.option(
@@ -49,7 +49,7 @@ def pydoc(output: Path, packages: tuple[str, ...], limit: int, as_json: bool) ->
         print_line(f"{output}: " + ", ".join(f"{value:,} {name}" for name, value in asdict(counts).items()))
 
 
-@corpus.command()
+@corpus.command(short_help="Graded pairs from a click log.")
 @click.argument("log", type=PATH)
 @click.option("--corpus", "documents", type=CORPUS, required=True, help="The documents, as for build.")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder to write.")
@@ -121,7 +121,7 @@ def _print_clicks(output: Path, counts: ClickCounts, least_clicks: int) -> None:
         print_line("  examined    " + ", ".join(f"rank {rank} {value:.2f}" for rank, value in shown))
 
 
-@corpus.command()
+@corpus.command(short_help="Sections of Markdown, HTML, PDF, Office and text files.")
 @click.argument("folder", type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, help="Folder to write, or to bring up to date.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Only paths or names like this (repeatable).")

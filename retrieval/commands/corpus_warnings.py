@@ -9,24 +9,12 @@ import shlex
 from pathlib import Path
 
 from retrieval.commands.printing import print_line
-from retrieval.data.documents import empty_documents, left_out_files
+from retrieval.data.documents import left_out_files
 from retrieval.data.files.kinds import KINDS
 
 
 def warn_of_corpus(corpus: Path | str) -> None:
-    """Say what a folder of text files leaves out, and how many empty documents a BEIR folder has.
-
-    Raises InputError for what cannot be read.
-    """
-    _warn_of_left_out(corpus)
-    empty = empty_documents(corpus)
-    if empty:
-        more = f", the first of {len(empty):,} such documents" if len(empty) > 1 else ""
-        problem = empty[0].error(f"title and text are empty{more}; drop what is not judged")
-        print_line(f"Warning: {problem}", err=True)
-
-
-def _warn_of_left_out(corpus: Path | str) -> None:
+    """Say what a folder of text files leaves out. Raises InputError for what cannot be read."""
     left_out = left_out_files(corpus)
     if not left_out:
         return

@@ -167,15 +167,11 @@ def _from_files(locations: Sequence[Location]) -> Iterator[Document]:
 def document_with_text(record: Record) -> Document:
     """The document of a record. Raises what `document_of` raises, and IncompleteError if it has no text."""
     document = document_of(record)
-    if _is_empty(document):
+    if not document.title.strip() and not document.text.strip():
         raise record.place.error(
             '"title" and "text" hold no text; fill one of them or drop the document', IncompleteError
         )
     return document
-
-
-def _is_empty(document: Document) -> bool:
-    return not document.title.strip() and not document.text.strip()
 
 
 def document_of(record: Record) -> Document:
@@ -224,16 +220,6 @@ def left_out_files(corpus: Path | str) -> Counter[str]:
         return Counter()
     left_out = Counter(reason for _, reason in _files(folder))
     return left_out if left_out.pop("", 0) else Counter()
-
-
-def empty_documents(corpus: Path | str) -> list[Place]:
-    """Where a BEIR folder has documents whose title and text are both empty; other corpora have none.
-
-    It costs a pass over the corpus. Raises InputError for a broken line.
-    """
-    file = _corpus_file(Path(corpus)) if Path(corpus).is_dir() else None
-    records = json_records(file) if file else ()
-    return [record.place for record in records if _is_empty(document_of(record))]
 
 
 def _text_files(folder: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from index.documents.store import Document
-from retrieval.data.documents import document_of
+from retrieval.data.documents import document_with_text
 from retrieval.data.lines import Place
 from retrieval.data.records import Record, id_field
 from retrieval.serving.api.auth import require_writer
@@ -88,7 +88,7 @@ def _document_at(path_id: str, fields: dict[str, Any]) -> Document:
 
 
 def _document(place: Place, fields: dict[str, Any]) -> Document:
-    document = document_of(Record(place, fields))
+    document = document_with_text(Record(place, fields))
     if len(document.id) > _LONGEST_ID:
         raise place.error(f"an id has at most {_LONGEST_ID} characters")
     return document

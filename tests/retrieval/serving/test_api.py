@@ -300,6 +300,7 @@ def test_a_document_that_was_read_can_be_put_back(run):
         ({"_id": None, "text": "x"}, '"_id" is not a string'),
         ({"url": "http://a"}, 'neither "title" nor "text"'),
         ({"text": 1}, '"text" is not text'),
+        ({"title": " ", "text": ""}, "hold no text"),
         (["x"], "does not fit"),
     ],
 )
