@@ -168,7 +168,9 @@ def test_writer_is_told_of_another_at_work(index, more, verb):
 @pytest.mark.parametrize("verb", ["add", "delete", "compact"])
 def test_where_no_index_is_the_remedy_is_told(tmp_path, more, verb):
     arguments = {"add": [more], "delete": ["d0"], "compact": []}[verb]
-    assert "`peephole build` makes one" in failure(verb, tmp_path / "none", *arguments)
+    assert "no such folder; check the path, `peephole build` makes" in failure(
+        verb, tmp_path / "none", *arguments
+    )
     assert not (tmp_path / "none").exists()
 
 
