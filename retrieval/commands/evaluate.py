@@ -51,12 +51,13 @@ def evaluate(
     columns: ColumnNames,
     as_json: bool,
 ) -> None:
-    """Score an index on judged queries, the whole index as candidates, 100 deep.
+    """Score an index on judged queries, the whole index as candidates.
 
     DATA is a BEIR folder or a table of pairs, as for `train`.
 
-    Differences are tested by a paired randomisation test on the first measure, corrected for their number
-    (Holm). With several modes, --run hits.trec writes hits.dense.trec and so on.
+    Rankings are 100 deep, or as deep as the largest cutoff. Differences are tested by a paired randomisation
+    test on the first measure, corrected for their number (Holm). With several modes, --run hits.trec writes
+    hits.dense.trec and so on.
 
     \b
     Example: peephole evaluate my.index data --split test --report report

@@ -19,7 +19,7 @@ from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data.documents import CORPUS_FILES, corpus_fingerprint, count_documents, read_documents
 from retrieval.data.known_queries import known_queries
-from retrieval.data.lines import is_pattern, is_stream
+from retrieval.data.lines import STANDARD_INPUT, is_pattern, is_stream
 from retrieval.data.pairs.columns import (
     USUAL,
     ColumnNames,
@@ -122,6 +122,8 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
     path = _with_its_tables(path)
     is_table = is_pattern(path) or (Path(path).is_file() and table_kind(path))
     if not is_table:
+        if not (is_pattern(path) or Path(path).exists() or str(path) == STANDARD_INPUT):
+            raise InputError("no such file or folder; check the path", path=path)
         if columns:
             raise InputError("has no columns to name; leave --column out, or give a table", path=path)
         return Dataset(path)

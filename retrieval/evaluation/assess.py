@@ -21,6 +21,7 @@ from retrieval.evaluation.measures import (
     ann_recall,
     evaluate_run,
     latency_percentiles,
+    parse_measure,
 )
 from retrieval.evaluation.runs import Run
 from retrieval.search.modes import Mode
@@ -53,7 +54,7 @@ def assess(
     measures: Sequence[str] = DEFAULT_MEASURES,
     progress: Progress = no_progress,
 ) -> Assessment:
-    """Search every judged query in every mode, 100 deep, among all documents of the index.
+    """Search every judged query in every mode, `depth_of` the measures deep, in all documents of the index.
 
     retriever: the index, open.
     queries: query id to text; has every judged query.
@@ -64,7 +65,10 @@ def assess(
     Raises InputError as `evaluate_run` does.
     """
     texts = [queries[query_id] for query_id in qrels]
-    runs: dict[str, Run] = {mode: rank_all(retriever, queries, qrels, mode, progress) for mode in modes}
+    depth = depth_of(measures)
+    runs: dict[str, Run] = {
+        mode: rank_all(retriever, queries, qrels, mode, progress, depth=depth) for mode in modes
+    }
     values = {mode: evaluate_run(qrels, run, measures) for mode, run in runs.items()}
     return Assessment(
         values,
@@ -73,6 +77,12 @@ def assess(
         _latency(retriever, texts, modes[-1]),
         assess_calibration(retriever, queries, qrels, modes[-1], progress),
     )
+
+
+def depth_of(measures: Sequence[str]) -> int:
+    """How deep rankings must be for some measures: 100, or the largest cutoff. Raises as `parse_measure`."""
+    cutoffs = (parse_measure(name).params.get("cutoff") for name in measures)
+    return max(_DEPTH, *(int(cutoff) for cutoff in cutoffs if cutoff is not None), 1)
 
 
 def assess_calibration(

@@ -14,12 +14,12 @@ from pathlib import Path
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.queries import Qrels
-from retrieval.evaluation.assess import Assessment, rank_all
+from retrieval.evaluation.assess import Assessment, depth_of, rank_all
 from retrieval.evaluation.breakdown import Group, breakdown, by_length, by_unseen_share
 from retrieval.evaluation.calibration import Calibrated
 from retrieval.evaluation.measures import RunMeasures, evaluate_run
 from retrieval.evaluation.provenance import machine
-from retrieval.evaluation.runs import Run, read_trec_run
+from retrieval.evaluation.runs import Run, ranking, read_trec_run
 from retrieval.evaluation.significance import PairedComparison, compare_all_pairs, compare_pairs
 from retrieval.model.folder import FILES
 from retrieval.search.modes import Mode
@@ -86,24 +86,50 @@ def read_baseline(
     modes: the modes that are compared.
     measures: names of ir-measures.
     progress: is called after each batch of queries.
-    Raises InputError for a run without any of the judged queries, and what opening an index or a run raises.
+    Both are as deep as the measures need. Raises InputError for an index that lacks a judged document, for a
+    run without any of the judged queries or documents, and what opening an index or a run raises.
     """
+    depth = depth_of(measures)
     if place.is_dir():
         with Retriever.open(place) as other:
+            check_judged(qrels, other, place)
             runs: dict[str, Run] = {
-                f"{mode} of {place.name}": rank_all(other, queries, qrels, mode, progress) for mode in modes
+                f"{mode} of {place.name}": rank_all(other, queries, qrels, mode, progress, depth=depth)
+                for mode in modes
             }
         pairs = list(zip(modes, runs, strict=True))
     else:
-        run = read_trec_run(place)
+        run = {query: _best_of(scores, depth) for query, scores in read_trec_run(place).items()}
         if not run.keys() & qrels.keys():
             raise InputError(
                 "holds none of the judged queries; give a run of the same data and split", path=place
+            )
+        if not any(run.get(query, {}).keys() & grades.keys() for query, grades in qrels.items()):
+            raise InputError(
+                "holds no judged document of any query; give a run over documents with the same ids",
+                path=place,
             )
         name = place.stem if place.stem not in modes else place.name
         runs, pairs = {name: run}, [(mode, name) for mode in modes]
     values = {name: evaluate_run(qrels, run, measures) for name, run in runs.items()}
     return Baseline(str(place), values, runs, pairs)
+
+
+def check_judged(qrels: Qrels, retriever: Retriever, index: Path) -> None:
+    """Raise InputError if a judged document is not in an index. index: its folder, for the message."""
+    judged = list(dict.fromkeys(document for grades in qrels.values() for document in grades))
+    known = retriever.index.rows_of(judged)
+    missing = next((document for document in judged if document not in known), None)
+    if missing is not None:
+        raise InputError(
+            f"document {missing!r}, which is judged, is not in it; build or add the corpus that it is of, "
+            "or drop its judgements",
+            path=index,
+        )
+
+
+def _best_of(scores: Mapping[str, float], depth: int) -> dict[str, float]:
+    return {document: scores[document] for document in ranking(scores)[:depth]}
 
 
 def compare_runs(

@@ -13,9 +13,10 @@ from typing import Any
 from index.values import Progress, no_progress
 from retrieval.data.dataset import open_dataset
 from retrieval.data.pairs.columns import USUAL, ColumnNames
+from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.breakdown import lost_queries
-from retrieval.evaluation.compare import Evaluation, compare_runs, read_baseline
+from retrieval.evaluation.compare import Evaluation, check_judged, compare_runs, read_baseline
 from retrieval.evaluation.measures import DEFAULT_MEASURES, parse_measure
 from retrieval.search.modes import MODES, Mode
 from retrieval.search.retriever import Retriever
@@ -35,7 +36,7 @@ def evaluate_index(
     columns: ColumnNames = USUAL,
     progress: Progress = no_progress,
 ) -> Evaluation:
-    """Search every judged query of a split in every mode, 100 deep, and compare the rankings.
+    """Search every judged query of a split in every mode, and compare the rankings.
 
     index: index folder.
     data: BEIR folder or file of pairs.
@@ -54,7 +55,9 @@ def evaluate_index(
     dataset = open_dataset(data, columns)
     queries = dataset.queries
     with Retriever.open(index) as retriever:
-        qrels = dataset.qrels(split, document_ids=retriever)
+        # A table of pairs names the row of a document that the index lacks.
+        qrels = dataset.qrels(split, retriever if isinstance(dataset, PairsDataset) else None)
+        check_judged(qrels, retriever, index)
         assessment = assess(retriever, queries, qrels, modes, measures=measures, progress=progress)
         baseline = read_baseline(against, queries, qrels, modes, measures, progress) if against else None
         title = f"{index.name} on {data.name}"

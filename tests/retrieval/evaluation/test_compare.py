@@ -6,11 +6,12 @@ import pytest
 
 from index.errors import InputError
 from retrieval.data.dataset import Dataset
-from retrieval.evaluation.assess import assess, rank_all
+from retrieval.evaluation.assess import assess, depth_of, rank_all
 from retrieval.evaluation.compare import compare_runs, read_baseline
 from retrieval.evaluation.evaluate import evaluation_json
 from retrieval.evaluation.provenance import cpu_model
 from retrieval.evaluation.runs import write_trec_run
+from retrieval.indexing.build import build
 from retrieval.search.retriever import Retriever
 
 MEASURES = ("nDCG@10", "AP")
@@ -86,3 +87,28 @@ def test_machine_has_the_cores_that_this_process_may_use(judged_index, monkeypat
     assessment = assess(retriever, queries, qrels, ["lexical"], measures=MEASURES)
     evaluation = compare_runs(retriever, assessment, queries, qrels, title="t", split="test")
     assert evaluation.facts["Machine"] == f"{len(os.sched_getaffinity(0))} cores, {cpu_model()}"
+
+
+def test_what_has_other_documents_is_refused_and_does_not_lose(judged_index, tmp_path):
+    retriever, queries, qrels = judged_index
+    others = {query: {f"other/{document}": 1.0 for document in grades} for query, grades in qrels.items()}
+    write_trec_run(tmp_path / "others.trec", others)
+    with pytest.raises(InputError, match="no judged document of any query"):
+        read_baseline(tmp_path / "others.trec", queries, qrels, ["dense"], MEASURES)
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "other/d1", "text": "copy a folder"}\n')
+    build(tmp_path / "corpus.jsonl", retriever.index.model_folder, tmp_path / "index")
+    with pytest.raises(InputError, match="which is judged, is not in it"):
+        read_baseline(tmp_path / "index", queries, qrels, ["dense"], MEASURES)
+
+
+def test_a_run_is_as_deep_as_our_own_rankings(judged_index, tmp_path):
+    _, queries, qrels = judged_index
+    judged = {query: next(iter(grades)) for query, grades in qrels.items()}
+    deep = {query: {f"x{n}": 200.0 - n for n in range(150)} | {judged[query]: 1.0} for query in qrels}
+    write_trec_run(tmp_path / "deep.trec", deep)
+    (run,) = read_baseline(tmp_path / "deep.trec", queries, qrels, ["dense"], ["R@151"]).runs.values()
+    assert all(len(scores) == 151 for scores in run.values())
+    with pytest.raises(InputError, match="no judged document"):
+        read_baseline(tmp_path / "deep.trec", queries, qrels, ["dense"], ["R@10"])
+    assert depth_of(["nDCG@10", "AP"]) == 100
+    assert depth_of(["nDCG@1000", "R@5"]) == 1000
