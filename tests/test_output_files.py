@@ -168,6 +168,22 @@ def test_folder_or_no_name_for_a_file_is_refused_in_a_line(
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
+def test_suffix_of_another_kind_is_refused_in_a_line_before_the_work(made, tmp_path: Path):
+    for kind, command in (
+        (".png", ("explain", made.index, "copy", "--plot")),
+        (".onnx", ("export", made.model, "-o")),
+    ):
+        for name in ("out.pdf", "out.txt"):
+            told = f"Error: {tmp_path / name}: is not {kind}, which is written; name the output so"
+            assert failure(*command, tmp_path / name) == told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_suffix_counts_in_either_case(made, tmp_path: Path):
+    peephole("explain", made.index, "copy", "--plot", tmp_path / "out.PNG")
+    assert (tmp_path / "out.PNG").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("name", [".", ".."])
 def test_output_without_a_name_is_refused_in_a_line(
     made, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

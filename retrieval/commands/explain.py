@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from index.errors import needing
-from retrieval.commands.options import OUTPUT_FILE, PATH, json_option
+from retrieval.commands.options import PATH, PNG_FILE, json_option
 from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
 from retrieval.explain.rescoring import RankExplanation, explain_rank
 from retrieval.explain.shares import MatchExplanation
@@ -19,7 +19,7 @@ from retrieval.explain.text import highlighted, rank_lines, to_json, word_table
 @click.argument("folder", metavar="MODEL_OR_INDEX", type=PATH)
 @click.argument("query")
 @click.argument("document_id", metavar="[DOC_ID]", required=False)
-@click.option("--plot", type=OUTPUT_FILE, help="Draw gates over words into this PNG file.")
+@click.option("--plot", type=PNG_FILE, help="Draw gates over words into this PNG file.")
 @json_option
 def explain(folder: Path, query: str, document_id: str | None, plot: Path | None, as_json: bool) -> None:
     """Show which words of a query, and of a document of an index, carry the match.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from index.disk.output import check_output
+from index.disk.output import check_output, is_replaceable
 from index.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,11 +37,20 @@ def _check_not_empty(value: Any, param: click.Parameter | None, ctx: click.Conte
 
 
 class _OutputFile(_Path):
-    """A file to write, refused before the work if it is a folder."""
+    """A file to write, refused before the work if it is a folder, or its suffix is that of another kind.
+
+    suffix: of the kind that is written; empty where every suffix will do. A name without one will do too.
+    """
+
+    def __init__(self, suffix: str = "") -> None:
+        super().__init__(path_type=Path)
+        self._suffix = suffix
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = Path(str(super().convert(value, param, ctx)))
         check_output(path)
+        if self._suffix and path.suffix.lower() not in ("", self._suffix) and is_replaceable(path):
+            raise InputError(f"is not {self._suffix}, which is written; name the output so", path=path)
         return path
 
 
@@ -67,7 +76,9 @@ class _Corpus(_Path):
 
 PATH = _Path(path_type=Path)
 PLACE = _Place()
-OUTPUT_FILE = _OutputFile(path_type=Path)
+OUTPUT_FILE = _OutputFile()
+PNG_FILE = _OutputFile(".png")
+ONNX_FILE = _OutputFile(".onnx")
 PASSAGES = _PassageWords(min=8)
 PATH_OR_STANDARD_INPUT = _Path(path_type=Path, allow_dash=True)
 CORPUS = _Corpus()

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 # Seconds between two lines of progress where no terminal shows bars.
 _SECONDS_A_LINE = 60
+_NARROW = 75  # columns of a terminal; with fewer, count and time would be cut
 
 
 @contextmanager
 def progress_bars(verb: str, *, shown: bool = True) -> Iterator[Progress]:
     """A bar for each stage, with rate and remaining time; if standard error is no terminal, a line a minute.
+
+    A narrow terminal has room for how much is done and the remaining time only.
 
     verb: what goes before the stage's name, such as "building".
     shown: whether this process shows them; of several that work together one does.
@@ -38,16 +41,21 @@ def progress_bars(verb: str, *, shown: bool = True) -> Iterator[Progress]:
         return
     from rich import progress
     from rich.console import Console
+    from rich.table import Column
 
-    columns = (
+    console = Console(stderr=True)
+    done, left = progress.MofNCompleteColumn(), progress.TimeRemainingColumn(compact=True)
+    columns: tuple[progress.ProgressColumn, ...] = (
         progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=None),
-        progress.MofNCompleteColumn(),
+        progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        done,
         progress.TextColumn("{task.fields[rate]}"),
         progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(compact=True),
+        left,
     )
-    with progress.Progress(*columns, console=Console(stderr=True), expand=True) as bars:
+    if console.width < _NARROW:
+        columns = (progress.TextColumn("{task.description}", table_column=Column(ratio=1)), done, left)
+    with progress.Progress(*columns, console=console, expand=True) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(stage: str, done: int, total: int | None) -> None:

@@ -100,7 +100,8 @@ def search(
         from retrieval.evaluation.runs import write_trec_run
 
         found = zip(queries, answers, strict=True)
-        write_trec_run(run_path, {number: {hit.id: hit.score for hit in a.hits} for number, a in found})
+        run = {number: {hit.id: hit.score for hit in a.hits} for number, a in found}
+        write_trec_run(run_path, run, first_rank=offset + 1)
     if as_json:
         listed = [answer_json(each, profile=profile) for each in answers]
         print_json(listed if file is not None else listed[0])

@@ -13,7 +13,7 @@ from index.errors import InputError
 from retrieval.commands.columns import column_option
 from retrieval.commands.corpus_warnings import warn_of_corpus
 from retrieval.commands.options import (
-    OUTPUT_FILE,
+    ONNX_FILE,
     PASSAGES,
     PATH,
     PLACE,
@@ -161,7 +161,7 @@ def _print_encoded(output: Path, encoded: Encoded) -> None:
 
 @click.command()
 @click.argument("model", type=PATH)
-@click.option("-o", "--output", type=OUTPUT_FILE, required=True, help="File to write, such as query.onnx.")
+@click.option("-o", "--output", type=ONNX_FILE, required=True, help="File to write, such as query.onnx.")
 @click.option(
     "--side",
     type=click.Choice(get_args(Side)),

@@ -6,7 +6,7 @@ Out: each part, read when it is needed. Knows nothing of what the parts are used
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -132,7 +132,8 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
     found = find_columns(place, names, columns)
     if found is not None:
         # A record far below may be the first with negatives.
-        return PairsDataset(place, find_columns(place, _column_names(place), columns) or found, columns)
+        names = _column_names(place, needed=(found.query, found.document))
+        return PairsDataset(place, find_columns(place, names, columns) or found, columns)
     if names:
         _check_corpus(place, names)
     elif next(table_records_of(place), None) is None:
@@ -184,10 +185,13 @@ def _check_corpus(path: Path | str, names: Sequence[str]) -> None:
         raise neither_pairs_nor_corpus(path, names, "_id" if has_text else "text")
 
 
-def _column_names(path: Path | str, limit: int | None = None) -> list[str]:
-    """The columns of a table, in their order; of JSONL those of its first records, or of all."""
+def _column_names(path: Path | str, limit: int | None = None, needed: Collection[str] = ()) -> list[str]:
+    """The columns of a table, in their order; of JSONL those of its first records, or of all.
+
+    needed: as `header_of` takes it.
+    """
     records = table_records_of(path)
-    names: Mapping[str, None] = dict.fromkeys(header_of(path))
+    names: Mapping[str, None] = dict.fromkeys(header_of(path, needed))
     if not names:
         names = {name: None for record in islice(records, limit) for name in record.fields}
     return list(names)

@@ -8,7 +8,7 @@ something else (a PDF named .csv) is an InputError. Knows nothing of what the co
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,19 +76,23 @@ def table_records_of(path: Path | str) -> Iterator[Record]:
     return _READERS[kind](path)
 
 
-def header_of(path: Path | str) -> list[str]:
+def header_of(path: Path | str, needed: Collection[str] = ()) -> list[str]:
     """The columns of a table whose file names them apart from the rows; [] for JSONL and an empty file.
 
-    Those of a pattern are the columns of all its files. Raises what `table_records_of` raises.
+    Those of a pattern are the columns of all its files.
+
+    needed: columns that every file of a pattern must have which names any, and at least one has.
+    Raises InputError for a file that lacks one of them, and what `table_records_of` raises.
     """
     if is_pattern(path):
         from retrieval.data.locations import local_copy, matching_files
 
-        names: dict[str, None] = {}
+        headers: dict[str, list[str]] = {}
         for location in matching_files(str(path)):
             with local_copy(location) as copy:
-                names.update(dict.fromkeys(header_of(copy)))
-        return list(names)
+                headers[str(location)] = header_of(copy)
+        _check_headers(headers, needed)
+        return list(dict.fromkeys(chain.from_iterable(headers.values())))
     path = Path(path)
     kind = table_kind(path)
     if kind == "parquet":
@@ -97,6 +101,18 @@ def header_of(path: Path | str) -> list[str]:
         _, cells = next(csv_rows(path) if kind == "csv" else tsv_rows(path), (None, []))
         return [cell.strip() for cell in cells]
     return []
+
+
+def _check_headers(headers: Mapping[str, Sequence[str]], needed: Collection[str]) -> None:
+    """Raise InputError if a file with a header lacks a column that is needed and that another one has."""
+    for name in needed:
+        having = next((file for file, header in headers.items() if name in header), None)
+        lacking = next((file for file, header in headers.items() if header and name not in header), None)
+        if having is not None and lacking is not None:
+            raise InputError(
+                f"has no column {name!r}, which {having} has; rename its column, or leave the file out",
+                path=lacking,
+            )
 
 
 def _records_at(location: Location) -> Iterator[Record]:

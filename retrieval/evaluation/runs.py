@@ -43,17 +43,18 @@ def condensed(run: Run, looked_at: Mapping[str, Collection[str]]) -> Run:
     }
 
 
-def write_trec_run(path: Path | str, run: Run, tag: str = "peephole") -> None:
+def write_trec_run(path: Path | str, run: Run, tag: str = "peephole", *, first_rank: int = 1) -> None:
     """Write a run completely or not at all: queries in the order given, documents from best to worst.
 
     path: file to write.
     run: scores by query id and document id; they read back as the same float32.
     tag: name of the system, the last column of every line.
+    first_rank: of the best document of each query.
     Raises InputError for a folder, for an id or tag that is empty or holds white space, and for a score that
     is not finite, which the format cannot hold; StorageError if the file cannot be written.
     """
     _check(tag, "the tag")
-    content = "".join(line for query_id in run for line in _lines(query_id, run, tag)).encode()
+    content = "".join(line for query_id in run for line in _lines(query_id, run, tag, first_rank)).encode()
     write_output(Path(path), content)
 
 
@@ -68,10 +69,10 @@ def write_mode_runs(path: Path, runs: Mapping[str, Run]) -> None:
         write_trec_run(path if len(runs) == 1 else path.with_suffix(f".{mode}{path.suffix}"), run, mode)
 
 
-def _lines(query_id: str, run: Run, tag: str) -> list[str]:
+def _lines(query_id: str, run: Run, tag: str, first_rank: int) -> list[str]:
     _check(query_id, "query id")
     lines = []
-    for rank, document_id in enumerate(ranking(run[query_id]), 1):
+    for rank, document_id in enumerate(ranking(run[query_id]), first_rank):
         _check(document_id, "document id")
         score = np.float32(run[query_id][document_id])
         if not np.isfinite(score):

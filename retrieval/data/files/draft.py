@@ -46,17 +46,23 @@ class Draft:
     def add(self, file: Found, converted: Converted) -> int:
         """Add the documents of a file that was read; returns how many. Raises StorageError."""
         found = documents(file.name, converted.extract, file.kind, _date(file))
-        return self._write(file, converted.sha256, [_line(document) for document in found])
+        dated = "date" in converted.extract.fields
+        return self._write(file, converted.sha256, [_line(document) for document in found], dated=dated)
 
     def reuse(self, file: Found) -> int:
-        """Add the documents that the last run made of a file, with the file's date of today."""
+        """Add the documents that the last run made of a file, with the file's date of today.
+
+        A date that the author wrote stays.
+        """
         if self._old is None:
             raise KeyError(file.name)
-        span = self._last.spans[file.name]
+        span, entry = self._last.spans[file.name], self._last.entries[file.name]
         self._old.seek(span.start)
         lines = self._old.read(span.end - span.start).splitlines(keepends=True)
-        date = _date(file)
-        return self._write(file, self._last.entries[file.name].sha256, [_dated(line, date) for line in lines])
+        if not entry.dated:
+            date = _date(file)
+            lines = [_dated(line, date) for line in lines]
+        return self._write(file, entry.sha256, lines, dated=entry.dated)
 
     def publish(self) -> None:
         """Put the draft in the place of the old corpus, then the state that names its checksum."""
@@ -78,12 +84,12 @@ class Draft:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
-    def _write(self, file: Found, sha256: str, lines: Sequence[bytes]) -> int:
+    def _write(self, file: Found, sha256: str, lines: Sequence[bytes], *, dated: bool) -> int:
         with storing(self._path):
             self._file.writelines(lines)
         for line in lines:
             self._digest.update(line)
-        self._entries[file.name] = entry_of(file, sha256, len(lines))
+        self._entries[file.name] = entry_of(file, sha256, len(lines), dated=dated)
         return len(lines)
 
 

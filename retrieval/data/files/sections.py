@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from index.documents.store import Document
-from index.values import Scalar
+from index.values import Json
 
 _LONGEST_SLUG = 60  # characters of one heading
 # Kinds whose headings are pages, slides and sheets, which say little without the file's name.
@@ -36,7 +36,7 @@ class Extract:
 
     sections: list[Section]
     title: str = ""  # of the file, where it has one apart from its headings
-    fields: Mapping[str, Scalar] = field(default_factory=dict)  # its own metadata
+    fields: Mapping[str, Json] = field(default_factory=dict)  # what its author wrote as metadata
 
 
 class Outline:
@@ -85,11 +85,11 @@ def documents(path: str, extract: Extract, kind: str, date: str) -> Iterator[Doc
     path: of the file, relative to the folder; its stem is the title of what has no heading.
     extract: what the file holds.
     kind: of the file, as `kinds` names it.
-    date: of its last change.
+    date: of its last change; where the file's fields have a type or a date, these count.
     """
     stem = PurePosixPath(path).stem
     top = extract.title or (stem if kind in _PARTED else "")
-    metadata: dict[str, Scalar] = {**extract.fields, "path": path, "type": kind, "date": date}
+    metadata: dict[str, Json] = {"type": kind, "date": date, **extract.fields, "path": path}
     used: set[str] = set()
     for section in extract.sections:
         anchor = _unused(section.anchor or "/".join(map(slug, section.headings)), used)

@@ -25,7 +25,7 @@ CORPUS = "corpus.jsonl"
 STATE = "files.json"
 _MADE_BY = "peephole corpus files"
 # Raise it with every change of what a file is turned into.
-_VERSION = 1
+_VERSION = 2
 _LIBRARIES = ("docutils", "lxml", "mammoth", "markdown-it-py", "pypdfium2", "python-calamine", "python-pptx")
 # A file that changed so shortly before it was looked at may change again within the same time stamp.
 _SETTLED_NANOSECONDS = 2_000_000_000
@@ -40,6 +40,7 @@ class Entry:
     changed: int | None
     sha256: str
     documents: int
+    dated: bool  # by its author: the documents keep their date when the file gets another
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,11 @@ class LastRun:
             return None
 
 
-def entry_of(file: Found, sha256: str, documents: int) -> Entry:
+def entry_of(file: Found, sha256: str, documents: int, *, dated: bool) -> Entry:
     """The entry of a file that was just read, or found unchanged."""
     if max(file.modified, file.changed) + _SETTLED_NANOSECONDS < time.time_ns():
-        return Entry(file.size, file.modified, file.changed, sha256, documents)
-    return Entry(file.size, None, None, sha256, documents)
+        return Entry(file.size, file.modified, file.changed, sha256, documents, dated)
+    return Entry(file.size, None, None, sha256, documents, dated)
 
 
 def is_ours(output: Path) -> bool:

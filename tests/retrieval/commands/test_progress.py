@@ -1,9 +1,36 @@
 """Tests of retrieval.commands.progress."""
 
+import io
+import re
+import sys
+
 import click
 import pytest
 
-from retrieval.commands.progress import progress_lines, resumable
+from retrieval.commands.progress import progress_bars, progress_lines, resumable
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("stage", ["encoding", "steps, epoch 1 of 2"])
+def test_count_and_remaining_time_are_whole_on_every_width(monkeypatch, width, stage):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bars("building") as report:
+        for done in (0, 123_456, 246_912):
+            report(stage, done, 1_000_000)
+        shown = sys.stderr
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue()).splitlines()
+    line = next(line for line in reversed(last) if "/1000000" in line)
+    assert "246912/1000000" in line
+    assert re.search(r"( \d\d:\d\d| --:--) *$", line)
+    assert "…" not in line
+    assert ("━" in line) == (width >= 80)
 
 
 def test_a_line_a_minute_says_how_much_time_is_left(capsys):

@@ -151,6 +151,14 @@ def test_offset_gives_the_next_page(index, mode):
     assert [hit["rank"] for hit in pages[1]] == [hit["rank"] for hit in deep][3:6]
 
 
+def test_ranks_of_a_run_go_on_from_the_offset(index, tmp_path):
+    flags = ("-k", "3", "--offset", "2", "--mode", "lexical", "--run", tmp_path / "run")
+    hits = answer(index, *flags)["hits"]
+    lines = [line.split() for line in (tmp_path / "run").read_text().splitlines()]
+    assert [int(line[3]) for line in lines] == [hit["rank"] for hit in hits]
+    assert [int(line[3]) for line in lines][:1] == [3]
+
+
 def test_per_gives_one_hit_a_value(index):
     hits = answer(index, "--where", "exists lang", "--per", "lang", "--mode", "dense")["hits"]
     assert sorted(hit["rank"] for hit in hits) == [1, 2]

@@ -150,6 +150,21 @@ def test_columns_of_all_files_count(tmp_path: Path) -> None:
     assert header_of(f"{tmp_path}/*.csv") == ["query", "answer", "negative"]
 
 
+def test_file_without_a_column_that_the_others_have_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("query,document,id\nq,d,1\n")
+    (tmp_path / "b.csv").write_text("id,document,query,title\n2,e,r,t\n")
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "more.jsonl").write_text('{"query": "s", "document": "f", "id": "3"}\n')
+    assert [each.id for each in open_dataset(f"{tmp_path}/*").documents()] == ["1", "2", "3"]
+    (tmp_path / "c.csv").write_text("a,b\nx,y\n")
+    told = rf"^{tmp_path}/c\.csv: has no column 'query', which {tmp_path}/a\.csv has; rename"
+    with pytest.raises(InputError, match=told):
+        open_dataset(f"{tmp_path}/*")
+    (tmp_path / "c.csv").write_text("query,b\nx,y\n")
+    with pytest.raises(InputError, match=r"c\.csv: has no column 'document'"):
+        open_dataset(f"{tmp_path}/*")
+
+
 def test_an_error_names_the_file_and_not_its_copy(store: Path) -> None:
     write(store / "in" / "a.jsonl").write_text("{broken\n")
     with pytest.raises(InputError, match=r"^store://in/a\.jsonl:1: broken JSON"):

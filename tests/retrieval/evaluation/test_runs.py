@@ -14,6 +14,11 @@ def test_run_is_written_as_trec_eval_reads_it(tmp_path: Path) -> None:
     assert path.read_text() == "q1 Q0 b 1 0.5 tag\nq1 Q0 a 2 0.25 tag\nq/2#1 Q0 c 1 -1.0 tag\n"
 
 
+def test_ranks_go_on_from_the_first_rank(tmp_path: Path) -> None:
+    write_trec_run(tmp_path / "run", {"q1": {"a": 0.25, "b": 0.5}, "q2": {"c": 1.0}}, "t", first_rank=11)
+    assert (tmp_path / "run").read_text() == "q1 Q0 b 11 0.5 t\nq1 Q0 a 12 0.25 t\nq2 Q0 c 11 1.0 t\n"
+
+
 def test_scores_read_back_as_the_same_float32(tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal(500).astype(np.float32)
     run = {"q": {f"d{i}": float(value) for i, value in enumerate(values)}}

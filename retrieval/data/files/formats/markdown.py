@@ -1,7 +1,7 @@
 """Markdown to sections, by markdown-it-py (CommonMark with tables), which `rich` brings.
 
-In: text. Out: an `Extract`, with the simple fields of the front matter. Raw HTML loses its tags. Knows
-nothing of files.
+In: text. Out: an `Extract`, with the texts and lists of the front matter. Raw HTML loses its tags.
+Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-from index.values import Scalar
+from index.values import Json
 from retrieval.data.files.formats.markup import read_markup
 from retrieval.data.files.sections import Extract, Outline, clean
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_FIELD = re.compile(r"([A-Za-z][\w-]*):[ \t]+(\S.*)")
+_FIELD = re.compile(r"([A-Za-z][\w-]*):(?:[ \t]+(\S.*))?")
+_LIST = re.compile(r"\[(.*)\](?:[ \t]+#.*)?")
+_LIST_ITEM = re.compile(r"""[ \t]*("[^"]*"[ \t]*|'[^']*'[ \t]*|[^\s"',\[\]{}][^,\[\]{}]*)(?:,|\Z)""")
+_LINE_ITEM = re.compile(r"[ \t]*-[ \t]+(\S.*)")
 _TAG = re.compile(r"<!--.*?(?:-->|\Z)|<[^>]*>", re.DOTALL)
 _SCRIPT = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 
@@ -35,20 +38,52 @@ def read_markdown(text: str) -> Extract:
     outline = Outline()
     # It is our own parser's output, in which all text is escaped: it holds no document type and no entities.
     read_markup(ET.fromstring(f"<body>{parser.render(body)}</body>"), outline)  # noqa: S314
-    return Extract(outline.sections(), str(fields.pop("title", "")), fields)
+    title = fields.pop("title", "")
+    return Extract(outline.sections(), title if isinstance(title, str) else "", fields)
 
 
-def _front_matter(text: str) -> tuple[dict[str, Scalar], str]:
-    """Fields with a value on their own line, and the text below; lists and nested fields are left out."""
+def _front_matter(text: str) -> tuple[dict[str, Json], str]:
+    """Fields that are a text or a list of texts, and the text below; what is nested is left out."""
     found = _FRONT_MATTER.match(text)
     if not found:
         return {}, text
-    fields: dict[str, Scalar] = {}
-    for line in found[1].splitlines():
-        pair = _FIELD.fullmatch(line.rstrip())
-        if pair and pair[2][0] not in "[{|>&*!#":
-            fields[pair[1]] = pair[2].strip("\"'")
-    return fields, text[found.end() :]
+    entries: list[tuple[str, str, list[str]]] = []  # name, what stands beside it, and the lines below
+    for line in map(str.rstrip, found[1].splitlines()):
+        if field := _FIELD.fullmatch(line):
+            entries.append((field[1], field[2] or "", []))
+        elif entries and line and not line.lstrip().startswith("#"):
+            entries[-1][2].append(line)
+    values = ((name, _value(beside, below)) for name, beside, below in entries)
+    return {name: value for name, value in values if value is not None}, text[found.end() :]
+
+
+def _value(beside: str, below: Sequence[str]) -> Json:
+    """The value of a field; None if it has none, or one that is nested."""
+    if not beside or beside.startswith("#"):
+        matches = map(_LINE_ITEM.fullmatch, below)
+        items = [match[1] if match else "" for match in matches]
+    elif found := _LIST.fullmatch(beside):
+        items = _split(found[1].strip())
+    else:
+        return _text(beside)
+    texts = ["" if re.match(r"-\s|[^\"'].*:\s", item) else _text(item) for item in items]
+    return texts if texts and all(texts) else None
+
+
+def _split(text: str) -> list[str]:
+    """The items of a list on one line; [] if it is nested."""
+    items, position = [], 0
+    while position < len(text):
+        found = _LIST_ITEM.match(text, position)
+        if not found:
+            return []
+        items.append(found[1].strip())
+        position = found.end()
+    return items
+
+
+def _text(value: str) -> str | None:
+    return value.strip("\"'") or None if value and value[0] not in "[{|>&*!#" else None
 
 
 def _html_block(

@@ -149,6 +149,17 @@ def test_second_run_reads_only_what_changed(tmp_path, here):
     assert "d.md#d" not in records(data)
 
 
+def test_date_that_the_author_wrote_stays_when_the_file_gets_another(tmp_path, here):
+    docs, data = tmp_path / "docs", tmp_path / "data"
+    put(docs / "a.md", "---\ndate: 2023-11-14\n---\ntext")  # the day of LONG_AGO
+    write_files_corpus(docs, data)
+    for days in (10, 20):
+        os.utime(docs / "a.md", (LONG_AGO + days * 86400,) * 2)
+        here.clear()
+        write_files_corpus(docs, data)
+        assert (here, records(data)["a.md"]["metadata"]["date"]) == ([], "2023-11-14")
+
+
 def test_file_that_changes_within_its_time_stamp_is_compared_by_content(tmp_path, here):
     docs, data = tmp_path / "docs", tmp_path / "data"
     now = 4_000_000_000  # as if it were written this moment

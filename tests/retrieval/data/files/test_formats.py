@@ -67,9 +67,7 @@ def test_markdown_is_split_at_headings_and_loses_its_markup():
 
 
 def test_front_matter_of_markdown_gives_title_and_simple_fields():
-    found = extract(
-        "markdown", "---\ntitle: 'My page'\nauthor: Ann\ntags: [a, b]\nnested:\n  x: 1\n---\n## A\ntext"
-    )
+    found = extract("markdown", "---\ntitle: 'My page'\nauthor: Ann\nnested:\n  x: 1\n---\n## A\ntext")
     assert (found.title, found.fields) == ("My page", {"author": "Ann"})
     (document,) = documents("d/page.md", found, "markdown", "2024-05-01")
     assert document.title == "My page > A"
@@ -79,6 +77,42 @@ def test_front_matter_of_markdown_gives_title_and_simple_fields():
         "type": "markdown",
         "date": "2024-05-01",
     }
+
+
+def test_type_and_date_that_the_author_wrote_win_and_the_path_is_that_of_the_file():
+    found = extract("markdown", "---\ndate: 2019-03-01\ntype: post\npath: /blog/x\n---\ntext")
+    (document,) = documents("d/page.md", found, "markdown", "2024-05-01")
+    assert document.metadata == {"type": "post", "date": "2019-03-01", "path": "d/page.md"}
+
+
+def test_empty_date_in_front_matter_leaves_that_of_the_file():
+    found = extract("markdown", "---\ndate:\ntype: ''\n---\ntext")
+    (document,) = documents("page.md", found, "markdown", "2024-05-01")
+    assert document.metadata == {"type": "markdown", "date": "2024-05-01", "path": "page.md"}
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("tags: [a, b c]", ["a", "b c"]),
+        ("tags: [\"a, b\", 'c: d',]  # two", ["a, b", "c: d"]),
+        ("tags: [http://x.org/#y]", ["http://x.org/#y"]),
+        ("tags:\n- a\n- b c", ["a", "b c"]),
+        ("tags: # two\n  - 'a: b'\n\n  # and\n  - c", ["a: b", "c"]),
+        ("tags: []", None),
+        ("tags:", None),
+        ("tags: [a, [b]]", None),
+        ("tags: [a: b]", None),
+        ("tags: [a, {b: c}]", None),
+        ("tags:\n- a: b\n  c: d", None),
+        ("tags:\n- a\n- - b", None),
+        ("tags:\n  inner:\n  - a", None),
+    ],
+)
+def test_simple_lists_of_front_matter_are_read_and_nested_ones_left_out(written, expected):
+    found = extract("markdown", f"---\nfirst: 1\n{written}\nlast: 2\n---\ntext")
+    expected_tags = {} if expected is None else {"tags": expected}
+    assert found.fields == {"first": "1", "last": "2"} | expected_tags
 
 
 @pytest.mark.parametrize(
