@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from cli import verbs
 from index.errors import InputError, StorageError
 from retrieval.evaluation.ann import systems as ann_systems
+from retrieval.evaluation.ann import worker
 from retrieval.evaluation.ann.curves import (
     OURS,
     RATES,
@@ -19,6 +20,7 @@ from retrieval.evaluation.ann.curves import (
     read_vectors,
     write_curves,
 )
+from retrieval.evaluation.ann.systems import BuiltIndex
 from retrieval.evaluation.ann.worker import measure
 from retrieval.search.retriever import Retriever
 
@@ -93,6 +95,28 @@ def test_a_missing_library_is_named_with_the_reason(tmp_path, vectors, monkeypat
     monkeypatch.setenv("PYTHONSAFEPATH", "")
     found = bench_ann(tmp_path / "v.npy", systems=("no such system",), command="c")
     assert "KeyError" in found["systems"]["no such system"]["skipped"]
+
+
+def test_a_first_single_query_that_compiles_is_not_timed(tmp_path, vectors, monkeypatch):
+    clock = {"now": 0.0, "singles": 0}
+
+    def search(queries, k):
+        clock["singles"] += len(queries) == 1
+        clock["now"] += 1000.0 if len(queries) == 1 and clock["singles"] == 1 else 0.5
+        return np.zeros((len(queries), k), np.int64)
+
+    monkeypatch.setitem(
+        ann_systems.SYSTEMS, "slow at first", lambda rows, threads: BuiltIndex(search, lambda path: None)
+    )
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: clock["now"])
+    monkeypatch.setattr(worker.time, "process_time", lambda: clock["now"])
+    np.save(tmp_path / "vectors.npy", vectors)
+    np.save(tmp_path / "queries.npy", vectors[:20])
+    np.save(tmp_path / "exact_rows.npy", np.zeros((20, 10), np.int64))
+    np.save(tmp_path / "exact_scores.npy", np.zeros((20, 10), np.float32))
+    (point,) = measure(tmp_path, "slow at first", 1, None)["points"]
+    assert (point["single_qps"], point["single_processor_qps"]) == (2.0, 2.0)
+    assert (point["p50_ms"], point["p99_ms"]) == (500.0, 500.0)
 
 
 def test_an_index_is_searched_with_the_queries_of_its_data(made, tmp_path):
