@@ -91,9 +91,7 @@ def encode(
     Raises InputError, FormatVersionError, CorruptError, BusyError, StorageError, MissingExtraError.
     """
     saved = read_model(model)
-    if passage_words and side == "query":
-        raise InputError("queries have no passages; leave --passages out")
-    words = passage_words_of(saved.config, passage_words)
+    words = passage_words_of(saved.config, passage_words, side)
     texts = _documents(source, columns, resume) if side == "document" else _queries(source, columns, resume)
     plan = {
         "source": texts.fingerprint,
