@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -53,6 +55,40 @@ def test_broken_fvecs_are_refused(tmp_path, content):
     (tmp_path / "v.fvecs").write_bytes(content)
     with pytest.raises(InputError):
         read_vectors(tmp_path / "v.fvecs")
+
+
+def _whole(values):
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a,b\n",
+        pickle.dumps([1.0]),
+        _whole(np.array([{}], object)),
+        _whole(np.ones((9, 9)))[:-5],
+        b"PK\x03\x04",
+    ],
+)
+def test_a_file_that_holds_no_vectors_is_told_without_advice_to_trust_it(tmp_path, content):
+    (tmp_path / "v.npy").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_vectors(tmp_path / "v.npy")
+    told = "is no whole file of vectors; give a .npy array of floats, or .fvecs"
+    assert str(caught.value) == f"{tmp_path / 'v.npy'}: {told}"
+
+
+@pytest.mark.parametrize("name", ["no.npy", "no.fvecs"])
+def test_a_missing_file_of_vectors_is_named_once(tmp_path, name):
+    with pytest.raises(InputError) as caught:
+        read_vectors(tmp_path / name)
+    assert (
+        str(caught.value) == f"{tmp_path / name}: cannot be read (No such file or directory); check the path"
+    )
 
 
 @pytest.mark.parametrize("name", ann_systems.SYSTEMS)
