@@ -81,6 +81,12 @@ def test_a_file_of_queries_for_the_side_of_documents_is_told_of_the_other_side(m
     assert [path.name for path in tmp_path.iterdir()] == ["questions.txt"]
 
 
+def test_passages_that_are_no_number_of_words_are_refused(corpus: Path, model: Path, tmp_path: Path):
+    asked = ("encode", corpus, "-m", model, "-o", tmp_path / "v.npy", "--passages")
+    assert "'auto' is no number of words; give one of 8 or more, or off" in run(*asked, "auto").stderr
+    assert "4 is not in the range x>=8" in run(*asked, "4").stderr
+
+
 def test_columns_are_named_for_queries_too(model: Path, tmp_path: Path):
     table = tmp_path / "pairs.csv"
     table.write_text("Frage,Antwort\nlist files,ls\n")
