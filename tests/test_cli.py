@@ -314,6 +314,7 @@ def test_info_tells_what_the_index_holds(made):
     printed = dict(line.split(maxsplit=1) for line in peephole("info", made.index).stdout.splitlines())
     assert printed["documents"] == "8"
     assert printed["model_fingerprint"] == facts["model_fingerprint"]
+    assert printed["goal"] == "recall 0.99"  # no limits were set
 
 
 def test_verify_of_a_sound_index(made):

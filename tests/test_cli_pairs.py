@@ -234,6 +234,12 @@ def test_other_columns_are_another_corpus(faq: Path, tmp_path: Path) -> None:
     assert json.loads(works("info", tmp_path / "I", "--json"))["documents"] == len(TOPICS)
 
 
+def test_a_column_of_metadata_that_is_named_twice_is_shown_once(faq: Path, tmp_path: Path) -> None:
+    named = ("--column", "metadata=topic") * 2
+    said = works("train", faq / "faq.csv", "-o", tmp_path / "M", "--epochs", 1, *named)
+    assert "document is 'answer', metadata is 'topic'\n" in said
+
+
 @pytest.mark.parametrize(
     "value", ["Frage", "question=a", "query=a --column query=b", "query=a --column document="]
 )

@@ -60,7 +60,8 @@ def export_tower(model: Path, output: Path, side: Side = "query") -> Exported:
     model: the model folder.
     output: the file to write; one that is there is replaced in one step.
     side: which tower.
-    Raises what `read_model` raises, MissingExtraError without onnx, and StorageError.
+    Raises InputError for another side, what `read_model` raises, MissingExtraError without onnx, and
+    StorageError.
     """
     saved = read_model(model)
     data: bytes = tower_model(saved, side).SerializeToString()

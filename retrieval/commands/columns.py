@@ -29,7 +29,9 @@ def _column_names(context: click.Context, parameter: click.Parameter, values: tu
             raise click.BadParameter(f"{value!r} is not ROLE=NAME; the roles are {', '.join(ROLES)}")
         if columns.get(role) and role not in SEVERAL:
             raise click.BadParameter(f"{role} has two columns; name one")
-        columns.setdefault(role, []).extend([name] if name else [])
+        named = columns.setdefault(role, [])
+        if name and name not in named:
+            named.append(name)
     if columns.get("query") and not columns.get("document", [""]):
         raise click.BadParameter("a query needs a document; name its column as well")
     return columns

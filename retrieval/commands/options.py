@@ -60,7 +60,13 @@ class _PassageWords(click.IntRange):
     name = "words"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        return 0 if value == "off" else int(super().convert(value, param, ctx))
+        if value == "off":
+            return 0
+        try:
+            int(value)
+        except ValueError:
+            self.fail(f"{value!r} is no number of words; give one of 8 or more, or off", param, ctx)
+        return int(super().convert(value, param, ctx))
 
 
 class _Corpus(_Path):

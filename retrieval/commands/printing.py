@@ -66,9 +66,9 @@ def print_json(value: object) -> None:
 
 
 def plain(value: object) -> str:
-    """A value as a person reads it: mappings as "name value, name value"."""
+    """A value as a person reads it: mappings as "name value, name value", without those that are None."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {plain(item)}" for name, item in value.items()) or "-"
+        return ", ".join(f"{name} {plain(item)}" for name, item in value.items() if item is not None) or "-"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from index.errors import InputError
 
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
-_BYTES = {"b": 1, "": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_BYTES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_BYTES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES |= {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
@@ -34,8 +34,12 @@ def parse_milliseconds(text: str) -> float:
 
 def _amount(text: str, units: Mapping[str, float], examples: str) -> float:
     match = _AMOUNT.fullmatch(text.strip())
-    unit = units.get(match[2].lower(), 0) if match else 0
-    amount = float(match[1]) * unit if match else 0
+    sizes = {name.lower(): size for name, size in units.items()}
+    if match and match[2].lower() not in sizes:
+        problem = "has an unknown unit" if match[2] else "has no unit"
+        known = ", ".join(filter(None, units))
+        raise InputError(f"{text[:80]!r} {problem}; write {examples} (the units are {known})")
+    amount = float(match[1]) * sizes[match[2].lower()] if match else 0
     if not 0 < amount < math.inf:
         raise InputError(f"{text[:80]!r} is no amount above zero; write {examples}")
     return amount

@@ -33,6 +33,10 @@ _TEXT_SUFFIXES = frozenset({".md", ".rst", ".txt"})
 _OWN_FIELDS = frozenset({"_id", "id", "title", "text", "metadata"})
 
 
+class UnknownKindError(InputError):
+    """A file is of no kind that is read as a corpus."""
+
+
 def read_documents(path: Path | str) -> Iterator[Document]:
     """Documents in the order of the file, one at a time. Of their ids 12 to 24 bytes each stay in memory.
 
@@ -46,9 +50,10 @@ def read_documents(path: Path | str) -> Iterator[Document]:
         - a pattern or a URL of such tables, see `retrieval.data.locations`, which are read in turn;
         - "-" for JSONL on standard input, or a pipe of JSONL.
 
-    Raises InputError at once if there is no such path or its kind is unknown; during reading for a broken
-    line, an id that occurs twice and a document whose title and text are both empty; at the end if there was
-    no document. A BEIR folder may have such empty documents, for public ones have, and judge them.
+    Raises InputError at once if there is no such path, and UnknownKindError if its kind is unknown;
+    InputError during reading for a broken line, an id that occurs twice and a document whose title and text
+    are both empty; at the end if there was no document. A BEIR folder may have such empty documents, for
+    public ones have, and judge them.
     """
     if str(path) == STANDARD_INPUT:
         return _from_records(json_records(path), path)
@@ -69,7 +74,9 @@ def read_documents(path: Path | str) -> Iterator[Document]:
     elif is_stream(path):  # a process substitution, whose name has no suffix
         records = json_records(path)
     else:
-        raise InputError(f"not a kind of corpus that is read; give {TABLE_KINDS} or a folder", path=path)
+        raise UnknownKindError(
+            f"not a kind of corpus that is read; give {TABLE_KINDS} or a folder", path=path
+        )
     return _from_records(records, path)
 
 

@@ -64,7 +64,8 @@ def _opened(path: Path | str) -> Iterator[Any]:
             file = parquet.ParquetFile(stream)
             names = file.schema_arrow.names
         if len(set(names)) != len(names):
-            raise InputError("names a column twice; rename one", path=path)
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"names the column {repeated[:40]!r} twice; rename one", path=path)
         yield file
 
 

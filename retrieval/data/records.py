@@ -158,7 +158,8 @@ def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
     header = [column.strip() for column in columns]
     named = [column for column in header if column]
     if len(set(named)) != len(named):
-        raise place.error("the header names a column twice; rename one")
+        repeated = next(name for name in named if named.count(name) > 1)
+        raise place.error(f"the header names the column {repeated[:40]!r} twice; rename one")
     unnamed = len(header) - len(named)
     for place, cells in rows:
         if len(cells) != len(header):
@@ -227,6 +228,8 @@ def id_field(record: Record) -> str:
     if name not in record.fields:
         raise record.place.error('no "_id"; give every record its own')
     value = record.fields[name]
+    if value is None:
+        raise record.place.error(f'"{name}" is null; give every record its own')
     if not isinstance(value, str):
         raise record.place.error(
             f'"{name}" is not a string but {type(value).__name__}; put it in quotation marks'

@@ -87,14 +87,27 @@ def parse_measure(name: str) -> Measure:
         supported = all(_in_range(value) for value in measure.params.values())
         supported = supported and pipeline.supports(measure)
     except (NameError, ValueError, TypeError, AttributeError, AssertionError, RecursionError) as error:
-        raise InputError(
-            f"unknown measure {name!r}; write one as in nDCG@10, AP, R@100, P(rel=2)@5"
-        ) from error
+        remedy = _in_usual_case(name) or "one as in nDCG@10, AP, R@100, P(rel=2)@5"
+        raise InputError(f"unknown measure {name!r}; write {remedy}") from error
     if not supported:
         raise InputError(
             f"measure {name!r} cannot be computed; check its cutoff, or choose nDCG@10, AP, R@100, ..."
         )
     return measure
+
+
+def _in_usual_case(name: str) -> str | None:
+    """The measure as ir-measures writes it, if only the case differs.
+
+    >>> _in_usual_case("ndcg@10"), _in_usual_case("nDCG(x=1)@10")
+    ('nDCG@10', None)
+    """
+    from ir_measures.measures import registry
+
+    family = name.split("@")[0].split("(")[0]
+    # Of names that differ in case the one with more small letters is its own, and the other an alias.
+    usual = max((known for known in registry if known.lower() == family.lower()), default=family)
+    return None if usual == family else usual + name[len(family) :]
 
 
 def _in_range(value: Any) -> bool:

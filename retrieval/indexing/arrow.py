@@ -56,8 +56,8 @@ def encode_batches(
     passage_words: most words of a passage, a vector for each passage; 0 for a vector a document. Queries have
         no passages.
     fixed_size: whether vectors are lists of fixed size; Spark reads the others only.
-    Raises InputError for a batch without `id` and `text` or with an id that is null, and what `read_model`
-    raises.
+    Raises InputError for another side, for passages of fewer than 8 words or of queries, for a batch without
+    `id` and `text` or with an id that is null, and what `read_model` raises.
 
     >>> frame.mapInArrow(                                                      # doctest: +SKIP
     ...     partial(encode_batches, model="my.model", fixed_size=False), "id string, vector array<float>"
@@ -65,7 +65,7 @@ def encode_batches(
     """
     trained = model if isinstance(model, TrainedModel) else read_model(Path(model))
     encoder = trained.encoder(side)
-    words = passage_words_of(trained.config, passage_words if side == "document" else 0)
+    words = passage_words_of(trained.config, passage_words, side)
     for batch in batches:
         documents = [
             split_document(document, trained.config.document_words, words) for document in _documents(batch)

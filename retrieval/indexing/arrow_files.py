@@ -154,8 +154,8 @@ def _write(
             texts += batch.num_rows
             yield batch
 
-    words = settings.passage_words if settings.side == "document" else 0
-    schema = vector_schema(model.config.dimension, with_spans=passage_words_of(model.config, words) > 0)
+    words = passage_words_of(model.config, settings.passage_words, settings.side)
+    schema = vector_schema(model.config.dimension, with_spans=words > 0)
     with (
         storing(path),
         parquet.ParquetWriter(path, schema, use_dictionary=False, compression="none") as writer,

@@ -93,9 +93,7 @@ def encode_files(
     """
     saved = read_model(model)
     saved.encoder(side)
-    if passage_words and side == "query":
-        raise InputError("queries have no passages; leave --passages out")
-    settings = Settings(fingerprint(model), side, passage_words_of(saved.config, passage_words))
+    settings = Settings(fingerprint(model), side, passage_words_of(saved.config, passage_words, side))
     jobs = _jobs(pattern, output)
     done: list[EncodedFile] = []
     problems: list[str] = []

@@ -22,6 +22,7 @@ from index.documents.store import Document
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.dataset import Dataset, open_dataset
+from retrieval.data.documents import UnknownKindError
 from retrieval.data.lines import is_stream
 from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.pairs.dataset import PairsDataset
@@ -91,9 +92,7 @@ def encode(
     Raises InputError, FormatVersionError, CorruptError, BusyError, StorageError, MissingExtraError.
     """
     saved = read_model(model)
-    if passage_words and side == "query":
-        raise InputError("queries have no passages; leave --passages out")
-    words = passage_words_of(saved.config, passage_words)
+    words = passage_words_of(saved.config, passage_words, side)
     texts = _documents(source, columns, resume) if side == "document" else _queries(source, columns, resume)
     plan = {
         "source": texts.fingerprint,
@@ -116,7 +115,10 @@ def encode(
 
 def _documents(source: Path | str, columns: ColumnNames, resume: bool) -> _Source:
     dataset = open_dataset(source, columns)
-    return _Source(dataset.documents(), dataset.count_documents(), fingerprint(dataset, resume))
+    try:
+        return _Source(dataset.documents(), dataset.count_documents(), fingerprint(dataset, resume))
+    except UnknownKindError as error:
+        raise InputError(f"{error}, or --side query for a file of queries") from error
 
 
 def _queries(source: Path | str, columns: ColumnNames, resume: bool) -> _Source:

@@ -15,11 +15,13 @@ from index.dense.passages import Span
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Vectors
-from retrieval.model.config import ModelConfig
+from retrieval.model.config import ModelConfig, Side
 from retrieval.text.passages import passage_texts, passages
 
 # The weight of the whole document in the vector of a passage, chosen on the dev split of `medquad`.
 DOCUMENT_SHARE = 0.5
+# Fewer words say little, and there would be very many vectors.
+_FEWEST_WORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,23 @@ class SplitDocument:
         return passage_texts(self.document.title, self.document.text, self.spans, self.passage_words)
 
 
-def passage_words_of(config: ModelConfig, words: int | None = None) -> int:
+def passage_words_of(config: ModelConfig, words: int | None = None, side: Side = "document") -> int:
     """Most words of a passage: as many as the tower reads by default; 0 if documents are not to be split.
 
     config: of the model.
     words: what the user wants; 0 to leave documents whole, None for the default.
-    Raises InputError for more words than the document tower reads.
+    side: which tower encodes; queries have no passages.
+    Raises InputError for more words than the document tower reads, for very few, for passages of queries and
+    for a side that there is not.
     """
+    config.word_limit(side)
+    if words and side == "query":
+        raise InputError("queries have no passages; leave --passages (passage_words) out")
+    fewest = min(_FEWEST_WORDS, config.document_words)
+    if words and words < fewest:
+        raise InputError(
+            f"passages of {words} words are too short; give {fewest} words or more, or 0 for none"
+        )
     if words is not None and words > config.document_words:
         raise InputError(f"the model reads {config.document_words} words; --passages must not be more")
     return config.document_words if words is None else words

@@ -69,7 +69,9 @@ class ModelConfig:
         self._settle_pooling()
 
     def word_limit(self, side: Side) -> int:
-        """How many words of a text the tower of a side reads."""
+        """How many words of a text the tower of a side reads. Raises InputError if there is no such side."""
+        if side not in get_args(Side):
+            raise InputError(f"there is no side {side!r}; the sides are {' and '.join(get_args(Side))}")
         return self.query_words if side == "query" else self.document_words
 
     def _settle_pooling(self) -> None:

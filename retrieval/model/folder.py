@@ -86,7 +86,8 @@ class TrainedModel(NamedTuple):
         side: which tower.
         rows: of words, if they are at hand.
         compiled: see `Encoder`.
-        Raises CorruptError if its arrays are not those of the config or are not finite.
+        Raises InputError if there is no such side; CorruptError if its arrays are not those of the config or
+        are not finite.
         """
         limit = self.config.word_limit(side)
         try:

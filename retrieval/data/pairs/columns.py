@@ -80,8 +80,8 @@ def find_columns(path: Path | str, names: Sequence[str], given: ColumnNames) -> 
     path: the file, for errors.
     names: its columns.
     given: what the user said, which goes before the usual names.
-    Raises NoDocumentsError for a query without a document; InputError for a named column that is not there,
-    and for two columns that fit a role equally well.
+    Raises NoDocumentsError for a query without a document; InputError for a named column that is not there or
+    has two roles, metadata aside, and for two columns that fit a role equally well.
     """
     _check_given(path, names, given)
     # A column of metadata keeps its role, so that metadata never changes ids and judgements.
@@ -146,6 +146,14 @@ def _check_given(path: Path | str, names: Sequence[str], given: ColumnNames) -> 
             f"has no column {absent!r}; the columns are {_listed(names)}{_or_separate(path, names)}",
             path=path,
         )
+    roles: dict[str, str] = {}
+    for role, columns in given.items():
+        for name in columns if role != "metadata" else ():
+            if roles.setdefault(name, role) != role:
+                raise InputError(
+                    f"column {name!r} is named as the {roles[name]} and as the {role}; it can be one of them",
+                    path=path,
+                )
 
 
 def _or_separate(path: Path | str, names: Sequence[str]) -> str:

@@ -159,9 +159,16 @@ def read_vectors(path: Path) -> Vectors:
                 raise InputError("is not a whole .fvecs file of one dimension", path=path)
             rows = raw.reshape(-1, width)[:, 1:].copy().view("<f4")
         else:
-            rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"is no file of vectors ({error}); give .npy or .fvecs", path=path) from error
+            with path.open("rb") as file:
+                rows = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror or 'cut short'}); check the path", path=path
+        ) from error
+    except (ValueError, EOFError) as error:
+        raise InputError(
+            "is no whole file of vectors; give a .npy array of floats, or .fvecs", path=path
+        ) from error
     if rows.ndim != 2 or not rows.size or rows.dtype.kind != "f" or not np.isfinite(rows).all():
         raise InputError("must hold finite floats of shape (n, d)", path=path)
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)

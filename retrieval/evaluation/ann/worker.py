@@ -26,6 +26,8 @@ K = 10
 _SECONDS = 0.3
 # Number of queries that are searched one by one.
 _SINGLE_QUERIES = 300
+# Number of these that are searched once before, untimed: a first one may compile loops and map files.
+_WARM_UP_QUERIES = 10
 
 
 def measure(folder: Path, name: str, threads: int, index: Path | None) -> dict[str, Any]:
@@ -83,6 +85,9 @@ def _batch(built: BuiltIndex, queries: Vectors) -> dict[str, float]:
 
 
 def _single(built: BuiltIndex, queries: Vectors) -> dict[str, float]:
+    """Queries/s and percentiles of single searches, after some that are not timed."""
+    for row in range(min(_WARM_UP_QUERIES, len(queries))):
+        built.search(queries[row : row + 1], K)
     seconds = []
     start_processor = time.process_time()
     for row in range(min(_SINGLE_QUERIES, len(queries))):

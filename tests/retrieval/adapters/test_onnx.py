@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="runs the exported model")
 
+from index.errors import InputError  # noqa: E402
 from retrieval.adapters.onnx import export_tower, onnx_inputs, tower_model  # noqa: E402
 from retrieval.model.config import ModelConfig, preset  # noqa: E402
 from retrieval.model.folder import read_model  # noqa: E402
@@ -84,6 +85,15 @@ def test_one_text_alone_gets_the_vector_that_it_has_among_others(
     alone, among = ["copy a folder"], ["copy a folder", LONG, ""]
     one, many = (run(tmp_path / "query.onnx", onnx_inputs(vocabulary, texts, 64)) for texts in (alone, among))
     np.testing.assert_allclose(one[0], many[0], atol=1e-6)
+
+
+def test_a_tower_of_another_side_is_refused_and_nothing_written(
+    random_model: Callable[..., TwoTower], tmp_path: Path
+) -> None:
+    random_model(CONFIGS["lstm, attention"]).save(tmp_path / "model")
+    with pytest.raises(InputError, match="there is no side 'quer'; the sides are query and document"):
+        export_tower(tmp_path / "model", tmp_path / "query.onnx", "quer")  # type: ignore[arg-type]
+    assert not (tmp_path / "query.onnx").exists()
 
 
 def test_the_lstm_is_the_standard_operator_with_peepholes(

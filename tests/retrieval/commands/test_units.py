@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 
 from index.errors import InputError
@@ -34,6 +36,28 @@ def test_what_is_no_size_is_refused(text: str):
 def test_what_is_no_time_is_refused(text: str):
     with pytest.raises(InputError, match=r"write 2ms or 0\.5s"):
         parse_milliseconds(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "told"),
+    [
+        (parse_milliseconds, "2", "'2' has no unit; write 2ms or 0.5s (the units are us, ms, s)"),
+        (parse_milliseconds, "1h", "'1h' has an unknown unit; write 2ms or 0.5s (the units are us, ms, s)"),
+        (
+            parse_bytes,
+            "500XB",
+            "'500XB' has an unknown unit; write 2GB or 500MB (the units are B, kB, MB, GB, TB, KiB, MiB, "
+            "GiB, TiB)",
+        ),
+        (parse_bytes, "0", "'0' is no amount above zero; write 2GB or 500MB"),
+    ],
+)
+def test_a_unit_that_is_missing_or_unknown_is_told_with_those_there_are(
+    parse: Callable[[str], float], text: str, told: str
+):
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert str(caught.value) == told
 
 
 def test_blanks_are_passed_over_once():

@@ -71,6 +71,22 @@ def test_encode_reads_standard_input_for_either_side(model: Path, tmp_path: Path
         assert "cannot be resumed" in refused.stderr
 
 
+def test_a_file_of_queries_for_the_side_of_documents_is_told_of_the_other_side(model: Path, tmp_path: Path):
+    lines = tmp_path / "questions.txt"
+    lines.write_text("list files\n")
+    refused = run("encode", lines, "-m", model, "-o", tmp_path / "vectors.npy")
+    assert refused.exit_code == 1
+    (line,) = refused.stderr.splitlines()
+    assert line.endswith("or a folder, or --side query for a file of queries")
+    assert [path.name for path in tmp_path.iterdir()] == ["questions.txt"]
+
+
+def test_passages_that_are_no_number_of_words_are_refused(corpus: Path, model: Path, tmp_path: Path):
+    asked = ("encode", corpus, "-m", model, "-o", tmp_path / "v.npy", "--passages")
+    assert "'auto' is no number of words; give one of 8 or more, or off" in run(*asked, "auto").stderr
+    assert "4 is not in the range x>=8" in run(*asked, "4").stderr
+
+
 def test_columns_are_named_for_queries_too(model: Path, tmp_path: Path):
     table = tmp_path / "pairs.csv"
     table.write_text("Frage,Antwort\nlist files,ls\n")

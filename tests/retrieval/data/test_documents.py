@@ -134,6 +134,7 @@ def test_empty_files_and_files_of_other_kinds_are_left_out_and_counted(tmp_path:
         ("[1]", ":1: not a JSON object"),
         ('{"text": "x"}', ':1: no "_id"'),
         ('{"_id": 7, "text": "x"}', ':1: "_id" is not a string but int'),
+        ('{"_id": null, "text": "x"}', ':1: "_id" is null; give every record its own'),
         ('{"_id": " ", "text": "x"}', ':1: "_id" is empty'),
         ('{"_id": "a", "text": ["x"]}', ':1: "text" is not text but list'),
         ('{"_id": "a", "title": 1}', ':1: "title" is not text but int'),
@@ -200,7 +201,7 @@ def test_whole_numbers_of_any_size_are_kept_exactly(tmp_path: Path) -> None:
     ("name", "content", "expected"),
     [
         ("c.tsv", "_id\ttext\n1\tx\ty\n", ":2: 3 columns where the header has 2"),
-        ("c.tsv", "_id\ttext\ttext\n", ":1: the header names a column twice"),
+        ("c.tsv", "_id\ttext\ttext\n", ":1: the header names the column 'text' twice; rename one"),
         ("c.tsv", "key\ttext\n1\tx\n", ':2: no "_id"'),
         ("c.tsv", "_id\ttext\n", ": holds no documents"),
         ("c.tsv", "", ": holds no documents"),

@@ -107,6 +107,14 @@ def test_a_row_of_parquet_is_told_as_a_row(tmp_path: Path) -> None:
     assert error.line == 1
 
 
+def test_a_column_that_parquet_names_twice_is_named(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table([["a"], ["x"], ["y"]], names=["_id", "text", "text"])
+    parquet.write_table(table, tmp_path / "c.parquet")
+    with pytest.raises(InputError, match="names the column 'text' twice; rename one"):
+        list(read_documents(tmp_path / "c.parquet"))
+
+
 def test_documents_of_a_parquet_file(tmp_path: Path) -> None:
     rows = [{"_id": f"d{n}", "text": f"text {n}", "year": 2000 + n} for n in range(3000)]
     documents = list(read_documents(write_table(tmp_path / "c.parquet", rows)))

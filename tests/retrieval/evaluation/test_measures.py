@@ -206,6 +206,20 @@ def test_importing_evaluation_does_not_import_its_measures() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("ndcg@10", "unknown measure 'ndcg@10'; write nDCG@10"),
+        ("p(rel=2)@5", "unknown measure 'p(rel=2)@5'; write P(rel=2)@5"),
+        ("best", "unknown measure 'best'; write one as in nDCG@10, AP, R@100, P(rel=2)@5"),
+    ],
+)
+def test_a_measure_in_other_case_is_told_as_it_is_written(name: str, told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_measure(name)
+    assert str(caught.value) == told
+
+
 def test_measure_keeps_the_repr_it_is_known_by() -> None:
     assert str(parse_measure("nDCG@10")) == "nDCG@10"
     assert RunMeasures(("q",), {"AP": np.array([0.25])}).means() == {"AP": 0.25}

@@ -64,6 +64,20 @@ def test_queries_and_passages(model):
     assert len(spans) > 4
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"side": "Query"}, "there is no side 'Query'; the sides are query and document"),
+        ({"passage_words": 2}, "passages of 2 words are too short; give 8 words or more, or 0 for none"),
+        ({"passage_words": -1}, "passages of -1 words are too short; give 8 words or more, or 0 for none"),
+        ({"side": "query", "passage_words": 64}, "queries have no passages"),
+    ],
+)
+def test_another_side_and_passages_that_cannot_be_are_refused(model, given, told):
+    with pytest.raises(InputError, match=told):
+        list(encode_batches([batch(id=["a"], text=[LONG])], model, **given))
+
+
 def test_lists_without_a_fixed_size_hold_the_same_numbers(model):
     texts = [batch(id=["a", "b"], text=["list", "copy"])]
     (fixed,) = encode_batches(texts, model)

@@ -105,6 +105,11 @@ def test_named_columns_go_before_usual_names() -> None:
             {"query": ["query"]},
             "has no column 'query'; the columns are 'query;answer', 'long;topic'; or say what separates the",
         ),
+        (
+            ["question", "a"],
+            {"query": ["question"], "document": ["question"]},
+            "column 'question' is named as the query and as the document; it can be one of them",
+        ),
         (["a", "b"], {"query": ["c"]}, "has no column 'c'; the columns are 'a', 'b'"),
     ],
 )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 from cli import verbs
 from index.errors import InputError, StorageError
 from retrieval.evaluation.ann import systems as ann_systems
+from retrieval.evaluation.ann import worker
 from retrieval.evaluation.ann.curves import (
     OURS,
     RATES,
@@ -19,6 +22,7 @@ from retrieval.evaluation.ann.curves import (
     read_vectors,
     write_curves,
 )
+from retrieval.evaluation.ann.systems import BuiltIndex
 from retrieval.evaluation.ann.worker import measure
 from retrieval.search.retriever import Retriever
 
@@ -51,6 +55,40 @@ def test_broken_fvecs_are_refused(tmp_path, content):
     (tmp_path / "v.fvecs").write_bytes(content)
     with pytest.raises(InputError):
         read_vectors(tmp_path / "v.fvecs")
+
+
+def _whole(values):
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"a,b\n",
+        pickle.dumps([1.0]),
+        _whole(np.array([{}], object)),
+        _whole(np.ones((9, 9)))[:-5],
+        b"PK\x03\x04",
+    ],
+)
+def test_a_file_that_holds_no_vectors_is_told_without_advice_to_trust_it(tmp_path, content):
+    (tmp_path / "v.npy").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_vectors(tmp_path / "v.npy")
+    told = "is no whole file of vectors; give a .npy array of floats, or .fvecs"
+    assert str(caught.value) == f"{tmp_path / 'v.npy'}: {told}"
+
+
+@pytest.mark.parametrize("name", ["no.npy", "no.fvecs"])
+def test_a_missing_file_of_vectors_is_named_once(tmp_path, name):
+    with pytest.raises(InputError) as caught:
+        read_vectors(tmp_path / name)
+    assert (
+        str(caught.value) == f"{tmp_path / name}: cannot be read (No such file or directory); check the path"
+    )
 
 
 @pytest.mark.parametrize("name", ann_systems.SYSTEMS)
@@ -93,6 +131,28 @@ def test_a_missing_library_is_named_with_the_reason(tmp_path, vectors, monkeypat
     monkeypatch.setenv("PYTHONSAFEPATH", "")
     found = bench_ann(tmp_path / "v.npy", systems=("no such system",), command="c")
     assert "KeyError" in found["systems"]["no such system"]["skipped"]
+
+
+def test_a_first_single_query_that_compiles_is_not_timed(tmp_path, vectors, monkeypatch):
+    clock = {"now": 0.0, "singles": 0}
+
+    def search(queries, k):
+        clock["singles"] += len(queries) == 1
+        clock["now"] += 1000.0 if len(queries) == 1 and clock["singles"] == 1 else 0.5
+        return np.zeros((len(queries), k), np.int64)
+
+    monkeypatch.setitem(
+        ann_systems.SYSTEMS, "slow at first", lambda rows, threads: BuiltIndex(search, lambda path: None)
+    )
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: clock["now"])
+    monkeypatch.setattr(worker.time, "process_time", lambda: clock["now"])
+    np.save(tmp_path / "vectors.npy", vectors)
+    np.save(tmp_path / "queries.npy", vectors[:20])
+    np.save(tmp_path / "exact_rows.npy", np.zeros((20, 10), np.int64))
+    np.save(tmp_path / "exact_scores.npy", np.zeros((20, 10), np.float32))
+    (point,) = measure(tmp_path, "slow at first", 1, None)["points"]
+    assert (point["single_qps"], point["single_processor_qps"]) == (2.0, 2.0)
+    assert (point["p50_ms"], point["p99_ms"]) == (500.0, 500.0)
 
 
 def test_an_index_is_searched_with_the_queries_of_its_data(made, tmp_path):
