@@ -81,7 +81,7 @@ def find_columns(path: Path | str, names: Sequence[str], given: ColumnNames) -> 
     names: its columns.
     given: what the user said, which goes before the usual names.
     Raises NoDocumentsError for a query without a document; InputError for a named column that is not there or
-    has two roles, metadata aside, and for two columns that fit a role equally well.
+    is two of query, document and negative, and for two columns that fit a role equally well.
     """
     _check_given(path, names, given)
     # A column of metadata keeps its role, so that metadata never changes ids and judgements.
@@ -146,12 +146,13 @@ def _check_given(path: Path | str, names: Sequence[str], given: ColumnNames) -> 
             f"has no column {absent!r}; the columns are {_listed(names)}{_or_separate(path, names)}",
             path=path,
         )
-    roles: dict[str, str] = {}
-    for role, columns in given.items():
-        for name in columns if role != "metadata" else ():
-            if roles.setdefault(name, role) != role:
+    # A text that answers itself, or that is told not to answer it, teaches nothing. Other roles may share a
+    # column, as a name that is the id and the title.
+    for one, other in (("query", "document"), ("query", "negative"), ("document", "negative")):
+        for name in given.get(one, ()):
+            if name in given.get(other, ()):
                 raise InputError(
-                    f"column {name!r} is named as the {roles[name]} and as the {role}; it can be one of them",
+                    f"column {name!r} is named as the {one} and as the {other}; it can be one of them",
                     path=path,
                 )
 

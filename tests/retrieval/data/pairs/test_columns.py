@@ -117,3 +117,10 @@ def test_what_cannot_be_told_is_one_line(names: list[str], given: dict[str, list
     with pytest.raises(InputError) as caught:
         find_columns(FAQ, names, given)
     assert str(caught.value).startswith(f"faq.csv: {told}")
+
+
+def test_a_name_may_be_the_id_and_the_title() -> None:
+    given = {"query": ["q"], "document": ["d"], "id": ["name"], "title": ["name"]}
+    found = find_columns(Path("parts.csv"), ["name", "q", "d"], given)
+    assert found is not None
+    assert (found.id, found.title) == ("name", "name")
