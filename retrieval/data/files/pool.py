@@ -168,9 +168,11 @@ class _Worker:
     def _read(self, size: int, until: float) -> bytes:
         """Exactly so many bytes. Raises TimeoutError, EOFError if the process has ended."""
         handle = cast(IO[bytes], cast("subprocess.Popen[bytes]", self._process).stdout).fileno()
+        ready = select.poll()  # `select.select` refuses a number above 1,023
+        ready.register(handle, select.POLLIN)
         data = bytearray()
         while len(data) < size:
-            if not select.select([handle], [], [], max(0.0, until - time.monotonic()))[0]:
+            if not ready.poll(max(0.0, until - time.monotonic()) * 1000):
                 raise TimeoutError
             chunk = os.read(handle, min(size - len(data), 1 << 20))
             if not chunk:
