@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "index.ranking",
         "index.heap",
+        "index.prefetch",
         "index.values",
         "index.locks",
         "index.cores",

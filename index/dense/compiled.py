@@ -3,7 +3,8 @@
 In and out: numpy arrays, see `index.dense.vectors` and `index.dense.coarse`. Importing this module needs
 numba, and takes half a second: it is for processes that search many times.
 
-numba keeps the compiled loops on disk until this file changes. Whoever changes `index.heap` changes this too.
+numba keeps the compiled loops on disk until this file changes. Whoever changes `index.heap` or
+`index.prefetch` changes this too.
 """
 
 from __future__ import annotations
@@ -12,19 +13,17 @@ import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
 from index.dense.halves import BITS, SCALE, SHIFT
 from index.heap import keep, sort
+from index.prefetch import LINE_BYTES, prefetch
 
 # Sums may be taken in any order; "fast" would also allow to assume that nothing is NaN.
 _FLAGS = {"reassoc", "contract"}
 # Vectors from the one that is read to the one that is fetched from memory meanwhile: they are far apart.
 _AHEAD = 8
-_LINE = 64  # bytes that are fetched together
 # The largest number of eight bits with a sign.
 LARGEST_CODE = 127
 # By how much an operation of float32 rounds, twice, for there are two sums; and the operations besides sums.
@@ -245,8 +244,8 @@ def _multiply(halves: Any, rows: Any, query: Any, products: Any) -> bool:
             return False
         if at + _AHEAD < len(rows):
             address = start + rows[at + _AHEAD] * row_bytes
-            for line in range(0, row_bytes, _LINE):
-                _prefetch(address + line)
+            for line in range(0, row_bytes, LINE_BYTES):
+                prefetch(address + line)
         vector = halves[row]
         for place in range(width):
             bits[place] = (np.int32(vector[place]) << SHIFT) & BITS
@@ -255,19 +254,3 @@ def _multiply(halves: Any, rows: Any, query: Any, products: Any) -> bool:
             product += small[place] * scaled[place]
         products[at] = product
     return True
-
-
-@intrinsic
-def _prefetch(_context: Any, _address: Any) -> Any:
-    """Tell the processor to fetch a line of memory; an address that is not there is harmless."""
-
-    def write(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
-        # To read; into all caches; data.
-        flags = [ir.Constant(number, flag) for flag in (0, 3, 1)]
-        builder.call(fetch, [builder.inttoptr(arguments[0], pointer), *flags])
-        return ir.Constant(ir.IntType(8).as_pointer(), None)
-
-    return types.void(types.int64), write

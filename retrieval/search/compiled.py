@@ -56,11 +56,12 @@ _LEAST = _WORDS + 2
 
 def compile_all(rescorer: Rescorer) -> None:
     """Compile, or read what was compiled, before the first search."""
-    one = np.ones((3, 1, len(FIELDS)), np.float32)
-    compiled_word_features(Matches(one[:1], one[:1], one, np.ones((1, len(FIELDS)), np.int64)), one[0, 0, :1])
-    ranking = Ranking(one[0, :, :1], np.zeros((1, 1), np.int64))
+    one = np.ones((1, len(FIELDS), 4), np.float32).transpose(2, 0, 1)  # laid out as `compiled_matches` does
+    rows, scores = np.zeros(1, np.int64), np.ones(1, np.float32)
+    lengths = np.ones((1, len(FIELDS)), np.int64)
+    compiled_word_features(Matches(one[:1], one[:1], one[:3], lengths), scores)
+    ranking = Ranking(scores[None], rows[None])
     compiled_merged(ranking, ranking)
-    rows, scores = np.zeros(1, np.int64), one[0, 0, :1]
     candidates = Candidates(scores, WordMatch(scores, scores, 1.0, 1), rows, rows, 1)
     table = np.zeros((1, len(NAMES)), np.float32)
     compiled_order(rescorer.transposed(), Compared(rows, candidates, 1, table), rows.copy(), scores.copy())
