@@ -26,7 +26,7 @@ demo: $(INSTALLED)
 	@echo "On your data:    peephole train faq.csv -o my.model; see README.md"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90
 
 # The libraries that the adapters are for, in an environment of their own over that of the tests.
 $(ADAPTERS)/installed: $(INSTALLED)
