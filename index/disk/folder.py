@@ -205,7 +205,8 @@ def sweep(folder: Path, used: Collection[str]) -> None:
             if handle is None:
                 continue
             try:  # locked until it is gone: a reader that opens it meanwhile then reads CURRENT again
-                remove(path)
+                with suppress(OSError):
+                    remove(path)
             finally:
                 os.close(handle)
 
@@ -247,8 +248,14 @@ def _leftovers(folder: Path, used: Collection[str]) -> list[Path]:
 
 
 def _claim(path: Path) -> int | None:
-    """An exclusive lock on a leftover, as a handle to close; None while a reader holds it."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    """An exclusive lock on a leftover, as a handle to close.
+
+    None while a reader holds it, and if it is gone or cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -105,6 +105,8 @@ def _generation_problems(folder: Path, pointer: Pointer) -> Iterator[str]:
                 yield f"{generation / name}: not part of the index; remove it"
     except PeepholeError as error:
         yield str(error)
+    except OSError as error:
+        yield f"{error.filename}: cannot be read ({error.strerror}); check its permissions"
     finally:
         os.close(handle)
 
