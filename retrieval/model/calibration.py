@@ -110,7 +110,7 @@ def read_calibration(path: Path) -> Calibration | None:
     version = content.get("format_version") if isinstance(content, dict) else FORMAT_VERSION
     if version == 1:
         content = _of_version_1(path, content)
-    elif version not in _SINCE:
+    elif version not in tuple(_SINCE):  # not in the dict: a list has no hash
         raise FormatVersionError(
             f"{path}: format version {str(version)[:40]!r}, this program reads {FORMAT_VERSION}; "
             "train again or use the program that wrote it"

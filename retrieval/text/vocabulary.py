@@ -23,6 +23,8 @@ from index.numbering import Numbering
 from retrieval.text.feature_table import FeatureTable, crc_of_keys, feature_table, keys_of
 from retrieval.text.words import trigrams, words
 
+# Ids are int32.
+_MOST_IDS = 2**31
 # Words whose features are looked up at once: enough for numpy, few enough for the processor's cache.
 _WORDS_AT_ONCE = 8192
 
@@ -105,8 +107,8 @@ class Vocabulary:
         if not isinstance(names, list):
             raise ValueError("names must be a list of strings")
         "".join(names)  # raises TypeError unless all are strings, ten times as fast as a loop
-        if type(buckets) is not int or buckets < 1:
-            raise ValueError("buckets must be a positive number")
+        if type(buckets) is not int or not 1 <= buckets <= _MOST_IDS - len(names):
+            raise ValueError(f"buckets must be a whole number from 1, and all ids below {_MOST_IDS}")
         return cls(tuple(names), buckets)
 
 

@@ -110,9 +110,7 @@ def test_file_that_nothing_names_is_reported(folder: Path, name: str):
     Index.open(folder, checksums=True).close()
 
 
-def test_folder_that_cannot_be_listed_is_a_problem_of_one_line(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_folder_that_cannot_be_listed_is_a_problem_of_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch):
     place = folder / "generation-000001" / "model"
 
     def refuse(_: Path) -> list[str]:

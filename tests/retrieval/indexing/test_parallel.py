@@ -94,9 +94,7 @@ def test_shards_of_a_dead_worker_are_encoded_here(
     check(model, [*got, *encoded], SHARDS)
 
 
-def test_a_dead_worker_takes_no_further_shards(
-    model: TrainedModel, two_cores: list[subprocess.Popen[bytes]]
-):
+def test_a_dead_worker_takes_no_further_shards(model: TrainedModel, two_cores: list[subprocess.Popen[bytes]]):
     with bulk._Workers(model.folder, "document", model.config.dimension, 2) as workers:
         os.kill(two_cores[0].pid, signal.SIGKILL)
         two_cores[0].wait()
