@@ -84,10 +84,13 @@ class Goal:
         recall, most_bytes, most_ms = (mapping.get(field.name) for field in fields(cls))
         if (
             not isinstance(recall := 1 if recall is None else recall, int | float)
+            or not 0 < recall <= 1
             or not isinstance(most_bytes, int | None)
             or not isinstance(most_ms, int | float | None)
         ):
-            raise CorruptError("the index's goal holds something other than numbers; build it again")
+            raise CorruptError(
+                "the index's goal holds something other than the numbers of a goal; build it again"
+            )
         return cls(recall, most_bytes, most_ms)
 
 

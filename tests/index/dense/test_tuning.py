@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -150,8 +151,9 @@ def test_goal_comes_back_from_the_manifest():
     for goal in (Goal(), Goal(0.9, 10**9, 2.5)):
         assert Goal.of(json.loads(json.dumps(goal.to_mapping()))) == goal
     assert Goal.of({}) == Goal(1)
-    with pytest.raises(CorruptError):
-        Goal.of({"recall": "high"})
+    for recall in ("high", 0, 1.5, math.nan):
+        with pytest.raises(CorruptError, match="goal"):
+            Goal.of({"recall": recall})
 
 
 def test_candidate_meets_a_goal_in_all_three():
