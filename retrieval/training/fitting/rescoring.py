@@ -340,10 +340,13 @@ def fit_network(
     seed: of the first weights and of the order of the queries.
     stop: called after each step; True raises KeyboardInterrupt.
     members: networks that differ in their seed; they form one of as many times the hidden units.
-    Queries without a relevant candidate teach nothing and are passed over.
+    Queries without a relevant candidate teach nothing and are passed over. If there are no others, the
+    rescorer comes back as it was.
     """
-    gained = np.add.reduceat(judged.gains, judged.starts[:-1]) > 0
-    used = queries[gained[queries]]
+    owners = judged.owners()[judged.gains > 0]
+    used = queries[np.isin(queries, owners)]
+    if not len(used):
+        return rescorer
     places, present = _table(judged.starts, used)
     mean = judged.features[places[present]].mean(axis=0)
     spread = judged.features[places[present]].std(axis=0) + 1e-6
