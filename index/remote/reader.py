@@ -427,10 +427,7 @@ class RemoteIndex(HeldGeneration):
 
     def _document(self, parts: Sequence[Row]) -> tuple[Document, list[Span]]:
         first = parts[0]
-        try:
-            metadata = metadata_of(first["metadata"])
-        except DatabaseError as error:
-            raise RemoteError(f"{self.manifest.store['address']}: {error}; build the index again") from error
+        metadata = _metadata(first, self.manifest)
         text = "".join(part["text"] for part in parts)
         spans = [Span(int(part["start"]), int(part["end"])) for part in parts]
         queries = lines_of(first.get("queries", ""))
@@ -441,7 +438,7 @@ class RemoteIndex(HeldGeneration):
         within = f"({self._live}) and {_FIRST}"
         for rows in self.collection.scan(within, ["metadata"], self.entry.vectors):
             for row in rows:
-                yield int(row["number"]), metadata_of(row["metadata"])
+                yield int(row["number"]), _metadata(row, self.manifest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -502,6 +499,14 @@ def _parts(items: list[T]) -> Iterator[list[T]]:
 
 def _number(row: Row) -> int:
     return int(row["number"])
+
+
+def _metadata(row: Row, manifest: Manifest) -> dict[str, Json]:
+    """The metadata of a document, by its first row. Raises RemoteError."""
+    try:
+        return metadata_of(row["metadata"])
+    except DatabaseError as error:
+        raise RemoteError(f"{manifest.store['address']}: {error}; build the index again") from error
 
 
 def _characters(document: Document) -> int:

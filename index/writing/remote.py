@@ -319,7 +319,7 @@ def _upload(
     for rows in _batches(_rows(staging, first, numbering)):
         collection.insert(rows)
         sent += len(rows)
-        progress("uploading", sent, staging.passage_count if sent == len(rows) else None)
+        progress("uploading", sent, staging.passage_count)
     return sent
 
 
