@@ -62,9 +62,11 @@ def steps(
 
 def child(work: Path, model: Path, stride: int, verbs: Sequence[str]) -> dict[str, Any]:
     """Kill every verb; the first run of each, undisturbed, loads whatever is loaded late."""
-    import retrieval.indexing.build
+    import retrieval.indexing.passages
 
-    retrieval.indexing.build._DOCUMENTS_PER_SHARD = _SHARD  # several checkpoints in a build of few documents
+    retrieval.indexing.passages._DOCUMENTS_PER_SHARD = (
+        _SHARD  # several checkpoints in a build of few documents
+    )
     os.fsync = lambda handle: None
     old, state = _lived_in(work, model)
     rows, failures = [], []

@@ -6,8 +6,9 @@ nothing of towers or indexes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from retrieval.text.passages import passage_texts, passages
 DOCUMENT_SHARE = 0.5
 # Fewer words say little, and there would be very many vectors.
 _FEWEST_WORDS = 8
+# Documents between two checkpoints: a few seconds of work, beside which syncing the disk costs little.
+_DOCUMENTS_PER_SHARD = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,18 @@ def split_document(document: Document, document_words: int, passage_words: int) 
         return SplitDocument(document, [Span(0, len(document.text))], 0)
     spans = passages(document.title, document.text, document_words, passage_words)
     return SplitDocument(document, spans, passage_words)
+
+
+def shards_of(
+    documents: Iterable[Document], document_words: int, passage_words: int
+) -> Iterator[list[SplitDocument]]:
+    """The documents, split as by `split_document`, so many at a time as lie between two checkpoints.
+
+    documents, document_words, passage_words: as for `split_document`.
+    """
+    stream = (split_document(document, document_words, passage_words) for document in documents)
+    while shard := list(islice(stream, _DOCUMENTS_PER_SHARD)):
+        yield shard
 
 
 def texts_to_encode(documents: Sequence[SplitDocument]) -> list[str]:
