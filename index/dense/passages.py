@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.arrays import map_array
 from index.disk.files import storing
-from index.disk.opening import create, map_file
+from index.disk.opening import create
 from index.errors import CorruptError
 from index.ranking import Ranking, empty_ranking
 from index.values import Mask, Rows, Vectors
@@ -105,15 +106,12 @@ class Passages:
     """
 
     def __init__(self, path: Path, vectors: int, documents: int) -> None:
-        try:
-            table = map_file(path, "<i4").reshape(-1, COLUMNS)
-        except (OSError, ValueError) as error:
-            raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
-        if len(table) != vectors or not is_table(table, documents):
+        table = map_array(path, "<i4")
+        if len(table) != COLUMNS * vectors or not is_table(table.reshape(-1, COLUMNS), documents):
             raise CorruptError(
                 f"{path}: does not hold the passages of {documents} documents; restore it or build again"
             )
-        self._table = table
+        self._table = table = table.reshape(-1, COLUMNS)
         self._documents = documents
         # Of documents with several vectors, the rows, how many vectors they have beyond one, and how many the
         # documents before them. The others, of which there may be millions, need no memory.
