@@ -290,12 +290,13 @@ def search_exact(
         rows = np.flatnonzero(allowed)
         if len(rows) * GATHERING < vectors.count:
             return _search_rows(vectors, queries, k, rows)
+    excluded = None if allowed is None else ~allowed
     ranking = empty_ranking(len(queries), k)
     at_once = max(1, min(_QUERIES_AT_ONCE, _SCORES_AT_ONCE // vectors.count))
     for start in range(0, len(queries), at_once):
         for query, scores in enumerate(vectors.scores(queries[start : start + at_once]), start):
-            if allowed is not None:
-                scores[~allowed] = -np.inf
+            if excluded is not None:
+                scores[excluded] = -np.inf
             _fill(ranking, query, scores, best(scores, k))
     return ranking
 

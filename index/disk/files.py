@@ -105,9 +105,9 @@ def list_files(folder: Path) -> list[str]:
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy a regular file to a new one. Its bytes are durable; its name is not. Raises OSError."""
-    with open_to_read(source) as content, create(target) as copy:
-        import shutil  # it brings in several libraries of compression, for which a search must not wait
+    import shutil  # it brings in several libraries of compression, for which a search must not wait
 
+    with open_to_read(source) as content, create(target) as copy:
         shutil.copyfileobj(content, copy, _COPY_BYTES)
         copy.flush()
         os.fsync(copy.fileno())

@@ -143,8 +143,8 @@ class Evidence:
             for each in self._collection.query(f"({self._live}) and {key} in {part}", fields):
                 missing.discard(int(each[key]))
                 yield each
-        for row in missing:
-            raise IndexError(f"row {row} is not in the index")
+        if missing:
+            raise IndexError(f"row {min(missing)} is not in the index")
 
 
 def _number(row: Row) -> int:

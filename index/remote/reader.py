@@ -152,7 +152,7 @@ class RemoteIndex(HeldGeneration):
         if not k:
             return empty_ranking(len(queries), k)
         if self.entry.vectors == self.entry.documents:
-            return self._best(self._search_dense(queries, min(k + _TIES, MOST_RESULTS), within), k)
+            return _best(self._search_dense(queries, min(k + _TIES, MOST_RESULTS), within), k)
         return self._best_documents(queries, k, within)
 
     def search_exact(self, queries: Vectors, k: int, where: Sequence[Filter] = ()) -> Ranking:
@@ -164,7 +164,7 @@ class RemoteIndex(HeldGeneration):
         for rows in self.collection.scan(self._within(where), ["row", "dense"], self.entry.vectors):
             if rows:
                 vectors = np.array([row["dense"] for row in rows], np.float32)
-                self._add(ranking, queries @ vectors.T, np.array([row["row"] for row in rows], np.int64))
+                _add(ranking, queries @ vectors.T, np.array([row["row"] for row in rows], np.int64))
         return ranking
 
     def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter] = ()) -> Ranking:
@@ -180,7 +180,7 @@ class RemoteIndex(HeldGeneration):
         ranked: list[list[tuple[int, float]]] = [[] for _ in queries]
         for number, hits in zip(asked, found, strict=True):
             ranked[number] = [(row, score) for _, row, score in hits if score > 0]
-        return self._best(ranked, k)
+        return _best(ranked, k)
 
     def is_exact(self, where: Sequence[Filter]) -> bool:
         """Whether the server compares every vector."""
@@ -372,37 +372,11 @@ class RemoteIndex(HeldGeneration):
                 more = len(hits) >= depth and depth < min(MOST_RESULTS, self.entry.vectors)
                 if len(scores) < k and more:
                     short.append(query)
-            part = self._best(firsts, k)
+            part = _best(firsts, k)
             ranking.rows[pending], ranking.scores[pending] = part.rows, part.scores
             pending = np.array(short, np.int64)
             depth *= _DEPTH_GROWTH
         return ranking
-
-    def _best(self, found: Sequence[Sequence[tuple[int, float]]], k: int) -> Ranking:
-        """The k best, equal scores in the order of their rows."""
-        ranking = empty_ranking(len(found), k)
-        for query, hits in enumerate(found):
-            ordered = sorted(hits)
-            rows = np.array([row for row, _ in ordered], np.int64)
-            scores = np.array([score for _, score in ordered], np.float32)
-            chosen = best(scores, k)
-            ranking.rows[query, : len(chosen)] = rows[chosen]
-            ranking.scores[query, : len(chosen)] = scores[chosen]
-        return ranking
-
-    def _add(self, ranking: Ranking, scores: NDArray[np.float32], rows: Rows) -> None:
-        """Merge more passages into a ranking of documents."""
-        for query, line in enumerate(scores):
-            top: dict[int, float] = dict(
-                zip(ranking.rows[query].tolist(), ranking.scores[query].tolist(), strict=True)
-            )
-            top.pop(-1, None)
-            least = float(ranking.scores[query, -1])
-            for at in np.flatnonzero(line >= least).tolist():
-                row, score = int(rows[at]), float(line[at])
-                top[row] = max(score, top.get(row, score))
-            part = self._best([list(top.items())], ranking.rows.shape[1])
-            ranking.rows[query], ranking.scores[query] = part.rows[0], part.scores[0]
 
     def _read(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
         """The documents of these rows with their passages; those of the last calls are in memory."""
@@ -413,9 +387,9 @@ class RemoteIndex(HeldGeneration):
             fresh = self._read_part(part)
             self._kept.keep(fresh, sum(_characters(document) for document, _ in fresh.values()))
             found |= fresh
-        for row in wanted:
-            if row not in found:
-                raise IndexError(f"row {row} is not in the index")
+        absent = next((row for row in missing if row not in found), None)
+        if absent is not None:
+            raise IndexError(f"row {absent} is not in the index")
         return found
 
     def _read_part(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
@@ -490,6 +464,34 @@ def read_gone(path: Path) -> Rows:
         return np.frombuffer(read_file(path), "<i8").astype(np.int64)
     except (OSError, ValueError) as error:
         raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
+
+
+def _best(found: Sequence[Sequence[tuple[int, float]]], k: int) -> Ranking:
+    """The k best, equal scores in the order of their rows."""
+    ranking = empty_ranking(len(found), k)
+    for query, hits in enumerate(found):
+        ordered = sorted(hits)
+        rows = np.array([row for row, _ in ordered], np.int64)
+        scores = np.array([score for _, score in ordered], np.float32)
+        chosen = best(scores, k)
+        ranking.rows[query, : len(chosen)] = rows[chosen]
+        ranking.scores[query, : len(chosen)] = scores[chosen]
+    return ranking
+
+
+def _add(ranking: Ranking, scores: NDArray[np.float32], rows: Rows) -> None:
+    """Merge more passages into a ranking of documents."""
+    for query, line in enumerate(scores):
+        top: dict[int, float] = dict(
+            zip(ranking.rows[query].tolist(), ranking.scores[query].tolist(), strict=True)
+        )
+        top.pop(-1, None)
+        least = float(ranking.scores[query, -1])
+        for at in np.flatnonzero(line >= least).tolist():
+            row, score = int(rows[at]), float(line[at])
+            top[row] = max(score, top.get(row, score))
+        part = _best([list(top.items())], ranking.rows.shape[1])
+        ranking.rows[query], ranking.scores[query] = part.rows[0], part.scores[0]
 
 
 def _parts(items: list[T]) -> Iterator[list[T]]:

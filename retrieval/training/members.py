@@ -136,8 +136,8 @@ def _side_by_side(
     finally:
         torch.set_num_threads(before)  # of threads that start from now on
     errors = [error for each in running if (error := each.exception()) is not None]
-    for error in sorted(errors, key=lambda error: isinstance(error, KeyboardInterrupt)):
-        raise error
+    if errors:  # of the cause; members that were told to stop end with KeyboardInterrupt
+        raise min(errors, key=lambda error: isinstance(error, KeyboardInterrupt))
 
 
 def _reporting_to(progress: Progress, member: str) -> Callable[[StepReport], None]:

@@ -58,8 +58,7 @@ class Comparison:
     value: str
 
     def __post_init__(self) -> None:
-        if self.operator not in OPERATORS:
-            raise InputError(f"{self.operator!r} is no operator; write {', '.join(OPERATORS)}")
+        check_operator(self.operator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +120,12 @@ def leaves_of(expression: Expression) -> Iterator[Leaf]:
             pending.append(part.part)
         else:
             yield part
+
+
+def check_operator(operator: str) -> None:
+    """Raise InputError unless this is one of `OPERATORS`."""
+    if operator not in OPERATORS:
+        raise InputError(f"{operator!r} is no operator; write {', '.join(OPERATORS)}")
 
 
 def check_text(*texts: object) -> None:

@@ -65,8 +65,6 @@ def dev_calibration(
     hybrid: the hybrid ranking of the dev queries, `DEPTH` deep, of which the index knows nothing yet.
     """
     queries = [dataset.queries[query_id] for query_id in dataset.dev]
-    if len(queries) < LEAST_QUERIES:
-        return None
     rankings: dict[Mode, Ranking] = {
         "dense": ranked.dense.top(DEPTH),
         "lexical": ranked.lexical.top(DEPTH),
