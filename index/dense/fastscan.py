@@ -83,7 +83,7 @@ def _misses_many(
     best_scores: NDArray[np.float32],
     recall: float,
 ) -> bool:
-    """Whether more of a query's best rows are probably missed than recall allows.
+    """Whether a query has probably missed more of its best rows than the recall allows.
 
     approximate, exact: float32 (depth,), scores of its candidates by compressed and by stored vectors, in
         the order of the former.

@@ -33,7 +33,7 @@ from index.values import Progress, Rows, Scalar, Vectors, no_progress
 # A smaller corpus is searched exactly if memory and time allow: a search takes less than a millisecond.
 SMALL = 20_000
 
-# Queries to tune by: most that are used, and fewest real ones that suffice.
+# The most queries that tuning uses, and the fewest real queries that suffice.
 _QUERIES = 800
 _FEWEST = 50
 # Searches that are timed, of the candidates and of exact search.
@@ -42,7 +42,7 @@ _TIMED_EXACT = 20
 # Seconds after which timing ends, when at least so many searches were timed.
 _LONGEST_TIMING = 1.0
 _LEAST_TIMED = 5
-# Rows that all queries are compared with at once, and the first rows of a ranking that are looked at.
+# Rows that all queries are compared with at once, and rows of a ranking that are looked at first.
 _ROWS_COMPARED = 4096
 _ROWS_LOOKED_UP = 64
 # Standard errors by which the recall on the choosing half must exceed the goal.
@@ -191,7 +191,7 @@ def tune(
 
 
 def part_counts(vectors: StoredVectors) -> list[int]:
-    """The numbers of parts to try, fewest first: parts of eight, four and two dimensions."""
+    """The numbers of parts to try, smallest first: parts have eight, four or two dimensions."""
     if vectors.count < FEWEST_POINTS:
         return []
     sizes = (size for size in (8, 4, 2) if vectors.dimension % (2 * size) == 0)

@@ -32,7 +32,7 @@ _CONDITION = re.compile(rf"([^<>=!]+)({'|'.join(OPERATORS)})(.*)", re.DOTALL)
 class Condition:
     """A comparison of a metadata field with a value.
 
-    name: of the field; author.name is `name` inside `author`, and a field of that very name.
+    name: of the field. author.name stands for `name` inside `author`, and for a field called "author.name".
     operator: one of `OPERATORS`.
     value: what the field is compared with, as text.
 
