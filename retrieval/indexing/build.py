@@ -137,8 +137,8 @@ def add(
 ) -> AddResult:
     """Encode a corpus with the model inside an index and publish it as part of the index's next generation.
 
-    A document replaces the one with the same id; the queries that this is known to answer stay, unless the
-    corpus has others.
+    A document replaces the one with the same id. It keeps the known queries of the replaced one, unless the
+    corpus has others for it.
 
     corpus: what `open_dataset` opens: documents, or a data set with documents; "-" is standard input.
     index: the index folder.
@@ -158,7 +158,7 @@ def add(
 
 
 def create(model: Path, output: Path, *, passage_words: int | None = None, wait: float = 0.0) -> None:
-    """Make an index without documents, to add to; an index that is there stays as it is.
+    """Make an index without documents, to add to. If there is an index already, it stays as it is.
 
     model: the model folder; it is copied into the index.
     output: the index folder.

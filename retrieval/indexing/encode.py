@@ -3,9 +3,9 @@
 In: what `open_dataset` opens, or queries, and a model folder. Out: NAME.npy with NAME.ids.jsonl beside it, or
 NAME.parquet. What was encoded before a crash is kept for `resume`. Imports no torch.
 
-A document has one vector unless passages are asked for: other systems name a row by its id, and rows with the
-same id would replace each other there. `build` splits, because its index knows which passages are of one
-document.
+A document has one vector unless passages are asked for. Other systems name a row by its id, so rows with the
+same id would replace each other there. `build` does split documents, because its index knows which passages
+belong to one document.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _queries(source: Path | str, columns: ColumnNames, resume: bool) -> _Source:
 
 
 def _cut(shard: Iterable[SplitDocument], config: ModelConfig, side: Side, words: int) -> int:
-    """How many texts are longer than the model reads; those that are split are read as a whole."""
+    """How many texts are longer than the model reads. Texts that are split are read to the end."""
     if words:
         return 0
     limit = config.word_limit(side)

@@ -78,9 +78,10 @@ def split_document(document: Document, document_words: int, passage_words: int) 
 def shards_of(
     documents: Iterable[Document], document_words: int, passage_words: int
 ) -> Iterator[list[SplitDocument]]:
-    """The documents, split as by `split_document`, so many at a time as lie between two checkpoints.
+    """The documents, split and in lists of as many as are encoded between two checkpoints.
 
-    documents, document_words, passage_words: as for `split_document`.
+    documents: any number.
+    document_words, passage_words: as for `split_document`.
     """
     stream = (split_document(document, document_words, passage_words) for document in documents)
     while shard := list(islice(stream, _DOCUMENTS_PER_SHARD)):
@@ -93,7 +94,7 @@ def texts_to_encode(documents: Sequence[SplitDocument]) -> list[str]:
 
 
 def vector_names(documents: Sequence[SplitDocument]) -> list[dict[str, str | int]]:
-    """What names each vector outside an index: the document's id and, of a passage, its start and end."""
+    """The name of each vector outside an index: the document's id, and for a passage its start and end."""
     return [
         {"id": split.document.id} | ({"start": start, "end": end} if split.passage_words else {})
         for split in documents

@@ -34,7 +34,7 @@ class Vocabulary:
 
     names: trigrams, then whole words; " word " has spaces around it, unlike any trigram.
     buckets: number of hash buckets, at least 1.
-    table: the ids of the names, if it is at hand; otherwise it is made.
+    table: the ids of the names; None to compute them.
     A trigram that did not occur in training gets the id of a bucket, by its CRC-32. So every word has at
     least one feature.
     """
@@ -114,8 +114,9 @@ class Vocabulary:
 
 @contextmanager
 def reading_vocabulary(path: Path) -> Iterator[None]:
-    """Turn the errors of `Vocabulary.from_json`, and an OSError, into a CorruptError that names the file; an
-    OSError for a missing permission into a StorageError.
+    """Turn the errors of `Vocabulary.from_json`, and an OSError, into a CorruptError that names the file.
+
+    An OSError for a missing permission becomes a StorageError.
     """
     try:
         with permitted(path):
