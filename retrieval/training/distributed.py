@@ -39,7 +39,7 @@ class Ranks:
         return self.rank == 0
 
     def share(self, total: int) -> slice:
-        """The part of `total` rows that belongs to this rank. Parts follow each other and differ by one row at most."""
+        """The part of `total` rows that this rank has. Parts differ by one row at most."""
         return slice(self.rank * total // self.size, (self.rank + 1) * total // self.size)
 
     def sum(self, own: Tensor) -> Tensor:
