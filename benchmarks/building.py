@@ -20,7 +20,6 @@ Prints a table and writes benchmarks/results/building.json, again after each par
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -38,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from benchmarks.encoding import kill_and_resume, vectors, write_corpus
 from index.disk.folder import STAGING
 from index.reader import Index
@@ -163,9 +162,7 @@ def storing_rate(pattern: str, model: Path, output: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--documents", type=int, default=669_357)

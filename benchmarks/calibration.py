@@ -13,7 +13,6 @@ benchmarks/results/calibration.json.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.calibration import BINS, calibration_error, reliability, separation
 from retrieval.evaluation.provenance import provenance
@@ -181,9 +180,7 @@ def show(name: str, result: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Measure both sets, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("places", type=Path, nargs=4, metavar="DATA INDEX OTHER_DATA OTHER_INDEX")
     data, index, other_data, other_index = parser.parse_args().places
     result: dict[str, Any] = provenance("python -m benchmarks.calibration DATA INDEX OTHER_DATA OTHER_INDEX")

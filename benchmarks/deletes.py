@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import RESULTS, aligned, write_result
+from benchmarks.common import RESULTS, aligned, parser_of, write_result
 from benchmarks.scale.__main__ import COMMAND, lines, model_of
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Goal
@@ -253,9 +253,7 @@ def table(cases: dict[str, dict[str, Any]]) -> str:
 def main() -> None:
     import faiss
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--data", type=Path)

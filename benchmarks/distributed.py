@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
 from retrieval.training.dataset import read_training_data
@@ -150,9 +150,7 @@ def compare(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("paths", type=Path, nargs="+", metavar="DATA")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)

@@ -11,7 +11,6 @@ as then: another Python has other docstrings.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
 from retrieval.evaluation.assess import assess
@@ -132,9 +131,7 @@ def regressions(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """Measure, print, compare or replace."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--write", action="store_true", help="Replace the committed results.")
     options = parser.parse_args()
     os.environ.setdefault("PYTHONHASHSEED", "0")

@@ -12,7 +12,6 @@ Prints a table and writes benchmarks/results/pairs.json.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import json
@@ -24,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.pairs.joining import split_of
 from retrieval.evaluation.provenance import provenance
@@ -114,9 +113,7 @@ def print_table(kinds: dict[str, dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--work", type=Path)
