@@ -24,13 +24,13 @@ from typing import Any
 
 import retrieval.learning.learn as learning
 from benchmarks.crash.steps import watch
+from benchmarks.crash.world import verify_problems
 from benchmarks.learning.kills import again
 from benchmarks.learning.world import (
     SETTINGS,
     Answers,
     answers,
     change,
-    damage,
     documents,
     left_behind,
     make,
@@ -78,7 +78,7 @@ class Stages:
 
     def problems(self, index: Path, *models: str) -> list[str]:
         """What is wrong with the index, one of whose live models it must wholly have."""
-        found = damage(index)
+        found = verify_problems(index)
         if documents(index) != self.documents:
             found.append("holds other documents")
         model = model_of(index)

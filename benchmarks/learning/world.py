@@ -29,7 +29,6 @@ SETTINGS = Settings(Recipe(epochs=8, batch=64, learning_rate=0.03, warmup=2))
 _SESSIONS = 8
 _SHOWN = 6
 _HITS = 5
-_LEFTOVER = "left over from an earlier write; the next one removes it"
 
 Answers = list[list[str]]
 
@@ -84,11 +83,6 @@ def answers(index: Path) -> Answers:
 def model_of(index: Path) -> str:
     """The fingerprint of the live model."""
     return read_manifest(index, read_current(index)).model_fingerprint
-
-
-def damage(index: Path) -> list[str]:
-    """What `verify` reports, but for leftovers that the next write removes."""
-    return [problem for problem in verify(index) if not problem.endswith(_LEFTOVER)]
 
 
 def left_behind(index: Path) -> list[str]:
