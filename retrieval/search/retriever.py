@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -46,6 +47,8 @@ class Retriever:
         self._kept_bytes = kept_bytes
         self._opened = OpenGeneration(index, None, kept_bytes)
         self._lock = ProcessLock()
+        self._refreshing = ProcessLock()
+        self._closed = Event()
 
     @classmethod
     def open(cls, folder: Path | str, *, checksums: bool = False, kept_bytes: int = 0) -> Self:
@@ -88,22 +91,26 @@ class Retriever:
     def refresh(self) -> bool:
         """Open the generation that is live now, if it is not the open one, and return whether it is another.
 
-        Searches under way finish in the generation that they started with. Raises what `open` raises; the old
-        generation then stays open.
+        Searches under way finish in the generation that they started with. A closed retriever stays closed.
+        Raises what `open` raises; the old generation then stays open.
         """
-        old = self._opened
-        folder = old.index.folder
-        # Names are not enough: a folder that was built anew or swapped begins with the same ones.
-        if read_current(folder) == old.index.pointer:
-            return False
-        fresh = OpenGeneration(open_index(folder), old.tower, self._kept_bytes)
-        with self._lock:
-            old, self._opened = self._opened, fresh
-        old.retire()
-        return True
+        with self._refreshing:  # of two at a time, the later could bring back the older generation
+            old = self._opened
+            folder = old.index.folder
+            # Names are not enough: a folder that was built anew or swapped begins with the same ones.
+            if self._closed.is_set() or read_current(folder) == old.index.pointer:
+                return False
+            fresh = OpenGeneration(open_index(folder), old.tower, self._kept_bytes)
+            with self._lock:
+                self._opened = fresh
+            old.retire()
+            if self._closed.is_set():  # meanwhile
+                fresh.retire()
+            return not self._closed.is_set()
 
     def close(self) -> None:
         """Close the index; closing twice is harmless."""
+        self._closed.set()  # first, so that a refresh under way closes what it opens
         self._opened.retire()
 
     @contextmanager
