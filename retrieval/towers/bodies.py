@@ -220,16 +220,12 @@ class LstmBody(Body):
         attends = config.pooling == "attention"
         self.attention = nn.Parameter(torch.zeros(config.hidden)) if attends else None
 
-    def _lstm(self) -> PeepholeLSTM:
-        (layer,) = self.layers
-        return cast(PeepholeLSTM, layer)
-
     def project(self, rows: Tensor) -> Tensor:
-        return self._lstm().gate_inputs(rows)
+        return _lstm_of(self.layers).gate_inputs(rows)
 
     def compose(self, projected: Tensor, rows: Tensor, batch: TextBatch) -> Tensor:
         packing = pack(batch.lengths)
-        y = self._lstm()(projected, packing.counts, batch.words[packing.gather])
+        y = _lstm_of(self.layers)(projected, packing.counts, batch.words[packing.gather])
         places = torch.arange(len(batch.words))
         packed = torch.empty_like(places).index_copy_(0, packing.gather, places)  # row of y of each place
         if self.attention is None:
@@ -265,9 +261,8 @@ class BeltBody(Body):
 
     @torch.no_grad()
     def _start(self) -> None:
-        (layer,) = self.layers
-        width, size = self.carrying, cast(PeepholeLSTM, layer).size
-        controlling = size - width
+        width = self.carrying
+        controlling = _lstm_of(self.layers).size - width
         inputs, recurrent, bias, _ = self.gates()
         # Of the carrying cells g reads the word alone, and the other gates their biases alone.
         inputs[:, :width] = 0
@@ -287,8 +282,7 @@ class BeltBody(Body):
 
     def gates(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Views of the weights by gate (i, f, g, o): inputs, recurrent, bias, peepholes (i, f, o)."""
-        (layer,) = self.layers
-        lstm = cast(PeepholeLSTM, layer)
+        lstm = _lstm_of(self.layers)
         n = lstm.size
         inputs = cast(Tensor, lstm.input).view(4, n, -1)
         return inputs, lstm.recurrent.view(4, n, n), lstm.bias.view(4, n), lstm.peepholes
@@ -308,11 +302,10 @@ class BeltBody(Body):
         inputs = projected.shape[1] - width - 1
         control = inputs // 4
         packing = pack(lengths)
+        own = torch.cat((recurrent[:3, width:, width:], recurrent.new_zeros(1, control, control)))
         z = peephole_lstm(
             projected[:, :inputs],
-            torch.cat((recurrent[:3, width:, width:], recurrent.new_zeros(1, control, control))).flatten(
-                0, 1
-            ),
+            own.flatten(0, 1),
             torch.cat((peepholes[:2, width:], peepholes.new_zeros(1, control))),
             packing.counts,
             batch.words[packing.gather],
@@ -328,6 +321,12 @@ class BeltBody(Body):
         cells = F.embedding_bag(batch.words, words, batch.offsets, mode="sum", per_sample_weights=weights)
         last = F.embedding(packed[batch.offsets + lengths - 1], z)
         return torch.cat((torch.sigmoid(bias[3, :width].detach()) * torch.tanh(cells), last), 1)
+
+
+def _lstm_of(layers: nn.ModuleList) -> PeepholeLSTM:
+    """The only layer of an LSTM tower."""
+    (layer,) = layers
+    return cast(PeepholeLSTM, layer)
 
 
 _BODIES: dict[TowerKind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {

@@ -143,6 +143,7 @@ def train(
             if not isinstance(source, TrainingData | Path):
                 source.forget()
             dataset = TrainingData.unpacked(packed)
+            del packed
         numbered = shared(own, ranks, output if ranks.is_first else None)
         del own
         members = train_members(
