@@ -5,8 +5,8 @@
 Data: docstrings of the standard library and torch, generated here. Speeds are divided by the machine's rate
 of matrix products, measured between the others, so that results of one machine can be held against another's.
 Compares with benchmarks/results/guard.json and fails if a speed ratio fell by more than a third or a quality
-by more than .02; with --write, replaces it. Qualities are judged only where the data has as many documents
-as then: another Python has other docstrings.
+by more than .02; with --write, replaces it. Qualities are judged only if the data has as many documents as
+in the baseline: another Python has other docstrings.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--output", type=Path, default=RESULTS / "pairs.json")
     options = parser.parse_args()
-    # Folders of this machine tell nobody anything.
+    # Folders of this machine mean nothing to others.
     given = " ".join(Path(word).name for word in sys.argv[1:])
     rows = pairs(options.data, options.rows)
     question = next(row["question"] for row in rows if split_of(row["question"]) == "test")

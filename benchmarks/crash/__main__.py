@@ -1,4 +1,4 @@
-"""Can an index lose a document? Kills, full disks, damaged files, several writers; all must come to nothing.
+"""Can an index lose a document? Kills, full disks, damaged files and several writers must do no harm.
 
     python -m benchmarks.crash [--kills 200] [--steps 1] [--full-disks 50] [--corruptions 1000]
                                [--seconds 120] [--seed 0]

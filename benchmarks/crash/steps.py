@@ -1,7 +1,7 @@
 """Commands killed at every step that changes what the disk holds, one after another; no chance involved.
 
-A step is a file opened for writing, a sync, a rename, link or removal, a folder made, a transaction of
-SQLite. What is killed so needs no real syncs, the kernel lives on, and is spared their time.
+A step is a file opened for writing, a sync, a rename, link or removal, a folder made, or a transaction of
+SQLite. Syncs are not really made: the kernel survives such a kill, so that nothing written is lost.
 Run as a script it is the process that forks a command for every step: each starts from the same index and is
 killed right before its nth step.
 """

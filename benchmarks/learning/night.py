@@ -1,4 +1,4 @@
-"""A night of it: `learn` and `rollback` under a running server with clients.
+"""One night: `learn` and `rollback` of an index while a server and its clients use it.
 
 In: an index and its data set. Out: what the clients were answered, how long the server took to move to what
 was published, and how fast it answered before and meanwhile.

@@ -1,6 +1,6 @@
 """A small index with clicks that tell the answers to its questions, and what is wrong with it, if anything.
 
-Knows nothing of how learning and rolling back are made to suffer.
+Knows nothing of kills.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ def model_of(index: Path) -> str:
 
 
 def left_behind(index: Path) -> list[str]:
-    """What `verify` reports, and what is neither of the index nor of the generations that it keeps nor a
-    model that was refused.
-    """
+    """What `verify` reports, and files that belong to no live or kept generation and to no refused model."""
     used = used_generations(index, read_manifest(index, read_current(index)))
     known = [f"stray: {name}" for name in (*used, ".learning/refused")]
     return verify(index) + [
