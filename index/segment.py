@@ -112,7 +112,8 @@ class Segment:
             else None
         )
         self._coarse: CoarseScan | None = None
-        # Tuning measured the recall of this depth with all rows live; with tombstones it must be kept up.
+        # Tuning measured the recall of this depth with all rows live. With tombstones a search may need more
+        # depth.
         self._recall = 0.0 if self.live is None else float(entry.parameters.get("recall@10") or 0)
         if self._scan is not None:
             self.vectors.expect_few()
