@@ -414,6 +414,15 @@ def test_of_two_refreshes_none_brings_back_an_older_generation(folder, tmp_path,
         assert "d2" not in retriever
 
 
+@pytest.mark.parametrize("where", [{"lang": "en"}, ["lang = en", {"lang": "en"}], [3], b"lang"], ids=str)
+def test_a_filter_of_another_kind_is_refused_with_what_a_filter_is(folder, where):
+    with (
+        Retriever.open(folder / "index") as retriever,
+        pytest.raises(InputError, match="a filter is a text or a condition"),
+    ):
+        retriever.search("cat", where=where)
+
+
 @pytest.mark.parametrize("arguments", [(None,), (b"copy",), ("copy", 2.5), ("copy", "5")], ids=str)
 def test_arguments_of_another_type_are_refused(folder, arguments):
     with Retriever.open(folder / "index") as retriever, pytest.raises(TypeError):
