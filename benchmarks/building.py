@@ -5,22 +5,21 @@
 CORPUS is written as FILES Parquet files.
 
     alone     `peephole build` of their pattern
-    ray       at the same time, so that both share the machine with the same others, the same with
-              `--ray local`, killed with SIGKILL when half of the documents are staged, and resumed
-    files     then `peephole encode --ray local`, killed when half of the files are there, and resumed by file
+    ray       the same with `--ray local`, at the same time as `alone`, so that both meet the same load of the
+              machine; it is killed with SIGKILL when half of the documents are staged, and resumed
+    files     after these, `peephole encode --ray local`, killed when half of the files are there, and resumed
 
-Seconds are those until all documents are encoded and staged, with the start of the processes and of Ray;
-after that the index is made from them, with Ray or without. All files of the two indexes are compared. With
---staged a build is ended when all is staged, and what is staged is compared, also with the vectors of
-`files`, rounded to halves. How many documents a second the one process of a build could read and store if
-vectors cost nothing bounds the number of cores that it can keep busy. On a machine that others use too only
-ratios mean anything; the load is recorded.
-Prints a table and writes benchmarks/results/building.json, again after each part.
+Seconds are counted until all documents are encoded and staged. They include the start of the processes and of
+Ray. The rest of a build is the same with Ray and without. All files of the two indexes are compared. With
+--staged, a build ends when all documents are staged, and the staged files are compared, also with the vectors
+of `files`, rounded to halves. It is also measured how many documents a second the one process of a build
+could read and store if vectors cost nothing, because that limits the number of cores that it can keep busy.
+On a machine that others use too, only ratios mean anything; the load is recorded. Prints a table and writes
+benchmarks/results/building.json, again after each part.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -38,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from benchmarks.encoding import kill_and_resume, vectors, write_corpus
 from index.disk.folder import STAGING
 from index.reader import Index
@@ -61,7 +60,7 @@ def build(
     staged_only: bool,
     until: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Run `peephole build`; what it took.
+    """Run `peephole build`. Returns how long it took.
 
     staged_only: end it when all documents are staged.
     until: kill it as soon as this holds.
@@ -163,9 +162,7 @@ def storing_rate(pattern: str, model: Path, output: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--documents", type=int, default=669_357)

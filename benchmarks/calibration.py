@@ -1,19 +1,19 @@
-"""Whether the probability of a hit can be believed, and tells questions without an answer from others.
+"""Whether the probabilities of hits are right, and whether they detect questions without an answer.
 
     python -m benchmarks.calibration DATA INDEX OTHER_DATA OTHER_INDEX
 
-Each index is searched with the test queries of its own data: expected calibration error (ten bins of equal
-width) of the first hit of each query and of the first ten, in each mode. The error of so few hits is above 0
-even if every probability is right, so beside it stands the mean error of labels that are drawn with the
-probabilities. Then with the test queries of the other data, which it cannot answer: AUROC of the best hit's
-probability, own queries against the others'. Intervals are bootstraps over queries. Then what the probability
-costs: searches of the same index in turns with and without it, hybrid. Writes
+First, each index is searched with the test queries of its own data, in each mode. Measured is the expected
+calibration error (ten bins of equal width) of the first hit of each query and of the first ten. With so few
+hits the error is above 0 even if every probability is right, so the mean error of labels that are drawn with
+the probabilities is given beside it. Second, the index is searched with the test queries of the other data,
+which it cannot answer. Measured is the AUROC of the best hit's probability, own queries against the others'.
+Intervals are bootstraps over queries. Third, hybrid searches of the same index take turns with and without
+probabilities, to measure what these cost. Writes
 benchmarks/results/calibration.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.calibration import BINS, calibration_error, reliability, separation
 from retrieval.evaluation.provenance import provenance
@@ -47,7 +47,7 @@ class Judged(NamedTuple):
         return Judged(self.probabilities[rows], self.relevant[rows])
 
     def error(self, hits: int) -> float:
-        """The calibration error of the first so many hits of each query."""
+        """The calibration error of the first `hits` hits of each query."""
         found = ~np.isnan(self.probabilities[:, :hits])
         return calibration_error(self.probabilities[:, :hits][found], self.relevant[:, :hits][found])
 
@@ -74,7 +74,7 @@ def judged(retriever: Retriever, data: Path, mode: Mode, *, own: bool) -> Judged
 
 
 def interval(count: int, measure: Callable[[NDArray[np.int64]], float]) -> list[float]:
-    """Where 95 of 100 bootstrap samples of so many queries lie. measure: of the chosen queries."""
+    """The 95% bootstrap interval of a measure over `count` queries. measure: called with rows of queries."""
     generator = np.random.default_rng(0)
     values = [measure(generator.integers(0, count, count)) for _ in range(SAMPLES)]
     return [round(float(value), 4) for value in np.percentile(values, [2.5, 97.5])]
@@ -181,9 +181,7 @@ def show(name: str, result: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Measure both sets, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("places", type=Path, nargs=4, metavar="DATA INDEX OTHER_DATA OTHER_INDEX")
     data, index, other_data, other_index = parser.parse_args().places
     result: dict[str, Any] = provenance("python -m benchmarks.calibration DATA INDEX OTHER_DATA OTHER_INDEX")

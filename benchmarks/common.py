@@ -1,7 +1,8 @@
-"""What the benchmarks share: where the repository is, and how results are written and shown."""
+"""What the benchmarks share: the folder of the repository, a parser of arguments, and results as files."""
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,13 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """A parser of arguments whose --help shows the docstring of a script as it is written."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:

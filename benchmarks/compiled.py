@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT
+from benchmarks.common import ROOT, parser_of
 from benchmarks.scale.processes import memory_mb
 
 MODES = ("hybrid", "dense", "lexical")
@@ -112,9 +112,7 @@ def _parts(queries: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("index", type=Path)
     parser.add_argument("queries", type=Path, nargs="?")
     parser.add_argument("--asked", type=int, default=1000)

@@ -4,13 +4,14 @@
                                  [--limit 40000] [--word django]
 
 CORPUS: documents as JSONL, also gzipped, of which the first LIMIT are taken. MODEL, or DATA, a BEIR folder to
-train a bag of words on. Deleted are the documents whose text has the word, a third here and there, and, of
-made-up vectors, all of one topic; there the index is tuned once by the documents themselves and once by
-queries of the other topics only, none of which need many candidates.
+train a bag of words on. There are three deletions: the documents whose text has the word; a
+third of all documents, at random; and all made-up vectors of one topic. In the last case the index is tuned
+once by the documents themselves, and once by queries of the other topics only, none of which need many
+candidates.
 
-Asked are queries like the deleted documents (the gap) and queries unlike any of them (away). Before: as many
-more candidates as if deletions were spread evenly, which is what an index did until 2026-11-24. Now: what it
-does. Both answer every query in turn, in one process, on one thread; the ratio is that of the medians.
+The queries are like the deleted documents (the gap) or unlike any of them (away). Before: a search takes as
+many more candidates as if deletions were spread evenly, as an index did until 2026-11-24. Now: a search as it
+is. Both answer every query in turn, in one process, on one thread; the ratio is that of the medians.
 Prints a table and writes benchmarks/results/deletes.json.
 """
 
@@ -32,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import RESULTS, aligned, write_result
+from benchmarks.common import RESULTS, aligned, parser_of, write_result
 from benchmarks.scale.__main__ import COMMAND, lines, model_of
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Goal
@@ -68,7 +69,7 @@ class Case(NamedTuple):
 
 
 def before(segment: Segment, k: int) -> Search:
-    """A search as it was: deeper by how many are gone, then without those."""
+    """A search as it was: deeper by the number of deleted rows, which are then left out."""
     entry, live = segment.entry, segment.live
     assert live is not None
     parts, depth = int(entry.parameters["parts"] or 0), int(entry.parameters["depth"] or 0)
@@ -134,7 +135,7 @@ def text_to_hits(case: Case) -> dict[str, Any]:
 
 
 def _counted(segment: Segment) -> list[int]:
-    """How many queries each scan of this segment is for, from now on."""
+    """A list to which each scan of this segment, from now on, appends its number of queries."""
     sizes: list[int] = []
     scan = segment._scan
     assert scan is not None
@@ -253,9 +254,7 @@ def table(cases: dict[str, dict[str, Any]]) -> str:
 def main() -> None:
     import faiss
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--data", type=Path)
@@ -265,7 +264,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "deletes.json")
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
-    # Folders of this machine tell nobody anything.
+    # Folders of this machine mean nothing to others.
     given = " ".join(Path(word).name for word in sys.argv[1:])
     cases: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

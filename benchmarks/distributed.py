@@ -8,9 +8,9 @@ Times are those of the steps after the first ten; on a machine that others use t
 anything, and the load is recorded. The ratio of the processor's seconds that a process takes for a step is
 an upper bound of the speed-up: what it would be if no process waited for a core or for another.
 
-Compared are the losses of all steps: as trained, in float32; in float64, where rounding does not grow into
-something that can be seen; and, to judge the first by, those of one process with one and with two threads,
-which also differ in nothing but the order of sums.
+The losses of all steps are compared: in float32, as trained; and in float64, where rounding errors stay too
+small to see. For comparison with the first, one process is also run with one and with two threads, which
+differ in nothing but the order of sums, too.
 Prints a table and writes benchmarks/results/distributed.json.
 """
 
@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
 from retrieval.training.dataset import read_training_data
@@ -150,9 +150,7 @@ def compare(one: dict[str, Any], several: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("paths", type=Path, nargs="+", metavar="DATA")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)

@@ -12,7 +12,6 @@ Prints a table and writes benchmarks/results/encoding.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -28,7 +27,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.provenance import provenance
 
@@ -91,9 +90,7 @@ def kill_and_resume(model: Path, work: Path, files: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("--documents", type=int, default=669_357)

@@ -5,13 +5,12 @@
 Data: docstrings of the standard library and torch, generated here. Speeds are divided by the machine's rate
 of matrix products, measured between the others, so that results of one machine can be held against another's.
 Compares with benchmarks/results/guard.json and fails if a speed ratio fell by more than a third or a quality
-by more than .02; with --write, replaces it. Qualities are judged only where the data has as many documents
-as then: another Python has other docstrings.
+by more than .02; with --write, replaces it. Qualities are judged only if the data has as many documents as
+in the baseline: another Python has other docstrings.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
 from retrieval.evaluation.assess import assess
@@ -132,9 +131,7 @@ def regressions(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """Measure, print, compare or replace."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--write", action="store_true", help="Replace the committed results.")
     options = parser.parse_args()
     os.environ.setdefault("PYTHONHASHSEED", "0")

@@ -1,12 +1,12 @@
-"""Memory that pairs take: while the first process of a training reads and numbers them, and while it trains.
+"""The memory that pairs take while the first process of a training numbers them, and while it trains.
 
     python -m benchmarks.memory [--pairs 1000000]
 
-A table of PAIRS rows of made-up words is written, queries of 6 and documents of 20, their frequencies as
-Zipf's law has them. A process of its own reads and numbers it as the first process of a training does, lets
-the texts go, and says what it has then. The other processes of a training have never more than that.
-Another process does the same with the first quarter of the table, so that what grows with the pairs is told
-from what any training takes. Prints a table and writes benchmarks/results/memory.json.
+A table of PAIRS rows of made-up words is written. Queries have 6 words and documents 20, and word frequencies
+follow Zipf's law. A separate process reads and numbers the table as the first process of a training does,
+frees the texts, and reports its memory. The other processes of a training never have more than that. Another
+process does the same with the first quarter of the table. The difference shows what grows with the pairs.
+Prints a table and writes benchmarks/results/memory.json.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from retrieval.data.dataset import open_dataset
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
@@ -54,7 +54,7 @@ def write_table(path: Path, count: int) -> None:
 
 
 def hold(table: Path) -> dict[str, Any]:
-    """Read and number a table of pairs, let its texts go, and say what that takes."""
+    """Read and number a table of pairs, free its texts, and report the memory that this takes."""
     floor, start = anonymous_bytes(), time.process_time()
     peaks = {"read": 0, "number": 0}
     forget_peak()
@@ -116,9 +116,7 @@ def held(table: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--pairs", type=int, default=1_000_000)
     parser.add_argument("--hold", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

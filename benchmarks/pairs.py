@@ -12,7 +12,6 @@ Prints a table and writes benchmarks/results/pairs.json.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import json
@@ -24,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.pairs.joining import split_of
 from retrieval.evaluation.provenance import provenance
@@ -114,15 +113,13 @@ def print_table(kinds: dict[str, dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--output", type=Path, default=RESULTS / "pairs.json")
     options = parser.parse_args()
-    # Folders of this machine tell nobody anything.
+    # Folders of this machine mean nothing to others.
     given = " ".join(Path(word).name for word in sys.argv[1:])
     rows = pairs(options.data, options.rows)
     question = next(row["question"] for row in rows if split_of(row["question"]) == "test")

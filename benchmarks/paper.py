@@ -19,7 +19,6 @@ What differs, so that only order and relative gain compare:
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from benchmarks.towers import test_scores, train_tower
 from retrieval.evaluation.measures import RunMeasures
 from retrieval.evaluation.provenance import provenance
@@ -103,9 +102,7 @@ def tests(scores: Mapping[str, RunMeasures]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Train, score, print and keep."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--rows", nargs="+", choices=list(TOWERS), default=list(TOWERS))
     parser.add_argument("--seed", type=int, default=0)

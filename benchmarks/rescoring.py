@@ -13,7 +13,6 @@ built before, searched with the test queries of the first set. Writes benchmarks
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -25,7 +24,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is loaded
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from benchmarks.towers import mean_scores, with_and_without
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import rank_all
@@ -111,9 +110,7 @@ def large(index: Path, data: Path) -> Mapping[str, Any]:
 
 def main() -> None:
     """Run the tables and write the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--models", type=Path)

@@ -9,7 +9,6 @@ benchmarks/results/speed.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -29,7 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
 from retrieval.evaluation.assess import assess
@@ -356,9 +355,7 @@ def quantisation(models: dict[str, Path], data: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run the sections and write the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--python")
     parser.add_argument("--only", choices=("layer", "training", "encoding", "bulk", "cold", "quantisation"))

@@ -19,7 +19,6 @@ benchmarks/results/towers-SET.json; with --towers the file is named by these too
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -31,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import rank_all
 from retrieval.evaluation.measures import RunMeasures, evaluate_run
@@ -173,9 +172,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 def main() -> None:
     """Run the tables and write the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--towers", nargs="+", choices=TOWERS, default=TOWERS)

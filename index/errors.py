@@ -3,7 +3,7 @@
 PeepholeError               any failure that a user can remedy; str() is one line: what, where, remedy
 ├── InputError              a file or value from the user is wrong (carries path and line when known)
 │   ├── ExistingError       a document that must be new has the id of one in the index
-│   └── ElsewhereError      an index lives on a server, where what was asked for is not done
+│   └── ElsewhereError      an index lives on a server, which cannot do what was asked for
 ├── FormatVersionError      a model or index written by another version of the format
 ├── CorruptError            a stored file does not match its manifest
 ├── BusyError               another process is writing to the same folder
@@ -39,7 +39,7 @@ class ExistingError(InputError):
 
 
 class ElsewhereError(InputError):
-    """An index lives on a server, where what was asked for is not done."""
+    """An index lives on a server, which cannot do what was asked for."""
 
 
 class FormatVersionError(PeepholeError):
@@ -70,7 +70,7 @@ class MissingExtraError(PeepholeError):
     """A library that belongs to an extra of the package is not installed."""
 
 
-# What importing compiled loops raises where there is no numba, or no folder where it can keep its results.
+# What the import of compiled loops raises if there is no numba, or no folder where it can keep its results.
 NO_COMPILED_LOOPS = (ImportError, RuntimeError)
 
 

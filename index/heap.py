@@ -16,7 +16,10 @@ from numba import njit
 
 @njit(error_model="numpy", nogil=True, cache=True)
 def keep(rows: Any, scores: Any, found: int, row: int, score: Any) -> int:
-    """Put a document into the heap, if it is full in place of the worst if that is worse; how many it has."""
+    """Put a document into the heap. A full heap takes it in place of the worst one, if that is worse.
+
+    Returns how many documents the heap then has.
+    """
     if found == len(rows):
         if not _is_worse(scores[0], rows[0], score, row):
             return found
@@ -35,7 +38,7 @@ def keep(rows: Any, scores: Any, found: int, row: int, score: Any) -> int:
 
 @njit(error_model="numpy", nogil=True, cache=True)
 def _sink(rows: Any, scores: Any, found: int, row: int, score: Any) -> None:
-    """Put a document into a heap of so many documents in place of the first."""
+    """Replace the first document of a heap of `found` documents, and restore the order of the heap."""
     place = 0
     while 2 * place + 1 < found:
         below = 2 * place + 1

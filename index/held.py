@@ -1,7 +1,7 @@
 """A generation that is held open: what every open index has in common, wherever its vectors live.
 
 In: an index folder and a pointer. Out: the manifest, checked against the files, and a hold that keeps writers
-from removing the generation. Knows nothing of what a generation contains but its manifest and its model.
+from removing the generation. Of what a generation contains, this module knows the manifest and the model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from index.errors import CorruptError, ElsewhereError, InputError
 
 
 class HeldGeneration:
-    """A generation that is whole until it is closed, with the attributes of `index.protocol.OpenIndex`."""
+    """An open generation, which no writer removes. Has the attributes of `index.protocol.OpenIndex`."""
 
     def __init__(self, folder: Path, pointer: Pointer, manifest: Manifest, opened: ExitStack) -> None:
         """opened: what `close` closes, the hold among it."""
@@ -50,7 +50,7 @@ class HeldGeneration:
         self.close()
 
     def _checked(self, queries: NDArray[np.float32], model: str | None = None) -> NDArray[np.float32]:
-        """Query vectors as a search takes them; parameters and errors as of `Index.search_dense`."""
+        """Check query vectors, and make them contiguous. Parameters and errors: see `Index.search_dense`."""
         if model is not None and model != self.manifest.model_fingerprint:
             raise InputError("the queries were encoded by another model than the index; build it again")
         queries = np.ascontiguousarray(queries, np.float32)
@@ -67,14 +67,14 @@ class HeldGeneration:
 def holding(
     folder: Path, pointer: Pointer, *, checksums: bool, elsewhere: bool
 ) -> Iterator[tuple[Manifest, ExitStack]]:
-    """Hold a generation inside the block, and longer if the stack is taken over by `pop_all`.
+    """Hold a generation inside the block. It is held longer if the caller takes over the stack by `pop_all`.
 
     folder: of the index.
     pointer: to the generation.
     checksums: compare every byte, not only the sizes of files.
     elsewhere: whether its vectors live on a server.
-    Yields its manifest, and what releases it. Raises CorruptError, FormatVersionError, StorageError,
-    ElsewhereError if it lives on a server and must not.
+    Yields the manifest, and the stack that releases the generation. Raises CorruptError, FormatVersionError,
+    StorageError, and ElsewhereError if the generation lives on a server but `elsewhere` is False.
     """
     generation = folder / pointer.generation
     handle = hold(generation)

@@ -1,7 +1,7 @@
 """A lock for the threads of one process.
 
-A process that is made by `fork` inherits locks as they stand, also those that a thread of its parent holds,
-which nobody in it will ever release. It must open an index for itself.
+A process that `fork` makes inherits its parent's locks as they are. A lock that a thread of the parent holds
+is never released in the new process. So such a process must open an index for itself.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ def open_index(folder: Path, *, checksums: bool = False) -> OpenIndex:
 
     folder: of the index.
     checksums: compare every byte first.
-    Raises what `Index.open` raises but ElsewhereError; for an index in Milvus RemoteError, MissingExtraError.
+    Raises what `Index.open` raises, except ElsewhereError; for an index in Milvus also RemoteError and
+    MissingExtraError.
     """
     try:
         return Index.open(folder, checksums=checksums)
@@ -34,8 +35,8 @@ def open_index(folder: Path, *, checksums: bool = False) -> OpenIndex:
 def open_kept(folder: Path, pointer: Pointer) -> OpenIndex:
     """Open a generation that the live one keeps, see index/disk/previous.py.
 
-    Only the holder of the writer lock, and who holds it open already, can know that it is still there. Raises
-    CorruptError, StorageError; of an index in Milvus RemoteError, MissingExtraError.
+    It can be gone, unless the caller holds the writer lock or has this generation open already. Raises
+    CorruptError, StorageError; for an index in Milvus also RemoteError, MissingExtraError.
     """
     try:
         return Index.open_kept(folder, pointer)

@@ -1,7 +1,7 @@
 """Where the time of a search goes, phase by phase.
 
-In: blocks of code, each under the name of a phase. Out: seconds by phase, for whoever asked with `recording`.
-While nobody asks, a phase costs a tenth of a microsecond. Knows nothing of searches.
+In: blocks of code, each under the name of a phase. Out: seconds by phase, inside a `recording` block. Outside
+of one, a phase costs a tenth of a microsecond. Knows nothing of searches.
 """
 
 from __future__ import annotations

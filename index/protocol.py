@@ -1,7 +1,7 @@
 """What every open index can do, wherever its vectors live.
 
-In: query vectors or texts; rows. Out: rankings of rows; documents. `index.reader.Index` keeps it over files,
-`index.remote.reader.RemoteIndex` over Milvus, and one suite of tests runs over both. Whoever searches knows
+In: query vectors or texts; rows. Out: rankings of rows; documents. `index.reader.Index` implements it over
+files, `index.remote.reader.RemoteIndex` over Milvus. The same tests run over both. Code that searches uses
 this protocol only.
 """
 
@@ -87,7 +87,7 @@ class OpenIndex(Protocol):
         """The best documents by BM25; those without any term of the query are left out (row -1)."""
 
     def is_exact(self, where: Sequence[Filter]) -> bool:
-        """Whether a dense search with these filters compares every vector, so that depth changes no order."""
+        """Whether a dense search with these filters compares every vector, so that its order is exact."""
 
     def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
         """For each part the live documents that meet the filters and have a word of the query."""
@@ -96,7 +96,7 @@ class OpenIndex(Protocol):
         """For each part of the index, as in `matching`, the values of a metadata field."""
 
     def fields_of_few_values(self, most: int) -> list[str]:
-        """The metadata fields with at most so many different values, as a filter spells them, in order."""
+        """The metadata fields with at most `most` distinct values, as a filter spells them, in order."""
 
     def values_of(self, field: Field, rows: Sequence[int]) -> list[list[Attribute]]:
         """The values that the documents of these rows have in a field."""
@@ -123,13 +123,13 @@ class OpenIndex(Protocol):
         """The passages of a document, in order; none if it was not split."""
 
     def prepare(self, rows: Rows) -> None:
-        """Read at once, where that saves time, what questions about single documents will need."""
+        """Read in one step what `cosines`, `match_words` and `compare_words` need, where that saves time."""
 
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inner products of a query with documents, float32 (n,); of a split one the largest."""
 
     def match_words(self, query: str, rows: Rows) -> WordMatch:
-        """What documents have of the words of a query."""
+        """How well documents match the words of a query."""
 
     def word_width(self) -> int:
         """The width of the vectors of words that all documents have; 0 if some have none."""

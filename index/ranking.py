@@ -12,22 +12,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# So few scores are sorted; of more the best ones are picked out first.
+# Up to this many scores are sorted at once. Of more, the k best are selected first and only these are sorted.
 _FEW = 256
 
 
 class Ranking(NamedTuple):
     """The best rows of n queries, best first.
 
-    scores: float32 (n, k), higher is better. rows: int64 (n, k). Where a query has fewer results than k, its
-    last rows are -1 and their scores -inf.
+    scores: float32 (n, k), higher is better.
+    rows: int64 (n, k).
+    Where a query has fewer results than k, its last rows are -1 and their scores -inf.
     """
 
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
 
     def of(self, query: int) -> Ranking:
-        """The ranking of one query, as a ranking of one."""
+        """The ranking of one query, (1, k)."""
         return Ranking(self.scores[query : query + 1], self.rows[query : query + 1])
 
     def top(self, k: int) -> Ranking:

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from index.documents.filtering.filters import Filter
     from index.documents.numbers import Attribute
 
-# What only filters, facets and grouping need is imported on their first use: a search from the shell has none
-# of them most of the time, and must not wait for it.
+# What only filters, facets and grouping need is imported on first use: most searches from the shell use none
+# of these, and must not wait for the imports.
 
 # Filters whose masks are cached, one byte a document each.
 _CACHED_FILTERS = 8
@@ -91,16 +91,16 @@ class Index(HeldGeneration):
     def open_kept(cls, folder: Path, pointer: Pointer) -> Index:
         """Open a generation that the live one keeps, see index/disk/previous.py.
 
-        Only the holder of the writer lock can know that it is still there. Raises CorruptError, StorageError.
+        It can be gone, unless the caller holds the writer lock. Raises CorruptError, StorageError.
         """
         return _open(folder, pointer, checksums=False)
 
     def keep_vectors(self, most_bytes: int) -> None:
         """Keep converted vectors in memory for exact search, smallest segments first, up to a size.
 
-        With room for any, compiled loops search too, if numba is there, and compressed vectors are in large
-        pages of memory, if the system gives them.
-        Call it before other threads use the index. most_bytes: of all segments together.
+        most_bytes: of all segments together. If it is above 0, compiled loops search if numba is there, and
+            compressed vectors are in large pages of memory if the system gives them.
+        Call it before other threads use the index.
         """
         if most_bytes:
             for segment in self.segments:
@@ -152,7 +152,7 @@ class Index(HeldGeneration):
         )
 
     def is_exact(self, where: Sequence[Filter]) -> bool:
-        """Whether a dense search with these filters compares every vector, so that depth changes no order."""
+        """Whether a dense search with these filters compares every vector, so that its order is exact."""
         return bool(where) or all(segment.entry.faiss == FLAT for segment in self.segments)
 
     def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
@@ -179,7 +179,7 @@ class Index(HeldGeneration):
         return [segment.documents.column(field) for segment in self.segments]
 
     def fields_of_few_values(self, most: int) -> list[str]:
-        """The metadata fields with at most so many different values, as a filter spells them, in order."""
+        """The metadata fields with at most `most` distinct values, as a filter spells them, in order."""
         from index.documents.attributes import shown_name
 
         found: set[str] = set()
@@ -281,7 +281,7 @@ class Index(HeldGeneration):
         return cosines
 
     def match_words(self, query: str, rows: Rows) -> WordMatch:
-        """What documents have of the words of a query.
+        """How well documents match the words of a query: BM25 scores and shares of the words' weight.
 
         query: its text.
         rows: int64 (n,), of documents.
@@ -401,7 +401,7 @@ class Index(HeldGeneration):
 
 
 def _numbers(parts: Iterable[tuple[int, Mask | None]]) -> Rows:
-    """Numbers that count through all segments, those left out that a mask excludes.
+    """The numbers of all rows, counted through all segments, without those that a mask excludes.
 
     parts: for each segment its count, and a mask, bool (count,), or None for all.
     """

@@ -112,7 +112,8 @@ class Segment:
             else None
         )
         self._coarse: CoarseScan | None = None
-        # Tuning measured the recall of this depth with all rows live; with tombstones it must be kept up.
+        # Tuning measured the recall of this depth with all rows live. With tombstones a search may need more
+        # depth.
         self._recall = 0.0 if self.live is None else float(entry.parameters.get("recall@10") or 0)
         if self._scan is not None:
             self.vectors.expect_few()
@@ -152,7 +153,7 @@ class Segment:
         self._coarse = CoarseScan(self.vectors)
 
     def search_dense(self, queries: NDArray[np.float32], k: int, where: Mask | None) -> Ranking:
-        """The k best by inner product, from the compressed vectors; exact with a filter or without these.
+        """The k best by inner product, from the compressed vectors; exact with a filter or if there are none.
 
         queries: float32 (n, dimension).
         k: results a query.
@@ -174,7 +175,7 @@ class Segment:
         return self._scan.search(queries, k, self._depth, self.vectors, self._recall)
 
     def _search_exact(self, queries: Vectors, k: int, allowed: Mask | None) -> Ranking:
-        """The k best vectors. Of several queries a product of matrices is faster than one scan for each."""
+        """The k best vectors. For several queries a product of matrices is faster than one scan for each."""
         if self._coarse is not None and len(queries) == 1:
             return self._coarse.search(queries[0], k, allowed)
         return search_exact(self.vectors, queries, k, allowed)

@@ -20,12 +20,12 @@ Mask: TypeAlias = "NDArray[np.bool_]"
 
 
 def lines_of(text: str) -> tuple[str, ...]:
-    """The lines of a text, such as `Texts.queries`; none of an empty one."""
+    """The lines of a text, such as `Texts.queries`. An empty text has none."""
     return tuple(text.split("\n")) if text else ()
 
 
 class Texts(NamedTuple):
-    """The texts of a document. queries: those that it is known to answer, one a line."""
+    """The texts of a document. queries: the queries that it is known to answer, one a line."""
 
     title: str
     text: str

@@ -13,7 +13,6 @@ eta and the number of sessions were chosen before test was scored.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.clicks.rivals import chain, expectation_maximisation
 from benchmarks.clicks.simulation import Results, User, results, simulate
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from retrieval.data.beir import Content, Mark, write_beir
 from retrieval.data.clicks.grading import LEAST_CLICKS, grade_pairs
 from retrieval.data.clicks.log import ClickLog
@@ -167,9 +166,7 @@ def _means(scores: Scores) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Measure, print and write the result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--eta", type=float, default=1.0)
     parser.add_argument("--sessions", type=float, default=100)

@@ -1,4 +1,4 @@
-"""Can an index lose a document? Kills, full disks, damaged files, several writers; all must come to nothing.
+"""Can an index lose a document? Kills, full disks, damaged files and several writers must do no harm.
 
     python -m benchmarks.crash [--kills 200] [--steps 1] [--full-disks 50] [--corruptions 1000]
                                [--seconds 120] [--seed 0]
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from benchmarks.crash import damage, kills, steps, world, writers
 from retrieval.evaluation.provenance import provenance
 
@@ -138,9 +138,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--steps", type=int, default=1, help="Kill before every so manyth step on the disk.")
     parser.add_argument("--full-disks", type=int, default=50)

@@ -42,7 +42,7 @@ from index.disk.verify import verify
 # With fewer documents the index is built anew.
 _FEWEST = 20
 VERBS = ("build", "resume", "add", "delete", "compact")
-# Of the kills, how many fall while the command holds the index, as measured; the others any time.
+# The share of kills that are aimed at the time, as measured, in which the command holds the index.
 _WHILE_WRITING = 0.85
 _DISK_BYTES = 256 << 20
 
@@ -271,8 +271,9 @@ def _little_room(disk: Path, room: int) -> Iterator[dict[str, object]]:
 
 
 def _check(life: Life, change: Change, allowed: list[State], name: str) -> State | None:
-    """The index holds one of the allowed states, which is returned, and the next write succeeds and cleans
-    up.
+    """Check that the index holds an allowed state, and that the next write succeeds and cleans up.
+
+    Returns the state; None if it is none of them.
     """
     held, found = problems_of(life.index, *allowed)
     found += verify_problems(life.index)

@@ -1,7 +1,7 @@
 """Commands killed at every step that changes what the disk holds, one after another; no chance involved.
 
-A step is a file opened for writing, a sync, a rename, link or removal, a folder made, a transaction of
-SQLite. What is killed so needs no real syncs, the kernel lives on, and is spared their time.
+A step is a file opened for writing, a sync, a rename, link or removal, a folder made, or a transaction of
+SQLite. Syncs are not really made: the kernel survives such a kill, so that nothing written is lost.
 Run as a script it is the process that forks a command for every step: each starts from the same index and is
 killed right before its nth step.
 """
@@ -62,9 +62,11 @@ def steps(
 
 def child(work: Path, model: Path, stride: int, verbs: Sequence[str]) -> dict[str, Any]:
     """Kill every verb; the first run of each, undisturbed, loads whatever is loaded late."""
-    import retrieval.indexing.build
+    import retrieval.indexing.passages
 
-    retrieval.indexing.build._DOCUMENTS_PER_SHARD = _SHARD  # several checkpoints in a build of few documents
+    retrieval.indexing.passages._DOCUMENTS_PER_SHARD = (
+        _SHARD  # several checkpoints in a build of few documents
+    )
     os.fsync = lambda handle: None
     old, state = _lived_in(work, model)
     rows, failures = [], []

@@ -1,7 +1,7 @@
-"""A small index whose true content is known at every moment: corpus, model, changes, and the check of both.
+"""A small index whose true content is always known: its corpus, its model, changes to it, and checks of it.
 
 A document's text carries a mark of its id and version, a word that no other document has, so that a search
-can say which version of which document an index holds. Knows nothing of how an index is made to suffer.
+can say which version of which document an index holds. Knows nothing of kills or damage.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def contents(retriever: Retriever, most: int) -> dict[str, int]:
 
 
 def problems_of(index: Path, *states: State) -> tuple[State | None, list[str]]:
-    """Which of the states the index holds, wholly; and what is wrong with it, if anything."""
+    """Which of the states the index holds completely, and what is wrong with it, if anything."""
     try:
         with Retriever.open(index, checksums=True) as retriever:
             held = contents(retriever, max(map(len, states)) + _CHANGED + 1)

@@ -58,7 +58,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of it. state: the documents that all acknowledged changes leave."""
+    """The outcome. state: the documents that all acknowledged changes leave."""
 
     rows: list[dict[str, object]]
     failures: list[str]
@@ -68,7 +68,7 @@ class Found:
 def write_and_read(
     index: Path, work: Path, base: State, writers: int, readers: int, seconds: float, seed: int, note: Note
 ) -> Found:
-    """Let them work for so many seconds, then compare the index with what was acknowledged."""
+    """Let writers and readers work for some seconds, then compare the index with what was acknowledged."""
     roles = [("write", n) for n in range(writers)] + [("read", n) for n in range(readers)]
     processes = {}
     for role, number in roles:

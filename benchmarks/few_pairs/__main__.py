@@ -14,7 +14,6 @@ not measured stay as they are, and docs/images/few-pairs.svg.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -23,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, aligned, write_result
+from benchmarks.common import RESULTS, aligned, parser_of, write_result
 from benchmarks.few_pairs.draws import few_pairs, trained
 from benchmarks.few_pairs.picture import draw
 from benchmarks.towers import MEASURE, test_scores
@@ -95,9 +94,7 @@ def about(data: Path, pairs: Mapping[int, int], everything: bool) -> dict[str, s
 
 def main() -> None:
     """Measure, print, draw and write the result."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--pairs", type=int, nargs="+", default=[0, 100, 500, 2000])
     parser.add_argument("--draws", type=int, nargs="+", default=[3])

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.provenance import provenance
 
@@ -106,9 +106,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
 
 def main() -> None:
     """Measure one part."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--index", type=Path, help="An index of DATA to begin with, which is changed.")

@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.learning.world import SETTINGS, change, damage, documents, left_behind, make, require
+from benchmarks.crash.world import verify_problems
+from benchmarks.learning.world import SETTINGS, change, documents, left_behind, make, require
 from index.disk.folder import read_current
 from index.errors import InputError
 from retrieval.indexing.compact import compact
@@ -94,7 +95,7 @@ def _kill(index: Path, act: Act, after_seconds: float) -> tuple[str, list[str]]:
     process.join(after_seconds)
     process.kill()
     process.join()
-    problems = damage(index)
+    problems = verify_problems(index)
     if documents(index) != held:
         problems.append("holds other documents than before")
     changed = read_current(index) != before

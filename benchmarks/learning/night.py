@@ -1,4 +1,4 @@
-"""A night of it: `learn` and `rollback` under a running server with clients.
+"""One night: `learn` and `rollback` of an index while a server and its clients use it.
 
 In: an index and its data set. Out: what the clients were answered, how long the server took to move to what
 was published, and how fast it answered before and meanwhile.
@@ -23,11 +23,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from benchmarks.crash.world import COMMAND
+from benchmarks.crash.world import COMMAND, verify_problems
 from benchmarks.learning.people import Visits, people, record
 from benchmarks.serving.load import server
 from index.disk.folder import read_current
-from index.disk.verify import verify
 from index.errors import PeepholeError
 from retrieval.data.dataset import Dataset
 from retrieval.search.retriever import Retriever
@@ -39,7 +38,6 @@ _PAUSE_SECONDS = 0.1
 _QUIET_SECONDS = 20.0
 _LOOK_SECONDS = 0.01
 _PATIENCE_SECONDS = 30.0
-_LEFTOVER = "left over from an earlier write; the next one removes it"
 
 
 @dataclass
@@ -99,7 +97,7 @@ def night(dataset: Dataset, source: Path, work: Path, clients: int) -> dict[str,
             found[verb] = _under_load(index, [verb, str(index), *arguments, "--json"])
             found[verb] |= searching.percentiles_ms()
     # What the server still held when it was to be removed stays until the next write.
-    problems = [problem for problem in verify(index) if not problem.endswith(_LEFTOVER)]
+    problems = verify_problems(index)
     return found | {"answers": dict(searching.statuses), "problems": problems}
 
 

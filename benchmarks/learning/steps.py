@@ -1,11 +1,11 @@
 """Publication of what was learnt, and rolling back, killed before every step that changes the disk.
 
-A step is as in `benchmarks.crash.steps`. A small index is learnt for once, up to the publication; a process
-that is killed begins there. What it would only compute is known: what the clicks say, and whether the
-candidate is better. All that it writes is real. After every kill the live generation must be wholly the old
-or wholly the new one: all files, all documents, and the answers of its model. Then the same is done again,
-undisturbed, and after a learning it is rolled back; each must reach what it reaches undisturbed, and nothing
-may be left behind.
+For steps see `benchmarks.crash.steps`. Learning for a small index runs once, up to the publication; each
+process that is killed begins there. Results that it would only compute are given: what the clicks say, and
+whether the candidate is better. Everything that it writes is real. After every kill the live generation must
+be wholly the old or wholly the new one: all files, all documents, and the answers of its model. Then the same
+is done again, undisturbed, and after a learning it is rolled back; each must reach what it reaches
+undisturbed, and nothing may be left behind.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import Any
 
 import retrieval.learning.learn as learning
 from benchmarks.crash.steps import watch
+from benchmarks.crash.world import verify_problems
 from benchmarks.learning.kills import again
 from benchmarks.learning.world import (
     SETTINGS,
     Answers,
     answers,
     change,
-    damage,
     documents,
     left_behind,
     make,
@@ -67,9 +67,7 @@ class Act:
 
 @dataclass(frozen=True)
 class Stages:
-    """What an act does undisturbed: the documents of the index, and its live model before and at the end,
-    with the answers of each.
-    """
+    """The outcome of an undisturbed act: the documents, the live models before and after, their answers."""
 
     documents: dict[str, str]
     before: str
@@ -78,7 +76,7 @@ class Stages:
 
     def problems(self, index: Path, *models: str) -> list[str]:
         """What is wrong with the index, one of whose live models it must wholly have."""
-        found = damage(index)
+        found = verify_problems(index)
         if documents(index) != self.documents:
             found.append("holds other documents")
         model = model_of(index)
@@ -203,7 +201,7 @@ def _prepare(index: Path, log: Path) -> None:
 
 
 def _learn(index: Path, data: LearningData, trained: Path, reason: str, first: str, begin: Begin) -> None:
-    """Learn, where all that is only computed is known.
+    """Learn, with given results in place of those that would be computed.
 
     index: the index folder.
     data: what the clicks say.

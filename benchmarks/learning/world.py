@@ -1,6 +1,6 @@
 """A small index with clicks that tell the answers to its questions, and what is wrong with it, if anything.
 
-Knows nothing of how learning and rolling back are made to suffer.
+Knows nothing of kills.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ SETTINGS = Settings(Recipe(epochs=8, batch=64, learning_rate=0.03, warmup=2))
 _SESSIONS = 8
 _SHOWN = 6
 _HITS = 5
-_LEFTOVER = "left over from an earlier write; the next one removes it"
 
 Answers = list[list[str]]
 
@@ -86,15 +85,8 @@ def model_of(index: Path) -> str:
     return read_manifest(index, read_current(index)).model_fingerprint
 
 
-def damage(index: Path) -> list[str]:
-    """What `verify` reports, but for leftovers that the next write removes."""
-    return [problem for problem in verify(index) if not problem.endswith(_LEFTOVER)]
-
-
 def left_behind(index: Path) -> list[str]:
-    """What `verify` reports, and what is neither of the index nor of the generations that it keeps nor a
-    model that was refused.
-    """
+    """What `verify` reports, and files that belong to no live or kept generation and to no refused model."""
     used = used_generations(index, read_manifest(index, read_current(index)))
     known = [f"stray: {name}" for name in (*used, ".learning/refused")]
     return verify(index) + [

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, write_result
+from benchmarks.common import RESULTS, parser_of, write_result
 from benchmarks.peers.__main__ import answered, build_facts, own_answers, prepare
 from benchmarks.peers.kept import RUNS, SPLITS, Training, kept_runs, read
 from benchmarks.peers.systems import reciprocal
@@ -264,9 +264,7 @@ def _p(value: float) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--ours", type=Path, required=True)
     parser.add_argument("--python", default=sys.executable)

@@ -33,7 +33,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from benchmarks.common import RESULTS, ROOT, aligned, write_result
+from benchmarks.common import RESULTS, ROOT, aligned, parser_of, write_result
 from benchmarks.scale.processes import memory_mb, own_mb
 from retrieval.evaluation.provenance import provenance
 
@@ -324,9 +324,7 @@ def table(indexes: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--data", type=Path)

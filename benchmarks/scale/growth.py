@@ -12,7 +12,6 @@ Prints milliseconds and the ratios of medians, and writes them to benchmarks/res
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.common import RESULTS, aligned, write_result
+from benchmarks.common import RESULTS, aligned, parser_of, write_result
 from retrieval.evaluation.measures import latency_percentiles
 from retrieval.evaluation.provenance import provenance
 from retrieval.search.retriever import Retriever
@@ -58,9 +57,7 @@ def measure(retrievers: Sequence[Retriever], queries: Sequence[str], mode: Any) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("indexes", type=Path, nargs=2)
     parser.add_argument("--queries", type=Path, required=True)
     parser.add_argument("--timed", type=int, default=300)

@@ -12,7 +12,6 @@ Writes benchmarks/results/serving.json, or serving-soak.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -23,7 +22,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from benchmarks.serving.load import WRK, load, memory_mb, server, targets
 from benchmarks.serving.soak import soak
 from retrieval.data.dataset import Dataset
@@ -110,9 +109,7 @@ def compare(data: Path, index: Path, python: str, seconds: int, work: Path) -> d
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("index", type=Path)
     parser.add_argument("--python", default=sys.executable)

@@ -10,7 +10,6 @@ Writes benchmarks/results/serving-recording.json.
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
@@ -20,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, write_result
+from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from benchmarks.serving.__main__ import ours_command
 from benchmarks.serving.load import server, targets
 from retrieval.data.clicks.summary import summary_of
@@ -63,9 +62,7 @@ def measure(paths: list[str], requests: int) -> dict[str, list[float]]:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("index", type=Path)
     parser.add_argument("--requests", type=int, default=3000)

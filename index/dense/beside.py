@@ -1,8 +1,8 @@
 """Tuning in a process of its own, while the caller writes the rest of a segment.
 
-In: what `index.dense.tuning.tune` takes, with the file of the vectors. Out: what it returns. Postings and
-words are Python's work and tuning is FAISS's, so on two cores they take hardly longer together than the
-longer of them alone. Threads would wait for Python's lock. Knows nothing of documents.
+In: what `index.dense.tuning.tune` takes, with the file of the vectors. Out: what it returns. Python writes
+postings and words while FAISS tunes, so on two cores both together take hardly longer than the longer of the
+two alone. A thread would not do: it would wait for Python's lock. Knows nothing of documents.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def tuning_beside(
     path: Path,
     progress: Progress,
 ) -> Iterator[Callable[[], Tuning]]:
-    """Tune during the block; what it yields waits for the result, and raises what `tune` raises.
+    """Tune during the block. Yields a function that waits for the result, and raises what `tune` raises.
 
     file: of the stored vectors.
     count: how many they are.
@@ -87,7 +87,7 @@ def tuning_beside(
 
 
 def _answer(process: subprocess.Popen[bytes], path: Path, progress: Progress) -> Tuning | None:
-    """What the process found; None if it failed, of which nothing is left."""
+    """What the process found; None if it failed, which leaves no files."""
     progress("tuning", 0, 1)
     answer = cast(IO[bytes], process.stdout).read()
     progress("tuning", 1, 1)

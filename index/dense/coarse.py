@@ -8,7 +8,8 @@ Cauchy and Schwarz the inner products differ by
 
     |q . v - (d . c) / (s t)|  <=  |q| max |v - c / s|  +  |q - d / t| max |c / s|
 
-Only rows whose product of whole numbers does not rule them out are scored with the stored vectors.
+If the product of whole numbers shows that a row cannot be among the best, the row is passed over. Only the
+others are scored with the stored vectors.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ from index.prefetch import LINE_BYTES, prefetch
 
 # Sums may be taken in any order; "fast" would also allow to assume that nothing is NaN.
 _FLAGS = {"reassoc", "contract"}
-# Vectors from the one that is read to the one that is fetched from memory meanwhile: they are far apart.
+# How many vectors ahead of the one that is read the next one is fetched from memory: vectors are far apart.
 _AHEAD = 8
 # The largest number of eight bits with a sign.
 LARGEST_CODE = 127
-# By how much an operation of float32 rounds, twice, for there are two sums; and the operations besides sums.
+# Twice the rounding of one float32 operation, as there are two sums, and how many operations are no sums.
 _ROUNDING = 2.0**-23
 _OTHER_OPERATIONS = 8
 # Rows of which only the largest product is looked at first.
@@ -85,7 +85,7 @@ def nearest(
     allowed: NDArray[np.bool_],
     k: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The k rows with the largest products with one query: products and rows as `rankings` has them, (k,).
+    """The k rows with the largest products with one query: products and rows as in `rankings`, (k,).
 
     codes: all vectors, times `scale` and rounded, int8 (count, d).
     error: the length of the largest difference between a vector and its code divided by `scale`.
@@ -153,8 +153,8 @@ def _nearest(
 def _round(query: Any, scale: float, error: float, longest: float) -> Any:
     """The query as whole numbers, int16 (d,), and what `_nearest` must know of products with them.
 
-    Returns also the unit of such a product, and by how much one differs at most from the product that it
-    stands for; index/dense/coarse.py says why.
+    Also returns the unit of such a product, and the most by which it differs from the exact product, see
+    index/dense/coarse.py.
     """
     width = len(query)
     largest = length = rest = 0.0
@@ -227,9 +227,10 @@ def _keep_best(rows: Any, products: Any, best_rows: Any, best: Any) -> None:
 
 @njit(error_model="numpy", fastmath=_FLAGS, cache=True)
 def _multiply(halves: Any, rows: Any, query: Any, products: Any) -> bool:
-    """Fill in the products; whether all rows exist.
+    """Fill in the products. Returns whether all rows exist.
 
-    Called for few rows it keeps the interpreter's lock: giving it away and waiting for it would take longer.
+    It keeps the interpreter's lock. It is called for few rows, and to give the lock away and wait for it
+    again would take longer.
     """
     count, width = halves.shape
     scaled = np.empty(width, np.float32)  # as much too large as the vectors are read too small

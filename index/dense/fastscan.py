@@ -36,8 +36,9 @@ from index.dense.large_pages import ask_for_large_pages
 from index.dense.misses import expected_misses
 from index.dense.packing import without_deleted
 from index.dense.vectors import GATHERING, StoredVectors, search_exact
+from index.disk.arrays import map_array
 from index.disk.files import storing
-from index.disk.opening import create, map_file
+from index.disk.opening import create
 from index.errors import CorruptError
 from index.locks import ProcessLock
 from index.ranking import Ranking
@@ -82,7 +83,7 @@ def _misses_many(
     best_scores: NDArray[np.float32],
     recall: float,
 ) -> bool:
-    """Whether more of a query's best rows are probably missed than recall allows.
+    """Whether a query has probably missed more of its best rows than the recall allows.
 
     approximate, exact: float32 (depth,), scores of its candidates by compressed and by stored vectors, in
         the order of the former.
@@ -162,10 +163,7 @@ class FastScan:
         self._parts = parts
         head, middle = _head(count, dimension, parts), _middle(count, parts)
         centroids = 4 * dimension * _CENTROIDS
-        try:
-            data: NDArray[np.uint8] = map_file(path, np.uint8)
-        except (OSError, ValueError) as error:
-            raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
+        data = map_array(path, "|u1")
         start, stop = len(head), len(head) + centroids
         if (
             len(data) != stop + len(middle) + code_bytes(count, parts)

@@ -1,7 +1,7 @@
 """Conversion of float16 to float32: sign, exponent and fraction move to their places in a float32.
 
-In: bits. Out: numbers 2^112 times too small, as the biases of the exponents differ by 112. numpy's own
-conversion takes ten times as long.
+In: bits. Out: numbers that are 2^112 times too small, because the biases of the two exponents differ by 112.
+numpy's own conversion takes ten times as long.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.disk.arrays import map_array
 from index.disk.files import storing
-from index.disk.opening import create, map_file
+from index.disk.opening import create
 from index.errors import CorruptError
 from index.ranking import Ranking, empty_ranking
 from index.values import Mask, Rows, Vectors
@@ -26,7 +27,7 @@ from index.values import Mask, Rows, Vectors
 COLUMNS = 3
 # Vectors that a search asks for first: the best documents seldom have more than this many among them.
 _VECTORS_A_DOCUMENT = 4
-# Vectors beyond one a document for which there is room at first, and the share of all of them.
+# Room for vectors beyond one a document at the first depth: this many, and one in this many of all of them.
 _SPARE_VECTORS = 8
 # By how much a search goes deeper if the vectors that it found belong to too few documents.
 _DEPTH_GROWTH = 4
@@ -55,14 +56,16 @@ def whole_documents(count: int) -> NDArray[np.int32]:
 
 
 def split_lines(table: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The lines of the documents that have several."""
+    """The lines of the documents that have several lines."""
     return table[np.bincount(table[:, 0], minlength=1)[table[:, 0]] > 1]
 
 
 def with_whole_documents(lines: NDArray[np.int32], first: int, stop: int) -> NDArray[np.int32]:
-    """The part of a table for the documents from `first` to `stop`, which is not among them.
+    """The part of a table for the documents number `first` to `stop - 1`.
 
-    lines: of those among them that are split, as `split_lines` gives them. Raises ValueError for others.
+    lines: int32 (n, 3), those of the split documents among them, as `split_lines` gives them.
+    first, stop: the numbers of the documents.
+    Raises ValueError if the lines belong to other documents.
     """
     counts = np.maximum(np.bincount(lines[:, 0] - first, minlength=stop - first), 1)
     table = np.zeros((counts.sum(), COLUMNS), np.int32)
@@ -72,7 +75,12 @@ def with_whole_documents(lines: NDArray[np.int32], first: int, stop: int) -> NDA
 
 
 def is_table(table: NDArray[np.int32], documents: int, first: int = 0) -> bool:
-    """Whether these lines are the table of so many documents. first: the row of the first of them."""
+    """Whether these lines are the table of some documents.
+
+    table: int32 (n, 3).
+    documents: how many documents it must have.
+    first: the row of the first document.
+    """
     rows, starts, ends = table.T
     if not len(rows) >= documents > 0:
         return False
@@ -105,18 +113,15 @@ class Passages:
     """
 
     def __init__(self, path: Path, vectors: int, documents: int) -> None:
-        try:
-            table = map_file(path, "<i4").reshape(-1, COLUMNS)
-        except (OSError, ValueError) as error:
-            raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
-        if len(table) != vectors or not is_table(table, documents):
+        table = map_array(path, "<i4")
+        if len(table) != COLUMNS * vectors or not is_table(table.reshape(-1, COLUMNS), documents):
             raise CorruptError(
                 f"{path}: does not hold the passages of {documents} documents; restore it or build again"
             )
-        self._table = table
+        self._table = table = table.reshape(-1, COLUMNS)
         self._documents = documents
-        # Of documents with several vectors, the rows, how many vectors they have beyond one, and how many the
-        # documents before them. The others, of which there may be millions, need no memory.
+        # For documents with several vectors: their rows, how many vectors each has beyond one, and the sum of
+        # these numbers for all documents before it. The other documents, perhaps millions, need no memory.
         again = table[np.flatnonzero(table[1:, 0] == table[:-1, 0]), 0]
         split, more = np.unique(again.astype(np.int64), return_counts=True)
         self._split = np.append(split, documents)  # so that each document has a next split one
@@ -191,7 +196,7 @@ class Passages:
     def rank_documents(self, search: Callable[[Vectors, int], Ranking], queries: Vectors, k: int) -> Ranking:
         """The k documents with the best vectors; a document has the score of its best one.
 
-        search: gives the nearest vectors of some queries, so many a query, -1 where there are no more.
+        search: is called with queries and a depth; gives a ranking of vectors, -1 where there are no more.
         queries: float32 (n, dimension).
         k: documents a query.
         """
@@ -203,7 +208,7 @@ class Passages:
     def _rank(
         self, search: Callable[[Vectors, int], Ranking], queries: Vectors, k: int, depth: int
     ) -> Ranking:
-        """`rank_documents` by so many vectors, and by more for queries with too few documents among these."""
+        """`rank_documents` from `depth` vectors a query; from more for queries with too few documents."""
         depth = min(depth, len(self))
         nearest = search(queries, depth)
         rows = self.rows(nearest.rows)  # of -1 too, but nobody looks at these

@@ -33,7 +33,7 @@ from index.values import Progress, Rows, Scalar, Vectors, no_progress
 # A smaller corpus is searched exactly if memory and time allow: a search takes less than a millisecond.
 SMALL = 20_000
 
-# Queries to tune by: most that are used, and fewest real ones that suffice.
+# The most queries that tuning uses, and the fewest real queries that suffice.
 _QUERIES = 800
 _FEWEST = 50
 # Searches that are timed, of the candidates and of exact search.
@@ -42,11 +42,11 @@ _TIMED_EXACT = 20
 # Seconds after which timing ends, when at least so many searches were timed.
 _LONGEST_TIMING = 1.0
 _LEAST_TIMED = 5
-# Rows that all queries are compared with at once, and the first rows of a ranking that are looked at.
+# Rows that all queries are compared with at once, and rows of a ranking that are looked at first.
 _ROWS_COMPARED = 4096
 _ROWS_LOOKED_UP = 64
 # Standard errors by which the recall on the choosing half must exceed the goal.
-_MARGIN = 2.0
+MARGIN = 2.0
 # Cosines that differ by less are equal: duplicate documents.
 _TIE = 1e-5
 # Depths that are tried: candidates a query.
@@ -84,10 +84,13 @@ class Goal:
         recall, most_bytes, most_ms = (mapping.get(field.name) for field in fields(cls))
         if (
             not isinstance(recall := 1 if recall is None else recall, int | float)
+            or not 0 < recall <= 1
             or not isinstance(most_bytes, int | None)
             or not isinstance(most_ms, int | float | None)
         ):
-            raise CorruptError("the index's goal holds something other than numbers; build it again")
+            raise CorruptError(
+                "the index's goal holds something other than the numbers of a goal; build it again"
+            )
         return cls(recall, most_bytes, most_ms)
 
 
@@ -151,7 +154,7 @@ def tune(
     Raises InputError, which lists what each candidate costs, if none meets the goal; no file is left then.
     StorageError if a file cannot be written.
     """
-    tuning_queries, own_rows = _tuning_queries(vectors, queries)
+    tuning_queries, own_rows = choose_queries(queries, vectors.count, vectors.take, _QUERIES)
     exact_ms = _p50_ms(lambda query: search_exact(vectors, query, K), tuning_queries[:_TIMED_EXACT])
     flat = Candidate(FLAT, 0, 0, 1.0, exact_ms, vectors.count * vectors.dimension * 2)
     tried = [flat]
@@ -159,7 +162,11 @@ def tune(
         return Tuning((flat,), flat)
     sizes = part_counts(vectors)
     vectors.compile()  # as a server searches: then it takes less time to score many candidates
-    least = _least_scores(vectors, tuning_queries, own_rows) if sizes else np.empty(0, np.float32)
+    least = (
+        least_scores(tuning_queries, vectors.count, vectors.take, own_rows)
+        if sizes
+        else np.empty(0, np.float32)
+    )
     for done, parts in enumerate(sizes):
         progress("tuning", done, len(sizes))
         file = _file(path, parts)
@@ -184,7 +191,7 @@ def tune(
 
 
 def part_counts(vectors: StoredVectors) -> list[int]:
-    """The numbers of parts to try, fewest first: parts of eight, four and two dimensions."""
+    """The numbers of parts to try, smallest first: parts have eight, four or two dimensions."""
     if vectors.count < FEWEST_POINTS:
         return []
     sizes = (size for size in (8, 4, 2) if vectors.dimension % (2 * size) == 0)
@@ -199,26 +206,39 @@ def _cost(index: Candidate) -> str:
     return f"{index.name} recall {index.recall:.4f}, {index.p50_ms:.2f} ms, {index.bytes:,} bytes"
 
 
-def _tuning_queries(vectors: StoredVectors, queries: Vectors | None) -> tuple[Vectors, Rows]:
-    """The queries to tune by, and for each the row that must not count as a hit, -1 for none."""
+def choose_queries(
+    queries: Vectors | None, count: int, take: Callable[[Rows], Vectors], most: int
+) -> tuple[Vectors, Rows]:
+    """The queries to tune by, and for each the row that must not count as a hit, -1 for none.
+
+    queries: real queries, float32 (n, d). With fewer than 50, or None, stored vectors are the queries.
+    count: how many stored vectors there are.
+    take: gives the stored vectors of some rows, float32 (rows, d).
+    most: how many queries are chosen at most.
+    """
     generator = np.random.default_rng(_SEED)
     if queries is not None and len(queries) >= _FEWEST:
-        chosen = generator.permutation(len(queries))[:_QUERIES]
+        chosen = generator.permutation(len(queries))[:most]
         return np.ascontiguousarray(queries[chosen], np.float32), np.full(len(chosen), -1)
-    rows = generator.permutation(vectors.count)[:_QUERIES]
-    return vectors.take(rows), rows
+    rows = generator.permutation(count)[:most]
+    return take(rows), rows
 
 
-def _least_scores(vectors: StoredVectors, queries: Vectors, own_rows: Rows) -> NDArray[np.float32]:
-    """For each query the least score of its ten best rows, less a tie, float32 (n,).
+def least_scores(
+    queries: Vectors, count: int, take: Callable[[Rows], Vectors], own_rows: Rows
+) -> NDArray[np.float32]:
+    """The score of the tenth best row of each query, less a tie, float32 (n,).
 
+    queries: float32 (n, d).
+    count, take: as for `choose_queries`.
+    own_rows: int64 (n,), the row that is no hit of the query; -1 for none.
     `search_exact` would read all vectors for every few queries; here each is read and converted once.
     """
     most = np.full((len(queries), K), -np.inf, np.float32)  # the best scores so far
     numbers = np.arange(len(queries))
-    for start in range(0, vectors.count, _ROWS_COMPARED):
-        stop = min(start + _ROWS_COMPARED, vectors.count)
-        scores = queries @ vectors.take(np.arange(start, stop)).T
+    for start in range(0, count, _ROWS_COMPARED):
+        stop = min(start + _ROWS_COMPARED, count)
+        scores = queries @ take(np.arange(start, stop)).T
         own = (own_rows >= start) & (own_rows < stop)
         scores[numbers[own], own_rows[own] - start] = -np.inf
         better = np.flatnonzero(scores.max(axis=1) > most.min(axis=1))
@@ -255,7 +275,7 @@ def _depth(recalls: NDArray[np.float32], target: float) -> tuple[int, float]:
     errors = choosing.std(0) / math.sqrt(half)
     for number in range(len(_DEPTHS)):
         reported = float(reporting[:, number].mean())
-        if choosing[:, number].mean() - _MARGIN * errors[number] >= target and reported >= target:
+        if choosing[:, number].mean() - MARGIN * errors[number] >= target and reported >= target:
             break
     return _DEPTHS[number], round(reported, 4)
 

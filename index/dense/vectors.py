@@ -43,7 +43,7 @@ _UNUSED = 1 << 20  # what FAISS writes there
 _INNER_PRODUCT = 0  # FAISS's number of the metric
 _HALF = 4  # QT_fp16
 
-# Limits on memory: scores held while searching for several queries (64 MiB), queries, rows, bytes copied.
+# Limits on memory: scores held while several queries are searched (64 MiB), queries, rows, and bytes copied.
 _SCORES_AT_ONCE = 1 << 24
 _QUERIES_AT_ONCE = 64
 _ROWS_AT_ONCE = 1024
@@ -202,7 +202,7 @@ class StoredVectors:
     def _rank_one(
         self, rows: NDArray[np.int64], query: NDArray[np.float32], k: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """`rank` of one query: products, and scores and rows of the k best."""
+        """`rank` for one query: the products, then the scores and rows of the k best."""
         by_row = np.argsort(rows)
         ascending = rows.take(by_row)
         if len(rows) and ascending[0] < 0:
@@ -290,12 +290,13 @@ def search_exact(
         rows = np.flatnonzero(allowed)
         if len(rows) * GATHERING < vectors.count:
             return _search_rows(vectors, queries, k, rows)
+    excluded = None if allowed is None else ~allowed
     ranking = empty_ranking(len(queries), k)
     at_once = max(1, min(_QUERIES_AT_ONCE, _SCORES_AT_ONCE // vectors.count))
     for start in range(0, len(queries), at_once):
         for query, scores in enumerate(vectors.scores(queries[start : start + at_once]), start):
-            if allowed is not None:
-                scores[~allowed] = -np.inf
+            if excluded is not None:
+                scores[excluded] = -np.inf
             _fill(ranking, query, scores, best(scores, k))
     return ranking
 

@@ -29,7 +29,7 @@ def map_array(path: Path, kind: str) -> NDArray[Any]:
 
 
 class reading_arrays:  # noqa: N801 (a context manager, used like a function)
-    """Turn an IndexError or ValueError, which numbers that cannot be cause, into a CorruptError."""
+    """Turn an IndexError or ValueError inside the block into a CorruptError: the files hold wrong numbers."""
 
     __slots__ = ("_folder",)
 

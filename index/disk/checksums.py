@@ -29,5 +29,5 @@ def sha256_of(path: Path, *, links: bool = False) -> str:
 
 
 def sha256_of_bytes(data: bytes) -> str:
-    """Hexadecimal SHA-256 of a few bytes; of many `hashlib` is faster."""
+    """Hexadecimal SHA-256 of a few bytes. For many bytes `hashlib` is faster."""
     return str(sha256(data).hexdigest())

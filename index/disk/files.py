@@ -105,9 +105,9 @@ def list_files(folder: Path) -> list[str]:
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy a regular file to a new one. Its bytes are durable; its name is not. Raises OSError."""
-    with open_to_read(source) as content, create(target) as copy:
-        import shutil  # it brings in several libraries of compression, for which a search must not wait
+    import shutil  # it brings in several libraries of compression, for which a search must not wait
 
+    with open_to_read(source) as content, create(target) as copy:
         shutil.copyfileobj(content, copy, _COPY_BYTES)
         copy.flush()
         os.fsync(copy.fileno())
@@ -176,17 +176,20 @@ def _owner(handle: int) -> str | None:
 
 
 class WriterLock:
-    """The lock that lets one process write to a folder; the kernel frees it when that process dies.
+    """The lock that lets one process write to a folder. The kernel frees it when that process dies.
 
-    Only who holds the lock removes its file, and who takes a lock checks that the file is still in its place:
-    two processes never hold the locks of one folder.
+    Only the process that holds the lock removes its file. A process that takes the lock checks that the file
+    is still in its place. So two processes never hold the lock of one folder.
     """
 
     NAME = ".lock"
 
     def __init__(self, folder: Path, wait: float = 0.0, *, make: bool = False) -> None:
-        """Take the lock. wait: seconds to wait for another writer. make: make the folder if it is not there.
+        """Take the lock.
 
+        folder: what is locked.
+        wait: seconds to wait for another writer.
+        make: make the folder if it does not exist.
         Raises BusyError if the lock is not free by then; InputError if the file is not a lock of ours, and
         leaves it unchanged; StorageError if the file system has no locks.
         """
@@ -246,7 +249,7 @@ class WriterLock:
             return False
 
     def _write(self, owner: str) -> None:
-        """Write who holds the lock, unless the file has a second hard link: that may be another's file."""
+        """Write who holds the lock, unless the file has a second hard link: it may belong to others."""
         with suppress(OSError):  # the process number only informs; the lock holds without it
             if is_alone(self._handle):
                 os.ftruncate(self._handle, 0)
@@ -260,7 +263,7 @@ class WriterLock:
             self._handle = -1
 
     def withdraw(self) -> None:
-        """Free the lock, and remove what taking it has made: the lock file, and folders that are empty."""
+        """Free the lock. Remove the lock file and the folders that taking it made, if they are empty."""
         if self._handle >= 0 and self._is_new and self._is_in_place(self._handle):
             with suppress(OSError):
                 self._path.unlink()
@@ -273,7 +276,7 @@ class WriterLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Free the lock; after an error also remove what taking it has made."""
+        """Free the lock. After an error also remove what taking it has made, as `withdraw` does."""
         if error is None:
             self.release()
         else:

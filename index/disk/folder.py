@@ -7,9 +7,9 @@
                          folder that is made to become the next generation of this one
     .lock                held by the one writer
 
-A reader holds its generation by a shared flock on that folder. A writer removes only what nobody holds and
-the live generation does not keep (index/disk/previous.py).
-Knows nothing of what a generation contains but its manifest.
+A reader holds its generation by a shared flock on that folder. A writer removes a generation only if no
+reader holds it and the live generation does not keep it (index/disk/previous.py).
+Of what a generation contains, this module knows the manifest alone.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def is_index(folder: Path) -> bool:
 
 
 def home_of(folder: Path) -> Path:
-    """The index that a folder belongs to: of a candidate the one that it is made for, else itself.
+    """The index that a folder belongs to: for a candidate the index that it may become part of, else itself.
 
     >>> home_of(Path("my.index/.learning/candidate")), home_of(Path("my.index"))
     (PosixPath('my.index'), PosixPath('my.index'))
@@ -165,9 +165,10 @@ def is_before(name: str, generation: str) -> bool:
 
 
 def hold(generation: Path) -> int:
-    """Keep writers from removing a generation. Returns a handle; the hold ends when it is closed.
+    """Keep writers from removing a generation.
 
-    Raises CorruptError, StorageError for a shortage.
+    Returns a handle; the hold ends when the caller closes it.
+    Raises CorruptError if the folder cannot be opened, StorageError for a lack of memory or open files.
     """
     try:
         with shortages(generation):
@@ -187,6 +188,7 @@ def stray(folder: Path, used: Collection[str]) -> list[Path]:
 
     folder: of the index.
     used: the names of the live generation and of those that it keeps.
+    Raises OSError if the folder cannot be listed.
     """
     strays = []
     for path in _leftovers(folder, used):
@@ -198,14 +200,15 @@ def stray(folder: Path, used: Collection[str]) -> list[Path]:
 
 
 def sweep(folder: Path, used: Collection[str]) -> None:
-    """Remove strays; arguments as for `stray`. What cannot be removed now is left to the next write."""
+    """Remove what `stray` lists. What cannot be removed now is left to the next write."""
     with suppress(OSError):
         for path in _leftovers(folder, used):
             handle = _claim(path)
             if handle is None:
                 continue
             try:  # locked until it is gone: a reader that opens it meanwhile then reads CURRENT again
-                remove(path)
+                with suppress(OSError):
+                    remove(path)
             finally:
                 os.close(handle)
 
@@ -247,8 +250,14 @@ def _leftovers(folder: Path, used: Collection[str]) -> list[Path]:
 
 
 def _claim(path: Path) -> int | None:
-    """An exclusive lock on a leftover, as a handle to close; None while a reader holds it."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    """An exclusive lock on a leftover, as a handle to close.
+
+    None while a reader holds it, and if it is gone or cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

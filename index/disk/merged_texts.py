@@ -1,12 +1,12 @@
 """Texts that are numbered block by block, for more of them than fit in memory.
 
-In: for each block its different texts. Out: the different texts of all blocks in order, and which of them
-each block has. Knows nothing of what the texts are. This is how inverted indexes larger than memory are made
+In: the distinct texts of each block. Out: the distinct texts of all blocks in order, and which of them each
+block has. Knows nothing of what the texts are. This is how inverted indexes larger than memory are made
 (Heinz and Zobel 2003, "Efficient single-pass index construction for text databases").
 
     N.utf8, N.i64     the texts of block N, sorted (index/disk/sorted_texts.py)
-    N.order.i32       of each the number under which it was given
-    N.merged.i64      what a caller noted of each, see `TextBlocks.note`
+    N.order.i32       the number under which each of them was given
+    N.merged.i64      the number that the caller noted for each of them, see `TextBlocks.note`
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MERGED_AT_ONCE = 1 << 16
 
 
 class TextBlocks:
-    """Blocks of texts in files of a folder, which is the caller's to make and to remove; raises OSError.
+    """Blocks of texts in files of a folder. The caller makes and removes the folder. Methods raise OSError.
 
     sizes: how many texts each block has.
     """
@@ -65,10 +65,10 @@ class TextBlocks:
         return np.frombuffer(read_file(self._folder / f"{block}.order.i32"), "<i4")
 
     def merged(self) -> Iterator[tuple[list[str], list[NDArray[np.int64]]]]:
-        """The different texts of all blocks in order, a part at a time.
+        """The distinct texts of all blocks in order, a part at a time.
 
-        Yields the texts of a part, and for each block of its next sorted texts, as many as it has among them,
-        their numbers there, int64.
+        Yields the texts of a part, and for each block an int64 array: the positions within the part of those
+        of the block's sorted texts that are in it.
         """
         blocks = [self.texts(block) for block in range(len(self.sizes))]
         longest = max(blocks, key=len, default=None)
@@ -92,12 +92,12 @@ class TextBlocks:
             starts = list(stops)
 
     def note(self, block: int, values: NDArray[np.int64]) -> None:
-        """Note a number of each of the next sorted texts of a block, int64 (texts,)."""
+        """Store a number for each of the next sorted texts of a block, int64 (texts,)."""
         with (self._folder / f"{block}.merged.i64").open("ab") as file:
             file.write(values.astype("<i8").data)
 
     def noted(self, block: int) -> NDArray[np.int64]:
-        """The numbers that were noted of all sorted texts of a block, int64 (texts,)."""
+        """The numbers that `note` stored for all sorted texts of a block, int64 (texts,)."""
         return np.frombuffer(read_file(self._folder / f"{block}.merged.i64"), "<i8")
 
     def _write(self, ending: str, values: NDArray[Any]) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from index.errors import StorageError
 
-# Errors for which the machine lacks a resource: the file is not damaged. With what a user can do.
+# Errors that mean that the machine lacks a resource, not that the file is damaged, and what a user can do.
 _SHORTAGES = {
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENFILE: "close other programs",
@@ -50,7 +50,7 @@ def shortages(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def permitted(path: Path) -> Iterator[None]:
-    """Turn an OSError for a missing permission into a StorageError: nothing is damaged. Let others pass."""
+    """Turn an OSError for a missing permission into a StorageError. Let other errors pass."""
     try:
         yield
     except PermissionError as error:

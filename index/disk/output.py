@@ -60,7 +60,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def _own_stream(status: os.stat_result) -> int | None:
-    """The standard stream of this process that is this file: later output must follow our bytes there."""
+    """The standard stream of this process that is this file. Later output must follow our bytes there."""
     for stream in _STANDARD_STREAMS:
         with suppress(OSError):  # closed
             if os.path.samestat(status, os.fstat(stream)):

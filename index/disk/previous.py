@@ -1,10 +1,11 @@
-"""The generations that were live before and are kept, so that an index can go back to the model of one.
+"""Earlier generations that an index keeps, so that it can go back to the model of one of them.
 
 In: an index folder and the manifest of its live generation. Out: pointers, the latest first. Knows nothing of
 why one is kept.
 
-The list is a file of the live generation, which its manifest names: what is live and what is kept change in
-one step. A program that does not know the list publishes generations without one and removes what is kept.
+The list is a file of the live generation, and the manifest names it. So what is live and what is kept change
+in one step. A version of this program that does not know the list publishes generations without one, and
+removes what was kept.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def read_previous(folder: Path, manifest: Manifest) -> tuple[Pointer, ...]:
 
     folder: of the index.
     manifest: of the live generation.
-    Raises CorruptError, StorageError for a shortage.
+    Raises CorruptError, StorageError for a lack of memory or open files.
     """
     if PREVIOUS not in manifest.files:
         return ()

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 
 class SortedTexts:
-    """Different texts in ascending order, which is the same by UTF-8 and by code points.
+    """Distinct texts in ascending order. The order by UTF-8 bytes and that by code points are the same.
 
     characters: uint8 (bytes,), the UTF-8 of all texts, one after the other.
     starts: int (texts + 1,), where each begins.
-    Arrays that do not fit together give wrong answers, no other errors than IndexError and ValueError.
+    Arrays that do not fit together give wrong answers, or raise IndexError or ValueError.
     """
 
     def __init__(self, characters: NDArray[np.uint8], starts: NDArray[np.integer[Any]]) -> None:
@@ -46,18 +46,18 @@ class SortedTexts:
         return self.between(0, len(self))
 
     def between(self, first: int, stop: int) -> list[str]:
-        """The texts with the numbers from `first` to `stop`, which is not among them, in order."""
+        """The texts number `first` to `stop - 1`, in order."""
         ends = self.starts[first : stop + 1]
         content, starts = self.characters[ends[0] : ends[-1]].tobytes(), (ends - ends[0]).tolist()
         return [content[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(starts)]
 
     def smaller(self, text: str) -> int:
-        """How many texts come before a text, be it among them or not."""
+        """How many of the texts are smaller than a text, which need not be one of them."""
         return bisect_left(range(len(self)), text, key=lambda number: self.between(number, number + 1)[0])
 
 
 def sorted_texts(texts: Iterable[str]) -> SortedTexts:
-    """The texts, which are sorted, in memory."""
+    """`SortedTexts` in memory, of distinct texts that are already in order."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     starts = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(one) for one in encoded], out=starts[1:])

@@ -25,10 +25,8 @@ _RESTORE = "restore the file or build the index again"
 def verify(folder: Path) -> list[str]:
     """Read every byte of the live generation and of those that it keeps, and look for foreign files.
 
-    Returns one line a problem.
-
-    Not a problem: an unfinished build that can be resumed; an earlier generation, which stays until a write
-    finds that no reader holds it (`superseded`).
+    Returns one line for each problem. An unfinished build that can be resumed is no problem. Nor is an
+    earlier generation: it stays until a write finds that no reader holds it (`superseded`).
     Raises InputError if there is no index.
     """
     while True:
@@ -44,7 +42,7 @@ def verify(folder: Path) -> list[str]:
 
 
 def superseded(folder: Path) -> list[Path]:
-    """Whole earlier generations that nothing uses and no reader holds any more; the next write removes them.
+    """Complete earlier generations that are not kept and that no reader holds. The next write removes them.
 
     Raises what reading the live generation raises.
     """
@@ -105,6 +103,8 @@ def _generation_problems(folder: Path, pointer: Pointer) -> Iterator[str]:
                 yield f"{generation / name}: not part of the index; remove it"
     except PeepholeError as error:
         yield str(error)
+    except OSError as error:
+        yield f"{error.filename}: cannot be read ({error.strerror}); check its permissions"
     finally:
         os.close(handle)
 

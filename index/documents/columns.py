@@ -2,7 +2,7 @@
 
 In: a field and an open database of documents. Out: a `Column`. Knows nothing of filters or rankings.
 
-Values are those that "=" tells apart: a text that spells a number is that number, true and false are texts.
+Two values are the same if "=" says so: a text that spells a number is that number; true and false are texts.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def read_column(
     database: open, with the tables of a segment.
     field: which one.
     count: rows of the segment.
-    most: the largest possible number of attributes, by the file's size.
+    most: no file of this size can hold more attributes.
     Raises sqlite3.DatabaseError or ValueError if the file is damaged.
     """
     marks = ",".join("?" * len(field.names))
@@ -74,7 +74,7 @@ def read_column(
 
 
 def few_values(database: sqlite3.Connection, name: str, most: int) -> set[Attribute] | None:
-    """The different values under a stored name; None if there are more than so many.
+    """The distinct values under a stored name; None if there are more than `most`.
 
     Raises sqlite3.DatabaseError if the file is damaged.
     """
@@ -101,7 +101,7 @@ def _spells(value: Attribute) -> bool:
 def _exact_pairs(
     database: sqlite3.Connection, field: Field, pairs: list[tuple[Attribute, int]]
 ) -> Iterator[tuple[Attribute, int]]:
-    """The pairs, where rows with a number that SQLite rounds are read from their metadata."""
+    """The pairs. For rows with a number that SQLite rounds, the value is read from their metadata."""
     rounded = {row for value, row in pairs if is_rounded(value)}
     yield from ((value, row) for value, row in pairs if row not in rounded and not _spells(value))
     for row in sorted(rounded):

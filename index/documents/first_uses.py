@@ -3,8 +3,8 @@
 In: ids, one after another, with the number of their places. Out: the first place of an id that comes again.
 Knows nothing of what the ids are.
 
-A dictionary takes 170 bytes for an id of 15 characters. Here the memory holds a hash of 64 bits of each, and
-a temporary file without a name the ids themselves, of which only one with an equal hash is read.
+A dictionary takes 170 bytes for an id of 15 characters. Here the memory holds a hash of 64 bits of each id.
+The ids themselves are in a temporary file without a name. An id is read from there only if its hash is equal.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _twice(slots: array[int]) -> array[int]:
 
 
 class FirstUses:
-    """The ids that were used so far; `close` removes the temporary file."""
+    """The ids that were used so far. `close` removes the temporary file."""
 
     def __init__(self) -> None:
         self._slots = _free(_FIRST_SLOTS)
@@ -51,7 +51,7 @@ class FirstUses:
         self._file: IO[bytes] | None = None
 
     def add(self, used: str, place: int) -> int | None:
-        """The place where an id was used before; None if it is new, and then this place is noted.
+        """The place where an id was used before. If it is new, note its place and return None.
 
         Raises StorageError if the temporary file cannot be written or read.
         """
@@ -92,7 +92,7 @@ class FirstUses:
         return self._file
 
     def _noted(self, used: str) -> int | None:
-        """The place of an id in the file; None if only its hash is there."""
+        """The place of an id in the file; None if the file has another id with the same hash."""
         wanted = used.encode("utf-8", "surrogatepass")
         file = self._write()
         with storing(Path(tempfile.gettempdir())):

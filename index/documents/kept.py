@@ -12,7 +12,8 @@ from index.locks import ProcessLock
 
 Item = TypeVar("Item")
 
-# Characters of all documents together, 1 to 4 bytes each, and what a document counts for besides its own.
+# The most characters of all documents together, 1 to 4 bytes each, and how many each document counts besides
+# its own.
 _MOST_CHARACTERS = 1 << 22
 _CHARACTERS_A_DOCUMENT = 400
 
@@ -31,7 +32,7 @@ class Kept(Generic[Item]):
             return {row: self._documents[row] for row in rows if row in self._documents}
 
     def keep(self, documents: Mapping[int, Item], characters: int) -> None:
-        """Keep these, by row, unless they alone are too large. characters: of all together."""
+        """Keep these documents, by row, unless they alone are too large. characters: of all of them."""
         size = characters + _CHARACTERS_A_DOCUMENT * len(documents)
         if size > _MOST_CHARACTERS:
             return

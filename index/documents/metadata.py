@@ -36,7 +36,7 @@ def metadata_of(text: str) -> dict[str, Json]:
 
 
 def problem_of(metadata: Mapping[str, Json]) -> str | None:
-    """What hinders metadata from being stored, such as "'x' is NaN ..."; None if nothing does."""
+    """Why metadata cannot be stored, such as "'x' is NaN ..."; None if it can be."""
     values = 0
     pending: list[tuple[str, object, int]] = [(name, value, 0) for name, value in metadata.items()]
     while pending:

@@ -57,7 +57,9 @@ def is_rounded(number: Attribute) -> bool:
 
 
 def exact(value: Attribute) -> Attribute:
-    """A number, or the number that a text spells, without rounding; whole numbers as int, other texts as is.
+    """A number, or the number that a text spells, without rounding. Other texts are returned unchanged.
+
+    Whole numbers are returned as int.
 
     >>> exact("2020.0"), exact(2020.0), exact("18446744073709551617"), exact("en")
     (2020, 2020, 18446744073709551617, 'en')

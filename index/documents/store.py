@@ -45,7 +45,7 @@ CREATE TABLE attributes (
     PRIMARY KEY (name, value, row)
 ) WITHOUT ROWID
 """
-# Of the documents that have any: the queries that a document is known to answer, one a line.
+# The queries that a document is known to answer, one a line. Documents without any have no row.
 _QUERIES = """
 CREATE TABLE queries (
     row INTEGER PRIMARY KEY,
@@ -53,7 +53,7 @@ CREATE TABLE queries (
 )
 """
 SCHEMA = (_DOCUMENTS, _ATTRIBUTES, _QUERIES)
-# Of files until format 4.
+# The tables of files until format 4.
 _WITHOUT_QUERIES = (_DOCUMENTS, _ATTRIBUTES)
 # All names, each by a jump to the next one: SQLite's DISTINCT would read the whole table.
 _NAMES = """
@@ -208,7 +208,7 @@ class DocumentReader:
         return names
 
     def few_values(self, name: str, most: int) -> set[Attribute] | None:
-        """The different values under a stored name; None if there are more than so many."""
+        """The distinct values under a stored name; None if there are more than `most`."""
         from index.documents.columns import few_values
 
         with self._lock, self._reading():
@@ -238,9 +238,9 @@ def count_rows(database: sqlite3.Connection) -> int:
 
 
 def document_of(record: Sequence[str]) -> Document:
-    """The document of a record of `COLUMNS`, or of the first of these.
+    """A record of `COLUMNS`, or of the first few of them, as a document.
 
-    Raises sqlite3.DatabaseError for one that no writer made.
+    Raises sqlite3.DatabaseError for a record that no writer made.
     """
     if set(map(type, record)) != {str}:
         raise sqlite3.DatabaseError("a document that is not made of texts")

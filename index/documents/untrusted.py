@@ -37,10 +37,11 @@ def restrict(database: sqlite3.Connection, longest_value: int) -> None:
 
 
 def check_schema(database: sqlite3.Connection, *schemas: tuple[str, ...]) -> tuple[str, ...]:
-    """That of some schemas, each the statements of its tables, which the file has and nothing else.
+    """Return the schema of the file, which must be exactly one of the given ones.
 
+    schemas: each is the statements that make its tables.
     A view, trigger, index or generated column could run code of the file's author while we read. Raises
-    sqlite3.DatabaseError if it is none of them.
+    sqlite3.DatabaseError if the file has another schema.
     """
     expected = list(map(_schema, schemas))
     actual = query(database, f"{_SCHEMA} LIMIT ?", [max(map(len, expected)) + 1])

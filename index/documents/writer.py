@@ -3,11 +3,12 @@
 In: documents. Out: the file that `DocumentReader` reads. Knows nothing of vectors. The file lies in a folder
 that a stranger may have made, so nothing outside it is changed.
 
-While documents are added the file has no index of ids. Each of some thousand ids that are added at once would
-change a page of its own, which is written twice: 8 KB a document where there are millions with ids in no
-order. Ids that come again are found by their hashes in memory, and the index is made of sorted ids when the
-file is copied. It then becomes the one that `UNIQUE` in the published table stands for: SQLite has no
-statement for that, so its schema is changed (https://sqlite.org/pragma.html#pragma_writable_schema).
+While documents are added, the file has no index of ids. With one, each of some thousand ids that are added at
+once would change a page of its own, and SQLite writes a changed page twice: 8 KB a document where there are
+millions of ids in no order. Instead, ids that come again are found by their hashes in memory, and the index
+is made from sorted ids when the file is copied. That index then has to become the one that `UNIQUE` in the
+published table stands for. SQLite has no statement for that, so the schema is changed directly
+(https://sqlite.org/pragma.html#pragma_writable_schema).
 """
 
 from __future__ import annotations
@@ -201,7 +202,7 @@ class DocumentWriter:
                 yield record
 
     def _check_ids(self, ids: Sequence[str]) -> None:
-        """Raise InputError for an id that is none or comes again; note the others."""
+        """Raise InputError for an id that is empty or comes again. Note all others."""
         uses = self._used_ids()
         for row, document_id in enumerate(ids, self.count):
             if not isinstance(document_id, str) or not document_id:
@@ -227,7 +228,8 @@ class DocumentWriter:
 def _check_files(path: Path) -> None:
     """Raise CorruptError for files that would make SQLite change or delete a file outside the folder.
 
-    These are links and second hard links, of the file or its journals, and a journal that names another.
+    These are links and second hard links in place of the file or its journals, and a journal that names
+    another journal.
     """
     journal = path.with_name(f"{path.name}-journal")
     with _writing(path):

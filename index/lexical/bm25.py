@@ -64,7 +64,7 @@ _KNOWN_TERMS = 1 << 14
 
 # Rows and scores of the best documents.
 _Found: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float32]]"
-# Of documents their scores, and what the terms that they have weigh.
+# The scores of documents, and the weight of the terms that each of them has.
 _Matched: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.float32]]"
 
 
@@ -88,13 +88,12 @@ class Terms(list[Term]):
 
 
 class WordMatch(NamedTuple):
-    """What n documents have of the words of a query.
+    """How well n documents match the words of a query. A word weighs idf times its frequency in the query.
 
     scores: BM25, float32 (n,).
-    shares: of the weight (idf times frequency in the query) of all its words, what each document's words
-        have, float32 (n,), 0 to 1.
-    weight: of all words together, which no score exceeds; never 0.
-    words: how many different ones there are.
+    shares: float32 (n,), 0 to 1, the weight of the words that each document has, as a share of `weight`.
+    weight: the weight of all words of the query, never 0. No score exceeds it.
+    words: how many distinct words the query has.
     """
 
     scores: NDArray[np.float32]
@@ -106,7 +105,8 @@ class WordMatch(NamedTuple):
 class Bm25:
     """The BM25 postings of a published segment; safe for use by several threads.
 
-    folder: what `write_bm25` wrote. count: documents of the segment.
+    folder: what `write_bm25` wrote.
+    count: documents of the segment.
     Raises CorruptError, on opening or while searching, if the files are not what was written.
     """
 
@@ -306,16 +306,16 @@ def _least_of_best(scores: NDArray[np.float32], k: int) -> float:
 
 
 def _arrays_of(terms: Sequence[Term]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """`Terms.arrays`, which `weigh` has made already for its own."""
+    """`Terms.arrays`. `weigh` has already made those of its own terms."""
     return terms.arrays if isinstance(terms, Terms) else Terms(terms).arrays
 
 
 class Weighed(NamedTuple):
     """The terms of a query in an index.
 
-    by_segment: for each segment those that it has.
-    weight: sum of all weights, also of terms that no document has.
-    words: how many different terms there are.
+    by_segment: for each segment the terms that it has.
+    weight: the sum of all weights, including those of terms that no document has.
+    words: how many distinct terms the query has.
     """
 
     by_segment: list[Terms]

@@ -13,5 +13,5 @@ CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003ffff
 # Marks that stand for a character: repetition (as in 人々), "closed", and a zero.
 MARKS = "\u3005-\u3007"
 
-# Han characters of older standards. NFKC turns all but twelve of them into `CJK`.
+# Han characters of older standards. NFKC turns all but twelve of them into characters of `CJK`.
 COMPATIBILITY = "\uf900-\ufaff"

@@ -23,8 +23,8 @@ from index.values import Mask
 
 # Documents of a window: 64 KiB of sums.
 WINDOW = 1 << 14
-# In a window with more postings than one for so many documents, reading all sums takes less time than reading
-# those of its postings.
+# If a window has more than one posting for this many documents, it takes less time to read all its sums than
+# only those of documents with a posting.
 _SPARSE = 8
 # Sums of a window that are compared with the worst of the best at once, by vector instructions.
 _BLOCK = 64
@@ -50,7 +50,7 @@ def compiled_best(
     k: results, at least 1.
     allowed: bool (count,), the rows that may be found; None for all.
     window: documents that are scored at once.
-    Raises ValueError for rows and sums that cannot be, and for a mask of another length.
+    Raises ValueError if the postings hold wrong rows or sums, and for a mask of another length.
     """
     if allowed is not None and len(allowed) != count:
         raise ValueError("a mask of other documents")
@@ -133,7 +133,7 @@ def _best(
     best_rows: Any,
     best_scores: Any,
 ) -> int:
-    """Fill in the best rows and scores; how many there are, -1 for a number that cannot be.
+    """Fill in the best rows and scores. Returns how many there are, or -1 if a number in the files is wrong.
 
     sums: zeros, float32, at least `window` of them and whole blocks.
     best_rows, best_scores: a heap until the end, whose first document is the worst.
@@ -177,7 +177,7 @@ def _add(
     start: int,
     stop: int,
 ) -> int:
-    """Add the postings of a window to its sums, and go on to those of the next; how many they were.
+    """Add the postings of a window to its sums, and go on to those of the next. Returns how many there were.
 
     places: the next posting of each term, changed in place.
     """
@@ -205,7 +205,7 @@ def _read_all(
     best_rows: Any,
     best_scores: Any,
 ) -> int:
-    """Move all sums of a window to the heap, as far as they are among the best; how many that has then."""
+    """Move those sums of a window that are among the best to the heap. Returns how many the heap then has."""
     least = _least(best_scores, found)
     for first in range(0, stop - start, _BLOCK):
         block = sums[first : first + _BLOCK]
@@ -237,7 +237,7 @@ def _read(
     best_rows: Any,
     best_scores: Any,
 ) -> int:
-    """As `_read_all`, but only the sums of documents with a posting, from `before` to `places`."""
+    """Like `_read_all`, but only for documents with a posting, from `before` to `places`."""
     least = _least(best_scores, found)
     for t in range(len(places)):
         for place in range(before[t], places[t]):
@@ -255,5 +255,5 @@ def _read(
 
 @njit(error_model="numpy", nogil=True, cache=True)
 def _least(scores: Any, found: int) -> Any:
-    """The score that a document needs at least to be among the best: of the worst of them, or more than 0."""
+    """The least score with which a document is among the best: that of the worst of them, or just above 0."""
     return scores[0] if found == len(scores) else np.float32(0)

@@ -36,7 +36,7 @@ _TOKENS_AT_ONCE = 1 << 20
 
 
 class Lengths(NamedTuple):
-    """Number of documents and of their tokens; from both follows the average length."""
+    """The number of documents and of their tokens, which give the average length."""
 
     documents: int
     tokens: int
@@ -156,7 +156,7 @@ def _blocks(texts: Iterable[str], terms: TextBlocks, lengths: array[int]) -> Ite
 
 
 def _block(places: NDArray[np.int32], tokens: array[int], lengths: array[int], start: int) -> _Block:
-    """places: of the terms, by the numbers that they have in `tokens`, among the sorted ones."""
+    """The block of some documents. places: of each term of `tokens`, its place among the sorted terms."""
     counts = np.frombuffer(lengths, np.int32)[start:].copy()  # `lengths` cannot grow while it is viewed
     rows = np.repeat(np.arange(start, start + len(counts)), counts)
     keys = places[np.frombuffer(tokens, np.int32)].astype(np.int64) << 32 | rows

@@ -22,7 +22,7 @@ _CJK = CJK + MARKS
 # Words whose stems are remembered, some 200 bytes each; when there are more, all are forgotten.
 _KNOWN_STEMS = 1 << 15
 
-# Longest word, in characters: a longer one is base64 or similar, and its start is enough to find it.
+# Characters of the longest word. A longer one is base64 or similar, and its beginning is enough to find it.
 _LONGEST = 64
 
 # Lucene's English stop words.

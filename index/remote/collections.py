@@ -1,4 +1,4 @@
-"""Which collections of a server belong to an index: their names, whose they are, which are still needed.
+"""The collections of an index on a server: their names, their owner, and which are still needed.
 
 In: an index folder, the address of its name, a server. Out: names; what no generation needs is removed.
 
@@ -45,10 +45,10 @@ def owner_of(folder: Path, address: Address, server: Server) -> str:
 
 
 def new_collection(folder: Path, address: Address, server: Server, owner: str) -> str:
-    """The name of a collection for the next generation of a folder; what a killed build has left is removed.
+    """The name of a collection for the next generation of a folder. What a killed build has left is removed.
 
-    The collection of a candidate is noted in its staging folder, which must exist: writers of the index that
-    it is made for may remove whatever else is not published.
+    The name of a candidate's collection is written to the candidate's staging folder, which must exist.
+    Otherwise a writer of the index could remove the collection, because nothing published names it.
     Raises RemoteError, StorageError.
     """
     if home_of(folder) == folder:

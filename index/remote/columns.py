@@ -1,4 +1,4 @@
-"""The values of metadata fields of an index in Milvus, counted on our side, for the server counts none.
+"""The values of metadata fields of an index in Milvus. They are counted here: the server cannot count them.
 
 In: rows with their metadata, and a field. Out: a `Column`. Knows nothing of the server. Values are those of
 index/documents/columns.py.
@@ -37,7 +37,7 @@ def values_in(metadata: Mapping[str, Json], field: Field) -> list[Attribute]:
 
 
 def few_values(documents: Documents, most: int) -> set[str]:
-    """The stored names of the fields that have at most so many different values in all documents."""
+    """The stored names of the fields with at most `most` distinct values in all documents."""
     values: dict[str, set[Attribute]] = {}
     for _, metadata in documents:
         for name, value in leaves(metadata):

@@ -4,11 +4,12 @@ In: the metadata of a document; an expression. Out: a JSON value that is stored 
 of a filter over it. The meaning is that of a local index (index/documents/filtering/selection.py), and one
 suite tests both.
 
-Milvus compares values of JSON by rules of its own: a number in an array is not what it equals outside, a
-missing path is neither true nor false. So nothing here relies on them. Of each value that "=" finds a
-fingerprint is stored, and of each field the least and the largest number, text and time, for one of several
-values is above a bound exactly if the largest is. Texts are in hexadecimal, which sorts as their bytes do and
-needs no quotes, so nothing that a user writes reaches the server's parser.
+Milvus compares JSON values by rules of its own: a number in an array does not equal the same number outside,
+and a condition on a missing path is neither true nor false. Nothing here relies on these rules. For each
+value that "=" can find, a fingerprint is stored. For each field, the smallest and the largest number, text
+and time are stored: one of several values is above a bound exactly if the largest value is. Texts are in
+hexadecimal, which sorts as their bytes do and needs no quotes. So nothing that a user writes reaches the
+server's parser.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _number(value: Attribute) -> float | None:
 
 
 def _marks(name: str, value: Attribute) -> Iterable[str]:
-    """Fingerprints of all that a value equals: its text, its number, its time."""
+    """The fingerprints of everything that equals a value: its text, its number, its time."""
     if isinstance(value, str):
         yield _mark(name, f"text {value}")
         if (time := instant(value)) is not None:
@@ -102,7 +103,7 @@ def _name(name: str) -> str:
 
 
 def _fingerprint(text: str) -> str:
-    """Hexadecimal, after a letter: some servers read a name of digits as a position."""
+    """A letter, then hexadecimal digits: some servers read a name of digits as a position."""
     return "x" + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
@@ -150,7 +151,7 @@ def _any(field: str, values: list[str]) -> str:
 
 
 def _equals(names: tuple[str, ...], value: str) -> list[str]:
-    """The fingerprints of what equals a value: of a time of day the time alone, which dates may be too."""
+    """The fingerprints of what equals a value. For a time of day, that is the point in time alone."""
     if has_time(value):
         return [_mark(name, f"time {instant(value)}") for name in names]
     kinds = [f"text {value}"]
@@ -175,6 +176,6 @@ def _bounded(name: str, sign: Operator, value: str) -> list[str]:
 
 
 def _test(name: str, key: str, test: str) -> str:
-    """A test of a field that a document may lack, which is then false and not unknown."""
+    """A test of a field. It is false, and not unknown, for a document that lacks the field."""
     field = _name(name)
     return f'({_any("names", [field])} and {ATTRIBUTES}["{field}"]["{key}"] {test})'

@@ -1,10 +1,10 @@
-"""What a server has of single documents, by which they are weighed: vectors, postings, words.
+"""What a server knows of single documents, for re-scoring and probabilities: vectors, postings, words.
 
 In: rows of documents; query vectors and texts. Out: cosines, BM25 scores, comparisons of words. Knows nothing
 of rankings.
 
-A search asks about the same documents several times: to re-score them, then for the probabilities of the
-hits. What was read for the first question is kept in memory, so that the next ones reach no server.
+A search needs the same documents several times: to re-score them, then for the probabilities of the hits.
+What was read first is kept in memory, so that later calls ask no server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DOCUMENTS_AT_ONCE = 1000
 
 
 class Evidence:
-    """Of the documents of an open generation; safe for use by several threads."""
+    """Evidence about the documents of an open generation; safe for use by several threads."""
 
     def __init__(
         self,
@@ -40,14 +40,14 @@ class Evidence:
         queries: bool,
         split: bool,
     ) -> None:
-        """What is asked, and whom.
+        """Nothing is read yet.
 
         collection: that holds the documents.
         live: the filter of the rows of the generation.
         statistics: of BM25.
         words: the vectors of all words; None if the collection has no words.
         queries: whether the collection has known queries.
-        split: whether some documents have several passages, so that their first rows have not all vectors.
+        split: whether some documents have several passages, so that not all vectors are in first rows.
         """
         self._collection = collection
         self._live = live
@@ -61,7 +61,7 @@ class Evidence:
         self._vectors: Kept[Vectors] = Kept()
 
     def prepare(self, rows: Rows) -> None:
-        """Read what the next questions about these documents need. Raises IndexError."""
+        """Read what the next calls need to know of these documents. Raises IndexError."""
         self.vectors(rows.tolist())
         self._first_rows(rows.tolist())
 
@@ -83,12 +83,12 @@ class Evidence:
         return found | fresh
 
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `Index.cosines`."""
+        """See `Index.cosines`."""
         vectors = self.vectors(rows.tolist())
         return np.array([(vectors[row] @ query).max() for row in rows.tolist()], np.float32)
 
     def match(self, query: str, rows: Rows) -> WordMatch:
-        """As `Index.match_words`."""
+        """See `Index.match_words`."""
         weighed = self._statistics.weigh(query)
         found = self._first_rows(rows.tolist())
         matches = np.empty((2, len(rows)), np.float32)
@@ -101,12 +101,12 @@ class Evidence:
         return WordMatch(matches[0], matches[1] / np.float32(weight), weight, weighed.words)
 
     def compile(self) -> None:
-        """As `WordTable.compile`."""
+        """See `WordTable.compile`."""
         if self._words is not None:
             self._words.compile()
 
     def compare(self, rows: Rows, queries: Vectors) -> Iterator[tuple[slice, Matches]]:
-        """As `Index.compare_words`, of all documents at once."""
+        """See `Index.compare_words`. All documents are compared at once."""
         if self._words is None or not len(rows):
             return
         found = self._first_rows(rows.tolist())
@@ -121,7 +121,7 @@ class Evidence:
         yield slice(None), self._words.match(words, bounds, queries)
 
     def _first_rows(self, rows: Sequence[int]) -> dict[int, Row]:
-        """What the first passages of documents tell, by row. Raises IndexError."""
+        """The first rows of documents, by row. Raises IndexError."""
         found = self._rows.find(rows)
         missing = [row for row in rows if row not in found]
         fresh = {int(each["number"]): each for each in self._asked(missing, "number", self._fields)}
@@ -135,7 +135,7 @@ class Evidence:
         self._vectors.keep(vectors, sum(each.size for each in vectors.values()))
 
     def _asked(self, rows: Iterable[int], key: str, fields: Sequence[str]) -> Iterator[Row]:
-        """The passages of documents by the key "row"; by "number" the first of each. Raises IndexError."""
+        """All passages of documents for the key "row", the first of each for "number". Raises IndexError."""
         missing = set(rows)
         listed = list(missing)
         for start in range(0, len(listed), _DOCUMENTS_AT_ONCE):
@@ -143,8 +143,8 @@ class Evidence:
             for each in self._collection.query(f"({self._live}) and {key} in {part}", fields):
                 missing.discard(int(each[key]))
                 yield each
-        for row in missing:
-            raise IndexError(f"row {row} is not in the index")
+        if missing:
+            raise IndexError(f"row {min(missing)} is not in the index")
 
 
 def _number(row: Row) -> int:

@@ -63,14 +63,14 @@ GONE = "gone.i64"
 # The prefix of the kind of the server's index in a manifest.
 KIND = "Milvus "
 FLAT_KIND = f"{KIND}FLAT"
-# Of a search, by the kind of the server's index.
+# The names of search parameters, one for each kind of the server's index that has any.
 _PARAMETERS = ("ef", "nprobe", "search_list")
 
 # Documents read at once: all of their text and metadata must fit in an answer of 64 MB.
 _DOCUMENTS_AT_ONCE = 200
 # Passages read at once where all are read, of which each may have a text of 64 KB.
 _PASSAGES_AT_ONCE = 250
-# Results asked for beyond k, so that those with the score of the last one come in the order of their rows.
+# Results that are asked for beyond k, so that ties with the last one come in the order of their rows.
 _TIES = 16
 # Passages that a search asks for first for each document, and by how much it then goes deeper.
 _PASSAGES_A_DOCUMENT = 4
@@ -83,7 +83,7 @@ _FIRST = 'key != ""'
 
 
 class RemoteIndex(HeldGeneration):
-    """An open generation in Milvus, see `index.protocol.OpenIndex`.
+    """An open generation in Milvus. `index.reader.Index` says what each method does.
 
     entry: the one segment of the manifest, which stands for all rows of the collection.
     segment: its folder.
@@ -135,7 +135,7 @@ class RemoteIndex(HeldGeneration):
 
     @classmethod
     def open_kept(cls, folder: Path, pointer: Pointer) -> RemoteIndex:
-        """As `Index.open_kept`."""
+        """See `Index.open_kept`."""
         return _open(folder, pointer, checksums=False)
 
     def keep_vectors(self, most_bytes: int) -> None:
@@ -146,17 +146,17 @@ class RemoteIndex(HeldGeneration):
     def search_dense(
         self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
     ) -> Ranking:
-        """As `Index.search_dense`; with a filter too by the index that the server has."""
+        """See `Index.search_dense`. With a filter, too, the server's index is searched."""
         queries, k = self._checked(queries, model), self._depth(k)
         within = self._within(where)
         if not k:
             return empty_ranking(len(queries), k)
         if self.entry.vectors == self.entry.documents:
-            return self._best(self._search_dense(queries, min(k + _TIES, MOST_RESULTS), within), k)
+            return _best(self._search_dense(queries, min(k + _TIES, MOST_RESULTS), within), k)
         return self._best_documents(queries, k, within)
 
     def search_exact(self, queries: Vectors, k: int, where: Sequence[Filter] = ()) -> Ranking:
-        """As `Index.search_exact`. Unless the server's index is exact, all vectors are read from it."""
+        """See `Index.search_exact`. Unless the server's index is exact, all vectors are read from it."""
         if self.is_exact(()):
             return self.search_dense(queries, k, where)
         queries, k = self._checked(queries), min(self._depth(k), self.count)
@@ -164,11 +164,11 @@ class RemoteIndex(HeldGeneration):
         for rows in self.collection.scan(self._within(where), ["row", "dense"], self.entry.vectors):
             if rows:
                 vectors = np.array([row["dense"] for row in rows], np.float32)
-                self._add(ranking, queries @ vectors.T, np.array([row["row"] for row in rows], np.int64))
+                _add(ranking, queries @ vectors.T, np.array([row["row"] for row in rows], np.int64))
         return ranking
 
     def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter] = ()) -> Ranking:
-        """As `Index.search_lexical`, with N and df of all documents that were written since the build."""
+        """See `Index.search_lexical`. N and df count all documents that were written since the build."""
         k = self._depth(k)
         within = self._within(where)
         if not k:
@@ -180,14 +180,14 @@ class RemoteIndex(HeldGeneration):
         ranked: list[list[tuple[int, float]]] = [[] for _ in queries]
         for number, hits in zip(asked, found, strict=True):
             ranked[number] = [(row, score) for _, row, score in hits if score > 0]
-        return self._best(ranked, k)
+        return _best(ranked, k)
 
     def is_exact(self, where: Sequence[Filter]) -> bool:
         """Whether the server compares every vector."""
         return self.entry.faiss == FLAT_KIND
 
     def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
-        """As `Index.matching`, of one part with a place for each passage."""
+        """See `Index.matching`. There is one part, with a place for each passage."""
         mask = np.zeros(self.entry.vectors, bool)
         within = f"({self._within(where)}) and {_FIRST}"
         if query is None:
@@ -200,7 +200,7 @@ class RemoteIndex(HeldGeneration):
         return [mask]
 
     def columns(self, field: Field) -> list[Column]:
-        """As `Index.columns`. All metadata is read from the server; the last fields are kept."""
+        """See `Index.columns`. All metadata is read from the server; the last fields are kept."""
         from index.documents.filtering.fields import check_field
         from index.remote.columns import column_of
 
@@ -216,14 +216,14 @@ class RemoteIndex(HeldGeneration):
         return [column]
 
     def fields_of_few_values(self, most: int) -> list[str]:
-        """As `Index.fields_of_few_values`. The metadata of all documents is read from the server."""
+        """See `Index.fields_of_few_values`. The metadata of all documents is read from the server."""
         from index.documents.attributes import shown_name
         from index.remote.columns import few_values
 
         return sorted(map(shown_name, few_values(self._all_metadata(), most)))
 
     def values_of(self, field: Field, rows: Sequence[int]) -> list[list[Attribute]]:
-        """As `Index.values_of`, from the documents of these rows alone."""
+        """See `Index.values_of`. Only the documents of these rows are read."""
         from index.documents.filtering.fields import check_field
         from index.remote.columns import values_in
 
@@ -231,16 +231,16 @@ class RemoteIndex(HeldGeneration):
         return [values_in(document.metadata, field) for document in self.documents(rows)]
 
     def documents(self, rows: Sequence[int]) -> list[Document]:
-        """As `Index.documents`."""
+        """See `Index.documents`."""
         found = self._read(rows)
         return [found[row][0] for row in rows]
 
     def texts(self, rows: Sequence[int]) -> list[Document]:
-        """As `Index.texts`; the metadata is there all the same."""
+        """See `Index.texts`. Here the documents have their metadata too."""
         return self.documents(rows)
 
     def live_documents(self) -> Iterator[Document]:
-        """As `Index.live_documents`."""
+        """See `Index.live_documents`."""
         return (document for document, _, _ in self.stored([]))
 
     def stored(self, fields: Sequence[str]) -> Iterator[tuple[Document, list[Span], list[Row]]]:
@@ -252,11 +252,11 @@ class RemoteIndex(HeldGeneration):
             yield (*self._document(parts), parts)
 
     def row_of(self, id: str) -> int | None:  # noqa: A002
-        """As `Index.row_of`."""
+        """See `Index.row_of`."""
         return self.rows_of([id]).get(id)
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
-        """As `Index.rows_of`."""
+        """See `Index.rows_of`."""
         keys = {key_of(each): each for each in ids}
         rows: dict[str, int] = {}
         for part in _parts(list(keys)):
@@ -266,39 +266,39 @@ class RemoteIndex(HeldGeneration):
         return {each: rows[each] for each in ids if each in rows}
 
     def rows(self, where: Sequence[Filter] = ()) -> Rows:
-        """As `Index.rows`."""
+        """See `Index.rows`."""
         return np.flatnonzero(self.matching(where)[0])
 
     def spans(self, row: int) -> list[Span]:
-        """As `Index.spans`."""
+        """See `Index.spans`."""
         spans = self._read([row])[row][1]
         return spans if len(spans) > 1 else []
 
     def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
-        """As `Index.nearest_spans`."""
+        """See `Index.nearest_spans`."""
         split = {row: spans for row in rows.tolist() if (spans := self.spans(row))}
         vectors = self._evidence.vectors(split)
         nearest = {row: spans[int(np.argmax(vectors[row] @ query))] for row, spans in split.items()}
         return [nearest.get(row) for row in rows.tolist()]
 
     def prepare(self, rows: Rows) -> None:
-        """Read what the next questions about these documents need, if it is not in memory yet."""
+        """Read what the next calls need to know of these documents, if it is not in memory yet."""
         self._evidence.prepare(rows)
 
     def cosines(self, rows: Rows, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `Index.cosines`; the vectors are read from the server."""
+        """See `Index.cosines`; the vectors are read from the server."""
         return self._evidence.cosines(rows, query)
 
     def match_words(self, query: str, rows: Rows) -> WordMatch:
-        """As `Index.match_words`; the postings of the documents are read from the server."""
+        """See `Index.match_words`; the postings of the documents are read from the server."""
         return self._evidence.match(query, rows)
 
     def word_width(self) -> int:
-        """As `Index.word_width`."""
+        """See `Index.word_width`."""
         return self.entry.word_width
 
     def compare_words(self, rows: Rows, queries: Vectors) -> Iterator[tuple[Mask | slice, Matches]]:
-        """As `Index.compare_words`; which words documents have is read from the server."""
+        """See `Index.compare_words`; which words documents have is read from the server."""
         return self._evidence.compare(rows, queries)
 
     def parts(self) -> list[RemotePart]:
@@ -306,7 +306,7 @@ class RemoteIndex(HeldGeneration):
         return [RemotePart(self)]
 
     def problems(self) -> list[str]:
-        """One line for the live and for each kept generation whose documents the server does not have."""
+        """One line for each generation, live or kept, whose documents the server does not have."""
         kept = read_previous(self.folder, self.manifest)
         return [*self._lost(), *(problem for pointer in kept for problem in _kept_lost(self.folder, pointer))]
 
@@ -372,37 +372,11 @@ class RemoteIndex(HeldGeneration):
                 more = len(hits) >= depth and depth < min(MOST_RESULTS, self.entry.vectors)
                 if len(scores) < k and more:
                     short.append(query)
-            part = self._best(firsts, k)
+            part = _best(firsts, k)
             ranking.rows[pending], ranking.scores[pending] = part.rows, part.scores
             pending = np.array(short, np.int64)
             depth *= _DEPTH_GROWTH
         return ranking
-
-    def _best(self, found: Sequence[Sequence[tuple[int, float]]], k: int) -> Ranking:
-        """The k best, equal scores in the order of their rows."""
-        ranking = empty_ranking(len(found), k)
-        for query, hits in enumerate(found):
-            ordered = sorted(hits)
-            rows = np.array([row for row, _ in ordered], np.int64)
-            scores = np.array([score for _, score in ordered], np.float32)
-            chosen = best(scores, k)
-            ranking.rows[query, : len(chosen)] = rows[chosen]
-            ranking.scores[query, : len(chosen)] = scores[chosen]
-        return ranking
-
-    def _add(self, ranking: Ranking, scores: NDArray[np.float32], rows: Rows) -> None:
-        """Merge more passages into a ranking of documents."""
-        for query, line in enumerate(scores):
-            top: dict[int, float] = dict(
-                zip(ranking.rows[query].tolist(), ranking.scores[query].tolist(), strict=True)
-            )
-            top.pop(-1, None)
-            least = float(ranking.scores[query, -1])
-            for at in np.flatnonzero(line >= least).tolist():
-                row, score = int(rows[at]), float(line[at])
-                top[row] = max(score, top.get(row, score))
-            part = self._best([list(top.items())], ranking.rows.shape[1])
-            ranking.rows[query], ranking.scores[query] = part.rows[0], part.scores[0]
 
     def _read(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
         """The documents of these rows with their passages; those of the last calls are in memory."""
@@ -413,9 +387,9 @@ class RemoteIndex(HeldGeneration):
             fresh = self._read_part(part)
             self._kept.keep(fresh, sum(_characters(document) for document, _ in fresh.values()))
             found |= fresh
-        for row in wanted:
-            if row not in found:
-                raise IndexError(f"row {row} is not in the index")
+        absent = next((row for row in missing if row not in found), None)
+        if absent is not None:
+            raise IndexError(f"row {absent} is not in the index")
         return found
 
     def _read_part(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
@@ -427,10 +401,7 @@ class RemoteIndex(HeldGeneration):
 
     def _document(self, parts: Sequence[Row]) -> tuple[Document, list[Span]]:
         first = parts[0]
-        try:
-            metadata = metadata_of(first["metadata"])
-        except DatabaseError as error:
-            raise RemoteError(f"{self.manifest.store['address']}: {error}; build the index again") from error
+        metadata = _metadata(first, self.manifest)
         text = "".join(part["text"] for part in parts)
         spans = [Span(int(part["start"]), int(part["end"])) for part in parts]
         queries = lines_of(first.get("queries", ""))
@@ -441,7 +412,7 @@ class RemoteIndex(HeldGeneration):
         within = f"({self._live}) and {_FIRST}"
         for rows in self.collection.scan(within, ["metadata"], self.entry.vectors):
             for row in rows:
-                yield int(row["number"]), metadata_of(row["metadata"])
+                yield int(row["number"]), _metadata(row, self.manifest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -483,7 +454,7 @@ def entry_of(manifest: Manifest) -> SegmentEntry:
 
 
 def key_of(document_id: str) -> str:
-    """What the rows of a document are found by: its id may be anything, and a filter must hold none of it."""
+    """What finds the rows of a document: the hash of its id, because a filter must hold no text of a user."""
     return sha256(document_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -495,6 +466,34 @@ def read_gone(path: Path) -> Rows:
         raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
 
 
+def _best(found: Sequence[Sequence[tuple[int, float]]], k: int) -> Ranking:
+    """The k best, equal scores in the order of their rows."""
+    ranking = empty_ranking(len(found), k)
+    for query, hits in enumerate(found):
+        ordered = sorted(hits)
+        rows = np.array([row for row, _ in ordered], np.int64)
+        scores = np.array([score for _, score in ordered], np.float32)
+        chosen = best(scores, k)
+        ranking.rows[query, : len(chosen)] = rows[chosen]
+        ranking.scores[query, : len(chosen)] = scores[chosen]
+    return ranking
+
+
+def _add(ranking: Ranking, scores: NDArray[np.float32], rows: Rows) -> None:
+    """Merge more passages into a ranking of documents."""
+    for query, line in enumerate(scores):
+        top: dict[int, float] = dict(
+            zip(ranking.rows[query].tolist(), ranking.scores[query].tolist(), strict=True)
+        )
+        top.pop(-1, None)
+        least = float(ranking.scores[query, -1])
+        for at in np.flatnonzero(line >= least).tolist():
+            row, score = int(rows[at]), float(line[at])
+            top[row] = max(score, top.get(row, score))
+        part = _best([list(top.items())], ranking.rows.shape[1])
+        ranking.rows[query], ranking.scores[query] = part.rows[0], part.scores[0]
+
+
 def _parts(items: list[T]) -> Iterator[list[T]]:
     for start in range(0, len(items), _DOCUMENTS_AT_ONCE):
         yield items[start : start + _DOCUMENTS_AT_ONCE]
@@ -502,6 +501,14 @@ def _parts(items: list[T]) -> Iterator[list[T]]:
 
 def _number(row: Row) -> int:
     return int(row["number"])
+
+
+def _metadata(row: Row, manifest: Manifest) -> dict[str, Json]:
+    """The metadata of a document, by its first row. Raises RemoteError."""
+    try:
+        return metadata_of(row["metadata"])
+    except DatabaseError as error:
+        raise RemoteError(f"{manifest.store['address']}: {error}; build the index again") from error
 
 
 def _characters(document: Document) -> int:

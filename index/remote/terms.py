@@ -1,7 +1,7 @@
 """Statistics of BM25, and the names of metadata fields, of an index whose postings live in Milvus.
 
-In: terms and field names of the documents that a build or addition writes. Out: for each term its number,
-which is its dimension in Milvus' sparse vectors, and in how many documents it is. Knows nothing of the
+In: terms and field names of the documents that a build or addition writes. Out: the number of each term,
+which is its dimension in Milvus' sparse vectors, and how many documents have the term. Knows nothing of the
 server.
 
 Milvus' own BM25 is not used: it has other tokens, counts documents by segment, and finds nothing in Chinese.
@@ -133,7 +133,7 @@ def write_statistics(
 
     path: the new file.
     base: the statistics before these documents; None if there are no others.
-    df: for each term of the new documents in how many of them it is.
+    df: how many of the new documents have each of their terms.
     fields: the stored names of their metadata fields.
     Returns the number of each of these terms. Raises StorageError.
     """

@@ -23,26 +23,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense.tuning import SMALL, Goal
+from index.dense.fastscan import K
+from index.dense.tuning import MARGIN, SMALL, Goal, choose_queries, least_scores
 from index.errors import InputError, RemoteError
 from index.remote.client import Collection, Hit
 from index.remote.nearest import nearest
 from index.values import Progress, Rows, Scalar, Vectors
 
 FLAT = "FLAT"
-_K = 10
-# Queries to tune by, fewest real ones that suffice, and how many of them are timed.
+# Queries to tune by, and how many of them are timed.
 _QUERIES = 400
-_FEWEST = 50
 _TIMED = 20
-# Standard errors by which the recall on the choosing half must exceed the goal.
-_MARGIN = 2.0
 # Neighbours of a vector in HNSW.
 _LINKS = 16
-# Cosines that differ by less are equal: duplicate documents.
-_TIE = 1e-5
-_ROWS_AT_ONCE = 8192
-_SEED = 2
 
 
 class Kind(NamedTuple):
@@ -156,7 +149,11 @@ def tune(
     small = len(vectors) < SMALL or goal.recall == 1
     only_flat = small and goal.max_latency_ms is None and kinds[0].name == FLAT
     candidates = kinds[:1] if only_flat else kinds
-    asked, own = _tuning_queries(vectors, queries)
+
+    def take(rows: Rows) -> Vectors:
+        return vectors[rows].astype(np.float32)
+
+    asked, own = choose_queries(queries, len(vectors), take, _QUERIES)
     tried: list[Tried] = []
     scores = np.empty(0, np.float32)
     for done, kind in enumerate(candidates):
@@ -167,7 +164,7 @@ def tune(
             tried.append(Tried(kind.name, kind.parameter, 0, 0.0, 0.0, kind.bytes, str(error)))
             continue
         if kind.parameter and not len(scores):
-            scores = _least_scores(vectors, asked, own)
+            scores = least_scores(asked, len(vectors), take, own)
         tried.append(_measured(collection, kind, asked, own, scores, goal.recall))
         if small and tried[-1].meets(goal):
             break
@@ -196,12 +193,12 @@ def _measured(
     if kind.parameter:
         half = len(queries) // 2
         for value in kind.values:
-            recalls = _recalls(search(queries, value, _K + 1), own, least)
+            recalls = _recalls(search(queries, value, K + 1), own, least)
             error = float(recalls[:half].std()) / math.sqrt(max(1, half))
             recall = round(float(recalls[half:].mean()), 4)
-            if float(recalls[:half].mean()) - _MARGIN * error >= target and recall >= target:
+            if float(recalls[:half].mean()) - MARGIN * error >= target and recall >= target:
                 break
-    p50 = _p50_ms(lambda query: search(query, value, _K), queries[:_TIMED])
+    p50 = _p50_ms(lambda query: search(query, value, K), queries[:_TIMED])
     return Tried(kind.name, kind.parameter, value, recall, p50, kind.bytes)
 
 
@@ -211,29 +208,7 @@ def _recalls(found: list[list[Hit]], own: Rows, least: NDArray[np.float32]) -> N
         sum(score >= limit for number, _, score in hits if number != mine)
         for hits, mine, limit in zip(found, own.tolist(), least.tolist(), strict=True)
     ]
-    return np.minimum(right, _K) / _K
-
-
-def _tuning_queries(vectors: NDArray[np.float16], queries: Vectors | None) -> tuple[Vectors, Rows]:
-    """The queries to tune by, and for each the row that must not count as a hit, -1 for none."""
-    generator = np.random.default_rng(_SEED)
-    if queries is not None and len(queries) >= _FEWEST:
-        chosen = generator.permutation(len(queries))[:_QUERIES]
-        return np.ascontiguousarray(queries[chosen], np.float32), np.full(len(chosen), -1)
-    rows = generator.permutation(len(vectors))[:_QUERIES]
-    return vectors[rows].astype(np.float32), rows
-
-
-def _least_scores(vectors: NDArray[np.float16], queries: Vectors, own: Rows) -> NDArray[np.float32]:
-    """For each query the score of its tenth best row by exact search, float32 (n,)."""
-    top = np.full((len(queries), _K), -np.inf, np.float32)
-    for start in range(0, len(vectors), _ROWS_AT_ONCE):
-        scores = queries @ vectors[start : start + _ROWS_AT_ONCE].astype(np.float32).T
-        inside = np.flatnonzero((own >= start) & (own < start + scores.shape[1]))
-        scores[inside, own[inside] - start] = -np.inf
-        top = -np.partition(-np.concatenate((top, scores), axis=1), _K - 1, axis=1)[:, :_K]
-    least: NDArray[np.float32] = top.min(axis=1) - np.float32(_TIE)
-    return least
+    return np.minimum(right, K) / K
 
 
 def _p50_ms(search: Callable[[Vectors], object], queries: Vectors) -> float:

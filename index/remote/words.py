@@ -1,8 +1,8 @@
 """The distinct words of an index in Milvus as vectors, by which a model re-scores; each has a number.
 
 In: words and a `WordEncoder` to write. Out: the files, and the number of each word. A row of the collection
-holds the numbers of its document's words, for these are many; the vectors, a few bytes for each distinct
-word, are in the folder beside the statistics of BM25. Knows nothing of the server.
+holds only the numbers of its document's words. The vectors, a few bytes for each distinct word, are in the
+folder beside the statistics of BM25. Knows nothing of the server.
 
     vectors.i8, scales.f32, weights.f32     as in index/interaction/words.py, by number
     numbers.sqlite                          words (word, number), which only writers read
@@ -26,7 +26,7 @@ _NUMBERS = "numbers.sqlite"
 _SCHEMA = "CREATE TABLE words (word BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"
 FILES = (*TABLE_ARRAYS, _NUMBERS)
 _WORDS_A_STATEMENT = 1000
-# Milvus' limit on the values of an array. Of a text 512 words are compared, and of the known queries as many
+# Milvus' limit on the values of an array. 512 words of a text are compared, and as many of the known queries
 # (retrieval/model/rescoring.py), so only a title of thousands of words loses some.
 MOST_WORDS = 4096
 
@@ -34,7 +34,7 @@ MOST_WORDS = 4096
 def write_words(
     folder: Path, base: Path | None, words: Sequence[str], encoder: WordEncoder
 ) -> dict[str, int]:
-    """Write the words of an index with some more; durable on return but for the folder's entry.
+    """Write the words of an index and some new ones. The files are durable, the folder's own entry is not.
 
     folder: the new folder.
     base: the folder of the words before these; None if there are no others.

@@ -30,7 +30,7 @@ def adopt(
     prepared: the generation, with its model and documents; closed at the end.
     previous: the generations to keep, the latest first; all others are removed.
     progress: called during the checksums.
-    Raises StorageError, of an index in Milvus RemoteError. The last published generation then stays live.
+    Raises StorageError, and RemoteError for an index in Milvus. The published generation then stays live.
     """
     if not isinstance(prepared, Index):
         from index.writing.remote import adopt_remote

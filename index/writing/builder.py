@@ -160,9 +160,9 @@ class IndexBuilder:
     def begin_rollback(cls, folder: Path, *, wait: float = 0.0) -> IndexBuilder:
         """Start to go back to the last kept generation, or continue.
 
-        What is published keeps the generations before that one; the live one is not kept. The documents of
-        the two may differ: append those that the kept one lacks or has otherwise, and give `publish` those
-        that are gone, as `compare` tells, so that no document is lost with a model.
+        The new generation keeps the generations before that one, but not the live one. The live and the kept
+        generation may hold different documents. So that no document is lost, append those that the kept one
+        lacks or that differ there, and give those that are gone to `publish`; `compare` finds both.
 
         folder: of the index.
         wait: seconds to wait for another writer.
@@ -246,7 +246,7 @@ class IndexBuilder:
         return Comparison(self._base.parts() if self._base else ())
 
     def held(self, ids: Sequence[str]) -> set[str]:
-        """Those of these ids that a document of the index has, to which documents are added."""
+        """Those of these ids that documents of the index have. For a build that adds to an index."""
         return set(self._base.rows_of(ids)) if self._base else set()
 
     def replaced(self) -> int:
@@ -345,7 +345,7 @@ class IndexBuilder:
         self._lock.__exit__(kind, error, trace)
 
     def _with_known_queries(self, documents: Sequence[Document]) -> Sequence[Document]:
-        """Documents, with the known queries of those that they replace where they have none."""
+        """The documents. One without known queries gets those of the document that it replaces."""
         if self._base is None:
             return documents
         rows = self._base.rows_of([document.id for document in documents if not document.queries])

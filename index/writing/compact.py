@@ -29,7 +29,7 @@ def compact(
     words: makes what gives words as vectors from the folder of the index's model; None to store none.
     progress: called during every stage.
     wait: seconds to wait for another writer.
-    Raises BusyError, StorageError, CorruptError, InputError if there is no index; RemoteError of an index in
+    Raises BusyError, StorageError, CorruptError, InputError if there is no index, RemoteError for an index in
     Milvus, whose documents go to a new collection.
     """
     with open_index(folder) as live:

@@ -30,7 +30,7 @@ class Comparison:
         self.unchanged = 0  # of these, the ones that are the same in title, text and metadata
 
     def changed(self, documents: Sequence[Document]) -> list[Document]:
-        """Those documents that the index lacks or holds otherwise, in order. The ids are not checked."""
+        """The documents that are new or differ from those of the index, in order. Ids are not checked."""
         stored: dict[str, Document] = {}
         ids = [document.id for document in documents]
         for segment, unseen in zip(self._segments, self._unseen, strict=True):
@@ -52,10 +52,10 @@ class Comparison:
 
 
 def is_same(one: Document, other: Document) -> bool:
-    """Whether a document with the same id would change nothing; the order of metadata does not matter.
+    """Whether replacing a document would change nothing. The order of metadata does not matter.
 
-    one: the new document. Without known queries it keeps those of the other.
-    other: the one of the index.
+    one: the new document. If it has no known queries, it keeps those of `other`.
+    other: the document of the index with the same id.
 
     >>> is_same(Document("a", metadata={"n": 1}), Document("a", metadata={"n": True}))
     False

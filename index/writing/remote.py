@@ -2,13 +2,14 @@
 
 In: the documents of a finished staging folder; rows to delete. Out: the manifest of the published generation.
 
-A build fills a new collection; an addition appends rows with numbers that no published generation of the
-collection has. Both become live when CURRENT is renamed, as in a local index. Only then rows and collections
-that no generation of the folder names are removed, and the alias COLLECTION, for people who look at the
-server, is moved. Killed anywhere, the published generation is whole, and the next writer removes what was
-left.
+A build fills a new collection. An addition appends rows with numbers that no published generation of the
+collection has. Both become live when CURRENT is renamed, as in a local index. Only after that, rows and
+collections that no generation of the folder names are removed, and the alias COLLECTION, which is for people
+who look at the server, is moved. A writer that is killed at any moment leaves the published generation whole.
+The next writer removes what it left.
 
-To go back to a kept generation is an addition to it: its collection gets the documents that it lacks.
+Going back to a kept generation is an addition to that generation: its collection gets the documents that it
+lacks.
 """
 
 from __future__ import annotations
@@ -237,7 +238,7 @@ def _place(index: RemoteIndex) -> tuple[Address, str]:
 
 
 def _settle(folder: Path, address: Address, server: Server, owner: str, name: str) -> None:
-    """`settle`; what fails after publication is left to the next writer."""
+    """Call `settle`. What fails here, after publication, is left to the next writer."""
     with suppress(RemoteError):
         settle(folder, address, server, owner, name)
 
@@ -319,7 +320,7 @@ def _upload(
     for rows in _batches(_rows(staging, first, numbering)):
         collection.insert(rows)
         sent += len(rows)
-        progress("uploading", sent, staging.passage_count if sent == len(rows) else None)
+        progress("uploading", sent, staging.passage_count)
     return sent
 
 

@@ -6,7 +6,7 @@ In: documents with vectors. Out: the same, after a crash too. Knows nothing of s
     model/            a copy of the model
     documents.sqlite  the documents; their number is the number of rows that are done
     vectors.f16       raw float16 rows, one a passage
-    passages.i32      of the table of the passages (index/dense/passages.py) the lines of split documents
+    passages.i32      the lines of split documents in the table of passages (index/dense/passages.py)
     generation/       the generation while it is made
 
 Vectors and passages beyond those of the stored documents are incomplete and overwritten.

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from index.documents.filtering.filters import Filter
 from index.documents.store import Document
 from index.errors import ExistingError
-from index.locks import ProcessLock
 from index.values import Json
 from index.writing.delete import delete
 from retrieval.indexing.build import Existing, add_documents, create
@@ -49,7 +48,6 @@ class Collection:
         if model is not None:
             create(Path(model), self.folder, wait=_WAIT_SECONDS)
         self._retriever = Retriever.open(self.folder)
-        self._refreshing = ProcessLock()
 
     def search(self, query: str, k: int, mode: Mode, where: Where = ()) -> list[Found]:
         """The k best documents, best first; parameters and errors as for `Retriever.search`."""
@@ -100,8 +98,7 @@ class Collection:
 
     @contextmanager
     def _reading(self) -> Iterator[Retriever]:
-        with self._refreshing:  # of two at a time, the later could bring back the older generation
-            self._retriever.refresh()
+        self._retriever.refresh()
         with self._retriever.pinned() as retriever:
             yield retriever
 

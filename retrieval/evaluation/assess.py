@@ -115,8 +115,9 @@ def assess_calibration(
             grades = qrels[query_id]
             found += [(hit.rank, hit.probability or 0.0, grades.get(hit.id, 0) > 0) for hit in hits]
         progress("probabilities", min(start + _BATCH, len(query_ids)), len(query_ids))
-    ranks, probabilities, relevant = (np.array(column) for column in zip(*found, strict=True))
-    first = ranks == 1
+    # Three columns, also where no query has a hit.
+    ranks, probabilities, relevant = np.array(found, float).reshape(-1, 3).T
+    relevant, first = relevant.astype(bool), ranks == 1
     return Calibrated(
         mode,
         calibration_error(probabilities[first], relevant[first]),

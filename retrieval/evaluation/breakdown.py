@@ -42,14 +42,15 @@ def by_length(words: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 def by_unseen_share(words: Mapping[str, Sequence[str]], seen: Callable[[str], bool]) -> dict[str, list[str]]:
     """Query ids by the share of their words that were not in the training texts.
 
-    words: query id to the words of its text. seen: whether a word was in the training texts.
+    words: query id to the words of its text.
+    seen: whether a word was in the training texts.
     """
     unseen = {query_id: sum(not seen(word) for word in query) for query_id, query in words.items()}
     return _grouped({query_id: n / max(1, len(words[query_id])) for query_id, n in unseen.items()}, _SHARES)
 
 
 def _grouped(values: Mapping[str, float], limits: Mapping[str, float]) -> dict[str, list[str]]:
-    """Query ids under the first label whose limit is not below their value; empty groups are left out."""
+    """Query ids by label. Each id gets the first label whose limit its value does not exceed."""
     groups: dict[str, list[str]] = {label: [] for label in limits}
     for query_id, value in values.items():
         groups[next(label for label, limit in limits.items() if value <= limit)].append(query_id)

@@ -62,8 +62,10 @@ def reliability(probabilities: NDArray[np.floating], relevant: NDArray[np.bool_]
 
 
 def calibration_error(probabilities: NDArray[np.floating], relevant: NDArray[np.bool_]) -> float:
-    """The expected calibration error: how far mean probability and share of relevant hits lie apart in a bin,
-    each bin weighted by its hits (Naeini et al. 2015, here with `BINS` bins of equal width).
+    """The expected calibration error (Naeini et al. 2015), with `BINS` bins of equal width.
+
+    It is the mean over bins, weighted by their hits, of the distance between the mean probability and the
+    share of relevant hits.
 
     probabilities: (n,), each 0 to 1.
     relevant: bool (n,).

@@ -109,7 +109,8 @@ def read_baseline(
                 "holds no judged document of any query; give a run over documents with the same ids",
                 path=place,
             )
-        name = place.stem if place.stem not in modes else place.name
+        names = (place.stem, place.name, f"./{place.name}")  # no mode has a slash
+        name = next(name for name in names if name not in modes)
         runs, pairs = {name: run}, [(mode, name) for mode in modes]
     values = {name: evaluate_run(qrels, run, measures) for name, run in runs.items()}
     return Baseline(str(place), values, runs, pairs)

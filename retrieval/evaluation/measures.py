@@ -105,7 +105,7 @@ def _in_usual_case(name: str) -> str | None:
     from ir_measures.measures import registry
 
     family = name.split("@")[0].split("(")[0]
-    # Of names that differ in case the one with more small letters is its own, and the other an alias.
+    # Of two names that differ only in case, the one with more small letters is the name, the other an alias.
     usual = max((known for known in registry if known.lower() == family.lower()), default=family)
     return None if usual == family else usual + name[len(family) :]
 

@@ -60,9 +60,10 @@ def write_per_query(path: Path, evaluation: Evaluation) -> None:
 
 
 def per_query_table(modes: Mapping[str, RunMeasures], queries: Mapping[str, str]) -> str:
-    """A TSV table: query id, a column for each mode and measure, the query's text with tabs as blanks.
+    """A TSV table: query id, a column for each mode and measure, and the query's text with blanks for tabs.
 
-    modes: the measures of each mode, all over the same queries. queries: query id to text.
+    modes: the measures of each mode, all over the same queries.
+    queries: query id to text.
     """
     columns = {
         f"{mode} {measure}": dict(zip(run.query_ids, run.of(measure).tolist(), strict=True))
@@ -144,7 +145,7 @@ def _reliability(evaluation: Evaluation) -> Chart | None:
 
 
 def _lost(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Where the mode in focus loses to the one it is compared with: counts, chart, and the worst queries."""
+    """The queries that the mode in focus loses to its rival: counts, chart, and the worst ones."""
     if evaluation.against is None:
         return None
     ours, theirs = evaluation.modes[evaluation.focus], evaluation.modes[evaluation.against]

@@ -30,10 +30,10 @@ def ranking(scores: Mapping[str, float]) -> list[str]:
 
 
 def condensed(run: Run, looked_at: Mapping[str, Collection[str]]) -> Run:
-    """The run without documents that nobody looked at, the others in their order (Sakai, SIGIR 2007).
+    """The run without documents that nobody looked at; the others keep their order (Sakai, SIGIR 2007).
 
     run: scores by query id and document id.
-    looked_at: documents that count, by query id; of a query that it lacks, all count.
+    looked_at: the documents that count, by query id. For a query that it lacks, all documents count.
     """
     return {
         query: scores

@@ -1,9 +1,9 @@
-"""How hybrid search ranks a document: by fusion, and by re-scoring, with what each feature does to its score.
+"""How hybrid search ranks a document by fusion and by re-scoring, and what each feature adds to its score.
 
 In: an index, a query and a document id. Out: a `RankExplanation`. Knows nothing of printing.
 
-The effect of a feature is what the document's score would lose if the feature had the mean of all candidates.
-The network is not linear, so effects do not sum to the score.
+The effect of a feature is how much lower the document's score would be with the mean value of all candidates
+in place of the document's own. The network is not linear, so effects do not sum to the score.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from retrieval.text.words import words
 
 
 class FeatureEffect(NamedTuple):
-    """A feature of a document, and what it does to its score."""
+    """A feature of a document, and its effect on the score."""
 
     feature: str
     value: float
@@ -34,7 +34,7 @@ class FeatureEffect(NamedTuple):
 
 
 class WordMatch(NamedTuple):
-    """A query word, its share of the weight of all, and the document word with the highest cosine."""
+    """A query word, its share of the weight of all, and the document word that is nearest to it."""
 
     query: str
     share: float

@@ -7,10 +7,9 @@ In: record batches with the columns `id`, `title` (may be missing) and `text`. O
     end       int32, behind its last character                       only with passages
     vector    float32, a list of `dimension`, unit length
 
-`encode_batches` is a function from batches to batches without state, so that Spark's mapInArrow, Ray's
-map_batches or any other program that has Arrow can run it in as many processes as it likes. Knows nothing of
-files of texts. pyarrow is imported here, in `retrieval.indexing.arrow_files` and in
-`retrieval.data.parquet` alone.
+`encode_batches` turns batches into batches and keeps no state. So Spark's mapInArrow, Ray's map_batches or
+any other program that has Arrow can run it in as many processes as it likes. Knows nothing of files of texts.
+pyarrow is imported here, in `retrieval.indexing.arrow_files` and in `retrieval.data.parquet` alone.
 """
 
 from __future__ import annotations

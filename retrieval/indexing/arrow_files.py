@@ -1,9 +1,9 @@
 """Files of documents to Parquet files of vectors, on local disks and in object stores, a file at a time.
 
-In: a pattern of paths or of URLs (s3://, gs://), and a model. Out: for each file of documents one of vectors,
-which appears when it is whole and says what it was made of, so that files are never encoded twice. Each
-file stands for itself, so that any number of processes may work, each on its files. Knows nothing of how
-these are started.
+In: a pattern of paths or of URLs (s3://, gs://), and a model. Out: a file of vectors for each file of
+    documents. It appears when it is whole, and says what it was made of, so that no file is encoded twice.
+    Files do not depend on each other, so any number of processes can work, each on its own files. Knows
+    nothing of how these processes are started.
 """
 
 from __future__ import annotations

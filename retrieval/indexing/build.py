@@ -27,16 +27,12 @@ from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.queries import Judgements, read_qrels
 from retrieval.indexing.parallel import Workers, encode_shards
 from retrieval.indexing.passages import (
-    SplitDocument,
     passage_vectors,
     passage_words_of,
-    split_document,
+    shards_of,
     texts_to_encode,
 )
 from retrieval.model.folder import TrainedModel, read_model, read_model_of
-
-# Documents between two checkpoints: a few seconds of work, beside which syncing the disk costs little.
-_DOCUMENTS_PER_SHARD = 4096
 
 # What becomes of an added document whose id the index has: it takes the other's place, is left out, or the
 # addition is refused as a whole.
@@ -141,8 +137,8 @@ def add(
 ) -> AddResult:
     """Encode a corpus with the model inside an index and publish it as part of the index's next generation.
 
-    A document replaces the one with the same id; the queries that this is known to answer stay, unless the
-    corpus has others.
+    A document replaces the one with the same id. It keeps the known queries of the replaced one, unless the
+    corpus has others for it.
 
     corpus: what `open_dataset` opens: documents, or a data set with documents; "-" is standard input.
     index: the index folder.
@@ -162,7 +158,7 @@ def add(
 
 
 def create(model: Path, output: Path, *, passage_words: int | None = None, wait: float = 0.0) -> None:
-    """Make an index without documents, to add to; an index that is there stays as it is.
+    """Make an index without documents, to add to. If there is an index already, it stays as it is.
 
     model: the model folder; it is copied into the index.
     output: the index folder.
@@ -256,9 +252,8 @@ def _training_queries(dataset: AnyDataset) -> list[str]:
     judged: Judgements = {}
     if isinstance(dataset, Dataset):
         if dataset.training_files():
-            judged = read_qrels(
-                dataset.folder, "train"
-            )  # of a corpus that may hold only some of the documents
+            # `dataset.judgements` would refuse a corpus that holds only some of the judged documents.
+            judged = read_qrels(dataset.folder, "train")
     elif "train" in dataset.splits():
         judged = dataset.judgements("train")
     known = (query_id for query_id in judged if query_id in dataset.queries)
@@ -282,19 +277,10 @@ def encode_into(
     progress: called after every shard.
     workers: as for `encode_shards`.
     """
-    shards = _shards(
-        islice(documents, builder.count, None), model.config.document_words, builder.passage_words
-    )
+    new = islice(documents, builder.count, None)
+    shards = shards_of(new, model.config.document_words, builder.passage_words)
     with closing(encode_shards(model, shards, texts_to_encode, workers=workers)) as encoded:
         for shard, vectors in encoded:
-            documents, spans = [split.document for split in shard], [split.spans for split in shard]
-            builder.append(documents, passage_vectors(vectors, shard), spans)
+            spans = [split.spans for split in shard]
+            builder.append([split.document for split in shard], passage_vectors(vectors, shard), spans)
             progress("encoding", builder.count, total)
-
-
-def _shards(
-    documents: Iterable[Document], document_words: int, passage_words: int
-) -> Iterator[list[SplitDocument]]:
-    stream = (split_document(document, document_words, passage_words) for document in documents)
-    while shard := list(islice(stream, _DOCUMENTS_PER_SHARD)):
-        yield shard

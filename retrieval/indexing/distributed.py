@@ -1,13 +1,13 @@
-"""Encode on many machines with Ray: files, a task and a file of vectors for each; or texts of a build.
+"""Encode on many machines with Ray: files, with a task and a file of vectors for each; or texts of a build.
 
 In: a pattern of files and a model folder; or lists of texts. Out: a folder of Parquet files; or embeddings.
 A task is repeated elsewhere if its process or machine dies; a run that was killed is resumed by file. The
 machines need this package, and reach the files under the same names; the model is sent to them. ray, which
 the extra `ray` brings, is imported here alone. Knows nothing of how a file is encoded.
 
-A build sends texts out and gets vectors back, for it has to read every document in any case, to store it. So
-its shards, their order and what a resumed build keeps are those of a build without Ray, and one large file is
-shared out as well.
+A build must read every document in any case, to store it. So it sends texts out and gets vectors back. Its
+shards, their order and what a resumed build keeps are those of a build without Ray, and the work on one large
+file is shared, too.
 
 Ray Data was tried instead (benchmarks/NOTES.md): small files became one block without further settings, and
 its own resume hung.
@@ -49,7 +49,7 @@ with needing("ray"):
 
 # "local" starts Ray on this machine for as long as the work takes.
 LOCAL = "local"
-# How often that is tried, on a machine that is so busy that Ray gives up.
+# How often the start is tried, in case the machine is so busy that Ray gives up.
 _STARTS = 4
 # Lists of texts that a build has encoded at the same time.
 _MOST_AT_ONCE = 32
@@ -156,7 +156,7 @@ class RayWorkers:
 
     @property
     def count(self) -> int:
-        """The cores of the cluster, which may grow, but no more than one process can read and store for."""
+        """The cores of the cluster, which may grow; at most as many as one process can read and store for."""
         untyped: Any = ray
         return min(_MOST_AT_ONCE, max(1, int(untyped.cluster_resources().get("CPU", 1))))
 
@@ -209,7 +209,7 @@ def _join(address: str) -> None:
     ray.init(
         address=address,
         num_cpus=cores() if is_local else None,
-        # Its web page, and what it says on standard error, are for those who run a cluster.
+        # Ray's web page and messages on standard error are for people who run a cluster.
         include_dashboard=False if is_local else None,
         log_to_driver=False,
         logging_level=logging.ERROR,
@@ -239,7 +239,7 @@ class _Unpacked:
 
     @cached_property
     def document_tower(self) -> Encoder:
-        """One for all texts, as it keeps the words that it has seen."""
+        """The document tower, the same for all texts, because it remembers the words that it has seen."""
         return self.model.encoder("document")
 
 

@@ -3,15 +3,15 @@
 In: what `open_dataset` opens, or queries, and a model folder. Out: NAME.npy with NAME.ids.jsonl beside it, or
 NAME.parquet. What was encoded before a crash is kept for `resume`. Imports no torch.
 
-A document has one vector unless passages are asked for: other systems name a row by its id, and rows with the
-same id would replace each other there. `build` splits, because its index knows which passages are of one
-document.
+A document has one vector unless passages are asked for. Other systems name a row by its id, so rows with the
+same id would replace each other there. `build` does split documents, because its index knows which passages
+belong to one document.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +21,7 @@ from index.disk.carried_model import fingerprint as model_fingerprint
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Progress, no_progress
-from retrieval.data.dataset import Dataset, open_dataset
+from retrieval.data.dataset import open_dataset
 from retrieval.data.documents import UnknownKindError
 from retrieval.data.lines import is_stream
 from retrieval.data.pairs.columns import USUAL, ColumnNames
@@ -34,7 +34,7 @@ from retrieval.indexing.passages import (
     SplitDocument,
     passage_vectors,
     passage_words_of,
-    split_document,
+    shards_of,
     texts_to_encode,
     vector_names,
 )
@@ -42,9 +42,6 @@ from retrieval.indexing.vector_draft import VectorDraft
 from retrieval.model.config import ModelConfig, Side
 from retrieval.model.folder import read_model
 from retrieval.text.passages import is_short
-
-# Texts between two checkpoints: a few seconds of work.
-_TEXTS_PER_SHARD = 4096
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def encode(
     }
     dimension = saved.config.dimension
     with VectorDraft(output, plan, dimension, with_spans=words > 0, resume=resume) as draft:
-        shards = _shards(islice(texts.texts, draft.done.texts, None), saved.config, words)
+        shards = shards_of(islice(texts.texts, draft.done.texts, None), saved.config.document_words, words)
         with closing(encode_shards(saved, shards, texts_to_encode, side)) as encoded:
             for shard, embeddings in encoded:
                 vectors = passage_vectors(embeddings, shard)
@@ -125,11 +122,9 @@ def _queries(source: Path | str, columns: ColumnNames, resume: bool) -> _Source:
     if is_stream(source) and resume:
         raise InputError("a pipe or standard input cannot be resumed; give a file, or leave --resume out")
     place = Path(source)
-    if (place.is_file() and table_kind(place)) or place.is_dir() or columns:
-        dataset = open_dataset(source, columns)
-    else:
-        dataset = Dataset(source)
-    if place.is_dir() or isinstance(dataset, PairsDataset):
+    is_data_set = (place.is_file() and table_kind(place)) or place.is_dir() or columns
+    dataset = open_dataset(source, columns) if is_data_set else None
+    if dataset is not None and (place.is_dir() or isinstance(dataset, PairsDataset)):
         queries = dataset.queries
     else:
         queries = {query.id: query.text for query in read_query_lines(source)}
@@ -140,14 +135,8 @@ def _queries(source: Path | str, columns: ColumnNames, resume: bool) -> _Source:
     return _Source(texts, len(texts), digest.hexdigest())
 
 
-def _shards(texts: Iterable[Document], config: ModelConfig, words: int) -> Iterator[list[SplitDocument]]:
-    stream = (split_document(text, config.document_words, words) for text in texts)
-    while shard := list(islice(stream, _TEXTS_PER_SHARD)):
-        yield shard
-
-
 def _cut(shard: Iterable[SplitDocument], config: ModelConfig, side: Side, words: int) -> int:
-    """How many texts are longer than the model reads; those that are split are read as a whole."""
+    """How many texts are longer than the model reads. Texts that are split are read to the end."""
     if words:
         return 0
     limit = config.word_limit(side)

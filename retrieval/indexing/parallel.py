@@ -16,6 +16,7 @@ import os
 import queue
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -133,6 +134,8 @@ class _Workers:
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         for process in self._processes:
             self._idle.put(process)
+        self._living = count
+        self._lock = threading.Lock()  # of `_living`
         self._threads = ThreadPoolExecutor(count)
 
     def submit(self, texts: Sequence[str]) -> Future[Vectors | None]:
@@ -141,20 +144,28 @@ class _Workers:
 
     def _encode(self, texts: Sequence[str]) -> Vectors | None:
         process = self._idle.get()
+        to_worker, from_worker = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
+        size = 4 * len(texts) * self._dimension
+        answer = b""
         try:
-            to_worker, from_worker = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-            data = json.dumps(texts).encode()
-            to_worker.write(len(data).to_bytes(8, "little") + data)
-            to_worker.flush()
-            size = 4 * len(texts) * self._dimension
-            answer = from_worker.read(size)
-        except OSError:
-            return None
+            with suppress(OSError):  # the worker is dead
+                data = json.dumps(texts).encode()
+                to_worker.write(len(data).to_bytes(8, "little") + data)
+                to_worker.flush()
+                answer = from_worker.read(size)
         finally:
-            self._idle.put(process)
+            self._give_back(process, is_dead=len(answer) < size)
         if len(answer) < size:
             return None
         return np.frombuffer(answer, np.float32).reshape(len(texts), self._dimension)
+
+    def _give_back(self, process: subprocess.Popen[bytes], *, is_dead: bool) -> None:
+        """Let the next shard have this worker. A dead one would fail at once and take most of the shards."""
+        with self._lock:
+            self._living -= is_dead
+            if is_dead and self._living > 0:
+                return
+        self._idle.put(process)  # if all are dead, a dead one: nobody may wait for ever
 
     def __enter__(self) -> _Workers:
         return self

@@ -6,8 +6,9 @@ nothing of towers or indexes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from retrieval.text.passages import passage_texts, passages
 DOCUMENT_SHARE = 0.5
 # Fewer words say little, and there would be very many vectors.
 _FEWEST_WORDS = 8
+# Documents between two checkpoints: a few seconds of work, beside which syncing the disk costs little.
+_DOCUMENTS_PER_SHARD = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,26 @@ def split_document(document: Document, document_words: int, passage_words: int) 
     return SplitDocument(document, spans, passage_words)
 
 
+def shards_of(
+    documents: Iterable[Document], document_words: int, passage_words: int
+) -> Iterator[list[SplitDocument]]:
+    """The documents, split and in lists of as many as are encoded between two checkpoints.
+
+    documents: any number.
+    document_words, passage_words: as for `split_document`.
+    """
+    stream = (split_document(document, document_words, passage_words) for document in documents)
+    while shard := list(islice(stream, _DOCUMENTS_PER_SHARD)):
+        yield shard
+
+
 def texts_to_encode(documents: Sequence[SplitDocument]) -> list[str]:
     """What the document tower reads of each passage, document by document."""
     return [text for document in documents for text in document.texts()]
 
 
 def vector_names(documents: Sequence[SplitDocument]) -> list[dict[str, str | int]]:
-    """What names each vector outside an index: the document's id and, of a passage, its start and end."""
+    """The name of each vector outside an index: the document's id, and for a passage its start and end."""
     return [
         {"id": split.document.id} | ({"start": start, "end": end} if split.passage_words else {})
         for split in documents

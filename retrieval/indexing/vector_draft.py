@@ -1,4 +1,4 @@
-"""A file of vectors while it is written: what is done survives a crash; the file appears whole or not at all.
+"""A file of vectors while it is written. What is done survives a crash; the file appears whole or not at all.
 
 In: vectors, and a JSON line for each. Out: the draft folder beside the output; at the end NAME.npy with
 NAME.ids.jsonl, or NAME.parquet. Knows nothing of models or texts.
@@ -181,7 +181,7 @@ class VectorDraft:
 
         with storing(path):
             path.unlink(missing_ok=True)
-        # One array for all rows, of which the system reads a page when it is used.
+        # One array for all rows. The system reads a page of it when it is used.
         rows = np.memmap(
             self._folder / "vectors.npy",
             "<f4",

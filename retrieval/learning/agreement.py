@@ -2,15 +2,15 @@
 
 In: a `ClickLog` with ranks and impressions, and runs. Out: held-out queries, and a measure of a run on them.
 
-A result at rank r is expected to be clicked as often as results at rank r are in the whole log. What it is
-clicked more or less often is its surplus, which says something of the document. The agreement of a ranking is
-the sum of the surpluses of what was shown, each discounted by the place that the ranking gives the document
-among these, as in DCG (Järvelin and Kekäläinen, TOIS 2002), for one search.
+A result at rank r is expected to be clicked as often as the results at rank r of the whole log. The surplus
+of a result is how much more often (or, below 0, less often) it is clicked. It says something about the
+document. The agreement of a ranking with one search is a sum over the documents that were shown: the surplus
+of each, discounted as in DCG (Järvelin and Kekäläinen, TOIS 2002) by its place among them in the ranking.
 
-Clicks that do not depend on the document have a surplus of 0 on average, whatever their ranks, so that no
-ranking agrees with them better than another one. That holds for clicks at random, and for those on the first
-or the last result. Documents that were never shown have none and are left out of the ranking (condensed
-lists; Sakai, SIGIR 2007).
+Clicks that do not depend on the document have a mean surplus of 0 at every rank, so no ranking agrees with
+them better than another. That holds for random clicks, and for clicks on the first or the last result only.
+Documents that were never shown have no surplus, and are left out of the ranking (condensed lists; Sakai,
+SIGIR 2007).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HELD_OUT = "test"  # the split of the queries that judge
 
 @dataclass(frozen=True)
 class ClickedQueries:
-    """Queries by id, and by document the surplus of clicks of a search, of all that was shown for them."""
+    """Queries by id, and for each the surplus of clicks of every document that was shown for it."""
 
     queries: Mapping[str, str]
     surplus: Mapping[str, Mapping[str, float]]
@@ -41,7 +41,7 @@ class ClickedQueries:
 
 
 def held_out_clicks(log: ClickLog) -> ClickedQueries:
-    """The queries that a hash of their text holds out; none of a log without ranks and impressions."""
+    """The queries that a hash of their text holds out; none if the log lacks ranks or impressions."""
     if not (log.impressions.all() and log.rank.all()):
         return ClickedQueries({}, {})
     _, at = np.unique(log.rank, return_inverse=True)
@@ -72,7 +72,11 @@ def agreement(clicked: ClickedQueries, run: Run) -> RunMeasures:
 
 
 def _agreement(surplus: Mapping[str, float], scores: Mapping[str, float]) -> float:
-    """One query's: surplus by document, and the scores of a ranking."""
+    """The agreement for one query.
+
+    surplus: document id to surplus.
+    scores: document id to score in the ranking.
+    """
     discounts = 1 / np.log2(2 + np.arange(len(surplus)))
     found = [document for document in ranking(scores) if document in surplus]
     lost = [value for document, value in surplus.items() if document not in scores]

@@ -1,8 +1,8 @@
 """The candidate: an index of the same documents by a newly learnt model, prepared beside the live one.
 
-In: an open index, a model folder. Out: an index folder, kept up to date with the live documents and at last
-published in place of the live generation. A build that is cut short is continued. Imports no torch. Knows
-nothing of clicks.
+In: an open index, a model folder. Out: an index folder. It is brought up to date with the live documents, and
+then published in place of the live generation. A build that is cut short is continued. Imports no torch.
+Knows nothing of clicks.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _is_built(folder: Path, model: Path) -> bool:
 
 
 def _bring_up_to_date(folder: Path, live: OpenIndex, origin: OpenIndex, progress: Progress) -> None:
-    """Make the candidate hold the documents of the live generation, if that is not its origin any more."""
+    """Give the candidate the documents of the live generation, if the latter is no longer its origin."""
     then, now = origin.manifest, live.manifest
     if (then.model_fingerprint, then.passage_words, then.goal) != (
         now.model_fingerprint,

@@ -1,12 +1,12 @@
 """The candidate against the live model on queries that neither was trained on, and the decision.
 
-In: two open retrievers and the queries that judge. Out: a paired test a measure, set of queries and mode, and
-a reason against publication. Knows nothing of how a model was learnt.
+In: two open retrievers and the queries that judge. Out: a paired test for each measure, set of queries and
+mode, and a reason against publication. Knows nothing of how a model was learnt.
 
-Held-out clicks are measured in two ways. Their agreement (`retrieval.learning.agreement`) compares the order
-of what was shown, and decides. The grades of documents with many clicks (`retrieval.data.clicks.grading`)
-compare rankings of the whole index; what was never shown has no clicks, so that this favours the live model,
-which chose what was shown, and only a significant loss counts.
+Held-out clicks are measured in two ways. The agreement (`retrieval.learning.agreement`) compares the order of
+what was shown, and decides. The grades of documents with many clicks (`retrieval.data.clicks.grading`)
+compare rankings of the whole index. Documents that were never shown have no clicks, so these grades favour
+the live model, which chose what was shown. Therefore only a significant loss in them counts.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from retrieval.search.retriever import Retriever
 
 MEASURE = "nDCG@10"
 CLICKS, PAIRS, DATA = "held-out clicks", "held-out pairs", "dev queries"
-# What people search in decides; dense search, which the model changes most, must not get worse.
+# Hybrid search decides, because people use it. Dense search, which the model changes most, must not get
+# worse.
 MAIN_MODE: Mode = "hybrid"
 MODES: tuple[Mode, ...] = (MAIN_MODE, "dense")
-# A smaller gain of agreement is none: it is a hundredth of what a good night brings.
+# A smaller gain of agreement counts as none: it is a hundredth of the gain of a typical success.
 LEAST_GAIN = 0.001
-# The mean over dev queries may be lower by so much where that is not significant.
+# The mean over dev queries may be lower by this much, if the loss is not significant.
 MARGIN = 0.01
 
 
@@ -92,8 +93,8 @@ def reason_against(compared: Sequence[Compared]) -> str:
     """Why the candidate is not published; "" if it is.
 
     It is published if hybrid search agrees significantly better with the held-out clicks, nothing is
-    significantly worse, and nothing is lower by more than `MARGIN` on dev queries. Of a log that does not
-    tell what was shown at which rank, hybrid search must be significantly better on the held-out pairs.
+    significantly worse, and nothing is lower by more than `MARGIN` on dev queries. If the log does not say
+    what was shown at which rank, hybrid search must be significantly better on the held-out pairs instead.
     """
     for each in compared:
         test = each.test

@@ -1,11 +1,12 @@
-"""What speaks against learning from a click log, before anything is trained.
+"""Reasons not to learn from a click log, found before anything is trained.
 
 In: the log and what was made of it. Out: a reason, or none. Knows nothing of models.
 
-Who reads results reads them from above and finds good ones there, so the clicks of people stand higher than
-what they were shown. Clicks at random stand as high, and those of somebody who wants to turn the ranking
-around stand lower. A comparison by such clicks shows no improvement either (`retrieval.learning.agreement`),
-but this costs no training and names the reason.
+People read results from the top, and good results are at the top. So on average the results that they click
+have better ranks than the results that they see. Random clicks have the same ranks as what is shown. Clicks
+of somebody who wants to reverse the ranking have worse ranks. A comparison by such clicks would show no
+improvement either (`retrieval.learning.agreement`), but this check needs no training, and it names the
+reason.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def doubts(data: LearningData) -> str:
 
 
 def _against_position(log: ClickLog) -> str:
-    """Whether clicks fail to stand higher than what was shown, by paired randomisation tests."""
+    """Whether clicked results have no better ranks than what was shown, by paired randomisation tests."""
     places = mean_places(log)
     if not len(places.shown_rank):
         return "no clicked query showed more than one result, so the clicks tell nothing of their order"
@@ -74,7 +75,7 @@ def _is_above(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
 
 @dataclass(frozen=True)
 class Places:
-    """Where results of n queries stood; all float64 (n,)."""
+    """The places of the results of n queries; all float64 (n,)."""
 
     shown_rank: NDArray[np.float64]  # the mean rank of what was shown
     clicked_rank: NDArray[np.float64]  # and of what was clicked
@@ -83,7 +84,7 @@ class Places:
 
 
 def mean_places(log: ClickLog) -> Places:
-    """The places of each query that has a click and showed several ranks.
+    """The places for each query that has a click and several shown ranks.
 
     log: with ranks and impressions.
     """

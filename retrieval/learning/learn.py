@@ -38,7 +38,7 @@ from retrieval.training.loop import Recipe
 from retrieval.training.output import CHECKPOINT
 from retrieval.training.train import train
 
-# A model that goes on learning needs fewer and smaller steps than one from random weights.
+# A trained model needs fewer and smaller steps than one with random weights.
 RECIPE = Recipe(epochs=6, learning_rate=1e-3, patience=2)
 KEEP = 2
 
@@ -153,10 +153,10 @@ def _train(live: OpenIndex, work: Work, learning: LearningData, settings: Settin
 
 
 def _keep_calibration(live: OpenIndex, work: Work) -> None:
-    """Leave the live model's calibration with one that has none, for clicks alone cannot fit one.
+    """Copy the live model's calibration to a model that has none, because clicks alone cannot fit one.
 
-    Otherwise a search for hits of a least probability would be refused from now on. What is learnt from
-    clicks moves cosines so little that the probabilities hold (benchmarks/NOTES.md).
+    Without it, searches with a least probability would be refused from now on. Learning from clicks moves
+    cosines so little that the probabilities stay right (benchmarks/NOTES.md).
     """
     calibration, path = read_model_of(live).calibration, work.model / FILES.calibration
     if calibration is not None and not path.exists():
@@ -193,6 +193,6 @@ def _unchanged(
 
 
 def _sweep(index: Path) -> None:
-    """Remove the generation that was learnt from, which was held until now, if it is not kept."""
+    """Remove the generation that was learnt from, unless it is kept. It was held until now."""
     with suppress(BusyError, RemoteError):  # whoever writes now, or next, removes it
         remove_leftovers(index)

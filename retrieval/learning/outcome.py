@@ -1,4 +1,4 @@
-"""What came of a learning: published or not, and why.
+"""The outcome of learning from clicks: published or not, and why.
 
 In: what was counted and compared. Out: an `Outcome`, also as the JSON that `learn` prints and keeps.
 """

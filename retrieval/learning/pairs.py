@@ -1,4 +1,4 @@
-"""From a click log, and a data set if there is one, to what is trained on and what judges the outcome.
+"""Turns a click log, and a data set if there is one, into training data and data that judges the outcome.
 
 In: the path of a click log, the documents of the index, a data set. Out: `LearningData`. Knows nothing of
 models or indexes.
@@ -133,7 +133,7 @@ def read_learning_data(
 
 
 def _shown(log: ClickLog, judged: Judged) -> dict[str, set[str]] | None:
-    """The documents that were shown for each judged query; None if the log does not tell."""
+    """The documents that were shown for each judged query; None if the log does not record them."""
     if not log.impressions.all():
         return None
     rows = {query_key(text): row for row, text in enumerate(log.queries)}
@@ -161,12 +161,12 @@ def _part_of(data: AnyDataset, ids: Container[str]) -> tuple[_Part, int]:
 
 
 def _judges(text: str) -> bool:
-    """Whether a dev query judges; the others choose. By a hash of its text."""
+    """Whether a dev query judges the outcome, by a hash of its text. The others choose the epoch."""
     return zlib.crc32(query_key(text).encode("utf-8", "replace")) % 2 == 1
 
 
 def _known(qrels: Judgements, ids: Container[str]) -> Qrels:
-    """The judgements of known documents, of queries that have a relevant one among them."""
+    """The judgements of known documents, for queries that have a relevant document among these."""
     known = {query: {d: g for d, g in grades.items() if d in ids} for query, grades in qrels.items()}
     return {query: grades for query, grades in known.items() if any(g > 0 for g in grades.values())}
 

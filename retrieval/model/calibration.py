@@ -1,14 +1,14 @@
-"""The calibration of a model: from what is known of a query and a hit to the probability of relevance.
+"""The calibration of a model: it turns evidence about a query and a hit into a probability of relevance.
 
 In: a JSON file beside the weights, or fitted numbers. Out: probabilities. Knows nothing of how the evidence
 is found or how the numbers are fitted.
 
-For each mode of search two logistic regressions, one of the first hit of a ranking and one of those after it:
+Each mode of search has two logistic regressions, one for the first hit of a ranking and one for later hits:
 
     probability = 1 / (1 + exp(-(intercept + sum of weight * evidence)))
 
-A hit that the better of two rankings has chosen is relevant more often than one with the same evidence that
-the worse one has, so modes share no numbers. The margins of a further hit are its cosine and BM25 minus those
+Modes share no numbers: with the same evidence, a hit of a better ranking is relevant more often than a hit of
+a worse one. The margins of a further hit are its cosine and BM25 minus those
 of the first one: a hit that looks good is less likely relevant beside one that looks better. An unknown key,
 NaN or an infinite number in the file is an error that names it.
 """
@@ -27,7 +27,7 @@ from index.disk.opening import permitted, read_file
 from index.errors import FormatVersionError, InputError
 
 FORMAT_VERSION = 3
-# The evidence that came with each later version; in files of before it weighs nothing.
+# The evidence that each later version added. In older files its weight is 0.
 _SINCE = {2: "cosine_logit", 3: "matched"}
 
 # What is known of a query and a document, in this order; see `retrieval.search.evidence`.
@@ -37,7 +37,7 @@ _MODES = ("dense", "lexical", "hybrid")
 _FIRST = ("intercept", *EVIDENCE)
 _FURTHER = (*_FIRST, *MARGINS)
 _HALF = np.float32(0.5)
-_LARGEST = 1e6  # of any number; larger ones are of a damaged file and could overflow
+_LARGEST = 1e6  # of any number; a larger one is damage, and could overflow
 
 
 class ModeCalibration(NamedTuple):
@@ -95,7 +95,7 @@ def to_json(calibration: Calibration) -> str:
 
 
 def read_calibration(path: Path) -> Calibration | None:
-    """Read a calibration file; None if there is none, as beside models of earlier programs.
+    """Read a calibration file; None if there is none, as in models of earlier versions.
 
     Raises InputError if it is not complete and valid, FormatVersionError if it has another format version,
     StorageError if it may not be read or no more files can be opened.
@@ -110,7 +110,7 @@ def read_calibration(path: Path) -> Calibration | None:
     version = content.get("format_version") if isinstance(content, dict) else FORMAT_VERSION
     if version == 1:
         content = _of_version_1(path, content)
-    elif version not in _SINCE:
+    elif version not in tuple(_SINCE):  # not in the dict: a list has no hash
         raise FormatVersionError(
             f"{path}: format version {str(version)[:40]!r}, this program reads {FORMAT_VERSION}; "
             "train again or use the program that wrote it"
@@ -125,7 +125,7 @@ def read_calibration(path: Path) -> Calibration | None:
 
 
 def _of_version_1(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """A file of format version 1, whose one fit was for all modes, as this version has it."""
+    """The content of a file of format version 1 in the form of this version: one fit for all modes."""
     _check_keys(path, "the file", content, ("format_version", "first", "further", "queries"))
     parts = {name: content[name] for name in ("first", "further")}
     return {"format_version": 1, "queries": content["queries"], "modes": dict.fromkeys(_MODES, parts)}
@@ -142,7 +142,7 @@ def _mode(path: Path, mode: str, content: Any, later: Mapping[str, int]) -> Mode
 def _numbers(
     path: Path, part: str, content: Any, names: Sequence[str], later: Mapping[str, int]
 ) -> tuple[float, ...]:
-    """The numbers of these names. later: those that the file does not have."""
+    """The numbers with these names. later: those that the file lacks, with their values."""
     _check_keys(path, part, content, [name for name in names if name not in later])
     content = {**content, **later}
     for name in names:

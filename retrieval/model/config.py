@@ -98,7 +98,7 @@ class ModelConfig:
 
 
 def preset(tower: TowerKind, paper: bool = False) -> ModelConfig:
-    """The settings that measured best for a kind of tower, or those of its paper.
+    """The settings that measured best for a kind of tower, or with `paper` those of its paper.
 
     In their papers the embedding of the LSTM is its last output, and that of the CNN a layer over the maxima
     of its features; DSSM has no other form. Here they read the word rows of the other towers and start as

@@ -100,7 +100,7 @@ class TrainedModel(NamedTuple):
         return encoder
 
     def rescorer(self) -> Rescorer | None:
-        """What the model has learned of re-scoring; None if it has not, or not for this version.
+        """What the model has learned of re-scoring; None if it has learned nothing, or for another version.
 
         Raises CorruptError for a damaged file.
         """
@@ -133,7 +133,11 @@ def table_owner(tie: Tie, side: Side) -> str:
 
 
 def read_model(folder: Path) -> TrainedModel:
-    """Read a model folder. Raises InputError, FormatVersionError or CorruptError, each naming the file."""
+    """Read a model folder.
+
+    Raises InputError, FormatVersionError or CorruptError, each naming the file; StorageError if a file may
+    not be read or no more files can be opened.
+    """
     if not (folder / FILES.config).is_file():
         raise InputError(f"not a model folder (no {FILES.config}); `peephole train` makes one", path=folder)
     config = read_config(folder / FILES.config)
@@ -151,8 +155,10 @@ def read_model(folder: Path) -> TrainedModel:
 
 
 def read_model_of(index: OpenIndex) -> TrainedModel:
-    """The model inside an index. Raises what `read_model` does, and CorruptError for a file that the index's
-    manifest does not name, whose bytes nobody knows.
+    """The model inside an index.
+
+    Raises what `read_model` does, and CorruptError for a file that the index's manifest does not name: no
+    checksum covers it.
     """
     optional = (FILES.table, FILES.rescoring, FILES.calibration)
     there = [name for name in optional if (index.model_folder / name).exists()]

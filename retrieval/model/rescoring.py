@@ -61,7 +61,10 @@ class Rescorer(NamedTuple):
         return not self.hidden.any()
 
     def among(self, features: NDArray[np.bool_]) -> Self:
-        """The same for more features, of which some, bool (features,), are its own; others weigh nothing."""
+        """The same rescorer for more features.
+
+        features: bool (n,), which of the n features are those of this rescorer. The others weigh 0.
+        """
         hidden = np.zeros((len(self.hidden), len(features)), np.float32)
         linear = np.zeros(len(features), np.float32)
         hidden[:, features], linear[features] = self.hidden, self.linear
@@ -74,7 +77,7 @@ class Rescorer(NamedTuple):
         return scores
 
     def transposed(self) -> Self:
-        """The same with W transposed, (F, H), as compiled loops read it."""
+        """The same rescorer with W transposed, (F, H), as compiled loops read it."""
         return self._replace(hidden=np.ascontiguousarray(self.hidden.T))
 
     def save(self, path: Path) -> None:
@@ -140,7 +143,7 @@ class WordVectors:
         self._known: dict[str, tuple[Float32Array, float]] = {}
 
     def distinct_words(self, texts: Texts) -> tuple[list[str], list[str], list[str]]:
-        """The distinct words of each field, of text and known queries those of their first words.
+        """The distinct words of each field. Of the text and of known queries only the first words are read.
 
         If known queries are not read, they have none.
         """
@@ -158,7 +161,7 @@ class WordVectors:
         return directions, lengths * gates
 
     def encode_query(self, text: str, limit: int) -> tuple[Float32Array, Float32Array]:
-        """The distinct words of a query as `encode_words` has them; vectors of frequent words are remembered.
+        """The vectors of the distinct words of a query, as `encode_words` gives them. They are cached.
 
         text: the query.
         limit: how many of its words are read.

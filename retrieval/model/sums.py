@@ -1,8 +1,9 @@
 """Sums of the rows of each list of a ragged array: what `np.add.reduceat` gives, in a tenth of its time.
 
-In: where each list begins and what gives rows by their places, or words' features and their table. Out: a sum
-for each list, equal to the last bit to that of `np.add.reduceat`. That one adds column by column, and so
-visits all rows of a list again for every column; here lists of equal length are added together, row by row.
+In: where each list begins, and a function that gives rows by their places; or the features of words and their
+table. Out: a sum for each list, the same to the last bit as that of `np.add.reduceat`. `reduceat` adds column
+by column, and so visits all rows of a list again for every column. Here lists of equal length are added
+together, row by row.
 Knows nothing of what the rows are.
 """
 
@@ -19,11 +20,12 @@ from retrieval.text.vocabulary import Ragged
 # Rows at places, int64 (n,), as float32 (n, width).
 Fetch = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
-# For so few lists numpy's own way takes no longer.
+# For up to this many lists `np.add.reduceat` takes no longer.
 _FEW = 8
 # Rows that are fetched at once: few enough for the processor's cache.
 _ROWS_AT_ONCE = 256
-# numpy adds pairwise (Higham 1993): in so many lanes, and what is longer than the second number in halves.
+# numpy adds pairwise (Higham 1993): in this many lanes, and a list longer than the second number in two
+# halves.
 _LANES = 8
 _LONGEST_RUN = 128
 
@@ -56,7 +58,7 @@ def feature_sums(table: Table, features: Ragged) -> NDArray[np.float32]:
 
 
 def _of_equal_length(lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """The numbers of some lists of equal length, and this length, until all lists have come."""
+    """Yield the numbers of lists of equal length, and this length, until every list has come."""
     order = np.argsort(lengths, kind="stable")
     sorted_lengths = lengths[order]
     ends = [*np.flatnonzero(np.diff(sorted_lengths)).tolist(), len(order) - 1]
@@ -70,7 +72,7 @@ def _of_equal_length(lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.in
 
 
 def _sums_of_short(fetch: Fetch, starts: NDArray[np.int64], length: int) -> NDArray[np.float32]:
-    """Sums of lists of up to `_LANES` rows: to the first row the sum of the others is added."""
+    """Sums of lists of up to `_LANES` rows. As in `reduceat`, the sum of the others is added to the first."""
     sums = fetch(starts)
     if length > 1:
         others = fetch(starts + 1)

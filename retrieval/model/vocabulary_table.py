@@ -1,8 +1,8 @@
 """The vocabulary of a model folder: read as JSON, or, where the folder has one, from a table beside it.
 
-In: two files. Out: a `Vocabulary`. A query needs the ids of a few features; so the table has all of them in
-order, and is mapped into memory and searched, instead of being read. It holds nothing that the JSON does not,
-and belongs to one JSON: beside another, or when it is missing, the JSON is read.
+In: two files. Out: a `Vocabulary`. A query needs the ids of only a few features. So the table has all ids in
+order, and is mapped into memory and searched, instead of being read. It holds nothing that the JSON does not
+hold, and it belongs to one JSON. If it is missing, or belongs to another JSON, the JSON is read.
 
 vocabulary.safetensors:
 
@@ -88,7 +88,7 @@ def load_vocabulary(path: Path, table: Path) -> Vocabulary:
 
 
 class _NamesInJson(Sequence[str]):
-    """The names of a vocabulary, which are read when they are first asked for: only training needs them.
+    """The names of a vocabulary. They are read on first use, because only training needs them.
 
     content: the JSON.
     count: how many names it has.
@@ -113,7 +113,7 @@ def _digest(content: bytes) -> list[int]:
 
 
 def _checked(arrays: Mapping[str, NDArray[Any]], path: Path) -> Mapping[str, NDArray[Any]]:
-    """The arrays, which fit together. Raises CorruptError."""
+    """The arrays of the table. Raises CorruptError if they do not fit together."""
     problem = _problem(arrays)
     if problem:
         raise CorruptError(f"{path}: damaged ({problem}); restore the model folder")

@@ -51,14 +51,14 @@ class Table(NamedTuple):
 
 
 def quantise(table: NDArray[np.float32]) -> Table:
-    """The table in int8, each row scaled so that its largest entry is 127; a row of zeros stays zero."""
+    """The table in int8. Each row is scaled so that its largest entry is 127; a row of zeros stays zero."""
     scales = np.abs(table).max(axis=1, keepdims=True) / np.float32(127)
     safe = np.where(scales > 0, scales, np.float32(1))
     return Table(np.rint(table / safe).astype(np.int8), scales.astype(np.float32))
 
 
 def write_weights(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays as safetensors, atomically; of floats, or of numbers that `_DTYPES` names."""
+    """Write arrays as safetensors, atomically. Their dtypes are those of `_DTYPES`. Raises StorageError."""
     from safetensors.numpy import save
 
     write_atomically(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))

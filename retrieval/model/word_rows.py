@@ -1,4 +1,4 @@
-"""The rows of words: of each the sum of the rows of its features.
+"""The rows of words. The row of a word is the sum of the rows of its features.
 
 In: a vocabulary, a table of feature rows, and words. Out: their rows. Knows nothing of what is made of them.
 """
@@ -14,7 +14,7 @@ from retrieval.model.sums import feature_sums
 from retrieval.model.weights import Table
 from retrieval.text.vocabulary import Vocabulary
 
-# Rows of so few words, those of a query, are remembered until the next ones are asked for.
+# The rows of up to this many words, such as those of a query, are remembered until other words are asked for.
 _FEW_WORDS = 64
 
 

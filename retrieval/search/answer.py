@@ -35,7 +35,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The hits of a query, the counted values by field, and what it took from text to hits."""
+    """The hits of a query, the counted values by field, and the time that the search took."""
 
     query: str
     mode: Mode
@@ -51,10 +51,10 @@ def answer(retriever: Retriever, query: str, request: Request) -> Answer:
 
 
 def answers(retriever: Retriever, queries: Sequence[str], request: Request) -> list[Answer]:
-    """Search for several queries at once; each answer has the time of all, for each had to wait for all.
+    """Search for several queries at once. Each answer has the time of the whole call.
 
-    Raises what `answer` raises. Scores may differ from those of one query in the last digits, for several
-    vectors are multiplied in another order.
+    Raises what `answer` raises. Scores may differ from those of single queries in the last digits, because
+    several vectors are multiplied in another order.
     """
     start = time.perf_counter()
     with recording() as phases:
@@ -77,8 +77,9 @@ def _facets(retriever: Retriever, query: str, request: Request) -> dict[str, lis
 
 
 def answer_json(answer: Answer, *, profile: bool = False) -> dict[str, Any]:
-    """The answer as JSON values: query, mode, took_ms, hits (the fields of `Hit`, without metadata that was
-    not asked for), and any facets.
+    """The answer as JSON values: query, mode, took_ms, hits and, if any were counted, facets.
+
+    A hit has the fields of `Hit`; metadata only if the request asks for it.
 
     profile: also `phases_ms`, the milliseconds of each phase.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class OpenGeneration:
     """A generation and its query tower; it is closed once it is retired and no search holds it.
 
-    rescoring: how hybrid search re-scores its candidates; None if the model or the index lacks what it takes.
+    rescoring: how hybrid search re-scores its candidates; None if the model or the index cannot re-score.
     """
 
     def __init__(self, index: OpenIndex, old_tower: QueryTower | None, kept_bytes: int) -> None:

@@ -30,9 +30,9 @@ class Hit(NamedTuple):
     text: str
     # The part of a long document that answers best; None if the document was not split.
     passage: Passage | None = None
-    # That the document is relevant, by the model's calibration; None if the model has none.
+    # The probability that the document is relevant; None if the model has no calibration.
     probability: float | None = None
-    # Of the document; None if it was not asked for.
+    # The metadata of the document; None if it was not asked for.
     metadata: Mapping[str, Json] | None = None
 
 
@@ -55,7 +55,7 @@ def hits_of(
     rows: int64 (k,), -1 where there are no more documents.
     probabilities: float32 (hits,); None for none.
     offset: how many better documents there are.
-    metadata: whether to read it, which takes longer: texts are kept in memory.
+    metadata: whether to read the metadata. That takes longer, because only texts are kept in memory.
     """
     found = rows[rows >= 0]
     documents = index.documents(found.tolist()) if metadata else index.texts(found.tolist())

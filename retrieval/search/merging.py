@@ -19,8 +19,8 @@ class Merged(NamedTuple):
 
     rows: int64 (c,), ascending.
     cosines: float32 (c,), the scores of the dense ranking.
-    others: bool (c,), those that the dense ranking does not have, whose cosines are not filled in.
-    dense_ranks, lexical_ranks: int64 (c,), from 0; the depth for one that the ranking does not have.
+    others: bool (c,), the documents that the dense ranking lacks. Their cosines are not filled in.
+    dense_ranks, lexical_ranks: int64 (c,), from 0; the depth of the ranking for documents that it lacks.
     """
 
     rows: Rows
@@ -42,9 +42,10 @@ def merged(dense: Ranking, lexical: Ranking) -> Merged:
 
 
 def _union(first: Rows, second: Rows) -> Rows:
-    """The rows that are in one of two, ascending.
+    """The rows that are in either array, ascending.
 
-    For `np.union1d` numpy loads its masked arrays: 42 million instructions in a search from the shell.
+    `np.union1d` is not used, because it loads numpy's masked arrays: 42 million instructions in a search from
+    the shell.
     """
     rows = np.sort(np.concatenate((first, second)))
     new = np.ones(len(rows), bool)
@@ -53,7 +54,7 @@ def _union(first: Rows, second: Rows) -> Rows:
 
 
 def _ranks(rows: Rows, ranked: Rows) -> NDArray[np.int64]:
-    """The rank of each of some ascending rows, from 0; as many as there are ranks for one without."""
+    """The rank of each of some ascending rows, from 0. A row that is not ranked gets the number of ranks."""
     found = ranked[ranked >= 0]
     ranks = np.full(len(rows), len(ranked), np.int64)
     ranks[np.searchsorted(rows, found)] = np.arange(len(found))

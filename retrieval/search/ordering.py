@@ -1,4 +1,4 @@
-"""The order of the candidates of a query, by what re-scoring has learned.
+"""Orders the candidates of a query by a learned rescorer.
 
 In: candidates that were compared with the query's words, and a rescorer. Out: rows, best first. Knows nothing
 of indexes.

@@ -50,8 +50,7 @@ def rank(
     Returns float32 and int64 (n, at most k), row -1 where there are fewer documents. Raises InputError as
     `Retriever.search` does.
     """
-    if operator.index(k) < 1:
-        raise InputError(f"k must be at least 1, not {k}")
+    check_depth(k)
     index = opened.index
     count = max(1, index.count)
     k = min(k, count)  # memory must not grow with a k that no index can fill
@@ -98,8 +97,7 @@ def page(
     offset, per: as for `Retriever.search`.
     Returns and raises what `rank` does, InputError for an offset below 0 and a field that no document has.
     """
-    if operator.index(k) < 1:
-        raise InputError(f"k must be at least 1, not {k}")
+    check_depth(k)
     if operator.index(offset) < 0:
         raise InputError(f"offset must be at least 0, not {offset}")
     count = max(1, opened.index.count)
@@ -117,6 +115,12 @@ def page(
             count,
         )
     return Ranking(ranking.scores[:, :last], ranking.rows[:, :last])
+
+
+def check_depth(k: int) -> None:
+    """Raise InputError unless k is at least 1, and TypeError if it is no whole number."""
+    if operator.index(k) < 1:
+        raise InputError(f"k must be at least 1, not {k}")
 
 
 def conditions_of(where: Where) -> Sequence[Filter]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -46,6 +47,8 @@ class Retriever:
         self._kept_bytes = kept_bytes
         self._opened = OpenGeneration(index, None, kept_bytes)
         self._lock = ProcessLock()
+        self._refreshing = ProcessLock()
+        self._closed = Event()
 
     @classmethod
     def open(cls, folder: Path | str, *, checksums: bool = False, kept_bytes: int = 0) -> Self:
@@ -88,22 +91,26 @@ class Retriever:
     def refresh(self) -> bool:
         """Open the generation that is live now, if it is not the open one, and return whether it is another.
 
-        Searches under way finish in the generation that they started with. Raises what `open` raises; the old
-        generation then stays open.
+        Searches under way finish in the generation that they started with. A closed retriever stays closed.
+        Raises what `open` raises; the old generation then stays open.
         """
-        old = self._opened
-        folder = old.index.folder
-        # Names are not enough: a folder that was built anew or swapped begins with the same ones.
-        if read_current(folder) == old.index.pointer:
-            return False
-        fresh = OpenGeneration(open_index(folder), old.tower, self._kept_bytes)
-        with self._lock:
-            old, self._opened = self._opened, fresh
-        old.retire()
-        return True
+        with self._refreshing:  # of two at a time, the later could bring back the older generation
+            old = self._opened
+            folder = old.index.folder
+            # Names are not enough: a folder that was built anew or swapped begins with the same ones.
+            if self._closed.is_set() or read_current(folder) == old.index.pointer:
+                return False
+            fresh = OpenGeneration(open_index(folder), old.tower, self._kept_bytes)
+            with self._lock:
+                self._opened = fresh
+            old.retire()
+            if self._closed.is_set():  # meanwhile
+                fresh.retire()
+            return not self._closed.is_set()
 
     def close(self) -> None:
         """Close the index; closing twice is harmless."""
+        self._closed.set()  # first, so that a refresh under way closes what it opens
         self._opened.retire()
 
     @contextmanager
@@ -138,11 +145,12 @@ class Retriever:
         mode: "dense", "lexical" (only documents that share a word with the query) or "hybrid".
         where: a filter on the metadata such as "lang = en and year >= 2020"
             (index/documents/filtering/parse.py), or several; a document must meet all of them.
-        offset: best documents that are left out; the first hit has the rank offset + 1. Pages of any size
-            together are what one search for all of them gives.
+        offset: how many of the best documents are left out; the first hit has the rank offset + 1. Pages of
+            any
+            size, put together, are what one search for all of them gives.
         per: a metadata field; no two hits share a value of it. Documents without the field are all found.
-        min_probability: of these k hits those are left out whose probability is lower, and the others
-            numbered anew; 0 to 1.
+        min_probability: 0 to 1. Hits with a lower probability are left out of the k hits, and the others are
+            numbered anew.
         metadata: whether the hits hold the metadata of their documents.
         Raises InputError for an empty query, a k below 1, an offset below 0, an unknown mode, a filter that
         cannot be parsed or names a field that no document has, and a least probability that is not from 0 to
@@ -200,10 +208,11 @@ class Retriever:
         *,
         most: int = 20,
     ) -> dict[str, list[FacetValue]]:
-        """How many of all documents that a search can find have each value of some metadata fields.
+        """For some metadata fields, how many of the documents that a search can find have each value.
 
-        That is how many hits the search has with a k without limit: in mode "lexical" documents that meet the
-        filter and share a word with the query, in the others all documents that meet the filter.
+        These are the hits that the search would have without a limit k. In mode "lexical" they are the
+        documents that meet the filter and share a word with the query, in the other modes all documents that
+        meet the filter.
 
         query, mode, where: as for `search`.
         fields: names of fields, as in a filter.
@@ -227,7 +236,7 @@ class Retriever:
             return rank(opened, queries, _embeddings(opened, queries, mode), k, mode, where)
 
     def evidence(self, queries: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What speaks for documents as answers, see `retrieval.search.evidence`; for fitting a calibration.
+        """The evidence for documents as answers, see `retrieval.search.evidence`. A calibration uses it.
 
         queries: n texts.
         rows: int64 (n, k), -1 for no document.

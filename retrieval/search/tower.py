@@ -44,7 +44,7 @@ class QueryTower:
         self.fingerprint = index.manifest.model_fingerprint
         self.dense_share = model.config.dense_share
         rescorer = model.rescorer()
-        rows = model.word_rows("query")  # one for both, which need the same words at the same time
+        rows = model.word_rows("query")  # shared by both: they need the same words at the same time
         self.rescoring = None if rescorer is None else Rescoring(model, rescorer, rows)
         if self.rescoring is not None and compiled:
             self.rescoring.compile()

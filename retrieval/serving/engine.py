@@ -57,7 +57,6 @@ class Engine:
         self.retriever = Retriever.open(folder, kept_bytes=KEPT_BYTES)
         self._documents: tuple[str, Encoder] | None = None
         self._documents_lock = threading.Lock()
-        self._refreshing = threading.Lock()
 
     @property
     def index(self) -> OpenIndex:
@@ -71,9 +70,8 @@ class Engine:
             yield retriever
 
     def refresh(self) -> bool:
-        """See `Retriever.refresh`. Of two at a time, the later could bring back the older generation."""
-        with self._refreshing:
-            return self.retriever.refresh()
+        """See `Retriever.refresh`."""
+        return self.retriever.refresh()
 
     def close(self) -> None:
         """Close the index."""

@@ -31,14 +31,15 @@ _SPECIAL = np.uint64(1 << 63)
 _MARK, _BLANK = np.uint64(ord("#")), np.uint64(ord(" "))
 _ASCII = 128
 
-# So many words are looked up in the file; for more it is faster to read all whole words first.
+# Up to this many words are looked up in the file. For more it is faster to read all whole words first.
 _FEW_WORDS = 64
-# The keys of so many words, as new ones of a query, are computed one by one; for more numpy is faster.
+# The keys of up to this many words, such as the new words of a query, are computed one by one. For more,
+# numpy is faster.
 _FEW_KEYED = 8
 
 
 class SortedWords:
-    """The ids of sorted words, of which a few can be found without reading the others.
+    """The ids of sorted words. A few can be found without reading the others.
 
     texts: the words.
     ids: int32 (w,), their ids.
@@ -59,7 +60,7 @@ class SortedWords:
 
 
 class FeatureTable:
-    """The ids of a vocabulary's trigrams and whole words; -1 is the id of what it does not have.
+    """The ids of a vocabulary's trigrams and whole words. A trigram or word that it lacks has the id -1.
 
     grams: uint64 (g,), the keys of the trigrams, ascending.
     gram_ids: int32 (g,), their ids.
@@ -173,7 +174,7 @@ def crc_of_keys(keys: NDArray[np.uint64]) -> NDArray[np.uint32]:
 
 @cache
 def _ascii_crcs() -> tuple[NDArray[np.uint32], ...]:
-    """For each place of three the CRC-32 of every ASCII character there and zeros in the others."""
+    """For each of three places, the CRC-32 of every ASCII character at that place with zeros elsewhere."""
     return tuple(
         np.array([zlib.crc32(bytes(place) + bytes([c]) + bytes(2 - place)) for c in range(_ASCII)], np.uint32)
         for place in range(3)

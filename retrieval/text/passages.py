@@ -1,7 +1,7 @@
 """Passages: the parts of a document that the document tower reads one by one.
 
-In: title and text of a document. Out: spans of the text, each of whole sentences where that is possible, each
-short enough for the tower together with its context. Neighbours overlap, so that no answer is cut in two, but
+In: title and text of a document. Out: spans of the text. Each is short enough for the tower together with its
+context, and consists of whole sentences if possible. Neighbours overlap, so that no answer is cut in two, but
 not from one paragraph to the next. Knows nothing of vectors or indexes.
 
 A document scores as its best passage: MaxP of Dai and Callan 2019 (Deeper Text Understanding for IR with
@@ -25,7 +25,7 @@ _SPACE = re.compile(r"\s+")
 _NOT_SPACE = re.compile(r"\S")
 # A passage repeats at most this part of the words of the passage before it.
 _OVERLAP = 0.25
-# No text has more words than characters, and no ASCII text more than three words in four characters.
+# No text has more words than characters, and no ASCII text has more than three words in four characters.
 _CHARACTERS_A_WORD = 4 / 3
 # A passage that is filled to this part ends with its paragraph, for the next one may be about something else.
 _FILLED = 0.25
@@ -43,7 +43,7 @@ class _Sentence(NamedTuple):
 
 
 def passages(title: str, text: str, whole: int, limit: int) -> list[Span]:
-    """The passages of a document in order, at least one; the only one of a short document is its whole text.
+    """The passages of a document in order, at least one. A short document is one passage.
 
     title: of the document.
     text: the text to split.
@@ -91,7 +91,7 @@ def _topic(text: str, start: int, end: int) -> str:
 
 
 def _beginning(text: str, limit: int) -> str:
-    """The first words of a title or sentence, as many as a passage of so many words may have of it."""
+    """The first words of a title or sentence: as many as a passage of `limit` words may spend on it."""
     context, count = "", 0
     for part in text.split():
         count += len(words(part))
@@ -102,7 +102,7 @@ def _beginning(text: str, limit: int) -> str:
 
 
 def is_short(title: str, text: str, limit: int) -> bool:
-    """Whether the words are few enough, told by the characters alone if possible, which is quick."""
+    """Whether the words are few enough. If the number of characters tells that, no words are counted."""
     characters = len(title) + len(text) + 1
     if characters <= limit or (
         characters <= limit * _CHARACTERS_A_WORD and title.isascii() and text.isascii()
@@ -112,7 +112,7 @@ def is_short(title: str, text: str, limit: int) -> bool:
 
 
 def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
-    """Passages of as many whole sentences as fit; the last one begins as early as it can.
+    """Passages of as many whole sentences as fit. The last one begins as early as it can.
 
     A passage that is filled to `_FILLED` ends with its paragraph.
     """
@@ -134,9 +134,9 @@ def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
 
 
 def _earliest(sentences: list[_Sentence], stop: int, room: int) -> int:
-    """The first of the sentences before `stop` that have at most `room` words together.
+    """The number of the first sentence such that it and all others before `stop` have at most `room` words.
 
-    Where they fill `_FILLED` of it, they begin with a paragraph.
+    If a beginning of a paragraph leaves them at least `_FILLED` of `room`, they begin there.
     """
     first, count = stop, 0
     while first > 0 and count + sentences[first - 1].words <= room:

@@ -37,7 +37,7 @@ def json_visible(text: str) -> str:
 
 @cache
 def _active() -> re.Pattern[str]:
-    """Compiled on first use: a search whose hits are plain ASCII needs it not, and must not wait for it."""
+    """Compiled on first use: a search whose hits are plain ASCII must not wait for it."""
     return re.compile(_ACTIVE)
 
 

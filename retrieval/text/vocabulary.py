@@ -23,6 +23,8 @@ from index.numbering import Numbering
 from retrieval.text.feature_table import FeatureTable, crc_of_keys, feature_table, keys_of
 from retrieval.text.words import trigrams, words
 
+# Ids are int32.
+_MOST_IDS = 2**31
 # Words whose features are looked up at once: enough for numpy, few enough for the processor's cache.
 _WORDS_AT_ONCE = 8192
 
@@ -32,7 +34,7 @@ class Vocabulary:
 
     names: trigrams, then whole words; " word " has spaces around it, unlike any trigram.
     buckets: number of hash buckets, at least 1.
-    table: the ids of the names, if it is at hand; otherwise it is made.
+    table: the ids of the names; None to compute them.
     A trigram that did not occur in training gets the id of a bucket, by its CRC-32. So every word has at
     least one feature.
     """
@@ -105,15 +107,16 @@ class Vocabulary:
         if not isinstance(names, list):
             raise ValueError("names must be a list of strings")
         "".join(names)  # raises TypeError unless all are strings, ten times as fast as a loop
-        if type(buckets) is not int or buckets < 1:
-            raise ValueError("buckets must be a positive number")
+        if type(buckets) is not int or not 1 <= buckets <= _MOST_IDS - len(names):
+            raise ValueError(f"buckets must be a whole number from 1, and all ids below {_MOST_IDS}")
         return cls(tuple(names), buckets)
 
 
 @contextmanager
 def reading_vocabulary(path: Path) -> Iterator[None]:
-    """Turn the errors of `Vocabulary.from_json`, and an OSError, into a CorruptError that names the file; an
-    OSError for a missing permission into a StorageError.
+    """Turn the errors of `Vocabulary.from_json`, and an OSError, into a CorruptError that names the file.
+
+    An OSError for a missing permission becomes a StorageError.
     """
     try:
         with permitted(path):

@@ -133,7 +133,10 @@ def _word_without_cjk() -> re.Pattern[str]:
 
 
 def _pattern_of(letters: str, letter: str) -> str:
-    """letters: pattern of a run of letters and digits. letter: of one of them.
+    """The pattern of a word.
+
+    letters: pattern of a run of letters and digits.
+    letter: pattern of one letter or digit.
 
     Every alternative begins with a character or a set, with which the matcher passes over it at once.
     """

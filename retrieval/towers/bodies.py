@@ -28,16 +28,16 @@ from retrieval.model.config import ModelConfig, TowerKind
 from retrieval.text.vocabulary import Ragged
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack, peephole_lstm
 
-# The first biases of the cells of `BeltBody` that carry words, by gate i, f, g, o: half of each word gets in,
-# and of what is in, .9991 stays at each step.
+# The first biases of the cells of `BeltBody` that carry words, by gate i, f, g, o. Half of each word is taken
+# in, and .9991 of the cell's content stays at each step.
 _CARRYING_BIASES = (0.0, 7.0, 0.0, 1.0)
-# Of its small LSTM: the bias of the output gate, and the standard deviation of what its outputs, if the gate
-# were half open, do to the input gate of the carrying cells.
+# For its small LSTM: the bias of the output gate, and the standard deviation of what its outputs, with the
+# gate half open, would add to the input gate of the carrying cells.
 _CONTROL_OUTPUT_BIAS = -4.0
 _CONTROL_STD = 0.3
 # How much larger the recurrent weights are than in an LSTM whose output gate starts half open.
 BELT_CONTROL_GAIN = 0.5 * (1 + math.exp(-_CONTROL_OUTPUT_BIAS))
-# The length of its word rows at the start, as a share of that in other towers: tanh hardly bends them.
+# The length of its word rows at the start, as a share of that in other towers. tanh hardly bends short rows.
 BELT_ROW_LENGTH = 0.2
 
 
@@ -220,16 +220,12 @@ class LstmBody(Body):
         attends = config.pooling == "attention"
         self.attention = nn.Parameter(torch.zeros(config.hidden)) if attends else None
 
-    def _lstm(self) -> PeepholeLSTM:
-        (layer,) = self.layers
-        return cast(PeepholeLSTM, layer)
-
     def project(self, rows: Tensor) -> Tensor:
-        return self._lstm().gate_inputs(rows)
+        return _lstm_of(self.layers).gate_inputs(rows)
 
     def compose(self, projected: Tensor, rows: Tensor, batch: TextBatch) -> Tensor:
         packing = pack(batch.lengths)
-        y = self._lstm()(projected, packing.counts, batch.words[packing.gather])
+        y = _lstm_of(self.layers)(projected, packing.counts, batch.words[packing.gather])
         places = torch.arange(len(batch.words))
         packed = torch.empty_like(places).index_copy_(0, packing.gather, places)  # row of y of each place
         if self.attention is None:
@@ -238,7 +234,7 @@ class LstmBody(Body):
 
 
 class BeltBody(Body):
-    """LSTM-DSSM whose cell state is the conveyor belt that it is said to be; the embedding is y(T).
+    """LSTM-DSSM whose cell state works as a conveyor belt from the start; the embedding is y(T).
 
     Its equations and its stored weights are those of `LstmBody` with pooling="last". It differs in where
     it starts, and in which weights it learns. The first cells, one for each entry of a word row w(t), carry
@@ -249,12 +245,11 @@ class BeltBody(Body):
         y(t) = o tanh(c(t)),                  o fixed
 
     The other cells, with outputs z, are an LSTM of their own. It reads the words and moves the input gate.
-    Its output gates are nearly closed for good, so that z hardly shows in the embedding. With output
-    gates that learn, dev fell from .50 to .34 in three epochs on `tldr`, perhaps because an open z learns the
-    training set by heart. All further weights of the
-    carrying cells are zero and stay so. This is why only the recurrence of the small LSTM is computed step by
-    step. Weights that stand in many places (v, a and b) are read as the mean of these places. Their gradients
-    are equal, so they stay equal.
+    Its output gates stay nearly closed, so that z hardly shows in the embedding. With output gates that
+    learn, dev fell from .50 to .34 in three epochs on `tldr`, perhaps because an open z learns the training
+    set by heart. All further weights of the carrying cells are zero and stay so. This is why only the
+    recurrence of the small LSTM is computed step by step. Weights that stand in many places (v, a and b) are
+    read as the mean of these places. Their gradients are equal, so they stay equal.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -266,9 +261,8 @@ class BeltBody(Body):
 
     @torch.no_grad()
     def _start(self) -> None:
-        (layer,) = self.layers
-        width, size = self.carrying, cast(PeepholeLSTM, layer).size
-        controlling = size - width
+        width = self.carrying
+        controlling = _lstm_of(self.layers).size - width
         inputs, recurrent, bias, _ = self.gates()
         # Of the carrying cells g reads the word alone, and the other gates their biases alone.
         inputs[:, :width] = 0
@@ -288,8 +282,7 @@ class BeltBody(Body):
 
     def gates(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Views of the weights by gate (i, f, g, o): inputs, recurrent, bias, peepholes (i, f, o)."""
-        (layer,) = self.layers
-        lstm = cast(PeepholeLSTM, layer)
+        lstm = _lstm_of(self.layers)
         n = lstm.size
         inputs = cast(Tensor, lstm.input).view(4, n, -1)
         return inputs, lstm.recurrent.view(4, n, n), lstm.bias.view(4, n), lstm.peepholes
@@ -309,11 +302,10 @@ class BeltBody(Body):
         inputs = projected.shape[1] - width - 1
         control = inputs // 4
         packing = pack(lengths)
+        own = torch.cat((recurrent[:3, width:, width:], recurrent.new_zeros(1, control, control)))
         z = peephole_lstm(
             projected[:, :inputs],
-            torch.cat((recurrent[:3, width:, width:], recurrent.new_zeros(1, control, control))).flatten(
-                0, 1
-            ),
+            own.flatten(0, 1),
             torch.cat((peepholes[:2, width:], peepholes.new_zeros(1, control))),
             packing.counts,
             batch.words[packing.gather],
@@ -329,6 +321,12 @@ class BeltBody(Body):
         cells = F.embedding_bag(batch.words, words, batch.offsets, mode="sum", per_sample_weights=weights)
         last = F.embedding(packed[batch.offsets + lengths - 1], z)
         return torch.cat((torch.sigmoid(bias[3, :width].detach()) * torch.tanh(cells), last), 1)
+
+
+def _lstm_of(layers: nn.ModuleList) -> PeepholeLSTM:
+    """The only layer of an LSTM tower."""
+    (layer,) = layers
+    return cast(PeepholeLSTM, layer)
 
 
 _BODIES: dict[TowerKind, type[BagBody | DnnBody | CnnBody | LstmBody]] = {
@@ -364,7 +362,8 @@ class Tower(nn.Module):
     def word_rows(self, *batches: TextBatch) -> Sequence[Tensor]:
         """The rows of the distinct words of each batch, float32 (distinct words, row width).
 
-        The batches are looked up together, for each time the whole table gets a gradient, zero in most rows.
+        The batches are looked up together, because each look-up gives the whole table a gradient, which is
+        zero in most rows.
         """
         features = torch.cat([batch.features for batch in batches])
         shifts = accumulate((len(batch.features) for batch in batches), initial=0)

@@ -1,9 +1,9 @@
 """The abbreviations that texts define, and the words that each stands for.
 
-In: texts. Out: the word of each abbreviation, and the words of its long form. A text defines one in brackets
-behind its long form, "Machado-Joseph disease (MJD)"; which words before the bracket belong to it is found as
-Schwartz & Hearst 2003 do (A Simple Algorithm for Identifying Abbreviation Definitions in Biomedical Text).
-Knows nothing of features or rows.
+In: texts. Out: the word of each abbreviation, and the words of its long form. A text defines an abbreviation
+    in brackets behind its long form, "Machado-Joseph disease (MJD)". The algorithm of Schwartz & Hearst 2003
+    (A Simple Algorithm for Identifying Abbreviation Definitions in Biomedical Text) finds which words before
+    the bracket are the long form. Knows nothing of features or rows.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from retrieval.text.words import words
 
-# From two to ten characters; behind a comma or semicolon the bracket may go on.
+# Two to ten characters. The bracket may go on after a comma or semicolon.
 _SHORT_FORM = re.compile(r"[(（]\s*(\w[\w/-]{1,9})\s*[,;)）]")
 _WORD = re.compile(r"\w+")
-# Before the bracket as many characters are read.
+# How many characters before the bracket are read.
 _READ_BEFORE = 200
 # With fewer capital letters it may be any word.
 _LEAST_CAPITALS = 2
@@ -27,7 +27,7 @@ _MOST_AS_WORD = 0.1
 
 
 class Abbreviations:
-    """What two readings of all texts tell of their abbreviations."""
+    """The abbreviations of some texts, found in two readings of all of them."""
 
     def __init__(self) -> None:
         self._long_forms: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
@@ -35,14 +35,14 @@ class Abbreviations:
         self._as_word: Counter[str] = Counter()
 
     def read_definitions(self, text: str) -> None:
-        """The first reading of a text."""
+        """Read a text for the first time, to find definitions."""
         for short, long in definitions(text):
             found, long_words = words(short), words(long)
             if len(found) == 1 < len(long_words) and found[0] not in long_words:
                 self._long_forms[found[0]][tuple(long_words)] += 1
 
     def read_spellings(self, text: str) -> None:
-        """The second reading of a text, when the definitions of all are known."""
+        """Read a text for the second time, when the definitions of all texts are known."""
         for spelling in _WORD.findall(text):
             word = spelling.casefold()
             if word in self._long_forms:
@@ -50,7 +50,7 @@ class Abbreviations:
                 (self._as_word if as_word else self._as_abbreviation)[word] += 1
 
     def long_forms(self) -> dict[str, tuple[str, ...]]:
-        """Word to the words of its most frequent long form, of those that are not ordinary words as well."""
+        """Each abbreviation with the words of its most frequent long form. Ordinary words are left out."""
         return {
             word: min(forms, key=lambda form: (-forms[form], form))
             for word, forms in sorted(self._long_forms.items())
@@ -76,9 +76,9 @@ def definitions(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _long_form(short: str, before: str) -> str:
-    """The shortest end of `before` with the characters of `short` in order, the first as a word's first.
+    """The shortest end of `before` that begins a word and has the characters of `short` in order.
 
-    Empty if there is none. Found from the end, each character as near to it as can be.
+    Empty if there is none. Characters are matched from the end, each as near to the end as possible.
     """
     place = len(before)
     for number, letter in reversed(list(enumerate(short.casefold()))):

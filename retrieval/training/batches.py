@@ -36,8 +36,8 @@ from retrieval.training.rows import RowsOfIds
 # cost quality where judged pairs are many.
 FULL_EPOCH = 8_000
 
-# Of a query's given negatives as many are scored in one step, drawn anew each time. Each costs the encoding
-# of one more document.
+# How many of a query's given negatives are scored in one step. They are drawn anew each time, and each costs
+# the encoding of one more document.
 GIVEN_NEGATIVES = 4
 
 # Pairs of which Python objects are made at once.
@@ -66,15 +66,14 @@ class TrainingSet:
 class Batch:
     """Rows to score against each other: document i is the positive of query i, the others are negatives.
 
-    Behind the n positives stand given negatives, each for the queries that it was given for. No document
-    occurs twice. n queries, m >= n documents.
+    There are n queries and m >= n documents. The n positives come first, then given negatives, each for the
+    queries that it was given for. No document occurs twice.
     """
 
     queries: NDArray[np.int64]  # (n,)
     documents: NDArray[np.int64]  # (m,)
-    false_negatives: NDArray[
-        np.bool_
-    ]  # (n, m), to be masked: other relevant documents, others' given negatives
+    # (n, m), to be masked: other relevant documents, given negatives of other queries
+    false_negatives: NDArray[np.bool_]
     weights: NDArray[np.float32]  # (n,): the grade of each pair
     removed_words: NDArray[np.int64]  # (m, 2): words [from, to) to remove from each document
 
@@ -243,7 +242,7 @@ def _pseudo(passages: Iterable[Document], texts: _Lists, lexicon: Lexicon, query
 
 
 def _long_forms(abbreviations: Abbreviations, vocabulary: Vocabulary) -> dict[int, list[int]]:
-    """The feature of each abbreviation that the vocabulary has, and those of its long form's words."""
+    """The feature of each abbreviation in the vocabulary, and the features of the words of its long form."""
     found = abbreviations.long_forms()
     features = vocabulary.table.ids_of_words(list(found)).tolist() if found else []
     return {
@@ -315,12 +314,12 @@ def _with_documents(data: TrainingSet, pairs: NDArray[np.int64]) -> Iterator[tup
 
 
 def what_hinders_learning(data: TrainingSet) -> str | None:
-    """Why no batch can hold judged pairs, or without those any pair at all; None if nothing hinders."""
+    """Why no batch can hold judged pairs, or any pairs if none are judged; None if batches can be made."""
     judged, pseudo = (len(np.unique(rows[:, 1])) for rows in np.split(data.pairs, [data.judged_pairs]))
     rest = "learning from titles and sentences alone" if pseudo > 1 else "nothing is learnt"
     if judged == 1:
         return (
-            f"all training pairs have the same document, and a query learns against the documents of other "
+            "all training pairs have the same document, and a query learns against the documents of other "
             f"pairs: {rest}; add pairs with other documents"
         )
     if not judged and pseudo < 2:
@@ -343,7 +342,7 @@ def make_batch(data: TrainingSet, pairs: NDArray[np.int64], rng: np.random.Gener
     false_negatives[_occurrences(data.relevant, queries, documents)] = True
     np.fill_diagonal(false_negatives, False)
     if len(negatives):
-        # Of other queries a given negative was not judged, and it may be a positive of none.
+        # For other queries the given negative was not judged, and it may not be their positive.
         given = np.zeros((len(queries), len(negatives)), bool)
         given[_occurrences(data.negatives, queries, negatives)] = True
         false_negatives[:, len(positives) :] |= ~given
@@ -354,7 +353,7 @@ def make_batch(data: TrainingSet, pairs: NDArray[np.int64], rng: np.random.Gener
 def _occurrences(
     lists: Ragged, queries: NDArray[np.int64], documents: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the lists of some queries have some documents: numbers within `queries`, within `documents`.
+    """The pairs of a query and a document of its list, as places in `queries` and in `documents`.
 
     lists: of the judged queries, rows of passages.
     queries: int64 (n,), rows of queries.

@@ -1,9 +1,9 @@
-"""The contexts of features: what the passages that a feature occurs in have beyond all passages.
+"""The contexts of features: how the passages with a feature differ from all passages.
 
-In: feature rows and a `TrainingSet`. Out: a direction for each feature. One step of reflective random
+In: feature rows and a `TrainingSet`. Out: a direction for each feature. This is one step of reflective random
 indexing (Cohen, Schvaneveldt & Widdows 2010, Reflective Random Indexing and indirect inference): random rows
-of features sum to vectors of passages, and these sum to vectors of features. So features of the same passages
-are alike, a disease and its abbreviation for instance, without a judged pair of either. Knows nothing of
+of features sum to vectors of passages, and these sum to vectors of features. So features that occur in the
+same passages, such as a disease and its abbreviation, become alike without any judged pair. Knows nothing of
 towers.
 """
 
@@ -32,8 +32,8 @@ _RARE = 20
 def feature_contexts(rows: Tensor, data: TrainingSet) -> Tensor:
     """The sum of the vectors of a feature's passages, as often as it occurs there.
 
-    A passage's vector is the sum of its features' rows, of unit length, without the mean of all passages,
-    which the frequent words make and which would make all features alike.
+    A passage's vector is the sum of its features' rows, at unit length, minus the mean of all passages. The
+    mean comes from frequent words, and would make all features alike.
 
     rows: float32 (features, width), random directions of any length.
     data: the texts; of these the passages are read.
@@ -48,18 +48,20 @@ def feature_contexts(rows: Tensor, data: TrainingSet) -> Tensor:
     with torch.enable_grad():
         for batch in _passages(data):
             sums = _sums(table, batch)
-            # The gradient adds to each feature's row what comes in for the sums that the feature is in.
+            # The gradient of a sum adds the vector of the sum to the row of each feature in it.
             sums.backward(F.normalize(sums.detach(), dim=1) - mean)  # type: ignore[no-untyped-call]
     return F.normalize(table.grad, dim=1, eps=_LEAST_LENGTH)
 
 
 @torch.no_grad()
 def turn_to_contexts(table: Tensor, data: TrainingSet, share: float | Tensor) -> None:
-    """Turn rows towards the contexts of their features; they stay as long as they were.
+    """Turn rows towards the contexts of their features. The length of each row stays the same.
 
     table: float32 (features, width), changed in place.
     data: the training texts.
-    share: the length of a feature's context, as a share of its row's; of all, or float32 (features, 1).
+    share: the length of a feature's context, as a share of the length of its row: one number for all
+        features, or
+        float32 (features, 1).
     """
     lengths = table.norm(dim=1, keepdim=True)
     turned = table + share * lengths * feature_contexts(table, data)
@@ -69,8 +71,8 @@ def turn_to_contexts(table: Tensor, data: TrainingSet, share: float | Tensor) ->
 def rarely_trained(data: TrainingSet, size: int) -> Tensor:
     """Which of `size` features occur at most `_RARE` times in the texts of pairs, bool (size,).
 
-    The pairs are those that batches are made of. Abbreviations are not among them: their rows
-    follow others.
+    The pairs are those that batches are made of. Abbreviations are left out, because their rows follow the
+    rows of their long forms.
     """
     pairs = data.pairs if data.judged_pairs < FULL_EPOCH else data.pairs[: data.judged_pairs]
     passages = np.union1d(pairs[:, 1], data.relevant.values)

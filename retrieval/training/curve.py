@@ -23,7 +23,7 @@ class Point(NamedTuple):
 
 
 def add_point(curve: list[Point], point: Point) -> None:
-    """Append a step to the curve, in place; if there are too many points, merge every two into one."""
+    """Append a step to the curve, in place. If there are too many points, merge every two into one."""
     if curve and curve[-1].steps < curve[0].steps:
         curve[-1] = _merged(curve[-1], point)
         return

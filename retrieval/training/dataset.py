@@ -1,8 +1,8 @@
 """What training reads of a data set: documents, queries, and the qrels of train and dev.
 
 In: a BEIR folder or a file of pairs. Out: `TrainingData`. Without a dev split, a tenth of the training
-queries is held out. Once the texts are numbered, training needs those alone that dev queries are ranked
-against. Knows nothing of models.
+queries is held out. Once the texts are numbered, training needs only the documents that dev queries are
+ranked against. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from retrieval.data.streamed import Without
 
 # With fewer training queries a tenth is too small to measure by, and training needs them all.
 _MIN_QUERIES_TO_HOLD_OUT = 50
-# Candidates of the dev queries beside the relevant documents, about this many: enough to rank epochs, and the
-# time is bounded.
+# About this many documents are candidates of the dev queries besides the relevant ones: enough to rank
+# epochs, and few enough to bound the time.
 _DEV_DOCUMENTS = 20_000
 
 
@@ -36,15 +36,16 @@ class TrainingData:
     queries: Mapping[str, str]  # query id to text; empty without qrels
     train: Judgements  # empty if there are none
     dev: Qrels  # likewise
-    # Of dev queries whose judgements are clicks, what was shown: nobody could click on anything else.
+    # For dev queries whose judgements are clicks, the documents that were shown: nobody could click on
+    # others.
     shown: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     def for_dev(self) -> TrainingData:
         """The part that is needed once the texts are numbered.
 
-        The documents are those that the dev queries are ranked against, the relevant ones and a sample of the
-        others, in memory; the queries are the dev queries, and the training queries that one of these
-        documents answers. Without dev queries the sample serves to measure how features vary.
+        The documents, in memory, are those that the dev queries are ranked against: the relevant ones and a
+        sample of the others. The queries are the dev queries, and the training queries that one of these
+        documents answers. Without dev queries, the sample serves to measure how features vary.
         """
         documents = self._dev_documents()
         ids = {document.id for document in documents}
@@ -59,8 +60,8 @@ class TrainingData:
     def packed(self) -> bytes:
         """The same as JSON.
 
-        What is unpacked again, once the data set is forgotten, lies together in memory. Objects that survived
-        among those of a data set would keep almost all of its memory from being freed.
+        Objects that are unpacked after the data set is gone lie together in memory. Objects that survived
+        among those of the data set would keep almost all of its memory from being freed.
         """
         documents = [[d.id, d.title, d.text, dict(d.metadata)] for d in self.documents]
         shown = {query: list(ids) for query, ids in self.shown.items()}
@@ -88,8 +89,8 @@ class TrainingData:
     def judged_by_people(self) -> TrainingData:
         """The same without dev queries whose judgements are clicks.
 
-        What was not shown for them has no clicks, however good it is, and a query without a good answer has
-        none at all.
+        Documents that were not shown for such a query have no clicks, however good they are. A query without
+        a good answer has no judgements at all.
         """
         dev = {query: grades for query, grades in self.dev.items() if query not in self.shown}
         return replace(self, dev=dev, shown={})

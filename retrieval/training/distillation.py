@@ -205,7 +205,7 @@ class _Model:
     def _encode(self, side: Side, texts: Sequence[str]) -> NDArray[np.float16]:
         if self._loaded is None:
             self._loaded = _load(self._name)
-            self._make_cache()  # not before: a model that cannot be loaded leaves no folder
+            self._make_cache()  # only now: a model that cannot be loaded must not leave a folder
         # A model that encodes queries and documents differently has prompts of these names.
         prompt = side if side in (getattr(self._loaded, "prompts", None) or {}) else None
         vectors = self._loaded.encode(

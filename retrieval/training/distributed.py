@@ -21,8 +21,8 @@ from torch import Tensor, distributed
 
 from index.errors import InputError, PeerError
 
-# A rank that is silent for so long is taken for lost. One that dies is noticed at once. The longest wait is
-# that for the first rank, which reads all pairs and scores the model on dev.
+# A rank that is silent for this long counts as lost. A rank that dies is noticed at once. The longest wait is
+# for the first rank, which reads all pairs and scores the model on dev.
 _TIMEOUT = timedelta(hours=4)
 
 
@@ -39,7 +39,7 @@ class Ranks:
         return self.rank == 0
 
     def share(self, total: int) -> slice:
-        """The rows of this rank, of so many; shares follow each other and differ by one row at most."""
+        """The part of `total` rows that this rank has. Parts differ by one row at most."""
         return slice(self.rank * total // self.size, (self.rank + 1) * total // self.size)
 
     def sum(self, own: Tensor) -> Tensor:
@@ -65,8 +65,8 @@ class Ranks:
 
         own: (n, d), the rows of `share(total)`.
 
-        The gradient of the own rows is the sum over the ranks of theirs: what the rows have in the sum of all
-        losses.
+        The gradient of the own rows is the sum of their gradients on all ranks, that is their gradient in the
+        sum of all losses.
         """
         if self.size == 1:
             return own
@@ -74,7 +74,7 @@ class Ranks:
         return rows
 
     def from_first(self, data: bytes) -> bytes:
-        """What the first rank gives."""
+        """The value of the first rank, on every rank."""
         if self.size == 1:
             return data
         length = int(self.sum(torch.tensor(len(data) * self.is_first)))
@@ -128,7 +128,7 @@ def joined_ranks() -> Iterator[Ranks]:
 
 @contextmanager
 def _exchanging() -> Iterator[None]:
-    """Turn a failure of the network, which is how the end of another process shows, into a PeerError."""
+    """Turn a failure of the network into a PeerError: the end of another process shows as one."""
     try:
         yield
     except RuntimeError as error:

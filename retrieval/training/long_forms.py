@@ -1,8 +1,8 @@
 """The rows of abbreviations, which stay near those of the words that they stand for.
 
-In: a table of feature rows and a `TrainingSet`. Out: the table, changed in place. An abbreviation that no
-training pair has would stay where it started, while the pairs move the words of its long form. Knows nothing
-of how the rows learn.
+In: a table of feature rows and a `TrainingSet`. Out: the table, changed in place. Training moves only the
+    rows of words in its pairs. Without this module, an abbreviation in no pair would stay where it started,
+    while the words of its long form move. Knows nothing of how the rows learn.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def spell_out(table: Tensor, data: TrainingSet) -> None:
 
 @contextmanager
 def following_long_forms(tables: Sequence[Tensor], data: TrainingSet) -> Iterator[None]:
-    """Whatever moves the rows of long forms meanwhile, the rows of their abbreviations move along.
+    """When the block ends, move the rows of abbreviations as the rows of their long forms have moved.
 
     tables: float32 (features, width) each, changed in place.
     data: the training texts, with their abbreviations.
@@ -60,5 +60,5 @@ def _add(table: Tensor, data: TrainingSet, rows: Tensor) -> None:
 
 
 def _ids(array: NDArray[np.integer[Any]]) -> Tensor:
-    """The array as int64. A copy, for torch warns of arrays in files, which cannot be written to."""
+    """A copy of the array as int64: torch warns of arrays in files, because these are read-only."""
     return torch.from_numpy(array.astype(np.int64))

@@ -53,9 +53,9 @@ from retrieval.training.positives import (
 )
 from retrieval.training.step_inputs import StepInput, StepSeeds, made_ahead, step_input
 
-# The least weight of the distillation loss with many judged pairs, as a share of the recipe's `teaching`.
+# With many judged pairs, the least weight of the distillation loss, as a share of the recipe's `teaching`.
 MIN_TEACHING_SHARE = 0.05
-# Passes over the pairs, and the fewest steps: a small data set is passed over more often. With 500 pairs of
+# Passes over the pairs, and the fewest steps. A small data set is passed over more often. With 500 pairs of
 # `tldr-zh`, 4 steps an epoch, 12 epochs reach .512 on dev, 36 reach .554, and 60 .548.
 EPOCHS = 12
 LEAST_STEPS = 120
@@ -139,8 +139,9 @@ class Trainer:
         fingerprint: a digest of data and settings; a checkpoint with another one is refused.
         teacher: vectors by rows of `data`, those of the pseudo-queries included.
         ranks: the processes that train together, all with the same model, data and recipe.
-        trained_before: whether the model comes from a training. Its rare rows have been turned towards their
-            contexts, and turning them in every training would make them all alike.
+        trained_before: whether the model was trained before. Then its rare rows were already turned towards
+            their
+            contexts. Turning them in every training would make them all alike.
         """
         self.model = model
         self.data = data
@@ -278,7 +279,7 @@ class Trainer:
         return [batches[number] for number in rng.permutation(len(batches))]
 
     def _choose_positives(self) -> None:
-        """Make the passage that the model now finds nearest the positive of each judged pair."""
+        """Make the passage that is now nearest to the query the positive of each judged pair."""
         if not has_choice(self.data):
             return
         queries = self._embeddings("query", self.data.queries, np.arange(len(self.data.relevant)))

@@ -10,8 +10,8 @@ The sum runs over the documents of the batch: the documents of the other queries
 query's given negatives, if there are any. Masked are false negatives, which are documents of the batch that
 are relevant to the query as well, and the given negatives of other queries.
 
-Each function can be given some `rows` alone. What it then returns is their part: the parts of disjoint rows
-sum to the value of all, so that several processes can share the work and its gradient.
+Each function can compute the part of some `rows` only. The parts of disjoint rows sum to the value for all
+rows, so that several processes can share the work and its gradient.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ def softmax_loss(
 def distillation_loss(student: Tensor, teacher: Tensor, rows: slice = ALL_ROWS) -> Tensor:
     """Mean squared difference between the cosines that student and teacher give to all pairs of some texts.
 
-    student: (n, d), teacher: (n, e), rows of unit length. Only cosines are compared, so that the two spaces
-    may differ in axes and dimension. rows: the texts whose part is returned.
+    student: float32 (n, d), rows of unit length.
+    teacher: float32 (n, e), rows of unit length.
+    rows: the texts whose part is returned.
+    Only cosines are compared, so the two spaces may differ in axes and dimension.
     """
     differences = student[rows] @ student.t() - teacher[rows] @ teacher.t()
     return differences.square().sum() / len(student) ** 2
@@ -88,7 +90,7 @@ def hard_negative_statistics(
 
     queries, documents, gamma, false_negatives: as for `softmax_loss`.
     rows: the queries to look at here.
-    total: adds sums over these queries, float32 (5,), to those over the others.
+    total: called with sums over these queries, float32 (5,); returns the sums over all queries, of all ranks.
     """
     cosines = (queries[rows] @ documents.t()).masked_fill(false_negatives[rows], -torch.inf)
     probabilities = F.softmax(gamma * cosines, 1)

@@ -1,4 +1,4 @@
-"""Arrays in files of which the system reads a page when it is used, and the same arrays for all ranks.
+"""Arrays in memory-mapped files, the same on all ranks.
 
 In: the arrays of the first rank. Out: arrays of the same content that take no memory of their own, on every
 rank. The files have no names, so that nothing is left of them, however a process ends. Knows nothing of what
@@ -60,7 +60,7 @@ def _mapped(
 
 
 def _chunks(array: NDArray[Any] | None, size: int) -> Iterator[bytes]:
-    """The bytes of an array; of one that another rank has, as many times nothing."""
+    """The bytes of an array, in chunks. For an array of another rank, as many empty chunks."""
     content = None if array is None else memoryview(np.ascontiguousarray(array).data).cast("B")
     for start in range(0, size, _CHUNK):
         yield b"" if content is None else bytes(content[start : start + _CHUNK])

@@ -1,8 +1,8 @@
 """The members of a training: models that differ in their first weights, trained side by side.
 
 In: what a training starts from. Out: the trained members, which `retrieval.training.merging` makes one model
-of. A step keeps two cores busy for two thirds of its time; members that share the cores, each on its own,
-keep them busy throughout, so that two take a third longer than one (benchmarks/NOTES.md).
+of. One training keeps two cores busy for two thirds of the time. Members that train side by side, each on its
+own core, keep them busy all the time. So two members take a third longer than one (benchmarks/NOTES.md).
 
 Each member has its own checkpoint, and keeps it when it is done until all are.
 """
@@ -32,7 +32,7 @@ from retrieval.training.start import initial_model
 
 
 class Members(NamedTuple):
-    """The trainings of all members, of which the first stands for all where one has to."""
+    """The trainings of all members. Reports show the first one."""
 
     trainers: list[Trainer]
     seconds: float  # that it took to train them
@@ -112,7 +112,7 @@ def train_members(
 def _side_by_side(
     trainings: Sequence[Callable[[Callable[[], bool]], None]], stop: Callable[[], bool]
 ) -> None:
-    """Run trainings in a thread each; when one fails or is stopped, the others stop after their step.
+    """Run each training in a thread. When one fails or is stopped, the others stop after their step.
 
     trainings: each is called with what tells it to stop.
     stop: tells all to stop.
@@ -136,8 +136,8 @@ def _side_by_side(
     finally:
         torch.set_num_threads(before)  # of threads that start from now on
     errors = [error for each in running if (error := each.exception()) is not None]
-    for error in sorted(errors, key=lambda error: isinstance(error, KeyboardInterrupt)):
-        raise error
+    if errors:  # of the cause; members that were told to stop end with KeyboardInterrupt
+        raise min(errors, key=lambda error: isinstance(error, KeyboardInterrupt))
 
 
 def _reporting_to(progress: Progress, member: str) -> Callable[[StepReport], None]:
@@ -152,4 +152,4 @@ def _reporting_to(progress: Progress, member: str) -> Callable[[StepReport], Non
 
 
 def _silent(step: StepReport) -> None:
-    """For members that another one stands for."""
+    """Report nothing: another member stands for this one."""

@@ -1,20 +1,20 @@
-"""One model of several members, trainings that differ in their first weights; they are merged untrained.
+"""Merges several trained models, the members, into one. They differ only in their first weights.
 
 In: trained models of one config and vocabulary, and the training texts. Out: a model of the same config, as
 large and as fast as one of them.
 
-The first directions of the word rows are random, and what a training makes of them differs with them. The
-mean of the cosines of several members is a better score than that of any (deep ensembles: Lakshminarayanan et
-al. 2017, Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles). It is the cosine of
-their concatenated embeddings. An embedding is a weighted sum of word rows, and so is the concatenation of
-the embeddings of several members that weigh words alike. Its principal directions are kept, as many as
-an embedding has numbers: what the members have in common is long in it, and what is random in each is short.
-On `tldr-zh` 256 of 768 directions rank better than all (benchmarks/NOTES.md). Projected to them, the
-concatenated rows are rows of a single tower, which weighs words as the first member does.
+The first directions of the word rows are random, and the trained rows depend on them. The mean of the cosines
+of several members is a better score than the cosine of any one (deep ensembles: Lakshminarayanan et al. 2017,
+Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles). This mean is the cosine of their
+concatenated embeddings. An embedding is a weighted sum of word rows. If the members weigh words alike, their
+concatenated embeddings are such sums, too. Of these, the principal directions are kept, as many as an
+embedding has numbers: what the members have in common is long there, and what is random in each is short. On
+`tldr-zh` 256 of 768 directions rank better than all (benchmarks/NOTES.md). The concatenated rows, projected
+to these directions, are the rows of a single tower, which weighs words as the first member does.
 
-Last, everything is turned at random, which changes no cosine. Otherwise the first numbers of an embedding
-would be large and the last ones small, and quantisers, which treat all numbers alike, would lose more. Knows
-nothing of how the members are trained.
+At the end, everything is rotated at random, which changes no cosine. Without that, the first numbers of an
+embedding would be large and the last ones small, and quantisers, which treat all numbers alike, would lose
+more. Knows nothing of how the members are trained.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _READ_ROWS = (".input", ".window")
 
 
 def can_merge(config: ModelConfig) -> bool:
-    """Whether models of this config have members: their embeddings must be sums of word rows."""
+    """Whether models of this config can be merged: their embeddings must be sums of word rows."""
     return config.tower == "bag" or config.pooling == "attention"
 
 
 @torch.no_grad()
 def merged(members: Sequence[TwoTower], data: TrainingSet) -> TwoTower:
-    """The model that several make together; of a single one itself.
+    """One model made of several members. A single member is returned as it is.
 
     members: trained models of one config, which `can_merge`, and one vocabulary.
     data: the training texts.
@@ -53,8 +53,8 @@ def merged(members: Sequence[TwoTower], data: TrainingSet) -> TwoTower:
     first = members[0]
     if len(members) == 1:
         return first
-    # Columns of unit length, of which each member has some rows. Rows of the merged table are of the length
-    # that they have in a member.
+    # Each column has unit length, and each member has some of the rows. The factor gives the rows of the
+    # merged table the length that they have in a member.
     width = first.config.dimension
     directions = _principal_directions(members, data) @ _rotation(width) / len(members) ** 0.5
     of_first = directions[:width] * len(members)
@@ -104,5 +104,5 @@ def _rotation(size: int) -> Tensor:
 
 
 def _drawn(count: int) -> NDArray[np.int64]:
-    """The rows of some of so many texts, at even distances."""
+    """The rows of some of `count` texts, at even distances."""
     return np.linspace(0, count, min(count, _MOST_TEXTS), endpoint=False).astype(np.int64)

@@ -1,8 +1,8 @@
-"""What training keeps of a data set once its texts are numbered, the same on every rank.
+"""The numbered data set that training works on, the same on every rank.
 
-In: what the first rank has numbered. Out: on each rank the same, its arrays in files (`mapping`). So one
-process alone reads the data set, which need not be on the other machines, and none holds it in memory while
-it trains. Knows nothing of data sets.
+In: the numbered data set of the first rank. Out: the same on each rank, with its arrays in files (`mapping`).
+    So only one process reads the data set, which need not be on the other machines, and no process holds it
+    in memory while it trains. Knows nothing of data sets.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Numbered:
 
 
 def shared(numbered: Numbered | None, ranks: Ranks, folder: Path | None) -> Numbered:
-    """What the first rank has numbered, on every rank.
+    """The numbered data set of the first rank, on every rank.
 
     numbered: that of the first rank; the others give None.
     ranks: the processes, all of which call this.
@@ -62,7 +62,7 @@ def shared(numbered: Numbered | None, ranks: Ranks, folder: Path | None) -> Numb
 
 
 def _facts(numbered: Numbered) -> dict[str, Any]:
-    """What is no array."""
+    """The values that are no arrays."""
     return {
         "names": numbered.vocabulary.names,
         "buckets": numbered.vocabulary.buckets,

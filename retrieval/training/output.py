@@ -1,4 +1,4 @@
-"""The folder that training writes: whether it may, and what it leaves there if it is killed.
+"""The folder that training writes: whether it may be written, and what a killed training leaves there.
 
 config.json ...             the model, see `retrieval.model.folder`
 report/                     for people
@@ -36,8 +36,10 @@ _CONFIG_KEYS = frozenset({"format_version", "tower", "dimension"})
 
 
 def check_model_output(folder: Path) -> None:
-    """Raise InputError unless a model may be written there: into a folder that is new or empty, or that holds
-    a model or a training that was cut short, in folders of its own; StorageError if it cannot be looked at.
+    """Raise InputError unless a model may be written to this folder.
+
+    It may be new or empty, or hold a model or a training that was cut short, whose folders are not links.
+    Raises StorageError if the folder cannot be read.
     """
     with storing(folder):
         for path in (folder / FOLDER, folder / TEACHER, folder / DEV):
@@ -51,7 +53,7 @@ def check_model_output(folder: Path) -> None:
 
 
 def check_resumable(folder: Path) -> None:
-    """Raise InputError if a training there is complete: to go on with it would be to train anew."""
+    """Raise InputError if the training in this folder is complete, so that nothing is left to resume."""
     if _has_model(folder) and not _has_checkpoint(folder):
         raise InputError(
             "there is nothing to resume, its training is complete; leave --resume out to train anew",
@@ -65,13 +67,13 @@ def checkpoint_of(folder: Path, member: int) -> Path:
 
 
 def remove_further_checkpoints(folder: Path) -> None:
-    """Remove those of all members but the first; raises OSError."""
+    """Remove the checkpoints of all members but the first. Raises OSError."""
     for name in _FURTHER:
         (folder / name).unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what was left by a training that was killed while it wrote; raises OSError."""
+    """Remove the temporary files of a training that was killed while it wrote. Raises OSError."""
     remove(folder / DEV)
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):

@@ -1,9 +1,9 @@
-"""The positive passage of each judged pair: of a relevant document's passages the one nearest to the query.
+"""The positive passage of each judged pair: that passage of the document that is nearest to the query.
 
 In: a `TrainingSet` and embeddings of its queries and passages. Out: a `TrainingSet` with other positives. The
-answer may stand in any part of a long document, and nobody judged which. The choice is made again before each
-epoch, with the model as it is: hard expectation maximisation, as Min et al. 2019 (A Discrete Hard EM Approach
-for Weakly Supervised Question Answering, section 3) choose among possible answers. Knows nothing of towers.
+answer may be in any part of a long document, and nobody has judged which part. The choice is made again
+before each epoch, with the model as it is then. This is hard expectation maximisation, as in Min et al. 2019
+(A Discrete Hard EM Approach for Weakly Supervised Question Answering, section 3). Knows nothing of towers.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from retrieval.text.vocabulary import Lexicon
 _END = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])\s*|\n+")
 # The first sentences tell what a document is about.
 MAX_PER_DOCUMENT = 8
-# A shorter sentence is no query, and what is left of the document must still be a text.
+# A shorter sentence is no query. The rest of the document must have at least as many words.
 _MIN_WORDS = 3
 _MIN_WORDS_LEFT = 2
 

@@ -79,9 +79,9 @@ def _shown_values(values: Mapping[str, Any]) -> dict[str, str]:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return (
-        f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
-    )
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _by_step(report: TrainingReport, series: int, field: str, name: str) -> Line:

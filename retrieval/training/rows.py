@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-# So many that no two ids share a digest.
+# Enough bytes that no two ids share a digest.
 _DIGEST_BYTES = 16
 
 
@@ -24,7 +24,7 @@ class RowsOfIds:
         self._digests, self._rows = digests[order], order
 
     def of(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """The rows of some ids, int64 (n,); of one that occurs several times the last. All must be known."""
+        """The rows of some known ids, int64 (n,). An id that occurs several times has its last row."""
         places = np.searchsorted(self._digests, _digests(ids), side="right") - 1
         return self._rows[places]
 

@@ -24,7 +24,7 @@ ATTENTION_STD = 0.3
 
 @torch.no_grad()
 def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet) -> TwoTower:
-    """A model whose feature rows are as long as inverse document frequency, in directions partly random.
+    """A model whose feature rows have random directions and the length of their inverse document frequency.
 
     config: the model's configuration.
     vocabulary: of the training texts.
@@ -35,8 +35,8 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
     dozen of them. Each direction is turned towards the feature's contexts, so that words that no training
     pair has start near those that they occur with. An abbreviation that a text defines starts as itself and
     the words of its long form, because a query often has the one and its document only the other. Layers
-    above the rows start close to the identity where their widths allow it. Their rows are short, so that tanh
-    hardly bends them; Adam's steps are then longer for their length, which was measured to be as well.
+    above the rows start close to the identity where their widths allow it. The rows are short, so that tanh
+    hardly bends them. Adam's steps are then longer in proportion, which does no harm by measurement.
     """
     model = TwoTower(config, vocabulary)
     weights = torch.from_numpy(feature_weights(data, len(vocabulary)))
@@ -55,7 +55,7 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
 
 
 def _start_as_sum(body: Body) -> bool:
-    """Make the layers of a paper's tower almost the identity, if they can be; whether they are."""
+    """Make the layers of a paper's tower almost the identity, if possible. Returns whether it was."""
     if isinstance(body, DnnBody) and body.third.shape == body.second.shape:
         nn.init.eye_(body.second)
         nn.init.eye_(body.third)

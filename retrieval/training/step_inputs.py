@@ -91,7 +91,7 @@ def _noise(
     generator: torch.Generator,
     ranks: Ranks,
 ) -> Tensor:
-    """Dropout of the rows of the distinct words of `own`: its part of what one process draws for all."""
+    """Dropout of the rows of the distinct words of `own`: this rank's part of the noise of the batch."""
     words = np.unique(texts.values)
     noise = dropout_noise(len(words), width, dropout, generator)
     if ranks.size == 1:
@@ -100,7 +100,7 @@ def _noise(
 
 
 def made_ahead(makers: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """What the makers return, in their order. Each is called in a thread while the one before is used."""
+    """The results of the makers, in order. Each is called in a thread while the result before it is used."""
     with ThreadPoolExecutor(1) as thread:
         following: Future[T] | None = None
         for maker in makers:

@@ -5,8 +5,8 @@ Out: a model folder. Without a dev split a tenth of the training queries, chosen
 place. Without judged pairs the model learns from the pseudo-queries alone, and re-scores by what other data
 sets taught.
 
-Of several processes the first alone reads the data set, and looks at the output and writes it. When the texts
-are numbered, they are let go, but for those that the dev queries are ranked against.
+With several processes, only the first one reads the data set, and reads and writes the output. When the texts
+are numbered, they are freed, except those that the dev queries are ranked against.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ from retrieval.training.output import (
 )
 from retrieval.training.report import TrainingReport, write_training_report
 
-# Fewer dev queries do not choose the epoch: their scores of two epochs differ by chance more than by what was
-# learned. With 48 of `tldr`, epoch 3 of 12 was chosen, which has .026 less nDCG@10 than the last.
+# With fewer dev queries, dev does not choose the epoch: its scores of two epochs differ more by chance than
+# by what was learned. With 48 of `tldr`, epoch 3 of 12 was chosen, which has .026 less nDCG@10 than the last.
 _FEWEST_TO_CHOOSE = 200
 # This many of the most frequent words get a row of their own.
 WHOLE_WORDS = 20_000
@@ -143,6 +143,7 @@ def train(
             if not isinstance(source, TrainingData | Path):
                 source.forget()
             dataset = TrainingData.unpacked(packed)
+            del packed
         numbered = shared(own, ranks, output if ranks.is_first else None)
         del own
         members = train_members(
@@ -182,7 +183,7 @@ def _start(init: Path | None, config: ModelConfig) -> TwoTower | None:
 
 @contextmanager
 def _locked(output: Path, ranks: Ranks, resume: bool) -> Iterator[None]:
-    """Make the output folder, or clear it of what is not used, and hold its lock; on the first rank only."""
+    """Make the output folder, or clear it, and hold its lock inside the block. Only on the first rank."""
     if not ranks.is_first:
         yield
         return
@@ -206,8 +207,8 @@ def _fit_on_dev(
 ) -> tuple[dict[str, float], Calibration | None]:
     """Set what is fitted on the dev queries; returns the measures of the dense ranking, the calibration.
 
-    Without dev queries that people judged, re-scoring is by a prior. A network that the model started with
-    was fitted to enough of them and stays.
+    Without dev queries that people judged, re-scoring uses a prior. If the model started with a network,
+    which was fitted to enough of them, the network stays.
     """
     known = shown_queries(dataset, seed)
     with dev_index(model, dataset, folder, known_queries=known, small=small, progress=progress) as retriever:
@@ -340,7 +341,7 @@ def _teacher_vectors(
 
 
 def _by_rows(vectors: TeacherVectors, data: TrainingSet) -> TeacherVectors:
-    """The vectors by rows of the training set; passages and pseudo-queries have those of their documents."""
+    """The teacher's vectors by rows of the training set. All parts of a document have its vector."""
     documents = vectors.documents[data.owners]
     passages = data.pairs[data.judged_pairs :, 1]
     return TeacherVectors(documents, np.concatenate((vectors.queries, documents[passages])))

@@ -26,9 +26,9 @@ class Field:
     """A field of the metadata.
 
     names: the stored names whose values it has.
-    column: where it stands in the text of the filter, from 1; 0 if it stands in none.
-    optional: whether no document need have it. Otherwise such a filter is refused, for people mistype names;
-        a filter that a program makes may well be older than the first document with the field.
+    column: where it stands in the text of the filter, from 1; 0 if the filter has no text.
+    optional: whether a filter is allowed if no document has the field. Otherwise it is refused, because
+        people mistype names. A filter that a program makes can be older than the first such document.
     """
 
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class Field:
 
     @classmethod
     def bare(cls, text: str, column: int = 1, *, optional: bool = False) -> Field:
-        """The field of an unquoted name: a.b is `b` inside `a`, and a field of the very name a.b."""
+        """The field of an unquoted name: a.b stands for `b` inside `a`, and for a field called "a.b"."""
         path = stored_name(text.split("."))
         name = stored_name((text,))
         return cls((name,) if path == name else (name, path), column, optional)
@@ -48,7 +48,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A value of the field compares with a text as `Condition` (index/documents/filtering/filters.py) says.
+    """A comparison of the field with a text, see `Condition` (index/documents/filtering/filters.py).
 
     "!=" is the opposite of "=": it holds for documents without the field too.
     """
@@ -58,13 +58,12 @@ class Comparison:
     value: str
 
     def __post_init__(self) -> None:
-        if self.operator not in OPERATORS:
-            raise InputError(f"{self.operator!r} is no operator; write {', '.join(OPERATORS)}")
+        check_operator(self.operator)
 
 
 @dataclass(frozen=True, slots=True)
 class In:
-    """A value of the field equals one of these; of no values, none does."""
+    """A value of the field equals one of these. Without values it holds for no document."""
 
     field: Field
     values: tuple[str, ...]
@@ -121,6 +120,12 @@ def leaves_of(expression: Expression) -> Iterator[Leaf]:
             pending.append(part.part)
         else:
             yield part
+
+
+def check_operator(operator: str) -> None:
+    """Raise InputError unless this is one of `OPERATORS`."""
+    if operator not in OPERATORS:
+        raise InputError(f"{operator!r} is no operator; write {', '.join(OPERATORS)}")
 
 
 def check_text(*texts: object) -> None:

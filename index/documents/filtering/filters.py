@@ -16,12 +16,13 @@ from index.documents.filtering.expression import (
     Comparison,
     Expression,
     Field,
+    Leaf,
     Not,
     Operator,
     Or,
+    check_operator,
     check_text,
 )
-from index.documents.filtering.expression import Leaf as _Leaf
 from index.errors import InputError
 
 _CONDITION = re.compile(rf"([^<>=!]+)({'|'.join(OPERATORS)})(.*)", re.DOTALL)
@@ -31,7 +32,7 @@ _CONDITION = re.compile(rf"([^<>=!]+)({'|'.join(OPERATORS)})(.*)", re.DOTALL)
 class Condition:
     """A comparison of a metadata field with a value.
 
-    name: of the field; author.name is `name` inside `author`, and a field of that very name.
+    name: of the field. author.name stands for `name` inside `author`, and for a field called "author.name".
     operator: one of `OPERATORS`.
     value: what the field is compared with, as text.
 
@@ -53,8 +54,7 @@ class Condition:
     value: str
 
     def __post_init__(self) -> None:
-        if self.operator not in OPERATORS:
-            raise InputError(f"{self.operator!r} is no operator; write {', '.join(OPERATORS)}")
+        check_operator(self.operator)
         check_text(self.name, self.value)
 
 
@@ -79,7 +79,7 @@ def as_expression(where: Filter) -> Expression:
     """A condition as an expression; an expression as it is. Raises InputError for anything else."""
     if isinstance(where, Condition):
         return Comparison(Field.bare(where.name), where.operator, where.value)
-    if isinstance(where, And | Or | Not | _Leaf):
+    if isinstance(where, And | Or | Not | Leaf):
         return where
     raise InputError(f"a filter is a text or a condition, not {where!r}")
 

@@ -44,7 +44,7 @@ from index.documents.filtering.expression import (
     Prefix,
     check_text,
 )
-from index.documents.filtering.filters import Filter
+from index.documents.filtering.filters import Filter, as_expression
 from index.documents.filtering.scanner import JOIN, Scanner
 from index.errors import InputError
 
@@ -80,9 +80,9 @@ def parse_field(text: str) -> Field:
 
 
 def parse_filters(where: str | Filter | Sequence[str | Filter]) -> list[Filter]:
-    """A filter, or several that must all hold, each as a text or as it is. Raises InputError."""
+    """A filter, or several that must all hold, as expressions; texts are parsed. Raises InputError."""
     parts = where if isinstance(where, Sequence) and not isinstance(where, str) else [where]
-    return [parse_where(part) if isinstance(part, str) else part for part in parts]
+    return [parse_where(part) if isinstance(part, str) else as_expression(part) for part in parts]
 
 
 class _Parser(Scanner):

@@ -36,7 +36,7 @@ class Scanner:
         self.values = 0
 
     def field(self) -> Field:
-        """The field that begins here; the place is then behind it."""
+        """Read the field that begins here, and go on to the place after it."""
         start = self.at
         parts: list[str] = []
         while True:

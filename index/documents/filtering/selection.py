@@ -58,7 +58,7 @@ class Selection:
 
     database: open, with the tables of a segment.
     count: its rows.
-    most: the largest possible number of attributes, by the file's size.
+    most: no file of this size can hold more attributes.
     """
 
     def __init__(self, database: sqlite3.Connection, count: int, most: int) -> None:

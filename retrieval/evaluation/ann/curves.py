@@ -92,8 +92,8 @@ def at_recall(points: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]
     """The best rates of a system at each of `RECALLS`: of any point that reaches it.
 
     points: with "recall@10" and `RATES`.
-    Returns for each recall, as text, that a point reaches: each rate. A rate that one point has in a batch
-    may come from another point than the one by one.
+    Returns, for each recall that some point reaches, as text, the best of each rate. The best rate in a batch
+    and the best rate one by one may come from two different points.
     """
     reached = {str(recall): [p for p in points if p["recall@10"] >= recall] for recall in RECALLS}
     return {
@@ -212,8 +212,9 @@ def _encoded(index: Path, queries: Path) -> Vectors:
 
 
 def write_bench(output: Path, result: Mapping[str, Any]) -> None:
-    """Write the result as OUTPUT.json and as a picture, OUTPUT.png. Raises InputError for an output without a
-    name, StorageError.
+    """Write the result as OUTPUT.json and as a picture, OUTPUT.png.
+
+    Raises InputError for an output without a name, StorageError.
     """
     check_bench_output(output)
     write_output(output.with_name(f"{output.name}.json"), f"{json.dumps(result, indent=1)}\n".encode())
@@ -238,8 +239,8 @@ def best_points(points: Sequence[tuple[float, float]]) -> list[tuple[float, floa
 def write_curves(path: Path, result: Mapping[str, Any]) -> None:
     """Draw recall@10 against queries/s, in a batch and one by one, as PNG. Raises StorageError.
 
-    A point that another one of the same system beats in both is left out. Of one thread the rate is that of
-    processor time, which is that of a machine without other work.
+    A point that another point of the same system beats in both is left out. With one thread the rate is
+    measured in processor time, so that other work on the machine hardly changes it.
     """
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -27,7 +27,7 @@ _PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 # Candidates a result that are scored again.
 _FACTORS = (2, 4, 8, 16, 32, 64, 128)
 _FACTORS_WITH_PROBES = (4, 16, 64)
-# What an index is built for, by default first.
+# The target recalls that an index is built for, the default one first.
 _TARGETS = (0.99, 0.9, 0.95, 0.999)
 # Bytes of vectors that an index may keep in memory, as `serve` has it; it compiles its loops too.
 _KEPT_BYTES = 64 << 20
@@ -190,7 +190,7 @@ def _lists(count: int) -> int:
 
 
 def _probes(lists: int) -> list[int]:
-    """How many of the lists to search; at last all, without which a recall near 1 may not be reached."""
+    """How many of the lists to search. The last number is all of them, for a recall near 1."""
     return [*(value for value in _PROBES if value < lists), lists]
 
 

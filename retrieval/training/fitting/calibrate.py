@@ -1,4 +1,4 @@
-"""The fit of a calibration: what the hits of the dev queries teach of the probability that a hit is relevant.
+"""The fit of a calibration: the probability that a hit is relevant is learned from the hits of dev queries.
 
 In: an index of the dev documents, and rankings of the dev queries. Out: a `Calibration`. Knows nothing of
 towers.
@@ -7,16 +7,17 @@ Each logistic regression, two for each mode, minimises
 
     sum of weight * cross-entropy + |w|^2 / 2
 
-over the first ten hits of each query in the ranking of the mode, by Newton's method; w are the weights of the
-evidence scaled to unit variance, none below 0 but that of `words`. A hit without a judgement counts as not
-relevant.
+over the first ten hits of each query in the ranking of the mode, by Newton's method. w are the weights of the
+evidence, scaled to unit variance. No weight is below 0, except that of `words`. A hit without a judgement
+counts as not relevant.
 
-Every dev query has an answer, so alone they would teach that the first hit is good. So each counts a second
-time, with its relevant documents taken out of the ranking: what remains is what a search shows when the
-corpus has no answer. And it counts a third time with its letters drawn at random, as a search for words that
-no document has: where dev is answered well, little else tells what cosine such words have by chance. Either
-kind of ranking weighs a share of `UNANSWERED` among the others, but at least as much as `LEAST_UNANSWERED`
-queries, or the penalty would outweigh them.
+Every dev query has an answer. With these rankings alone, the fit would learn that the first hit is always
+good. So each query counts two more times. The second time, its relevant documents are taken out of the
+ranking: the rest is what a search shows when the corpus has no answer. The third time, its letters are
+replaced by random ones, as in a search for words that no document has: if dev queries are answered well, only
+such searches show which cosines occur by chance. Each of these two kinds weighs a share of `UNANSWERED` of
+all rankings, and at least as much as `LEAST_UNANSWERED` queries, because otherwise the penalty would outweigh
+them.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ from retrieval.training.dataset import TrainingData
 from retrieval.training.fitting.dev_rankings import DevRankings
 from retrieval.training.fitting.rescoring import RANKED
 
-# The share of queries without an answer that is assumed: enough to learn what their hits look like, and so
-# little that the probabilities hold for queries that have one.
+# The assumed share of queries without an answer. It is large enough to learn what their hits look like, and
+# small enough that the probabilities are right for queries that have an answer.
 UNANSWERED = 0.01
 LEAST_UNANSWERED = 5
 _LETTER = re.compile(rf"(?P<cjk>[{CJK}])|[^\W_]")
 _HAN, _LATIN = (0x4E00, 0xA000), (ord("a"), ord("z") + 1)
 # With fewer dev queries ten numbers cannot be told from chance.
 LEAST_QUERIES = 20
-# How deep rankings must be: ten hits remain when as many relevant documents are taken out.
+# The depth of the rankings: ten hits remain after up to ten relevant documents are taken out.
 DEPTH = RANKED
 _HITS = 10
 _WORDS = EVIDENCE.index("words")
@@ -62,11 +63,9 @@ def dev_calibration(
     retriever: of `retrieval.training.fitting.dev_index`.
     dataset: the data set whose dev queries are searched.
     ranked: the dev queries.
-    hybrid: the hybrid ranking of the dev queries, `DEPTH` deep, of which the index knows nothing yet.
+    hybrid: the hybrid ranking of the dev queries, `DEPTH` deep. The index cannot compute it yet.
     """
     queries = [dataset.queries[query_id] for query_id in dataset.dev]
-    if len(queries) < LEAST_QUERIES:
-        return None
     rankings: dict[Mode, Ranking] = {
         "dense": ranked.dense.top(DEPTH),
         "lexical": ranked.lexical.top(DEPTH),
@@ -127,7 +126,7 @@ def _fit_mode(
 
 
 def _foreign(queries: Sequence[str]) -> list[str]:
-    """Texts as long as the queries with other letters, always the same ones, of the same kind of script."""
+    """The queries with each letter replaced by a random one of the same kind of script; seeded."""
     rng = np.random.default_rng(0)
 
     def other(letter: re.Match[str]) -> str:
@@ -162,9 +161,9 @@ class _Examples:
     def fit(self) -> tuple[float, ...]:
         """The intercept and the weights, of which only that of `words` may be negative.
 
-        More of any other evidence never makes a document less likely. Where the best fit on dev says that it
-        does, as of BM25 beside the share of words, it is wrong about queries that have no answer. The most
-        negative weight is made 0 and the others are fitted again, until none is negative.
+        More of any other evidence must not make a document less likely. The best fit on dev can say so, for
+        instance for BM25 beside the share of words, but it is then wrong about queries without an answer. So
+        the most negative weight is set to 0 and the others are fitted again, until no weight is negative.
         """
         evidence, relevant, weights = map(np.concatenate, zip(*self._parts, strict=True))
         fitted = fit_logistic(evidence, relevant, weights)
@@ -175,7 +174,7 @@ class _Examples:
 
 
 def _most_negative(evidence: NDArray[np.float64], fitted: Sequence[float]) -> int | None:
-    """The evidence, but `words`, that takes most from the odds; None if none does."""
+    """The place of the evidence that lowers the odds most, except `words`; None if none lowers them."""
     if not len(evidence):
         return None
     effects = evidence.std(axis=0) * fitted[1:]

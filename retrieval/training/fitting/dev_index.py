@@ -83,8 +83,9 @@ def best_dense_share(retriever: Retriever, dataset: TrainingData, ranked: DevRan
     """The weight of the dense ranking, from .1 to .9, with the best nDCG@10 of hybrid search on dev.
 
     retriever: of `dev_index`.
-    dataset: the data set whose dev queries are searched. Of a query that has clicks only what was shown
-        counts: it was found by an older share, which would else win again.
+    dataset: the data set whose dev queries are searched. For a query that has clicks, only documents that
+        were
+        shown count. They were found with an older share, which would win again otherwise.
     ranked: the dev queries.
     """
     values = []
@@ -93,6 +94,6 @@ def best_dense_share(retriever: Retriever, dataset: TrainingData, ranked: DevRan
         run = run_of(retriever, list(dataset.dev), fuse(ranked.dense, ranked.lexical, depth, share))
         counted = condensed(run, dataset.shown)
         values.append(evaluate_run(dataset.dev, counted, [_MEASURE]).means()[_MEASURE])
-    # Of equally good shares the middle one, which is farthest from where the measure falls.
+    # Of equally good shares the middle one is taken: it is farthest from shares that are worse.
     best = [share for share, value in zip(_DENSE_SHARES, values, strict=True) if value >= max(values) - 1e-9]
     return best[len(best) // 2]

@@ -17,7 +17,7 @@ from retrieval.training.dataset import TrainingData
 
 
 class DevRankings(NamedTuple):
-    """The two rankings of n queries, `FUSION_DEPTH` deep, by exact search: less deep ones begin them.
+    """The two rankings of n queries, `FUSION_DEPTH` deep, by exact search.
 
     query_ids: of the queries, in the order of the rankings.
     """

@@ -6,8 +6,9 @@ Zaharia 2020), from both sides:
 
     s(q, d) = t (sum_i a_i max_j cos(i, j) + e sum_j b_j max_i cos(i, j)),    no cosine below 0
 
-over words i of the query and j of the document; a and b are the weights of the words and sum to 1 in a text.
-The loss is the softmax over the candidates. The rows themselves stay: dense search needs them as they are.
+over words i of the query and j of the document. a and b are the weights of the words, and sum to 1 in a text.
+The loss is softmax cross-entropy over the candidates. The word rows do not change, because dense search needs
+them as they are.
 Knows nothing of indexes.
 """
 
@@ -82,8 +83,8 @@ def learn_projection(
 ) -> Projection:
     """Learn from examples, starting from the principal directions.
 
-    It learns in these directions as axes. Adam treats each number of the projection by itself, so axes that
-    mean nothing would make it learn less.
+    The principal directions are the axes of the projection that is learned. Adam adapts its step to each
+    entry by itself, so it learns less along arbitrary axes.
 
     examples: training queries with their candidates; without any, the result is where learning starts.
     seed: of the order of the queries.
@@ -196,7 +197,12 @@ class _Pairs(NamedTuple):
 
 
 def _pairs(queries: Ragged, documents: Ragged, candidates: NDArray[np.int64]) -> _Pairs:
-    """queries: n of them. documents: the candidates of one query after those of another. candidates: (n,)."""
+    """The pairs of some examples.
+
+    queries: the words of n queries.
+    documents: the words of the candidates, those of one query after those of another.
+    candidates: int64 (n,), how many candidates each query has.
+    """
     first = np.concatenate(([0], np.cumsum(candidates)))  # document of each query
     owners = np.repeat(np.arange(len(queries)), queries.lengths())
     compared_words, of_word = _each_in(first[owners], first[owners + 1])
@@ -213,14 +219,14 @@ def _pairs(queries: Ragged, documents: Ragged, candidates: NDArray[np.int64]) ->
 def _each_in(
     starts: NDArray[np.int64], stops: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The numbers from start to stop of one range after the other: which range, and the number."""
+    """For several ranges, one after the other: the range of each number, and the number itself."""
     lengths = stops - starts
     ranges = np.repeat(np.arange(len(starts)), lengths)
     return ranges, np.arange(len(ranges)) + (starts - np.cumsum(lengths) + lengths)[ranges]
 
 
 def _numbered(words: int, *texts: NDArray[np.int32]) -> tuple[Tensor, list[Tensor]]:
-    """The distinct words of some texts, ascending, and for each place its word as a number among them.
+    """The distinct words of some texts, ascending, and for each place the place of its word among them.
 
     words: more than the largest word id.
     """

@@ -1,12 +1,12 @@
 """Re-scoring by a weighted sum of the features, for models with few dev queries or none.
 
-In: candidates of queries with their features and gains, and of queries without judgements how much each
-feature varies. Out: a weight for each feature. Knows nothing of indexes or models.
+In: candidates of queries with their features and gains; how much each feature varies for queries without
+judgements. Out: a weight for each feature. Knows nothing of indexes or models.
 
-A network that is fitted to fifty queries learns noise, and without queries nothing is learned. But what a
-feature says hardly differs from one data set to the next, once features are measured in their own spread. So
-the weights start from those of other data sets, `PRIOR`, and the dev queries move them as far as they show:
-the mode of the posterior with a normal prior (MAP), which minimises
+A network that is fitted to fifty queries learns noise, and without queries it learns nothing. But once
+features are divided by their spread, their weights hardly differ from one data set to the next. So the
+weights start from those of other data sets, `PRIOR`, and the dev queries move them: the fit is the mode of
+the posterior with a normal prior (MAP), which minimises
 
     sum over queries of cross-entropy(softmax of scores, gains) + PULL |w - PRIOR|^2
 
@@ -151,8 +151,9 @@ class Judged(NamedTuple):
 def spreads(judged: Judged) -> NDArray[np.float64]:
     """How much each feature varies among the irrelevant candidates of a query, float64 (F,).
 
-    The standard deviation from the query's mean. It needs no judgements of people: among the candidates of a
-    pseudo-query, without its own document, features vary as among those of a query.
+    This is the standard deviation from the mean of the query. It needs no judgements of people: among the
+    candidates of a pseudo-query, without its own document, features vary as much as among those of a real
+    query.
     """
     others = judged.of(judged.gains == 0)
     if not len(others.rows):
@@ -174,8 +175,8 @@ def fit_linear(
     judged: candidates of queries; there may be none.
     queries: bool (queries,), which of them to fit to. Those without a relevant candidate teach nothing.
     spread: of the features, see `spreads`.
-    prior: float64 (F,), the weights before anything is seen of the queries, of features in their spread;
-        None for `PRIOR`.
+    prior: float64 (F,), the weights of features, divided by their spread, before any query is seen; None for
+        `PRIOR`.
     pull: how strongly the prior holds.
     """
     scale = np.where(spread > _NO_SPREAD, 1 / np.maximum(spread, _NO_SPREAD), 0)
@@ -220,7 +221,7 @@ def _maximise(
 
 
 def _sums(values: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
-    """Sums over the candidates of each query, of whom each has at least one."""
+    """Sums over the candidates of each query. Each query has at least one."""
     if len(starts) < 2:
         return np.zeros((0, *values.shape[1:]))
     return np.add.reduceat(values, starts[:-1])

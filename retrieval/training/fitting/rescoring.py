@@ -1,10 +1,10 @@
 """Fits re-scoring when training ends: the vectors of words on training queries, the rest on dev queries.
 
 In: a `Retriever` over an index of the dev documents, and the data set. Out: a `Rescorer`, or none if fusion
-ranks the dev queries better, and the hybrid ranking of the dev queries. The rest learns from dev queries
-because the model has seen the training queries: their cosines are higher than those of any other query. It is
-a weighted sum of the features (`retrieval.training.fitting.linear`), which needs no dev queries, or a network
-where there are enough of them and cross-validation there finds it better.
+ranks the dev queries better; and the hybrid ranking of the dev queries. The score is not learned from
+training queries, because the model has seen them, so that their cosines are higher than those of any other
+query. It is a weighted sum of the features (`retrieval.training.fitting.linear`), which needs no dev queries.
+If there are enough dev queries, and cross-validation on them finds it better, it is a network.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ from retrieval.training.fitting.linear import Judged, fit_linear, prior_of, spre
 from retrieval.training.machine import one_thread
 from retrieval.training.pseudo_queries import pseudo_queries
 
-# Training queries that the vectors of words are learned from, drawn if there are more, and how deep hybrid
-# search looks for their candidates.
+# The most training queries that the vectors of words are learned from, and how deep hybrid search looks for
+# their candidates.
 _MOST_QUERIES = 10_000
 _DEPTH = 60
 # With fewer dev queries the network would learn noise.
 LEAST_DEV_QUERIES = 100
-# Fewer dev queries cannot speak against re-scoring.
+# With fewer dev queries, a worse result does not count against re-scoring.
 _LEAST_TO_REJECT = 20
 # Pseudo-queries that the spreads of the features are measured on.
 _MOST_PSEUDO_QUERIES = 300
 
-# The network: hidden units, how many are averaged, passes over the queries, but at least so many steps,
+# The network: its hidden units, how many networks are averaged, passes over the queries, the fewest steps,
 # queries a step, Adam's rate, weight decay.
 _HIDDEN = 16
 _MEMBERS = 3
@@ -96,7 +96,7 @@ def fit_rescorer(
     progress: Progress = no_progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> Fitted:
-    """The rescorer of a model; none if it would not help, or the model's towers do not share their word rows.
+    """The rescorer of a model; none if it would not help, or if the towers do not share their word rows.
 
     retriever: over the documents of the dev queries, with exact search.
     dataset: the data set.
@@ -197,8 +197,7 @@ def _held_out(
 def _is_worse(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
     """Whether the mean is lower by more than two standard errors of the difference.
 
-    Few dev queries cannot tell what is better, and of two that they cannot tell apart re-scoring is, on
-    other data sets.
+    Few dev queries cannot tell which is better. Where they cannot, re-scoring is better on other data sets.
     """
     difference = others - values
     if len(difference) < _LEAST_TO_REJECT:
@@ -210,7 +209,8 @@ def _is_worse(values: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
 def _pseudo(model: TrainedModel, retriever: Retriever, seed: int) -> TrainingData:
     """Pseudo-queries of some documents of the index, one each, as dev queries.
 
-    A document that is a single sentence is one itself: only the features of other documents are looked at.
+    A document of a single sentence is its own pseudo-query. That does no harm, because only the features of
+    other documents are used.
     """
     rows = np.random.default_rng(seed).permutation(retriever.index.rows())
     lexicon = Lexicon(model.vocabulary)
@@ -264,7 +264,7 @@ def _drawn(relevant: Sequence[int], ranked: NDArray[np.int64], rng: np.random.Ge
 
 
 def words_of(retriever: Retriever, rescoring: Rescoring, folder: Path) -> CompareWords:
-    """What compares words, written for all documents of an index that has none.
+    """A function that compares words, for an index without them: writes the words of all its documents.
 
     retriever: over the documents.
     rescoring: of the model; only its vectors of words are used.
@@ -339,11 +339,14 @@ def fit_network(
     queries: int64 (n,), numbers of the queries to fit to.
     seed: of the first weights and of the order of the queries.
     stop: called after each step; True raises KeyboardInterrupt.
-    members: networks that differ in their seed; they form one of as many times the hidden units.
-    Queries without a relevant candidate teach nothing and are passed over.
+    members: how many networks with other seeds are averaged. Together they are one network with all hidden
+        units. Queries without a relevant candidate teach nothing and are passed over. If there are no others,
+        the rescorer comes back as it was.
     """
-    gained = np.add.reduceat(judged.gains, judged.starts[:-1]) > 0
-    used = queries[gained[queries]]
+    owners = judged.owners()[judged.gains > 0]
+    used = queries[np.isin(queries, owners)]
+    if not len(used):
+        return rescorer
     places, present = _table(judged.starts, used)
     mean = judged.features[places[present]].mean(axis=0)
     spread = judged.features[places[present]].std(axis=0) + 1e-6
@@ -423,7 +426,7 @@ def _train(
 def _table(
     starts: NDArray[np.int64], queries: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The places of the candidates of some queries as a table, filled up with 0, and where it is filled."""
+    """The places of the candidates of some queries as a table, padded with 0, and which are no padding."""
     lengths = np.diff(starts)[queries]
     columns = np.arange(lengths.max())
     present = columns < lengths[:, None]

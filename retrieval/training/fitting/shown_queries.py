@@ -1,13 +1,14 @@
-"""Which documents of the dev index have known queries, so that re-scoring learns what these are worth.
+"""Chooses the documents of the dev index that have known queries, so that re-scoring learns their worth.
 
 In: the training and dev judgements, and the documents that the dev queries are ranked against. Out: for some
 documents the queries that an index would store with them.
 
-Two things must not be learned from dev. The first is that having known queries speaks for a document, or
-against it: in a data set that is split by subject, no document of dev has any. The second is that every
-document has some: a served index gets new ones, and re-scoring ranked these too low. So the queries of some
-documents are hidden, by chance, until relevant and other documents show theirs equally often, and at most
-`MOST_SHOWN` of either.
+Re-scoring must not learn two things from dev. First, that a document is better, or worse, because it has
+known
+queries: in a data set that is split by subject, no document of dev has any. Second, that every document has
+some: a served index gets new documents without any, and re-scoring ranked these too low. So the queries of
+    some documents are hidden at random, until relevant and other documents show them equally often, and at
+    most a share of `MOST_SHOWN` does.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from retrieval.training.dataset import TrainingData
 
 # Share of the documents that show their queries.
 MOST_SHOWN = 0.5
-# Dev can tell what known queries are worth where so many of the documents that are relevant for its queries
-# have some, or at least so many documents and this share of how often others have some. In a data set that is
-# split by subject others have them far more often.
+# Dev shows what known queries are worth if this share of its relevant documents have some. It is also enough
+# if `FEWEST_KNOWN` of them have some, and this share of how often other documents have some. In a data set
+# that is split by subject, other documents have them far more often.
 LEAST_KNOWN = 0.5
 FEWEST_KNOWN = 20
 
@@ -30,7 +31,7 @@ def shown_queries(dataset: TrainingData, seed: int) -> dict[str, tuple[str, ...]
     """Known queries by document id; none at all if the dev queries cannot tell what they are worth.
 
     dataset: of `TrainingData.for_dev`.
-    seed: of what is hidden.
+    seed: decides which documents hide their queries.
     """
     known = known_queries(dataset.train, dataset.queries)
     graded = (pair for grades in dataset.dev.values() for pair in grades.items())

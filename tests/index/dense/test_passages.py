@@ -123,5 +123,5 @@ def test_file_that_is_cut_short_is_refused(tmp_path: Path):
     path = tmp_path / "passages.i32"
     write_passages(path, [passage_table(SPANS)])
     path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(CorruptError, match="restore it or build again"):
+    with pytest.raises(CorruptError, match="restore it or build the index again"):
         Passages(path, 6, 3)

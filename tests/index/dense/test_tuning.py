@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -150,8 +151,9 @@ def test_goal_comes_back_from_the_manifest():
     for goal in (Goal(), Goal(0.9, 10**9, 2.5)):
         assert Goal.of(json.loads(json.dumps(goal.to_mapping()))) == goal
     assert Goal.of({}) == Goal(1)
-    with pytest.raises(CorruptError):
-        Goal.of({"recall": "high"})
+    for recall in ("high", 0, 1.5, math.nan):
+        with pytest.raises(CorruptError, match="goal"):
+            Goal.of({"recall": recall})
 
 
 def test_candidate_meets_a_goal_in_all_three():
@@ -208,10 +210,10 @@ def test_candidates_are_plain_values():
 
 def test_least_scores_and_recalls_are_those_of_exact_search(tmp_path: Path) -> None:
     vectors = store(tmp_path, clustered(6000))  # more than are compared at once
-    queries, own_rows = tuning._tuning_queries(vectors, None)
+    queries, own_rows = tuning.choose_queries(None, vectors.count, vectors.take, 800)
     truth = search_exact(vectors, queries, tuning.K + 1)
     others = truth.scores[:, 1:][truth.rows[:, 0] == own_rows]
-    least = tuning._least_scores(vectors, queries, own_rows)
+    least = tuning.least_scores(queries, vectors.count, vectors.take, own_rows)
     np.testing.assert_allclose(least[truth.rows[:, 0] == own_rows], others[:, -1] - 1e-5, atol=1e-6)
 
     write_fastscan(tmp_path / "scan", vectors, 8)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from fruit_corpus import DIMENSION, Build, numbered
 
-from index.disk.files import list_files
-from index.disk.folder import stray
+from index.disk.files import list_files, remove
+from index.disk.folder import stray, sweep
 from index.disk.verify import superseded, verify
 from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError
 from index.reader import Index
@@ -108,6 +108,38 @@ def test_file_that_nothing_names_is_reported(folder: Path, name: str):
     (folder / name).touch()
     assert verify(folder) == [f"{folder / name}: not part of the index; remove it"]
     Index.open(folder, checksums=True).close()
+
+
+def test_folder_that_cannot_be_listed_is_a_problem_of_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    place = folder / "generation-000001" / "model"
+
+    def refuse(_: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr("index.disk.verify.list_files", refuse)
+    assert verify(folder) == [f"{place}: cannot be read (Permission denied); check its permissions"]
+
+
+def test_leftover_that_a_writer_removes_meanwhile_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    names = ["CURRENT", "generation-000001", "generation-000007"]
+    monkeypatch.setattr("index.disk.folder._names", lambda _: names)
+    assert (verify(folder), superseded(folder)) == ([], [])
+
+
+def test_leftover_that_cannot_be_removed_does_not_keep_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for number in (2, 3):
+        (folder / f"generation-{number:06}").mkdir()
+
+    def refuse_one(path: Path) -> None:
+        if path.name == "generation-000002":
+            raise PermissionError
+        remove(path)
+
+    monkeypatch.setattr("index.disk.folder.remove", refuse_one)
+    sweep(folder, {"generation-000001"})
+    assert [path.name for path in stray(folder, {"generation-000001"})] == ["generation-000002"]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The rows of an index in Milvus, from staged documents; needs no server."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 
 from index.dense.passages import Span
+from index.errors import RemoteError
+from index.remote.reader import RemoteIndex
 from index.writing import remote
 from index.writing import staging as staging_module
 from index.writing.builder import IndexBuilder
@@ -33,3 +36,28 @@ def test_every_document_has_its_own_passages_and_vectors(
             assert own_spans.tolist() == [list(span) for span in spans[row]]
         expected = vectors[starts[row] : starts[row + 1]].astype(np.float16)
         assert np.array_equal(own_vectors, expected)
+
+
+def test_upload_tells_how_many_rows_there_are_each_time(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(remote, "_ROWS_AT_ONCE", 3)
+    row = {"text": "", "metadata": "", "dense": np.zeros(1)}
+    monkeypatch.setattr(remote, "rows_of_document", lambda *_: [row])
+    told: list[tuple[str, int, int | None]] = []
+    collection: Any = SimpleNamespace(insert=lambda _: None)
+    numbering: Any = object()
+    with IndexBuilder.begin(tmp_path / "index", model=model, dimension=DIMENSION, source="corpus") as builder:
+        builder.append(numbered(8), unit_vectors(8))
+        sent = remote._upload(collection, builder._staging, 0, numbering, lambda *call: told.append(call))
+    assert (sent, told) == (8, [("uploading", number, 8) for number in (3, 6, 8)])
+
+
+def test_damaged_metadata_of_any_document_is_an_error_of_the_server():
+    collection = SimpleNamespace(scan=lambda *_: [[{"number": 0, "metadata": "["}]])
+    manifest = SimpleNamespace(store={"address": "milvus://here/name"})
+    index: Any = SimpleNamespace(
+        collection=collection, manifest=manifest, entry=SimpleNamespace(vectors=1), _live="true"
+    )
+    with pytest.raises(RemoteError, match=r"milvus://here/name: .*build the index again"):
+        list(RemoteIndex._all_metadata(index))

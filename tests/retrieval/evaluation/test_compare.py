@@ -76,6 +76,15 @@ def test_a_run_of_other_queries_is_refused(judged_index, tmp_path):
         read_baseline(tmp_path / "other.trec", queries, qrels, ["dense"], MEASURES)
 
 
+@pytest.mark.parametrize(
+    ("file", "name"), [("b.trec", "b"), ("dense.trec", "dense.trec"), ("dense", "./dense")]
+)
+def test_a_run_that_is_called_as_a_mode_does_not_take_its_place(judged_index, tmp_path, file, name):
+    _, queries, qrels = judged_index
+    write_trec_run(tmp_path / file, {query: dict.fromkeys(judged, 1.0) for query, judged in qrels.items()})
+    assert list(read_baseline(tmp_path / file, queries, qrels, ["dense"], MEASURES).runs) == [name]
+
+
 def test_a_run_holds_every_judged_query(judged_index):
     retriever, queries, qrels = judged_index
     assert list(rank_all(retriever, queries, qrels, "dense")) == list(qrels)

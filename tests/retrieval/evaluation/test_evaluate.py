@@ -5,7 +5,10 @@ import json
 import pytest
 
 from index.errors import InputError
+from retrieval.evaluation.assess import assess_calibration
+from retrieval.evaluation.calibration import Calibrated
 from retrieval.evaluation.evaluate import evaluate_index, evaluation_json
+from retrieval.search.retriever import Retriever
 
 USUAL = ["split", "queries", "modes", "ann", "latency_ms"]
 
@@ -26,6 +29,12 @@ def test_a_baseline_adds_its_runs_and_the_details(made):
     assert list(found) == [*USUAL, "against", "significance", "breakdown", "losses"]
     assert found["against"] == {"dense of index": found["modes"]["dense"]}
     assert evaluation.our_runs().keys() == {"dense"}
+
+
+def test_a_calibrated_model_whose_queries_find_nothing_has_no_error(calibrated):
+    with Retriever.open(calibrated.index) as retriever:
+        found = assess_calibration(retriever, {"q": "xyzzy"}, {"q": {"d1": 1}}, "lexical")
+    assert found == Calibrated("lexical", 0.0, 0.0, [])
 
 
 def test_an_unknown_measure_is_refused_before_the_index_is_opened(tmp_path):

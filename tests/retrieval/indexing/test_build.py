@@ -12,7 +12,6 @@ from index.documents.store import Document
 from index.errors import ExistingError, InputError
 from index.reader import Index
 from retrieval.data.documents import count_documents
-from retrieval.indexing import build as build_module
 from retrieval.indexing.build import add_documents, build, create
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder import Encoder
@@ -38,7 +37,7 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(build_module, "_DOCUMENTS_PER_SHARD", 3)
+    monkeypatch.setattr("retrieval.indexing.passages._DOCUMENTS_PER_SHARD", 3)
 
 
 @pytest.fixture

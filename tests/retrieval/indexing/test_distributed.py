@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from index.errors import InputError, PeerError
-from retrieval.indexing import build as build_module
 from retrieval.indexing.build import build
 from retrieval.indexing.encode import encode
 from retrieval.model.config import preset
@@ -124,7 +123,7 @@ def files_of(index: Path) -> dict[str, bytes]:
 def test_an_index_built_on_a_cluster_is_that_of_a_build_alone(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build_module, "_DOCUMENTS_PER_SHARD", 4)
+    monkeypatch.setattr("retrieval.indexing.passages._DOCUMENTS_PER_SHARD", 4)
     for name in ("a", "b"):
         write(tmp_path / "in" / f"{name}.jsonl", repeated=3)
     (tmp_path / "in" / "c.jsonl").write_text(

@@ -15,7 +15,6 @@ import pytest
 
 from index.disk.files import WriterLock
 from index.errors import BusyError, CorruptError, InputError
-from retrieval.indexing import encode as module
 from retrieval.indexing.build import build
 from retrieval.indexing.encode import Encoded, encode
 from retrieval.model.config import preset
@@ -117,8 +116,8 @@ def test_queries_of_a_beir_folder_and_of_pairs_keep_their_ids(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from retrieval.indexing import encode as module
-module._TEXTS_PER_SHARD = 2
+from retrieval.indexing import encode as module, passages
+passages._DOCUMENTS_PER_SHARD = 2
 def progress(stage, done, total):
     if done == 4:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -137,7 +136,7 @@ def test_a_killed_run_leaves_no_output_and_goes_on_where_it_was(
     killed = subprocess.run([sys.executable, "-c", KILLED, str(corpus), str(model), str(output)])
     assert killed.returncode == -9
     assert not output.exists()
-    monkeypatch.setattr(module, "_TEXTS_PER_SHARD", 2)
+    monkeypatch.setattr("retrieval.indexing.passages._DOCUMENTS_PER_SHARD", 2)
     counts: list[int] = []
     encode(corpus, model, output, resume=True, progress=lambda stage, done, total: counts.append(done))
     assert counts == [6]  # the first four texts were not encoded again
@@ -155,7 +154,7 @@ def test_a_killed_run_leaves_no_output_and_goes_on_where_it_was(
 
 
 def interrupted(corpus: Path, model: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TEXTS_PER_SHARD", 2)
+    monkeypatch.setattr("retrieval.indexing.passages._DOCUMENTS_PER_SHARD", 2)
 
     def stop(stage: str, done: int, total: int | None) -> None:
         raise KeyboardInterrupt

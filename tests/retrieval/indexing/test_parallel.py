@@ -94,6 +94,17 @@ def test_shards_of_a_dead_worker_are_encoded_here(
     check(model, [*got, *encoded], SHARDS)
 
 
+def test_a_dead_worker_takes_no_further_shards(model: TrainedModel, two_cores: list[subprocess.Popen[bytes]]):
+    with bulk._Workers(model.folder, "document", model.config.dimension, 2) as workers:
+        os.kill(two_cores[0].pid, signal.SIGKILL)
+        two_cores[0].wait()
+        vectors = [future.result() for future in [workers.submit(shard) for shard in SHARDS]]
+        assert sum(encoded is None for encoded in vectors) == 1
+        os.kill(two_cores[1].pid, signal.SIGKILL)
+        two_cores[1].wait()
+        assert [future.result() for future in [workers.submit(shard) for shard in SHARDS]] == [None] * 9
+
+
 def test_a_caller_that_stops_leaves_no_process(model: TrainedModel, two_cores: list[subprocess.Popen[bytes]]):
     encoded = bulk.encode_shards(model, iter(SHARDS), texts)
     next(encoded)

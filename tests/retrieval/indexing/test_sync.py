@@ -15,7 +15,6 @@ from index.errors import InputError
 from index.reader import Index
 from index.writing import builder as builder_module
 from index.writing.comparison import is_same
-from retrieval.indexing import build as build_module
 from retrieval.indexing.build import add, build
 from retrieval.indexing.sync import sync
 from retrieval.model.config import ModelConfig
@@ -149,7 +148,7 @@ def test_random_life_agrees_with_a_dictionary(index, tmp_path, seed, monkeypatch
 
 
 def test_interrupted_sync_goes_on_where_it_stopped(index, tmp_path, monkeypatch, encoded):
-    monkeypatch.setattr(build_module, "_DOCUMENTS_PER_SHARD", 2)
+    monkeypatch.setattr("retrieval.indexing.passages._DOCUMENTS_PER_SHARD", 2)
     corpus = {key: (f"{text} again", meta) for key, (text, meta) in numbered(8).items()}
     path = write(tmp_path / "c.jsonl", corpus)
 
@@ -170,7 +169,7 @@ def test_interrupted_sync_goes_on_where_it_stopped(index, tmp_path, monkeypatch,
 
 def test_addition_cut_short_is_not_taken_for_a_sync(index, tmp_path, monkeypatch):
     """They stage different documents of the same corpus."""
-    monkeypatch.setattr(build_module, "_DOCUMENTS_PER_SHARD", 2)
+    monkeypatch.setattr("retrieval.indexing.passages._DOCUMENTS_PER_SHARD", 2)
     corpus = numbered(12) | {"d5": ("text changed", {})}
     path = write(tmp_path / "c.jsonl", corpus)
 

@@ -133,7 +133,7 @@ def test_what_is_no_json_object_is_refused(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [0, 4, "2", None])
+@pytest.mark.parametrize("version", [0, 4, "2", None, [2], {}])
 def test_another_format_version_is_told_apart_from_damage(tmp_path, version):
     path = tmp_path / "calibration.json"
     path.write_text(json.dumps({"format_version": version, "new": 1}))

@@ -16,6 +16,8 @@ import pytest
 import retrieval
 from index.documents.store import Document
 from index.errors import CorruptError, InputError
+from index.opened import open_index
+from index.protocol import OpenIndex
 from index.ranking import Ranking
 from index.writing.builder import IndexBuilder
 from index.writing.delete import delete
@@ -364,6 +366,61 @@ def test_a_closed_retriever_says_that_it_is_closed(folder):
     retriever.close()
     with pytest.raises(InputError, match="is closed; open it again"):
         retriever.search("copy")
+
+
+def test_a_refresh_does_not_open_a_closed_retriever(folder, tmp_path):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    retriever = Retriever.open(index)
+    retriever.close()
+    delete(index, ["d1"])
+    assert retriever.refresh() is False
+    with pytest.raises(InputError, match="is closed; open it again"):
+        retriever.search("copy")
+
+
+def test_a_retriever_that_is_closed_during_a_refresh_leaves_nothing_open(folder, tmp_path, monkeypatch):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    retriever = Retriever.open(index)
+    delete(index, ["d1"])
+
+    def open_and_close(place: Path) -> OpenIndex:
+        retriever.close()
+        return open_index(place)
+
+    monkeypatch.setattr("retrieval.search.retriever.open_index", open_and_close)
+    assert retriever.refresh() is False
+    with pytest.raises(InputError, match="is closed; open it again"):
+        retriever.search("copy")
+
+
+def test_of_two_refreshes_none_brings_back_an_older_generation(folder, tmp_path, monkeypatch):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    others: list[threading.Thread] = []
+
+    def open_slowly(place: Path) -> OpenIndex:
+        opened = open_index(place)
+        if not others:
+            delete(index, ["d2"])
+            others.append(threading.Thread(target=retriever.refresh))
+            others[0].start()
+            others[0].join(0.5)
+        return opened
+
+    with Retriever.open(index) as retriever:
+        delete(index, ["d0"])
+        monkeypatch.setattr("retrieval.search.retriever.open_index", open_slowly)
+        retriever.refresh()
+        others[0].join()
+        assert "d2" not in retriever
+
+
+@pytest.mark.parametrize("where", [{"lang": "en"}, ["lang = en", {"lang": "en"}], [3], b"lang"], ids=str)
+def test_a_filter_of_another_kind_is_refused_with_what_a_filter_is(folder, where):
+    with (
+        Retriever.open(folder / "index") as retriever,
+        pytest.raises(InputError, match="a filter is a text or a condition"),
+    ):
+        retriever.search("cat", where=where)
 
 
 @pytest.mark.parametrize("arguments", [(None,), (b"copy",), ("copy", 2.5), ("copy", "5")], ids=str)

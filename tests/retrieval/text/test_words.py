@@ -190,6 +190,12 @@ def test_vocabulary_of_the_papers_has_trigrams_only():
     assert vocabulary.names == ("#ca", "at#", "cat")
 
 
+@pytest.mark.parametrize("buckets", [0, -1, True, 2.0, "2", 2**31, 10**30])
+def test_a_number_of_buckets_that_no_vocabulary_has_is_refused(buckets):
+    with pytest.raises(ValueError, match="buckets must be a whole number"):
+        Vocabulary.from_json(json.dumps({"buckets": buckets, "names": ["cat"]}).encode())
+
+
 def test_features_are_known_trigrams_the_word_itself_and_buckets_for_the_rest():
     vocabulary = Vocabulary(("#ca", "cat", " cat "), buckets=10)
     unseen = zlib.crc32(b"at#") % 10

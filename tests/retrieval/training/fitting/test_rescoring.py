@@ -82,6 +82,21 @@ def test_queries_without_a_relevant_candidate_teach_nothing():
     assert np.array_equal(whole.hidden, part.hidden)
 
 
+def test_judgements_without_a_relevant_candidate_leave_the_rescorer_as_it_was():
+    features = np.ones((4, 2), np.float32)
+    judged = Judged(np.arange(4), features, np.zeros(4, np.float32), np.array([0, 2, 4, 4]))
+    fitted = fit_network(empty(2), judged, np.arange(3), 0, never)
+    assert fitted.scores(features).tolist() == [0] * 4
+
+
+def test_a_query_without_candidates_is_not_one_of_its_neighbour():
+    features = RNG.normal(size=(4, 2)).astype(np.float32)
+    judged = Judged(np.arange(4), features, np.array([1, 0, 1, 0], np.float32), np.array([0, 2, 2, 4]))
+    whole = fit_network(empty(2), judged, np.arange(3), 0, never)
+    part = fit_network(empty(2), judged, np.array([0, 2]), 0, never)
+    assert np.array_equal(whole.hidden, part.hidden)
+
+
 def test_fitting_can_be_interrupted():
     judged = Judged(
         np.arange(4), np.eye(4, dtype=np.float32), np.array([1, 0, 0, 0], np.float32), np.array([0, 4])
