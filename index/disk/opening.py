@@ -19,14 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from index.errors import StorageError
-
-# Errors for which the machine lacks a resource: the file is not damaged. With what a user can do.
-_SHORTAGES = {
-    errno.EMFILE: "raise the limit on open files (ulimit -n)",
-    errno.ENFILE: "close other programs",
-    errno.ENOMEM: "free some memory",
-}
+from index.errors import SHORTAGES, StorageError
 
 
 class WrongKindError(OSError):
@@ -42,7 +35,7 @@ def shortages(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _SHORTAGES.get(error.errno or 0)
+        remedy = SHORTAGES.get(error.errno or 0)
         if remedy is None:
             raise
         raise StorageError(f"{path}: cannot be opened ({error.strerror}); {remedy}") from error
