@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from retrieval.search.retriever import Retriever
 from retrieval.serving.app import Application
 from retrieval.serving.engine import search
 from retrieval.serving.settings import Limits, Settings, read_token
+from retrieval.serving.state import State
 from retrieval.serving.telemetry.board import Board
 from retrieval.serving.telemetry.metrics import PHASES, Metrics
 from retrieval.serving.turns import Threads, Turns
@@ -301,6 +303,24 @@ def test_a_worker_that_cannot_start_says_why_in_the_log(folder, tmp_path, capfd)
     asyncio.run(play())
     said = json.loads(capfd.readouterr().err)
     assert said["event"] == "worker_failed" and "No such file or directory" in said["problem"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(RuntimeError("no locator"), 1), (ModuleNotFoundError("numba"), 0)]
+)
+def test_loops_that_numba_cannot_keep_are_told_once(folder, capfd, monkeypatch, error, told):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "index.dense.compiled":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "index.dense.compiled", raising=False)
+    monkeypatch.delattr("index.dense.compiled", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    state = State(Settings(folder))
+    state.open()
+    state.engine.close()
+    assert capfd.readouterr().err.count("NUMBA_CACHE_DIR") == told
 
 
 def test_a_log_line_holds_no_query_unless_asked(run, capfd):
