@@ -71,8 +71,9 @@ class MissingExtraError(PeepholeError):
     """A library that belongs to an extra of the package is not installed."""
 
 
-# Errors for which the machine lacks a resource: no file is damaged. With what a user can do.
+# Errors for which a resource or a permission lacks: no file is damaged. With what a user can do.
 SHORTAGES = {
+    errno.EACCES: "check its permissions",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENFILE: "close other programs",
     errno.ENOMEM: "free some memory",

@@ -167,7 +167,7 @@ def is_before(name: str, generation: str) -> bool:
 def hold(generation: Path) -> int:
     """Keep writers from removing a generation. Returns a handle; the hold ends when it is closed.
 
-    Raises CorruptError, StorageError for a shortage.
+    Raises CorruptError, StorageError for a shortage or a missing permission.
     """
     try:
         with shortages(generation):

@@ -31,7 +31,7 @@ class WrongKindError(OSError):
 
 @contextmanager
 def shortages(path: Path | str) -> Iterator[None]:
-    """Turn an OSError for a lack of memory or open files into a StorageError; let other errors pass."""
+    """Turn an OSError for a lack of memory, open files or permission into a StorageError; let others pass."""
     try:
         yield
     except OSError as error:
@@ -39,15 +39,6 @@ def shortages(path: Path | str) -> Iterator[None]:
         if remedy is None:
             raise
         raise StorageError(f"{path}: cannot be opened ({error.strerror}); {remedy}") from error
-
-
-@contextmanager
-def permitted(path: Path) -> Iterator[None]:
-    """Turn an OSError for a missing permission into a StorageError: nothing is damaged. Let others pass."""
-    try:
-        yield
-    except PermissionError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def open_to_read(path: Path, *, links: bool = False) -> BufferedReader:
