@@ -6,12 +6,13 @@ A verb's module is imported when the verb runs, so that a search does not wait f
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import click
 
@@ -79,7 +80,7 @@ class _LazyVerbs(click.Group):
         try:
             with _visible_errors():
                 return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt as error:
             raise click.ClickException("interrupted") from error
@@ -125,10 +126,7 @@ def verbs(debug: bool) -> None:
 def main() -> None:
     """Entry point of the `peephole` command."""
     _replace_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        # A title in a language that the terminal's encoding lacks must not end a search.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    sys.stdout, sys.stderr = _outlasting(sys.stdout), _outlasting(sys.stderr)
     try:
         verbs(prog_name="peephole")
     except SystemExit as end:
@@ -139,6 +137,38 @@ def main() -> None:
                 sys.stderr.flush()
                 os._exit(int(end.code or 0))
         raise
+
+
+class _Outlasting(io.FileIO):
+    """A standard stream that outlasts its reader: when `head` has gone, what is still written is dropped.
+
+    The work then goes on to its end and decides the exit status. Any other failure is raised, once.
+    """
+
+    def write(self, data: Any) -> int:
+        """Write bytes; an error names the stream."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            if isinstance(error, BrokenPipeError):
+                return memoryview(data).nbytes
+            error.filename = "standard output" if self.fileno() == 1 else "standard error"
+            raise
+
+
+def _outlasting(stream: TextIO) -> TextIO:
+    """A text stream that outlasts its reader; one that another program has put in place stays as it is."""
+    buffered = getattr(stream, "buffer", None)
+    unbuffered = isinstance(buffered, io.FileIO)  # by `python -u`
+    if not unbuffered and not isinstance(getattr(buffered, "raw", None), io.FileIO):
+        return stream
+    writer = io.BufferedWriter(_Outlasting(stream.fileno(), "w", closefd=False))
+    by_lines = unbuffered or stream.isatty() or stream is sys.stderr
+    # A title in a language that the terminal's encoding lacks must not end a search.
+    return io.TextIOWrapper(writer, stream.encoding, "replace", line_buffering=by_lines)
 
 
 def _replace_closed_streams() -> None:

@@ -15,6 +15,7 @@ PeepholeError               any failure that a user can remedy; str() is one lin
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,14 @@ class MissingExtraError(PeepholeError):
     """A library that belongs to an extra of the package is not installed."""
 
 
+# Errors for which a resource or a permission lacks: no file is damaged. With what a user can do.
+SHORTAGES = {
+    errno.EACCES: "check its permissions",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+    errno.ENOMEM: "free some memory",
+}
+
 # What the import of compiled loops raises if there is no numba, or no folder where it can keep its results.
 NO_COMPILED_LOOPS = (ImportError, RuntimeError)
 
@@ -80,7 +89,8 @@ def one_line(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or error}; free space or check the path"
+        remedy = SHORTAGES.get(error.errno or 0, "free space or check the path")
+        return f"{place}{error.strerror or error}; {remedy}"
     problem = f"{type(error).__name__}: {error}".splitlines()[0]
     return f"unexpected {problem}; run `peephole --debug ...` and report it"
 

@@ -19,6 +19,8 @@ from click.testing import CliRunner, Result
 from cli import verbs
 from index.disk.files import WriterLock
 
+ROOT = Path(__file__).parents[1]
+
 
 def peephole(*args: object, typed: str | bytes | None = None) -> Result:
     return CliRunner().invoke(verbs, [str(arg) for arg in args], input=typed, prog_name="peephole")
@@ -471,3 +473,33 @@ def test_a_fault_of_the_program_is_one_line_and_a_traceback_on_demand(made, monk
         "Error: unexpected ZeroDivisionError: first line; run `peephole --debug ...` and report it\n"
     )
     assert isinstance(peephole("--debug", "search", made.index, "copy").exception, ZeroDivisionError)
+
+
+def status_without_a_reader(*args: object) -> int:
+    """The exit status of a command whose standard output and error nobody reads any more."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, str(ROOT / "cli.py"), *map(str, args)]
+        return subprocess.run(command, stdout=writing, stderr=writing, check=False).returncode
+    finally:
+        os.close(writing)
+
+
+def test_the_work_and_not_the_reader_of_the_output_decides_the_exit_status(index, tmp_path):
+    more = tmp_path / "more.jsonl"
+    more.write_text('{"_id": "new", "title": "A new title", "text": "a new text"}\n')
+    assert status_without_a_reader("add", index, more) == 0
+    assert found(index, "a", "new", "text", k=1)["hits"][0]["id"] == "new"
+    assert status_without_a_reader("search", index, "new") == 0
+    (index / "CURRENT").write_text("damaged")
+    assert status_without_a_reader("search", index, "new") == 1
+    assert status_without_a_reader("verify", index) == 1
+
+
+def test_output_on_a_full_disk_is_one_line_that_names_the_stream(index):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, str(ROOT / "cli.py"), "info", str(index)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: standard output: No space left") and done.stderr.count("\n") == 1

@@ -168,7 +168,7 @@ def hold(generation: Path) -> int:
     """Keep writers from removing a generation.
 
     Returns a handle; the hold ends when the caller closes it.
-    Raises CorruptError if the folder cannot be opened, StorageError for a lack of memory or open files.
+    Raises CorruptError if the folder cannot be opened, StorageError for a shortage or a missing permission.
     """
     try:
         with shortages(generation):
@@ -223,6 +223,12 @@ def sweep_staging(folder: Path) -> None:
 def _no_index(folder: Path) -> str:
     """Why a path without a pointer is no index, and what to do."""
     if folder.is_dir():
+        generations = [name for name in _names(folder) if _number(name)]
+        if generations:
+            return (
+                f"no CURRENT file, which names the live generation beside {generations[-1]}: the copy of an "
+                "index is not complete; copy that file too, or restore a backup"
+            )
         return "not an index (no CURRENT file); `peephole build` makes one"
     if folder.exists():
         return "a file, not the folder of an index; check the path, `peephole build` makes an index"

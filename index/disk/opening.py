@@ -19,14 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from index.errors import StorageError
-
-# Errors that mean that the machine lacks a resource, not that the file is damaged, and what a user can do.
-_SHORTAGES = {
-    errno.EMFILE: "raise the limit on open files (ulimit -n)",
-    errno.ENFILE: "close other programs",
-    errno.ENOMEM: "free some memory",
-}
+from index.errors import SHORTAGES, StorageError
 
 
 class WrongKindError(OSError):
@@ -38,23 +31,14 @@ class WrongKindError(OSError):
 
 @contextmanager
 def shortages(path: Path | str) -> Iterator[None]:
-    """Turn an OSError for a lack of memory or open files into a StorageError; let other errors pass."""
+    """Turn an OSError for a lack of memory, open files or permission into a StorageError; let others pass."""
     try:
         yield
     except OSError as error:
-        remedy = _SHORTAGES.get(error.errno or 0)
+        remedy = SHORTAGES.get(error.errno or 0)
         if remedy is None:
             raise
         raise StorageError(f"{path}: cannot be opened ({error.strerror}); {remedy}") from error
-
-
-@contextmanager
-def permitted(path: Path) -> Iterator[None]:
-    """Turn an OSError for a missing permission into a StorageError. Let other errors pass."""
-    try:
-        yield
-    except PermissionError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def open_to_read(path: Path, *, links: bool = False) -> BufferedReader:

@@ -15,7 +15,7 @@ from index.disk.checksums import sha256_of
 from index.disk.files import is_regular, list_files
 from index.disk.folder import Pointer, foreign, hold, is_before, read_current, read_manifest, stray
 from index.disk.manifest import MANIFEST, FileEntry, Manifest
-from index.disk.opening import is_folder, read_file
+from index.disk.opening import is_folder, read_file, shortages
 from index.disk.previous import read_previous, used_generations
 from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError
 
@@ -57,7 +57,7 @@ def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> I
     generation: the folder of the generation.
     manifest: what was published.
     checksums: compare every byte, not only kind and size.
-    Raises StorageError for a lack of memory or open files.
+    Raises StorageError for a lack of memory, open files or permission.
     """
     for folder in _folders(manifest):
         with suppress(OSError):  # reported by its files, which are missing too
@@ -65,7 +65,8 @@ def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> I
                 yield f"{generation / folder}: not a folder; {_RESTORE}"
     for name, entry in manifest.files.items():
         try:
-            problem = _file_problem(generation / name, entry, checksums)
+            with shortages(generation / name):
+                problem = _file_problem(generation / name, entry, checksums)
         except OSError as error:
             problem = f"cannot be read ({error.strerror})"
         if problem:

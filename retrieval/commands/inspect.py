@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from index.disk.folder import Pointer, read_manifest
+from index.disk.folder import LEARNING, STAGING, Pointer, read_manifest
 from index.disk.previous import read_previous
 from index.disk.verify import superseded
 from index.disk.verify import verify as verify_index
@@ -15,6 +15,7 @@ from index.opened import open_index
 from index.protocol import OpenIndex
 from retrieval.commands.options import index_argument, json_option
 from retrieval.commands.printing import manifest_json, plain, print_json, print_line
+from retrieval.learning.work import PLAN
 
 
 @click.command()
@@ -65,6 +66,25 @@ def _kept(index: Path, pointer: Pointer) -> dict[str, object]:
     }
 
 
+def _remarks(index: Path) -> list[str]:
+    """What is in the folder of a sound index beside what is live and kept, one line each."""
+    remarks = [
+        f"{path}: an earlier generation that is not used any more; the next write removes it"
+        for path in superseded(index)
+    ]
+    if (index / STAGING).exists():
+        remarks.append(
+            f"{index / STAGING}: `build` or `add` was interrupted, or is at work; "
+            "the same command with --resume goes on, any other build or addition removes this"
+        )
+    if (index / LEARNING / PLAN).exists():
+        remarks.append(
+            f"{index / LEARNING}: `learn` was interrupted, or is at work; "
+            "the same command goes on, any other learning removes this"
+        )
+    return remarks
+
+
 @click.command()
 @index_argument
 @json_option
@@ -72,8 +92,8 @@ def verify(index: Path, as_json: bool) -> None:
     """Read every byte of an index and compare it with the checksums; fails if anything differs.
 
     The generations that it keeps for `peephole rollback` are read too, and of an index in Milvus the
-    documents there are counted. An earlier generation that waits for the next write to remove it is no
-    problem and is told.
+    documents there are counted. An earlier generation that waits for the next write to remove it, and work
+    that was interrupted, are no problems and are told.
 
     Example: peephole verify my.index
     """
@@ -81,10 +101,7 @@ def verify(index: Path, as_json: bool) -> None:
     if not problems:
         with open_index(index) as opened:
             problems = opened.problems()
-        remarks = [
-            f"{path}: an earlier generation that is not used any more; the next write removes it"
-            for path in superseded(index)
-        ]
+        remarks = _remarks(index)
     if as_json:
         facts = {"index": str(index), "sound": not problems, "problems": problems, "remarks": remarks}
         print_json(facts)

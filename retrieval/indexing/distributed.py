@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,8 @@ with needing("ray"):
 LOCAL = "local"
 # How often the start is tried, in case the machine is so busy that Ray gives up.
 _STARTS = 4
+# Seconds within which a cluster elsewhere must take a connection.
+_REACHED_WITHIN = 10
 # Lists of texts that a build has encoded at the same time.
 _MOST_AT_ONCE = 32
 
@@ -114,6 +117,8 @@ def encode_files(
     remove_temporaries(output)
     if problems:
         more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
+        if side == "query":
+            more += "; with --ray queries are records with _id and text, other files of them go without it"
         raise InputError(
             f"{len(problems):,} of {len(jobs):,} files could not be encoded: {problems[0]}{more}; "
             "then run again with --resume"
@@ -193,7 +198,7 @@ def _cluster(address: str) -> Iterator[None]:
             ray.shutdown()
             if address == LOCAL and start < _STARTS - 1:
                 continue
-            reason = str(error).strip().splitlines()[0]
+            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
             raise PeerError(
                 f"{address}: no Ray cluster can be reached there ({reason}); check `ray status`, or "
                 "give local"
@@ -206,6 +211,9 @@ def _cluster(address: str) -> Iterator[None]:
 
 def _join(address: str) -> None:
     is_local = address == LOCAL
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdigit():  # Ray asks for minutes where nobody listens
+        socket.create_connection((host, int(port)), _REACHED_WITHIN).close()
     ray.init(
         address=address,
         num_cpus=cores() if is_local else None,

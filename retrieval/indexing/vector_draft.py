@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
@@ -142,10 +143,13 @@ class VectorDraft:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if not self.done.texts:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Nothing that a later run could use: what is mended is another source.
+        if not self.done.texts or isinstance(error, InputError):
             with suppress(OSError):
-                remove(self._folder)  # nothing that a later run could use
+                remove(self._folder)
         self.close()
 
     def _is_of(self, plan: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from index.disk.files import WriterLock, remove, storing, sync_folder, write_atomically
@@ -21,7 +22,7 @@ from index.disk.folder import CANDIDATE, LEARNING
 from index.disk.opening import make_folder, read_file
 from index.errors import BusyError
 
-_PLAN = "plan"
+PLAN = "plan"
 _MODEL = "model"
 _REFUSED = "refused"
 REPORT = "report.json"
@@ -57,7 +58,7 @@ class Work:
                 return
             self._clear()
             sync_folder(self._folder)
-        write_atomically(self._folder / _PLAN, plan.encode())
+        write_atomically(self._folder / PLAN, plan.encode())
 
     def put_aside(self, report: Mapping[str, object]) -> None:
         """Keep the model and why it was refused, in place of the one before; remove the rest."""
@@ -80,19 +81,22 @@ class Work:
 
     def _plan(self) -> bytes | None:
         try:
-            return read_file(self._folder / _PLAN)
+            return read_file(self._folder / PLAN)
         except OSError:
             return None
 
     def _clear(self) -> None:
         # The plan first: without it nothing else is used again.
-        for path in (self._folder / _PLAN, self.model, self.candidate):
+        for path in (self._folder / PLAN, self.model, self.candidate):
             remove(path)
-        for path in self._folder.glob(f".{_PLAN}.*.tmp"):
+        for path in self._folder.glob(f".{PLAN}.*.tmp"):
             remove(path)
 
     def __enter__(self) -> Work:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._lock.release()
+        """Free the lock, and remove the folder if nothing is left in it."""
+        self._lock.withdraw()
+        with suppress(OSError):
+            self._folder.rmdir()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
-from index.disk.opening import map_file, open_to_read, permitted
+from index.disk.opening import map_file, open_to_read
 from index.errors import CorruptError
 
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -72,8 +72,7 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     files can be opened.
     """
     try:
-        with permitted(path):
-            return _map(path)
+        return _map(path)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptError(f"{path}: not a weights file ({error}); restore the model folder") from error
 

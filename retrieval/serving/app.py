@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from index.errors import one_line
 from retrieval.serving import static
 from retrieval.serving.api.openapi import Operation, document
 from retrieval.serving.api.operations import operations
@@ -69,7 +70,12 @@ class Application:
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
-            await (self.start() if message["type"] == "lifespan.startup" else self.stop())
+            try:
+                await (self.start() if message["type"] == "lifespan.startup" else self.stop())
+            except Exception as error:  # whatever it is, the log tells it in one line
+                log.event("worker_failed", problem=one_line(error))
+                await send({"type": f"{message['type']}.failed", "message": ""})
+                return
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 return

@@ -16,7 +16,7 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
@@ -26,7 +26,7 @@ from threading import Thread
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from index.errors import InputError
+from index.errors import InputError, StorageError
 from index.opened import open_index
 from retrieval.serving.app import Application
 from retrieval.serving.protocol import LimitedProtocol
@@ -40,6 +40,7 @@ _BACKLOG = 1024
 # Seconds in which a worker has to answer the supervisor, also while it starts. uvicorn's 5 s are too short on
 # a machine at its limit: each new worker would be killed before it had read its modules.
 _ANSWERS_WITHIN = 60
+_NOT_STARTED = 3  # exit status of a worker whose application could not start, by uvicorn
 _KEEP_ALIVE = 75  # longer than nginx keeps its connections by default, 60 s
 
 
@@ -63,20 +64,41 @@ def serve(settings: Settings, listen: Listen) -> None:
     _check_certificate(listen)
     if settings.clicks is not None:
         check_log(settings.clicks)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    _silence()
     with _listening(listen) as listener, _board() as board:
         config = _config(replace(settings, board=board), listen)
         log.event("listening", address=_address(listener, listen), workers=listen.workers)
-        _Supervisor(config, [listener]).run()
+        supervisor = _Supervisor(config, [listener])
+        supervisor.run()
     log.event("stopped")
+    if supervisor.failed:
+        raise StorageError("a worker could not start; the log above says why")
+
+
+def _silence() -> None:
+    """Leave out what libraries log: it is no JSON, and the log has lines of its own for what matters."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class _Supervisor(Multiprocess):
-    """uvicorn's supervisor, which when told to stop also closes its own copy of the listening socket.
+    """uvicorn's supervisor, which also tells of workers that ended, and how.
 
-    Otherwise new connections would be taken, and wait for nobody.
+    When told to stop it also closes its own copy of the listening socket. Otherwise new connections would be
+    taken, and wait for nobody.
     """
+
+    failed = False  # whether a worker could not start, so that all ended
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace workers that ended or answer no more. One that could not even start ends all."""
+        before = [*self.processes]
+        super().keep_subprocess_alive()
+        for old, new in zip(before, self.processes, strict=True):
+            if old.exitcode == _NOT_STARTED:
+                self.failed = True
+            elif old is not new:
+                log.event("worker_replaced", process=old.pid, ended_by=_end(old.exitcode))
 
     def terminate_all(self) -> None:
         """Refuse new connections, and tell the workers to stop."""
@@ -93,8 +115,17 @@ class Factory:
 
     def __call__(self) -> Application:
         """The application of this process."""
+        _silence()
         Thread(target=_end_with_supervisor, daemon=True).start()
         return Application(self.settings)
+
+
+def _end(exit_code: int | None) -> str:
+    """How a process ended: the name of the signal, or the exit status."""
+    if exit_code is not None and exit_code < 0:
+        with suppress(ValueError):
+            return signal.Signals(-exit_code).name
+    return f"exit status {exit_code}"
 
 
 def _end_with_supervisor() -> None:
@@ -143,6 +174,8 @@ def _check_certificate(listen: Listen) -> None:
 
 @contextmanager
 def _listening(listen: Listen) -> Iterator[socket.socket]:
+    if not listen.host:  # a shell variable that is not set; the system would take all addresses
+        raise InputError("--host is empty; give an address, 0.0.0.0 for all")
     try:
         family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
         listener = socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
@@ -171,7 +204,13 @@ def _board() -> Iterator[Path]:
     """A file for the numbers of the workers, in memory where there is such a place."""
     memory = Path("/dev/shm")  # noqa: S108 (its name is random, and it is made new)
     folder = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    handle, name = tempfile.mkstemp(prefix="peephole-", dir=folder)
+    try:
+        handle, name = tempfile.mkstemp(prefix="peephole-", dir=folder)
+    except OSError as error:
+        raise StorageError(
+            f"there is no folder for temporary files ({_reason(error)}); "
+            "set TMPDIR to one that you may write to"
+        ) from error
     os.close(handle)
     try:
         yield Path(name)

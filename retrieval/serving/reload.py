@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from index.disk.folder import CURRENT
-from index.errors import PeepholeError
+from index.errors import PeepholeError, one_line
 from retrieval.serving.state import State
 from retrieval.serving.telemetry import log
 
@@ -30,10 +30,11 @@ async def open_when_possible(state: State) -> None:
     while True:
         try:
             await asyncio.to_thread(state.open)
-        except PeepholeError as error:
-            if state.refused != str(error):
-                state.refused = str(error)
-                log.event("index_refused", problem=str(error))
+        except Exception as error:  # whatever it is, the next look may find it mended
+            problem = one_line(error)
+            if state.refused != problem:
+                state.refused = problem
+                log.event("index_refused", problem=problem)
             await asyncio.sleep(_LOOK)
         else:
             state.refused = None

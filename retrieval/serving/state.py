@@ -6,13 +6,28 @@ Knows nothing of requests.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from retrieval.serving.engine import Engine
 from retrieval.serving.errors import RETRY, Refusal
 from retrieval.serving.settings import Settings
+from retrieval.serving.telemetry import log
 from retrieval.serving.telemetry.metrics import Metrics
 from retrieval.serving.telemetry.recorder import Recorder
 from retrieval.serving.turns import Threads, Turns
+
+
+def _tell_of_lost_loops() -> None:
+    """Log why compiled loops are not used although numba is there: searches take half as long again."""
+    with suppress(ImportError):
+        try:
+            import index.dense.compiled  # noqa: F401
+        except RuntimeError:
+            log.event(
+                "not_compiled",
+                problem="numba can keep its loops nowhere, so searches do without it; set NUMBA_CACHE_DIR to "
+                "a folder that this user may write to",
+            )
 
 
 class State:
@@ -46,6 +61,7 @@ class State:
 
     def open(self) -> None:
         """Open the index. Raises what `Retriever.open` raises."""
+        _tell_of_lost_loops()
         self._engine = Engine(self.settings.index)
         self._engine.embed("query", ["first words"])  # loads what the first query would wait for
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
-from index.disk.opening import permitted, read_file
+from index.disk.opening import read_file
 from index.errors import CorruptError
 from index.numbering import Numbering
 from retrieval.text.feature_table import FeatureTable, crc_of_keys, feature_table, keys_of
@@ -119,8 +119,7 @@ def reading_vocabulary(path: Path) -> Iterator[None]:
     An OSError for a missing permission becomes a StorageError.
     """
     try:
-        with permitted(path):
-            yield
+        yield
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptError(f"{path}: not a vocabulary ({error}); restore the model folder") from error
 

@@ -170,6 +170,12 @@ def test_where_no_index_is_what_is_there_and_the_remedy_are_told(tmp_path: Path,
             look(tmp_path / name)
 
 
+def test_an_index_that_was_copied_without_its_pointer_is_called_so(folder: Path):
+    (folder / "CURRENT").unlink()
+    with pytest.raises(InputError, match=r"no CURRENT file, .* beside generation-000001: .*; copy that file"):
+        Index.open(folder)
+
+
 def test_open_reader_keeps_its_generation_while_others_are_published(folder: Path, build: Build):
     with Index.open(folder) as old:
         build(folder, numbered(5, start=100))

@@ -6,7 +6,7 @@ import { facetsOf, hitOf, make, percent } from "./view.js";
 import { explanationOf } from "./why.js";
 
 const PAUSE = 60; // milliseconds without a key before a search
-const SLOW = 250; // milliseconds before the old hits are dimmed
+const SLOW = 250; // milliseconds before the reader is told to wait
 const SETTLED = 1000; // milliseconds without a key after which a query was meant, and is recorded
 
 const at = (id) => document.getElementById(id);
@@ -34,7 +34,7 @@ async function search(offset = 0, typing = false) {
   const own = (running = new AbortController());
   const { query, filters, least, n } = state;
   if (!query.trim()) return showNothing();
-  const dim = setTimeout(() => hits.setAttribute("aria-busy", "true"), SLOW);
+  const slow = setTimeout(wait, SLOW);
   try {
     // Without filters the counts are those of all documents, which are known; asking costs the server time.
     const facets = filters.size ? Object.keys(known.fields) : [];
@@ -47,9 +47,17 @@ async function search(offset = 0, typing = false) {
   } catch (error) {
     if (own === running) showProblem(error);
   } finally {
-    clearTimeout(dim);
+    clearTimeout(slow);
     if (own === running) hits.removeAttribute("aria-busy");
   }
+}
+
+// The old hits are dimmed; where there are none, the reader is told in words.
+function wait() {
+  hits.setAttribute("aria-busy", "true");
+  if (hits.childElementCount) return;
+  at("empty").hidden = true;
+  say("Searching …");
 }
 
 function show(answer, offset) {
@@ -92,6 +100,7 @@ function showProblem(error) {
   const text = error instanceof api.Problem ? error.message : "This page failed; load it again.";
   at("problem").firstElementChild.textContent = text;
   at("problem").hidden = false;
+  if (!hits.childElementCount) say("");
   at("likely").hidden = !state.least;
   showFacets({});
 }

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from index.disk.files import storing
 from index.errors import StorageError
 
 ROWS = 256
@@ -37,10 +38,11 @@ class Board:
         self._file = None if path is None else path.open("r+b")
         rows = 1 if self._file is None else ROWS
         length = rows * self._size * 8
-        if self._file is None:
+        if path is None or self._file is None:
             self._map = mmap.mmap(-1, length)
         else:
-            os.ftruncate(self._file.fileno(), length)
+            with storing(path):  # room for all rows: writing to a hole when there is none ends a process
+                os.posix_fallocate(self._file.fileno(), 0, length)
             self._map = mmap.mmap(self._file.fileno(), length)
         self._numbers = memoryview(self._map).cast("d")
         row = self._free_row()
@@ -66,7 +68,7 @@ class Board:
         """Write the numbers that go up and down, and that this worker lives."""
         for place, value in gauges:
             self.own[place] = value
-        self._row[0] = time.time()
+        self._row[0] = time.monotonic()  # of the machine: a clock that is set changes no gauge
 
     def counted(self, place: int) -> float:
         """The sum of a counter over all rows, those of workers that are gone included."""
@@ -74,5 +76,5 @@ class Board:
 
     def gauges(self, place: int) -> list[float]:
         """The values of a gauge, of each worker that lives."""
-        oldest = time.time() - _STALE
+        oldest = time.monotonic() - _STALE
         return [row[place + 1] for row in self._rows if row[0] > oldest]

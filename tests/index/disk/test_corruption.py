@@ -1,5 +1,7 @@
 """Damage of every kind to every file of an index: found by `verify`, refused with checksums, fatal never."""
 
+import errno
+import os
 import random
 import shutil
 import subprocess
@@ -13,7 +15,7 @@ from fruit_corpus import DIMENSION, Build, numbered
 from index.disk.files import list_files, remove
 from index.disk.folder import stray, sweep
 from index.disk.verify import superseded, verify
-from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError
+from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError, StorageError
 from index.reader import Index
 
 FILES = [
@@ -49,6 +51,20 @@ def flip(path: Path, at: int, mask: int) -> None:
 
 def test_files_are_those_that_the_tests_damage(folder: Path):
     assert [name for name in list_files(folder) if name != ".lock"] == FILES
+
+
+@pytest.mark.parametrize("name", [*FILES, "generation-000001"])
+def test_what_may_not_be_read_is_not_called_damaged(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path, *rest, **options):
+        if Path(path) == folder / name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *rest, **options)
+
+    real = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    problem = rf"{name}: cannot be (opened|read) \(Permission denied\); check its permissions$"
+    with pytest.raises(StorageError, match=problem):
+        Index.open(folder, checksums=True)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -71,6 +71,20 @@ def test_index_that_is_written_to_while_it_is_read_is_sound(index, more):
     assert told("verify", index)["remarks"] == []
 
 
+def test_interrupted_work_is_told_and_is_no_problem(index, more):
+    (index / ".staging").mkdir()
+    (index / ".learning").mkdir()
+    (index / ".learning" / "plan").touch()
+    verified = told("verify", index)
+    assert verified["sound"]
+    assert [remark.partition(" was interrupted, or is at work; ")[0] for remark in verified["remarks"]] == [
+        f"{index}/.staging: `build` or `add`",
+        f"{index}/.learning: `learn`",
+    ]
+    told("add", index, more)
+    assert [".staging" in remark for remark in told("verify", index)["remarks"]] == [False]
+
+
 def test_added_documents_are_found_and_replace_their_namesakes(index, more):
     done = told("add", index, more)
     assert (done["added"], done["replaced"], done["documents"]) == (2, 1, 10)

@@ -172,3 +172,19 @@ def test_a_cluster_that_is_not_there_is_told_in_one_line(tmp_path: Path, model: 
     with pytest.raises(PeerError, match=r"^auto: no Ray cluster can be reached there \(") as caught:
         encode_files(f"{tmp_path}/*.jsonl", model, f"{tmp_path}/out", "auto")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_an_address_where_nobody_listens_is_told_before_ray_asks_for_minutes(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(distributed.ray, "init", lambda **options: pytest.fail("Ray was asked"))
+    write(tmp_path / "a.jsonl")
+    with pytest.raises(PeerError, match=rf"^{address}: no Ray cluster .* \(Connection refused\)"):
+        encode_files(f"{tmp_path}/*.jsonl", model, f"{tmp_path}/out", address)
+
+
+def test_queries_that_are_no_records_are_told_what_to_do(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "queries.jsonl").write_text('{"text": "list files"}\n')
+    with pytest.raises(InputError, match="with --ray queries are records with _id and text"):
+        encode_files(f"{tmp_path}/*.jsonl", model, f"{tmp_path}/out", LOCAL, "query")

@@ -214,6 +214,17 @@ def test_a_corpus_that_is_broken_at_once_leaves_nothing(model: Path, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.jsonl"]
 
 
+def test_a_corpus_that_is_broken_at_its_end_leaves_nothing(
+    corpus: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "_TEXTS_PER_SHARD", 2)
+    corpus.write_text(corpus.read_text() + "{broken\n")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match="broken JSON"):
+        encode(corpus, model, tmp_path / "vectors.npy")
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_two_runs_do_not_write_the_same_output(corpus: Path, model: Path, tmp_path: Path):
     (tmp_path / ".vectors.npy.draft").mkdir()
     with WriterLock(tmp_path / ".vectors.npy.draft"), pytest.raises(BusyError):

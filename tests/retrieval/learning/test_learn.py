@@ -58,7 +58,7 @@ def found_first(world: World) -> float:
 
 def left(index: Path) -> list[str]:
     """What a learning has left beside the index."""
-    return sorted(path.name for path in (index / LEARNING).iterdir() if path.name != ".lock")
+    return sorted(path.name for path in (index / LEARNING).glob("*") if path.name != ".lock")
 
 
 def test_a_better_model_is_published_and_the_one_before_is_kept(world: World, log: Path):
@@ -179,6 +179,13 @@ def test_another_model_that_was_built_meanwhile_stays(world: World, log: Path, m
 def test_two_processes_do_not_learn_at_once(world: World, log: Path):
     with Work(world.index), pytest.raises(BusyError, match="another process is learning"):
         learn(world.index, log, settings=SETTINGS)
+
+
+def test_a_learning_that_leaves_nothing_leaves_no_folder(tmp_path: Path):
+    with Work(tmp_path) as work:
+        work.begin("plan")
+        work.clear()
+    assert not list(tmp_path.iterdir())
 
 
 class _KillError(Exception):

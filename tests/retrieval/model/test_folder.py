@@ -141,7 +141,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(folder, name, monkeyp
     for read in (lambda: read_model(folder).rescorer(), lambda: fingerprint(folder)):
         with pytest.raises(StorageError) as caught:
             read()
-        problem = "cannot be read (Permission denied); check its permissions"
+        problem = "cannot be opened (Permission denied); check its permissions"
         assert str(caught.value) == f"{folder / name}: {problem}"
 
 

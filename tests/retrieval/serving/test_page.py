@@ -389,6 +389,36 @@ def test_an_old_answer_never_replaces_a_newer_one(page, address):
     assert page.run(f"{TITLES}[0]").startswith("Zebra")
 
 
+NEVER_FETCH = """
+const ask = window.fetch;
+window.fetch = (address, ...rest) => {
+  if (String(address).startsWith("search")) return new Promise((done, fail) => { window.end = fail; });
+  return ask(address, ...rest);
+};
+"""
+
+
+def test_a_first_answer_that_takes_long_is_waited_for_in_words(page, address):
+    page.call("Page.addScriptToEvaluateOnNewDocument", source=NEVER_FETCH)
+    ready(page, address)
+    page.write("zebra")
+    page.until(f"{COUNT} === 'Searching …'")
+    assert page.run("document.getElementById('empty').hidden")
+    page.run("end(new TypeError('gone'))")
+    page.until("!document.getElementById('problem').hidden")
+    assert page.run(COUNT) == ""
+
+
+def test_a_printed_page_has_the_results_and_no_buttons(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.call("Emulation.setEmulatedMedia", media="print")
+    seen = "document.getElementById('{}').checkVisibility()"
+    assert page.run(seen.format("hits")) and page.run(seen.format("query"))
+    assert not page.run(seen.format("more")) and not page.run(seen.format("facets"))
+    assert page.run("getComputedStyle(document.querySelector('.snippet mark')).fontWeight") == "700"
+
+
 def test_nothing_found_says_what_to_do(page, address):
     page.open(f"{address}?q=zebra&f.colour=pink")
     page.until(f"{COUNT}.startsWith('Nothing found for “zebra”. Remove a filter')")

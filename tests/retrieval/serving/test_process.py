@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 from click.testing import CliRunner
-from served import serving
+from served import ROOT, serving
 
 from cli import verbs
 from retrieval.serving.settings import checked_origins
@@ -30,6 +33,7 @@ def test_a_worker_that_dies_is_replaced_and_sigterm_ends_all_with_0(folder):
         assert server.process.wait(30) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in before)
         said = server.log.read_text()
+        assert f'"event":"worker_replaced","process":{min(before)},"ended_by":"SIGKILL"' in said
         assert "Traceback" not in said
         assert all(isinstance(json.loads(line), dict) for line in said.splitlines())
 
@@ -63,6 +67,7 @@ def test_a_request_under_way_is_answered_after_sigterm_and_a_new_one_refused(fol
 
 def test_bytes_that_are_no_http_get_one_line_and_the_server_lives(folder):
     with serving(folder, "--no-access-log") as server:
+        before = server.log.read_text()
         for data, status in (
             (b"\x16\x03\x01 hello\r\n\r\n", 400),
             (b"GET /" + b"\xff" * 10 + b" HTTP/1.1\r\n\r\n", 400),
@@ -75,7 +80,20 @@ def test_bytes_that_are_no_http_get_one_line_and_the_server_lives(folder):
                 got = client.recv(1 << 16)
                 assert got.startswith(f"HTTP/1.1 {status} ".encode()), (data[:40], got)
         assert server.answers()
-        assert "Traceback" not in server.log.read_text()
+        assert server.log.read_text() == before
+
+
+def test_a_server_whose_worker_cannot_start_ends_with_1_and_says_why(folder):
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # less than the file of metrics needs
+
+    command = [sys.executable, str(ROOT / "cli.py"), "serve", str(folder), "--port", "0"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120, preexec_fn=limit)
+    *events, last = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert last == "Error: a worker could not start; the log above says why"
+    failed = json.loads(events[1])
+    assert failed["event"] == "worker_failed" and "raise the limit on file size" in failed["problem"]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +130,7 @@ def test_what_is_wrong_at_the_start_is_one_line(folder, tmp_path):
         assert told in said(str(folder), "--port", port)
     unknown = said(str(folder), "--host", "no such host")
     assert "no such host:8080: cannot listen there (" in unknown and "Errno" not in unknown
+    assert "--host is empty; give an address" in said(str(folder), "--host", "")
     assert "go together" in said(str(folder), "--tls-cert", "x.pem")
     for content in (b"x", b"\xff" * 40):
         (tmp_path / "short").write_bytes(content)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 import time
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from retrieval.search.retriever import Retriever
 from retrieval.serving.app import Application
 from retrieval.serving.engine import search
 from retrieval.serving.settings import Limits, Settings, read_token
+from retrieval.serving.state import State
 from retrieval.serving.telemetry.board import Board
-from retrieval.serving.telemetry.metrics import Metrics
+from retrieval.serving.telemetry.metrics import PHASES, Metrics
 from retrieval.serving.turns import Threads, Turns
 
 
@@ -250,13 +253,74 @@ def test_gauges_of_a_worker_that_is_gone_do_not_count_but_its_counters_do(tmp_pa
     monkeypatch.setattr(Board, "_free_row", lambda board: next(rows))
     gone, here = (Metrics(["/search"], path) for _ in range(2))
     gone.request("/search", 200, 0.1)
-    monkeypatch.setattr("retrieval.serving.telemetry.board.time.time", lambda: 1000.0)
+    monkeypatch.setattr("retrieval.serving.telemetry.board.time.monotonic", lambda: 1000.0)
     gone.refresh(9, 5, 5)
-    monkeypatch.setattr("retrieval.serving.telemetry.board.time.time", lambda: 2000.0)
+    monkeypatch.setattr("retrieval.serving.telemetry.board.time.monotonic", lambda: 2000.0)
     here.refresh(3, 4, 1)
     told = lines(here.text())
     assert told["peephole_workers"] == "1" and told["peephole_queue"] == "1"
     assert told['peephole_requests_total{route="/search",status="200"}'] == "1"
+
+
+def test_a_clock_that_is_set_changes_no_gauge(monkeypatch):
+    metrics = Metrics(["/search"])
+    metrics.refresh(9, 5, 5)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert lines(metrics.text())["peephole_workers"] == "1"
+    monkeypatch.setattr(time, "time", lambda: 1e12)
+    assert lines(metrics.text())["peephole_workers"] == "1"
+
+
+def test_every_phase_of_a_search_is_measured():
+    root = Path(__file__).parents[3]
+    sources = [file.read_text() for part in ("retrieval", "index") for file in (root / part).rglob("*.py")]
+    named = set(re.findall(r'with phase\("(\w+)"\)', "".join(sources)))
+    assert named == set(PHASES)
+
+
+def test_pages_that_a_browser_has_already_are_counted(run):
+    async def scenario(served):
+        page = await served.client.get("/")
+        again = await served.client.get("/", headers={"If-None-Match": page.headers["etag"]})
+        assert again.status_code == 304
+        metrics = (await served.client.get("/metrics")).text
+        assert 'peephole_requests_total{route="other",status="304"} 1\n' in metrics
+
+    run(scenario)
+
+
+def test_a_worker_that_cannot_start_says_why_in_the_log(folder, tmp_path, capfd):
+    async def play():
+        messages, sent = asyncio.Queue(), []
+        messages.put_nowait({"type": "lifespan.startup"})
+
+        async def send(message):
+            sent.append(message["type"])
+
+        await Application(Settings(folder, board=tmp_path / "none"))({"type": "lifespan"}, messages.get, send)
+        assert sent == ["lifespan.startup.failed"]
+
+    asyncio.run(play())
+    said = json.loads(capfd.readouterr().err)
+    assert said["event"] == "worker_failed" and "No such file or directory" in said["problem"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(RuntimeError("no locator"), 1), (ModuleNotFoundError("numba"), 0)]
+)
+def test_loops_that_numba_cannot_keep_are_told_once(folder, capfd, monkeypatch, error, told):
+    class Broken:
+        def find_spec(self, name, path=None, target=None):
+            if name == "index.dense.compiled":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "index.dense.compiled", raising=False)
+    monkeypatch.delattr("index.dense.compiled", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    state = State(Settings(folder))
+    state.open()
+    state.engine.close()
+    assert capfd.readouterr().err.count("NUMBA_CACHE_DIR") == told
 
 
 def test_a_log_line_holds_no_query_unless_asked(run, capfd):
