@@ -79,6 +79,32 @@ def test_front_matter_of_markdown_gives_title_and_simple_fields():
     }
 
 
+def test_front_matter_in_toml_gives_the_same():
+    text = """\
+        +++
+        title = "Release: two"
+        date = 2024-05-01T10:00:00Z
+        tags = ["a", "b"]
+        draft = false
+        weight = 3
+        empty = []
+        [cascade]
+        x = 1
+        +++
+        ## A
+        text
+        """
+    found = extract("markdown", text)
+    assert (found.title, [each.text for each in found.sections]) == ("Release: two", ["text"])
+    assert found.fields == {
+        "date": "2024-05-01T10:00:00+00:00",
+        "tags": ["a", "b"],
+        "draft": "false",
+        "weight": "3",
+    }
+    assert sections("markdown", "+++\nno toml\n+++\ntext") == {"": "+++ no toml +++ text"}
+
+
 def test_type_and_date_that_the_author_wrote_win_and_the_path_is_that_of_the_file():
     found = extract("markdown", "---\ndate: 2019-03-01\ntype: post\npath: /blog/x\n---\ntext")
     (document,) = documents("d/page.md", found, "markdown", "2024-05-01")
@@ -313,6 +339,19 @@ def test_pdf_gives_a_section_a_page():
         ("a/b.pdf#page-1", "My Book > page 1", "Hello world"),
         ("a/b.pdf#page-3", "My Book > page 3", "Third page"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ("Microsoft Word - plan_v3.doc", "plan_v3"),
+        ("Microsoft PowerPoint - Q1 review", "Q1 review"),
+        ("untitled", ""),
+        ("A guide to Microsoft Word - 2nd ed.", "A guide to Microsoft Word - 2nd ed."),
+    ],
+)
+def test_title_that_a_program_put_into_a_pdf_is_no_title(written, title):
+    assert extract("pdf", pdf(["text"], title=written)).title == title
 
 
 def test_word_headings_make_sections():
