@@ -28,7 +28,7 @@ _FURNITURE_NAMES_LIST = """
     anchor anchor-link anchorjs-link backtotop bd-toc breadcrumb breadcrumb-section breadcrumbs
     cookie-banner doc-anchor edit-page footer greybox header-anchor headerlink nav navbar navigation
     next-prev page-metadata page-nav pagination prev-next prev-next-area related rst-breadcrumbs-buttons
-    sidebar skip-link sphinxsidebar sr-only src src-link srclink table-of-contents toc toc-backref-hidden
+    sidebar skip-link sphinxsidebar sr-only src-link srclink table-of-contents toc toc-backref-hidden
     toctree-wrapper viewcode-back viewcode-link visually-hidden
 """
 _FURNITURE_NAMES = frozenset(_FURNITURE_NAMES_LIST.split())
@@ -54,9 +54,8 @@ def read_html(text: str) -> Extract:
             element.drop_tree()
     outline = Outline()
     read_markup(root, outline)
-    title = " ".join(page.findtext(".//title", "").split())
-    sections = outline.sections()
-    return Extract(sections, "" if any(section.headings for section in sections) else title)
+    title = "" if root.xpath(".//h1[normalize-space()]") else page.findtext(".//title", "")
+    return Extract(outline.sections(), " ".join(title.split()))
 
 
 def _main(page: Any) -> Any:
@@ -74,6 +73,8 @@ def _is_furniture(element: Any, whole_page: bool, most_words: float) -> bool:
         return False
     if element.tag == "header":
         return whole_page and not element.xpath(".//h1")
+    if element.tag == "a" and "src" in names:
+        return True  # to the source, in rustdoc; a listing of Org has this class too
     if element.tag == "form" and len(element.text_content().split()) > most_words:
         return False  # ASP.NET puts whole pages into one
     return (

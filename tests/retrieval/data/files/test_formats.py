@@ -260,6 +260,21 @@ def test_element_named_page_is_no_furniture():
     assert sections("html", '<body><div id="page" class="page"><h1>A</h1><p>text</p></div>') == {"A": "text"}
 
 
+def test_title_of_a_page_stands_where_its_content_has_no_first_heading():
+    head = "<head><title>User\n guide</title></head>"
+    asciidoctor = f"""{head}<div id="header"><h1>User guide</h1></div><div id="content">
+        <p>How all of it is used.</p><h2>Install</h2><p>Unpack it.</p></div>"""
+    found = documents("a.html", extract("html", asciidoctor), "html", "2024-01-01")
+    assert [each.title for each in found] == ["User guide", "User guide > Install"]
+    found = documents("a.html", extract("html", f"{head}<h1>Guide</h1><p>text"), "html", "2024-01-01")
+    assert [each.title for each in found] == ["Guide"]
+
+
+def test_listings_of_org_are_text_and_links_to_the_source_are_none():
+    page = '<body><h1>A <a class="src" href="a.rs">source</a></h1><pre class="src src-sh">ls -la</pre>'
+    assert sections("html", page) == {"A": "ls -la"}
+
+
 def test_form_that_holds_most_of_a_page_is_its_text():
     page = "<body><form id=aspnetForm><p>Opening hours are from nine to five</p></form><p>end</p></body>"
     assert sections("html", page) == {"": "Opening hours are from nine to five\n\nend"}
