@@ -36,6 +36,7 @@ class FilesResult:
     read: int = 0  # of these, new or changed since the last run
     unchanged: int = 0
     left_out: dict[str, int] = field(default_factory=dict)  # files that are not read, by suffix or reason
+    empty: list[str] = field(default_factory=list)  # the paths of those without text
     broken: list[Broken] = field(default_factory=list)
 
 
@@ -102,6 +103,7 @@ def _add(
         return
     if not count:
         result.left_out["empty"] = result.left_out.get("empty", 0) + 1
+        result.empty.append(file.name)
         return
     result.documents += count
     result.files += 1
