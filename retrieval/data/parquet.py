@@ -98,6 +98,8 @@ def _value(place: Place, name: str, value: object) -> object:
             raise place.error(f'"{name}" is longer than {LONGEST_LINE_BYTES} characters; shorten it')
         return value
     if isinstance(value, list):
+        if set(map(type, value)) <= {float, type(None)}:  # an embedding, say; one number at a time takes long
+            return [None if item is None or math.isnan(item) else item for item in value]
         if value and isinstance(value[0], tuple):  # a map
             return {str(key): _value(place, name, item) for key, item in value}
         return [_value(place, name, item) for item in value]

@@ -133,8 +133,11 @@ def test_values_of_parquet_that_json_does_not_know(tmp_path: Path) -> None:
     import datetime
 
     row = {"day": datetime.date(2024, 5, 1), "none": None, "bytes": "é".encode(), "list": ["a"], "n": 1.5}
-    parquet.write_table(pyarrow.Table.from_pylist([row, row | {"n": float("nan")}]), tmp_path / "a.parquet")
+    numbers = {"numbers": [0.5, float("nan"), None]}
+    rows = [row | numbers, row | {"n": float("nan")}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     first, second = table_records_of(tmp_path / "a.parquet")
+    assert first.fields.pop("numbers") == [0.5, None, None]
     assert first.fields == {"day": "2024-05-01", "none": None, "bytes": "é", "list": ["a"], "n": 1.5}
     assert second.fields["n"] is None
 
