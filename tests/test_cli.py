@@ -248,6 +248,12 @@ def test_queries_come_from_a_file_or_standard_input(made, tmp_path):
         assert [ids(answer) for answer in answers] == [ids(answer) for answer in alone]
 
 
+def test_queries_come_from_a_column_of_a_table(made, tmp_path):
+    (tmp_path / "q.csv").write_text('Question,Answer\ncopy folder,"a\nb"\nmatrix product,c\n')
+    found = told("search", made.index, "--queries", tmp_path / "q.csv", "-k", 2)
+    assert [answer["query"] for answer in found] == ["copy folder", "matrix product"]
+
+
 def test_one_query_from_a_file_is_still_a_list(made, tmp_path):
     (tmp_path / "q.txt").write_text("copy folder\n")
     assert len(told("search", made.index, "--queries", tmp_path / "q.txt")) == 1

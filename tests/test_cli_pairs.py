@@ -208,7 +208,7 @@ def test_queries_to_measure_by_are_those_of_the_split(faq: Path, tmp_path: Path)
     bench = ("bench", "ann", faq / "I", "--system", "exact", "--json", "--queries")
     assert json.loads(works(*bench, faq / "faq.csv"))["queries"] == len(expected)
     (tmp_path / "typed.tsv").write_text("id\tquery\n1\thow to copy\n")
-    assert json.loads(works(*bench, tmp_path / "typed.tsv"))["queries"] == 2
+    assert json.loads(works(*bench, tmp_path / "typed.tsv"))["queries"] == 1
     (tmp_path / "few.csv").write_text("query,doc\na,x\n")
     assert "no query is in split 'test'" in failure(*bench, tmp_path / "few.csv")
     (tmp_path / "two.csv").write_text("query,question,doc\na,b,x\n")

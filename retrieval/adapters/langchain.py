@@ -246,6 +246,8 @@ def _document(found: Found, *, passage: bool = False) -> Document:
 def _where(given: Filter) -> list[str | Expression]:
     if given is None:
         return []
+    if not isinstance(given, str | Mapping):
+        raise InputError(f"the filter is a {type(given).__name__}; give a text as for --where, or a mapping")
     return [given if isinstance(given, str) else _expression(given)]
 
 

@@ -10,9 +10,12 @@ that is live at the time of the call. Nothing here writes to the index.
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +56,7 @@ _WHERE = (
     "`facets` tells the fields and their values."
 )
 _OFFSET = "Leave out so many of the best, for the next page."
+_PROBABILITY = "That the document answers, from 0 to 1; null if the model cannot tell."
 _START = "The first character to read; 0 is the beginning."
 _FIELDS = "Metadata fields to count; none for all that split the documents into a few groups."
 
@@ -68,6 +72,7 @@ class FoundDocument:
     excerpt: str  # the passage that answers best, or the beginning of the text
     start: int  # of the excerpt in the text
     text_characters: int  # length of the whole text
+    probability: Annotated[float | None, Field(description=_PROBABILITY)]
 
 
 @dataclass(frozen=True)
@@ -106,19 +111,29 @@ class FacetResult:
 
 
 def serve(index: Path, about: str = "") -> None:
-    """Answer calls on standard input until it ends.
+    """Answer calls on standard input until it ends, as the only thing that the process does.
 
     index: the index folder.
     about: what the documents are, for the agent to know when to search them.
     Raises what `Retriever.open` raises.
     """
+    # The SDK's thread that reads standard input would hold Ctrl-C up until the input ends.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     with Retriever.open(index) as retriever:
-        mcp_server(retriever, about).run("stdio")
+        try:
+            mcp_server(retriever, about).run("stdio")
+        except* BrokenPipeError:  # nobody is there any more to be told
+            sys.stdout = sys.stderr  # Python would write what is left once more
 
 
 def mcp_server(retriever: Retriever, about: str = "") -> Any:
     """The server with its tools; parameters as for `serve`."""
-    server = MCPServer("peephole", instructions=_instructions(retriever.index, about), log_level="WARNING")
+    server = MCPServer(
+        "peephole",
+        instructions=_instructions(retriever.index, about),
+        version=version("peephole"),
+        log_level="WARNING",
+    )
     tools, harmless = _Tools(retriever), ToolAnnotations(read_only_hint=True, open_world_hint=False)
     for tool in (tools.search, tools.read_document, tools.facets):
         server.add_tool(tool, annotations=harmless, structured_output=True)
@@ -139,7 +154,11 @@ class _Tools:
         where: Annotated[str, Field(description=_WHERE)] = "",
         offset: Annotated[int, Field(ge=0, description=_OFFSET)] = 0,
     ) -> SearchResult:
-        """Find the documents that answer a query, best first, each with the excerpt that answers best."""
+        """Find the documents that answer a query, best first, each with the excerpt that answers best.
+
+        There are hits for every query. If the probability of all is low, none may answer: search with other
+        words, or say so.
+        """
         with self._using() as retriever:
             found = retriever.search(query, k, mode, where or (), offset=offset)
         return SearchResult([_found(hit) for hit in found])
@@ -212,6 +231,7 @@ def _found(hit: Hit) -> FoundDocument:
         text[:_EXCERPT_CHARACTERS],
         start,
         len(hit.text),
+        None if hit.probability is None else round(hit.probability, 4),
     )
 
 

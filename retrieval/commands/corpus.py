@@ -18,8 +18,9 @@ from retrieval.data.files.corpus import DEFAULT_SECONDS, FilesResult, write_file
 from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.pydoc.corpus import write_pydoc_corpus
 
-# Lower ranks are in --json.
+# Lower ranks, and more files, are in --json.
 _RANKS_SHOWN = 10
+_FILES_NAMED = 10
 
 
 @click.group()
@@ -176,5 +177,8 @@ def _print_files(output: Path, result: FilesResult) -> None:
     )
     if result.left_out:
         print_line("left out: " + ", ".join(f"{count:,} {name}" for name, count in result.left_out.items()))
+    if result.empty:
+        more = f" and {len(result.empty) - _FILES_NAMED:,} more" if len(result.empty) > _FILES_NAMED else ""
+        print_line(f"empty: {', '.join(result.empty[:_FILES_NAMED])}{more}")
     for broken in result.broken:
         print_line(f"broken: {broken.path}: {broken.problem}", err=True)

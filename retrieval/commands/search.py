@@ -41,7 +41,7 @@ MOST_HITS = 100_000
     help="By the towers' vectors, by BM25, or by both.",
 )
 @click.option(
-    "--queries", "file", type=PATH_OR_STANDARD_INPUT, help="Queries from a file, one a line, or - ."
+    "--queries", "file", type=PATH_OR_STANDARD_INPUT, help="Queries: a file with one a line, a table, or - ."
 )
 @click.option("--run", "run_path", type=OUTPUT_FILE, help="Write the hits as a TREC run.")
 @click.option(
@@ -112,9 +112,9 @@ def search(
 
 def _queries_of(file: Path) -> dict[str, str]:
     """Query id to text. The readers are imported here: one query from the shell must not wait for them."""
-    from retrieval.data.queries import read_query_lines
+    from retrieval.data.dataset import read_all_queries
 
-    return {query.id: query.text for query in read_query_lines(source(file))}
+    return read_all_queries(source(file))
 
 
 def _print_answer(answer: Answer, least: float | None, profile: bool) -> None:

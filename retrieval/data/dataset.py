@@ -27,9 +27,18 @@ from retrieval.data.pairs.columns import (
     find_columns,
     missing_column,
     neither_pairs_nor_corpus,
+    query_column,
 )
 from retrieval.data.pairs.dataset import PairsDataset
-from retrieval.data.queries import QUERY_FILES, Qrels, read_qrels, read_queries, read_query_lines, splits
+from retrieval.data.queries import (
+    QUERY_FILES,
+    Qrels,
+    read_qrels,
+    read_queries,
+    read_query_lines,
+    read_query_table,
+    splits,
+)
 from retrieval.data.tables import header_of, table_kind, table_records_of
 
 # As many records of JSONL tell whether it holds pairs: a corpus may be too large to read for that.
@@ -148,16 +157,42 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
 def read_query_texts(path: Path | str, split: str) -> list[str]:
     """The texts of queries: those of a split of a data set, or all of a file of queries.
 
-    path: a BEIR folder, a table of pairs, or what `read_query_lines` reads.
+    path: a BEIR folder, a table of pairs, or what `read_all_queries` reads.
     split: of the data set; a file of queries has none.
     Raises InputError for a split without queries, and what the readers raise.
     """
-    place = Path(path)
-    if place.is_dir() or (place.is_file() and table_kind(place) and _holds_pairs(place)):
-        dataset = open_dataset(place)
-    else:
-        return [query.text for query in read_query_lines(path)]
+    if not _holds_judgements(path):
+        return list(read_all_queries(path).values())
+    dataset = open_dataset(path)
     return [dataset.queries[query_id] for query_id in dataset.qrels(split)]
+
+
+def read_all_queries(path: Path | str, columns: ColumnNames = USUAL) -> dict[str, str]:
+    """Query id to text, of all splits of a data set, or of a file of queries.
+
+    path: a BEIR folder, a table of pairs, a table with a column of queries and none of documents, or
+        what `read_query_lines` reads.
+    columns: as for `open_dataset`.
+    Raises what the readers raise.
+    """
+    if columns or _holds_judgements(path):
+        return dict(open_dataset(path, columns).queries)
+    place = Path(path)
+    is_table = place.is_file() and table_kind(place)
+    column = query_column(place, _column_names(place, _RECORDS_TO_LOOK_AT)) if is_table else None
+    found = read_query_lines(path) if column is None else read_query_table(place, column)
+    return {query.id: query.text for query in found}
+
+
+def _holds_judgements(path: Path | str) -> bool:
+    """Whether this is a BEIR folder or a table of pairs."""
+    place = Path(path)
+    if place.is_dir() or not (place.is_file() and table_kind(place)):
+        return place.is_dir()
+    try:
+        return find_columns(place, _column_names(place, _RECORDS_TO_LOOK_AT), USUAL) is not None
+    except NoDocumentsError:
+        return False  # a list of queries with a header
 
 
 def _with_its_tables(path: Path | str) -> Path | str:
@@ -167,13 +202,6 @@ def _with_its_tables(path: Path | str) -> Path | str:
         return path
     files = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
     return f"{folder}/*" if files and all(map(table_kind, files)) else path
-
-
-def _holds_pairs(path: Path) -> bool:
-    try:
-        return find_columns(path, _column_names(path, _RECORDS_TO_LOOK_AT), USUAL) is not None
-    except NoDocumentsError:
-        return False  # a list of queries with a header
 
 
 def _check_corpus(path: Path | str, names: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from index.errors import InputError
 from index.values import Json
 from retrieval.data.lines import STANDARD_INPUT, Place, holds_text, is_pattern, is_stream, read_text
 from retrieval.data.records import IncompleteError, Record, id_field, json_records, read_each, text_field
-from retrieval.data.tables import TABLE_KINDS, table_kind, table_records_of
+from retrieval.data.tables import how_to_give, table_kind, table_records_of
 
 if TYPE_CHECKING:
     from retrieval.data.locations import Location
@@ -74,9 +74,8 @@ def read_documents(path: Path | str) -> Iterator[Document]:
     elif is_stream(path):  # a process substitution, whose name has no suffix
         records = json_records(path)
     else:
-        raise UnknownKindError(
-            f"not a kind of corpus that is read; give {TABLE_KINDS} or a folder", path=path
-        )
+        remedy = how_to_give(path, or_else=" or a folder")
+        raise UnknownKindError(f"not a kind of corpus that is read; {remedy}", path=path)
     return _from_records(records, path)
 
 

@@ -26,8 +26,7 @@ def parquet_records(path: Path | str) -> Iterator[Record]:
     """The rows of a Parquet file.
 
     Raises MissingExtraError without pyarrow; InputError for a file that is not Parquet, is damaged or cut
-    short, names a column twice, or holds a value that is no valid text or is longer than
-    `LONGEST_LINE_BYTES`.
+    short, names a column twice, or holds a text that is longer than `LONGEST_LINE_BYTES`.
     """
     number = 0
     with _opened(path) as file:
@@ -92,13 +91,17 @@ def _value(place: Place, name: str, value: object) -> object:
     if isinstance(value, bytes):
         try:
             value = value.decode()
-        except UnicodeDecodeError as error:
-            raise place.error(f'"{name}" is not text but bytes that are not UTF-8; convert it') from error
+        except UnicodeDecodeError:
+            return value  # an image, say, which is no problem unless somebody wants the column
     if isinstance(value, str):
         if len(value) > LONGEST_LINE_BYTES:
             raise place.error(f'"{name}" is longer than {LONGEST_LINE_BYTES} characters; shorten it')
         return value
     if isinstance(value, list):
+        if set(map(type, value)) <= {float, type(None)}:  # an embedding, say; one number at a time takes long
+            return [None if item is None or math.isnan(item) else item for item in value]
+        if value and isinstance(value[0], tuple):  # a map
+            return {str(key): _value(place, name, item) for key, item in value}
         return [_value(place, name, item) for item in value]
     if isinstance(value, dict):
         return {key: _value(place, name, item) for key, item in value.items()}

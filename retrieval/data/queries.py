@@ -15,6 +15,7 @@ from typing import TypeAlias
 from index.errors import InputError
 from retrieval.data.lines import Place, numbered_lines
 from retrieval.data.records import Record, id_field, json_record, json_records, text_field
+from retrieval.data.tables import table_records_of
 
 # Query id -> document id -> grade; a grade above 0 means relevant, a higher one more so.
 Qrels: TypeAlias = dict[str, dict[str, int]]
@@ -71,6 +72,22 @@ def read_query_lines(path: Path | str) -> list[Query]:
     else:
         parse = _plain_query
     return _unique(((place, parse(place, line)) for place, line in chain([first], lines)), path)
+
+
+def read_query_table(path: Path, column: str) -> list[Query]:
+    """The queries in a column of a table; blank ones are passed over.
+
+    Without a column `_id` or `id` a query has the number of its line or row as its id.
+    Raises InputError for a broken table, a text or an id of another type, and an id that occurs twice.
+    """
+    placed = ((record.place, _table_query(record, column)) for record in table_records_of(path))
+    return _unique(((place, query) for place, query in placed if query.text), path)
+
+
+def _table_query(record: Record, column: str) -> Query:
+    numbered = "_id" not in record.fields and "id" not in record.fields
+    query_id = str(record.place.line) if numbered else id_field(record)
+    return Query(query_id, text_field(record, column).strip())
 
 
 def _query(record: Record) -> Query:

@@ -31,6 +31,10 @@ class IncompleteError(InputError):
     """A record lacks a text that it needs, as others of its file may too."""
 
 
+class _NotJsonError(ValueError):
+    """A number that JSON cannot spell, as Python writes what is missing."""
+
+
 class Record(NamedTuple):
     """What one line, or one row of a table, says: values by field name."""
 
@@ -39,7 +43,7 @@ class Record(NamedTuple):
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+    raise _NotJsonError(f"{name} is not a JSON number")
 
 
 def _whole(digits: str) -> int:
@@ -61,6 +65,8 @@ def json_record(place: Place, line: str) -> Record:
         fields = _DECODER.decode(line)
         if "\\ud" in line or "\\uD" in line:
             json.dumps(fields, ensure_ascii=False).encode()  # half of a surrogate pair is no character
+    except _NotJsonError as error:
+        raise place.error(f"broken JSON ({error}); write null for what is missing") from error
     except (ValueError, RecursionError) as error:
         raise place.error(f"broken JSON ({error}); write {_objects_of(line)}") from error
     if not isinstance(fields, dict):
@@ -117,6 +123,9 @@ def csv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
+            if "new-line character" in str(error):
+                problem = "a line end of old Macs (CR alone) outside quotation marks; save the table again"
+                raise place.error(f"{problem} with LF or CRLF") from error
             raise place.error(f"broken CSV ({error}); check the quotation marks") from error
         if row:
             yield place, row

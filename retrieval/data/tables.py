@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TABLE_KINDS = ".jsonl, .ndjson, .tsv, .csv (also .gz) or .parquet"
 
+_SPREADSHEETS = frozenset({".numbers", ".ods", ".xls", ".xlsb", ".xlsm", ".xlsx"})
+
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _SIGNATURES = {
     _GZIP: "gzip",
@@ -71,9 +73,23 @@ def table_records_of(path: Path | str) -> Iterator[Record]:
     path = Path(path)
     kind = table_kind(path)
     if kind is None:
-        raise InputError(f"not a kind of table that is read; give {TABLE_KINDS}", path=path)
+        raise InputError(f"not a kind of table that is read; {how_to_give(path)}", path=path)
     _check_content(path, kind)
     return _READERS[kind](path)
+
+
+def how_to_give(path: Path, or_else: str = "") -> str:
+    """The remedy for a file whose name tells no kind of table. or_else: what may be given beside tables.
+
+    >>> how_to_give(Path("faq.xlsx"))
+    'save each sheet that you need as .csv (in Excel: "CSV UTF-8")'
+    """
+    suffix = path.suffix.lower()
+    if suffix in _SPREADSHEETS:
+        return 'save each sheet that you need as .csv (in Excel: "CSV UTF-8")'
+    if suffix == ".json":
+        return "write its objects one a line, and name the file .jsonl"
+    return f"give {TABLE_KINDS}{or_else}"
 
 
 def header_of(path: Path | str, needed: Collection[str] = ()) -> list[str]:

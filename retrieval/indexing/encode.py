@@ -21,13 +21,10 @@ from index.disk.carried_model import fingerprint as model_fingerprint
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Progress, no_progress
-from retrieval.data.dataset import open_dataset
+from retrieval.data.dataset import open_dataset, read_all_queries
 from retrieval.data.documents import UnknownKindError
 from retrieval.data.lines import is_stream
 from retrieval.data.pairs.columns import USUAL, ColumnNames
-from retrieval.data.pairs.dataset import PairsDataset
-from retrieval.data.queries import read_query_lines
-from retrieval.data.tables import table_kind
 from retrieval.indexing.build import fingerprint
 from retrieval.indexing.parallel import encode_shards
 from retrieval.indexing.passages import (
@@ -77,7 +74,7 @@ def encode(
     """Write the vectors of a corpus or of queries.
 
     source: for documents what `open_dataset` opens. For queries a BEIR folder or a table of pairs, whose
-        queries of all splits are taken, or what `read_query_lines` reads. "-" is standard input.
+        queries of all splits are taken, or what `read_all_queries` reads. "-" is standard input.
     model: the model folder.
     output: the file to write, .npy or .parquet. It is replaced when the new one is complete.
     side: "document" or "query".
@@ -121,13 +118,7 @@ def _documents(source: Path | str, columns: ColumnNames, resume: bool) -> _Sourc
 def _queries(source: Path | str, columns: ColumnNames, resume: bool) -> _Source:
     if is_stream(source) and resume:
         raise InputError("a pipe or standard input cannot be resumed; give a file, or leave --resume out")
-    place = Path(source)
-    is_data_set = (place.is_file() and table_kind(place)) or place.is_dir() or columns
-    dataset = open_dataset(source, columns) if is_data_set else None
-    if dataset is not None and (place.is_dir() or isinstance(dataset, PairsDataset)):
-        queries = dataset.queries
-    else:
-        queries = {query.id: query.text for query in read_query_lines(source)}
+    queries = read_all_queries(source, columns)
     digest = hashlib.sha256()
     for query_id, text in queries.items():
         digest.update(f"{query_id}\0{text}\0".encode(errors="surrogatepass"))

@@ -7,6 +7,7 @@ its own, `worker`, because these are files of strangers. Knows nothing of folder
 from __future__ import annotations
 
 from index.errors import needing
+from retrieval.data.files.encodings import decoded_page, decoded_text
 from retrieval.data.files.formats.archive import check_archive
 from retrieval.data.files.kinds import mismatch
 from retrieval.data.files.sections import Extract, Outline
@@ -27,9 +28,11 @@ def convert(kind: str, content: bytes) -> Extract:
         return Extract([])
     with needing("files"):
         if kind in ("markdown", "rst", "text"):
-            return _text(kind, _decoded(content))
+            return _text(kind, decoded_text(content))
         if kind == "html":
-            return _html(content)
+            from retrieval.data.files.formats.html import read_html
+
+            return read_html(decoded_page(content))
         if kind == "pdf":
             from retrieval.data.files.formats.pdf import read_pdf
 
@@ -53,29 +56,8 @@ def _text(kind: str, text: str) -> Extract:
     return Extract(outline.sections())
 
 
-def _html(content: bytes) -> Extract:
-    from retrieval.data.files.formats.html import read_html
-
-    try:
-        return read_html(content)
-    except UnicodeDecodeError as error:
-        raise _encoding_error(error, "the encoding that it declares") from error
-
-
 def _office(kind: str, content: bytes) -> Extract:
     from retrieval.data.files.formats.office import read_docx, read_pptx, read_xlsx
 
     check_archive(content, kind)
     return {"docx": read_docx, "pptx": read_pptx, "xlsx": read_xlsx}[kind](content)
-
-
-def _decoded(content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _encoding_error(error, "UTF-8") from error
-
-
-def _encoding_error(error: UnicodeDecodeError, expected: str) -> ValueError:
-    line = error.object[: error.start].count(b"\n") + 1
-    return ValueError(f"not {expected} (line {line}, byte {error.start}); save it as UTF-8")

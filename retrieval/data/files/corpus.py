@@ -18,20 +18,13 @@ from index.disk.files import WriterLock
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.files.draft import Draft
-from retrieval.data.files.find import Found, find_files
+from retrieval.data.files.find import Broken, Found, find_files
 from retrieval.data.files.kinds import KINDS
 from retrieval.data.files.pool import Converted, ConverterPool
 from retrieval.data.files.state import CORPUS, is_ours, last_run
 
 DEFAULT_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A file that could not be read."""
-
-    path: str
-    problem: str
+_GOES_ON = "(--skip-broken goes on without it)"
 
 
 @dataclass(slots=True)
@@ -43,6 +36,7 @@ class FilesResult:
     read: int = 0  # of these, new or changed since the last run
     unchanged: int = 0
     left_out: dict[str, int] = field(default_factory=dict)  # files that are not read, by suffix or reason
+    empty: list[str] = field(default_factory=list)  # the paths of those without text
     broken: list[Broken] = field(default_factory=list)
 
 
@@ -75,10 +69,13 @@ def write_files_corpus(
         raise InputError(problem, path=folder)
     _check_output(output)
     apart = Path(os.path.realpath(output))
-    found, left_out = find_files(folder, include, exclude, apart)
+    findings = find_files(folder, include, exclude, apart)
+    found = findings.files
+    if findings.broken and (not skip_broken or not found):
+        raise _unreadable(folder, findings.broken[0])
     if not found:
         raise _no_files(folder, apart, include, exclude)
-    result = FilesResult()
+    result = FilesResult(broken=findings.broken)
     with WriterLock(output, make=True):
         last = last_run(output)
         with Draft(output, last) as draft, ConverterPool(seconds) as pool:
@@ -89,7 +86,7 @@ def write_files_corpus(
             if not result.documents:
                 raise _no_text(result, folder)
             draft.publish()
-    result.left_out = dict(sorted((left_out + Counter(result.left_out)).items()))
+    result.left_out = dict(sorted((findings.left_out + Counter(result.left_out)).items()))
     return result
 
 
@@ -101,11 +98,12 @@ def _add(
         count = draft.reuse(file) if future is None else draft.add(file, future.result())
     except InputError as error:
         if not skip_broken:
-            raise InputError(f"{error} (--skip-broken goes on without it)") from error
+            raise InputError(f"{error} {_GOES_ON}") from error
         result.broken.append(Broken(file.name, str(error).removeprefix(f"{file.path}: ")))
         return
     if not count:
         result.left_out["empty"] = result.left_out.get("empty", 0) + 1
+        result.empty.append(file.name)
         return
     result.documents += count
     result.files += 1
@@ -115,10 +113,17 @@ def _add(
         result.read += 1
 
 
+def _unreadable(folder: Path, broken: Broken) -> InputError:
+    """The error of what `find_files` could not read; the folder itself is nothing to go on without."""
+    if broken.path == ".":
+        return InputError(broken.problem, path=folder)
+    return InputError(f"{broken.problem} {_GOES_ON}", path=folder / broken.path)
+
+
 def _no_files(folder: Path, apart: Path, include: Sequence[str], exclude: Sequence[str]) -> InputError:
     """Why `find_files` found nothing: the patterns, or the folder."""
     kinds = f"files that are read ({' '.join(KINDS)})"
-    if (include or exclude) and find_files(folder, apart=apart)[0]:
+    if (include or exclude) and find_files(folder, apart=apart).files:
         options = " and ".join(
             name for name, given in (("--include", include), ("--exclude", exclude)) if given
         )

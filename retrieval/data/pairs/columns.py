@@ -105,6 +105,11 @@ def find_columns(path: Path | str, names: Sequence[str], given: ColumnNames) -> 
     return Columns(query, document, **found, negatives=tuple(negatives), unused=unused, metadata=metadata)
 
 
+def query_column(path: Path | str, names: Sequence[str]) -> str | None:
+    """The column of queries of a table that has no documents; None if none is recognised."""
+    return _usual(path, {name: _plain(name) for name in names}, "query")
+
+
 def missing_column(path: Path | str, names: Sequence[str], role: str) -> InputError:
     """The error that no column is recognised as that of a role."""
     error = NoDocumentsError if role == "document" else InputError

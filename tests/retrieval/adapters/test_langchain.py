@@ -132,6 +132,11 @@ def test_an_unknown_operator_of_a_filter_is_refused(index):
         PeepholeVectorStore(index).similarity_search("x", filter={"section": {"$regex": "1"}})
 
 
+def test_a_function_as_filter_is_refused(index):
+    with pytest.raises(InputError, match=r"the filter is a function; give a text as for --where"):
+        PeepholeVectorStore(index).similarity_search("x", filter=lambda document: True)
+
+
 def test_scores_are_those_of_the_mode_and_relevance_is_the_cosine(index):
     store = PeepholeVectorStore(index, mode="lexical")
     with Retriever.open(index) as retriever:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -86,6 +89,49 @@ def test_an_agent_over_standard_input_and_output_finds_reads_and_counts(index):
     assert counted[1]["fields"] == {"lang": [{"value": "en", "count": 1}, {"value": "zh", "count": 1}]}
     assert refused[0]
     assert "no document has the id 'nothing'" in refused[1]
+
+
+def started(index):
+    """The command, after it has answered the first message of a client."""
+    command = [sys.executable, "-m", "cli", "mcp", str(index)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=ROOT, text=True, bufsize=1, **pipes)
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
+    print(json.dumps(request(1, "initialize", hello)), file=process.stdin)
+    answer = json.loads(process.stdout.readline())
+    print(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}), file=process.stdin)
+    return process, answer["result"]
+
+
+def request(number, method, parameters):
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
+
+
+def test_ctrl_c_ends_the_server_though_its_input_is_open(index):
+    process, hello = started(index)
+    assert hello["serverInfo"] == {"name": "peephole", "version": version("peephole")}
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == -signal.SIGINT
+    assert process.communicate() == ("", "")
+
+
+def test_client_that_goes_away_in_a_call_is_no_failure(index):
+    process, _ = started(index)
+    process.stdout.close()
+    call = {"name": "search", "arguments": {"query": "list files"}}
+    print(json.dumps(request(2, "tools/call", call)), file=process.stdin)
+    process.stdin.close()
+    assert process.wait(30) == 0
+    assert process.stderr.read() == ""
+
+
+def test_hits_have_the_probability_that_they_answer(index, calibrated):
+    assert call(index, "search", query="folder")[1]["hits"][0]["probability"] is None
+    query = "how do i list files"
+    with Retriever.open(calibrated.index) as retriever:
+        told = [hit.probability for hit in retriever.search(query, k=2)]
+    hits = call(calibrated.index, "search", query=query, k=2)[1]["hits"]
+    assert [hit["probability"] for hit in hits] == [round(probability, 4) for probability in told]
 
 
 def test_every_argument_is_described_and_bounded(index):

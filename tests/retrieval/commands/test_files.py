@@ -75,6 +75,17 @@ def test_broken_files_are_listed_and_the_others_read(docs, tmp_path):
     assert "broken: latin.md: not UTF-8 (line 1, byte 3); save it as UTF-8\n" in again.stderr
 
 
+def test_files_without_text_are_named(docs, tmp_path):
+    (docs / "good.md").write_text("text")
+    for number in range(12):
+        (docs / f"e{number:02}.md").write_text("# Only a heading\n")
+    result = peephole("corpus", "files", docs, "-o", tmp_path / "data")
+    named = ", ".join(f"e{number:02}.md" for number in range(10))
+    assert result.stdout.endswith(f"left out: 12 empty\nempty: {named} and 2 more\n")
+    told = json.loads(peephole("corpus", "files", docs, "-o", tmp_path / "data", "--json").stdout)
+    assert told["empty"] == [f"e{number:02}.md" for number in range(12)]
+
+
 def test_folder_without_files_is_refused(docs, tmp_path):
     result = peephole("corpus", "files", docs, "-o", tmp_path / "data")
     assert result.stderr.startswith(f"Error: {docs}: holds no files that are read (.md .markdown")

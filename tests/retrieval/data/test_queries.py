@@ -8,6 +8,7 @@ import pytest
 
 from index.errors import InputError
 from retrieval.data import lines
+from retrieval.data.dataset import read_all_queries, read_query_texts
 from retrieval.data.queries import Query, read_qrels, read_queries, read_query_lines, splits
 from retrieval.evaluation.runs import read_trec_run
 
@@ -129,6 +130,42 @@ def test_broken_query_file_names_its_line(tmp_path: Path, content: str, message:
     path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_query_lines(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.csv", 'Question\nhow do I\n"one, two"\n \n', {"2": "how do I", "3": "one, two"}),
+        ("a.csv", "id,query,notes\nq1,how do I,x\nq2,why,\n", {"q1": "how do I", "q2": "why"}),
+        ("a.jsonl", '{"_id": "q1", "query": "how do I"}\n', {"q1": "how do I"}),
+        ("a.csv", "how do I, as a user\nwhy\n", {"1": "how do I, as a user", "2": "why"}),
+        ("a.tsv", "q1\thow do I\n", {"q1": "how do I"}),
+        ("a.txt", "question\nhow do I\n", {"1": "question", "2": "how do I"}),
+    ],
+)
+def test_table_with_queries_alone_gives_their_column(
+    tmp_path: Path, name: str, content: str, expected: dict[str, str]
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    assert read_all_queries(path) == expected
+    assert read_query_texts(path, "test") == list(expected.values())
+
+
+def test_table_of_pairs_gives_the_queries_of_all_splits(tmp_path: Path) -> None:
+    path = tmp_path / "faq.csv"
+    path.write_text('question,answer,split\nhow do I,"open it,\nthen wait",train\nwhy,so,test\n')
+    assert sorted(read_all_queries(path).values()) == ["how do I", "why"]
+
+
+def test_table_of_queries_that_is_broken_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,query\nq1,a\nq1,b\n")
+    with pytest.raises(InputError, match=r"a\.csv:3: \"_id\" 'q1' was already used on line 2"):
+        read_all_queries(path)
+    path.write_text("query\n \n")
+    with pytest.raises(InputError, match=r"a\.csv: holds no queries"):
+        read_all_queries(path)
 
 
 def test_queries_of_a_megabyte_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

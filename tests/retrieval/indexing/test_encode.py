@@ -217,7 +217,7 @@ def test_a_corpus_that_is_broken_at_once_leaves_nothing(model: Path, tmp_path: P
 def test_a_corpus_that_is_broken_at_its_end_leaves_nothing(
     corpus: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "_TEXTS_PER_SHARD", 2)
+    monkeypatch.setattr("retrieval.indexing.passages._DOCUMENTS_PER_SHARD", 2)
     corpus.write_text(corpus.read_text() + "{broken\n")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError, match="broken JSON"):

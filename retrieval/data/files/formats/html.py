@@ -1,11 +1,10 @@
 """HTML pages to sections, by lxml: the main content without navigation, headers, footers and scripts.
 
-In: bytes. Out: an `Extract`. Nothing is fetched. Knows nothing of files.
+In: text. Out: an `Extract`. Nothing is fetched. Knows nothing of files.
 """
 
 from __future__ import annotations
 
-import codecs
 import re
 from typing import Any
 
@@ -24,63 +23,39 @@ _FURNITURE = frozenset({"nav", "footer", "aside", "form", "dialog"})
 _FURNITURE_ROLES = frozenset(
     {"navigation", "banner", "search", "contentinfo", "complementary", "menu", "tablist"}
 )
+# Of Confluence: breadcrumb-section, page-metadata, and greybox, the list of attachments.
 _FURNITURE_NAMES_LIST = """
-    anchor anchor-link anchorjs-link backtotop bd-toc breadcrumb breadcrumbs cookie-banner doc-anchor edit-
-    page footer header-anchor headerlink nav navbar navigation next-prev page-nav pagination prev-next prev-
-    next-area related rst-breadcrumbs-buttons sidebar skip-link sphinxsidebar sr-only src srclink src-link
-    table-of-contents toc toc-backref-hidden toctree-wrapper viewcode-back viewcode-link visually-hidden
+    anchor anchor-link anchorjs-link backtotop bd-toc breadcrumb breadcrumb-section breadcrumbs
+    cookie-banner doc-anchor edit-page footer greybox header-anchor headerlink nav navbar navigation
+    next-prev page-metadata page-nav pagination prev-next prev-next-area related rst-breadcrumbs-buttons
+    sidebar skip-link sphinxsidebar sr-only src-link srclink table-of-contents toc toc-backref-hidden
+    toctree-wrapper viewcode-back viewcode-link visually-hidden
 """
 _FURNITURE_NAMES = frozenset(_FURNITURE_NAMES_LIST.split())
 # An aside of these is part of the text: the notes of Sphinx and docutils.
 _KEPT_ASIDES = frozenset({"admonition", "footnote", "footnote-list", "topic", "note", "warning", "tip"})
-_DECLARED = re.compile(
-    rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^>]{0,100}encoding=["']([\w.:-]+)""", re.I
-)
-_DECLARED_WITHIN = 2048  # bytes; browsers look at 1024
+_XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _FEWEST_WORDS = 5
 
 
-def read_html(content: bytes) -> Extract:
-    """The sections of a page. Raises UnicodeDecodeError if it is not in the encoding that it declares."""
-    text = re.sub(r"\A\s*<\?xml[^>]*\?>", "", clean(_decoded(content)))
-    return read_html_text(text)
-
-
-def read_html_text(text: str) -> Extract:
-    """The sections of a page that is text already."""
+def read_html(text: str) -> Extract:
+    """The sections of a page."""
     from lxml import html
 
+    text = _XML_DECLARATION.sub("", clean(text))
     if not text.strip():
         return Extract([])
     parser = html.HTMLParser(no_network=True, remove_comments=True, remove_pis=True)
     page = html.document_fromstring(f"<!DOCTYPE html>{text}", parser=parser)
     root = _main(page)
+    most_words = len(root.text_content().split()) / 2
     for element in list(root.iter()):
-        if element is not root and _is_furniture(element, root is page):
+        if element is not root and _is_furniture(element, root is page, most_words):
             element.drop_tree()
     outline = Outline()
     read_markup(root, outline)
-    title = " ".join(page.findtext(".//title", "").split())
-    sections = outline.sections()
-    return Extract(sections, "" if any(section.headings for section in sections) else title)
-
-
-def _decoded(content: bytes) -> str:
-    """The text, by its byte-order mark or its declaration; UTF-8 without one."""
-    for mark, encoding in (
-        (codecs.BOM_UTF8, "utf-8-sig"),
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-    ):
-        if content.startswith(mark):
-            return content.decode(encoding)
-    declared = _DECLARED.search(content[:_DECLARED_WITHIN])
-    name = (declared[1] or declared[2]).decode("ascii") if declared else "utf-8"
-    try:
-        codec = codecs.lookup(name)
-    except LookupError:
-        codec = codecs.lookup("utf-8")
-    return content.decode(codec.name if getattr(codec, "_is_text_encoding", True) else "utf-8")
+    title = "" if root.xpath(".//h1[normalize-space()]") else page.findtext(".//title", "")
+    return Extract(outline.sections(), " ".join(title.split()))
 
 
 def _main(page: Any) -> Any:
@@ -92,12 +67,16 @@ def _main(page: Any) -> Any:
     return page
 
 
-def _is_furniture(element: Any, whole_page: bool) -> bool:
+def _is_furniture(element: Any, whole_page: bool, most_words: float) -> bool:
     names = {*element.get("class", "").split(), element.get("id", "")}
     if element.tag == "aside" and names & _KEPT_ASIDES:
         return False
     if element.tag == "header":
         return whole_page and not element.xpath(".//h1")
+    if element.tag == "a" and "src" in names:
+        return True  # to the source, in rustdoc; a listing of Org has this class too
+    if element.tag == "form" and len(element.text_content().split()) > most_words:
+        return False  # ASP.NET puts whole pages into one
     return (
         element.tag in _FURNITURE
         or element.get("role") in _FURNITURE_ROLES

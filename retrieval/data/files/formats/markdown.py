@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import html
 import re
+import tomllib
 from collections.abc import Sequence
+from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from markdown_it import MarkdownIt
@@ -21,6 +23,7 @@ from retrieval.data.files.formats.markup import read_markup
 from retrieval.data.files.sections import Extract, Outline, clean
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_TOML_FRONT_MATTER = re.compile(r"\A\+\+\+[ \t]*\n(.*?)\n\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
 _FIELD = re.compile(r"([A-Za-z][\w-]*):(?:[ \t]+(\S.*))?")
 _LIST = re.compile(r"\[(.*)\](?:[ \t]+#.*)?")
 _LIST_ITEM = re.compile(r"""[ \t]*("[^"]*"[ \t]*|'[^']*'[ \t]*|[^\s"',\[\]{}][^,\[\]{}]*)(?:,|\Z)""")
@@ -46,7 +49,7 @@ def _front_matter(text: str) -> tuple[dict[str, Json], str]:
     """Fields that are a text or a list of texts, and the text below; what is nested is left out."""
     found = _FRONT_MATTER.match(text)
     if not found:
-        return {}, text
+        return _toml_front_matter(text)
     entries: list[tuple[str, str, list[str]]] = []  # name, what stands beside it, and the lines below
     for line in map(str.rstrip, found[1].splitlines()):
         if field := _FIELD.fullmatch(line):
@@ -55,6 +58,29 @@ def _front_matter(text: str) -> tuple[dict[str, Json], str]:
             entries[-1][2].append(line)
     values = ((name, _value(beside, below)) for name, beside, below in entries)
     return {name: value for name, value in values if value is not None}, text[found.end() :]
+
+
+def _toml_front_matter(text: str) -> tuple[dict[str, Json], str]:
+    """The same of front matter in TOML, which Hugo writes; what is no TOML is text."""
+    found = _TOML_FRONT_MATTER.match(text)
+    try:
+        fields = tomllib.loads(found[1]) if found else {}
+    except tomllib.TOMLDecodeError:
+        return {}, text
+    values = ((name, _toml_value(value)) for name, value in fields.items())
+    return {name: value for name, value in values if value}, text[found.end() :] if found else text
+
+
+def _toml_value(value: object) -> Json:
+    """A text, or a list of texts; None for what is empty or nested."""
+    if isinstance(value, list):
+        texts = [item for item in value if isinstance(item, str) and item]
+        return texts if len(texts) == len(value) else None
+    if isinstance(value, dict):
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _value(beside: str, below: Sequence[str]) -> Json:

@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from retrieval.data.files.formats.html import read_html_text
+from retrieval.data.files.formats.html import read_html
 from retrieval.data.files.sections import Extract, Section, clean
 
 _MOST_ROWS = 100_000  # of a workbook
@@ -41,7 +41,7 @@ def read_docx(content: bytes) -> Extract:
         include_embedded_style_map=False,
         external_file_access=False,
     )
-    return read_html_text(f"<body>{clean(result.value)}</body>")
+    return read_html(f"<body>{result.value}</body>")
 
 
 def read_pptx(content: bytes) -> Extract:

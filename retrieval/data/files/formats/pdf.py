@@ -14,6 +14,8 @@ _MOST_PAGES = 5000
 _PASSWORD = 4  # PDFium's number of this error, FPDF_ERR_PASSWORD
 # A hyphen at the end of a line, which PDFium marks so.
 _HYPHEN = re.compile("\ufffe\n?|\x02\n?")
+_PRINTED_FROM = re.compile(r"Microsoft (?:Word|Excel|PowerPoint) - (.+?)(?:\.\w{1,5})?", re.IGNORECASE)
+_NO_TITLES = frozenset({"anonymous", "untitled"})
 
 
 def read_pdf(content: bytes) -> Extract:
@@ -31,7 +33,7 @@ def read_pdf(content: bytes) -> Extract:
     texts = [_text(page) for page in document]
     if not any(texts):
         raise ValueError("has no text, only images; run OCR on it first")
-    title = " ".join(clean(document.get_metadata_dict().get("Title", "")).split())
+    title = _title(document.get_metadata_dict().get("Title", ""))
     headings = _headings(document)
     sections = [
         Section((*headings[number], f"page {number + 1}"), text, f"page-{number + 1}")
@@ -39,6 +41,14 @@ def read_pdf(content: bytes) -> Extract:
         if text
     ]
     return Extract(sections, title)
+
+
+def _title(written: str) -> str:
+    """The title without what programs put in: "Microsoft Word - a.doc" is the name of a file."""
+    title = " ".join(clean(written).split())
+    if printed := _PRINTED_FROM.fullmatch(title):
+        title = printed[1]
+    return "" if title.casefold().strip("()") in _NO_TITLES else title
 
 
 def _text(page: Any) -> str:

@@ -105,6 +105,7 @@ def test_other_files_are_left_out_and_counted(tmp_path, here):
     ):
         put(docs / name, "text")
     put(docs / "empty.txt", "\n")
+    put(docs / "~$report.docx", b"\x05Ann" + bytes(50))
     outside = put(tmp_path / "outside.md", "secret")
     (docs / "link.md").symlink_to(outside)
     (docs / "inside.md").symlink_to(docs / "a.md")
@@ -116,6 +117,7 @@ def test_other_files_are_left_out_and_counted(tmp_path, here):
         assert list(records(data)) == ["a.md", "b.MD", "inside.md"]
         assert result.left_out == {
             "hidden": 2,
+            "Office lock file": 1,
             ".png": 2,
             "no suffix": 1,
             "excluded": 2,
@@ -242,6 +244,42 @@ def test_broken_file_ends_the_run_and_leaves_the_old_corpus(tmp_path, here):
         ("b.md", "not UTF-8 (line 2, byte 3); save it as UTF-8")
     ]
     assert list(records(data)) == ["a.md"]
+
+
+def test_name_that_is_not_utf_8_is_broken(tmp_path, here):
+    docs, data = tmp_path / "docs", tmp_path / "data"
+    put(docs / "a.md", "one")
+    put(docs / os.fsdecode(b"caf\xe9.md"), "two")
+    with pytest.raises(InputError, match=r"docs/caf\\xe9\.md: its name is not UTF-8; rename it \(--skip-"):
+        write_files_corpus(docs, data)
+    result = write_files_corpus(docs, data, skip_broken=True)
+    assert [(b.path, b.problem) for b in result.broken] == [
+        ("caf\\xe9.md", "its name is not UTF-8; rename it")
+    ]
+    assert list(records(data)) == ["a.md"]
+
+
+def test_folder_that_cannot_be_listed_is_broken(tmp_path, here, monkeypatch):
+    docs, data = tmp_path / "docs", tmp_path / "data"
+    put(docs / "a.md", "one")
+    put(docs / "closed" / "b.md", "two")
+    real = os.scandir
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    told = "cannot be listed (Permission denied); check its permissions"
+    with pytest.raises(InputError) as caught:
+        write_files_corpus(docs, data)
+    assert str(caught.value) == f"{docs}/closed: {told} (--skip-broken goes on without it)"
+    result = write_files_corpus(docs, data, skip_broken=True)
+    assert [(b.path, b.problem) for b in result.broken] == [("closed", told)]
+    assert list(records(data)) == ["a.md"]
+    with pytest.raises(InputError, match="docs/closed: cannot be listed"):
+        write_files_corpus(docs / "closed", data, skip_broken=True)
 
 
 def test_file_in_place_of_a_folder_is_told(tmp_path):
