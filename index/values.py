@@ -36,6 +36,9 @@ class Texts(NamedTuple):
         return f"{self.title} {self.text} {self.queries}" if self.queries else f"{self.title} {self.text}"
 
 
+# Gives queries that documents may answer, from the texts of some: unit vectors, float32 (n, dimension).
+QueriesOf: TypeAlias = "Callable[[Sequence[Texts]], Vectors]"
+
 # A value of a setting in a manifest.
 Scalar: TypeAlias = str | int | float | bool | None
 

@@ -34,8 +34,8 @@ from index.values import Progress, Rows, Scalar, Vectors, no_progress
 SMALL = 20_000
 
 # The most queries that tuning uses, and the fewest real queries that suffice.
-_QUERIES = 800
-_FEWEST = 50
+TUNING_QUERIES = 800
+FEWEST_QUERIES = 50
 # Searches that are timed, of the candidates and of exact search.
 _TIMED = 100
 _TIMED_EXACT = 20
@@ -154,7 +154,7 @@ def tune(
     Raises InputError, which lists what each candidate costs, if none meets the goal; no file is left then.
     StorageError if a file cannot be written.
     """
-    tuning_queries, own_rows = choose_queries(queries, vectors.count, vectors.take, _QUERIES)
+    tuning_queries, own_rows = choose_queries(queries, vectors.count, vectors.take, TUNING_QUERIES)
     exact_ms = _p50_ms(lambda query: search_exact(vectors, query, K), tuning_queries[:_TIMED_EXACT])
     flat = Candidate(FLAT, 0, 0, 1.0, exact_ms, vectors.count * vectors.dimension * 2)
     tried = [flat]
@@ -217,7 +217,7 @@ def choose_queries(
     most: how many queries are chosen at most.
     """
     generator = np.random.default_rng(_SEED)
-    if queries is not None and len(queries) >= _FEWEST:
+    if queries is not None and len(queries) >= FEWEST_QUERIES:
         chosen = generator.permutation(len(queries))[:most]
         return np.ascontiguousarray(queries[chosen], np.float32), np.full(len(chosen), -1)
     rows = generator.permutation(count)[:most]

@@ -33,7 +33,7 @@ from index.protocol import OpenIndex
 from index.reader import Index
 from index.remote.address import Address
 from index.segment import Segment
-from index.values import Progress, Rows, no_progress
+from index.values import Progress, QueriesOf, Rows, no_progress
 from index.writing.comparison import Comparison
 from index.writing.publish import Kept, Origin, publish
 from index.writing.segment import write_segment
@@ -260,7 +260,7 @@ class IndexBuilder:
         unchanged: bool = False,
         empty: bool = False,
         gone: Sequence[Rows] = (),
-        queries: NDArray[np.float32] | None = None,
+        queries: QueriesOf | None = None,
         words: WordEncoder | None = None,
         progress: Progress = no_progress,
     ) -> Manifest:
@@ -272,7 +272,7 @@ class IndexBuilder:
         unchanged: publish even if no document is added or deleted.
         empty: publish even an index without documents.
         gone: for each segment of the index, live rows to delete in the same step; empty for none.
-        queries: unit vectors of real queries to tune by, float32 (n, dimension); None if there are none.
+        queries: gives queries to tune by; None to tune by the documents themselves.
         words: gives the words of the documents as vectors, by which a model re-scores; None to store none.
         progress: called during every stage.
         Raises InputError if there are no documents or no dense index meets the goal, StorageError. The live
@@ -360,7 +360,7 @@ class IndexBuilder:
         store: str,
         compact: bool,
         gone: Sequence[Rows],
-        queries: NDArray[np.float32] | None,
+        queries: QueriesOf | None,
         words: WordEncoder | None,
         progress: Progress,
     ) -> Manifest:

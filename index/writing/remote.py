@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dense.tuning import Goal
+from index.dense.tuning import TUNING_QUERIES, Goal
 from index.disk.files import share, storing
 from index.disk.folder import Pointer
 from index.disk.manifest import Manifest, SegmentEntry
@@ -42,7 +42,7 @@ from index.remote.rows import Numbering, rows_of_document, texts_of
 from index.remote.terms import write_statistics
 from index.remote.tuning import kinds_for, tune
 from index.remote.words import FILES, MOST_WORDS, write_words
-from index.values import Progress, Rows, Scalar, Vectors, no_progress
+from index.values import Progress, QueriesOf, Rows, Scalar, no_progress
 from index.writing.publish import Origin, publish
 from index.writing.staging import Staging
 
@@ -74,7 +74,7 @@ def build_remote(
     live: RemoteIndex | None,
     address: Address,
     staging: Staging,
-    queries: Vectors | None,
+    queries: QueriesOf | None,
     words: WordEncoder | None,
     progress: Progress,
 ) -> Manifest:
@@ -85,7 +85,7 @@ def build_remote(
     live: the generation that is written anew, closed at the end; None if there is none.
     address: the server and the name of the collection.
     staging: the documents, at least one.
-    queries: unit vectors to tune by; None if there are none.
+    queries: gives queries to tune by; None to tune by the documents themselves.
     words: gives the words of the documents as vectors; None to store none.
     progress: called during every stage.
     Raises RemoteError, StorageError, InputError for a name that another index has and a goal that is not met.
@@ -104,7 +104,8 @@ def build_remote(
             server.create(name, origin.dimension, MOST_WORDS if words else 0)
             vectors = _upload(collection, staging, 0, numbering, progress)
             collection.flush()
-            chosen, tried = tune(collection, kinds, staged, queries, goal, progress)
+            asked = None if queries is None else queries(staging.documents.sample(TUNING_QUERIES))
+            chosen, tried = tune(collection, kinds, staged, asked, goal, progress)
             _check(collection, 0, vectors)
             owner_of(folder, address, server)  # nobody has taken the name meanwhile
             return SegmentEntry(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from index.dense.beside import tuning_beside
 from index.dense.passages import write_passages
-from index.dense.tuning import Goal
+from index.dense.tuning import SMALL, TUNING_QUERIES, Goal
 from index.dense.vectors import write_vectors
 from index.disk.files import share, storing
 from index.disk.manifest import SegmentEntry
@@ -26,7 +26,7 @@ from index.interaction.writing import WordEncoder, write_words
 from index.lexical.bm25 import BM25_SETTINGS
 from index.lexical.postings import Lengths, write_bm25
 from index.segment import COMPRESSED, DELETED, DOCUMENTS, LEXICAL, PASSAGES, VECTORS, WORDS, segment_files
-from index.values import Progress, Rows, Texts
+from index.values import Progress, QueriesOf, Rows, Texts
 
 # Documents between two reports of progress.
 _REPORT_EVERY = 1000
@@ -41,7 +41,7 @@ def write_segment(
     dimension: int,
     others: Lengths,
     goal: Goal,
-    queries: NDArray[np.float32] | None,
+    queries: QueriesOf | None,
     words: WordEncoder | None,
     progress: Progress,
 ) -> SegmentEntry:
@@ -55,7 +55,7 @@ def write_segment(
     dimension: width of a row.
     others: the lengths of the documents in the index's other segments.
     goal: what the dense index must reach.
-    queries: unit vectors to tune by, float32 (n, dimension); None if there are none.
+    queries: gives queries to tune by; None for the vectors themselves.
     words: gives the words of the documents as vectors; None to store none. If it does not read the queries
         that documents are known to answer, BM25 does not either.
     progress: called during every stage.
@@ -69,7 +69,8 @@ def write_segment(
     if count > documents.count:
         write_passages(folder / PASSAGES, passages)
     compressed = folder / COMPRESSED
-    with tuning_beside(folder / VECTORS, count, dimension, queries, goal, compressed, progress) as tuned:
+    asked = None if queries is None or count < SMALL else queries(documents.sample(TUNING_QUERIES))
+    with tuning_beside(folder / VECTORS, count, dimension, asked, goal, compressed, progress) as tuned:
         documents.copy_to(folder / DOCUMENTS)
         read = words is None or words.reads_queries
         texts = (each.joined() for each in _texts(documents, progress, "words", read))

@@ -32,14 +32,13 @@ from retrieval.indexing.passages import (
     shards_of,
     texts_to_encode,
 )
+from retrieval.indexing.publish import publish
+from retrieval.indexing.tuning_queries import MAX_TUNING_QUERIES
 from retrieval.model.folder import TrainedModel, read_model, read_model_of
 
 # What becomes of an added document whose id the index has: it takes the other's place, is left out, or the
 # addition is refused as a whole.
 Existing: TypeAlias = Literal["replace", "keep", "refuse"]
-
-# Enough to measure recall and latency by, and encoded in less than a second.
-MAX_TUNING_QUERIES = 2000
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def build(
     goal: how to choose the FAISS index; recall .99 by default.
     passage_words: most words of a passage; 0 to leave documents whole. By default what the tower reads.
     queries: real queries to tune by. By default the training queries of the data set; for a corpus without
-        queries its own documents.
+        queries pieces of its documents.
     columns: role to the columns that the user names, for a file of pairs.
     resume: keep the documents that an interrupted build of the same corpus and model has encoded.
     wait: seconds to wait for another writer.
@@ -111,9 +110,8 @@ def build(
         total = dataset.count_documents()
         with started(builder.model) as workers:
             encode_into(builder, read_model(builder.model), documents, total, progress, workers)
-        tuning = queries if queries is not None else _training_queries(dataset)
-        vectors = saved.encoder("query").encode(tuning[:MAX_TUNING_QUERIES]) if tuning else None
-        return builder.publish(queries=vectors, words=saved.word_vectors(), progress=progress)
+        real = queries if queries is not None else _training_queries(dataset)
+        return publish(builder, progress, queries=real)
 
 
 def _starter(cluster: str | None) -> Callable[[Path], AbstractContextManager[Workers | None]]:
@@ -219,7 +217,7 @@ def _publish_added(
     model = read_model(builder.model)
     encode_into(builder, model, documents, total, progress)
     count, replaced = builder.count, builder.replaced()
-    manifest = builder.publish(words=model.word_vectors(), progress=progress)
+    manifest = publish(builder, progress)
     return AddResult(manifest.generation, manifest.documents, count - replaced, replaced)
 
 

@@ -10,11 +10,16 @@ from pathlib import Path
 from index.disk.manifest import Manifest
 from index.values import Progress, no_progress
 from index.writing.compact import compact as compact_segments
+from retrieval.indexing.tuning_queries import tuning_queries
 from retrieval.model.folder import read_model
 
 
 def compact(folder: Path, *, progress: Progress = no_progress, wait: float = 0.0) -> Manifest:
     """`index.writing.compact.compact` with the word vectors of the model inside the index."""
     return compact_segments(
-        folder, words=lambda model: read_model(model).word_vectors(), progress=progress, wait=wait
+        folder,
+        words=lambda model: read_model(model).word_vectors(),
+        queries=lambda model: tuning_queries(read_model(model)),
+        progress=progress,
+        wait=wait,
     )

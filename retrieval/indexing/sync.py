@@ -19,6 +19,7 @@ from index.writing.comparison import Comparison
 from retrieval.data.dataset import open_dataset
 from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.indexing.build import AddResult, documents_of, encode_into, fingerprint, model_of
+from retrieval.indexing.publish import publish
 from retrieval.model.folder import read_model
 
 # Documents compared at once.
@@ -63,8 +64,7 @@ def sync(
         count, replaced = builder.count, builder.replaced()
         counts = (count - replaced, replaced, deleted, comparison.unchanged)
         changes = count or deleted
-        words = read_model(builder.model).word_vectors()
-        manifest = builder.publish(gone=gone, words=words, progress=progress) if changes else builder.leave()
+        manifest = publish(builder, progress, gone=gone) if changes else builder.leave()
         return AddResult(manifest.generation, manifest.documents, *counts)
 
 

@@ -21,7 +21,8 @@ from index.protocol import OpenIndex
 from index.values import Progress
 from index.writing.adopt import adopt
 from index.writing.builder import IndexBuilder
-from retrieval.indexing.build import MAX_TUNING_QUERIES, encode_into
+from retrieval.indexing.build import encode_into
+from retrieval.indexing.publish import publish
 from retrieval.indexing.sync import encode_changes
 from retrieval.model.folder import read_model
 
@@ -54,8 +55,7 @@ def build_candidate(
     )
     with builder:
         encode_into(builder, read_model(builder.model), live.live_documents(), live.count, progress)
-        vectors = saved.encoder("query").encode(queries[:MAX_TUNING_QUERIES]) if queries else None
-        builder.publish(queries=vectors, words=saved.word_vectors(), progress=progress)
+        publish(builder, progress, queries=queries)
 
 
 def publish_candidate(
@@ -106,7 +106,6 @@ def _bring_up_to_date(folder: Path, live: OpenIndex, origin: OpenIndex, progress
     with IndexBuilder.begin_adding(folder, source=live.pointer.manifest_sha256, resume=True) as builder:
         gone = encode_changes(builder, live.live_documents(), live.count, progress).gone()
         if builder.count or any(map(len, gone)):
-            words = read_model(builder.model).word_vectors()
-            builder.publish(gone=gone, words=words, progress=progress)
+            publish(builder, progress, gone=gone)
         else:
             builder.leave()

@@ -13,8 +13,8 @@ from index.disk.previous import read_previous
 from index.opened import open_index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
+from retrieval.indexing.publish import publish
 from retrieval.indexing.sync import encode_changes
-from retrieval.model.folder import read_model
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ def rollback(index: Path, *, wait: float = 0.0, progress: Progress = no_progress
             comparison = encode_changes(builder, live.live_documents(), live.count, progress)
         encoded, gone = builder.count, comparison.gone()
         deleted = builder.replaced() + sum(map(len, gone))
-        words = read_model(builder.model).word_vectors()
-        manifest = builder.publish(unchanged=True, gone=gone, words=words, progress=progress)
+        manifest = publish(builder, progress, gone=gone, unchanged=True)
     return RollbackResult(
         manifest.generation,
         restored,

@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from index.dense.vectors import StoredVectors, search_exact, to_halves, write_ve
 from index.disk.verify import verify
 from index.errors import CorruptError, InputError
 from index.reader import Index
+from index.values import Texts, Vectors
 from index.writing.builder import IndexBuilder
 from index.writing.compact import compact
 from index.writing.delete import delete
@@ -49,6 +51,7 @@ def vectors(tmp_path: Path) -> StoredVectors:
 def every_corpus_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compression is tried, and wins whenever its recall is enough."""
     monkeypatch.setattr(tuning, "SMALL", 0)
+    monkeypatch.setattr("index.writing.segment.SMALL", 0)
     real = tuning._p50_ms
 
     def slow_if_exact(search, asked):
@@ -168,9 +171,16 @@ def test_candidate_meets_a_goal_in_all_three():
 def test_tuned_index_lives_on_through_changes(model: Path, tmp_path: Path):
     rows, folder = clustered(1500), tmp_path / "index"
     goal = Goal(0.95, max_bytes=1500 * DIMENSION)  # half of what exact search reads
+    given: list[Sequence[Texts]] = []
+
+    def queries(texts: Sequence[Texts]) -> Vectors:
+        given.append(texts)
+        return clustered(200, seed=3)
+
     with IndexBuilder.begin(folder, model=model, dimension=DIMENSION, source="s", goal=goal) as builder:
         builder.append(numbered(1500), rows)
-        manifest = builder.publish(queries=clustered(200, seed=3))
+        manifest = builder.publish(queries=queries)
+    assert [len(texts) for texts in given] == [tuning.TUNING_QUERIES]
     assert manifest.recall["recall@10"] >= 0.95
     assert manifest.segments[0].tried[0]["name"] == "Flat"
     delete(folder, [f"d{n}" for n in range(0, 1500, 100)])

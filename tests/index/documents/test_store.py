@@ -23,6 +23,13 @@ def published(writer: DocumentWriter, path: Path) -> DocumentReader:
     return DocumentReader(path)
 
 
+@pytest.mark.parametrize(("count", "numbers"), [(0, []), (3, [0, 1, 2]), (10, [0, 2, 5, 7])])
+def test_a_sample_is_spread_over_all_rows(writer: DocumentWriter, count: int, numbers: list[int]):
+    documents = [Document(f"d{n}", f"title {n}", f"text {n}", queries=(f"q{n}",)) for n in range(count)]
+    writer.append(documents)
+    assert writer.sample(4) == [documents[n].texts() for n in numbers]
+
+
 def test_documents_come_back_by_row_in_the_order_asked_for(writer: DocumentWriter, tmp_path: Path):
     documents = [
         Document(
