@@ -64,17 +64,19 @@ def explain_rank(folder: Path, query: str, document_id: str) -> RankExplanation 
     Raises InputError for an unknown document id, and what `Retriever.open` raises.
     """
     with Retriever.open(folder) as retriever:
-        rescoring = retriever.rescoring
+        index, rescoring = retriever.index, retriever.rescoring
         if rescoring is None:
             return None
-        row = retriever.index.row_of(document_id)
+        row = index.row_of(document_id)
         if row is None:
             raise InputError(f"the index holds no document with the id {document_id!r}")
-        (document,) = retriever.index.documents([row])
+        (document,) = index.documents([row])
         matches = _word_matches(rescoring, query, document.texts())
-        dense, lexical = (retriever.rank([query], RESCORING_DEPTH, mode) for mode in ("dense", "lexical"))
-        (embedding,) = retriever.encode([query])
-        rows, table = features_of(rescoring.compared(retriever.index, query, embedding, dense, lexical))
+        # The two rankings as hybrid search asks for them: compressed vectors find others at another depth.
+        embeddings = retriever.encode([query])
+        dense = index.search_dense(embeddings, RESCORING_DEPTH)
+        lexical = index.search_lexical([query], RESCORING_DEPTH)
+        rows, table = features_of(rescoring.compared(index, query, embeddings[0], dense, lexical))
         fused = fuse(dense, lexical, len(rows), retriever.dense_share).rows[0]
     (place,) = np.flatnonzero(rows == row)[:1].tolist() or (None,)
     if place is None:

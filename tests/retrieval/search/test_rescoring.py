@@ -6,13 +6,18 @@ import json
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from index.errors import CorruptError
 from index.phases import recording
+from index.ranking import Ranking
+from index.reader import Index
+from index.values import Vectors
 from index.writing.delete import delete
+from retrieval.explain.rescoring import explain_rank
 from retrieval.indexing.build import add, build
 from retrieval.indexing.compact import compact
 from retrieval.indexing.sync import sync
@@ -104,6 +109,21 @@ def test_hybrid_ranks_the_candidates_of_both_by_the_network(retriever, where):
         assert [hit.score for hit in hits] == pytest.approx(
             [(s - low) / (high - low) for s in found], abs=1e-4
         )
+
+
+def test_explanations_rank_as_searches_do_where_depth_changes_the_order(place, retriever, monkeypatch):
+    real = Index.search_dense
+
+    def compressed(self: Index, queries: Vectors, k: int, *others: Any) -> Ranking:
+        ranking = real(self, queries, k, *others)
+        return ranking if k >= 50 else Ranking(ranking.scores, ranking.rows[:, ::-1].copy())
+
+    monkeypatch.setattr(Index, "search_dense", compressed)
+    monkeypatch.setattr(Index, "is_exact", lambda self, where: False)
+    for query in QUERIES:
+        hits = retriever.search(query, 20)
+        explained = [explain_rank(place / "index", query, hit.id) for hit in hits]
+        assert [each and each.rank for each in explained] == [hit.rank for hit in hits]
 
 
 def test_the_other_modes_do_not_re_score(retriever):
