@@ -65,6 +65,27 @@ def test_a_request_under_way_is_answered_after_sigterm_and_a_new_one_refused(fol
         assert "Traceback" not in server.log.read_text()
 
 
+def test_a_request_on_its_way_when_the_server_ends_is_answered(folder):
+    with serving(folder) as server:
+        request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        with (
+            socket.create_connection(("127.0.0.1", server.port)) as new,
+            socket.create_connection(("127.0.0.1", server.port)) as used,
+        ):
+            used.sendall(request)
+            assert used.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            server.process.send_signal(signal.SIGTERM)
+            with pytest.raises(OSError):
+                while True:  # until the server takes no connection
+                    socket.create_connection(("127.0.0.1", server.port)).close()
+            time.sleep(0.1)  # the worker has closed what it closes at once
+            for client in (new, used):
+                client.sendall(request)
+                got = client.recv(1 << 16)
+                assert got.startswith(b"HTTP/1.1 200") and b"connection: close" in got.lower()
+        assert server.process.wait(30) == 0
+
+
 def test_bytes_that_are_no_http_get_one_line_and_the_server_lives(folder):
     with serving(folder, "--no-access-log") as server:
         before = server.log.read_text()
