@@ -17,6 +17,9 @@ from retrieval.serving.settings import Limits
 
 # The protocol is made by uvicorn, which knows nothing of our settings.
 LIMITS = Limits()
+# Seconds that a connection without a request stays open when the server ends: one may be on its way, and a
+# reset would be a failure to proxies and clients.
+_ON_ITS_WAY = 1.0
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -26,6 +29,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock, or refuse a connection too many."""
@@ -57,6 +61,16 @@ class LimitedProtocol(HttpToolsProtocol):
         """Stop the clock."""
         self._stop()
         super().on_headers_complete()
+        if self._ending and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Make the request that is under way, or on its way, the last one."""
+        self._ending = True
+        if self._is_idle():
+            self.loop.call_later(_ON_ITS_WAY, self._close_idle)
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -86,6 +100,13 @@ class LimitedProtocol(HttpToolsProtocol):
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(STATUS_LINE[refusal.status] + lines.encode() + b"\r\n" + content)
         self.transport.close()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_idle(self) -> None:
+        if self._is_idle():
+            self._close()
 
     def _close(self) -> None:
         if not self.transport.is_closing():

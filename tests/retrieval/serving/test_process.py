@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -14,10 +15,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from click.testing import CliRunner
 from served import ROOT, serving
+from uvicorn.server import ServerState
 
 from cli import verbs
+from retrieval.serving.protocol import LimitedProtocol
 from retrieval.serving.settings import checked_origins
 
 
@@ -63,6 +67,44 @@ def test_a_request_under_way_is_answered_after_sigterm_and_a_new_one_refused(fol
         assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
         assert server.process.wait(30) == 0
         assert "Traceback" not in server.log.read_text()
+
+
+async def answer_ok(scope, receive, send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_request_on_its_way_when_the_server_ends_is_answered_and_is_the_last(used):
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def play() -> None:
+        config = uvicorn.Config(answer_ok, http=LimitedProtocol, log_config=None, lifespan="off")
+        config.load()
+        state, loop = ServerState(), asyncio.get_running_loop()
+        server = await loop.create_server(lambda: LimitedProtocol(config, state, {}), "127.0.0.1", 0)
+        reading, writing = await asyncio.open_connection(*server.sockets[0].getsockname())
+        if used:
+            writing.write(request)
+            assert (await reading.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        while not state.connections:
+            await asyncio.sleep(0)
+        for connection in state.connections:
+            connection.shutdown()
+        writing.write(request)
+        said = await asyncio.wait_for(reading.read(), 30)  # to the end of the connection
+        assert said.startswith(b"HTTP/1.1 200") and b"connection: close" in said
+        writing.close()
+        server.close()
+
+    asyncio.run(play())
+
+
+def test_a_connection_without_a_request_is_closed_soon_after_the_server_ends(folder):
+    with serving(folder) as server, socket.create_connection(("127.0.0.1", server.port)) as idle:
+        server.process.send_signal(signal.SIGTERM)
+        assert idle.recv(1) == b""
+        assert server.process.wait(30) == 0
 
 
 def test_bytes_that_are_no_http_get_one_line_and_the_server_lives(folder):
