@@ -56,6 +56,14 @@ def ask(request: pytest.FixtureRequest, made, tmp_path: Path) -> tuple[Ask, Path
     return lambda path: write_bench(path.with_suffix(""), BENCH), tmp_path / "out.json", b"{"
 
 
+def test_hyphen_is_no_file(made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    told = failure("search", made.index, "copy", "--run", "-")
+    assert told == "Error: '-' names no file; give /dev/stdout for standard output"
+    assert "'-' names no file" in failure("evaluate", made.index, made.data, "--per-query", "-")
+    assert not list(tmp_path.iterdir())
+
+
 def test_pipe_is_written_and_stays_a_pipe(ask: tuple[Ask, Path, bytes]):
     write, path, begin = ask
     os.mkfifo(path)

@@ -48,6 +48,8 @@ class _OutputFile(_Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = Path(str(super().convert(value, param, ctx)))
+        if value == "-":
+            raise InputError("'-' names no file; give /dev/stdout for standard output")
         check_output(path)
         if self._suffix and path.suffix.lower() not in ("", self._suffix) and is_replaceable(path):
             raise InputError(f"is not {self._suffix}, which is written; name the output so", path=path)

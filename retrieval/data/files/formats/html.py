@@ -23,13 +23,14 @@ _FURNITURE = frozenset({"nav", "footer", "aside", "form", "dialog"})
 _FURNITURE_ROLES = frozenset(
     {"navigation", "banner", "search", "contentinfo", "complementary", "menu", "tablist"}
 )
-# Of Confluence: breadcrumb-section, page-metadata, and greybox, the list of attachments.
+# Of Confluence: breadcrumb-section, page-metadata, and greybox, the list of attachments. Of MediaWiki:
+# catlinks, mw-editsection and printfooter.
 _FURNITURE_NAMES_LIST = """
-    anchor anchor-link anchorjs-link backtotop bd-toc breadcrumb breadcrumb-section breadcrumbs
-    cookie-banner doc-anchor edit-page footer greybox header-anchor headerlink nav navbar navigation
-    next-prev page-metadata page-nav pagination prev-next prev-next-area related rst-breadcrumbs-buttons
-    sidebar skip-link sphinxsidebar sr-only src-link srclink table-of-contents toc toc-backref-hidden
-    toctree-wrapper viewcode-back viewcode-link visually-hidden
+    anchor anchor-link anchorjs-link backtotop bd-toc breadcrumb breadcrumb-section breadcrumbs catlinks
+    cookie-banner doc-anchor edit-page footer greybox header-anchor headerlink mw-editsection nav navbar
+    navigation next-prev page-metadata page-nav pagination prev-next prev-next-area printfooter related
+    rst-breadcrumbs-buttons sidebar skip-link sphinxsidebar sr-only src-link srclink table-of-contents toc
+    toc-backref-hidden toctree-wrapper viewcode-back viewcode-link visually-hidden
 """
 _FURNITURE_NAMES = frozenset(_FURNITURE_NAMES_LIST.split())
 # An aside of these is part of the text: the notes of Sphinx and docutils.

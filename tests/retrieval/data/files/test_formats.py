@@ -270,6 +270,13 @@ def test_title_of_a_page_stands_where_its_content_has_no_first_heading():
     assert [each.title for each in found] == ["Guide"]
 
 
+def test_page_of_mediawiki_loses_its_links_to_edit_and_its_categories():
+    page = """<div id="content" role="main"><h1>Backup</h1><p>Daily, to the tape library.</p>
+        <h2>Restore<span class="mw-editsection">[edit]</span></h2><p>Ask.</p>
+        <div class="printfooter">Retrieved from x</div><div id="catlinks">Categories: A</div></div>"""
+    assert sections("html", page) == {"Backup": "Daily, to the tape library.", "Backup > Restore": "Ask."}
+
+
 def test_listings_of_org_are_text_and_links_to_the_source_are_none():
     page = '<body><h1>A <a class="src" href="a.rs">source</a></h1><pre class="src src-sh">ls -la</pre>'
     assert sections("html", page) == {"A": "ls -la"}
