@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 
 MAX_UNPACKED_BYTES = 256 << 20
 _MOST_PARTS = 20_000
@@ -20,6 +21,11 @@ _MEDIA_TYPES = {
 }
 _CONTENT_OF_OPEN_DOCUMENTS = "content.xml"
 _DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+# What zipfile raises for a damaged archive.
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
+    *(RuntimeError, NotImplementedError, ValueError),
+)
 
 
 def check_archive(content: bytes, kind: str) -> None:
@@ -36,7 +42,9 @@ def check_archive(content: bytes, kind: str) -> None:
                 name = part.filename
                 is_read = kind not in _MEDIA_TYPES or name == _CONTENT_OF_OPEN_DOCUMENTS
                 left -= _check_part(archive, part, left, is_read and name.endswith((".xml", ".rels")))
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except _BROKEN as error:
+        if type(error) is ValueError and "; " in str(error):  # our own, with a remedy
+            raise
         raise ValueError(f"broken .{kind} ({str(error).rstrip('.')}); save it again") from error
 
 

@@ -20,6 +20,15 @@ def problem(kind: str, content: bytes) -> str:
     return str(caught.value)
 
 
+def problem_or_none(content: bytes) -> str:
+    """What is wrong with a text document; "; " if nothing is."""
+    try:
+        convert("odt", content)
+    except ValueError as error:
+        return str(error)
+    return "; "
+
+
 TEXT = """
 <text:tracked-changes><text:p>deleted words</text:p></text:tracked-changes>
 <text:table-of-content><text:p>Install 1</text:p></text:table-of-content>
@@ -76,6 +85,8 @@ def test_documents_of_another_kind_broken_ones_and_bombs_are_refused(monkeypatch
     assert problem("odp", good) == "is a ZIP archive but no .odp; rename it or remove it"
     assert problem("odt", zipped({"content.xml": "<a/>"})).startswith("is a ZIP archive but no .odt; ")
     assert problem("odt", good[: len(good) // 2]).startswith("broken .odt (")
+    for at in range(30, len(good), 7):
+        assert "; " in problem_or_none(good[:at] + bytes([good[at] ^ 255]) + good[at + 1 :])
     locked = {"META-INF/manifest.xml": '<manifest:encryption-data manifest:checksum="x"/>'}
     assert problem("odt", opendocument("text", "", more=locked)) == "has a password; save it without one"
     monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 1 << 20)
