@@ -1,4 +1,4 @@
-"""Small real files for the tests, made by hand: PDF, Word, PowerPoint, Excel."""
+"""Small real files for the tests, made by hand: PDF, Word, PowerPoint, Excel, LibreOffice."""
 
 from __future__ import annotations
 
@@ -131,3 +131,28 @@ def pptx(slides: Sequence[tuple[str, str, str]]) -> bytes:
     out = io.BytesIO()
     made.save(out)
     return out.getvalue()
+
+
+def opendocument(
+    kind: str, body: str, *, before: str = "", encoding: str = "utf-8", more: Mapping[str, str] | None = None
+) -> bytes:
+    """A text or presentation of LibreOffice.
+
+    kind: "text" or "presentation". body: its XML. before: what stands before it. more: other parts.
+    """
+    names = {name: name for name in ("office", "style", "text", "table", "presentation")}
+    names |= {"draw": "drawing", "svg": "svg-compatible"}
+    spaces = " ".join(
+        f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for short, name in names.items()
+    )
+    content = (
+        f'<?xml version="1.0" encoding="{encoding}"?>{before}<office:document-content {spaces}>'
+        '<office:automatic-styles><style:style style:name="P1" style:parent-style-name="Title"/>'
+        f"</office:automatic-styles><office:body><office:{kind}>{body}</office:{kind}></office:body>"
+        "</office:document-content>"
+    )
+    parts = {
+        "mimetype": f"application/vnd.oasis.opendocument.{kind}",
+        "content.xml": content.encode(encoding),
+    }
+    return zipped({**parts, **(more or {})})

@@ -15,6 +15,7 @@ Of what a generation contains, this module knows the manifest alone.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 from collections.abc import Callable, Collection
@@ -38,9 +39,9 @@ CANDIDATE = "candidate"
 PLAN = "staging.json"
 
 # Compiled on first use: a search does not need them.
-_GENERATION = r"generation-([0-9]{6,})"
+_GENERATION = r"generation-[0-9]{6,}"
 _TEMPORARY = temporary_of(CURRENT)
-_POINTER = re.compile(rb"(generation-[0-9]{6,}) ([0-9a-f]{64})\n")
+_POINTER = re.compile(rf"({_GENERATION}) ([0-9a-f]{{64}})\n".encode())
 
 
 class Pointer(NamedTuple):
@@ -155,6 +156,11 @@ def next_generation(folder: Path) -> str:
     return f"generation-{max(map(_number, _names(folder)), default=0) + 1:06}"
 
 
+def is_generation(name: str) -> bool:
+    """Whether a name is that of a generation."""
+    return re.fullmatch(_GENERATION, name) is not None
+
+
 def is_before(name: str, generation: str) -> bool:
     """Whether a name is that of a generation with a lower number.
 
@@ -213,11 +219,34 @@ def sweep(folder: Path, used: Collection[str]) -> None:
                 os.close(handle)
 
 
-def sweep_staging(folder: Path) -> None:
-    """Remove the staging folder unless its build can be resumed. What cannot be removed is left."""
+def sweep_staging(folder: Path, live: Pointer | None = None) -> None:
+    """Remove the staging folder unless its build can be resumed. What cannot be removed is left.
+
+    live: the live generation; if it is given, changes of an earlier one go too, which no writer continues.
+    """
     with suppress(OSError):
-        if not (folder / STAGING / PLAN).exists():
+        plan = folder / STAGING / PLAN
+        if not plan.exists() or (live is not None and _is_outdated(read_file(plan), live)):
             remove(folder / STAGING)
+
+
+def _is_outdated(plan: bytes, live: Pointer) -> bool:
+    """Whether a staged build began with another live generation. plan: of index/writing/staging.py.
+
+    One that cannot be read cannot be resumed either.
+    """
+    try:
+        content = json.loads(plan)
+        base, source = content["base"], content["source"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return True
+    # A new index has no base. The base of a rollback is a kept generation; its source names the live one.
+    return base not in ("", live.generation) and source != rollback_of(live)
+
+
+def rollback_of(live: Pointer) -> str:
+    """The source of a rollback of a generation."""
+    return f"rollback of {live.manifest_sha256}"
 
 
 def _no_index(folder: Path) -> str:
@@ -237,8 +266,7 @@ def _no_index(folder: Path) -> str:
 
 def _number(name: str) -> int:
     """The number of a generation, from 1; 0 for any other name."""
-    match = re.fullmatch(_GENERATION, name)
-    return int(match[1]) if match else 0
+    return int(name.removeprefix("generation-")) if is_generation(name) else 0
 
 
 def _names(folder: Path) -> list[str]:
@@ -250,7 +278,7 @@ def _leftovers(folder: Path, used: Collection[str]) -> list[Path]:
         folder / name
         for name in _names(folder)
         if name not in used
-        and (re.fullmatch(_GENERATION, name) or re.fullmatch(_TEMPORARY, name))
+        and (is_generation(name) or re.fullmatch(_TEMPORARY, name))
         and _is_right_kind(folder / name)
     ]
 
@@ -275,14 +303,14 @@ def _claim(path: Path) -> int | None:
 def _is_reserved(name: str) -> bool:
     """Whether an index uses this name."""
     return name in (CURRENT, STAGING, LEARNING, WriterLock.NAME) or bool(
-        re.fullmatch(_GENERATION, name) or re.fullmatch(_TEMPORARY, name)
+        is_generation(name) or re.fullmatch(_TEMPORARY, name)
     )
 
 
 def _is_right_kind(path: Path) -> bool:
     """Whether the entry under a name that an index uses is the folder or regular file that belongs there."""
     try:
-        is_for_folder = path.name in (STAGING, LEARNING) or re.fullmatch(_GENERATION, path.name)
+        is_for_folder = path.name in (STAGING, LEARNING) or is_generation(path.name)
         return is_folder(path) if is_for_folder else is_regular(path)
     except FileNotFoundError:
         return True  # a writer has removed it meanwhile

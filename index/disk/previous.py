@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from index.disk.checksums import sha256_of_bytes
-from index.disk.folder import Pointer
+from index.disk.folder import Pointer, is_generation
 from index.disk.manifest import Manifest
 from index.disk.opening import read_file
 from index.errors import CorruptError
@@ -24,8 +24,7 @@ from index.errors import CorruptError
 PREVIOUS = "previous.json"
 
 _KEYS = ("generation", "manifest_sha256")
-# Compiled on first use: a search does not need them.
-_GENERATION = r"generation-[0-9]{6,}"
+# Compiled on first use: a search does not need it.
 _SHA256 = r"[0-9a-f]{64}"
 
 
@@ -67,7 +66,7 @@ def _pointers(content: object, live: str) -> tuple[Pointer, ...]:
         if not isinstance(entry, dict) or sorted(entry) != sorted(_KEYS):
             raise ValueError(f"an entry has other keys than {' and '.join(_KEYS)}")
         generation, sha256 = (entry[key] for key in _KEYS)
-        if not (isinstance(generation, str) and re.fullmatch(_GENERATION, generation)):
+        if not (isinstance(generation, str) and is_generation(generation)):
             raise ValueError("an entry names no generation")
         if not (isinstance(sha256, str) and re.fullmatch(_SHA256, sha256)):
             raise ValueError(f"{generation} has no SHA-256")

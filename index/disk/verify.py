@@ -44,11 +44,13 @@ def verify(folder: Path) -> list[str]:
 def superseded(folder: Path) -> list[Path]:
     """Complete earlier generations that are not kept and that no reader holds. The next write removes them.
 
-    Raises what reading the live generation raises.
+    None if the folder cannot be listed, which `verify` tells. Raises what reading the live generation raises.
     """
     live = read_current(folder)
     used = used_generations(folder, read_manifest(folder, live))
-    return [path for path in stray(folder, used) if _is_earlier(path, live)]
+    with suppress(OSError):
+        return [path for path in stray(folder, used) if _is_earlier(path, live)]
+    return []
 
 
 def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> Iterator[str]:
@@ -112,6 +114,14 @@ def _generation_problems(folder: Path, pointer: Pointer) -> Iterator[str]:
 
 def _others(folder: Path, live: Pointer) -> Iterator[str]:
     """Problems of the kept generations, and what is in the folder beside them."""
+    try:
+        yield from _kept_and_foreign(folder, live)
+    except OSError as error:
+        yield f"{folder}: cannot be listed ({error.strerror}); check its permissions"
+
+
+def _kept_and_foreign(folder: Path, live: Pointer) -> Iterator[str]:
+    """The same. Raises OSError if the folder cannot be listed."""
     try:
         previous = read_previous(folder, read_manifest(folder, live))
     except PeepholeError:  # reported by the live generation, whose file the list is

@@ -28,11 +28,12 @@ _PROBLEMS = (
     "a word with an impossible number",
     "a number that is not finite",
 )
-# Numbers that the loops take together: the words of a query are filled up to whole groups of so many.
+# The loops take so many numbers together. The words of a query are filled up to whole groups of so many.
 _GROUP = 4
-# Words from the one that is compared to the one that is fetched from memory meanwhile: they are far apart.
+# While a word is compared, the one so many places later is fetched: in memory words are far apart.
 _AHEAD = 8
-# Counts of a word: its weight, its weight times its largest cosine, its weight if that is above `SAME`.
+# Counts of a word: its weight, its weight times its largest cosine, and its weight if its largest cosine is
+# above `SAME`.
 _COUNTS = 3
 
 
@@ -48,7 +49,7 @@ def compiled_matches(
     words: int32, rows of the table: the words of documents.
     bounds: int64 (n, FIELDS + 1), where the fields of a document begin in `words`, and where the last ends.
     queries: float32 (m, width), contiguous.
-    Raises ValueError for bounds, words and sums that cannot be.
+    Raises ValueError for impossible bounds and words, and for sums that are not finite.
     """
     m = len(queries)
     lengths = np.empty((len(bounds), FIELDS), np.int64)
@@ -72,7 +73,7 @@ def _match(
     lengths: Any,
     parts: Any,
 ) -> int:
-    """Fill in the lengths of the fields and what each field has; which problem there is.
+    """Fill in the lengths of the fields and the sums of each field; return a place in `_PROBLEMS`.
 
     parts: float32 (n, FIELDS, p): largest cosines, sums of powers, sums of counts; each filled up to whole
         groups, with what means nothing.

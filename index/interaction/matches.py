@@ -17,7 +17,7 @@ Float32Array = NDArray[np.float32]
 
 # Fields of a document: its title, its text and the queries that it is known to answer.
 FIELDS = 3
-# So high a cosine is reached by hardly any two different words.
+# Hardly any two different words have so high a cosine.
 SAME = 0.95
 
 
@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """What the fields of n documents have of m words of a query; 0 for a field without words.
+    """How well m words of a query match the words of each field of n documents; 0 for a field without words.
 
     best: float32 (m, n, FIELDS), the largest cosine of each query word.
     soft: float32 (m, n, FIELDS), the sum of the fourth powers of the positive cosines of each query word.
@@ -55,8 +55,7 @@ class Matches(NamedTuple):
 def matches_of(comparison: Comparison) -> Matches:
     """The matches of compared words.
 
-    What is computed of every word has one line for each word of the query, so that numpy works along long
-    lines.
+    Arrays have one line for each word of the query, so that numpy works along long lines.
     """
     cosines, weighed = _of_each_word(comparison)
     powers = np.maximum(cosines, 0)

@@ -36,8 +36,8 @@ _OF_DOCUMENTS = ("words.i32", "starts.i64")
 _FIELDS_BEFORE = 2  # in format 4
 _DO_NOT_FIT = "its files do not fit together; restore them or build the index again"
 
-# With so few distinct words for each place, equal words are compared once; with more, finding them would cost
-# more than it saves.
+# If there are at most so many distinct words for each place, equal words are found and compared only once.
+# With more, finding them would cost more than it saves.
 _WORDS_A_PLACE = 4
 
 
@@ -138,7 +138,7 @@ class Words:
     """The words of a published segment, memory-mapped; safe for use by several threads.
 
     folder: what `write_words` wrote.
-    documents: how many it was written from.
+    documents: how many documents it was written from.
     width: of the vectors.
     Raises CorruptError, on opening or while comparing, if the files are not what was written.
     """
@@ -153,7 +153,7 @@ class Words:
             raise CorruptError(f"{folder}: {_DO_NOT_FIT}")
 
     def compile(self) -> None:
-        """As `WordTable.compile`."""
+        """Match in compiled loops from now on; see `WordTable.compile`."""
         self._table.compile()
 
     def match(self, rows: Rows, queries: Vectors) -> Matches:

@@ -25,8 +25,8 @@ from index.interaction.words import ARRAYS, TABLE_ARRAYS
 from index.numbering import Numbering
 from index.values import Texts, Vectors
 
-# Distinct words that are encoded at once while writing: always the same ones together, for sums of float32
-# depend on what is multiplied with them, and a local and a remote index shall have the same vectors.
+# Distinct words that are encoded at once while writing. It is always the same words together: in float32 the
+# vector of a word depends on what is multiplied with it, and a local and a remote index must have the same.
 _WORDS_AT_ONCE = 8192
 # Distinct words of a block, some 20 MB of memory, and places.
 _WORDS_A_BLOCK = 1 << 17

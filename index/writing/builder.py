@@ -21,7 +21,7 @@ from index.dense.passages import Span, passage_table, whole_documents
 from index.dense.tuning import Goal
 from index.disk.carried_model import fingerprint
 from index.disk.files import WriterLock
-from index.disk.folder import prepare, sweep
+from index.disk.folder import prepare, rollback_of, sweep
 from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.previous import read_previous, used_generations
 from index.documents.store import Document
@@ -183,7 +183,7 @@ class IndexBuilder:
             raise
         try:
             kept = base.manifest
-            source = f"rollback of {live.pointer.manifest_sha256}"
+            source = rollback_of(live.pointer)
             plan = Plan(kept.model_fingerprint, source, kept.dimension, kept.passage_words, kept.generation)
             staging = Staging.resume(folder, plan) or Staging.create(folder, base.model_folder, plan)
             return cls(folder, lock, staging, Origin.of(base, previous[1:]), base, _store_of(kept))

@@ -14,14 +14,17 @@ from index.disk.previous import used_generations
 def remove_leftovers(folder: Path, wait: float = 0.0) -> None:
     """Remove the generations that nobody uses, their collections, and a staged build that cannot be resumed.
 
+    An addition cannot be resumed once the index was written to.
+
     folder: of the index.
     wait: seconds to wait for another writer.
     Raises BusyError, StorageError, CorruptError, InputError if there is no index; RemoteError.
     """
     with prepare(folder, wait):
-        manifest = read_manifest(folder, read_current(folder))
+        live = read_current(folder)
+        manifest = read_manifest(folder, live)
         sweep(folder, used_generations(folder, manifest))
-        sweep_staging(folder)
+        sweep_staging(folder, live)
         if manifest.store:
             from index.writing.remote import tidy
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -110,16 +110,18 @@ class FacetResult:
     fields: dict[str, list[FieldValue]]
 
 
-def serve(index: Path, about: str = "") -> None:
+def serve(index: Path, about: str = "", ready: Callable[[], None] = lambda: None) -> None:
     """Answer calls on standard input until it ends, as the only thing that the process does.
 
     index: the index folder.
     about: what the documents are, for the agent to know when to search them.
+    ready: called when the index is open.
     Raises what `Retriever.open` raises.
     """
     # The SDK's thread that reads standard input would hold Ctrl-C up until the input ends.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with Retriever.open(index) as retriever:
+        ready()
         try:
             mcp_server(retriever, about).run("stdio")
         except* BrokenPipeError:  # nobody is there any more to be told

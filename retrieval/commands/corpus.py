@@ -147,10 +147,10 @@ def files(
     time_limit: float,
     as_json: bool,
 ) -> None:
-    """Sections of Markdown, reStructuredText, HTML, PDF, Word, PowerPoint, Excel and text files, as a corpus.
+    """Sections of Markdown, reStructuredText, HTML, PDF, Office, mail, notebook and text files, as a corpus.
 
-    A document is the text below a heading, a page or slide, or a sheet. Run again, it reads only the files
-    that have changed.
+    A document is the text below a heading, a page or slide, a sheet, or a mail. Run again, it reads only the
+    files that have changed.
 
     Example: peephole corpus files docs -o data
     """

@@ -57,7 +57,7 @@ def evaluate(
 
     Rankings are 100 deep, or as deep as the largest cutoff. Differences are tested by a paired randomisation
     test on the first measure, corrected for their number (Holm). With several modes, --run hits.trec writes
-    hits.dense.trec and so on.
+    hits.dense.trec and so on, and says so on standard error.
 
     \b
     Example: peephole evaluate my.index data --split test --report report
@@ -81,7 +81,9 @@ def evaluate(
             progress=progress,
         )
     if run_path is not None:
-        write_mode_runs(run_path, evaluation.our_runs())
+        files = write_mode_runs(run_path, evaluation.our_runs())
+        if len(files) > 1:
+            print_line(f"wrote {', '.join(map(str, files))}", err=True)
     if per_query is not None:
         from retrieval.evaluation.report import write_per_query
 

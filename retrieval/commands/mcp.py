@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from retrieval.commands.options import index_argument
+from retrieval.commands.printing import print_line
 
 
 @click.command()
@@ -23,4 +25,12 @@ def mcp(index: Path, about: str) -> None:
     """
     from retrieval.adapters.mcp import serve
 
-    serve(index, about)
+    serve(index, about, _tell_of_waiting)
+
+
+def _tell_of_waiting() -> None:
+    """Say to a person at a terminal why nothing happens."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        print_line(
+            "waits for the program of an agent to talk to it on standard input; Ctrl-C ends it", err=True
+        )

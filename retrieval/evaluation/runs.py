@@ -58,15 +58,17 @@ def write_trec_run(path: Path | str, run: Run, tag: str = "peephole", *, first_r
     write_output(Path(path), content)
 
 
-def write_mode_runs(path: Path, runs: Mapping[str, Run]) -> None:
-    """Write the run of each mode, with the mode as its tag.
+def write_mode_runs(path: Path, runs: Mapping[str, Run]) -> list[Path]:
+    """Write the run of each mode, with the mode as its tag; returns the files.
 
     path: the file of a single run; of several, each gets the mode before its suffix, as in run.dense.trec.
     runs: the run of each mode.
     Raises what `write_trec_run` raises.
     """
-    for mode, run in runs.items():
-        write_trec_run(path if len(runs) == 1 else path.with_suffix(f".{mode}{path.suffix}"), run, mode)
+    files = [path if len(runs) == 1 else path.with_suffix(f".{mode}{path.suffix}") for mode in runs]
+    for file, (mode, run) in zip(files, runs.items(), strict=True):
+        write_trec_run(file, run, mode)
+    return files
 
 
 def _lines(query_id: str, run: Run, tag: str, first_rank: int) -> list[str]:

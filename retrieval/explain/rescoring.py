@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from index.errors import InputError
 from index.values import Texts
-from retrieval.search.features import NAMES
+from retrieval.search.features import NAMES, shares_of
 from retrieval.search.fusion import fuse
 from retrieval.search.ordering import features_of
 from retrieval.search.rescoring import RESCORING_DEPTH, Rescoring
@@ -107,7 +107,7 @@ def _word_matches(rescoring: Rescoring, query: str, texts: Texts) -> tuple[WordM
     vectors, weights = rescoring.words.encode_words(of_query)
     cosines = vectors @ rescoring.words.encode_words(of_document)[0].T
     best = cosines.argmax(axis=1).tolist()
-    shares = (weights / weights.sum()).tolist()
+    shares = shares_of(weights).tolist()
     return tuple(
         WordMatch(word, share, of_document[place], float(line[place]), of_document[place] not in own)
         for word, share, place, line in zip(of_query, shares, best, cosines, strict=True)

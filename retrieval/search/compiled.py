@@ -7,8 +7,8 @@ half a second: it is for processes that search many times.
 numba keeps the compiled loops on disk until this file changes. Whoever changes `retrieval.model.compiled`
 changes this too.
 
-The loops keep the interpreter's lock: they take so little time that giving it away and waiting for it again
-would cost two threads more.
+The loops keep the interpreter's lock. They take so little time that two threads would lose more by giving it
+away and waiting for it again.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def compile_all(rescorer: Rescorer) -> None:
 
 
 def compiled_merged(dense: Ranking, lexical: Ranking) -> Merged:
-    """What `retrieval.search.merging.merged` gives."""
+    """Does the same as `retrieval.search.merging.merged`."""
     size = dense.rows.shape[1] + lexical.rows.shape[1]
     rows, ranks = np.empty(size, np.int64), np.empty((2, size), np.int64)
     cosines, others = np.empty(size, np.float32), np.empty(size, bool)
@@ -77,14 +77,14 @@ def compiled_merged(dense: Ranking, lexical: Ranking) -> Merged:
 
 
 def compiled_word_features(matches: Matches, shares: Float32Array) -> Float32Array:
-    """As `retrieval.search.features.word_features`."""
+    """Does the same as `retrieval.search.features.word_features`."""
     table = np.zeros((len(matches.lengths), OF_WORDS), np.float32)
     _fill(*matches, shares, table)
     return table
 
 
 def compiled_order(rescorer: Rescorer, compared: Compared, rows: Rows, scores: Float32Array) -> None:
-    """As `retrieval.search.ordering.order`. rescorer: transposed."""
+    """Does the same as `retrieval.search.ordering.order`. rescorer: transposed."""
     cosines, matches, dense_ranks, lexical_ranks, depth = compared.candidates
     _order(
         cosines,
@@ -199,10 +199,10 @@ def _fill(best: Any, soft: Any, counts: Any, lengths: Any, shares: Any, table: A
 
 @njit(error_model="numpy", fastmath=_FLAGS, cache=True)
 def _log(values: Any) -> None:
-    """The natural logarithm of positive float32 numbers, in place, to 1e-8 before it is rounded.
+    """Replace positive float32 numbers by their natural logarithms, exact to 1e-8 before they are rounded.
 
-    Of a number 2^e x, with x from 1 to 2, it is e ln 2 + 2 artanh((x - 1) / (x + 1)), by seven terms of the
-    series of artanh.
+    The logarithm of a number 2^e x, with x from 1 to 2, is e ln 2 + 2 artanh((x - 1) / (x + 1)), by seven
+    terms of the series of artanh.
     """
     bits = values.view(np.int32)
     exponents = np.empty(len(values), np.int32)
@@ -227,7 +227,7 @@ def _merge(
     others: Any,
     ranks: Any,
 ) -> int:
-    """Fill in the fields of `Merged`; how many documents there are."""
+    """Fill in the fields of `Merged`, and return how many documents there are."""
     filled = 0
     for listed in (near, matching):
         for row in listed:

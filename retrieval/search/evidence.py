@@ -7,7 +7,7 @@ documents were ranked.
     bm25          the BM25 score, as a share of the highest that a document could have
     share         the share of the query's words that the document has, weighted by their idf
     words         ln of the number of different words of the query
-    cosine_logit  ln(cosine / (1 - cosine)): among high cosines a small step says much
+    cosine_logit  ln(cosine / (1 - cosine)), because a small step between high cosines says much
     matched       1 if the document has a word of the query, else 0
 
 All are of one query and one document. Idf is that of the whole index, so filters change nothing.
@@ -31,7 +31,7 @@ from retrieval.search.modes import Mode
 if TYPE_CHECKING:
     from index.protocol import OpenIndex
 
-# Lower and higher cosines have the logits of these, or it would be infinite.
+# Lower and higher cosines get the logits of these two: the logit of 0 or 1 is infinite.
 _LEAST_COSINE, _MOST_COSINE = 0.02, 0.98
 
 
@@ -73,7 +73,7 @@ def probabilities_of(
 
     opened: what was searched.
     queries: n texts.
-    embeddings: float32 (n, dimension); None to encode the queries here, which a lexical search does not need.
+    embeddings: float32 (n, dimension); None after a lexical search, which has none: then they are made here.
     rows: int64 (n, k), the ranking from its first hit on, -1 where there are no more.
     mode: that ranked them.
     offset: how many of the first hits need no probability.

@@ -25,12 +25,13 @@ from index.values import Mask
 
 Float32Array = NDArray[np.float32]
 
-# Matches of so high a cosine are counted; the highest is reached by hardly any two different words.
+# Matches above each of these cosines are counted. Hardly any two different words reach the highest.
 THRESHOLDS = (0.3, 0.5, 0.7, SAME)
 _LIMITS = np.array(THRESHOLDS, np.float32)[:, None]
 # What is added to a soft count before its logarithm is taken.
 NO_MATCH = 0.01
-# The rank of a candidate that a ranking does not have, as a multiple of the ranking's depth.
+# A candidate that is in only one of the two rankings gets this rank in the other one, as a multiple of the
+# depth.
 UNRANKED = 1.2
 
 _CANDIDATE = (
@@ -46,8 +47,8 @@ _CANDIDATE = (
     "best share of query terms",
     "query words",
 )
-# A document is title, text and known queries together where it is asked what it has of the query, and title
-# and text where it is asked how much of it is in the query.
+# How much of the query is in a document: there the document is its title, text and known queries. How much of
+# a document is in the query: there it is its title and text.
 _QUERIES = "known queries"
 FIELDS = ("document", "title", _QUERIES)
 _WORDS = (
@@ -63,11 +64,11 @@ _WORDS = (
 NAMES = _CANDIDATE + _WORDS
 # How many of the features candidates have, and how many their words.
 OF_CANDIDATES, OF_WORDS = len(_CANDIDATE), len(_WORDS)
-# Which of the features a model has that reads no known queries, bool (len(NAMES),).
+# The features of a model that reads no known queries, bool (len(NAMES),).
 OF_TITLE_AND_TEXT: Mask = np.array([_QUERIES not in name for name in NAMES])
 
 
-# As `word_features`.
+# A function with the parameters and the result of `word_features`.
 OfWords: TypeAlias = "Callable[[Matches, Float32Array], Float32Array]"
 
 
@@ -75,7 +76,7 @@ class Candidates(NamedTuple):
     """The n candidates of a query.
 
     cosines: float32 (n,), of the embeddings.
-    matches: what the candidates have of the query's words.
+    matches: which of the query's words are in the candidates, by BM25.
     dense_ranks, lexical_ranks: int64 (n,), from 0; `depth` or more for a candidate that the ranking lacks.
     depth: of the two rankings.
     """
@@ -93,22 +94,29 @@ def features_of_words(
     weights: Float32Array,
     of_words: OfWords,
 ) -> Float32Array:
-    """The features that the words of n candidates of a query have; float32 (n, len(NAMES)), 0 elsewhere.
+    """The features of n candidates of a query that follow from their words, float32 (n, len(NAMES)).
+
+    The others are 0, see `add_candidate_features`.
 
     count: n.
     matches: which of the candidates, and their words matched with the m distinct words of the query.
     weights: float32 (m,), of the query's words.
-    of_words: `word_features`, or what does the same faster.
+    of_words: `word_features`, or a function that does the same faster.
     """
     table = np.zeros((count, len(NAMES)), np.float32)
-    shares = weights / max(float(weights.sum()), 1e-12)
+    shares = shares_of(weights)
     for inside, matched in matches:
         table[inside, OF_CANDIDATES:] = of_words(matched, shares)
     return table
 
 
+def shares_of(weights: Float32Array) -> Float32Array:
+    """The share of each of m words in the weight of all, float32 (m,); 0 if no word weighs anything."""
+    return weights / max(float(weights.sum()), 1e-12)
+
+
 def add_candidate_features(table: Float32Array, candidates: Candidates, words: int) -> None:
-    """Fill in the features of a table that words do not have. words: of the query, distinct ones."""
+    """Fill in the features that do not follow from words. words: how many distinct ones the query has."""
     cosines, scores = candidates.cosines, candidates.matches.scores
     best_cosine, best_score = float(cosines.max()), float(scores.max())
     columns = np.empty((OF_CANDIDATES, len(cosines)), np.float32)
@@ -131,10 +139,10 @@ def _log_rank(ranks: NDArray[np.int64], depth: int) -> NDArray[np.float64]:
 
 
 def word_features(matches: Matches, shares: Float32Array) -> Float32Array:
-    """The features of n documents that their words have, float32 (n, features of words).
+    """The features of n documents that follow from their words, float32 (n, features of words).
 
     matches: the words of the documents matched with the m words of the query.
-    shares: float32 (m,), of these, of the weight of all.
+    shares: float32 (m,), the share of each word of the query in the weight of all.
     """
     words, count = matches.best.shape[:2]
     asked = matches.lengths[:, -1] > 0
@@ -159,11 +167,12 @@ def word_features(matches: Matches, shares: Float32Array) -> Float32Array:
 
 
 def _of_fields(function: np.ufunc, fields: NDArray[Any], asked: Mask | None = None) -> NDArray[Any]:
-    """What documents have, what their titles and what their known queries have, (c, len(FIELDS), n).
+    """Values of whole documents, of their titles and of their known queries, (c, len(FIELDS), n).
 
-    function: of what two fields have.
-    fields: (c, n, FIELDS), title, text and known queries.
-    asked: the documents with known queries, bool (n,), if these count in the document.
+    function: makes one value of those of two fields, such as their sum.
+    fields: (c, n, FIELDS), values of title, text and known queries.
+    asked: which documents have known queries, bool (n,). It is given where known queries are part of the
+        document.
     """
     title, text, queries = fields.transpose(2, 0, 1)
     document = function(title, text)

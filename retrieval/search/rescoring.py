@@ -34,13 +34,13 @@ from retrieval.search.ordering import Compared, order
 if TYPE_CHECKING:
     from index.protocol import OpenIndex
 
-# How deep the two rankings are whose documents are re-scored. On the dev split of tldr 50 has .0005 less
-# nDCG@10 than 100, at half the work.
+# Documents of each of the two rankings that are re-scored. On the dev split of tldr, nDCG@10 is .0005 lower
+# with 50 than with 100, at half the work.
 RESCORING_DEPTH = 50
-# Queries of a batch whose candidates a server is asked for at once.
+# A Milvus server is asked for the candidates of so many queries at once.
 _QUERIES_AT_ONCE = 16
 
-# As `Index.compare_words`.
+# A function with the parameters and the result of `Index.compare_words`.
 CompareWords: TypeAlias = "Callable[[Rows, Vectors], Iterable[tuple[Mask | slice, Matches]]]"
 
 
@@ -86,7 +86,7 @@ class Rescoring:
         self._order = partial(compiled_order, self.rescorer.transposed())
 
     def fits(self, index: OpenIndex) -> bool:
-        """Whether all documents of the index have the vectors of words that this compares."""
+        """Whether the index has vectors of words of all documents, of the width that this compares."""
         return index.word_width() == self.words.width
 
     def rank(

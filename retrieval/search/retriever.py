@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -110,15 +111,22 @@ class Retriever:
 
     def close(self) -> None:
         """Close the index; closing twice is harmless."""
+        if self._closed.is_set():
+            return
         self._closed.set()  # first, so that a refresh under way closes what it opens
         self._opened.retire()
 
     @contextmanager
     def pinned(self) -> Iterator[Self]:
-        """The generation that is open now, as a retriever that a refresh does not change. Do not close it."""
+        """The generation that is open now, as a retriever that a refresh does not change.
+
+        It stays open until the end of the with block, also if this retriever is closed. Closing it does
+        nothing.
+        """
         with self._using() as opened:
-            view = type(self).__new__(type(self))
-            view._opened, view._lock = opened, ProcessLock()
+            view = copy(self)
+            view._opened, view._lock, view._closed = opened, ProcessLock(), Event()
+            view._closed.set()  # so that neither `refresh` nor `close` does anything
             yield view
 
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:

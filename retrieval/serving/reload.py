@@ -6,8 +6,6 @@ In: the shared state. Out: an engine that serves what CURRENT names. Not in the 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -42,8 +40,8 @@ async def open_when_possible(state: State) -> None:
 
 
 async def watch(state: State) -> None:
-    """Look for new generations until cancelled, and keep the gauges fresh. A worker ends with its parent."""
-    seen, tried, written, parent = _signature(state.settings.index), 0.0, 0.0, os.getppid()
+    """Look for new generations until cancelled, and keep the gauges fresh."""
+    seen, tried, written = _signature(state.settings.index), 0.0, 0.0
     await _refresh(state)
     while True:
         await asyncio.sleep(_LOOK)
@@ -54,8 +52,6 @@ async def watch(state: State) -> None:
         if now - written > _GAUGES:
             written = now
             state.refresh_gauges()
-        if os.getppid() != parent and state.settings.board is not None:
-            signal.raise_signal(signal.SIGTERM)  # the supervisor was killed; its port must become free
 
 
 async def _refresh(state: State) -> None:

@@ -37,6 +37,16 @@ def convert(kind: str, content: bytes) -> Extract:
             from retrieval.data.files.formats.pdf import read_pdf
 
             return read_pdf(content)
+        if kind in ("eml", "mbox"):
+            from retrieval.data.files.formats.mail import read_mail, read_mbox
+
+            return read_mail(content) if kind == "eml" else read_mbox(content)
+        if kind == "ipynb":
+            from retrieval.data.files.formats.notebook import read_notebook
+
+            return read_notebook(decoded_text(content))
+        if kind in ("odt", "odp"):
+            return _open_document(kind, content)
         return _office(kind, content)
 
 
@@ -54,6 +64,13 @@ def _text(kind: str, text: str) -> Extract:
     outline = Outline()
     outline.block(text)
     return Extract(outline.sections())
+
+
+def _open_document(kind: str, content: bytes) -> Extract:
+    from retrieval.data.files.formats.opendocument import read_odp, read_odt
+
+    check_archive(content, kind)
+    return read_odt(content) if kind == "odt" else read_odp(content)
 
 
 def _office(kind: str, content: bytes) -> Extract:

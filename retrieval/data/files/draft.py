@@ -46,7 +46,8 @@ class Draft:
     def add(self, file: Found, converted: Converted) -> int:
         """Add the documents of a file that was read; returns how many. Raises StorageError."""
         found = documents(file.name, converted.extract, file.kind, _date(file))
-        dated = "date" in converted.extract.fields
+        extract = converted.extract
+        dated = "date" in extract.fields or any("date" in each.fields for each in extract.sections)
         return self._write(file, converted.sha256, [_line(document) for document in found], dated=dated)
 
     def reuse(self, file: Found) -> int:

@@ -1,4 +1,4 @@
-"""The text of a text file: by its byte-order mark, by what a page declares, or UTF-8.
+"""The text of a text file: by its byte-order mark, by what a page or a mail declares, or UTF-8.
 
 In: bytes. Out: text, or a ValueError with problem and remedy. Knows nothing of formats.
 """
@@ -53,6 +53,23 @@ def decoded_page(content: bytes) -> str:
     return _decoded(content, (*marked, *declared), f"not {expected}")
 
 
+def decoded_part(content: bytes, charset: str) -> str:
+    """The text of a part of a mail, whatever its bytes are, for nobody can save a mail anew.
+
+    charset: what the mail says; it may be empty or wrong.
+    Where bytes fit neither that nor UTF-8, the replacement character stands for them.
+    """
+    said = _meant(charset.lower())
+    if said and charset.lower().startswith("utf-16"):
+        said = (charset,)  # unlike a page, a mail says so outside of the text
+    encodings = ("utf-8", "cp1252") if said in ((), _meant("ascii")) else (*said, "utf-8")
+    for errors in ("strict", "replace"):
+        for encoding in encodings:
+            with suppress(UnicodeError):
+                return content.decode(encoding, errors).removeprefix("\ufeff")
+    return content.decode("utf-8", "replace")
+
+
 def _decoded(content: bytes, encodings: Sequence[str], problem: str) -> str:
     """The text in the first of some encodings in which it is one; without any in UTF-8."""
     *wider, last = encodings or ("utf-8",)
@@ -75,10 +92,14 @@ def _declared(content: bytes) -> tuple[str, ...]:
     declared = _DECLARED.search(content[:_DECLARED_WITHIN])
     if declared is None:
         return ()
-    name = (declared[1] or declared[2]).decode("ascii").lower()
+    return _meant((declared[1] or declared[2]).decode("ascii").lower())
+
+
+def _meant(name: str) -> tuple[str, ...]:
+    """The encodings that a name may mean, in lower case; () if it is not known."""
     try:
         codec = codecs.lookup(name)
-    except LookupError:
+    except (LookupError, ValueError):
         return (_MEANT[name],) if name in _MEANT else ()
     if not getattr(codec, "_is_text_encoding", True):
         return ()

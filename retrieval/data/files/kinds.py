@@ -23,8 +23,14 @@ KINDS = {
     ".docx": "docx",
     ".pptx": "pptx",
     ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
+    ".odt": "odt",
+    ".odp": "odp",
+    ".eml": "eml",
+    ".mbox": "mbox",
+    ".ipynb": "ipynb",
 }
-_TEXTS = frozenset({"markdown", "rst", "text", "html"})
+_TEXTS = frozenset({"markdown", "rst", "text", "html", "eml", "mbox", "ipynb"})
 # What a file begins with, and what it then is.
 _MAGIC = (
     (b"%PDF-", "a PDF"),

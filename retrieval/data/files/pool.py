@@ -188,6 +188,7 @@ def _converted(answer: dict[str, Any], path: Path) -> Converted:
         raise InputError(answer["problem"], path=path)
     extract = answer["extract"]
     sections = [
-        Section(tuple(each["headings"]), each["text"], each["anchor"]) for each in extract["sections"]
+        Section(tuple(each["headings"]), each["text"], each["anchor"], each["fields"])
+        for each in extract["sections"]
     ]
     return Converted(Extract(sections, extract["title"], extract["fields"]), answer["sha256"])

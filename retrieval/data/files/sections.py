@@ -16,7 +16,7 @@ from index.values import Json
 
 _LONGEST_SLUG = 60  # characters of one heading
 # Kinds whose headings are pages, slides and sheets, which say little without the file's name.
-_PARTED = frozenset({"pdf", "pptx", "xlsx"})
+_PARTED = frozenset({"odp", "pdf", "pptx", "xlsx"})
 # Characters that no text needs, and that terminals and XML do not bear.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 
@@ -28,6 +28,7 @@ class Section:
     headings: tuple[str, ...]  # from the outermost to its own; none for what stands before the first heading
     text: str
     anchor: str = ""  # what its id ends with; empty for a slug of the headings
+    fields: Mapping[str, Json] = field(default_factory=dict)  # metadata of its own, as of a mail among many
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def documents(path: str, extract: Extract, kind: str, date: str) -> Iterator[Doc
     path: of the file, relative to the folder; its stem is the title of what has no heading.
     extract: what the file holds.
     kind: of the file, as `kinds` names it.
-    date: of its last change; where the file's fields have a type or a date, these count.
+    date: of its last change; where the fields of the file or a section have a type or a date, these count.
     """
     stem = PurePosixPath(path).stem
     top = extract.title or (stem if kind in _PARTED else "")
@@ -97,7 +98,8 @@ def documents(path: str, extract: Extract, kind: str, date: str) -> Iterator[Doc
         if top and headings[:1] != (top,):
             headings = (top, *headings)
         document_id = f"{path}#{anchor}" if anchor else path
-        yield Document(document_id, " > ".join(headings) or stem, section.text, metadata)
+        own = {**metadata, **section.fields, "path": path}
+        yield Document(document_id, " > ".join(headings) or stem, section.text, own)
 
 
 def slug(heading: str) -> str:

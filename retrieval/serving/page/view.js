@@ -12,8 +12,9 @@ export function make(name, attributes = {}, ...children) {
 // A hit: its title is a button that opens the explanation, which stands in `.why`.
 export function hitOf(hit) {
   const why = `why-${hit.rank}`;
+  const snippet = hit.snippet.map((piece) => piece.text).join("");
   const title = make("button", {
-    type: "button", class: "title", dir: "auto", "aria-expanded": "false", "aria-controls": why,
+    type: "button", class: "title", dir: directionOf(hit.title), "aria-expanded": "false", "aria-controls": why,
     "aria-describedby": `about-${hit.rank}`,
   }, hit.title.trim() || hit.id);
   const id = hit.title.trim() && hit.title !== hit.id ? make("bdi", { class: "id" }, hit.id) : "";
@@ -24,8 +25,15 @@ export function hitOf(hit) {
   return make("li", { "data-id": hit.id, value: hit.rank },
     make("div", { class: "head" }, make("h2", {}, title), likely, score),
     id && make("p", { class: "about" }, id),
-    make("p", { class: "snippet", id: `about-${hit.rank}`, dir: "auto" }, ...piecesOf(hit.snippet)),
+    make("p", { class: "snippet", id: `about-${hit.rank}`, dir: directionOf(snippet) }, ...piecesOf(hit.snippet)),
     make("div", { class: "why", id: why, role: "region", "aria-label": "Why this hit", hidden: true }));
+}
+
+// The direction of most letters. A browser's "auto" is that of the first, which may be of a name in another script.
+export function directionOf(text) {
+  const letters = text.match(/\p{L}/gu) ?? [];
+  const leftward = letters.filter((letter) => /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(letter));
+  return !letters.length ? "auto" : 2 * leftward.length > letters.length ? "rtl" : "ltr";
 }
 
 export const percent = (share) => `${Math.round(100 * share)}%`;

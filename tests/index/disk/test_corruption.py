@@ -136,6 +136,17 @@ def test_folder_that_cannot_be_listed_is_a_problem_of_one_line(folder: Path, mon
     assert verify(folder) == [f"{place}: cannot be read (Permission denied); check its permissions"]
 
 
+def test_index_folder_that_cannot_be_listed_is_a_problem_of_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(place: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr("index.disk.folder._names", refuse)
+    assert verify(folder) == [f"{folder}: cannot be listed (Permission denied); check its permissions"]
+    assert superseded(folder) == []
+
+
 def test_leftover_that_a_writer_removes_meanwhile_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch):
     names = ["CURRENT", "generation-000001", "generation-000007"]
     monkeypatch.setattr("index.disk.folder._names", lambda _: names)

@@ -365,6 +365,35 @@ def test_addition_that_waits_to_be_resumed_survives_a_deletion(folder: Path):
     assert not (folder / ".staging").exists()
 
 
+def test_compact_removes_an_addition_that_cannot_be_resumed_and_no_other(folder: Path):
+    def begun(resume: bool = False) -> int:
+        with IndexBuilder.begin_adding(folder, source="more", resume=resume) as builder:
+            if not resume:
+                builder.append(numbered(2, 40), unit_vectors(2))
+            return builder.count
+
+    begun()
+    compact(folder)
+    assert begun(resume=True) == 2
+    staging = folder / ".staging"
+    kept = staging.rename(folder.parent / "kept")
+    add(folder, numbered(1, 50))
+    compact(folder)
+    kept.rename(staging)
+    compact(folder)  # there is nothing to merge
+    assert not staging.exists()
+    staging.mkdir()
+    (staging / "staging.json").write_text("[]")
+    compact(folder)
+    assert not staging.exists()
+    with IndexBuilder.begin(
+        folder, model=folder.parent / "model", dimension=DIMENSION, source="new"
+    ) as builder:
+        builder.append(numbered(2), unit_vectors(2))
+    compact(folder)
+    assert (staging / "staging.json").exists()
+
+
 def test_disk_that_fills_while_an_addition_begins_leaves_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -115,6 +115,19 @@ def test_ctrl_c_ends_the_server_though_its_input_is_open(index):
     assert process.communicate() == ("", "")
 
 
+def test_server_that_is_started_by_hand_says_that_it_waits(index):
+    controller, terminal = os.openpty()
+    command = [sys.executable, "-m", "cli", "mcp", str(index)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=terminal, **pipes) as process:
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate() == ("", "")
+    os.close(controller)
+    os.close(terminal)
+    assert line == "waits for the program of an agent to talk to it on standard input; Ctrl-C ends it\n"
+
+
 def test_client_that_goes_away_in_a_call_is_no_failure(index):
     process, _ = started(index)
     process.stdout.close()

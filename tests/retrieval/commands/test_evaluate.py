@@ -35,7 +35,9 @@ def test_an_unknown_measure_is_named_before_any_work(made):
 
 def test_runs_written_are_read_back_as_the_rival_and_tie(made, tmp_path):
     run = tmp_path / "out.trec"
-    evaluate(made.index, made.data, "--run", run)
+    result = CliRunner().invoke(verbs, ["evaluate", str(made.index), str(made.data), "--run", str(run)])
+    names = ", ".join(str(tmp_path / f"out.{mode}.trec") for mode in ("dense", "lexical", "hybrid"))
+    assert result.stderr == f"wrote {names}\n"
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "out.dense.trec",
         "out.hybrid.trec",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from made_files import docx, pdf, zipped
+from made_files import docx, opendocument, pdf, zipped
 
 from cli import verbs
 
@@ -43,6 +43,25 @@ BROKEN = {
     "bomb.docx": (zipped({"word/document.xml": bytes(257 << 20)}), "unpacks to more than 256 MiB; split it"),
     "hollow.docx": (zipped({"word/a.xml": "<a/>"}), "cannot be read as docx ("),
     "entities.docx": (docx([("", "x")], '<!DOCTYPE a [<!ENTITY b "c">]>'), "holds XML with a document type"),
+    "entities.odt": (
+        opendocument("text", "", before="<!DOCTYPE a>"),
+        "holds XML with a document type, which",
+    ),
+    "hollow.odp": (opendocument("presentation", "<"), "cannot be read as odp (ParseError: "),
+    "page.odt": (docx([("", "text")]), "is a ZIP archive but no .odt; rename it or remove it"),
+    "page.eml": (b"<html><p>x", "is no mail, for it begins with no header; rename it or remove it"),
+    "deep.eml": (
+        b"".join(b"Content-Type: multipart/mixed; boundary=%d\n\n--%d\n" % (n, n) for n in range(3000)),
+        "is nested too deeply; simplify it, or leave it out",
+    ),
+    "one.mbox": (
+        b"Subject: x\n\ny\n",
+        'does not begin with "From ", a name and a time, as an mbox file does; ',
+    ),
+    "cut.ipynb": (
+        b'{"nbformat": 4, "cells": [',
+        "is no notebook, for it is not JSON (Expecting value: line 1 ",
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from retrieval.search.features import (
     Candidates,
     add_candidate_features,
     features_of_words,
+    shares_of,
     word_features,
 )
 
@@ -26,6 +27,11 @@ COSINES = RNG.uniform(-1, 1, (6, 3)).astype(np.float32)
 COSINES[0, 1] = 0.99
 WEIGHTS = RNG.uniform(0.1, 2, 6).astype(np.float32)
 QUERY_WEIGHTS = np.array([1, 3, 0.5], np.float32)
+
+
+def test_shares_of_words_that_weigh_nothing_are_nothing():
+    assert shares_of(np.array([1, 3], np.float32)).tolist() == [0.25, 0.75]
+    assert shares_of(np.zeros(2, np.float32)).tolist() == [0, 0]
 
 
 def features(candidates, matches, weights, of_words):

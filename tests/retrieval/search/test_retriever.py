@@ -361,6 +361,26 @@ def _search_in_child(retriever):
     os._exit(0 if refused == len(uses) else 1)
 
 
+def test_a_pinned_generation_outlives_refresh_and_close(folder, tmp_path):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    retriever = Retriever.open(index)
+    with retriever.pinned() as view:
+        delete(index, ["d1"])
+        assert view.refresh() is False
+        view.close()
+        assert retriever.refresh() is True
+        assert "d1" in view
+        assert "d1" not in retriever
+        retriever.close()
+        with view.pinned() as again:
+            assert "d1" in again
+        assert len(view.search("copy", 1000, "dense")) == 150
+    with pytest.raises(InputError, match="is closed; open it again"):
+        view.search("copy")
+    with pytest.raises(InputError, match="is closed; open it again"):
+        retriever.search("copy")
+
+
 def test_a_closed_retriever_says_that_it_is_closed(folder):
     retriever = Retriever.open(folder / "index")
     retriever.close()

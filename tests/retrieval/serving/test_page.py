@@ -41,6 +41,7 @@ ZEBRAS = [
     )
     for n in range(1, 13)
 ]
+HEBREW = Document("hebrew", "Docker: התקנה מהירה", "Docker דורש התקנה של מנוע המכלים", {})
 LONG = Document("long", "A giraffe " + "withoutanyblank" * 30, "giraffe " + "neck" * 200, {})
 
 
@@ -94,7 +95,7 @@ def test_text_never_becomes_markup_and_no_other_host_is_named():
 def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page") / "index"
     shutil.copytree(GOLDEN, folder)
-    add_documents([HOSTILE, LONG, *ZEBRAS], folder)
+    add_documents([HOSTILE, HEBREW, LONG, *ZEBRAS], folder)
     return folder
 
 
@@ -162,6 +163,18 @@ def test_letters_typed_in_a_row_are_one_search(page):
         page.write(letter)
     page.until(f"{HITS} > 0")
     assert searches(page)[-1] == "zebra" and len(searches(page)) < 5
+
+
+def test_text_runs_in_the_direction_of_most_of_its_letters(page):
+    page.write("docker")
+    page.until(f"{TITLES}[0]?.startsWith('Docker')")
+    for part in (".title", ".snippet"):
+        assert page.run(f"document.querySelector('#hits > li {part}').dir") == "rtl"
+    page.write(" zebra")
+    page.until(f"{TITLES}.some((each) => each.startsWith('Zebra'))")
+    titles = "[...document.querySelectorAll('#hits .title')]"
+    found = page.run(f"{titles}.map((each) => [each.textContent.slice(0, 5), each.dir])")
+    assert {direction for start, direction in found if start == "Zebra"} == {"ltr"}
 
 
 def test_text_of_a_stranger_is_shown_and_never_run(page, address):

@@ -8,12 +8,24 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 
 MAX_UNPACKED_BYTES = 256 << 20
 _MOST_PARTS = 20_000
 _CHUNK = 1 << 20
 _MAIN_PARTS = {"docx": "word/", "pptx": "ppt/", "xlsx": "xl/"}
+# What the first part of an OpenDocument file says; macros among the others may have a document type.
+_MEDIA_TYPES = {
+    "odt": b"application/vnd.oasis.opendocument.text",
+    "odp": b"application/vnd.oasis.opendocument.presentation",
+}
+_CONTENT_OF_OPEN_DOCUMENTS = "content.xml"
 _DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+# What zipfile raises for a damaged archive.
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
+    *(RuntimeError, NotImplementedError, ValueError),
+)
 
 
 def check_archive(content: bytes, kind: str) -> None:
@@ -21,18 +33,32 @@ def check_archive(content: bytes, kind: str) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()
-            if not any(part.filename.startswith(_MAIN_PARTS[kind]) for part in parts):
+            if not _is_of_kind(archive, kind):
                 raise ValueError(f"is a ZIP archive but no .{kind}; rename it or remove it")
             if len(parts) > _MOST_PARTS or sum(part.file_size for part in parts) > MAX_UNPACKED_BYTES:
                 raise _too_large()
             left = MAX_UNPACKED_BYTES
             for part in parts:
-                left -= _check_part(archive, part, left)
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+                name = part.filename
+                is_read = kind not in _MEDIA_TYPES or name == _CONTENT_OF_OPEN_DOCUMENTS
+                left -= _check_part(archive, part, left, is_read and name.endswith((".xml", ".rels")))
+    except _BROKEN as error:
+        if type(error) is ValueError and "; " in str(error):  # our own, with a remedy
+            raise
         raise ValueError(f"broken .{kind} ({str(error).rstrip('.')}); save it again") from error
 
 
-def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, left: int) -> int:
+def _is_of_kind(archive: zipfile.ZipFile, kind: str) -> bool:
+    names = archive.namelist()
+    if kind in _MAIN_PARTS:
+        return any(name.startswith(_MAIN_PARTS[kind]) for name in names)
+    if not {"mimetype", _CONTENT_OF_OPEN_DOCUMENTS} <= {*names}:
+        return False
+    with archive.open("mimetype") as stream:
+        return stream.read(_CHUNK).strip().removesuffix(b"-template") == _MEDIA_TYPES[kind]
+
+
+def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, left: int, is_xml: bool) -> int:
     """Read a part as its own header says; returns its size."""
     size, head = 0, b""
     with archive.open(part) as stream:
@@ -42,7 +68,7 @@ def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, left: int) -> i
                 raise _too_large()
             # An XML declaration stands before the first element; UTF-16 has a zero byte at every letter.
             head = head or chunk
-    if part.filename.endswith((".xml", ".rels")) and _DECLARATION.search(head.replace(b"\0", b"")):
+    if is_xml and _DECLARATION.search(head.replace(b"\0", b"")):
         raise ValueError("holds XML with a document type, which no Office program writes; remove the file")
     return size
 

@@ -39,16 +39,22 @@ _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _FEWEST_WORDS = 5
 
 
-def read_html(text: str) -> Extract:
-    """The sections of a page."""
-    from lxml import html
+def read_html(text: str, apart: str = "") -> Extract:
+    """The sections of a page. apart: an XPath of elements that are left out too."""
+    from lxml import etree, html
 
     text = _XML_DECLARATION.sub("", clean(text))
     if not text.strip():
         return Extract([])
     parser = html.HTMLParser(no_network=True, remove_comments=True, remove_pis=True)
-    page = html.document_fromstring(f"<!DOCTYPE html>{text}", parser=parser)
+    try:
+        page = html.document_fromstring(f"<!DOCTYPE html>{text}", parser=parser)
+    except etree.ParserError:  # nothing but comments
+        return Extract([])
     root = _main(page)
+    for element in root.xpath(apart) if apart else ():
+        if element is not root:
+            element.drop_tree()
     most_words = len(root.text_content().split()) / 2
     for element in list(root.iter()):
         if element is not root and _is_furniture(element, root is page, most_words):

@@ -35,14 +35,19 @@ _SCRIPT = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)", re.DOTALL | re.IGNOREC
 def read_markdown(text: str) -> Extract:
     """The sections of a Markdown text, and the fields of its front matter."""
     fields, body = _front_matter(clean(text).lstrip("\ufeff"))
+    outline = Outline()
+    add_markdown(body, outline)
+    title = fields.pop("title", "")
+    return Extract(outline.sections(), title if isinstance(title, str) else "", fields)
+
+
+def add_markdown(text: str, outline: Outline) -> None:
+    """Add the headings and blocks of a Markdown text without front matter to an outline."""
     parser = MarkdownIt("commonmark", {"xhtmlOut": True}).enable("table")
     parser.add_render_rule("html_block", _html_block)
     parser.add_render_rule("html_inline", _html_inline)
-    outline = Outline()
     # It is our own parser's output, in which all text is escaped: it holds no document type and no entities.
-    read_markup(ET.fromstring(f"<body>{parser.render(body)}</body>"), outline)  # noqa: S314
-    title = fields.pop("title", "")
-    return Extract(outline.sections(), title if isinstance(title, str) else "", fields)
+    read_markup(ET.fromstring(f"<body>{parser.render(clean(text))}</body>"), outline)  # noqa: S314
 
 
 def _front_matter(text: str) -> tuple[dict[str, Json], str]:

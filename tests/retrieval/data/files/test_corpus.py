@@ -162,6 +162,21 @@ def test_date_that_the_author_wrote_stays_when_the_file_gets_another(tmp_path, h
         assert (here, records(data)["a.md"]["metadata"]["date"]) == ([], "2023-11-14")
 
 
+def test_messages_of_an_mbox_keep_their_dates_when_the_file_gets_another(tmp_path):
+    docs, data = tmp_path / "docs", tmp_path / "data"
+    message = "From a 10:00\nSubject: {}\nDate: Fri, {} May 2024 10:00:00 +0000\n\ntext\n\n"
+    put(docs / "in.mbox", message.format("one", 3) + message.format("two", 4))
+    for days in (0, 10):
+        os.utime(docs / "in.mbox", (LONG_AGO + days * 86400,) * 2)
+        result = write_files_corpus(docs, data)
+        dates = {name: record["metadata"]["date"] for name, record in records(data).items()}
+        assert dates == {
+            "in.mbox#one": "2024-05-03T10:00:00+00:00",
+            "in.mbox#two": "2024-05-04T10:00:00+00:00",
+        }
+    assert (result.read, result.unchanged) == (0, 1)
+
+
 def test_file_that_changes_within_its_time_stamp_is_compared_by_content(tmp_path, here):
     docs, data = tmp_path / "docs", tmp_path / "data"
     now = 4_000_000_000  # as if it were written this moment
