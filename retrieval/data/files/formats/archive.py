@@ -12,34 +12,46 @@ import zipfile
 MAX_UNPACKED_BYTES = 256 << 20
 _MOST_PARTS = 20_000
 _CHUNK = 1 << 20
-_MAIN_PARTS = {"docx": "word/", "pptx": "ppt/", "xlsx": "xl/"}
+_MAIN_PARTS = {
+    "docx": "word/",
+    "pptx": "ppt/",
+    "xlsx": "xl/",
+    "xlsm": "xl/",
+    "xlsb": "xl/",
+    "ods": "content.xml",
+}
 _DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
-def check_archive(content: bytes, kind: str) -> None:
-    """Raise ValueError for a broken archive, one of another kind, a zip bomb, and XML with declarations."""
+def check_archive(content: bytes, kind: str, or_else: str = "leave it out") -> None:
+    """Raise ValueError for a broken archive, one of another kind, a zip bomb, and XML with declarations.
+
+    content: all bytes of the file.
+    kind: the suffix of its name.
+    or_else: the remedy for one that unpacks to too much.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()
             if not any(part.filename.startswith(_MAIN_PARTS[kind]) for part in parts):
                 raise ValueError(f"is a ZIP archive but no .{kind}; rename it or remove it")
             if len(parts) > _MOST_PARTS or sum(part.file_size for part in parts) > MAX_UNPACKED_BYTES:
-                raise _too_large()
+                raise _too_large(or_else)
             left = MAX_UNPACKED_BYTES
             for part in parts:
-                left -= _check_part(archive, part, left)
+                left -= _check_part(archive, part, left, or_else)
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise ValueError(f"broken .{kind} ({str(error).rstrip('.')}); save it again") from error
 
 
-def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, left: int) -> int:
+def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, left: int, or_else: str) -> int:
     """Read a part as its own header says; returns its size."""
     size, head = 0, b""
     with archive.open(part) as stream:
         while chunk := stream.read(_CHUNK):
             size += len(chunk)
             if size > left:
-                raise _too_large()
+                raise _too_large(or_else)
             # An XML declaration stands before the first element; UTF-16 has a zero byte at every letter.
             head = head or chunk
     if part.filename.endswith((".xml", ".rels")) and _DECLARATION.search(head.replace(b"\0", b"")):
@@ -47,5 +59,5 @@ def _check_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo, left: int) -> i
     return size
 
 
-def _too_large() -> ValueError:
-    return ValueError(f"unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB; split it, or leave it out")
+def _too_large(or_else: str) -> ValueError:
+    return ValueError(f"unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB; split it, or {or_else}")
