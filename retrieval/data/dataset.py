@@ -182,7 +182,7 @@ def read_all_queries(path: Path | str, columns: ColumnNames = USUAL) -> dict[str
     is_table = place.is_file() and table_kind(place)
     names = _column_names(place, _RECORDS_TO_LOOK_AT) if is_table else []
     column = query_column(place, names)
-    if column is None and table_kind(place) in NOT_TEXT:
+    if column is None and is_table and table_kind(place) in NOT_TEXT:
         raise missing_column(place, names, "query")
     found = read_query_lines(path) if column is None else read_query_table(place, column)
     return {query.id: query.text for query in found}

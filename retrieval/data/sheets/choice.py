@@ -104,7 +104,7 @@ def _no_header(path: Path, heads: Mapping[Sheet, Sequence[Row]], given: ColumnNa
     )
     return InputError(
         f"{problem} ({told}); name the columns with --column query=NAME --column document=NAME, or call them "
-        "query and document, or id and text, in a row above the others",
+        "query and document, or id and text (in small letters), in a row above the others",
         path=path,
     )
 

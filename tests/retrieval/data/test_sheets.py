@@ -128,7 +128,7 @@ def test_a_workbook_without_a_table_is_one_line_with_its_sheets(tmp_path: Path) 
     assert error_of(path) == (
         "no sheet has columns that are known ('Texte' begins 'Kunde schreibt', 'Baustein'; 'Notes' begins "
         "'x'); name the columns with --column query=NAME --column document=NAME, or call them query and "
-        "document, or id and text, in a row above the others"
+        "document, or id and text (in small letters), in a row above the others"
     )
     assert error_of(path, {"query": ["Frage"]}).startswith("no sheet has a row with 'Frage' ('Texte' begins ")
     empty = workbook(tmp_path / "b.xlsx", {"S": [], "T": PAIRS}, hidden=["T"])
@@ -163,6 +163,8 @@ def test_a_corpus_is_no_list_of_queries(tmp_path: Path) -> None:
         InputError, match="no column is recognised as the query; the columns are '_id', 'text'"
     ):
         read_all_queries(path)
+    with pytest.raises(InputError, match="no such file; check the path"):
+        read_all_queries(tmp_path / "none.xlsx")
 
 
 def test_errors_name_sheet_and_row(tmp_path: Path) -> None:
