@@ -26,7 +26,7 @@ from index.errors import InputError, MissingExtraError, StorageError
 from retrieval.data.sheets.worker import AS_CSV
 from retrieval.data.table_kinds import table_kind
 
-_SECONDS = 300.0  # for one workbook; a million rows take ten
+_SECONDS = 300.0  # for one workbook; a million rows took 28 (benchmarks/NOTES.md)
 _MOST_KEPT = 32
 _CHUNK = 1 << 20
 
