@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 _RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
@@ -156,3 +157,44 @@ def opendocument(
         "content.xml": content.encode(encoding),
     }
     return zipped({**parts, **(more or {})})
+
+
+def workbook(
+    path: Path, sheets: Mapping[str, Sequence[Sequence[object]]], hidden: Collection[str] = ()
+) -> Path:
+    """A workbook as Excel writes it; None is no cell. hidden: names of sheets."""
+    from xlsxwriter import Workbook  # python-pptx brings it
+
+    made = Workbook(path, {"default_date_format": "yyyy-mm-dd hh:mm", "strings_to_urls": False})
+    for name, rows in sheets.items():
+        sheet = made.add_worksheet(name)
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, row)
+        if name in hidden:
+            sheet.hide()
+    made.close()
+    return path
+
+
+def ods(rows: Sequence[Sequence[str]]) -> bytes:
+    """An OpenDocument workbook with one sheet of texts, named Blatt."""
+    names = "urn:oasis:names:tc:opendocument:xmlns"
+    lines = "".join(
+        "<table:table-row>"
+        + "".join(
+            f'<table:table-cell office:value-type="string"><text:p>{escape(cell)}</text:p></table:table-cell>'
+            for cell in row
+        )
+        + "</table:table-row>"
+        for row in rows
+    )
+    return zipped(
+        {
+            "mimetype": "application/vnd.oasis.opendocument.spreadsheet",
+            "content.xml": f'<office:document-content xmlns:office="{names}:office:1.0" '
+            f'xmlns:table="{names}:table:1.0" xmlns:text="{names}:text:1.0"><office:body>'
+            f'<office:spreadsheet><table:table table:name="Blatt">{lines}</table:table>'
+            "</office:spreadsheet></office:body></office:document-content>",
+            "META-INF/manifest.xml": f'<manifest:manifest xmlns:manifest="{names}:manifest:1.0"/>',
+        }
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from made_files import workbook
 
 from cli import verbs
 from retrieval.data.dataset import open_dataset
@@ -457,3 +459,49 @@ def test_documents_that_the_index_lacks_are_named(faq: Path, made) -> None:
     said = failure("evaluate", made.index, faq / "faq.csv")
     assert said.startswith(f"{faq / 'faq.csv'}:")
     assert "is not in the index; build or add this file first" in said
+
+
+def test_a_messy_workbook_gives_the_same_model_and_index(faq: Path, tmp_path: Path) -> None:
+    """Titles, two sheets of one table, notes, a pivot table and a hidden sheet."""
+    half, names = len(ROWS) // 2, list(ROWS[0])
+    sheets = {
+        "Read me": [["Our FAQ"], ["Owner", "Anna"]],
+        "One": [["FAQ, part 1"], [], names, *(list(row.values()) for row in ROWS[:half])],
+        "Two": [names, *(list(row.values()) for row in ROWS[half:]), [], [" "]],
+        "Pivot": [["Row labels", "Count"], ["x", 3]],
+        "Old": [names, ["q", "a", "t"]],
+    }
+    path = workbook(tmp_path / "faq.xlsx", sheets, hidden=["Old"])
+    train = peephole("train", path, "-o", tmp_path / "M", "--epochs", 2)
+    assert train.exit_code == 0
+    warning = (
+        f"Warning: {path}: of its sheets 'One', 'Two' are read; left out: 'Read me', 'Pivot', 'Old' (hidden)"
+    )
+    assert warning in train.stderr.splitlines()
+    works("build", path, "-m", tmp_path / "M", "-o", tmp_path / "I")
+    assert "0 added, 0 replaced, 0 deleted, 72 unchanged" in works("add", tmp_path / "I", path, "--sync")
+    assert "nDCG@10" in works("evaluate", tmp_path / "I", path)
+    assert contents(tmp_path / "M", ("training.json",)) == contents(faq / "M", ("training.json",))
+    works("search", tmp_path / "I", "--queries", path, "--run", tmp_path / "run.trec")
+    queries = workbook(tmp_path / "q.xlsx", {"S": [["Who", "Frage"], ["Jo", "how to send mail 3"]]})
+    assert "how to send mail 3" in works("search", tmp_path / "I", "--queries", queries)
+
+
+def test_a_workbook_needs_the_extra_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "python_calamine.py").write_text("raise ModuleNotFoundError('no', name='python_calamine')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path.cwd()}")
+    path = workbook(tmp_path / "faq.xlsx", {"S": [["query", "answer"], ["q", "a"]]})
+    assert failure("train", path, "-o", tmp_path / "M") == (
+        f"{path}: needs python_calamine, which is not installed; run: pip install 'peephole[files]'"
+    )
+    assert not (tmp_path / "M").exists()
+
+
+def test_clicks_and_their_corpus_may_be_workbooks(tmp_path: Path) -> None:
+    corpus = [["id", "title", "text"], [17, "bolt", "a bolt"], ["n", "nut", "a nut"], ["w", "wing", "a wing"]]
+    log = [["Clicks of May"], ["query", "doc_id"], *[["metal", 17]] * 9, ["metal", "n"], ["x", "w"]]
+    corpus_path = workbook(tmp_path / "c.xlsx", {"Parts": corpus})
+    log_path = workbook(tmp_path / "l.xlsx", {"Notes": [["a", "b"]], "Log": log})
+    works("corpus", "clicks", log_path, "--corpus", corpus_path, "-o", tmp_path / "data")
+    judged = "".join(file.read_text() for file in (tmp_path / "data" / "qrels").iterdir())
+    assert "\t17\t" in judged

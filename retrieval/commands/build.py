@@ -97,9 +97,9 @@ def build(
 ) -> None:
     """Encode a corpus with a model's document tower and publish it as an index.
 
-    CORPUS is a BEIR folder, a table (.jsonl, .tsv, .csv, also .gz, or .parquet) of documents or of pairs, a
-    folder of text files, a pattern or URL of tables, or - for JSONL on standard input. An index already in
-    OUTPUT serves until the new one is whole.
+    CORPUS is a BEIR folder, a table (.jsonl, .tsv, .csv, also .gz, .parquet or .xlsx) of documents or of
+    pairs, a folder of text files, a pattern or URL of tables, or - for JSONL on standard input. An index
+    already in OUTPUT serves until the new one is whole.
 
     A longer document than the model reads is split into passages and found by the best of them.
 
@@ -116,7 +116,7 @@ def build(
         parse_bytes(max_memory) if max_memory else None,
         parse_milliseconds(max_latency) if max_latency else None,
     )
-    warn_of_corpus(corpus)
+    warn_of_corpus(corpus, columns)
     texts = read_query_texts(source(queries), "train") if queries else None
     with resumable(), progress_bars("building") as progress:
         manifest = build_index(
@@ -172,7 +172,7 @@ def add(
     Example: peephole add my.index new.jsonl
     Example: peephole add my.index data --sync
     """  # noqa: D301
-    warn_of_corpus(corpus)
+    warn_of_corpus(corpus, columns)
     change = sync_documents if sync else add_documents
     with resumable(), progress_bars("adding") as progress:
         result = change(

@@ -1,6 +1,6 @@
 """What the verbs that read documents say of a corpus before they read it.
 
-In: the corpus that a user names. Out: lines on standard error, or none.
+In: the corpus that a user names, and what they said about its columns. Out: lines on standard error, or none.
 """
 
 from __future__ import annotations
@@ -9,12 +9,22 @@ import shlex
 from pathlib import Path
 
 from retrieval.commands.printing import print_line
+from retrieval.data.dataset import workbooks_of
 from retrieval.data.documents import left_out_files
 from retrieval.data.files.kinds import KINDS
+from retrieval.data.pairs.columns import ColumnNames
+from retrieval.data.tables import sheets_of_table
+
+_MOST_SHEETS = 20
 
 
-def warn_of_corpus(corpus: Path | str) -> None:
-    """Say what a folder of text files leaves out. Raises InputError for what cannot be read."""
+def warn_of_corpus(corpus: Path | str, columns: ColumnNames) -> None:
+    """Say what of a folder of text files, and of workbooks on this machine, is left out.
+
+    Raises InputError for what cannot be read, and MissingExtraError for a workbook.
+    """
+    for workbook in workbooks_of(corpus):
+        _warn_of_sheets(workbook, columns)
     left_out = left_out_files(corpus)
     if not left_out:
         return
@@ -27,3 +37,18 @@ def warn_of_corpus(corpus: Path | str) -> None:
         f"{remedy if readable else ''}",
         err=True,
     )
+
+
+def _warn_of_sheets(workbook: Path, columns: ColumnNames) -> None:
+    sheets = sheets_of_table(workbook, columns)
+    left_out = [repr(name) for name in sheets.left_out] + [f"{name!r} (hidden)" for name in sheets.hidden]
+    if left_out:
+        print_line(
+            f"Warning: {workbook}: of its sheets {_listed(list(map(repr, sheets.read)))} "
+            f"{'is' if len(sheets.read) == 1 else 'are'} read; left out: {_listed(left_out)}",
+            err=True,
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_SHEETS]) + (", ..." if len(names) > _MOST_SHEETS else "")

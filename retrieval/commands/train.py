@@ -86,8 +86,8 @@ def train(
 ) -> None:
     """Train a two-tower model on pairs, and on titles and sentences of the documents.
 
-    DATA is a table of pairs (.csv, .tsv, .jsonl, .parquet) with a query and a document in each row, or a
-    pattern or URL of tables that are one; or a BEIR folder, which has corpus.jsonl and, if there are any,
+    DATA is a table of pairs (.csv, .tsv, .jsonl, .parquet, .xlsx) with a query and a document in each row, or
+    a pattern or URL of tables that are one; or a BEIR folder, which has corpus.jsonl and, if there are any,
     queries.jsonl, qrels/train.tsv, and qrels/dev.tsv to choose the best epoch by; fewer than 200 dev queries
     do not choose it. After Ctrl-C or a crash the same command with --resume goes on where it stopped.
 
@@ -119,7 +119,7 @@ def train(
             check_resumable(output)
         source = open_dataset(data, columns) if ranks.is_first else Path(data)
         if ranks.is_first:
-            warn_of_corpus(data)
+            warn_of_corpus(data, columns)
         summary = source.summary() if isinstance(source, PairsDataset) else None
         if not isinstance(source, Path) and not as_json:
             _print_data(data, source, summary)

@@ -98,7 +98,7 @@ def encode(
     file = Path(output)
     check_output(file)
     if side == "document":
-        warn_of_corpus(texts)
+        warn_of_corpus(texts, columns)
     with resumable(), progress_bars("encoding") as progress:
         encoded = encode_texts(
             source(Path(texts)),

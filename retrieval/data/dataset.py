@@ -39,7 +39,8 @@ from retrieval.data.queries import (
     read_query_table,
     splits,
 )
-from retrieval.data.tables import header_of, table_kind, table_records_of
+from retrieval.data.table_kinds import NOT_TEXT, WORKBOOKS, is_lock, table_kind
+from retrieval.data.tables import header_of, table_records_of
 
 # As many records of JSONL tell whether it holds pairs: a corpus may be too large to read for that.
 _RECORDS_TO_LOOK_AT = 1000
@@ -137,15 +138,15 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
             raise InputError("has no columns to name; leave --column out, or give a table", path=path)
         return Dataset(path)
     place = path if is_pattern(path) else Path(path)
-    names = _column_names(place, _RECORDS_TO_LOOK_AT)
+    names = _column_names(place, _RECORDS_TO_LOOK_AT, given=columns)
     found = find_columns(place, names, columns)
     if found is not None:
         # A record far below may be the first with negatives.
-        names = _column_names(place, needed=(found.query, found.document))
+        names = _column_names(place, needed=(found.query, found.document), given=columns)
         return PairsDataset(place, find_columns(place, names, columns) or found, columns)
     if names:
         _check_corpus(place, names)
-    elif next(table_records_of(place), None) is None:
+    elif next(table_records_of(place, columns), None) is None:
         raise InputError(
             "holds no documents; give a table with a query and a document in each row, or a corpus with at "
             "least one document",
@@ -179,7 +180,10 @@ def read_all_queries(path: Path | str, columns: ColumnNames = USUAL) -> dict[str
         return dict(open_dataset(path, columns).queries)
     place = Path(path)
     is_table = place.is_file() and table_kind(place)
-    column = query_column(place, _column_names(place, _RECORDS_TO_LOOK_AT)) if is_table else None
+    names = _column_names(place, _RECORDS_TO_LOOK_AT) if is_table else []
+    column = query_column(place, names)
+    if column is None and is_table and table_kind(place) in NOT_TEXT:
+        raise missing_column(place, names, "query")
     found = read_query_lines(path) if column is None else read_query_table(place, column)
     return {query.id: query.text for query in found}
 
@@ -195,12 +199,25 @@ def _holds_judgements(path: Path | str) -> bool:
         return False  # a list of queries with a header
 
 
+def workbooks_of(path: Path | str) -> list[Path]:
+    """The workbooks on this machine that a path, or a pattern of paths, leads to. Raises InputError."""
+    path = _with_its_tables(path)
+    if not is_pattern(path):
+        return [Path(path)] if table_kind(path) in WORKBOOKS and Path(path).is_file() else []
+    if "://" in str(path):
+        return []
+    from retrieval.data.locations import matching_files
+
+    return [Path(str(file)) for file in matching_files(str(path)) if table_kind(file.name) in WORKBOOKS]
+
+
 def _with_its_tables(path: Path | str) -> Path | str:
     """A folder of tables as a pattern of them; any other path as it is."""
     folder = Path(path)
     if is_stream(path) or not folder.is_dir() or any((folder / name).exists() for name in CORPUS_FILES):
         return path
-    files = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
+    names = (file.name for file in folder.iterdir())
+    files = [name for name in names if not name.startswith(".") and not is_lock(name)]
     return f"{folder}/*" if files and all(map(table_kind, files)) else path
 
 
@@ -213,13 +230,20 @@ def _check_corpus(path: Path | str, names: Sequence[str]) -> None:
         raise neither_pairs_nor_corpus(path, names, "_id" if has_text else "text")
 
 
-def _column_names(path: Path | str, limit: int | None = None, needed: Collection[str] = ()) -> list[str]:
+def _column_names(
+    path: Path | str,
+    limit: int | None = None,
+    needed: Collection[str] = (),
+    given: ColumnNames = USUAL,
+) -> list[str]:
     """The columns of a table, in their order; of JSONL those of its first records, or of all.
 
-    needed: as `header_of` takes it.
+    path: the table.
+    limit: how many of the first records; None for all.
+    needed, given: as `header_of` takes them.
     """
-    records = table_records_of(path)
-    names: Mapping[str, None] = dict.fromkeys(header_of(path, needed))
+    records = table_records_of(path, given)
+    names: Mapping[str, None] = dict.fromkeys(header_of(path, needed, given))
     if not names:
         names = {name: None for record in islice(records, limit) for name in record.fields}
     return list(names)

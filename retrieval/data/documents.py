@@ -1,8 +1,9 @@
 """Readers of documents; `retrieval.data.queries` reads queries and qrels.
 
-In: a BEIR folder, a JSONL, TSV, CSV or Parquet file, a folder of text files, or standard input. Out: a
-stream of `Document`. A broken file is an InputError with file, line and remedy; nothing is guessed. What a
-folder of text files has beside them is left out, and counted. Knows nothing of words, vectors or indexes.
+In: a BEIR folder, a JSONL, TSV, CSV or Parquet file, a workbook, a folder of text files, or standard input.
+Out: a stream of `Document`. A broken file is an InputError with file, line and remedy; nothing is guessed.
+What a folder of text files has beside them is left out, and counted. Knows nothing of words, vectors or
+indexes.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from index.errors import InputError
 from index.values import Json
 from retrieval.data.lines import STANDARD_INPUT, Place, holds_text, is_pattern, is_stream, read_text
 from retrieval.data.records import IncompleteError, Record, id_field, json_records, read_each, text_field
-from retrieval.data.tables import how_to_give, table_kind, table_records_of
+from retrieval.data.table_kinds import how_to_give, table_kind
+from retrieval.data.tables import table_records_of
 
 if TYPE_CHECKING:
     from retrieval.data.locations import Location
 
 CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _TEXT_SUFFIXES = frozenset({".md", ".rst", ".txt"})
+_MOST_LINES = 1 << 44  # of a file
 _OWN_FIELDS = frozenset({"_id", "id", "title", "text", "metadata"})
 
 
@@ -40,11 +43,11 @@ class UnknownKindError(InputError):
 def read_documents(path: Path | str) -> Iterator[Document]:
     """Documents in the order of the file, one at a time. Of their ids 12 to 24 bytes each stay in memory.
 
-    path: one of these, where every file but Parquet may be gzipped:
+    path: one of these, where files of text may be gzipped:
         - a BEIR folder, which holds `corpus.jsonl` or `corpus.jsonl.gz`;
         - a `.jsonl` file;
-        - a `.tsv`, `.csv` or `.parquet` file whose columns are `_id` (or `id`) and `title` or `text`; other
-          columns become metadata;
+        - a `.tsv`, `.csv` or `.parquet` file or a workbook whose columns are `_id` (or `id`) and `title` or
+          `text`; other columns become metadata;
         - a folder of `.txt`, `.md` and `.rst` files, whose relative paths become the ids; others and empty
           ones are left out, see `left_out_files`;
         - a pattern or a URL of such tables, see `retrieval.data.locations`, which are read in turn;
@@ -135,13 +138,17 @@ def _from_records(
     records: Iterable[Record], path: Path | str, read: Callable[[Record], Document] | None = None
 ) -> Iterator[Document]:
     """The documents. Raises InputError for an id that occurs twice, and if there is no document."""
+    units: list[str] = []  # one, but for a table of several sheets
     with closing(FirstUses()) as uses:
         read = read or document_with_text
         for place, document in read_each(records, lambda record: (record.place, read(record))):
-            first = uses.add(document.id, place.line or 0)
+            if place.unit not in units[-1:]:
+                units.append(place.unit)
+            first = uses.add(document.id, (len(units) - 1) * _MOST_LINES + (place.line or 0))
             if first is not None:
+                unit, line = divmod(first, _MOST_LINES)
                 raise place.error(
-                    f'"_id" {document.id!r} was already used on {place.unit} {first}; '
+                    f'"_id" {document.id!r} was already used on {units[unit]} {line}; '
                     "give every document its own"
                 )
             yield document

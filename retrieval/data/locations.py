@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from index.errors import InputError, StorageError, needing
 from retrieval.data.lines import WILDCARDS
+from retrieval.data.table_kinds import is_lock
 
 with needing("parquet"):
     import pyarrow
@@ -35,7 +36,7 @@ class Location(NamedTuple):
 
 
 def matching_files(pattern: str) -> list[Location]:
-    """The files that a pattern matches, by name; hidden ones are left out.
+    """The files that a pattern matches, by name; hidden ones and locks of Excel are left out.
 
     pattern: a path or a URL, in which `*` stands for any characters, `/` too, or a folder, for all its files.
     Raises InputError if there is none, StorageError if they cannot be listed.
@@ -49,7 +50,9 @@ def matching_files(pattern: str) -> list[Location]:
         paths = [info.path for info in system.get_file_info(selector) if info.type == fs.FileType.File]
     names = sorted(path[len(folder) :].strip("/") for path in paths)
     found = [
-        Location(root, name) for name in names if fnmatchcase(name, wanted) and not f"/{name}".count("/.")
+        Location(root, name)
+        for name in names
+        if fnmatchcase(name, wanted) and "/." not in f"/{name}" and not is_lock(Path(name).name)
     ]
     if not found:
         raise InputError("no file matches; check the pattern, and quote it for the shell", path=pattern)

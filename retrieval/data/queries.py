@@ -77,17 +77,21 @@ def read_query_lines(path: Path | str) -> list[Query]:
 def read_query_table(path: Path, column: str) -> list[Query]:
     """The queries in a column of a table; blank ones are passed over.
 
-    Without a column `_id` or `id` a query has the number of its line or row as its id.
+    Without a column `_id` or `id` a query has the number of its line or row as its id; from the second sheet
+    of a workbook on, the number of the sheet and a point stand before it.
     Raises InputError for a broken table, a text or an id of another type, and an id that occurs twice.
     """
-    placed = ((record.place, _table_query(record, column)) for record in table_records_of(path))
+    units: dict[str, int] = {}
+    placed = ((record.place, _table_query(record, column, units)) for record in table_records_of(path))
     return _unique(((place, query) for place, query in placed if query.text), path)
 
 
-def _table_query(record: Record, column: str) -> Query:
+def _table_query(record: Record, column: str, units: dict[str, int]) -> Query:
+    """The query of a row. units: the sheets so far with their numbers."""
     numbered = "_id" not in record.fields and "id" not in record.fields
-    query_id = str(record.place.line) if numbered else id_field(record)
-    return Query(query_id, text_field(record, column).strip())
+    sheet = units.setdefault(record.place.unit, len(units) + 1)
+    number = str(record.place.line) if sheet == 1 else f"{sheet}.{record.place.line}"
+    return Query(number if numbered else id_field(record), text_field(record, column).strip())
 
 
 def _query(record: Record) -> Query:
@@ -116,14 +120,12 @@ def _plain_query(place: Place, line: str) -> Query:
 
 def _unique(placed: Iterable[tuple[Place, Query]], path: Path | str) -> list[Query]:
     """The queries as a list. Raises InputError for an id that occurs twice, and if there is no query."""
-    lines: dict[str, int | None] = {}
+    places: dict[str, Place] = {}
     queries = []
     for place, query in placed:
-        first = lines.setdefault(query.id, place.line)
-        if first != place.line:
-            raise place.error(
-                f'"_id" {query.id!r} was already used on line {first}; give every query its own'
-            )
+        first = places.setdefault(query.id, place)
+        if first is not place:
+            raise place.error(f'"_id" {query.id!r} was already used on {first}; give every query its own')
         queries.append(query)
     if not queries:
         raise Place(path).error("holds no queries; give at least one")

@@ -1,8 +1,9 @@
-"""Any table as a stream of records: CSV, TSV, JSONL or Parquet, the kind by the name of the file.
+"""Any table as a stream of records: CSV, TSV, JSONL, Parquet or a workbook, the kind by the name of the file.
 
-In: a path, whose name ends in .csv, .tsv, .jsonl, .ndjson or .parquet; the text kinds also gzipped; or a
-pattern of such files, which are one table. Out: a stream of `Record`. A file whose content is plainly
-something else (a PDF named .csv) is an InputError. Knows nothing of what the columns mean.
+In: a path, whose name ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .xlsx, .xlsm, .xlsb, .xls or .ods; the
+text kinds also gzipped; or a pattern of such files, which are one table. Out: a stream of `Record`. A file
+whose content is plainly something else (a PDF named .csv) is an InputError. Knows nothing of what the columns
+mean, and leaves it to `retrieval.data.sheets` to find the table of a workbook.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ from typing import TYPE_CHECKING
 from index.disk.opening import shortages
 from index.errors import InputError
 from retrieval.data.lines import is_pattern, is_stream
+from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.parquet import parquet_columns, parquet_records
 from retrieval.data.records import Record, csv_rows, json_records, table_records, tsv_rows
+from retrieval.data.sheets.reading import SheetNames, sheet_columns, sheet_records, sheets_of
+from retrieval.data.table_kinds import WORKBOOKS, how_to_give, table_kind
 
 if TYPE_CHECKING:
     from retrieval.data.locations import Location
 
-TABLE_KINDS = ".jsonl, .ndjson, .tsv, .csv (also .gz) or .parquet"
-
-_SPREADSHEETS = frozenset({".numbers", ".ods", ".xls", ".xlsb", ".xlsm", ".xlsx"})
-
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_ZIP, _OLD_OFFICE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _SIGNATURES = {
     _GZIP: "gzip",
     _PARQUET: "Parquet",
     b"%PDF": "a PDF",
-    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    _ZIP: "a zip archive or a spreadsheet",
     b"PK\x05\x06": "an empty zip archive",
-    b"\xd0\xcf\x11\xe0": "an old Office file",
+    _OLD_OFFICE: "an old Office file",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
@@ -48,56 +49,35 @@ _READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
 }
 
 
-def table_kind(path: Path | str) -> str | None:
-    """The kind of table that the name of a file tells: csv, tsv, jsonl, ndjson or parquet; None for others.
-
-    >>> table_kind("faq.CSV.gz"), table_kind("faq.parquet"), table_kind("faq.txt")
-    ('csv', 'parquet', None)
-    """
-    kind = Path(path).name.lower().removesuffix(".gz").rpartition(".")[2]
-    return kind if kind in _READERS else None
-
-
-def table_records_of(path: Path | str) -> Iterator[Record]:
+def table_records_of(path: Path | str, given: ColumnNames = USUAL) -> Iterator[Record]:
     """The rows of a table, one at a time. The place of a Parquet file's record is its row, not its line.
 
     path: a file whose name tells its kind, see `table_kind`; or a pattern, whose files are read in turn.
-    Raises InputError at once for an unknown kind, a missing file, and content that is plainly of another
-    kind; during reading what the reader of the kind raises. Raises MissingExtraError for Parquet without
-    pyarrow, and StorageError.
+    given: what the user said about columns, by which the table of a workbook is found.
+
+    Raises InputError at once for an unknown kind, a missing file, content that is plainly of another kind,
+    and a workbook without a table; during reading what the reader of the kind raises. Raises
+    MissingExtraError for Parquet without pyarrow and a workbook without python-calamine, and StorageError.
     """
     if is_pattern(path):
         from retrieval.data.locations import matching_files  # not everyone has pyarrow
 
-        return chain.from_iterable(map(_records_at, matching_files(str(path))))
+        return chain.from_iterable(_records_at(file, given) for file in matching_files(str(path)))
     path = Path(path)
     kind = table_kind(path)
     if kind is None:
         raise InputError(f"not a kind of table that is read; {how_to_give(path)}", path=path)
     _check_content(path, kind)
-    return _READERS[kind](path)
+    return sheet_records(path, given) if kind in WORKBOOKS else _READERS[kind](path)
 
 
-def how_to_give(path: Path, or_else: str = "") -> str:
-    """The remedy for a file whose name tells no kind of table. or_else: what may be given beside tables.
-
-    >>> how_to_give(Path("faq.xlsx"))
-    'save each sheet that you need as .csv (in Excel: "CSV UTF-8")'
-    """
-    suffix = path.suffix.lower()
-    if suffix in _SPREADSHEETS:
-        return 'save each sheet that you need as .csv (in Excel: "CSV UTF-8")'
-    if suffix == ".json":
-        return "write its objects one a line, and name the file .jsonl"
-    return f"give {TABLE_KINDS}{or_else}"
-
-
-def header_of(path: Path | str, needed: Collection[str] = ()) -> list[str]:
+def header_of(path: Path | str, needed: Collection[str] = (), given: ColumnNames = USUAL) -> list[str]:
     """The columns of a table whose file names them apart from the rows; [] for JSONL and an empty file.
 
-    Those of a pattern are the columns of all its files.
-
+    path: the table. Those of a pattern are the columns of all its files.
     needed: columns that every file of a pattern must have which names any, and at least one has.
+    given: as for `table_records_of`.
+
     Raises InputError for a file that lacks one of them, and what `table_records_of` raises.
     """
     if is_pattern(path):
@@ -106,7 +86,7 @@ def header_of(path: Path | str, needed: Collection[str] = ()) -> list[str]:
         headers: dict[str, list[str]] = {}
         for location in matching_files(str(path)):
             with local_copy(location) as copy:
-                headers[str(location)] = header_of(copy)
+                headers[str(location)] = header_of(copy, given=given)
         _check_headers(headers, needed)
         return list(dict.fromkeys(chain.from_iterable(headers.values())))
     path = Path(path)
@@ -116,7 +96,16 @@ def header_of(path: Path | str, needed: Collection[str] = ()) -> list[str]:
     if kind in ("csv", "tsv"):
         _, cells = next(csv_rows(path) if kind == "csv" else tsv_rows(path), (None, []))
         return [cell.strip() for cell in cells]
+    if kind in WORKBOOKS:
+        _check_content(path, kind)
+        return sheet_columns(path, given)
     return []
+
+
+def sheets_of_table(path: Path, given: ColumnNames = USUAL) -> SheetNames:
+    """Which sheets of a workbook are its table, and which are not. Raises what `table_records_of` raises."""
+    _check_content(path, table_kind(path) or "")
+    return sheets_of(path, given)
 
 
 def _check_headers(headers: Mapping[str, Sequence[str]], needed: Collection[str]) -> None:
@@ -131,12 +120,12 @@ def _check_headers(headers: Mapping[str, Sequence[str]], needed: Collection[str]
             )
 
 
-def _records_at(location: Location) -> Iterator[Record]:
+def _records_at(location: Location, given: ColumnNames) -> Iterator[Record]:
     """The records of a file that may be in an object store, which its place names."""
     from retrieval.data.locations import local_copy
 
     with local_copy(location) as copy:
-        for place, fields in table_records_of(copy):
+        for place, fields in table_records_of(copy, given):
             yield Record(place._replace(path=str(location)), fields)
 
 
@@ -145,6 +134,9 @@ def _check_content(path: Path, kind: str) -> None:
     if path.exists() and is_stream(path):
         return  # what is read here would be missing later
     head = _head(path)
+    if kind in WORKBOOKS:
+        _check_workbook(path, kind, head)
+        return
     if not head and kind == "parquet":
         raise InputError("is empty, not Parquet; write it again", path=path)
     packed = head.startswith(_GZIP)
@@ -160,6 +152,19 @@ def _check_content(path: Path, kind: str) -> None:
         raise InputError(
             f"is {what}{inside}, not {kind.upper()}; save the table as {kind.upper()} in UTF-8", path=path
         )
+
+
+def _check_workbook(path: Path, kind: str, head: bytes) -> None:
+    """Raise InputError if the first bytes are not those of a workbook."""
+    if head.startswith(_ZIP) or (kind == "xls" and head.startswith(_OLD_OFFICE)):
+        return
+    if head.startswith(_OLD_OFFICE):
+        problem = f"is an old Office file, or one with a password, not .{kind}"
+        raise InputError(f"{problem}; save it as .xlsx without a password", path=path)
+    found = next((name for magic, name in _SIGNATURES.items() if head.startswith(magic)), "no workbook")
+    what = found if head else "empty"
+    remedy = "unpack it" if head.startswith(_GZIP) else "open it in Excel and save it as .xlsx"
+    raise InputError(f"is {what}, not .{kind}; {remedy}", path=path)
 
 
 def _head(path: Path) -> bytes:

@@ -13,27 +13,19 @@ and ranks. Out: a `ClickLog`. Knows nothing of what is made of the clicks.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from index.errors import InputError
+from retrieval.data.clicks.columns import NAMES, columns_by_use
 from retrieval.data.clicks.known import Known
 from retrieval.data.clicks.log import ClickLog, Sighting, click_log, clicks_alone
-from retrieval.data.clicks.recorded import has_keys_of_an_event, is_recorded, read_recorded
+from retrieval.data.clicks.recorded import is_recorded, read_recorded
 from retrieval.data.lines import MOST_LINES, Place, is_stream
 from retrieval.data.records import Record
 from retrieval.data.tables import table_records_of
 
-# What a column is for, to the names that it may have; the first of them that a log has is taken.
-NAMES = {
-    "query": ("query", "q", "search_term", "search_query", "query_text"),
-    "document": ("doc_id", "document_id", "product_id", "item_id", "document", "doc", "url", "_id", "id"),
-    "clicks": ("clicks", "click", "clicked"),
-    "impressions": ("impressions", "shown", "views"),
-    "rank": ("rank", "position"),
-}
-_COUNTS = ("clicks", "impressions", "rank")
 _WHOLE = re.compile(r"(\d{1,12})(\.0*)?", re.ASCII)  # counts with which sums fit into int64
 _TRUTH = {"true": 1, "false": 0}
 
@@ -98,30 +90,9 @@ class _Rows:
             yield record.place, sighting
 
 
-def looks_like_a_click_log(names: Iterable[str]) -> bool:
-    """Whether a table with these columns has queries, ids of documents, and counts or ranks of results.
-
-    A recorded log is one too.
-    """
-    names = list(names)
-    found = _found(names)
-    counted = {"query", "document"} <= found.keys() and not found.keys().isdisjoint(_COUNTS)
-    return counted or has_keys_of_an_event(names)
-
-
-def _found(columns: Iterable[str]) -> dict[str, str]:
-    """What columns are for, to their names, of those that there are."""
-    plain = {re.sub(r"[\s-]+", "_", name.strip().casefold()): name for name in columns}
-    return {
-        what: plain[next(name for name in names if name in plain)]
-        for what, names in NAMES.items()
-        if not plain.keys().isdisjoint(names)
-    }
-
-
 def _columns(record: Record) -> dict[str, str]:
     """What columns are for, to their names in the log. Raises InputError if one that is needed is missing."""
-    found = _found(record.fields)
+    found = columns_by_use(record.fields)
     for what in ("query", "document", *(["clicks"] if "impressions" in found else [])):
         if what not in found:
             raise InputError(

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from index.errors import InputError
-from retrieval.data.tables import table_kind
+from retrieval.data.table_kinds import table_kind
 
 # Role -> the columns that the user names for it; no columns means that the table has none for it.
 ColumnNames: TypeAlias = Mapping[str, Sequence[str]]
@@ -132,7 +132,7 @@ def neither_pairs_nor_corpus(path: Path | str, names: Sequence[str], missing: st
 
 def _other_table(path: Path | str, names: Sequence[str]) -> InputError | None:
     """The error for a click log; None for others."""
-    from retrieval.data.clicks.reading import looks_like_a_click_log  # its arrays take long to import
+    from retrieval.data.clicks.columns import looks_like_a_click_log  # its arrays take long to import
 
     if looks_like_a_click_log(names):
         return InputError(

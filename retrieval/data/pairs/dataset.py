@@ -122,6 +122,6 @@ class PairsDataset:
 
     @cached_property
     def _pairs(self) -> JoinedPairs:
-        records = (record for record in table_records_of(self.path) if not is_blank(record))
+        records = (record for record in table_records_of(self.path, self.given) if not is_blank(record))
         rows = read_each(records, lambda record: pair_row(record, self.columns))
         return join_pairs(rows, self.path)

@@ -12,7 +12,8 @@ from index.errors import InputError
 from retrieval.data.dataset import open_dataset
 from retrieval.data.documents import read_documents
 from retrieval.data.records import Record
-from retrieval.data.tables import header_of, table_kind, table_records_of
+from retrieval.data.table_kinds import table_kind
+from retrieval.data.tables import header_of, table_records_of
 
 ROWS = [
     {"question": 'say "a,b"', "answer": "one\ttwo".replace("\t", " ")},
@@ -169,16 +170,23 @@ def test_bytes_of_parquet_are_refused_only_where_a_text_is_wanted(tmp_path: Path
     [
         ("a.csv", b"%PDF-1.7 ...", "is a PDF, not CSV"),
         ("a.csv", b"\xff\xfea\0,\0", "is UTF-16 text, not CSV"),
-        ("a.csv.gz", gzip.compress(b"%PDF-1.7 ..."), "is a PDF inside gzip, not CSV"),
+        ("a.csv.gz", gzip.compress(b"%PDF-1.7 ...", mtime=0), "is a PDF inside gzip, not CSV"),
         ("a.jsonl", b"PK\x03\x04....", "is a zip archive or a spreadsheet, not JSONL"),
         ("a.jsonl", b"PAR1....", "is Parquet, not JSONL"),
         ("a.tsv", b"a\tb\0\n", "is not text (it holds zero bytes), not TSV"),
-        ("a.parquet", gzip.compress(b"a"), "is gzip, not Parquet"),
+        ("a.parquet", gzip.compress(b"a", mtime=0), "is gzip, not Parquet"),
         ("a.parquet", b"question,answer", "is something else, not Parquet"),
         ("a.parquet", b"", "is empty, not Parquet"),
         ("a.parquet", b"PAR1 and nothing more", "cannot be read as Parquet ("),
         ("a.xml", b"<a/>", "not a kind of table that is read; give .jsonl, .ndjson, .tsv, .csv"),
-        ("a.XLSX", b"PK\x03\x04", "not a kind of table that is read; save each sheet that you need as .csv"),
+        ("a.numbers", b"PK\x03\x04", "not a kind of table that is read; save it as .xlsx"),
+        ("a.XLSX", b"PK\x03\x04", "broken .xlsx (File is not a zip file); save it again"),
+        ("a.xlsx", b"", "is empty, not .xlsx; open it in Excel and save it as .xlsx"),
+        ("a.xls", b"a;b\n1;2\n", "is no workbook, not .xls; open it in Excel and save it as .xlsx"),
+        ("a.ods", b"%PDF-1.7", "is a PDF, not .ods; open it in Excel and save it as .xlsx"),
+        ("a.xlsx", b"\xd0\xcf\x11\xe0....", "is an old Office file, or one with a password, not .xlsx; save"),
+        ("a.xls", b"\xd0\xcf\x11\xe0....", "cannot be read as xls ("),
+        ("a.xlsx.gz", gzip.compress(b"PK", mtime=0), "is gzip, not .xlsx; unpack it"),
         ("a.json", b"[]", "not a kind of table that is read; write its objects one a line"),
         ("a.csv", b"a,b\rc,d\re,f\r", "1: a line end of old Macs (CR alone) outside quotation marks; save"),
     ],

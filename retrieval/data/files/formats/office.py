@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from retrieval.data.files.formats.html import read_html
+from retrieval.data.files.formats.workbook import open_workbook
 from retrieval.data.files.sections import Extract, Section, clean
 
 _MOST_ROWS = 100_000  # of a workbook
@@ -76,15 +77,15 @@ def _shape_texts(shape: Any) -> Iterator[str]:
 
 def read_xlsx(content: bytes) -> Extract:
     """The sheets of a workbook, row by row. Raises ValueError for too many rows."""
-    from python_calamine import CalamineWorkbook
-
     sections, left = [], _MOST_ROWS
-    book = CalamineWorkbook.from_filelike(io.BytesIO(content))
+    book = open_workbook(content)
     for name in book.sheet_names:
         rows = book.get_sheet_by_name(name).to_python()
         left -= len(rows)
         if left < 0:
-            raise ValueError(f"has more than {_MOST_ROWS:,} rows; give it as .csv to `peephole build`")
+            raise ValueError(
+                f"has more than {_MOST_ROWS:,} rows; give it to `peephole build` as a table, or leave it out"
+            )
         lines = (" | ".join(filter(None, map(_cell, row))) for row in rows)
         text = "\n".join(line for line in lines if line)
         if text:

@@ -17,8 +17,8 @@ import pytest
 from index.disk.files import WriterLock
 from index.errors import BusyError, InputError
 from retrieval.data.documents import read_documents
+from retrieval.data.files import confinement, worker
 from retrieval.data.files import corpus as corpus_module
-from retrieval.data.files import worker
 from retrieval.data.files.convert import convert
 from retrieval.data.files.corpus import write_files_corpus
 from retrieval.data.files.pool import Converted, ConverterPool
@@ -459,6 +459,6 @@ def test_workers_end_with_the_pool(tmp_path):
 
 
 def test_file_beyond_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "MAX_FILE_BYTES", 3)
+    monkeypatch.setattr(confinement, "MAX_FILE_BYTES", 3)
     assert "larger than" in worker._answer(put(tmp_path / "a.md", "1234"), "markdown")["problem"]
     assert "extract" in worker._answer(put(tmp_path / "b.md", "123"), "markdown")
