@@ -161,7 +161,7 @@ def _check_workbook(path: Path, kind: str, head: bytes) -> None:
     if head.startswith(_OLD_OFFICE):
         problem = f"is an old Office file, or one with a password, not .{kind}"
         raise InputError(f"{problem}; save it as .xlsx without a password", path=path)
-    found = next((name for magic, name in _SIGNATURES.items() if head.startswith(magic)), "no workbook")
+    found = next((name for magic, name in _SIGNATURES.items() if head.startswith(magic)), "something else")
     what = found if head else "empty"
     remedy = "unpack it" if head.startswith(_GZIP) else "open it in Excel and save it as .xlsx"
     raise InputError(f"is {what}, not .{kind}; {remedy}", path=path)

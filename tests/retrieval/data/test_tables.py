@@ -182,7 +182,7 @@ def test_bytes_of_parquet_are_refused_only_where_a_text_is_wanted(tmp_path: Path
         ("a.numbers", b"PK\x03\x04", "not a kind of table that is read; save it as .xlsx"),
         ("a.XLSX", b"PK\x03\x04", "broken .xlsx (File is not a zip file); save it again"),
         ("a.xlsx", b"", "is empty, not .xlsx; open it in Excel and save it as .xlsx"),
-        ("a.xls", b"a;b\n1;2\n", "is no workbook, not .xls; open it in Excel and save it as .xlsx"),
+        ("a.xls", b"a;b\n1;2\n", "is something else, not .xls; open it in Excel and save it as .xlsx"),
         ("a.ods", b"%PDF-1.7", "is a PDF, not .ods; open it in Excel and save it as .xlsx"),
         ("a.xlsx", b"\xd0\xcf\x11\xe0....", "is an old Office file, or one with a password, not .xlsx; save"),
         ("a.xls", b"\xd0\xcf\x11\xe0....", "cannot be read as xls ("),
