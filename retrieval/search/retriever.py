@@ -154,8 +154,7 @@ class Retriever:
         where: a filter on the metadata such as "lang = en and year >= 2020"
             (index/documents/filtering/parse.py), or several; a document must meet all of them.
         offset: how many of the best documents are left out; the first hit has the rank offset + 1. Pages of
-            any
-            size, put together, are what one search for all of them gives.
+            any size, put together, are what one search for all of them gives.
         per: a metadata field; no two hits share a value of it. Documents without the field are all found.
         min_probability: 0 to 1. Hits with a lower probability are left out of the k hits, and the others are
             numbered anew.

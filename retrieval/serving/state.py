@@ -61,8 +61,8 @@ class State:
 
     def open(self) -> None:
         """Open the index. Raises what `Retriever.open` raises."""
-        _tell_of_lost_loops()
         self._engine = Engine(self.settings.index)
+        _tell_of_lost_loops()  # once: opening is tried again and again until there is an index
         self._engine.embed("query", ["first words"])  # loads what the first query would wait for
 
     @property
