@@ -61,18 +61,26 @@ def compile_all(rescorer: Rescorer) -> None:
     lengths = np.ones((1, len(FIELDS)), np.int64)
     compiled_word_features(Matches(one[:1], one[:1], one[:3], lengths), scores)
     ranking = Ranking(scores[None], rows[None])
-    compiled_merged(ranking, ranking)
+    compiled_merged(ranking, ranking, 1, 0.5)
     candidates = Candidates(scores, WordMatch(scores, scores, 1.0, 1), rows, rows, 1)
     table = np.zeros((1, len(NAMES)), np.float32)
     compiled_order(rescorer.transposed(), Compared(rows, candidates, 1, table), rows.copy(), scores.copy())
 
 
-def compiled_merged(dense: Ranking, lexical: Ranking) -> Merged:
+def compiled_merged(
+    dense: Ranking,
+    lexical: Ranking,
+    most: int,
+    dense_share: float,
+) -> Merged:
     """Does the same as `retrieval.search.merging.merged`."""
     size = dense.rows.shape[1] + lexical.rows.shape[1]
     rows, ranks = np.empty(size, np.int64), np.empty((2, size), np.int64)
     cosines, others = np.empty(size, np.float32), np.empty(size, bool)
-    found = _merge(dense.rows[0], dense.scores[0], lexical.rows[0], rows, cosines, others, ranks)
+    found = _merge(
+        *(dense.rows[0], dense.scores[0], lexical.rows[0], lexical.scores[0]),
+        *(most, dense_share, rows, cosines, others, ranks),
+    )
     return Merged(rows[:found], cosines[:found], others[:found], ranks[0, :found], ranks[1, :found])
 
 
@@ -220,8 +228,11 @@ def _log(values: Any) -> None:
 @njit(error_model="numpy", cache=True)
 def _merge(
     near: Any,
-    scores: Any,
+    near_scores: Any,
     matching: Any,
+    matching_scores: Any,
+    most: int,
+    dense_share: float,
     rows: Any,
     cosines: Any,
     others: Any,
@@ -243,12 +254,29 @@ def _merge(
     others[:found] = True
     ranks[0, :found] = len(near)
     ranks[1, :found] = len(matching)
+    fused = np.zeros(found, np.float64)
     for which, listed in enumerate((near, matching)):
+        scores = near_scores if which == 0 else matching_scores
+        share = dense_share if which == 0 else 1 - dense_share
+        last = np.float32(0)
+        for rank in range(len(listed)):
+            if listed[rank] >= 0:
+                last = scores[rank]
+        spread = scores[0] - last
         for rank in range(len(listed)):
             if listed[rank] >= 0:
                 at = np.searchsorted(rows[:found], listed[rank])
                 ranks[which, at] = rank
+                fused[at] += share * ((scores[rank] - last) / spread if spread > 0 else np.float32(1))
                 if which == 0:
                     cosines[at] = scores[rank]
                     others[at] = False
-    return found
+    if found <= most:
+        return found
+    likeliest = np.argsort(-fused.astype(np.float32), kind="mergesort")[:most]  # stable
+    likeliest.sort()
+    for place in range(most):
+        at = likeliest[place]  # never before its new place
+        rows[place], cosines[place], others[place] = rows[at], cosines[at], others[at]
+        ranks[0, place], ranks[1, place] = ranks[0, at], ranks[1, at]
+    return most

@@ -29,8 +29,8 @@ def fuse(dense: Ranking, lexical: Ranking, k: int, dense_share: float) -> Rankin
     scores = np.full((len(dense.rows), k), -np.inf, np.float32)
     rows = np.full((len(dense.rows), k), -1, np.int64)
     for query in range(len(rows)):
-        dense_rows, dense_scores = _scaled(dense, query)
-        lexical_rows, lexical_scores = _scaled(lexical, query)
+        dense_rows, dense_scores = scaled(dense, query)
+        lexical_rows, lexical_scores = scaled(lexical, query)
         candidates, inverse = np.unique(np.concatenate((dense_rows, lexical_rows)), return_inverse=True)
         weighted = np.concatenate((dense_share * dense_scores, (1 - dense_share) * lexical_scores))
         fused = np.bincount(inverse, weighted).astype(np.float32)
@@ -40,8 +40,11 @@ def fuse(dense: Ranking, lexical: Ranking, k: int, dense_share: float) -> Rankin
     return Ranking(scores, rows)
 
 
-def _scaled(ranking: Ranking, query: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The documents of one query, best first, and their scores scaled to 0..1: 1 if all are equal."""
+def scaled(ranking: Ranking, query: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The documents of one query, int64 (found,), best first, and their scores scaled to 0..1.
+
+    All scores are 1 if they are equal.
+    """
     found = np.count_nonzero(ranking.rows[query] >= 0)
     rows, scores = ranking.rows[query, :found], ranking.scores[query, :found]
     spread = float(scores[0] - scores[-1]) if found else 0.0

@@ -1,6 +1,7 @@
-"""The documents of a dense and a lexical ranking of one query, by row.
+"""The likeliest documents of a dense and a lexical ranking of one query, by row.
 
-In: two rankings. Out: their documents, each once, with ranks. Knows nothing of how they are scored.
+In: two rankings. Out: their documents, each once, with ranks. If there are too many, those are left out that
+fusion ranks last. Knows nothing of how the others are scored then.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from index.ranking import Ranking
 from index.values import Mask, Rows
+from retrieval.search.fusion import scaled
 
 
 class Merged(NamedTuple):
@@ -30,15 +32,33 @@ class Merged(NamedTuple):
     lexical_ranks: NDArray[np.int64]
 
 
-def merged(dense: Ranking, lexical: Ranking) -> Merged:
-    """The documents of two rankings of one query, (1, depth) each, row -1 for no document."""
+def merged(
+    dense: Ranking,
+    lexical: Ranking,
+    most: int,
+    dense_share: float,
+) -> Merged:
+    """The documents of two rankings of one query.
+
+    dense, lexical: (1, depth), row -1 for no document.
+    most: how many documents are kept, those of the highest fused scores; of equal ones the lower rows.
+    dense_share: the weight of the dense ranking in fusion, see `retrieval.search.fusion`.
+    """
     near, matching = dense.rows[0], lexical.rows[0]
     found = near >= 0
     rows = _union(near[found], matching[matching >= 0])
     cosines, others = np.empty(len(rows), np.float32), np.ones(len(rows), bool)
     places = np.searchsorted(rows, near[found])
     cosines[places], others[places] = dense.scores[0, found], False
-    return Merged(rows, cosines, others, _ranks(rows, near), _ranks(rows, matching))
+    found_all = Merged(rows, cosines, others, _ranks(rows, near), _ranks(rows, matching))
+    if len(rows) <= most:
+        return found_all
+    fused = np.zeros(len(rows))
+    for ranking, share in ((dense, dense_share), (lexical, 1 - dense_share)):
+        ranked, scores = scaled(ranking, 0)
+        fused[np.searchsorted(rows, ranked)] += share * scores
+    likeliest = np.sort(np.argsort(-fused.astype(np.float32), kind="stable")[:most])
+    return Merged(*(each[likeliest] for each in found_all))
 
 
 def _union(first: Rows, second: Rows) -> Rows:

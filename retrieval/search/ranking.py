@@ -65,9 +65,10 @@ def rank(
     rescoring = opened.rescoring
 
     def fused(depth: int, level: int) -> Ranking:
-        """All documents of both rankings; scores 0 to 1, and 1 lower in each next level.
+        """The documents of both rankings; scores 0 to 1, and 1 lower in each next level.
 
-        Only the candidates of the first level are re-scored: of the others few are relevant.
+        Only the first level is re-scored, and of it the likeliest: of the others few are relevant. The next
+        level has all of them.
         """
         dense = _dense(index, embeddings, depth, conditions)
         lexical = _lexical(index, queries, depth, conditions)

@@ -303,7 +303,8 @@ def judge(
         texts = [dataset.queries[query] for query in query_ids[start : start + _BATCH]]
         for number, (text, embedding) in enumerate(zip(texts, retriever.encode(texts), strict=True), start):
             candidates = dense.of(number), lexical.of(number)
-            compared = rescoring.compared(index, text, embedding, *candidates, compare)
+            # It learns from all of them: fusion passes over some only where their number costs time.
+            compared = rescoring.compared(index, text, embedding, *candidates, 2 * RESCORING_DEPTH, compare)
             rows, features = features_of(compared)
             found.append((rows, features[:, own]))
         progress("candidates", len(found), len(query_ids))

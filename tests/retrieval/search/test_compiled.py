@@ -21,6 +21,7 @@ from retrieval.search.features import (
     features_of_words,
     word_features,
 )
+from retrieval.search.fusion import fuse
 from retrieval.search.merging import merged
 from retrieval.search.ordering import Compared, order
 from retrieval.search.retriever import Retriever
@@ -35,11 +36,14 @@ def ranking(generator: np.random.Generator, found: int, depth: int = 50) -> Rank
 
 
 @pytest.mark.parametrize("sizes", [(50, 50), (50, 0), (0, 3), (0, 0), (1, 50)])
-def test_documents_of_two_rankings_are_those_of_numpy(sizes: tuple[int, int]):
+@pytest.mark.parametrize("most", [100, 50, 1])
+def test_documents_of_two_rankings_are_those_of_numpy(sizes: tuple[int, int], most: int):
     generator = np.random.default_rng(sum(sizes))
     dense, lexical = (ranking(generator, size) for size in sizes)
-    expected, found = merged(dense, lexical), compiled_merged(dense, lexical)
-    assert found.rows.tolist() == sorted({*dense.rows[0], *lexical.rows[0]} - {-1})
+    expected, found = (one(dense, lexical, most, 0.7) for one in (merged, compiled_merged))
+    every = {*dense.rows[0].tolist(), *lexical.rows[0].tolist()} - {-1}
+    likeliest = fuse(dense, lexical, min(most, len(every)), 0.7).rows[0]
+    assert found.rows.tolist() == sorted(likeliest.tolist())
     for name in ("rows", "others", "dense_ranks", "lexical_ranks"):
         assert np.array_equal(getattr(found, name), getattr(expected, name))
         assert getattr(found, name).dtype == getattr(expected, name).dtype

@@ -27,6 +27,7 @@ from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
 from retrieval.search.ordering import features_of
+from retrieval.search.rescoring import MOST_RESCORED
 from retrieval.search.retriever import Retriever
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="table", dense_share=0.3)
@@ -90,9 +91,8 @@ def scores_by_hand(retriever: Retriever, query: str, where: str | tuple[()] = ()
     lexical = retriever.rank([query], 50, "lexical", where)
     embedding = retriever.encode([query])[0]
     rows, features = features_of(rescoring.compared(retriever.index, query, embedding, dense, lexical))
-    assert set(rows.tolist()) == {
-        row for row in (*dense.rows[0].tolist(), *lexical.rows[0].tolist()) if row >= 0
-    }
+    likeliest = fuse(dense, lexical, MOST_RESCORED, retriever.dense_share).rows[0].tolist()
+    assert set(rows.tolist()) == {row for row in likeliest if row >= 0}
     ids = [document.id for document in retriever.index.texts(rows.tolist())]
     return dict(zip(ids, rescoring.rescorer.scores(features).tolist(), strict=True))
 

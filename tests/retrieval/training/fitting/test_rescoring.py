@@ -144,7 +144,9 @@ def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_pa
             text = dataset.queries[name]
             dense, lexical = (retriever.rank([text], 50, mode) for mode in ("dense", "lexical"))
             embedding = retriever.encode([text])[0]
-            rows, features = features_of(rescoring.compared(retriever.index, text, embedding, dense, lexical))
+            rows, features = features_of(
+                rescoring.compared(retriever.index, text, embedding, dense, lexical, 100)
+            )
             found = [document.id for document in retriever.index.texts(rows.tolist())]
             place = slice(*judged.starts[number : number + 2])
             assert ids[place] == found
