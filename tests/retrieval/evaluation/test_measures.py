@@ -15,6 +15,7 @@ from retrieval.evaluation.measures import (
     evaluate_run,
     latency_percentiles,
     parse_measure,
+    parse_measure,
 )
 from retrieval.evaluation.runs import ranking
 
@@ -110,6 +111,20 @@ def test_any_measure_of_ir_measures_may_be_asked_for_and_keeps_its_name() -> Non
         qrels, {"q": {"b": 2.0, "a": 1.0}}, ["P(rel=2)@1", "MRR", "Success@1", "IPrec@0.5", "RR"]
     )
     assert scores.means() == {"P(rel=2)@1": 0.0, "MRR": 1.0, "Success@1": 1.0, "IPrec@0.5": 1.0, "RR": 1.0}
+
+
+def test_names_mean_the_measures_of_ir_measures() -> None:
+    from ir_measures import AP, ERR, RBP, IPrec, P, nDCG
+
+    assert parse_measure("AP") == AP
+    assert parse_measure("ERR@20") == ERR @ 20
+    assert parse_measure("P(rel=2)@5") == P(rel=2) @ 5
+    assert parse_measure("IPrec@0.1") == IPrec @ 0.1
+    assert parse_measure("RBP(p=0.7, rel=1)") == RBP(p=0.7, rel=1)
+    assert (
+        parse_measure("nDCG(dcg='exp-log2', gains={0: 1, 1: 3})@10")
+        == nDCG(dcg="exp-log2", gains={0: 1, 1: 3}) @ 10
+    )
 
 
 @pytest.mark.parametrize(
