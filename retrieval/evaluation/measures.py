@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # slow to import, so it is imported where it is used
 DEFAULT_MEASURES = ("nDCG@10", "R@1", "R@10", "R@100", "RR@10")
 
 _DEEPEST_CUTOFF = 1_000_000
+# What a name that is none can raise.
+_NO_MEASURE = (SyntaxError, KeyError, ValueError, TypeError, AssertionError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,7 @@ def parse_measure(name: str) -> Measure:
         measure = _parsed(name)
         supported = all(_in_range(value) for value in measure.params.values())
         supported = supported and pipeline.supports(measure)
-    except (
-        SyntaxError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AssertionError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+    except _NO_MEASURE as error:
         remedy = _in_usual_case(name) or "one as in nDCG@10, AP, R@100, P(rel=2)@5"
         raise InputError(f"unknown measure {name!r}; write {remedy}") from error
     if not supported:
@@ -112,9 +106,9 @@ def _parsed(name: str) -> Measure:
     """
     from ir_measures.measures import registry
 
-    node = ast.parse(name, mode="eval").body
+    node: Any = ast.parse(name, mode="eval").body
     parameters: dict[str, Any] = {}
-    cutoff: ast.expr | None = None
+    cutoff = None
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
         node, cutoff = node.left, node.right
     if isinstance(node, ast.Call) and not node.args:

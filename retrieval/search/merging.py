@@ -50,15 +50,15 @@ def merged(
     cosines, others = np.empty(len(rows), np.float32), np.ones(len(rows), bool)
     places = np.searchsorted(rows, near[found])
     cosines[places], others[places] = dense.scores[0, found], False
-    found_all = Merged(rows, cosines, others, _ranks(rows, near), _ranks(rows, matching))
+    dense_ranks, lexical_ranks = _ranks(rows, near), _ranks(rows, matching)
     if len(rows) <= most:
-        return found_all
+        return Merged(rows, cosines, others, dense_ranks, lexical_ranks)
     fused = np.zeros(len(rows))
     for ranking, share in ((dense, dense_share), (lexical, 1 - dense_share)):
         ranked, scores = scaled(ranking, 0)
         fused[np.searchsorted(rows, ranked)] += share * scores
-    likeliest = np.sort(np.argsort(-fused.astype(np.float32), kind="stable")[:most])
-    return Merged(*(each[likeliest] for each in found_all))
+    kept = np.sort(np.argsort(-fused.astype(np.float32), kind="stable")[:most])
+    return Merged(rows[kept], cosines[kept], others[kept], dense_ranks[kept], lexical_ranks[kept])
 
 
 def _union(first: Rows, second: Rows) -> Rows:
