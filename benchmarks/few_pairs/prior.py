@@ -20,10 +20,10 @@ from retrieval.data.dataset import Dataset
 from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dataset import TrainingData, read_training_data
+from retrieval.training.fitting.candidates import candidates_of
 from retrieval.training.fitting.dev_index import dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.fitting.linear import fit_linear
-from retrieval.training.fitting.rescoring import candidates_of
 
 PAIRS = 500
 # How strongly the weights are drawn towards 0, for each dev query. Weights that are drawn less rank their own

@@ -1,4 +1,4 @@
-"""Fitting of re-scoring: a network that must learn a made rule, and features that are those of serving."""
+"""Fitting of re-scoring: features are those of serving; dev decides between sum, network and fusion."""
 
 from __future__ import annotations
 
@@ -20,97 +20,31 @@ from retrieval.search.ordering import features_of
 from retrieval.search.rescoring import Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.training.dataset import TrainingData, read_training_data
-from retrieval.training.fitting import rescoring as module
+from retrieval.training.fitting import network, rescoring
+from retrieval.training.fitting.candidates import candidates_of, judged_candidates, word_comparison
 from retrieval.training.fitting.dev_index import dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
-from retrieval.training.fitting.linear import PRIOR, Judged
-from retrieval.training.fitting.rescoring import (
-    RANKED,
-    candidates_of,
-    fit_network,
-    fit_rescorer,
-    judge,
-    words_of,
-)
+from retrieval.training.fitting.linear import PRIOR
+from retrieval.training.fitting.rescoring import RANKED, fit_rescorer
 from retrieval.training.loop import Recipe
 from retrieval.training.train import train
 
-RNG = np.random.default_rng(0)
 WORDS = [f"word{n}" for n in range(60)]
-
-
-def never() -> bool:
-    return False
 
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_LEAST_STEPS", 60)
-    monkeypatch.setattr(module, "_EPOCHS", 1)
-
-
-def empty(features: int) -> Rescorer:
-    none = np.zeros((1, features), np.float32)
-    one = np.ones((1, 1), np.float32)
-    return Rescorer(one, one[0], one[0], none, none[:, 0], none[:, 0], none[0])
-
-
-def test_the_network_learns_a_rule_that_no_weighting_has():
-    # Relevant is the candidate whose two features agree in sign; features have other means and spreads.
-    queries, each = 200, 8
-    signs = RNG.choice([-1, 1], (queries, each, 2))
-    signs[:, :, 1] = -signs[:, :, 0]
-    signs[:, 0] = RNG.choice([-1, 1], (queries, 1))
-    features = (signs * [3, 0.01] + [50, 2] + 0.001 * RNG.normal(size=signs.shape)).astype(np.float32)
-    gains = np.tile(np.eye(1, each, dtype=np.float32)[0], queries)
-    starts = np.arange(queries + 1) * each
-    judged = Judged(np.arange(queries * each), features.reshape(-1, 2), gains, starts)
-    fitted = fit_network(empty(2), judged, np.arange(150), 0, never)
-    best = fitted.scores(judged.features).reshape(queries, each).argmax(1)
-    assert (best[150:] == 0).mean() > 0.95
-    again = fit_network(empty(2), judged, np.arange(150), 0, never)
-    assert np.array_equal(fitted.hidden, again.hidden)
-
-
-def test_queries_without_a_relevant_candidate_teach_nothing():
-    features = RNG.normal(size=(30, 2)).astype(np.float32)
-    gains = np.zeros(30, np.float32)
-    gains[[2, 11]] = 1
-    judged = Judged(np.arange(30), features, gains, np.array([0, 10, 20, 30]))
-    whole = fit_network(empty(2), judged, np.arange(3), 0, never)
-    part = fit_network(empty(2), judged, np.arange(2), 0, never)
-    assert np.array_equal(whole.hidden, part.hidden)
-
-
-def test_judgements_without_a_relevant_candidate_leave_the_rescorer_as_it_was():
-    features = np.ones((4, 2), np.float32)
-    judged = Judged(np.arange(4), features, np.zeros(4, np.float32), np.array([0, 2, 4, 4]))
-    fitted = fit_network(empty(2), judged, np.arange(3), 0, never)
-    assert fitted.scores(features).tolist() == [0] * 4
-
-
-def test_a_query_without_candidates_is_not_one_of_its_neighbour():
-    features = RNG.normal(size=(4, 2)).astype(np.float32)
-    judged = Judged(np.arange(4), features, np.array([1, 0, 1, 0], np.float32), np.array([0, 2, 2, 4]))
-    whole = fit_network(empty(2), judged, np.arange(3), 0, never)
-    part = fit_network(empty(2), judged, np.array([0, 2]), 0, never)
-    assert np.array_equal(whole.hidden, part.hidden)
-
-
-def test_fitting_can_be_interrupted():
-    judged = Judged(
-        np.arange(4), np.eye(4, dtype=np.float32), np.array([1, 0, 0, 0], np.float32), np.array([0, 4])
-    )
-    with pytest.raises(KeyboardInterrupt):
-        fit_network(empty(4), judged, np.arange(1), 0, lambda: True)
+    monkeypatch.setattr(network, "_LEAST_STEPS", 60)
+    monkeypatch.setattr(network, "_EPOCHS", 1)
 
 
 @pytest.fixture
 def dataset(tmp_path: Path, write_beir) -> TrainingData:
     """Sixty documents; a query is two words of one. The title has a word that no query has."""
-    texts = [" ".join(RNG.choice(WORDS, 6)) for _ in range(60)]
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, 6)) for _ in range(60)]
     documents = {f"d{n}": text for n, text in enumerate(texts)}
-    queries = {f"q{n}": " ".join(RNG.choice(texts[n % 60].split(), 2)) for n in range(240)}
+    queries = {f"q{n}": " ".join(rng.choice(texts[n % 60].split(), 2)) for n in range(240)}
     qrels = {f"q{n}": {f"d{n % 60}": 1} for n in range(240)}
     names = list(qrels)
     splits = {"train": names[:120], "dev": names[120:]}
@@ -124,17 +58,17 @@ def model(random_model):
 
 
 @pytest.mark.parametrize("reads_queries", [False, True])
-def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_path, reads_queries):
+def test_features_of_dev_are_those_of_an_index_untrained(dataset, model, tmp_path, reads_queries):
     rng = np.random.default_rng(1)
     own = OF_TITLE_AND_TEXT | reads_queries
     shapes = ((8, 4), (8,), (1,), (1, own.sum()), (1,), (1,), (own.sum(),))
     rescorer = Rescorer(*(rng.normal(size=shape).astype(np.float32) for shape in shapes), reads_queries)
     known = known_queries(dataset.train, dataset.queries) if reads_queries else {}
     with dev_index(model, dataset, tmp_path / "dev", known_queries=known) as retriever:
-        rescoring = saved = read_model_of(retriever.index)
-        rescoring = Rescoring(saved, rescorer, saved.word_rows("query"))
-        compare = words_of(retriever, rescoring, tmp_path / "words")
-        judged = judge(rescoring, retriever, dataset, rank_dev(retriever, dataset), compare)
+        saved = read_model_of(retriever.index)
+        untrained = Rescoring(saved, rescorer, saved.word_rows("query"))
+        compare = word_comparison(retriever, untrained, tmp_path / "words")
+        judged = judged_candidates(untrained, retriever, dataset, rank_dev(retriever, dataset), compare)
         ids = [document.id for document in retriever.index.texts(judged.rows.tolist())]
     model.rescorer = rescorer
     model.save(tmp_path / "model")
@@ -145,7 +79,7 @@ def test_features_of_dev_are_those_of_an_index_with_words(dataset, model, tmp_pa
             dense, lexical = (retriever.rank([text], 50, mode) for mode in ("dense", "lexical"))
             embedding = retriever.encode([text])[0]
             rows, features = features_of(
-                rescoring.compared(retriever.index, text, embedding, dense, lexical, 100)
+                untrained.compared(retriever.index, text, embedding, dense, lexical, 100)
             )
             found = [document.id for document in retriever.index.texts(rows.tolist())]
             place = slice(*judged.starts[number : number + 2])
@@ -166,17 +100,17 @@ def test_a_model_is_fitted_and_surpasses_fusion_or_has_no_rescorer(dataset, mode
         assert not fitted.reads_queries
         assert fitted.linear.shape == (np.count_nonzero(OF_TITLE_AND_TEXT),)
         # As good as the weighted sum is, the network is not needed; nor is fusion.
-        monkeypatch.setattr(module, "_ndcg", lambda *arguments: np.ones(len(dataset.dev)))
+        monkeypatch.setattr(rescoring, "_ndcg", lambda *arguments: np.ones(len(dataset.dev)))
         ranked = rank_dev(retriever, dataset)
         assert fit_rescorer(retriever, dataset, ranked, 0.9, tmp_path / "more", 0).rescorer.is_linear
         # Clearly worse than fusion, both are dropped.
         values = iter([np.zeros(120), np.zeros(120), np.ones(120)])
-        monkeypatch.setattr(module, "_ndcg", lambda *arguments: next(values))
+        monkeypatch.setattr(rescoring, "_ndcg", lambda *arguments: next(values))
         assert fit_rescorer(retriever, dataset, ranked, 0.9, tmp_path / "worse", 0).rescorer is None
 
 
 def test_few_dev_queries_move_the_prior_and_none_leave_it(dataset, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_is_worse", lambda values, others: False)
+    monkeypatch.setattr(rescoring, "_is_worse", lambda values, others: False)
     with dev_index(model, dataset, tmp_path / "dev") as retriever:
         few = replace(dataset, dev=dict(list(dataset.dev.items())[:99]))
         ranked = rank_dev(retriever, few)
@@ -195,7 +129,7 @@ def test_few_dev_queries_move_the_prior_and_none_leave_it(dataset, model, tmp_pa
 
 
 def test_where_documents_show_known_queries_the_rescorer_reads_them(dataset, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_is_worse", lambda values, others: False)
+    monkeypatch.setattr(rescoring, "_is_worse", lambda values, others: False)
     known = known_queries(dataset.train, dataset.queries)
     with dev_index(model, dataset, tmp_path / "dev", known_queries=known) as retriever:
         ranked = rank_dev(retriever, dataset)
@@ -207,14 +141,14 @@ def test_where_documents_show_known_queries_the_rescorer_reads_them(dataset, mod
 
 def test_a_loss_within_two_standard_errors_is_none():
     values = np.full(20, 0.5)
-    assert not module._is_worse(values, values)
-    assert not module._is_worse(values, values + np.tile([0.3, 0.0, -0.2, 0.1], 5))  # by .05, error .04
-    assert module._is_worse(values, values + np.tile([0.3, 0.2, -0.1, 0.1], 5))
+    assert not rescoring._is_worse(values, values)
+    assert not rescoring._is_worse(values, values + np.tile([0.3, 0.0, -0.2, 0.1], 5))  # by .05, error .04
+    assert rescoring._is_worse(values, values + np.tile([0.3, 0.2, -0.1, 0.1], 5))
 
 
 def test_few_dev_queries_cannot_speak_against_re_scoring():
-    assert not module._is_worse(np.zeros(19), np.ones(19))
-    assert module._is_worse(np.zeros(20), np.ones(20))
+    assert not rescoring._is_worse(np.zeros(19), np.ones(19))
+    assert rescoring._is_worse(np.zeros(20), np.ones(20))
 
 
 def test_a_fit_is_the_same_whatever_the_number_of_threads(dataset, model, tmp_path):
@@ -250,7 +184,7 @@ def test_towers_with_rows_of_their_own_are_not_compared_by_words(dataset, random
 def test_training_writes_what_it_fitted_and_serving_re_scores(dataset, tmp_path, monkeypatch):
     # The weighted sum, the network, fusion.
     values = iter([np.zeros(120), np.ones(120), np.zeros(120)])
-    monkeypatch.setattr(module, "_ndcg", lambda *arguments: next(values))
+    monkeypatch.setattr(rescoring, "_ndcg", lambda *arguments: next(values))
     config = ModelConfig("bag", 8, 4, 8, tie="all")
     train(tmp_path / "data", tmp_path / "model", config, Recipe(epochs=1, batch=32))
     assert not (tmp_path / "model" / ".dev").exists()
