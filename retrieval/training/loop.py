@@ -31,13 +31,7 @@ from retrieval.model.config import Pooling, Side
 from retrieval.text.vocabulary import Ragged
 from retrieval.towers.bodies import BELT_CONTROL_GAIN, BELT_ROW_LENGTH
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import (
-    FULL_EPOCH,
-    Batch,
-    TrainingSet,
-    draw_pseudo_queries,
-    plan_batches,
-)
+from retrieval.training.batches import FULL_EPOCH, Batch, draw_pseudo_queries, plan_batches
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.contexts import CONTEXT_SHARE, rarely_trained, turn_to_contexts
 from retrieval.training.curve import Point, add_point
@@ -52,6 +46,7 @@ from retrieval.training.positives import (
     with_positives,
 )
 from retrieval.training.step_inputs import StepInput, StepSeeds, made_ahead, step_input
+from retrieval.training.training_set import TrainingSet
 
 # With many judged pairs, the least weight of the distillation loss, as a share of the recipe's `teaching`.
 MIN_TEACHING_SHARE = 0.05

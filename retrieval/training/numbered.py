@@ -15,10 +15,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from retrieval.text.vocabulary import Ragged, Vocabulary
-from retrieval.training.batches import TrainingSet
 from retrieval.training.distillation import TeacherVectors
 from retrieval.training.distributed import Ranks
 from retrieval.training.mapping import mapped_arrays
+from retrieval.training.training_set import TrainingSet
 
 
 @dataclass(frozen=True)

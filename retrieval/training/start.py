@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Vocabulary
 from retrieval.towers.bodies import BELT_ROW_LENGTH, BeltBody, Body, CnnBody, DnnBody, Tower
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import TrainingSet, feature_weights
 from retrieval.training.contexts import CONTEXT_SHARE, turn_to_contexts
 from retrieval.training.long_forms import spell_out
+from retrieval.training.training_set import TrainingSet
 
 # Standard deviation of the first weights of attention. From zero it learns too little in a few hundred steps.
 ATTENTION_STD = 0.3
@@ -52,6 +54,27 @@ def initial_model(config: ModelConfig, vocabulary: Vocabulary, data: TrainingSet
         elif name.endswith(".attention"):
             parameter.normal_(std=ATTENTION_STD)
     return model
+
+
+def feature_weights(data: TrainingSet, size: int) -> NDArray[np.float32]:
+    """Inverse document frequency of each of `size` features, float32 (size,), mean 1 over the features seen.
+
+    Counted over the documents and the judged queries. A feature that is in every text has weight 0; one that
+    is in none has the weight of the rarest.
+    """
+    counts = np.zeros(size, np.int64)
+    lengths = data.features.lengths()
+    total = 0
+    for texts, count in ((data.documents, len(data.documents)), (data.queries, len(data.relevant))):
+        for start in range(0, count, 1024):
+            part = texts.take(np.arange(start, min(start + 1024, count)))
+            owners = np.repeat(np.arange(len(part)), part.lengths())
+            features = data.features.take(part.values.astype(np.int64))
+            keys = np.unique(np.repeat(owners, lengths[part.values]) * size + features.values)
+            counts += np.bincount(keys % size, minlength=size)
+        total += count
+    weights = np.log((total + 1) / (counts + 1))
+    return (weights / max(float(weights[counts > 0].mean()), 1e-6)).astype(np.float32)
 
 
 def _start_as_sum(body: Body) -> bool:

@@ -35,7 +35,7 @@ from retrieval.model.config import ModelConfig, stored
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import TrainingSet, training_set, what_hinders_learning
+from retrieval.training.batches import what_hinders_learning
 from retrieval.training.dataset import NOTHING, TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
@@ -59,6 +59,7 @@ from retrieval.training.output import (
     remove_temporaries,
 )
 from retrieval.training.report import TrainingReport, write_training_report
+from retrieval.training.training_set import TrainingSet, training_set
 
 # With fewer dev queries, dev does not choose the epoch: its scores of two epochs differ more by chance than
 # by what was learned. With 48 of `tldr`, epoch 3 of 12 was chosen, which has .026 less nDCG@10 than the last.

@@ -1,28 +1,22 @@
-"""What the model learns from: numbering, batches and feature weights."""
+"""Batches: which pairs are in a step, and which documents a query is not scored against."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from index.documents.store import Document
-from index.errors import InputError
-from retrieval.text.vocabulary import Lexicon, Vocabulary, ragged
+from retrieval.text.vocabulary import Vocabulary, ragged
 from retrieval.training.batches import (
     GIVEN_NEGATIVES,
-    TrainingSet,
     draw_pseudo_queries,
-    feature_weights,
     make_batch,
     plan_batches,
     remove_words,
-    training_set,
     what_hinders_learning,
 )
+from retrieval.training.training_set import TrainingSet, training_set
 
 VOCABULARY = Vocabulary(("#ca", "cat"), 5)
 DOCUMENTS = [Document("d1", "cat", "sat"), Document("d2", "", "dog"), Document("d3", "", "a b c d")]
@@ -31,14 +25,6 @@ QUERIES = {"q1": "a cat", "q2": "dog", "q3": "nobody asked", "q4": "bad"}
 
 def make(qrels, query_words=10, document_words=10):
     return training_set(DOCUMENTS, QUERIES, qrels, VOCABULARY, query_words, document_words)
-
-
-def spell(data, texts):
-    """The features of each word of each text."""
-    return [
-        [data.features.take(np.array([word])).values.tolist() for word in texts.take(np.array([row])).values]
-        for row in range(len(texts))
-    ]
 
 
 def lists(texts):
@@ -67,61 +53,9 @@ def from_pairs(pairs, documents=None):
     )
 
 
-def test_texts_become_words_and_words_features():
-    data = make({"q1": {"d1": 1}, "q2": {"d2": 2}})
-    assert spell(data, data.documents) == [
-        [VOCABULARY.features(word) for word in text] for text in (["cat", "sat"], ["dog"], list("abcd"))
-    ]
-    assert spell(data, data.queries) == [
-        [VOCABULARY.features(word) for word in text] for text in (["a", "cat"], ["dog"])
-    ]
-
-
-def test_pairs_grades_and_relevant_rows_follow_the_judgements():
-    data = make({"q2": {"d3": 1, "d2": 3}, "q1": {"d1": 2}})
-    assert data.pairs.tolist() == [[0, 2], [0, 1], [1, 0]]
-    assert data.grades.tolist() == [1, 3, 2]
-    assert lists(data.relevant) == [[2, 1], [0]]
-
-
-def test_grades_of_zero_and_below_are_no_pairs():
-    data = make({"q1": {"d1": 1, "d2": 0, "d3": -1}, "q4": {"d1": 0}})
-    assert data.pairs.tolist() == [[0, 0]]
-    assert len(data.queries) == 1
-
-
-def test_texts_are_cut_to_their_sides_number_of_words():
-    data = make({"q1": {"d3": 1}}, query_words=1, document_words=3)
-    assert data.queries.lengths().tolist() == [1]
-    assert data.documents.lengths().tolist() == [2, 1, 3]
-
-
-@pytest.mark.parametrize("qrels", [{"q1": {"d1": 0}}, {"q1": {}}])
-def test_judgements_without_a_pair_are_told(qrels):
-    with pytest.raises(InputError, match=r"no query has a relevant document .*train\.tsv"):
-        make(qrels)
-
-
-def test_without_pairs_and_pseudo_queries_there_is_nothing_to_learn_from():
-    with pytest.raises(InputError, match=r"no document has a title or sentence .*train\.tsv"):
-        training_set(DOCUMENTS[1:], {}, {}, VOCABULARY, 10, 10)
-
-
 # The title and two sentences are pseudo-queries; the second sentence lies half beyond the limit of words.
 PAGE = Document("p", "List files", "Shows a folder. With all sizes told. More.")
 NOTE = Document("n", "", "One two three. Four five six.")
-
-
-def test_pseudo_queries_follow_the_judged_pairs_and_are_removed_from_their_documents():
-    data = training_set([PAGE, NOTE], {"q": "which files"}, {"q": {"n": 2}}, VOCABULARY, 3, 8)
-    assert data.judged_pairs == 1
-    assert data.pairs.tolist() == [[0, 1], [1, 0], [2, 0], [3, 0], [4, 1], [5, 1]]
-    assert data.removed_words.tolist() == [[0, 0], [0, 2], [2, 5], [5, 9], [0, 3], [3, 6]]
-    assert data.grades.tolist() == [2, 1, 1, 1, 1, 1]
-    assert lists(data.relevant) == [[1]]
-    assert data.queries.lengths().tolist() == [2, 2, 3, 3, 3, 3]
-    list_files = data.documents.take(np.array([0])).values[:2]
-    assert data.queries.take(np.array([1])).values.tolist() == list_files.tolist()
 
 
 def test_an_epoch_draws_one_pseudo_query_of_each_document():
@@ -279,63 +213,3 @@ def test_masked_documents_are_those_of_the_judgements(pairs, seed):
         for i, query in enumerate(batch.queries.tolist()):
             for j, document in enumerate(batch.documents.tolist()):
                 assert batch.false_negatives[i, j] == (i != j and (query, document) in set(pairs))
-
-
-def test_feature_weights_are_inverse_document_frequencies():
-    # Four texts; feature 0 in all, 1 in two, 2 in one (twice there), 3 in none.
-    data = TrainingSet(
-        documents=ragged([[0, 1], [0, 1, 1]]),
-        owners=np.arange(2),
-        queries=ragged([[0], [2, 2]]),
-        features=ragged([[0], [1], [0, 2, 2]]),
-        pairs=np.zeros((0, 2), np.int64),
-        grades=np.zeros(0, np.float32),
-        relevant=ragged([[], []]),
-        negatives=ragged([[], []]),
-        removed_words=np.zeros((0, 2), np.int64),
-        abbreviations=np.zeros(0, np.int64),
-        long_forms=ragged([]),
-        judged_pairs=0,
-    )
-    raw = [math.log(5 / 5), math.log(5 / 3), math.log(5 / 2), math.log(5 / 1)]
-    seen_mean = sum(raw[:3]) / 3
-    np.testing.assert_allclose(feature_weights(data, 4), np.array(raw) / seen_mean, rtol=1e-6)
-
-
-def test_feature_weights_equal_counting_one_text_at_a_time():
-    rng = np.random.default_rng(0)
-    lexicon = Lexicon(VOCABULARY)
-    texts = ["".join(rng.choice(list("cat dog"), 12)) for _ in range(2100)]
-    documents, queries = (
-        ragged([lexicon.word_ids(t) for t in part]) for part in (texts[:2000], texts[2000:])
-    )
-    nothing = np.zeros((0, 2), np.int64)
-    none = ragged([[]] * len(queries))
-    data = TrainingSet(
-        documents,
-        np.arange(2000),
-        queries,
-        lexicon.features(),
-        nothing,
-        np.zeros(0, np.float32),
-        none,
-        none,
-        nothing,
-        np.zeros(0, np.int64),
-        ragged([]),
-        0,
-    )
-    counts = np.zeros(len(VOCABULARY))
-    for text in texts:
-        words = Lexicon(VOCABULARY)
-        words.word_ids(text)
-        counts[np.unique(words.features().values)] += 1
-    expected = np.log((len(texts) + 1) / (counts + 1))
-    np.testing.assert_allclose(
-        feature_weights(data, len(VOCABULARY)), expected / expected[counts > 0].mean(), rtol=1e-5
-    )
-
-
-def test_feature_weights_of_one_text_are_finite():
-    data = from_pairs([(0, 0)])
-    assert np.isfinite(feature_weights(data, 3)).all()

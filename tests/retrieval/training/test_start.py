@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from index.documents.store import Document
 from retrieval.model.config import ModelConfig
-from retrieval.text.vocabulary import learn_vocabulary
-from retrieval.training.batches import training_set
-from retrieval.training.start import initial_model
+from retrieval.text.vocabulary import Lexicon, Vocabulary, learn_vocabulary, ragged
+from retrieval.training.start import feature_weights, initial_model
+from retrieval.training.training_set import TrainingSet, training_set
 
 
 @pytest.mark.parametrize("tower", ["lstm", "cnn"])
@@ -83,3 +85,65 @@ def test_the_papers_cnn_starts_as_extremes_over_time_of_its_rows():
 def test_a_tower_whose_layers_cannot_be_the_identity_starts_from_noise():
     second = new_model(ModelConfig("dnn", 0, 12, 8)).tower("query").body.second
     assert (second.abs() > 0).all()
+
+
+def test_feature_weights_are_inverse_document_frequencies():
+    # Four texts; feature 0 in all, 1 in two, 2 in one (twice there), 3 in none.
+    data = TrainingSet(
+        documents=ragged([[0, 1], [0, 1, 1]]),
+        owners=np.arange(2),
+        queries=ragged([[0], [2, 2]]),
+        features=ragged([[0], [1], [0, 2, 2]]),
+        pairs=np.zeros((0, 2), np.int64),
+        grades=np.zeros(0, np.float32),
+        relevant=ragged([[], []]),
+        negatives=ragged([[], []]),
+        removed_words=np.zeros((0, 2), np.int64),
+        abbreviations=np.zeros(0, np.int64),
+        long_forms=ragged([]),
+        judged_pairs=0,
+    )
+    raw = [math.log(5 / 5), math.log(5 / 3), math.log(5 / 2), math.log(5 / 1)]
+    seen_mean = sum(raw[:3]) / 3
+    np.testing.assert_allclose(feature_weights(data, 4), np.array(raw) / seen_mean, rtol=1e-6)
+
+
+def test_feature_weights_equal_counting_one_text_at_a_time():
+    vocabulary = Vocabulary(("#ca", "cat"), 5)
+    rng = np.random.default_rng(0)
+    lexicon = Lexicon(vocabulary)
+    texts = ["".join(rng.choice(list("cat dog"), 12)) for _ in range(2100)]
+    documents, queries = (
+        ragged([lexicon.word_ids(t) for t in part]) for part in (texts[:2000], texts[2000:])
+    )
+    nothing = np.zeros((0, 2), np.int64)
+    none = ragged([[]] * len(queries))
+    data = TrainingSet(
+        documents,
+        np.arange(2000),
+        queries,
+        lexicon.features(),
+        nothing,
+        np.zeros(0, np.float32),
+        none,
+        none,
+        nothing,
+        np.zeros(0, np.int64),
+        ragged([]),
+        0,
+    )
+    counts = np.zeros(len(vocabulary))
+    for text in texts:
+        words = Lexicon(vocabulary)
+        words.word_ids(text)
+        counts[np.unique(words.features().values)] += 1
+    expected = np.log((len(texts) + 1) / (counts + 1))
+    np.testing.assert_allclose(
+        feature_weights(data, len(vocabulary)), expected / expected[counts > 0].mean(), rtol=1e-5
+    )
+
+
+def test_feature_weights_of_one_text_are_finite():
+    vocabulary = Vocabulary((), 3)
+    data = training_set([Document("d", "", "cat")], {"q": "cat"}, {"q": {"d": 1}}, vocabulary, 8, 8)
+    assert np.isfinite(feature_weights(data, 3)).all()
