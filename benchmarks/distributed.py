@@ -41,8 +41,8 @@ from retrieval.training.dataset import read_training_data
 from retrieval.training.distributed import joined_ranks
 from retrieval.training.loop import Recipe, Trainer
 from retrieval.training.machine import fast_training
+from retrieval.training.numbering import vocabulary_and_training_set
 from retrieval.training.start import initial_model
-from retrieval.training.train import vocabulary_and_training_set
 
 WARM_STEPS = 10
 

@@ -31,7 +31,7 @@ from retrieval.model.config import preset
 from retrieval.training.dataset import NOTHING, TrainingData, read_training_data
 from retrieval.training.distributed import ALONE
 from retrieval.training.numbered import Numbered, shared
-from retrieval.training.train import vocabulary_and_training_set
+from retrieval.training.numbering import vocabulary_and_training_set
 
 WORDS, QUERY_WORDS, DOCUMENT_WORDS = 60_000, 6, 20
 ROWS_AT_ONCE = 10_000

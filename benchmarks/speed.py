@@ -46,8 +46,9 @@ from retrieval.training.batches import plan_batches
 from retrieval.training.dataset import read_training_data
 from retrieval.training.loop import Recipe, Trainer
 from retrieval.training.machine import fast_training
+from retrieval.training.numbering import vocabulary_and_training_set
 from retrieval.training.start import initial_model
-from retrieval.training.train import train, vocabulary_and_training_set
+from retrieval.training.train import train
 
 SPEED = RESULTS / "speed.json"
 REPEATS = 9

@@ -1,4 +1,4 @@
-"""From a data set to a model folder: vocabulary, initial weights, training, evaluation on dev, the report.
+"""From a data set to a model folder: numbering, training, what is fitted on dev, the report.
 
 In: documents and, if there are any, queries and the qrels of train and dev; on request a model to start from.
 Out: a model folder. Without a dev split a tenth of the training queries, chosen by hash, is held out in its
@@ -11,7 +11,6 @@ are numbered, they are freed, except those that the dev queries are ranked again
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,23 +18,17 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from index.disk.carried_model import fingerprint as model_fingerprint
 from index.disk.files import WriterLock, storing
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.dataset import AnyDataset
-from retrieval.data.streamed import values_of
 from retrieval.evaluation.assess import run_of
 from retrieval.evaluation.measures import DEFAULT_MEASURES, evaluate_run
-from retrieval.indexing.passages import passage_words_of
 from retrieval.model.calibration import Calibration
 from retrieval.model.config import ModelConfig, stored
-from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import what_hinders_learning
 from retrieval.training.dataset import NOTHING, TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
@@ -50,6 +43,7 @@ from retrieval.training.machine import fast_training
 from retrieval.training.members import Members, train_members
 from retrieval.training.merging import merged
 from retrieval.training.numbered import Numbered, shared
+from retrieval.training.numbering import number_dataset
 from retrieval.training.output import (
     DEV,
     TEACHER,
@@ -59,13 +53,10 @@ from retrieval.training.output import (
     remove_temporaries,
 )
 from retrieval.training.report import TrainingReport, write_training_report
-from retrieval.training.training_set import TrainingSet, training_set
 
 # With fewer dev queries, dev does not choose the epoch: its scores of two epochs differ more by chance than
 # by what was learned. With 48 of `tldr`, epoch 3 of 12 was chosen, which has .026 less nDCG@10 than the last.
 _FEWEST_TO_CHOOSE = 200
-# This many of the most frequent words get a row of their own.
-WHOLE_WORDS = 20_000
 # The weight of the dense ranking in hybrid search without dev queries. Judged pairs are then few or none, and
 # BM25 is better than dense (`tldr` without pairs: .547 alone, .550 with this share, .472 with the usual .65).
 DENSE_SHARE_WITHOUT_DEV = 0.2
@@ -130,7 +121,7 @@ def train(
     with fast_training(), _locked(output, ranks, resume):
         ranks.check_same(settings)
         if ranks.is_first:
-            own = _number(
+            own = number_dataset(
                 dataset,
                 config,
                 start.vocabulary if start else None,
@@ -139,6 +130,7 @@ def train(
                 warn,
             )
             counts = _counts(dataset, own)
+            # While the members train, no name may keep the texts of the data set in memory, see `packed`.
             packed = dataset.for_dev().packed()
             dataset = NOTHING
             if not isinstance(source, TrainingData | Path):
@@ -275,60 +267,15 @@ def _report(
     return TrainingReport(facts, counts, settings, state.curve, state.history, state.best_epoch, result.dev)
 
 
-def _number(
-    dataset: TrainingData,
-    config: ModelConfig,
-    vocabulary: Vocabulary | None,
-    settings: bytes,
-    teacher: Callable[[], TeacherVectors] | None,
-    warn: Callable[[str], None],
-) -> Numbered:
-    """Number a data set.
-
-    dataset: the data set.
-    config: the model's configuration.
-    vocabulary: that of the model to start from, or None.
-    settings: what else decides the outcome of the training.
-    teacher: gives the teacher's vectors of the texts; None without a teacher.
-    warn: called with what hinders learning, if something does.
-    """
-    vocabulary, data = vocabulary_and_training_set(dataset, config, vocabulary)
-    problem = what_hinders_learning(data)
-    if problem:
-        warn(problem)
-    vectors = teacher() if teacher else None
-    fingerprint = _fingerprint(settings, data, dataset, vectors)
-    return Numbered(vocabulary, data, vectors and _by_rows(vectors, data), len(dataset.dev), fingerprint)
+def _settings(config: ModelConfig, recipe: Recipe, init: Path | None) -> bytes:
+    """What decides the outcome of a training beside its data."""
+    start = None if init is None else model_fingerprint(init)
+    return json.dumps([stored(config), asdict(recipe), start], sort_keys=True).encode()
 
 
-def vocabulary_and_training_set(
-    dataset: TrainingData, config: ModelConfig, vocabulary: Vocabulary | None = None
-) -> tuple[Vocabulary, TrainingSet]:
-    """The vocabulary, and the training set numbered by it.
-
-    dataset: what to train on.
-    config: the model's configuration.
-    vocabulary: that of the model to start from; None to learn one of the training texts.
-    Raises InputError.
-    """
-    vocabulary = vocabulary or learn_vocabulary(
-        _training_texts(dataset),
-        max_words=WHOLE_WORDS if config.whole_words else 0,
-    )
-    return vocabulary, training_set(
-        dataset.documents,
-        dataset.queries,
-        dataset.train,
-        vocabulary,
-        config.query_words,
-        config.document_words,
-        passage_words=passage_words_of(config),
-    )
-
-
-def _training_texts(dataset: TrainingData) -> Iterator[str]:
-    yield from (document_text(document.title, document.text) for document in dataset.documents)
-    yield from values_of(dataset.queries, dataset.train)
+def _dev_score(dataset: TrainingData, config: ModelConfig) -> Callable[[TwoTower], float]:
+    candidates = dev_candidates(dataset, config)  # once, not after each epoch
+    return lambda model: dev_measures(model, dataset, ("nDCG@10",), 10, candidates)["nDCG@10"]
 
 
 def _teacher_vectors(
@@ -339,35 +286,3 @@ def _teacher_vectors(
     judged = [query_id for query_id, grades in dataset.train.items() if max(grades.values()) > 0]
     queries = {query_id: dataset.queries[query_id] for query_id in judged}
     return read_teacher_vectors(teacher, documents, queries, output / TEACHER, progress, stop)
-
-
-def _by_rows(vectors: TeacherVectors, data: TrainingSet) -> TeacherVectors:
-    """The teacher's vectors by rows of the training set. All parts of a document have its vector."""
-    documents = vectors.documents[data.owners]
-    passages = data.pairs[data.judged_pairs :, 1]
-    return TeacherVectors(documents, np.concatenate((vectors.queries, documents[passages])))
-
-
-def _settings(config: ModelConfig, recipe: Recipe, init: Path | None) -> bytes:
-    """What decides the outcome of a training beside its data."""
-    start = None if init is None else model_fingerprint(init)
-    return json.dumps([stored(config), asdict(recipe), start], sort_keys=True).encode()
-
-
-def _fingerprint(
-    settings: bytes, data: TrainingSet, dataset: TrainingData, teacher: TeacherVectors | None
-) -> str:
-    """A digest of all that decides the outcome of a training."""
-    dev = [dataset.dev, [dataset.queries[query_id] for query_id in dataset.dev]]
-    digest = hashlib.sha256(settings + json.dumps(dev, sort_keys=True).encode())
-    vectors = () if teacher is None else (teacher.queries, teacher.documents)
-    lists = (data.documents, data.queries, data.features, data.negatives, data.long_forms)
-    arrays = [array for texts in lists for array in (texts.values, texts.offsets)]
-    for array in (data.pairs, data.grades, data.removed_words, data.abbreviations, *vectors, *arrays):
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _dev_score(dataset: TrainingData, config: ModelConfig) -> Callable[[TwoTower], float]:
-    candidates = dev_candidates(dataset, config)  # once, not after each epoch
-    return lambda model: dev_measures(model, dataset, ("nDCG@10",), 10, candidates)["nDCG@10"]
