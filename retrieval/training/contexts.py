@@ -61,8 +61,7 @@ def turn_to_contexts(table: Tensor, data: TrainingSet, share: float | Tensor) ->
     table: float32 (features, width), changed in place.
     data: the training texts.
     share: the length of a feature's context, as a share of the length of its row: one number for all
-        features, or
-        float32 (features, 1).
+        features, or float32 (features, 1).
     """
     lengths = table.norm(dim=1, keepdim=True)
     turned = table + share * lengths * feature_contexts(table, data)

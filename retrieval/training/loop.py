@@ -135,8 +135,7 @@ class Trainer:
         teacher: vectors by rows of `data`, those of the pseudo-queries included.
         ranks: the processes that train together, all with the same model, data and recipe.
         trained_before: whether the model was trained before. Then its rare rows were already turned towards
-            their
-            contexts. Turning them in every training would make them all alike.
+            their contexts. Turning them in every training would make them all alike.
         """
         self.model = model
         self.data = data

@@ -1,8 +1,8 @@
 """The numbered data set that training works on, the same on every rank.
 
-In: the numbered data set of the first rank. Out: the same on each rank, with its arrays in files (`mapping`).
-    So only one process reads the data set, which need not be on the other machines, and no process holds it
-    in memory while it trains. Knows nothing of data sets.
+In: the numbered data set of the first rank. Out: the same on each rank, with its arrays in files
+(`retrieval.training.mapping`). So only one process reads the data set, which need not be on the other
+machines, and no process holds it in memory while it trains. Knows nothing of data sets.
 """
 
 from __future__ import annotations

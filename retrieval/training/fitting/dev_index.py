@@ -84,8 +84,7 @@ def best_dense_share(retriever: Retriever, dataset: TrainingData, ranked: DevRan
 
     retriever: of `dev_index`.
     dataset: the data set whose dev queries are searched. For a query that has clicks, only documents that
-        were
-        shown count. They were found with an older share, which would win again otherwise.
+        were shown count. They were found with an older share, which would win again otherwise.
     ranked: the dev queries.
     """
     values = []

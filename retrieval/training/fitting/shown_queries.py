@@ -4,11 +4,10 @@ In: the training and dev judgements, and the documents that the dev queries are 
 documents the queries that an index would store with them.
 
 Re-scoring must not learn two things from dev. First, that a document is better, or worse, because it has
-known
-queries: in a data set that is split by subject, no document of dev has any. Second, that every document has
-some: a served index gets new documents without any, and re-scoring ranked these too low. So the queries of
-    some documents are hidden at random, until relevant and other documents show them equally often, and at
-    most a share of `MOST_SHOWN` does.
+known queries: in a data set that is split by subject, no document of dev has any. Second, that every document
+has some: a served index gets new documents without any, and re-scoring ranked these too low. So the queries
+of some documents are hidden at random, until relevant and other documents show them equally often, and at
+most a share of `MOST_SHOWN` does.
 """
 
 from __future__ import annotations
