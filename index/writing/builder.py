@@ -8,11 +8,10 @@ Until `publish`, the live generation does not change. What `append` has stored s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from itertools import islice
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,19 +31,14 @@ from index.opened import open_index, open_kept
 from index.protocol import OpenIndex
 from index.reader import Index
 from index.remote.address import Address
-from index.segment import Segment
 from index.values import Progress, QueriesOf, Rows, no_progress
 from index.writing.comparison import Comparison
-from index.writing.publish import Kept, Origin, publish
+from index.writing.merging import gather, merge
+from index.writing.publish import Origin, publish
 from index.writing.segment import write_segment
 from index.writing.staging import Plan, Staging
 
-if TYPE_CHECKING:
-    from index.remote.reader import RemoteIndex
-
 _NONE = np.empty(0, np.int64)
-# Rows copied at once from an old segment into a new one.
-_ROWS_AT_ONCE = 4096
 
 
 class IndexBuilder:
@@ -108,23 +102,16 @@ class IndexBuilder:
             from index.writing import remote  # a local build must not wait for it
 
             remote.claim(folder, Address.parse(store))  # refused before the folder is made
-        lock = prepare(folder, wait)
-        try:
-            staging = (Staging.resume(folder, plan) if resume else None) or Staging.create(
-                folder, model, plan
-            )
+        with ExitStack() as undo:
+            lock = prepare(folder, wait)
+            undo.callback(lock.withdraw)
+            staging = Staging.resume(folder, plan) if resume else None
+            staging = staging or Staging.create(folder, model, plan)
             origin = Origin(
-                staging.model,
-                plan.model_fingerprint,
-                dimension,
-                source,
-                passage_words,
-                goal.to_mapping(),
+                staging.model, plan.model_fingerprint, dimension, source, passage_words, goal.to_mapping()
             )
-            return cls(folder, lock, staging, origin, None, store)
-        except BaseException:
-            lock.withdraw()
-            raise
+            undo.pop_all()
+        return cls(folder, lock, staging, origin, None, store)
 
     @classmethod
     def begin_adding(
@@ -139,22 +126,17 @@ class IndexBuilder:
         Raises BusyError, StorageError, and what `open_index` raises.
         """
         open_index(folder).close()  # raises before a lock file is left in a folder without an index
-        lock = prepare(folder, wait)
-        try:
-            base = open_index(folder)
-        except BaseException:
-            lock.withdraw()
-            raise
-        try:
+        with ExitStack() as undo:
+            lock = prepare(folder, wait)
+            undo.callback(lock.withdraw)
+            base = undo.enter_context(open_index(folder))
             live = base.manifest
             plan = Plan(live.model_fingerprint, source, live.dimension, live.passage_words, live.generation)
             staging = Staging.resume(folder, plan) if resume else None
             staging = staging or Staging.create(folder, base.model_folder, plan)
-            return cls(folder, lock, staging, Origin.of(base), base, _store_of(live))
-        except BaseException:
-            base.close()
-            lock.withdraw()
-            raise
+            builder = cls(folder, lock, staging, Origin.of(base), base, _store_of(live))
+            undo.pop_all()
+        return builder
 
     @classmethod
     def begin_rollback(cls, folder: Path, *, wait: float = 0.0) -> IndexBuilder:
@@ -169,28 +151,23 @@ class IndexBuilder:
         Raises InputError if no generation is kept, BusyError, StorageError, and what `open_index` raises.
         """
         open_index(folder).close()
-        lock = prepare(folder, wait)
-        try:
+        with ExitStack() as undo:
+            lock = prepare(folder, wait)
+            undo.callback(lock.withdraw)
             with open_index(folder) as live:
                 previous = read_previous(folder, live.manifest)
             if not previous:
                 raise InputError(
                     "keeps no earlier generation to go back to; `peephole learn` keeps them", path=folder
                 )
-            base = open_kept(folder, previous[0])
-        except BaseException:
-            lock.withdraw()
-            raise
-        try:
+            base = undo.enter_context(open_kept(folder, previous[0]))
             kept = base.manifest
             source = rollback_of(live.pointer)
             plan = Plan(kept.model_fingerprint, source, kept.dimension, kept.passage_words, kept.generation)
             staging = Staging.resume(folder, plan) or Staging.create(folder, base.model_folder, plan)
-            return cls(folder, lock, staging, Origin.of(base, previous[1:]), base, _store_of(kept))
-        except BaseException:
-            base.close()
-            lock.withdraw()
-            raise
+            builder = cls(folder, lock, staging, Origin.of(base, previous[1:]), base, _store_of(kept))
+            undo.pop_all()
+        return builder
 
     @property
     def count(self) -> int:
@@ -282,7 +259,8 @@ class IndexBuilder:
             raise InputError("the corpus has no documents; nothing was published")
         if self._store is not None:
             return self._publish_remote(self._store, compact, gone, queries, words, progress)
-        kept = self._merge(compact, gone, progress)
+        segments = self._base.segments if isinstance(self._base, Index) else ()
+        kept = merge(self._staging, segments, gone, compact, progress)
         entries = [part.segment.entry for part in kept]
         others = Lengths(sum(entry.documents for entry in entries), sum(entry.words for entry in entries))
 
@@ -371,8 +349,7 @@ class IndexBuilder:
         base = self._base if isinstance(self._base, RemoteIndex) else None
         if compact and base is not None:
             replaced = [row for ids in self._staging.documents.ids() for row in base.rows_of(ids).values()]
-            self._staging.seal()
-            self._gather(base, {*replaced, *(gone[0].tolist() if gone else ())}, progress)
+            gather(self._staging, base, {*replaced, *(gone[0].tolist() if gone else ())}, progress)
         if base is not None and not compact:
             rows = gone[0] if gone else _NONE
             manifest = add_remote(self._folder, base, self._origin, self._staging, rows, words, progress)
@@ -392,70 +369,6 @@ class IndexBuilder:
         with suppress(PeepholeError):  # the index is published; the next writer removes the leftovers
             self._staging.discard()
         return manifest
-
-    def _gather(self, base: RemoteIndex, but: set[int], progress: Progress) -> None:
-        """Stage the live documents of an index in Milvus, with the vectors that they have there.
-
-        but: rows of documents that are left out.
-        """
-        done = 0
-        stored = (each for each in base.stored(["dense"]) if int(each[2][0]["row"]) not in but)
-        while block := list(islice(stored, _ROWS_AT_ONCE)):
-            vectors = np.array([part["dense"] for _, _, parts in block for part in parts], np.float32)
-            table = passage_table([spans for _, spans, _ in block])
-            self._staging.append([document for document, _, _ in block], vectors, table)
-            done += len(block)
-            progress("gathering", done, base.count)
-
-    def _segments(self) -> Sequence[Segment]:
-        """The segments that documents are added to."""
-        return self._base.segments if isinstance(self._base, Index) else ()
-
-    def _replaced(self) -> list[NDArray[np.int64]]:
-        """For each segment of the base, the live rows whose document ids are staged."""
-        segments = self._segments()
-        replaced: list[list[int]] = [[] for _ in segments]
-        for ids in self._staging.documents.ids():
-            for rows, segment in zip(replaced, segments, strict=True):
-                rows += segment.rows_of(ids).values()
-        return [np.array(rows, np.int64) for rows in replaced]
-
-    def _merge(self, compact: bool, gone: Sequence[Rows], progress: Progress) -> list[Kept]:
-        """Stage the live documents of the segments to merge; returns the segments that stay."""
-        segments = self._segments()
-        parts = [
-            Kept(segment, np.unique(np.concatenate([segment.deleted(), replaced, deleted])))
-            for segment, replaced, deleted in zip(
-                segments, self._replaced(), gone or [_NONE] * len(segments), strict=True
-            )
-        ]
-        merged = parts if compact else _to_merge(parts, self.count)
-        if merged:
-            self._staging.seal()
-        done, total = 0, sum(part.live for part in merged)
-        for part in merged:
-            rows = np.setdiff1d(np.arange(part.segment.count), part.deleted)
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                block = rows[start : start + _ROWS_AT_ONCE]
-                documents = part.segment.documents.documents(block.tolist())
-                self._staging.append(documents, *part.segment.passages_of(block))
-                done += len(block)
-                progress("gathering", done, total)
-        return [part for part in parts if part not in merged]
-
-
-def _to_merge(parts: Sequence[Kept], count: int) -> list[Kept]:
-    """Size-tiered merge policy, ratio 2: the segments that join `count` new documents, in their order.
-
-    Smallest first, a segment joins if it has at most twice the documents gathered before it.
-    """
-    merged = []
-    for part in sorted(parts, key=lambda part: part.live):
-        if part.live > 2 * count:
-            break
-        merged.append(part)
-        count += part.live
-    return [part for part in parts if part in merged]
 
 
 def _store_of(manifest: Manifest) -> str | None:
