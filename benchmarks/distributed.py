@@ -37,11 +37,11 @@ from torch import distributed
 from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
-from retrieval.training.dataset import read_training_data
 from retrieval.training.distributed import joined_ranks
+from retrieval.training.examples.dataset import read_training_data
+from retrieval.training.examples.numbering import vocabulary_and_training_set
 from retrieval.training.loop import Recipe, Trainer
 from retrieval.training.machine import fast_training
-from retrieval.training.numbering import vocabulary_and_training_set
 from retrieval.training.start import initial_model
 
 WARM_STEPS = 10

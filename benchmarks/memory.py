@@ -28,10 +28,10 @@ from benchmarks.common import RESULTS, ROOT, parser_of, write_result
 from retrieval.data.dataset import open_dataset
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
-from retrieval.training.dataset import NOTHING, TrainingData, read_training_data
 from retrieval.training.distributed import ALONE
-from retrieval.training.numbered import Numbered, shared
-from retrieval.training.numbering import vocabulary_and_training_set
+from retrieval.training.examples.dataset import NOTHING, TrainingData, read_training_data
+from retrieval.training.examples.numbered import Numbered, shared
+from retrieval.training.examples.numbering import vocabulary_and_training_set
 
 WORDS, QUERY_WORDS, DOCUMENT_WORDS = 60_000, 6, 20
 ROWS_AT_ONCE = 10_000

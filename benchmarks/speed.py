@@ -42,11 +42,11 @@ from retrieval.text.vocabulary import Lexicon
 from retrieval.text.words import document_text
 from retrieval.towers.peephole.layer import PeepholeLSTM, pack
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import plan_batches
-from retrieval.training.dataset import read_training_data
+from retrieval.training.examples.batches import plan_batches
+from retrieval.training.examples.dataset import read_training_data
+from retrieval.training.examples.numbering import vocabulary_and_training_set
 from retrieval.training.loop import Recipe, Trainer
 from retrieval.training.machine import fast_training
-from retrieval.training.numbering import vocabulary_and_training_set
 from retrieval.training.start import initial_model
 from retrieval.training.train import train
 

@@ -19,7 +19,7 @@ from benchmarks.few_pairs.draws import trained
 from retrieval.data.dataset import Dataset
 from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.dataset import TrainingData, read_training_data
+from retrieval.training.examples.dataset import TrainingData, read_training_data
 from retrieval.training.fitting.candidates import candidates_of
 from retrieval.training.fitting.dev_index import dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev

@@ -27,7 +27,7 @@ from retrieval.data.clicks.reading import read_click_log
 from retrieval.data.dataset import AnyDataset
 from retrieval.data.queries import Judgements, Qrels
 from retrieval.learning.agreement import ClickedQueries, held_out_clicks
-from retrieval.training.dataset import TrainingData, hold_out
+from retrieval.training.examples.dataset import TrainingData, hold_out
 
 # What the ids of queries begin with, so that those of different origins differ.
 _CLICK, _DATA = "click", "data"

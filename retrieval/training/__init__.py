@@ -1,4 +1,5 @@
-"""From a data set to a trained model: pairs, batches, loss, distillation, the loop, checkpoints, the report.
+"""From a data set to a trained model. `train` says the order of it all, `loop` what a step and an epoch are.
 
-Knows torch and the towers. Of the index it knows only BM25, for hybrid search on dev.
+`examples` holds what is learned from, `fitting` what is fitted on the dev queries when the epochs are over.
+Knows torch and the towers. Only `fitting` knows indexes.
 """

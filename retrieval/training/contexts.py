@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retrieval.towers.bodies import TextBatch, text_batch
-from retrieval.training.batches import FULL_EPOCH
-from retrieval.training.training_set import TrainingSet
+from retrieval.training.examples.batches import FULL_EPOCH
+from retrieval.training.examples.training_set import TrainingSet
 
 # The length of a feature's context, as a share of the random direction's. With more, an untrained bag ranks
 # `tldr` and `tldr-zh` better, and `medquad`, whose rare names must stay apart, worse.

@@ -23,7 +23,7 @@ from retrieval.indexing.passages import (
 )
 from retrieval.model.config import ModelConfig
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.dataset import TrainingData
+from retrieval.training.examples.dataset import TrainingData
 
 # Bounds the memory: cosines held at once, 64 MiB.
 _SCORES_AT_ONCE = 1 << 24

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from retrieval.training.training_set import TrainingSet
+from retrieval.training.examples.training_set import TrainingSet
 
 
 @torch.no_grad()

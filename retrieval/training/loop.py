@@ -31,22 +31,22 @@ from retrieval.model.config import Pooling, Side
 from retrieval.text.vocabulary import Ragged
 from retrieval.towers.bodies import BELT_CONTROL_GAIN, BELT_ROW_LENGTH
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.batches import FULL_EPOCH, Batch, draw_pseudo_queries, plan_batches
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.contexts import CONTEXT_SHARE, rarely_trained, turn_to_contexts
 from retrieval.training.curve import Point, add_point
 from retrieval.training.distillation import TeacherVectors
 from retrieval.training.distributed import ALONE, Ranks
-from retrieval.training.long_forms import following_long_forms
-from retrieval.training.loss import distillation_loss, hard_negative_statistics, softmax_loss
-from retrieval.training.positives import (
+from retrieval.training.examples.batches import FULL_EPOCH, Batch, draw_pseudo_queries, plan_batches
+from retrieval.training.examples.positives import (
     candidate_passages,
     has_choice,
     with_nearest_positives,
     with_positives,
 )
-from retrieval.training.step_inputs import StepInput, StepSeeds, made_ahead, step_input
-from retrieval.training.training_set import TrainingSet
+from retrieval.training.examples.step_inputs import StepInput, StepSeeds, made_ahead, step_input
+from retrieval.training.examples.training_set import TrainingSet
+from retrieval.training.long_forms import following_long_forms
+from retrieval.training.loss import distillation_loss, hard_negative_statistics, softmax_loss
 
 # With many judged pairs, the least weight of the distillation loss, as a share of the recipe's `teaching`.
 MIN_TEACHING_SHARE = 0.05

@@ -24,9 +24,9 @@ from index.values import Progress
 from retrieval.model.config import ModelConfig
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.distributed import Ranks
+from retrieval.training.examples.numbered import Numbered
 from retrieval.training.loop import Recipe, StepReport, Trainer
 from retrieval.training.merging import can_merge
-from retrieval.training.numbered import Numbered
 from retrieval.training.output import checkpoint_of
 from retrieval.training.start import initial_model
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from retrieval.model.config import ModelConfig, Side
 from retrieval.text.vocabulary import Ragged
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.training_set import TrainingSet
+from retrieval.training.examples.training_set import TrainingSet
 
 # Texts of each kind, passages and judged queries, that the principal directions are found in.
 _MOST_TEXTS = 20_000

@@ -17,8 +17,8 @@ from retrieval.text.vocabulary import Vocabulary
 from retrieval.towers.bodies import BELT_ROW_LENGTH, BeltBody, Body, CnnBody, DnnBody, Tower
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.contexts import CONTEXT_SHARE, turn_to_contexts
+from retrieval.training.examples.training_set import TrainingSet
 from retrieval.training.long_forms import spell_out
-from retrieval.training.training_set import TrainingSet
 
 # Standard deviation of the first weights of attention. From zero it learns too little in a few hundred steps.
 ATTENTION_STD = 0.3

@@ -29,10 +29,12 @@ from retrieval.model.calibration import Calibration
 from retrieval.model.config import ModelConfig, stored
 from retrieval.text.words import document_text
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.dataset import NOTHING, TrainingData, read_training_data
 from retrieval.training.dev import dev_candidates, dev_measures
 from retrieval.training.distillation import TeacherVectors, read_teacher_vectors
 from retrieval.training.distributed import ALONE, Ranks
+from retrieval.training.examples.dataset import NOTHING, TrainingData, read_training_data
+from retrieval.training.examples.numbered import Numbered, shared
+from retrieval.training.examples.numbering import number_dataset
 from retrieval.training.fitting.calibrate import dev_calibration
 from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
@@ -42,8 +44,6 @@ from retrieval.training.loop import Recipe, StepReport, TrainingState
 from retrieval.training.machine import fast_training
 from retrieval.training.members import Members, train_members
 from retrieval.training.merging import merged
-from retrieval.training.numbered import Numbered, shared
-from retrieval.training.numbering import number_dataset
 from retrieval.training.output import (
     DEV,
     TEACHER,

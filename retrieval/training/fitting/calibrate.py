@@ -34,7 +34,7 @@ from index.values import Rows
 from retrieval.model.calibration import EVIDENCE, MARGINS, Calibration, ModeCalibration
 from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
-from retrieval.training.dataset import TrainingData
+from retrieval.training.examples.dataset import TrainingData
 from retrieval.training.fitting.dev_rankings import DevRankings
 from retrieval.training.fitting.rescoring import RANKED
 

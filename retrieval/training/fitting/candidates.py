@@ -27,7 +27,8 @@ from retrieval.search.rescoring import RESCORING_DEPTH, CompareWords, Rescoring
 from retrieval.search.retriever import Retriever
 from retrieval.text.vocabulary import Lexicon, ragged
 from retrieval.text.words import document_text
-from retrieval.training.dataset import TrainingData
+from retrieval.training.examples.dataset import TrainingData
+from retrieval.training.examples.pseudo_queries import pseudo_queries
 from retrieval.training.fitting.dev_rankings import DevRankings, rank_dev
 from retrieval.training.fitting.interaction import (
     CANDIDATES,
@@ -37,7 +38,6 @@ from retrieval.training.fitting.interaction import (
     learn_projection,
 )
 from retrieval.training.fitting.linear import Judged, spreads
-from retrieval.training.pseudo_queries import pseudo_queries
 
 # The most training queries that the vectors of words are learned from, and how deep hybrid search looks for
 # their candidates.

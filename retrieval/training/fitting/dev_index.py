@@ -26,7 +26,7 @@ from retrieval.search.fusion import fuse
 from retrieval.search.ranking import FUSION_DEPTH
 from retrieval.search.retriever import Retriever
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.dataset import TrainingData
+from retrieval.training.examples.dataset import TrainingData
 from retrieval.training.fitting.dev_rankings import DevRankings
 
 _DENSE_SHARES = [round(0.1 + 0.05 * step, 2) for step in range(17)]

@@ -13,7 +13,7 @@ import numpy as np
 from index.ranking import Ranking
 from retrieval.search.ranking import FUSION_DEPTH
 from retrieval.search.retriever import Retriever
-from retrieval.training.dataset import TrainingData
+from retrieval.training.examples.dataset import TrainingData
 
 
 class DevRankings(NamedTuple):

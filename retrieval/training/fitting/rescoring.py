@@ -25,7 +25,7 @@ from retrieval.model.folder import read_model_of
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.fusion import fuse
 from retrieval.search.retriever import Retriever
-from retrieval.training.dataset import TrainingData
+from retrieval.training.examples.dataset import TrainingData
 from retrieval.training.fitting.candidates import candidates_of, own_features
 from retrieval.training.fitting.dev_rankings import DevRankings
 from retrieval.training.fitting.linear import Judged, fit_linear, prior_of

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from retrieval.data.known_queries import known_queries
-from retrieval.training.dataset import TrainingData
+from retrieval.training.examples.dataset import TrainingData
 
 # Share of the documents that show their queries.
 MOST_SHOWN = 0.5

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from cli import verbs
 from retrieval.data.dataset import Dataset
 from retrieval.data.pairs.joining import document_id
-from retrieval.training.dataset import read_training_data
+from retrieval.training.examples.dataset import read_training_data
 
 HEADER = "query,doc_id,clicks,impressions,rank"
 

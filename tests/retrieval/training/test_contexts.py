@@ -9,8 +9,8 @@ from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.training import contexts
 from retrieval.training.contexts import feature_contexts, rarely_trained, turn_to_contexts
+from retrieval.training.examples.training_set import training_set
 from retrieval.training.start import initial_model
-from retrieval.training.training_set import training_set
 
 # No two words have a trigram in common.
 TEXTS = ["mpan quince", "mpan marrow marrow", "salsify", "tart salsify"]

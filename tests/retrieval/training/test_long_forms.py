@@ -6,10 +6,10 @@ import torch
 from index.documents.store import Document
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import learn_vocabulary
+from retrieval.training.examples.training_set import training_set
 from retrieval.training.long_forms import following_long_forms, spell_out
 from retrieval.training.loop import Recipe, Trainer
 from retrieval.training.start import initial_model
-from retrieval.training.training_set import training_set
 
 TEXTS = ["machado joseph disease (MJD)", "treatment of MJD", "another text", "of quince and marrow"]
 

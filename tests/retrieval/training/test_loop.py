@@ -19,9 +19,9 @@ from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.training import loop
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.distillation import TeacherVectors
+from retrieval.training.examples.training_set import training_set
 from retrieval.training.loop import EPOCHS, LEAST_STEPS, Recipe, Trainer, epochs_of
 from retrieval.training.start import initial_model
-from retrieval.training.training_set import training_set
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none")
 RECIPE = Recipe(epochs=4, batch=4, learning_rate=0.02, warmup=2, dropout=0.1, patience=9)

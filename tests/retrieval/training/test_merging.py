@@ -9,8 +9,8 @@ from retrieval.model.config import ModelConfig, preset
 from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training import merging
+from retrieval.training.examples.training_set import training_set
 from retrieval.training.merging import can_merge, merged
-from retrieval.training.training_set import training_set
 
 TEXTS = [f"quince{n} marrow{n % 3} salsify{n % 5}" for n in range(60)]
 QUERIES = [f"tart{n} quince{n}" for n in range(60)]

@@ -9,8 +9,8 @@ import torch
 from index.documents.store import Document
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Lexicon, Vocabulary, learn_vocabulary, ragged
+from retrieval.training.examples.training_set import TrainingSet, training_set
 from retrieval.training.start import feature_weights, initial_model
-from retrieval.training.training_set import TrainingSet, training_set
 
 
 @pytest.mark.parametrize("tower", ["lstm", "cnn"])

@@ -25,8 +25,8 @@ from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
 from retrieval.text.vocabulary import Vocabulary
 from retrieval.towers.two_tower import TwoTower
-from retrieval.training.dataset import TrainingData, read_training_data
 from retrieval.training.dev import dev_measures
+from retrieval.training.examples.dataset import TrainingData, read_training_data
 from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.loop import Recipe
@@ -537,7 +537,7 @@ def test_dev_measures_equal_ranking_by_hand(data, tmp_path, write_beir):
 
 
 def test_for_dev_keeps_what_dev_queries_are_ranked_against(tmp_path, write_beir, monkeypatch):
-    monkeypatch.setattr("retrieval.training.dataset._DEV_DOCUMENTS", 0)
+    monkeypatch.setattr("retrieval.training.examples.dataset._DEV_DOCUMENTS", 0)
     documents = {f"d{n}": f"text {n}" for n in range(9)}
     queries = {f"q{n}": f"query {n}" for n in range(9)}
     train = {"q0": {"d0": 1, "d1": 2, "d2": 0}, "q1": {"d3": 1}, "q2": {"d2": 0, "d1": 1}}
@@ -568,7 +568,7 @@ def test_documents_of_standard_input_are_read_once(monkeypatch):
 
 
 def test_a_training_holds_no_texts_but_those_that_fits_need(tmp_path, monkeypatch):
-    monkeypatch.setattr("retrieval.training.dataset._DEV_DOCUMENTS", 9)
+    monkeypatch.setattr("retrieval.training.examples.dataset._DEV_DOCUMENTS", 9)
     rows = [{"query": f"which is {n}", "answer": f"number {n} it is", "split": "train"} for n in range(99)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     dataset = open_dataset(tmp_path / "pairs.jsonl")
@@ -584,7 +584,7 @@ def test_a_training_holds_no_texts_but_those_that_fits_need(tmp_path, monkeypatc
 
 
 def test_dev_on_a_large_corpus_ranks_the_relevant_among_a_sample(tmp_path, write_beir, monkeypatch):
-    monkeypatch.setattr("retrieval.training.dataset._DEV_DOCUMENTS", 20)
+    monkeypatch.setattr("retrieval.training.examples.dataset._DEV_DOCUMENTS", 20)
     documents = {f"d{n}": f"text {n}" for n in range(200)}
     dev = {"q0": {f"d{n}": 1 for n in range(100, 130)}}
     folder = write_beir(tmp_path / "d", documents, {"q0": "text"}, {"train": dev, "dev": dev})

@@ -25,7 +25,7 @@ from retrieval.data.pairs import joined, joining
 from retrieval.data.pairs.joined import JoinedPairs, JoinedQrels, JoinedQueries
 from retrieval.data.pairs.joining import document_id, join_pairs, query_id, split_of
 from retrieval.data.pairs.rows import PairRow
-from retrieval.training.dataset import read_training_data
+from retrieval.training.examples.dataset import read_training_data
 
 TEXTS = st.sampled_from(["a", "b", "A", " c", "d\0", "é"])
 ROWS = st.builds(

@@ -16,7 +16,7 @@ from retrieval.model.calibration import EVIDENCE
 from retrieval.model.config import ModelConfig
 from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
-from retrieval.training.dataset import TrainingData
+from retrieval.training.examples.dataset import TrainingData
 from retrieval.training.fitting.calibrate import (
     DEPTH,
     LEAST_QUERIES,

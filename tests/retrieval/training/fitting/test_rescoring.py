@@ -19,7 +19,7 @@ from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT
 from retrieval.search.ordering import features_of
 from retrieval.search.rescoring import Rescoring
 from retrieval.search.retriever import Retriever
-from retrieval.training.dataset import TrainingData, read_training_data
+from retrieval.training.examples.dataset import TrainingData, read_training_data
 from retrieval.training.fitting import network, rescoring
 from retrieval.training.fitting.candidates import candidates_of, judged_candidates, word_comparison
 from retrieval.training.fitting.dev_index import dev_index

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from index.documents.store import Document
-from retrieval.training.dataset import TrainingData
+from retrieval.training.examples.dataset import TrainingData
 from retrieval.training.fitting.shown_queries import shown_queries
 
 

@@ -17,11 +17,11 @@ from retrieval.indexing.passages import passage_words_of
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Vocabulary, learn_vocabulary
 from retrieval.text.words import document_text
-from retrieval.training.batches import what_hinders_learning
-from retrieval.training.dataset import TrainingData
 from retrieval.training.distillation import TeacherVectors
-from retrieval.training.numbered import Numbered
-from retrieval.training.training_set import TrainingSet, training_set
+from retrieval.training.examples.batches import what_hinders_learning
+from retrieval.training.examples.dataset import TrainingData
+from retrieval.training.examples.numbered import Numbered
+from retrieval.training.examples.training_set import TrainingSet, training_set
 
 # This many of the most frequent words get a row of their own.
 _WHOLE_WORDS = 20_000

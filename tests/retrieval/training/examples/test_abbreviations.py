@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from retrieval.training.abbreviations import Abbreviations, definitions
+from retrieval.training.examples.abbreviations import Abbreviations, definitions
 
 
 @pytest.mark.parametrize(

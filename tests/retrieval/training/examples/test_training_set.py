@@ -8,7 +8,7 @@ import pytest
 from index.documents.store import Document
 from index.errors import InputError
 from retrieval.text.vocabulary import Vocabulary
-from retrieval.training.training_set import training_set
+from retrieval.training.examples.training_set import training_set
 
 VOCABULARY = Vocabulary(("#ca", "cat"), 5)
 DOCUMENTS = [Document("d1", "cat", "sat"), Document("d2", "", "dog"), Document("d3", "", "a b c d")]

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from index.documents.store import Document
 from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.training.distributed import ALONE, Ranks
-from retrieval.training.step_inputs import StepInput, StepSeeds, made_ahead, step_input
-from retrieval.training.training_set import training_set
+from retrieval.training.examples.step_inputs import StepInput, StepSeeds, made_ahead, step_input
+from retrieval.training.examples.training_set import training_set
 
 WIDTHS = {"query": 5, "document": 3}
 TEXTS = ["cat kitten", "dog", "car wheel of a car", "boat sail", "tree leaf leaf"]

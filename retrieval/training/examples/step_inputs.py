@@ -19,9 +19,9 @@ from torch import Tensor
 from retrieval.model.config import Side
 from retrieval.text.vocabulary import Ragged
 from retrieval.towers.bodies import TextBatch, dropout_noise, text_batch
-from retrieval.training.batches import Batch, make_batch, remove_words
 from retrieval.training.distributed import Ranks
-from retrieval.training.training_set import TrainingSet
+from retrieval.training.examples.batches import Batch, make_batch, remove_words
+from retrieval.training.examples.training_set import TrainingSet
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from index.errors import StorageError
-from retrieval.training import mapping
 from retrieval.training.distributed import ALONE, Ranks
-from retrieval.training.mapping import mapped_arrays
+from retrieval.training.examples import mapping
+from retrieval.training.examples.mapping import mapped_arrays
 
 ARRAYS = {
     "pairs": np.arange(10, dtype=np.int64).reshape(5, 2),

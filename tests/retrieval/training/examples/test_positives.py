@@ -5,9 +5,9 @@ import pytest
 
 from index.documents.store import Document
 from retrieval.text.vocabulary import learn_vocabulary
-from retrieval.training.batches import make_batch
-from retrieval.training.positives import candidate_passages, has_choice, with_nearest_positives
-from retrieval.training.training_set import TrainingSet, training_set
+from retrieval.training.examples.batches import make_batch
+from retrieval.training.examples.positives import candidate_passages, has_choice, with_nearest_positives
+from retrieval.training.examples.training_set import TrainingSet, training_set
 
 LONG = Document("long", "", "cat dog cat dog. boat sail boat sail. tree leaf tree leaf.")
 SHORT = Document("short", "", "house door")

@@ -1,13 +1,12 @@
 """Training data as arrays: numbered queries and documents, and the pairs among them.
 
 In: documents, queries, qrels and a vocabulary. Out: a `TrainingSet`. A long document is split into passages,
-which are what the tower reads; one passage of a relevant document is the positive
-(`retrieval.training.positives`). Each passage also has pseudo-queries (`retrieval.training.pseudo_queries`).
-When a passage is paired with one of them, the words of that pseudo-query are removed from the passage. Knows
-nothing of batches, towers or losses.
+which are what the tower reads; one passage of a relevant document is the positive (see `positives`). Each
+passage also has pseudo-queries (see `pseudo_queries`). When a passage is paired with one of them, the words
+of that pseudo-query are removed from the passage. Knows nothing of batches, towers or losses.
 
-No array of a training set holds a Python object for each text or pair, so that files can hold them
-(`retrieval.training.mapping`).
+No array of a training set holds a Python object for each text or pair, so that files can hold them (see
+`mapping`).
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from retrieval.data.streamed import values_of
 from retrieval.indexing.passages import split_document
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
 from retrieval.text.words import document_text
-from retrieval.training.abbreviations import Abbreviations
-from retrieval.training.pseudo_queries import pseudo_queries
-from retrieval.training.rows import RowsOfIds
+from retrieval.training.examples.abbreviations import Abbreviations
+from retrieval.training.examples.pseudo_queries import pseudo_queries
+from retrieval.training.examples.rows import RowsOfIds
 
 # Queries whose judgements are Python objects at once.
 _QUERIES_AT_ONCE = 8192

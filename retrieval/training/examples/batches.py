@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.text.vocabulary import Ragged
-from retrieval.training.training_set import TrainingSet
+from retrieval.training.examples.training_set import TrainingSet
 
 # Pseudo-queries are drawn to fill an epoch up to this many pairs. They help where judged pairs are few, and
 # cost quality where judged pairs are many.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from index.documents.store import Document
 from retrieval.text.vocabulary import Vocabulary, ragged
-from retrieval.training.batches import (
+from retrieval.training.examples.batches import (
     GIVEN_NEGATIVES,
     draw_pseudo_queries,
     make_batch,
@@ -16,7 +16,7 @@ from retrieval.training.batches import (
     remove_words,
     what_hinders_learning,
 )
-from retrieval.training.training_set import TrainingSet, training_set
+from retrieval.training.examples.training_set import TrainingSet, training_set
 
 VOCABULARY = Vocabulary(("#ca", "cat"), 5)
 DOCUMENTS = [Document("d1", "cat", "sat"), Document("d2", "", "dog"), Document("d3", "", "a b c d")]
@@ -73,7 +73,7 @@ def test_pseudo_queries_fill_an_epoch_that_pairs_leave_room_in(monkeypatch):
         data = training_set(pages, dict.fromkeys(qrels, "x"), qrels, VOCABULARY, 8, 8)
         return len(draw_pseudo_queries(data, np.random.default_rng(0)))
 
-    monkeypatch.setattr("retrieval.training.batches.FULL_EPOCH", 30)
+    monkeypatch.setattr("retrieval.training.examples.batches.FULL_EPOCH", 30)
     assert [drawn(pairs) for pairs in (0, 1, 20, 29, 40)] == [30, 29, 10, 1, 0]
 
 

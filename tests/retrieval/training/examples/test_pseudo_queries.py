@@ -7,7 +7,7 @@ import pytest
 from index.documents.store import Document
 from retrieval.text.vocabulary import Lexicon, Vocabulary
 from retrieval.text.words import document_text
-from retrieval.training.pseudo_queries import MAX_PER_DOCUMENT, pseudo_queries
+from retrieval.training.examples.pseudo_queries import MAX_PER_DOCUMENT, pseudo_queries
 
 
 def found(title, text, limit=50):

@@ -1,8 +1,8 @@
 """The numbered data set that training works on, the same on every rank.
 
-In: the numbered data set of the first rank. Out: the same on each rank, with its arrays in files
-(`retrieval.training.mapping`). So only one process reads the data set, which need not be on the other
-machines, and no process holds it in memory while it trains. Knows nothing of data sets.
+In: the numbered data set of the first rank. Out: the same on each rank, with its arrays in files (see
+`retrieval.training.examples.mapping`). So only one process reads the data set, which need not be on the
+other machines, and no process holds it in memory while it trains. Knows nothing of data sets.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from retrieval.text.vocabulary import Ragged, Vocabulary
 from retrieval.training.distillation import TeacherVectors
 from retrieval.training.distributed import Ranks
-from retrieval.training.mapping import mapped_arrays
-from retrieval.training.training_set import TrainingSet
+from retrieval.training.examples.mapping import mapped_arrays
+from retrieval.training.examples.training_set import TrainingSet
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.training.training_set import TrainingSet
+from retrieval.training.examples.training_set import TrainingSet
 
 
 def has_choice(data: TrainingSet) -> bool:
