@@ -14,15 +14,11 @@ whose rows are in `gone.i64`. So what a writer adds is not seen before it is pub
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from hashlib import sha256
-from itertools import chain, groupby
 from pathlib import Path
-from sqlite3 import DatabaseError
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,30 +28,28 @@ from index.disk.folder import Pointer, open_live
 from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.opening import read_file
 from index.disk.previous import read_previous
-from index.documents.kept import Kept
-from index.documents.metadata import metadata_of
 from index.documents.store import Document
-from index.errors import CorruptError, FormatVersionError, InputError, RemoteError
+from index.errors import CorruptError, FormatVersionError, InputError
 from index.held import HeldGeneration, holding
 from index.interaction.matches import Matches
 from index.interaction.words import WordTable
 from index.lexical.bm25 import BM25_SETTINGS, WordMatch
 from index.locks import ProcessLock
-from index.ranking import Ranking, best, empty_ranking
+from index.ranking import Ranking, empty_ranking
 from index.remote.address import Address
 from index.remote.client import MOST_RESULTS, Row, Server
+from index.remote.documents import FIRST, Documents, in_parts, key_of
 from index.remote.evidence import Evidence
 from index.remote.nearest import nearest
+from index.remote.rankings import TIES, Found, add_passages, best_documents, best_rows
 from index.remote.terms import UNUSED, Statistics
-from index.values import Json, Mask, Rows, Vectors, lines_of
+from index.values import Mask, Rows, Vectors
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
     from index.documents.filtering.expression import Field
     from index.documents.filtering.filters import Filter
     from index.documents.numbers import Attribute
-
-T = TypeVar("T")
 
 STATISTICS = "statistics.sqlite"
 WORDS = "words"
@@ -66,20 +60,8 @@ FLAT_KIND = f"{KIND}FLAT"
 # The names of search parameters, one for each kind of the server's index that has any.
 _PARAMETERS = ("ef", "nprobe", "search_list")
 
-# Documents read at once: all of their text and metadata must fit in an answer of 64 MB.
-_DOCUMENTS_AT_ONCE = 200
-# Passages read at once where all are read, of which each may have a text of 64 KB.
-_PASSAGES_AT_ONCE = 250
-# Results that are asked for beyond k, so that ties with the last one come in the order of their rows.
-_TIES = 16
-# Passages that a search asks for first for each document, and by how much it then goes deeper.
-_PASSAGES_A_DOCUMENT = 4
-_DEPTH_GROWTH = 4
 # Fields whose values are kept in memory.
 _KEPT_COLUMNS = 8
-_DOCUMENT_FIELDS = ("start", "end", "id", "title", "text", "metadata")
-# The rows that stand for documents.
-_FIRST = 'key != ""'
 
 
 class RemoteIndex(HeldGeneration):
@@ -112,7 +94,6 @@ class RemoteIndex(HeldGeneration):
         self._parameters = {
             name: int(value or 0) for name, value in self.entry.parameters.items() if name in _PARAMETERS
         }
-        self._kept: Kept[tuple[Document, list[Span]]] = Kept()
         self._columns: dict[tuple[str, ...], Column] = {}
         self._columns_lock = ProcessLock()
         self._own_process = ProcessLock()
@@ -120,7 +101,10 @@ class RemoteIndex(HeldGeneration):
         width, split = self.entry.word_width, self.entry.vectors > self.entry.documents
         words = WordTable(self.segment / WORDS, width) if width else None
         self.has_queries = bool(manifest.store.get("known_queries"))
-        self._document_fields = (*_DOCUMENT_FIELDS, "queries") if self.has_queries else _DOCUMENT_FIELDS
+        address = str(manifest.store["address"])
+        self._documents = Documents(
+            self.collection, self._live, self.entry.vectors, address, queries=self.has_queries
+        )
         self._evidence = Evidence(
             self.collection, self._live, self._statistics, words, queries=self.has_queries, split=split
         )
@@ -152,8 +136,10 @@ class RemoteIndex(HeldGeneration):
         if not k:
             return empty_ranking(len(queries), k)
         if self.entry.vectors == self.entry.documents:
-            return _best(self._search_dense(queries, min(k + _TIES, MOST_RESULTS), within), k)
-        return self._best_documents(queries, k, within)
+            return best_rows(self._search_dense(queries, min(k + TIES, MOST_RESULTS), within), k)
+        return best_documents(
+            lambda some, depth: self._search_dense(some, depth, within), queries, k, self.entry.vectors
+        )
 
     def search_exact(self, queries: Vectors, k: int, where: Sequence[Filter] = ()) -> Ranking:
         """See `Index.search_exact`. Unless the server's index is exact, all vectors are read from it."""
@@ -164,7 +150,7 @@ class RemoteIndex(HeldGeneration):
         for rows in self.collection.scan(self._within(where), ["row", "dense"], self.entry.vectors):
             if rows:
                 vectors = np.array([row["dense"] for row in rows], np.float32)
-                _add(ranking, queries @ vectors.T, np.array([row["row"] for row in rows], np.int64))
+                add_passages(ranking, queries @ vectors.T, np.array([row["row"] for row in rows], np.int64))
         return ranking
 
     def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter] = ()) -> Ranking:
@@ -175,12 +161,12 @@ class RemoteIndex(HeldGeneration):
             return empty_ranking(len(queries), k)
         weights = [self._statistics.weigh(query).terms for query in queries]
         asked = [number for number, weight in enumerate(weights) if weight]
-        depth = min(k + _TIES, MOST_RESULTS)
+        depth = min(k + TIES, MOST_RESULTS)
         found = self.collection.search("sparse", [weights[number] for number in asked], depth, within, {})
-        ranked: list[list[tuple[int, float]]] = [[] for _ in queries]
+        ranked: Found = [[] for _ in queries]
         for number, hits in zip(asked, found, strict=True):
             ranked[number] = [(row, score) for _, row, score in hits if score > 0]
-        return _best(ranked, k)
+        return best_rows(ranked, k)
 
     def is_exact(self, where: Sequence[Filter]) -> bool:
         """Whether the server compares every vector."""
@@ -189,7 +175,7 @@ class RemoteIndex(HeldGeneration):
     def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
         """See `Index.matching`. There is one part, with a place for each passage."""
         mask = np.zeros(self.entry.vectors, bool)
-        within = f"({self._within(where)}) and {_FIRST}"
+        within = f"({self._within(where)}) and {FIRST}"
         if query is None:
             for rows in self.collection.scan(within, ["row"], self.entry.vectors):
                 mask[[int(row["row"]) for row in rows]] = True
@@ -208,7 +194,7 @@ class RemoteIndex(HeldGeneration):
         with self._columns_lock:
             column = self._columns.pop(field.names, None)
         if column is None:
-            column = column_of(self._all_metadata(), field)
+            column = column_of(self._documents.all_metadata(), field)
         with self._columns_lock:
             self._columns[field.names] = column
             while len(self._columns) > _KEPT_COLUMNS:
@@ -220,7 +206,7 @@ class RemoteIndex(HeldGeneration):
         from index.documents.attributes import shown_name
         from index.remote.columns import few_values
 
-        return sorted(map(shown_name, few_values(self._all_metadata(), most)))
+        return sorted(map(shown_name, few_values(self._documents.all_metadata(), most)))
 
     def values_of(self, field: Field, rows: Sequence[int]) -> list[list[Attribute]]:
         """See `Index.values_of`. Only the documents of these rows are read."""
@@ -232,7 +218,7 @@ class RemoteIndex(HeldGeneration):
 
     def documents(self, rows: Sequence[int]) -> list[Document]:
         """See `Index.documents`."""
-        found = self._read(rows)
+        found = self._documents.read(rows)
         return [found[row][0] for row in rows]
 
     def texts(self, rows: Sequence[int]) -> list[Document]:
@@ -245,11 +231,7 @@ class RemoteIndex(HeldGeneration):
 
     def stored(self, fields: Sequence[str]) -> Iterator[tuple[Document, list[Span], list[Row]]]:
         """All documents that a search can find, by row, with their passages and other fields of these."""
-        wanted = ["row", *self._document_fields, *fields]
-        rows = self.collection.scan(self._live, wanted, self.entry.vectors, _PASSAGES_AT_ONCE)
-        for _, passages in groupby(chain.from_iterable(rows), lambda each: int(each["row"])):
-            parts = list(passages)
-            yield (*self._document(parts), parts)
+        return self._documents.all(fields)
 
     def row_of(self, id: str) -> int | None:  # noqa: A002
         """See `Index.row_of`."""
@@ -259,7 +241,7 @@ class RemoteIndex(HeldGeneration):
         """See `Index.rows_of`."""
         keys = {key_of(each): each for each in ids}
         rows: dict[str, int] = {}
-        for part in _parts(list(keys)):
+        for part in in_parts(list(keys)):
             listed = ", ".join(f'"{key}"' for key in part)
             for row in self.collection.query(f"({self._live}) and key in [{listed}]", ["row", "key"]):
                 rows[keys[row["key"]]] = int(row["row"])
@@ -271,7 +253,7 @@ class RemoteIndex(HeldGeneration):
 
     def spans(self, row: int) -> list[Span]:
         """See `Index.spans`."""
-        spans = self._read([row])[row][1]
+        spans = self._documents.read([row])[row][1]
         return spans if len(spans) > 1 else []
 
     def nearest_spans(self, rows: Rows, query: NDArray[np.float32]) -> list[Span | None]:
@@ -311,7 +293,7 @@ class RemoteIndex(HeldGeneration):
         return [*self._lost(), *(problem for pointer in kept for problem in _kept_lost(self.folder, pointer))]
 
     def _lost(self) -> Iterator[str]:
-        found = self.collection.count(f"({self._live}) and {_FIRST}")
+        found = self.collection.count(f"({self._live}) and {FIRST}")
         if found != self.count:
             address = self.manifest.store["address"]
             yield (
@@ -324,7 +306,7 @@ class RemoteIndex(HeldGeneration):
         visible = f"number < {self.entry.vectors}"
         still = [
             int(row["row"])
-            for part in _parts(self.gone.tolist())
+            for part in in_parts(self.gone.tolist())
             for row in self.collection.query(f"number in {part}", ["row"])
         ]
         return f"{visible} and row not in {still}" if still else visible
@@ -349,70 +331,11 @@ class RemoteIndex(HeldGeneration):
             raise InputError(f"Milvus gives at most {MOST_RESULTS:,} results; ask for fewer than {k:,}")
         return min(k, self.count)
 
-    def _search_dense(self, queries: Vectors, depth: int, within: str) -> list[list[tuple[int, float]]]:
+    def _search_dense(self, queries: Vectors, depth: int, within: str) -> Found:
         """Rows and scores of the nearest passages; a row comes once for each of its passages."""
         kind = self.entry.faiss.removeprefix(KIND)
         found = nearest(self.collection, queries, depth, within, kind, self._parameters)
         return [[(row, score) for _, row, score in hits] for hits in found]
-
-    def _best_documents(self, queries: Vectors, k: int, within: str) -> Ranking:
-        """The k documents with the best passages; a document has the score of its best one."""
-        ranking = empty_ranking(len(queries), k)
-        pending, depth = np.arange(len(queries)), _PASSAGES_A_DOCUMENT * k + _TIES
-        while len(pending):
-            depth = min(depth, MOST_RESULTS, self.entry.vectors)
-            found = self._search_dense(queries[pending], depth, within)
-            firsts: list[list[tuple[int, float]]] = []
-            short = []
-            for query, hits in zip(pending.tolist(), found, strict=True):
-                scores: dict[int, float] = {}
-                for row, score in hits:
-                    scores.setdefault(row, score)
-                firsts.append(list(scores.items()))
-                more = len(hits) >= depth and depth < min(MOST_RESULTS, self.entry.vectors)
-                if len(scores) < k and more:
-                    short.append(query)
-            part = _best(firsts, k)
-            ranking.rows[pending], ranking.scores[pending] = part.rows, part.scores
-            pending = np.array(short, np.int64)
-            depth *= _DEPTH_GROWTH
-        return ranking
-
-    def _read(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
-        """The documents of these rows with their passages; those of the last calls are in memory."""
-        wanted = [int(row) for row in rows]
-        found = self._kept.find(wanted)
-        missing = [row for row in dict.fromkeys(wanted) if row not in found]
-        for part in _parts(missing):
-            fresh = self._read_part(part)
-            self._kept.keep(fresh, sum(_characters(document) for document, _ in fresh.values()))
-            found |= fresh
-        absent = next((row for row in missing if row not in found), None)
-        if absent is not None:
-            raise IndexError(f"row {absent} is not in the index")
-        return found
-
-    def _read_part(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
-        fields = ["number", "row", *self._document_fields]
-        passages: dict[int, list[Row]] = defaultdict(list)
-        for each in self.collection.query(f"({self._live}) and row in {list(rows)}", fields):
-            passages[int(each["row"])].append(each)
-        return {row: self._document(sorted(parts, key=_number)) for row, parts in passages.items()}
-
-    def _document(self, parts: Sequence[Row]) -> tuple[Document, list[Span]]:
-        first = parts[0]
-        metadata = _metadata(first, self.manifest)
-        text = "".join(part["text"] for part in parts)
-        spans = [Span(int(part["start"]), int(part["end"])) for part in parts]
-        queries = lines_of(first.get("queries", ""))
-        return Document(first["id"], first["title"], text, metadata, queries), spans
-
-    def _all_metadata(self) -> Iterator[tuple[int, dict[str, Json]]]:
-        """Row and metadata of every document."""
-        within = f"({self._live}) and {_FIRST}"
-        for rows in self.collection.scan(within, ["metadata"], self.entry.vectors):
-            for row in rows:
-                yield int(row["number"]), _metadata(row, self.manifest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -453,66 +376,12 @@ def entry_of(manifest: Manifest) -> SegmentEntry:
     return entry
 
 
-def key_of(document_id: str) -> str:
-    """What finds the rows of a document: the hash of its id, because a filter must hold no text of a user."""
-    return sha256(document_id.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def read_gone(path: Path) -> Rows:
     """The rows of deleted documents. Raises CorruptError."""
     try:
         return np.frombuffer(read_file(path), "<i8").astype(np.int64)
     except (OSError, ValueError) as error:
         raise CorruptError(f"{path}: cannot be read ({error}); restore it or build again") from error
-
-
-def _best(found: Sequence[Sequence[tuple[int, float]]], k: int) -> Ranking:
-    """The k best, equal scores in the order of their rows."""
-    ranking = empty_ranking(len(found), k)
-    for query, hits in enumerate(found):
-        ordered = sorted(hits)
-        rows = np.array([row for row, _ in ordered], np.int64)
-        scores = np.array([score for _, score in ordered], np.float32)
-        chosen = best(scores, k)
-        ranking.rows[query, : len(chosen)] = rows[chosen]
-        ranking.scores[query, : len(chosen)] = scores[chosen]
-    return ranking
-
-
-def _add(ranking: Ranking, scores: NDArray[np.float32], rows: Rows) -> None:
-    """Merge more passages into a ranking of documents."""
-    for query, line in enumerate(scores):
-        top: dict[int, float] = dict(
-            zip(ranking.rows[query].tolist(), ranking.scores[query].tolist(), strict=True)
-        )
-        top.pop(-1, None)
-        least = float(ranking.scores[query, -1])
-        for at in np.flatnonzero(line >= least).tolist():
-            row, score = int(rows[at]), float(line[at])
-            top[row] = max(score, top.get(row, score))
-        part = _best([list(top.items())], ranking.rows.shape[1])
-        ranking.rows[query], ranking.scores[query] = part.rows[0], part.scores[0]
-
-
-def _parts(items: list[T]) -> Iterator[list[T]]:
-    for start in range(0, len(items), _DOCUMENTS_AT_ONCE):
-        yield items[start : start + _DOCUMENTS_AT_ONCE]
-
-
-def _number(row: Row) -> int:
-    return int(row["number"])
-
-
-def _metadata(row: Row, manifest: Manifest) -> dict[str, Json]:
-    """The metadata of a document, by its first row. Raises RemoteError."""
-    try:
-        return metadata_of(row["metadata"])
-    except DatabaseError as error:
-        raise RemoteError(f"{manifest.store['address']}: {error}; build the index again") from error
-
-
-def _characters(document: Document) -> int:
-    return len(document.title) + len(document.text)
 
 
 def _kept_lost(folder: Path, pointer: Pointer) -> Iterator[str]:

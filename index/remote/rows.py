@@ -20,7 +20,7 @@ from index.interaction.writing import WordEncoder
 from index.lexical.tokens import lexical_tokens
 from index.remote.client import TEXTS, Row
 from index.remote.conditions import stored_attributes
-from index.remote.reader import key_of
+from index.remote.documents import key_of
 from index.remote.terms import UNUSED, sparse_of
 from index.remote.words import numbers_of
 from index.values import Texts

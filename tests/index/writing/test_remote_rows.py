@@ -10,7 +10,7 @@ from fruit_corpus import DIMENSION, numbered, unit_vectors
 
 from index.dense.passages import Span
 from index.errors import RemoteError
-from index.remote.reader import RemoteIndex
+from index.remote.documents import Documents
 from index.writing import remote
 from index.writing import staging as staging_module
 from index.writing.builder import IndexBuilder
@@ -54,10 +54,7 @@ def test_upload_tells_how_many_rows_there_are_each_time(
 
 
 def test_damaged_metadata_of_any_document_is_an_error_of_the_server():
-    collection = SimpleNamespace(scan=lambda *_: [[{"number": 0, "metadata": "["}]])
-    manifest = SimpleNamespace(store={"address": "milvus://here/name"})
-    index: Any = SimpleNamespace(
-        collection=collection, manifest=manifest, entry=SimpleNamespace(vectors=1), _live="true"
-    )
+    collection: Any = SimpleNamespace(scan=lambda *_: [[{"number": 0, "metadata": "["}]])
+    documents = Documents(collection, "true", 1, "milvus://here/name", queries=False)
     with pytest.raises(RemoteError, match=r"milvus://here/name: .*build the index again"):
-        list(RemoteIndex._all_metadata(index))
+        list(documents.all_metadata())
