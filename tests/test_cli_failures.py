@@ -72,19 +72,19 @@ def generation(index):
 # Files that are missing or are not what they should be.
 
 
-def test_missing_data(tmp_path):
+def test_data_that_is_missing_is_named_and_no_model_is_written(tmp_path):
     assert "none" in failure("train", tmp_path / "none", "-o", tmp_path / "m")
     assert not (tmp_path / "m" / "config.json").exists()
 
 
-def test_missing_corpus(made, tmp_path):
+def test_a_corpus_that_is_missing_is_named_and_nothing_is_published(made, tmp_path):
     line = failure("build", tmp_path / "none.jsonl", "-m", made.model, "-o", tmp_path / "i")
     assert str(tmp_path / "none.jsonl") in line
     assert not (tmp_path / "i" / "CURRENT").exists()
 
 
 @pytest.mark.parametrize("name", ["none", "file"])
-def test_missing_model(made, tmp_path, name):
+def test_a_folder_without_a_model_is_told_as_that(made, tmp_path, name):
     (tmp_path / "file").write_text("no model")
     line = failure("build", made.data, "-m", tmp_path / name, "-o", tmp_path / "i")
     assert line.startswith(f"{tmp_path / name}: not a model folder")
@@ -92,7 +92,7 @@ def test_missing_model(made, tmp_path, name):
 
 @pytest.mark.parametrize("verb", [("search", "words"), ("info",), ("verify",), ("evaluate", "DATA")])
 @pytest.mark.parametrize("name", ["none", "file", "."])
-def test_missing_index(made, tmp_path, verb, name):
+def test_a_folder_without_an_index_is_told_as_that(made, tmp_path, verb, name):
     (tmp_path / "file").write_text("no index")
     rest = [made.data if word == "DATA" else word for word in verb[1:]]
     line = failure(verb[0], tmp_path / name, *rest)
@@ -154,7 +154,7 @@ def test_empty_path_is_refused_and_not_the_current_folder(tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_queries_file(made, tmp_path):
+def test_a_file_of_queries_that_is_missing_is_named(made, tmp_path):
     line = failure("search", made.index, "--queries", tmp_path / "none.txt")
     assert line == f"{tmp_path / 'none.txt'}: no such file; check the path"
 
@@ -164,7 +164,7 @@ def test_missing_split_names_those_there(made):
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
-def test_empty_corpus(data, made, tmp_path, content):
+def test_a_corpus_without_documents_is_told_and_nothing_is_published(data, made, tmp_path, content):
     (data / "corpus.jsonl").write_text(content)
     for line in (
         failure("train", data, "-o", tmp_path / "m"),
@@ -174,12 +174,12 @@ def test_empty_corpus(data, made, tmp_path, content):
     assert not (tmp_path / "i" / "CURRENT").exists()
 
 
-def test_empty_standard_input(made, tmp_path):
+def test_standard_input_without_documents_is_told_as_that(made, tmp_path):
     line = failure("build", "-", "-m", made.model, "-o", tmp_path / "i", typed="")
     assert line.startswith("standard input: holds no documents")
 
 
-def test_empty_queries_file(made, tmp_path):
+def test_a_file_without_queries_is_told_as_that(made, tmp_path):
     (tmp_path / "q.txt").write_text("\n")
     assert "holds no queries" in failure("search", made.index, "--queries", tmp_path / "q.txt")
 

@@ -33,7 +33,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(verbs, ["clicks", *arguments], prog_name="peephole")
 
 
-def test_info_counts(log):
+def test_info_counts_searches_clicks_and_bytes_of_a_log(log):
     said = run("info", str(log)).output
     assert said.startswith("clicks.jsonl: 2 searches for 2 queries, 2 clicks; ")
     assert said.splitlines()[1].startswith("from 20")

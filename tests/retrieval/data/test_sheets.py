@@ -201,7 +201,7 @@ def test_the_content_tells_which_kind_of_workbook_it_is(tmp_path: Path, suffix: 
     assert len(rows_of(tmp_path / f"a.{suffix}")) == 2
 
 
-def test_opendocument(tmp_path: Path) -> None:
+def test_an_opendocument_sheet_is_read_by_its_headings_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "a.ods").write_bytes(ods([["FAQ"], ["Frage", "Antwort"], ["wie groß?", "<17 cm"]]))
     assert rows_of(tmp_path / "a.ods") == [
         ("sheet 'Blatt', row 3", {"Frage": "wie groß?", "Antwort": "<17 cm"})

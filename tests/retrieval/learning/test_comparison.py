@@ -37,7 +37,7 @@ EQUAL = [compared(CLICKS, "dense", 0.0, 1.0), compared(PAIRS, "hybrid", -0.03, 0
         ([compared(DATA, "hybrid", 0.1, 0.01)], "no improvement shown: no query is held out"),
     ],
 )
-def test_decision(rows: list[Compared], reason: str):
+def test_a_candidate_is_refused_unless_it_is_better_and_nowhere_worse(rows: list[Compared], reason: str):
     got = reason_against(rows)
     assert got.startswith(reason)
     assert bool(got) == bool(reason)
