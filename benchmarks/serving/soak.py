@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -114,12 +115,11 @@ class Changes:
     def run(self, seconds: int) -> None:
         """Change until the time is over."""
         end = time.monotonic() + seconds
-        kinds = ["add", "delete", "add", "compact", "add", "build"]
-        turn = 0
-        while time.monotonic() < end:
-            kind = kinds[turn % len(kinds)]
-            turn += 1
-            getattr(self, f"_{kind}")()
+        changes = {"add": self._add, "delete": self._delete, "compact": self._compact, "build": self._build}
+        for kind in cycle(["add", "delete", "add", "compact", "add", "build"]):
+            if time.monotonic() >= end:
+                return
+            changes[kind]()
             self.counts[kind] += 1
             time.sleep(0.2)
 
