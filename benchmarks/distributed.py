@@ -40,8 +40,9 @@ from retrieval.model.config import preset
 from retrieval.training.distributed import joined_ranks
 from retrieval.training.examples.dataset import read_training_data
 from retrieval.training.examples.numbering import vocabulary_and_training_set
-from retrieval.training.loop import Recipe, Trainer
+from retrieval.training.loop import Trainer
 from retrieval.training.machine import fast_training
+from retrieval.training.recipe import Recipe
 from retrieval.training.start import initial_model
 
 WARM_STEPS = 10

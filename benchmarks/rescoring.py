@@ -34,7 +34,7 @@ from retrieval.evaluation.significance import paired_test
 from retrieval.indexing.build import build
 from retrieval.model.config import preset
 from retrieval.model.folder import FILES
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 from retrieval.training.train import train
 
 MEASURES = ["nDCG@10", "R@10"]

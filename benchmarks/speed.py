@@ -45,8 +45,9 @@ from retrieval.towers.two_tower import TwoTower
 from retrieval.training.examples.batches import plan_batches
 from retrieval.training.examples.dataset import read_training_data
 from retrieval.training.examples.numbering import vocabulary_and_training_set
-from retrieval.training.loop import Recipe, Trainer
+from retrieval.training.loop import Trainer
 from retrieval.training.machine import fast_training
+from retrieval.training.recipe import Recipe
 from retrieval.training.start import initial_model
 from retrieval.training.train import train
 

@@ -40,7 +40,7 @@ from retrieval.indexing.build import build
 from retrieval.model.config import preset
 from retrieval.model.folder import FILES
 from retrieval.search.retriever import Retriever
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 from retrieval.training.train import train
 
 MEASURE = "nDCG@10"

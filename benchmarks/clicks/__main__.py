@@ -39,7 +39,7 @@ from retrieval.indexing.build import build
 from retrieval.model.config import preset
 from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 from retrieval.training.train import train
 
 MEASURE = "nDCG@10"

@@ -19,7 +19,7 @@ from retrieval.data.queries import Qrels
 from retrieval.model.config import preset
 from retrieval.model.folder import FILES
 from retrieval.training.fitting import linear
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 from retrieval.training.train import train
 
 

@@ -21,7 +21,7 @@ from retrieval.indexing.build import add_documents
 from retrieval.learning.learn import Settings
 from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 
 DOCUMENTS = 450
 TOPICS = 15

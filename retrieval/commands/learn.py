@@ -101,7 +101,7 @@ def learn(
     with needing("train"):
         from retrieval.learning.learn import RECIPE, Reports, Settings
         from retrieval.learning.learn import learn as learn_from
-        from retrieval.training.loop import Recipe
+        from retrieval.training.recipe import Recipe
     if columns and data is None:
         raise click.UsageError("--column is about a table of --data")
     dataset = None if data is None else open_dataset(data, columns)

@@ -107,8 +107,8 @@ def train(
     """  # noqa: D301
     with needing("train"):
         from retrieval.training.distributed import joined_ranks
-        from retrieval.training.loop import Recipe
         from retrieval.training.output import check_resumable
+        from retrieval.training.recipe import Recipe
         from retrieval.training.train import train as train_model
     if init is not None and (tower or paper):
         raise click.UsageError("--init brings its own tower; leave --tower and --paper out")

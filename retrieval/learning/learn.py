@@ -34,8 +34,8 @@ from retrieval.learning.work import Work
 from retrieval.model.calibration import to_json
 from retrieval.model.folder import FILES, read_model_of
 from retrieval.search.retriever import Retriever
-from retrieval.training.loop import Recipe
 from retrieval.training.output import CHECKPOINT
+from retrieval.training.recipe import Recipe
 from retrieval.training.train import train
 
 # A trained model needs fewer and smaller steps than one with random weights.

@@ -13,7 +13,6 @@ to rounding. The first rank alone writes checkpoints and scores the model on dev
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,16 +26,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from index.errors import InputError
-from retrieval.model.config import Pooling, Side
+from retrieval.model.config import Side
 from retrieval.text.vocabulary import Ragged
-from retrieval.towers.bodies import BELT_CONTROL_GAIN, BELT_ROW_LENGTH
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.contexts import CONTEXT_SHARE, rarely_trained, turn_to_contexts
 from retrieval.training.curve import Point, add_point
 from retrieval.training.distillation import TeacherVectors
 from retrieval.training.distributed import ALONE, Ranks
-from retrieval.training.examples.batches import FULL_EPOCH, Batch, draw_pseudo_queries, plan_batches
+from retrieval.training.examples.batches import Batch, draw_pseudo_queries, plan_batches
 from retrieval.training.examples.positives import (
     candidate_passages,
     has_choice,
@@ -47,41 +45,8 @@ from retrieval.training.examples.step_inputs import StepInput, StepSeeds, made_a
 from retrieval.training.examples.training_set import TrainingSet
 from retrieval.training.long_forms import following_long_forms
 from retrieval.training.loss import distillation_loss, hard_negative_statistics, softmax_loss
-
-# With many judged pairs, the least weight of the distillation loss, as a share of the recipe's `teaching`.
-MIN_TEACHING_SHARE = 0.05
-# Passes over the pairs, and the fewest steps. A small data set is passed over more often. With 500 pairs of
-# `tldr-zh`, 4 steps an epoch, 12 epochs reach .512 on dev, 36 reach .554, and 60 .548.
-EPOCHS = 12
-LEAST_STEPS = 120
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train. The defaults are the measured ones, see benchmarks/NOTES.md."""
-
-    epochs: int | None = None  # at most, for early stopping may end it before; None as `epochs_of` says
-    batch: int = 512  # pairs a step, over all ranks
-    learning_rate: float = 3e-3  # of Adam, at its peak; falls linearly from there
-    warmup: int = 50  # steps in which the rate rises, but at most a tenth of all steps
-    floor: float = 0.02  # the lowest rate, as a share of the peak
-    body: float = 3.0  # the rate of the body as a multiple of the word rows', if it weighs words
-    teaching: float = 100.0  # weight of the distillation loss without judged pairs; less with many
-    dropout: float = 0.2  # share of the entries of word rows that are dropped
-    clip: float = 5.0  # largest norm of the gradient
-    patience: int = 6  # early stopping: epochs without a better dev score
-    seed: int = 0  # of batches and dropout
-    members: int = 3  # models to train and merge, see `retrieval.training.members`
-    peepholes: bool = True  # whether those of an LSTM are learned; else they stay zero, as in a plain LSTM
-
-
-def epochs_of(recipe: Recipe, data: TrainingSet) -> int:
-    """How many epochs a training has: those of the recipe, or as many as a data set of this size needs."""
-    if recipe.epochs is not None:
-        return recipe.epochs
-    pseudo = len(draw_pseudo_queries(data, np.random.default_rng(recipe.seed)))
-    steps = math.ceil(data.judged_pairs / recipe.batch) + math.ceil(pseudo / recipe.batch)
-    return max(EPOCHS, math.ceil(LEAST_STEPS / max(1, steps)))
+from retrieval.training.optimiser import adam
+from retrieval.training.recipe import Recipe, epochs_of, teaching_of
 
 
 @dataclass(frozen=True)
@@ -151,7 +116,7 @@ class Trainer:
                 if name.endswith(".peepholes"):
                     nn.init.zeros_(parameter).requires_grad_(False)
         self._tables = [table for name, table in model.named_parameters() if name.endswith(".table")]
-        self.optimiser = torch.optim.Adam(_parameter_groups(model, recipe), betas=(0.9, 0.98), fused=True)
+        self.optimiser = adam(model, recipe)
         self.state = TrainingState()
         self.best: dict[str, Tensor] = {}
 
@@ -326,7 +291,8 @@ class Trainer:
         rows, weights = self.ranks.share(len(queries)), torch.from_numpy(batch.weights)
         loss = softmax_loss(queries, documents, gamma, false_negatives, weights, rows)
         if self.teacher is not None:
-            loss = loss + self._teaching() * self._distillation_loss(self.teacher, batch, queries, documents)
+            distilled = self._distillation_loss(self.teacher, batch, queries, documents)
+            loss = loss + teaching_of(self.recipe, self.data) * distilled
         whole = self.ranks.sum(loss.detach().clone())
         if not torch.isfinite(whole):
             raise InputError("the loss is no longer finite; train again with a lower learning rate")
@@ -382,10 +348,6 @@ class Trainer:
         for (gradient, chosen), part, values in zip(gradients, parts, summed, strict=True):
             gradient[... if chosen is None else chosen] = values.view_as(part)
 
-    def _teaching(self) -> float:
-        """The weight of the distillation loss, lower with more judged pairs."""
-        return self.recipe.teaching * max(MIN_TEACHING_SHARE, 1 - self.data.judged_pairs / FULL_EPOCH)
-
     def _finish_epoch(self, dev_score: Callable[[TwoTower], float] | None, chooses: bool) -> None:
         state = self.state
         loss = float(np.mean(state.losses)) if state.losses else 0.0
@@ -404,29 +366,6 @@ class Trainer:
         state.epoch += 1
         state.step = 0
         state.losses = []
-
-
-def _parameter_groups(model: TwoTower, recipe: Recipe) -> list[dict[str, Any]]:
-    """The parameters with their learning rates, as shares of the recipe's."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        share = _rate_share(name.rpartition(".")[2], model.config.pooling, recipe.body)
-        groups.append({"params": [parameter], "share": share, "lr": recipe.learning_rate * share})
-    return groups
-
-
-def _rate_share(name: str, pooling: Pooling, body: float) -> float:
-    """The learning rate of a parameter as a multiple of the word rows'.
-
-    name: of the parameter within its layer.
-    pooling: of the model.
-    body: the multiple of a body that weighs word rows.
-    """
-    if name == "table" or pooling not in ("attention", "belt"):
-        return 1.0
-    # The belt's weights on short rows and small outputs are longer by as much.
-    longer = {"input": 1 / BELT_ROW_LENGTH, "recurrent": BELT_CONTROL_GAIN} if pooling == "belt" else {}
-    return body * longer.get(name, 1.0)
 
 
 class _Clock:

@@ -25,9 +25,10 @@ from retrieval.model.config import ModelConfig
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.distributed import Ranks
 from retrieval.training.examples.numbered import Numbered
-from retrieval.training.loop import Recipe, StepReport, Trainer
+from retrieval.training.loop import StepReport, Trainer
 from retrieval.training.merging import can_merge
 from retrieval.training.output import checkpoint_of
+from retrieval.training.recipe import Recipe
 from retrieval.training.start import initial_model
 
 

@@ -40,7 +40,7 @@ from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.fitting.rescoring import LEAST_DEV_QUERIES, fit_rescorer
 from retrieval.training.fitting.shown_queries import shown_queries
-from retrieval.training.loop import Recipe, StepReport, TrainingState
+from retrieval.training.loop import StepReport, TrainingState
 from retrieval.training.machine import fast_training
 from retrieval.training.members import Members, train_members
 from retrieval.training.merging import merged
@@ -52,6 +52,7 @@ from retrieval.training.output import (
     remove_further_checkpoints,
     remove_temporaries,
 )
+from retrieval.training.recipe import Recipe
 from retrieval.training.report import TrainingReport, write_training_report
 
 # With fewer dev queries, dev does not choose the epoch: its scores of two epochs differ more by chance than

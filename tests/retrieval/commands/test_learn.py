@@ -15,7 +15,7 @@ from clicked_world import World, make_world, people, the_last
 from cli import verbs
 from retrieval.commands import learn as module
 from retrieval.learning import learn as learning
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 
 
 def peephole(*args: object) -> Result:

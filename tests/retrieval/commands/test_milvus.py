@@ -27,7 +27,7 @@ from retrieval.model.config import ModelConfig
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import NAMES
 from retrieval.search.retriever import Retriever
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 
 pytestmark = needs_milvus
 Invoke = Callable[..., Result]

@@ -29,7 +29,7 @@ from retrieval.model.calibration import EVIDENCE, MARGINS, Calibration, ModeCali
 from retrieval.model.folder import FILES, read_model
 from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=12, batch=64, learning_rate=0.03, warmup=2, patience=12)
 SETTINGS = Settings(RECIPE)

@@ -8,7 +8,8 @@ from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import learn_vocabulary
 from retrieval.training.examples.training_set import training_set
 from retrieval.training.long_forms import following_long_forms, spell_out
-from retrieval.training.loop import Recipe, Trainer
+from retrieval.training.loop import Trainer
+from retrieval.training.recipe import Recipe
 from retrieval.training.start import initial_model
 
 TEXTS = ["machado joseph disease (MJD)", "treatment of MJD", "another text", "of quince and marrow"]

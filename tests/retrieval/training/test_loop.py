@@ -20,7 +20,8 @@ from retrieval.training import loop
 from retrieval.training.checkpoint import read_checkpoint, write_checkpoint
 from retrieval.training.distillation import TeacherVectors
 from retrieval.training.examples.training_set import training_set
-from retrieval.training.loop import EPOCHS, LEAST_STEPS, Recipe, Trainer, epochs_of
+from retrieval.training.loop import Trainer
+from retrieval.training.recipe import EPOCHS, LEAST_STEPS, Recipe, epochs_of
 from retrieval.training.start import initial_model
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none")
@@ -161,7 +162,7 @@ def test_peepholes_can_be_held_at_zero(tmp_path):
 
 @pytest.mark.parametrize(("full", "weight"), [(16, 50.0), (8, 5.0), (2, 5.0)])
 def test_a_teacher_weighs_less_the_more_pairs_are_given(tmp_path, monkeypatch, full, weight):
-    monkeypatch.setattr("retrieval.training.loop.FULL_EPOCH", full)
+    monkeypatch.setattr("retrieval.training.recipe.FULL_EPOCH", full)
     alone, distilled = new_trainer(tmp_path), new_trainer(tmp_path)
     unit_vectors = np.eye(8, dtype=np.float32)
     distilled.teacher = TeacherVectors(unit_vectors, unit_vectors)

@@ -18,7 +18,7 @@ from retrieval.html.page import TEMPLATES, page_template
 from retrieval.indexing.build import build
 from retrieval.model.config import ModelConfig
 from retrieval.training.curve import Point
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 from retrieval.training.report import FOLDER, PAGE, TrainingReport, html, write_training_report
 from retrieval.training.train import train
 
@@ -153,7 +153,7 @@ def test_training_leaves_a_report_that_agrees_with_its_record(data, tmp_path):
 def test_training_loads_no_plotting_library(data, tmp_path):
     program = (
         "import sys; from pathlib import Path; from retrieval.model.config import ModelConfig;"
-        "from retrieval.training.loop import Recipe; from retrieval.training.train import train;"
+        "from retrieval.training.recipe import Recipe; from retrieval.training.train import train;"
         "train(Path(sys.argv[1]), Path(sys.argv[2]), ModelConfig('bag', 8, 4, 8), Recipe(epochs=1));"
         "print('matplotlib' in sys.modules)"
     )

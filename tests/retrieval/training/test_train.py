@@ -29,8 +29,8 @@ from retrieval.training.dev import dev_measures
 from retrieval.training.examples.dataset import TrainingData, read_training_data
 from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
-from retrieval.training.loop import Recipe
 from retrieval.training.output import CHECKPOINT, DEV
+from retrieval.training.recipe import Recipe
 from retrieval.training.train import DENSE_SHARE_WITHOUT_DEV, train
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", query_words=8, document_words=8)

@@ -26,7 +26,7 @@ from retrieval.training.fitting.dev_index import dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.fitting.linear import PRIOR
 from retrieval.training.fitting.rescoring import RANKED, fit_rescorer
-from retrieval.training.loop import Recipe
+from retrieval.training.recipe import Recipe
 from retrieval.training.train import train
 
 WORDS = [f"word{n}" for n in range(60)]
