@@ -51,6 +51,9 @@ DEPTH = RANKED
 _HITS = 10
 _WORDS = EVIDENCE.index("words")
 _STEPS = 100
+# Evidence that varies by less than this share of its size does so by rounding: the share of words that a hit
+# has is 1 or the number below. A weight by which that counts is so large that no model with it can be read.
+_ROUNDING = 1e-4
 # The penalty of the intercept, so small that it only matters where no hit is relevant, or all are.
 _OF_INTERCEPT = 1e-3
 
@@ -196,8 +199,10 @@ def fit_logistic(
     if not len(evidence):
         return (0.0,) * (int(evidence.shape[1]) + 1)
     means, deviations = evidence.mean(axis=0), evidence.std(axis=0)
-    deviations[deviations < 1e-9] = 1.0  # what is always the same gets the weight 0
+    constant = deviations <= _ROUNDING * np.sqrt(np.mean(evidence**2, axis=0))
+    deviations[constant] = 1.0
     scaled = np.column_stack((np.ones(len(evidence)), (evidence - means) / deviations))
+    scaled[:, 1:][:, constant] = 0  # so that its weight is 0
     penalty = np.diag([_OF_INTERCEPT, *np.ones(evidence.shape[1])])
     fitted = np.zeros(scaled.shape[1])
     for _ in range(_STEPS):

@@ -64,6 +64,17 @@ def test_separable_and_constant_evidence_has_a_finite_fit(same):
     assert fit_logistic(np.empty((0, 2)), np.empty(0, bool), np.empty(0)) == (0, 0, 0)
 
 
+def test_evidence_that_differs_by_rounding_alone_has_no_weight():
+    # All words of every query are in its first hit, so that all shares are 1, but for the order of the sums.
+    shares = np.ones(40, np.float32)
+    shares[::3] = np.nextafter(np.float32(1), np.float32(0))
+    evidence = np.column_stack((np.arange(40.0), shares))
+    relevant = shares == 1
+    fitted = fit_logistic(evidence, relevant, np.ones(40))
+    assert fitted[2] == 0
+    assert np.abs(fitted).max() < 100
+
+
 @pytest.fixture
 def retriever(tmp_path, random_model):
     random_model(CONFIG, texts=WORDS).save(tmp_path / "model")
