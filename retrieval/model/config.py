@@ -37,7 +37,7 @@ class ModelConfig:
     Poolings:
     attention: the embedding is the sum of the word rows, each weighted by the LSTM or CNN.
     last: the embedding is the last output of the LSTM, as in its paper.
-    belt: the same, of an LSTM that starts as a conveyor belt; see `retrieval.towers.bodies.BeltBody`.
+    belt: the same, of an LSTM that starts as a conveyor belt; see `retrieval.towers.belt`.
     max: the embedding is a layer over the maximum of each CNN feature, as in its paper.
     mean: the only pooling of dnn and bag; set for them whatever is given.
     """

@@ -1,7 +1,7 @@
 """The towers at inference, in numpy without torch.
 
 In: texts and the stored weights of a tower. Out: unit embeddings float32 (n, dimension), equal to those of
-`retrieval.towers.bodies` up to rounding. Knows nothing of files or of the other tower.
+`retrieval.towers` up to rounding. Knows nothing of files or of the other tower.
 
 Works in the two stages of `retrieval.towers.bodies`. `project` runs once for each distinct word, and its
 result is cached; `compose` runs once for each text, over the projections of its words.
@@ -43,7 +43,7 @@ class Encoder:
 
     config: the settings of the model.
     rows: of the words.
-    weights: the arrays of the body, by their names within `retrieval.towers.bodies.Tower.body`.
+    weights: the arrays of the body, by their names within `retrieval.towers.tower.Tower.body`.
     word_limit: how many words of a text are read.
     compiled: encode single texts in a compiled loop, if the tower has one and numba is there.
     """

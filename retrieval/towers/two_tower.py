@@ -20,7 +20,8 @@ from retrieval.model.config import ModelConfig, Side
 from retrieval.model.folder import read_model, table_owner, write_model
 from retrieval.model.rescoring import Rescorer
 from retrieval.text.vocabulary import Lexicon, Ragged, Vocabulary, ragged
-from retrieval.towers.bodies import Tower, text_batch
+from retrieval.towers.bodies import text_batch
+from retrieval.towers.tower import Tower
 
 _BATCH_TEXTS = 512
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch.optim import Adam
 
 from retrieval.model.config import Pooling
-from retrieval.towers.bodies import BELT_CONTROL_GAIN, BELT_ROW_LENGTH
+from retrieval.towers.belt import BELT_CONTROL_GAIN, BELT_ROW_LENGTH
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.recipe import Recipe
 

@@ -14,7 +14,9 @@ from torch import nn
 
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Vocabulary
-from retrieval.towers.bodies import BELT_ROW_LENGTH, BeltBody, Body, CnnBody, DnnBody, Tower
+from retrieval.towers.belt import BELT_ROW_LENGTH, BeltBody
+from retrieval.towers.bodies import Body, CnnBody, DnnBody
+from retrieval.towers.tower import Tower
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.contexts import CONTEXT_SHARE, turn_to_contexts
 from retrieval.training.examples.training_set import TrainingSet

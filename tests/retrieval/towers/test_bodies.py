@@ -8,7 +8,8 @@ import torch
 
 from retrieval.model.config import ModelConfig
 from retrieval.text.vocabulary import Vocabulary, ragged
-from retrieval.towers.bodies import Tower, dropout_noise, mean_rows, text_batch
+from retrieval.towers.bodies import dropout_noise, mean_rows, text_batch
+from retrieval.towers.tower import Tower
 from retrieval.towers.two_tower import TwoTower
 
 # Four words; the first has two features, the last one feature twice.
