@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
@@ -42,6 +43,7 @@ _BACKLOG = 1024
 _ANSWERS_WITHIN = 60
 _NOT_STARTED = 3  # exit status of a worker whose application could not start, by uvicorn
 _KEEP_ALIVE = 75  # longer than nginx keeps its connections by default, 60 s
+_TAKEN_WITHIN = 60_000  # milliseconds in which a client takes something of what is sent, as with nginx
 
 
 @dataclass(frozen=True)
@@ -176,15 +178,20 @@ def _check_certificate(listen: Listen) -> None:
 def _listening(listen: Listen) -> Iterator[socket.socket]:
     if not listen.host:  # a shell variable that is not set; the system would take all addresses
         raise InputError("--host is empty; give an address, 0.0.0.0 for all")
+    # In brackets an IPv6 address is as it stands in a URL.
+    host = listen.host[1:-1] if re.fullmatch(r"\[.*:.*\]", listen.host) else listen.host
     try:
-        family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-        listener = socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, listen.port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         raise InputError(
             f"{listen.host}:{listen.port}: cannot listen there ({_reason(error)}); "
             "choose another --port or --host"
         ) from error
     listener.set_inheritable(True)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; each connection has it from the listener
+        # Otherwise a client that reads nothing keeps its connection, and its answer, for ever.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TAKEN_WITHIN)
     with listener:
         yield listener
 

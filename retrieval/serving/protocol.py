@@ -1,7 +1,8 @@
-"""Limits on what arrives before the application sees a request: slow heads, long heads, too many connections.
+"""Limits on what no handler reads: slow and long heads, bodies that nobody asked for, too many connections.
 
 In: bytes of a connection. Out: a refusal and a closed connection, or what uvicorn makes of them. uvicorn
-itself bounds the time between two requests, but neither the time nor the length of a head.
+itself bounds the time between two requests, as long as nothing arrives, but neither the time nor the length
+of a head, of what follows a body, and of a body whose request is answered already.
 """
 
 from __future__ import annotations
@@ -20,14 +21,22 @@ LIMITS = Limits()
 # Seconds that a connection without a request stays open when the server ends: one may be on its way, and a
 # reset would be a failure to proxies and clients.
 _ON_ITS_WAY = 1.0
+_AROUND = len(": \r\n")  # of a line of a head, besides name and value
+_LONG_HEAD = Refusal(431, f"a head has at most {LIMITS.header_bytes:,} bytes")
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """A connection that is closed if a head takes too long or is too long."""
+    """A connection that is closed if a head takes too long or is too long.
+
+    The same holds for the trailers of a body. A body that still arrives when its request is answered, and
+    bytes that belong to no request, have the time of a head.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._head_bytes = 0
+        self._arriving = False  # whether a request has begun to arrive and not ended
+        self._body_arrived = False  # whether some of a body was in what arrived last
+        self._framing_bytes = 0  # that arrived in a row and are no body
         self._timer: asyncio.TimerHandle | None = None
         self._ending = False
 
@@ -45,24 +54,42 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser. Bytes after which a head is still not complete belong to it."""
+        """Feed the parser, and count what is no body: it keeps a head, and trailers, until they end."""
+        self._body_arrived = False
         super().data_received(data)
-        if self._timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > LIMITS.header_bytes:
-                self._refuse(Refusal(431, f"a head has at most {LIMITS.header_bytes:,} bytes"))
+        if self._arriving and not self._body_arrived:
+            self._framing_bytes += len(data)
+            if self._framing_bytes > LIMITS.header_bytes:
+                self._refuse(_LONG_HEAD)
+        if self._timer is None and self._is_idle():
+            self._expect_head()  # uvicorn stops its own clock whatever arrives
 
     def on_message_begin(self) -> None:
         """Start the clock of a head."""
+        self._arriving, self._framing_bytes = True, 0
         self._expect_head()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Stop the clock."""
+        """Stop the clock. A long head may have arrived at once."""
         self._stop()
+        lines = sum(len(name) + len(value) + _AROUND for name, value in self.headers)
+        if len(self.url) + lines > LIMITS.header_bytes:
+            self._refuse(_LONG_HEAD)
+            raise ValueError  # the parser goes no further
         super().on_headers_complete()
         if self._ending and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Note that not all that arrived is head and trailers."""
+        self._body_arrived, self._framing_bytes = True, 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of a request."""
+        self._arriving = False
+        super().on_message_complete()
 
     def shutdown(self) -> None:
         """Make the request that is under way, or on its way, the last one."""
@@ -81,7 +108,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(LIMITS.seconds, self._close)
 
     def _stop(self) -> None:
-        self._head_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
