@@ -26,6 +26,7 @@ class Limits:
     hits: int = 1000  # most k
     queries: int = 100  # in one POST /search
     conditions: int = 16
+    condition_characters: int = 4000  # it may list all values of a field
     facets: int = 16  # fields that are counted
     offset: int = 10_000
     documents: int = 1000  # in one POST /documents

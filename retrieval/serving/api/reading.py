@@ -114,9 +114,11 @@ def _within(number: int | None, least: int, most: int, name: str) -> int:
 
 
 def checked_where(where: list[str], limits: Limits) -> tuple[str, ...]:
-    """As many conditions as are allowed, none longer than a query."""
-    if len(where) > limits.conditions or any(len(each) > limits.query_characters for each in where):
-        raise Refusal(422, f"where takes at most {limits.conditions} short conditions", "where")
+    """As many conditions as are allowed, none too long."""
+    if len(where) > limits.conditions:
+        raise Refusal(422, f"where takes at most {limits.conditions} conditions", "where")
+    if any(len(each) > limits.condition_characters for each in where):
+        raise Refusal(422, f"a condition has at most {limits.condition_characters:,} characters", "where")
     return tuple(where)
 
 

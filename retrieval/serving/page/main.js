@@ -15,6 +15,7 @@ const input = at("query"), hits = at("hits"), more = at("more");
 let state = fromAddress();
 let known = { fields: {}, documents: 0, records_clicks: true };
 let committed = true; // whether the next change of the query is a new step for the back button
+let learning = null; // the promise of what the server has, while it is asked for
 let composing = false;
 let running = new AbortController();
 let timer = 0;
@@ -57,7 +58,7 @@ function wait() {
   hits.setAttribute("aria-busy", "true");
   if (hits.childElementCount) return;
   at("empty").hidden = true;
-  say("Searching …");
+  tell(at("count"), "Searching …");
 }
 
 function show(answer, offset) {
@@ -68,12 +69,14 @@ function show(answer, offset) {
   const shown = hits.childElementCount;
   more.hidden = answer.hits.length < state.n - offset || !shown;
   at("problem").hidden = at("empty").hidden = true;
-  say(shown ? `${shown} ${shown === 1 ? "result" : "results"}${more.hidden ? "" : ", more below"}` : nothing());
+  const counted = `${shown} ${shown === 1 ? "result" : "results"}${more.hidden ? "" : ", more below"}`;
+  tell(at("count"), shown ? counted : nothing());
   at("count").classList.toggle("nothing", !shown);
   at("likely").hidden = !state.least && !answer.hits.some((hit) => hit.probability !== null);
   at("took").textContent = shown ? `${answer.took_ms.toFixed(1)} ms` : "";
   at("unfilter").hidden = shown > 0 || !state.filters.size;
   showFacets(answer.facets ?? (state.filters.size ? {} : known.fields));
+  learn(); // if it failed before
   if (offset) hits.children[offset]?.querySelector(".title").focus();
   else if (document.activeElement === input) scrollTo(0, 0);
 }
@@ -90,23 +93,23 @@ function showNothing() {
   hits.replaceChildren();
   more.hidden = at("problem").hidden = at("unfilter").hidden = at("likely").hidden = true;
   at("empty").hidden = false;
-  at("took").textContent = "";
-  say("");
+  at("took").textContent = at("count").textContent = "";
   showFacets(state.filters.size ? {} : known.fields);
 }
 
 function showProblem(error) {
   if (!(error instanceof api.Problem)) console.error(error);
   const text = error instanceof api.Problem ? error.message : "This page failed; load it again.";
-  at("problem").firstElementChild.textContent = text;
+  tell(at("problem").firstElementChild, text);
   at("problem").hidden = false;
-  if (!hits.childElementCount) say("");
+  if (!hits.childElementCount) at("count").textContent = "";
   at("likely").hidden = !state.least;
   showFacets({});
 }
 
-function say(text) {
-  if (at("count").textContent !== text) at("count").textContent = text;
+// A screen reader says what changed. A text that is the same again is made another one.
+function tell(element, text) {
+  element.textContent = element.textContent === text ? `${text}\u00a0` : text;
 }
 
 function showFacets(counts) {
@@ -164,6 +167,10 @@ async function explain(item) {
   committed = true;
   title.setAttribute("aria-expanded", "true");
   const { signal } = running;
+  const slow = setTimeout(() => {
+    why.replaceChildren(make("p", {}, "Explaining …"));
+    why.hidden = title.getAttribute("aria-expanded") !== "true";
+  }, SLOW);
   try {
     const { id } = item.dataset;
     const [explained, found] = await Promise.all([
@@ -174,8 +181,12 @@ async function explain(item) {
   } catch (error) {
     if (signal.aborted) return close(item);
     why.replaceChildren(make("p", {}, error.message));
+  } finally {
+    clearTimeout(slow);
   }
   why.hidden = title.getAttribute("aria-expanded") !== "true";
+  // What scrolls by itself can be scrolled by keys.
+  for (const part of why.querySelectorAll(".shaded")) if (part.scrollHeight > part.clientHeight) part.tabIndex = 0;
 }
 
 function close(item) {
@@ -260,7 +271,11 @@ for (const id of ["clear", "unfilter"]) {
 }
 at("least").append(...LEAST.map((each) => make("option", { value: each }, percent(each))));
 at("least").addEventListener("change", ({ target }) => change({ least: target.value }));
-at("problem").lastElementChild.addEventListener("click", () => start());
+at("problem").lastElementChild.addEventListener("click", () => {
+  at("problem").hidden = true; // so that the same problem is told again
+  input.focus();
+  start();
+});
 more.addEventListener("click", () => {
   const offset = hits.childElementCount;
   state = { ...state, n: offset + PAGE };
@@ -278,16 +293,25 @@ function restore() {
   return search();
 }
 
-async function start() {
-  if (!known.documents) {
-    try {
-      known = await api.fields();
-      at("recorded").hidden = !known.records_clicks;
-      at("hint").textContent = `Type to search ${known.documents.toLocaleString("en")} documents.`;
-    } catch (error) {
-      showProblem(error);
-    }
+// Learn what the server has: its documents, their fields, whether it records. Nothing if that is known.
+async function learn() {
+  if (known.documents) return;
+  try {
+    known = await (learning ??= api.fields());
+    at("recorded").hidden = !known.records_clicks;
+    at("hint").textContent = `Type to search ${known.documents.toLocaleString("en")} documents.`;
+    if (!state.filters.size) showFacets(known.fields);
+  } catch (error) {
+    if (!state.query.trim()) showProblem(error); // else the search tells it
+  } finally {
+    learning = null;
   }
+}
+
+async function start() {
+  const learned = learn();
+  // Hits do not wait for the fields, which may take seconds, unless their values are counted for filters.
+  if (state.filters.size) await learned;
   if (input.value !== state.query && input.value) typed(); // written before the page was ready
   else restore();
 }

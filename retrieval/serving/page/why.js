@@ -1,6 +1,6 @@
 // "Why this hit", drawn word by word: query and document with each word shaded by its share of the match.
 
-import { make } from "./view.js";
+import { directionOf, make } from "./view.js";
 
 const WEAKEST = 0.04; // part of the largest share from which a word is shaded
 const UNREAD = 100; // characters behind the last word that are shown nevertheless
@@ -35,7 +35,7 @@ function shaded({ text, words }) {
   const pieces = shares
     ? runsOf(text.slice(0, shares.length), shares)
     : words.flatMap((word) => [[word.word, word.share], [" ", 0]]);
-  const line = make("p", { class: "shaded", dir: "auto" });
+  const line = make("p", { class: "shaded", dir: directionOf(text) });
   for (const [piece, share] of pieces) line.append(shadedPiece(piece, share, top));
   if (shares && shares.length < text.length) line.append(" … (read no further)");
   return line;

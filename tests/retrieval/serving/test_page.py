@@ -37,7 +37,7 @@ ZEBRAS = [
         f"zebra/{n}",
         f"Zebra {n}",
         f"a zebra with {n} stripes",
-        {"colour": ["grey", "white's"][n % 2], "size": 3 - n % 3},
+        {"colour": ["grey", "white's"][n % 2], "size": 3 - n % 3, "shelf": f"{n % 6} " + "long " * 50},
     )
     for n in range(1, 13)
 ]
@@ -420,6 +420,129 @@ def test_a_first_answer_that_takes_long_is_waited_for_in_words(page, address):
     page.run("end(new TypeError('gone'))")
     page.until("!document.getElementById('problem').hidden")
     assert page.run(COUNT) == ""
+
+
+TOLD = """
+window.told = [];
+new MutationObserver(() => told.push(document.getElementById('count').textContent))
+  .observe(document.getElementById('count'), { childList: true, characterData: true, subtree: true });
+"""
+
+
+def test_every_answer_is_told_also_when_there_are_as_many_results_again(page):
+    page.run(TOLD)
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.run("document.getElementById('query').select()")
+    page.write("docker")
+    page.until(f"{TITLES}[0]?.startsWith('Docker')")
+    page.until("told.length === 2")
+    first, second = page.run("told")
+    assert first != second and first == second.strip() == "10 results, more below"
+
+
+def test_trying_again_tells_the_same_problem_again_and_leaves_the_focus_in_the_field(page):
+    page.run("window.ask = window.fetch; window.fetch = () => Promise.reject(new TypeError('gone')); 0")
+    page.write("zebra")
+    page.until("!document.getElementById('problem').hidden")
+    page.run(
+        "window.shown = 0; const box = document.getElementById('problem');"
+        "new MutationObserver(() => { shown += !box.hidden; }).observe(box, { attributes: true }); 0"
+    )
+    again = "{ const button = document.querySelector('#problem button'); button.focus(); button.click(); }"
+    page.run(again)
+    page.until("shown === 1")
+    page.run(f"window.fetch = window.ask; {again}")
+    page.until(f"{HITS} === 10 && document.getElementById('problem').hidden")
+    assert focused(page) == "query"
+
+
+FIELDS_LATER = """
+const ask = window.fetch;
+window.fetch = async (address, ...rest) => {
+  if (String(address).startsWith("fields") && !window.fields) {
+    await new Promise((done) => { window.release = done; });
+    window.fields = true;
+    throw new TypeError("gone");
+  }
+  return ask(address, ...rest);
+};
+"""
+
+
+def test_hits_do_not_wait_for_filters_and_filters_that_failed_come_with_the_next_answer(page, address):
+    page.call("Page.addScriptToEvaluateOnNewDocument", source=FIELDS_LATER)
+    page.open(f"{address}?q=zebra")
+    page.until(f"{HITS} === 10")
+    assert page.run("document.getElementById('filters').hidden")
+    page.run("release()")
+    page.write(" stripes")
+    page.until("document.getElementById('facets').childElementCount > 0")
+    assert page.run("document.getElementById('problem').hidden")
+
+
+SLOW_EXPLAIN = """
+const ask = window.fetch;
+window.fetch = async (address, ...rest) => {
+  if (String(address).startsWith("explain")) await new Promise((done) => { window.release = done; });
+  return ask(address, ...rest);
+};
+"""
+
+
+def test_an_explanation_that_takes_long_is_waited_for_in_words(page, address):
+    page.call("Page.addScriptToEvaluateOnNewDocument", source=SLOW_EXPLAIN)
+    ready(page, address)
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.run("document.querySelector('.title').click()")
+    page.until("document.querySelector('.why:not([hidden])')?.textContent === 'Explaining …'")
+    page.run("release()")
+    page.until("document.querySelector('.why:not([hidden]) .shaded')")
+
+
+def test_an_explanation_longer_than_its_box_is_scrolled_by_keys_and_printed_in_full(page):
+    page.size(390, 700)
+    page.write("giraffe")
+    page.until(f"{TITLES}[0]?.startsWith('A giraffe')")
+    page.run("document.querySelector('.title').click()")
+    page.until("document.querySelector('.why:not([hidden]) .shaded')")
+    query, text = page.run("[...document.querySelectorAll('.shaded')].map((each) => each.tabIndex)")
+    assert (query, text) == (-1, 0)
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert page.run(
+        "[...document.querySelectorAll('.shaded')].every((e) => e.scrollHeight <= e.clientHeight)"
+    )
+
+
+def test_an_explanation_runs_in_the_direction_of_most_of_its_letters(page):
+    page.write("docker התקנה")
+    page.until(f"{TITLES}[0]?.startsWith('Docker')")
+    page.run("document.querySelector('.title').click()")
+    page.until("document.querySelector('.why:not([hidden]) .shaded')")
+    assert page.run("[...document.querySelectorAll('.shaded')].map((each) => each.dir)") == ["ltr", "rtl"]
+
+
+def test_words_that_match_can_be_told_without_backgrounds(page):
+    features = [{"name": "forced-colors", "value": "active"}]
+    page.call("Emulation.setEmulatedMedia", features=features)
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.run("document.querySelector('.title').click()")
+    page.until("document.querySelector('.why:not([hidden]) .bar')")
+    assert page.run("getComputedStyle(document.querySelector('.for')).fontWeight") == "700"
+    assert page.run("getComputedStyle(document.querySelector('.bar')).forcedColorAdjust") == "none"
+
+
+def test_all_values_of_a_field_can_be_chosen_however_long(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    boxes = "document.querySelectorAll('[data-field=shelf]')"
+    for at in range(6):
+        page.run(f"{boxes}[{at}].click()")
+        page.until(f"{boxes}[{at}].checked && {HITS} > 0")
+    page.until(f"{HITS} === 10")
+    assert page.run("document.getElementById('problem').hidden")
 
 
 def test_a_printed_page_has_the_results_and_no_buttons(page):
