@@ -33,6 +33,12 @@ from retrieval.commands.options import PATH, index_argument
     "--cors-origin", multiple=True, help="Origin whose pages may call the API (repeatable); * for any."
 )
 @click.option(
+    "--allowed-host",
+    multiple=True,
+    help="Name by which it may be called (repeatable), such as a proxy's.  [default: any; on a loopback "
+    "address addresses and names without a dot]",
+)
+@click.option(
     "--queue", type=click.IntRange(min=1), help="Most searches that wait, a worker.  [default: 128]"
 )
 @click.option("--clicks", type=PATH, help="File in which to record searches and clicks.  [default: none]")
@@ -47,6 +53,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     cors_origin: tuple[str, ...],
+    allowed_host: tuple[str, ...],
     queue: int | None,
     clicks: Path | None,
     log_queries: bool,
@@ -70,6 +77,7 @@ def serve(
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     with needing("serve"):
+        from retrieval.serving.hosts import checked_names
         from retrieval.serving.process import Listen
         from retrieval.serving.process import serve as serve_index
         from retrieval.serving.settings import Limits, Settings, checked_origins, read_token
@@ -78,6 +86,7 @@ def serve(
         Limits() if queue is None else Limits(waiting=queue),
         read_token(token_file),
         checked_origins(cors_origin),
+        checked_names(allowed_host),
         log_requests=not no_access_log,
         log_queries=log_queries,
         clicks=clicks,

@@ -9,6 +9,7 @@ import asyncio
 import time
 from importlib.metadata import PackageNotFoundError, version
 
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,7 +21,8 @@ from retrieval.serving import static
 from retrieval.serving.api.openapi import Operation, document
 from retrieval.serving.api.operations import operations
 from retrieval.serving.api.reading import parameters
-from retrieval.serving.errors import Refusal, json_response, refusal_of
+from retrieval.serving.errors import NO_SNIFFING, Refusal, json_response, refusal_of
+from retrieval.serving.hosts import require_known_host
 from retrieval.serving.reload import open_when_possible, watch
 from retrieval.serving.settings import Settings
 from retrieval.serving.state import State
@@ -98,14 +100,16 @@ class Application:
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             try:
-                self._check_target(scope)
+                self._check(scope)
                 await router(scope, receive, send)
             except Exception as error:  # whatever it is, the client gets one line and the next one is served
                 await _refuse(error, scope, receive, send)
 
         return serve
 
-    def _check_target(self, scope: Scope) -> None:
+    def _check(self, scope: Scope) -> None:
+        if self.settings.hosts is not None:
+            require_known_host(Headers(scope=scope).getlist("host"), self.settings.hosts)
         most = self.settings.limits.target_bytes
         if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > most:
             raise Refusal(414, f"path and query string have at most {most:,} bytes")
@@ -131,7 +135,7 @@ def _router(table: list[Operation]) -> ASGIApp:
 
     async def openapi(request: Request) -> Response:
         request.scope["record"].route = _OPENAPI
-        return Response(described, media_type="application/json")
+        return Response(described, 200, NO_SNIFFING, "application/json")
 
     paths = dict.fromkeys(each.path for each in table)
     routes: list[BaseRoute] = [_route(path, [each for each in table if each.path == path]) for path in paths]

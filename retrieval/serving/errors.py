@@ -17,6 +17,7 @@ from index.errors import BusyError, InputError, PeepholeError
 from retrieval.text.terminal import visible
 
 RETRY = {"Retry-After": "1"}
+NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}  # what is no page is never taken for one
 _LONGEST_MESSAGE = 500
 
 
@@ -64,7 +65,9 @@ def error_json(refusal: Refusal) -> dict[str, Any]:
 
 def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A value as a JSON response."""
-    return Response(msgspec.json.encode(value), status, headers, "application/json")
+    return Response(
+        msgspec.json.encode(value), status, {**NO_SNIFFING, **(headers or {})}, "application/json"
+    )
 
 
 def refusal_of(error: Exception) -> Refusal:

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -68,7 +69,8 @@ def serve(settings: Settings, listen: Listen) -> None:
         check_log(settings.clicks)
     _silence()
     with _listening(listen) as listener, _board() as board:
-        config = _config(replace(settings, board=board), listen)
+        hosts = () if settings.hosts is None and _is_own(listener) else settings.hosts
+        config = _config(replace(settings, board=board, hosts=hosts), listen)
         log.event("listening", address=_address(listener, listen), workers=listen.workers)
         supervisor = _Supervisor(config, [listener])
         supervisor.run()
@@ -194,6 +196,11 @@ def _listening(listen: Listen) -> Iterator[socket.socket]:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TAKEN_WITHIN)
     with listener:
         yield listener
+
+
+def _is_own(listener: socket.socket) -> bool:
+    """Whether only this machine reaches it; then nobody calls it by a name that others can look up."""
+    return ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from retrieval.serving.errors import Refusal, error_json
+from retrieval.serving.errors import NO_SNIFFING, Refusal, error_json
 from retrieval.serving.settings import Limits
 
 # The protocol is made by uvicorn, which knows nothing of our settings.
@@ -121,6 +121,7 @@ class LimitedProtocol(HttpToolsProtocol):
             "Content-Type": "application/json",
             "Content-Length": str(len(content)),
             "Connection": "close",
+            **NO_SNIFFING,
             **refusal.headers,
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -53,6 +53,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     token: str | None = None  # None turns writes off
     cors_origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] | None = None  # further names by which it may be called; None for any name
     log_requests: bool = True
     log_queries: bool = False
     clicks: Path | None = None  # file in which searches and clicks are recorded; None records none

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from retrieval.serving.errors import NO_SNIFFING
+
 _FOLDER = Path(__file__).with_name("page")
 _INDEX = "index.html"
 _TYPES = {
@@ -29,7 +31,7 @@ _POLICY = (
 )
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
+    **NO_SNIFFING,
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from retrieval.serving.api.reading import Parameters
 from retrieval.serving.api.schemas import Alive, Ready
-from retrieval.serving.errors import json_response
+from retrieval.serving.errors import NO_SNIFFING, json_response
 from retrieval.serving.state import State
 
 
@@ -32,4 +32,5 @@ class HealthHandlers:
     async def metrics(self, request: Request, values: Parameters) -> Response:
         """GET /metrics: of all workers."""
         self._state.refresh_gauges()
-        return Response(self._state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        return Response(self._state.metrics.text(), 200, NO_SNIFFING, kind)

@@ -134,7 +134,7 @@ def _responses(operation: Operation, schemas: dict[type[Any], Any]) -> dict[str,
         "description": "A refusal.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
     }
-    statuses = {400, 414, 503, *operation.statuses}
+    statuses = {400, 414, 421, 503, *operation.statuses}
     if operation.body is not None:
         statuses |= {408, 413, 415, 422}
     if operation.writes:

@@ -16,7 +16,7 @@ from retrieval.serving.telemetry.board import Board
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 HITS = (0.0, 1.0, 5.0, 10.0, 50.0, 100.0, 1000.0)
 PHASES = ("tokenise", "encode", "dense", "lexical", "fuse", "rescore", "probability", "documents")
-STATUSES = (200, 201, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 422, 500, 503)
+STATUSES = (200, 201, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 421, 422, 500, 503)
 OTHER = "other"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

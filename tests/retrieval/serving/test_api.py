@@ -589,6 +589,43 @@ def test_no_origin_may_call_by_default(run):
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(("127.0.0.1:8080", 200), ("localhost", 200), ("LOCALHOST.:80", 200), ("a.b.localhost:1", 200)),
+        *(("[::1]:8080", 200), ("peephole", 200), ("Search.Example.org:443", 200), ("192.168.0.7", 200)),
+        *(("evil.example", 421), ("evil.example:8080", 421), ("127.0.0.1.evil.example", 421), ("a.b:c", 421)),
+        *(("localhost.evil.example", 421), ("evil.example.", 421), ("127.0.0.1@evil.example", 421)),
+        ("search.example.org.evil.example", 421),
+    ],
+)
+def test_a_name_that_a_strangers_site_may_have_is_not_answered(run, host, status):
+    async def scenario(served):
+        for path in ("/", "/search?q=copy", "/documents/faq/1", "/nothing"):
+            got = await served.client.get(path, headers={"Host": host})
+            assert (got.status_code == 421) == (status == 421), path
+        if status == 421:
+            assert "--allowed-host" in got.json()["error"]["message"]
+
+    run(scenario, hosts=("search.example.org",))
+
+
+def test_any_name_is_answered_unless_names_are_given(run):
+    async def scenario(served):
+        assert (await served.client.get("/", headers={"Host": "a.example"})).status_code == 200
+
+    run(scenario)
+
+
+def test_no_browser_takes_json_for_something_else(run):
+    async def scenario(served):
+        for path in ("/search?q=copy", "/search", "/nothing", "/openapi.json", "/metrics"):
+            got = await served.client.get(path)
+            assert got.headers["x-content-type-options"] == "nosniff", path
+
+    run(scenario)
+
+
 def test_a_document_deleted_elsewhere_is_deleted_here(run, folder):
     async def scenario(served):
         delete(folder, ["faq/1"])

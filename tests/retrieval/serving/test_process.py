@@ -21,7 +21,7 @@ import httpx
 import pytest
 import uvicorn
 from click.testing import CliRunner
-from served import ROOT, serving
+from served import ROOT, Server, serving
 from uvicorn.server import ServerState
 
 from cli import verbs
@@ -267,6 +267,28 @@ def test_what_is_not_an_origin_is_refused_in_one_line(folder, origin):
     result = CliRunner().invoke(verbs, ["serve", str(folder), "--cors-origin", "*", "--cors-origin", origin])
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
     assert "--cors-origin" in result.stderr and "give * or scheme://host[:port]" in result.stderr
+
+
+def test_a_server_of_this_machine_alone_answers_to_no_other_name(folder):
+    def status(server: Server, host: str) -> int:
+        return httpx.get(f"{server.url}/healthz", headers={"Host": host}).status_code
+
+    with serving(folder, "--allowed-host", "Search.example.org") as server:
+        names = ("localhost:1", "search.example.org", "evil.example")
+        assert [status(server, name) for name in names] == [200, 200, 421]
+    with serving(folder) as server:
+        assert [status(server, name) for name in names] == [200, 421, 421]
+    with serving(folder, "--host", "0.0.0.0") as server:  # noqa: S104
+        assert status(server, "search.example.org") == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["", "http://a.example", "a.example:80", "*.a.example", "a b", "a..b", "\u00fc.de"]
+)
+def test_what_is_not_a_name_of_a_host_is_refused_in_one_line(folder, name):
+    result = CliRunner().invoke(verbs, ["serve", str(folder), "--allowed-host", name])
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert "--allowed-host" in result.stderr and "such as search.example.org" in result.stderr
 
 
 def test_what_is_wrong_at_the_start_is_one_line(folder, tmp_path):
