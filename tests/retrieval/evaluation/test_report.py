@@ -1,11 +1,13 @@
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.browser import browser, chromium
 from index.errors import StorageError
 from retrieval.evaluation.breakdown import breakdown, by_length
 from retrieval.evaluation.compare import Evaluation
@@ -132,6 +134,43 @@ def test_query_that_loses_shows_what_came_and_what_was_wanted(evaluation: Evalua
     assert "find" not in lowest  # a perfect query is no failure
 
 
+def test_a_table_and_a_chart_are_scrolled_by_keys_and_every_header_has_words(evaluation: Evaluation) -> None:
+    html = render(evaluation)
+    assert html.count('class="wide"') == html.count('class="wide" tabindex="0"') == html.count("</table>") + 3
+    assert not re.search(r"<th[^>]*></th>", html)
+    assert '<th scope="row">dense over lexical</th>' in html or "lexical over dense</th>" in html
+
+
+def test_a_text_in_another_direction_moves_nothing_beside_it(evaluation: Evaluation) -> None:
+    html = render(replace(evaluation, describe=lambda document: "Docker \u05d4\u05ea\u05e7\u05e0\u05d4"))
+    assert '<bdi>Docker \u05d4\u05ea\u05e7\u05e0\u05d4</bdi>\n<bdi class="note">wrong</bdi>' in html
+
+
+# Numbers that are broken over several lines, and the width of the narrowest chart.
+BROKEN = """
+[[...document.querySelectorAll("td:not(.text)")].filter((cell) => /^[+0-9.,]+$/.test(cell.textContent.trim()))
+  .filter((cell) => { const range = new Range(); range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map((each) => each.top)).size > 1; })
+  .map((cell) => cell.textContent),
+ Math.min(...[...document.querySelectorAll("svg[role=img]")].map((each) => each.clientWidth)),
+ document.documentElement.scrollWidth]
+"""
+
+
+def test_a_phone_shows_numbers_whole_and_letters_of_charts_large(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
+    if chromium() is None:
+        pytest.skip("Chromium is not installed")
+    pytest.importorskip("websockets")
+    (tmp_path / "report.html").write_text(render(evaluation), "utf-8")
+    with browser() as running, running.page() as page:
+        page.size(320, 700)
+        page.open((tmp_path / "report.html").as_uri())
+        broken, narrowest, width = page.run(BROKEN)
+    assert broken == [] and narrowest > 500 and width <= 320
+
+
 def test_single_mode_needs_neither_comparisons_nor_losses(evaluation: Evaluation) -> None:
     alone = Evaluation(
         title="t",
@@ -173,7 +212,7 @@ def test_per_query_table_has_a_row_a_query_and_a_column_a_mode_and_measure(evalu
 def test_bars_are_as_long_as_their_values() -> None:
     bars = [Bar(0, "a", 0.5, 0.4, 0.6), Bar(7, "b", 1.0), Bar(2, "c", 2.0)]
     chart = svg(bar_chart([(EVIL, bars)], "title"))
-    rects = ET.fromstring(chart).findall("rect")
+    rects = ET.fromstring(chart).findall("svg/rect")
     widths = [float(rect.attrib["width"]) for rect in rects]
     assert widths[1] == pytest.approx(2 * widths[0])
     assert widths[2] == widths[1]  # the axis ends at 1
@@ -184,7 +223,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 @pytest.mark.parametrize("count", [1, 3, 5000])
 def test_difference_chart_is_drawn_for_any_number_of_queries(count: int) -> None:
     differences = np.linspace(-1, 1, count)
-    root = ET.fromstring(svg(difference_chart(differences, "title")))
+    root = ET.fromstring(svg(difference_chart(differences, "title")))[0]
     areas = {path.attrib["class"]: path.attrib["d"] for path in root.findall("path")}
     assert {"win", "lose"} <= set(areas)
     assert "V172.0" in areas["lose"]  # the largest loss reaches the lower end
