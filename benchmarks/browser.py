@@ -25,7 +25,14 @@ from retrieval.serving.settings import Settings
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 _SECONDS = 20.0
-_KEYS = {"Enter": ("\r", 13), "Escape": ("", 27), "ArrowUp": ("", 38), "ArrowDown": ("", 40), "/": ("/", 191)}
+_KEYS = {
+    "Enter": ("\r", 13),
+    "Escape": ("", 27),
+    "ArrowUp": ("", 38),
+    "ArrowDown": ("", 40),
+    "Tab": ("\t", 9),
+    "/": ("/", 191),
+}
 
 
 def chromium() -> str | None:

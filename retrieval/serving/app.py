@@ -9,6 +9,7 @@ import asyncio
 import time
 from importlib.metadata import PackageNotFoundError, version
 
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -30,6 +31,15 @@ from retrieval.serving.telemetry import log
 from retrieval.serving.telemetry.log import Record
 
 _OPENAPI = "/openapi.json"
+
+
+class _Any(PathConvertor):
+    """A part of a path with any characters; those of Starlette end with the line."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("any", _Any())
 
 
 class Application:

@@ -51,7 +51,7 @@ class Parameter:
 class Operation:
     """A method of a path.
 
-    path: as Starlette writes it; `{id:path}` takes slashes too.
+    path: as Starlette writes it; `{id:any}` takes slashes and line ends too.
     body, answer: types of the JSON; None for no body, and for an answer that is no JSON.
     statuses: those that it may answer with, besides 200 and those of every operation.
     writes: whether it needs the token.
@@ -70,7 +70,7 @@ class Operation:
     @property
     def name(self) -> str:
         """The path as OpenAPI writes it; also its name in metrics and logs."""
-        return self.path.replace(":path", "")
+        return self.path.replace(":any", "")
 
 
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _clicking(state: State) -> list[Operation]:
 
 
 def _writing(state: State) -> list[Operation]:
-    handlers, one = DocumentHandlers(state), "/documents/{id:path}"
+    handlers, one = DocumentHandlers(state), "/documents/{id:any}"
     return [
         Operation("GET", one, handlers.get, "A document.", answer=schemas.Document, statuses=(404,)),
         Operation(

@@ -238,7 +238,9 @@ def test_a_hit_of_a_long_document_names_its_passage(run, folder, tmp_path):
     run(scenario)
 
 
-@pytest.mark.parametrize("document_id", ["a/b c", "a?b=c&d#e", "../../CURRENT", "启动/服务", "%41", "a+b"])
+@pytest.mark.parametrize(
+    "document_id", ["a/b c", "a?b=c&d#e", "../../CURRENT", "启动/服务", "%41", "a+b", "a\nb"]
+)
 def test_a_document_is_written_found_read_and_deleted(run, document_id):
     path = f"/documents/{quote(document_id, safe='')}"
 

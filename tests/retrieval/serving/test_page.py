@@ -224,6 +224,16 @@ def test_the_keyboard_alone_is_enough(page):
     assert page.run(VALUE) == "" and focused(page) == "query"
 
 
+def test_the_tabulator_reaches_the_hits_before_the_filters(page):
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.press("Tab")
+    assert focused(page) == page.run(f"{TITLES}[0]")
+    page.size(390, 700)  # where the filters stand above the hits, folded
+    top = "document.querySelector('{}').getBoundingClientRect().top"
+    assert page.run(top.format("#filters")) < page.run(top.format("#count"))
+
+
 def test_the_next_page_follows_the_first(page, address):
     page.write("zebra")
     page.until(f"{HITS} === 10")
