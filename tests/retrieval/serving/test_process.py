@@ -215,6 +215,21 @@ def test_pieces_of_a_body_are_no_head():
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_client_that_sends_all_of_a_body_that_is_too_long_is_told_so(folder, chunked):
+    size = 32 << 20
+    line = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+    with serving(folder) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(f"POST /search HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode())
+        piece = b" " * (1 << 16)
+        for _ in range(size // len(piece)):
+            client.sendall(b"10000\r\n" + piece + b"\r\n" if chunked else piece)
+        client.sendall(b"0\r\n\r\n" if chunked else b"")
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
 def test_bytes_that_are_no_http_get_one_line_and_the_server_lives(folder):
     with serving(folder, "--no-access-log") as server:
         before = server.log.read_text()
