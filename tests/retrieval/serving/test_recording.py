@@ -295,7 +295,8 @@ SECRETS = {
 
 
 def test_no_address_cookie_header_token_or_agent_reaches_the_log(folder, clicks):
-    with serving(folder, "--clicks", str(clicks), "--workers", "2") as server:
+    allowed = ("--allowed-host", SECRETS["Host"])
+    with serving(folder, "--clicks", str(clicks), "--workers", "2", *allowed) as server:
         with httpx.Client(base_url=server.url, headers=SECRETS) as client:
             for _ in range(20):
                 got = client.get("/search", params={"q": "copy", "facet": "lang"}).json()
