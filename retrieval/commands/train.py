@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,8 @@ def train(
     Example: peephole train data -o my.model --teacher vectors.npz
     Example: peephole train more -o next.model --init my.model
     """  # noqa: D301
+    # Else torch prints frames of C++ when another process of the training cannot be reached.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     with needing("train"):
         from retrieval.training.distributed import joined_ranks
         from retrieval.training.output import check_resumable

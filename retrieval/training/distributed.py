@@ -18,12 +18,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
 
 from index.errors import InputError, PeerError
 
 # A rank that is silent for this long counts as lost. A rank that dies is noticed at once. The longest wait is
 # for the first rank, which reads all pairs and scores the model on dev.
 _TIMEOUT = timedelta(hours=4)
+# Nothing is read before all have come: they only have to be started. torchrun waits as long.
+_JOINED_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -107,23 +110,39 @@ class _Gather(torch.autograd.Function):
 def joined_ranks() -> Iterator[Ranks]:
     """Join the processes that torchrun started; without torchrun this process is alone.
 
-    Raises InputError if its variables are incomplete, PeerError if the others do not come.
+    Raises InputError if its variables are incomplete, PeerError if the others do not come within ten minutes.
     """
     if os.environ.get("WORLD_SIZE", "1") == "1":
         yield ALONE
         return
-    try:
-        with _exchanging():
-            distributed.init_process_group("gloo", timeout=_TIMEOUT)
-    except ValueError as error:
-        raise InputError(
-            f"WORLD_SIZE is set as torchrun does, but the rest is not ({error}); start it with torchrun"
-        ) from error
+    _join()
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:
         with suppress(RuntimeError):  # the others may be gone
             distributed.destroy_process_group()
+
+
+def _join() -> None:
+    """Wait for all ranks, then connect them. Raises InputError, PeerError."""
+    try:
+        store, rank, size = next(rendezvous("env://", timeout=_JOINED_WITHIN))
+        distributed.init_process_group("gloo", timeout=_TIMEOUT, world_size=size, rank=rank, store=store)
+    except ValueError as error:
+        raise InputError(
+            f"WORLD_SIZE is set as torchrun does, but the rest is not ({error}); start it with torchrun"
+        ) from error
+    except RuntimeError as error:
+        place = ":".join(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise PeerError(
+            f"the {os.environ['WORLD_SIZE']} processes of this training did not meet at {place} "
+            f"({_reason(error)}); see that all are started, reach that address, and that its port is free"
+        ) from error
+
+
+def _reason(error: RuntimeError) -> str:
+    """The first sentence of what gloo says, without where in its code that was."""
+    return str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0][:200].rstrip(".")
 
 
 @contextmanager
@@ -132,8 +151,7 @@ def _exchanging() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0].rpartition("] ")[2][:200]
         raise PeerError(
-            f"another process of this training has ended or cannot be reached ({reason}); "
+            f"another process of this training has ended or cannot be reached ({_reason(error)}); "
             "see what it said, and start all again with --resume"
         ) from error

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -27,6 +28,7 @@ from test_loop import CONFIG, RECIPE, found, new_trainer, weights  # noqa: E402
 from index.errors import InputError, PeerError  # noqa: E402
 from retrieval.model.config import ModelConfig  # noqa: E402
 from retrieval.text.vocabulary import ragged  # noqa: E402
+from retrieval.training import distributed as module  # noqa: E402
 from retrieval.training.distillation import TeacherVectors  # noqa: E402
 from retrieval.training.distributed import ALONE, Ranks, joined_ranks  # noqa: E402
 from retrieval.training.loop import Trainer  # noqa: E402
@@ -308,6 +310,30 @@ def test_half_of_what_torchrun_sets_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         joined_ranks(),
     ):
         pass
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_processes_that_do_not_come_and_a_port_that_is_taken_are_told(
+    monkeypatch: pytest.MonkeyPatch, taken: bool
+) -> None:
+    monkeypatch.setattr(module, "_JOINED_WITHIN", timedelta(seconds=1))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        if taken:
+            other.listen()
+        else:
+            other.close()
+        addresses = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for name, value in ({"RANK": "0", "WORLD_SIZE": "2"} | addresses).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(PeerError) as caught, joined_ranks():
+            pass
+    reason = "The server socket has failed to listen" if taken else "Timed out after "
+    assert str(caught.value).startswith(
+        f"the 2 processes of this training did not meet at 127.0.0.1:{port} ({reason}"
+    )
+    assert str(caught.value).endswith("and that its port is free")
 
 
 def test_a_process_alone_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
