@@ -79,11 +79,34 @@ def temporary_of(name: str) -> str:
     return rf"\.{re.escape(name)}\.[0-9a-f]+\.tmp"
 
 
+def allocate(handle: int, size: int) -> None:
+    """Lengthen a file to so many bytes by zeros that have room: writing to a map of a hole can kill a process.
+
+    Raises OSError if there is not so much room. macOS and some file systems cannot be asked for it; there the
+    zeros are written.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(handle, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+        else:
+            return
+    zeros = bytes(min(size, _COPY_BYTES))
+    done = os.fstat(handle).st_size
+    while done < size:
+        done += os.pwrite(handle, zeros[: size - done], done)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the entries of a folder durable: names created, renamed or removed in it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems sync no folders
+            raise
     finally:
         os.close(handle)
 

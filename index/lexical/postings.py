@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.files import remove, storing
+from index.disk.files import allocate, remove, storing
 from index.disk.merged_texts import TextBlocks
 from index.disk.opening import create
 from index.lexical.bm25 import ARRAYS, K1, B
@@ -172,8 +172,7 @@ def _new_array(folder: Path, name: str, size: int) -> Iterator[NDArray[Any]]:
         if not size:  # an empty file cannot be mapped
             yield np.empty(0, kind)
         else:
-            # Allocate first: writing to the map of a sparse file on a full disk kills the process.
-            os.posix_fallocate(file.fileno(), 0, size * kind.itemsize)
+            allocate(file.fileno(), size * kind.itemsize)
             mapped = np.memmap(file, kind, "r+", shape=(size,))
             yield mapped
             mapped.flush()

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import fcntl
 import mmap
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from index.disk.files import storing
+from index.disk.files import allocate, storing
 from index.errors import StorageError
 
 ROWS = 256
@@ -41,8 +40,12 @@ class Board:
         if path is None or self._file is None:
             self._map = mmap.mmap(-1, length)
         else:
-            with storing(path):  # room for all rows: writing to a hole when there is none ends a process
-                os.posix_fallocate(self._file.fileno(), 0, length)
+            with storing(path):
+                fcntl.lockf(
+                    self._file, fcntl.LOCK_EX, 1, ROWS
+                )  # no other worker writes zeros after our numbers
+                allocate(self._file.fileno(), length)
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, ROWS)
             self._map = mmap.mmap(self._file.fileno(), length)
         self._numbers = memoryview(self._map).cast("d")
         row = self._free_row()

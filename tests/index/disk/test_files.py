@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from index.disk.files import WriterLock, is_regular, list_files, storing, write_atomically
+from index.disk.files import (
+    WriterLock,
+    allocate,
+    is_regular,
+    list_files,
+    storing,
+    sync_folder,
+    write_atomically,
+)
 from index.errors import BusyError, InputError, StorageError
 
 
@@ -40,6 +48,41 @@ def test_write_into_a_missing_folder_says_so(tmp_path: Path):
 def test_error_without_a_number_is_told_in_its_own_words(tmp_path: Path):
     with pytest.raises(StorageError, match="strange"), storing(tmp_path):
         raise OSError("strange")
+
+
+@pytest.mark.parametrize("kind", ["asked for", "refused", "unknown"])
+def test_room_is_made_where_the_system_cannot_be_asked_for_it_too(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    if kind == "refused":
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+    elif kind == "unknown":  # as on macOS
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with (tmp_path / "file").open("w+b") as file:
+        for size in (3, 3 << 20):
+            allocate(file.fileno(), size)
+            os.pwrite(file.fileno(), b"abc", 0)  # which stays when there is room already
+            allocate(file.fileno(), size)
+        assert os.fstat(file.fileno()).st_blocks * 512 >= 3 << 20
+        assert file.read() == b"abc" + bytes((3 << 20) - 3)
+
+
+def test_a_disk_that_syncs_no_folders_is_written_and_other_failures_are_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    error = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def fail(handle: int) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    sync_folder(tmp_path)
+    error.errno = errno.EIO
+    with pytest.raises(OSError, match="Invalid"):
+        sync_folder(tmp_path)
 
 
 def test_listing_names_links_and_what_lies_in_folders(tmp_path: Path):
