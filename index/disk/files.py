@@ -80,7 +80,10 @@ def temporary_of(name: str) -> str:
 
 
 def allocate(handle: int, size: int) -> None:
-    """Lengthen a file to so many bytes by zeros that have room: writing to a map of a hole can kill a process.
+    """Lengthen a file by zeros that have room: writing to a map of a hole can kill a process.
+
+    handle: the file.
+    size: its bytes afterwards.
 
     Raises OSError if there is not so much room. macOS and some file systems cannot be asked for it; there the
     zeros are written.
