@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,3 +173,32 @@ def calibrated(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Made:
     result = CliRunner().invoke(verbs, [str(arg) for arg in args])
     assert result.exit_code == 0, result.output
     return calibrated
+
+
+@pytest.fixture
+def like_nfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that this process removes while it has them open or mapped stay in their folder, as over NFS."""
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs /proc")
+    unlink = os.unlink
+
+    def remove(path: str | Path, *, dir_fd: int | None = None) -> None:
+        status = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        if status.st_ino not in _in_use():
+            unlink(path, dir_fd=dir_fd)
+        elif Path(path).name.startswith(".nfs"):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+        else:
+            hidden = Path(path).with_name(f".nfs{status.st_ino:x}")
+            os.rename(path, hidden, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", remove)
+
+
+def _in_use() -> set[int]:
+    """Inode numbers of the files that this process has open or mapped."""
+    found = {int(line.split()[4]) for line in Path("/proc/self/maps").read_text().splitlines()}
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add(link.stat().st_ino)
+    return found

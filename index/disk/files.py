@@ -167,6 +167,21 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def clear_away(path: Path) -> None:
+    """Remove a file, or a folder with its contents, as far as that is possible now.
+
+    Over NFS and FUSE a file that is removed while it is open or mapped stays in its folder under another
+    name, and the folder with it. Who uses the place next removes the rest.
+    """
+    if path.is_dir() and not path.is_symlink():
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 def is_regular(path: Path) -> bool:
     """Whether this is a regular file, not a link or a device. Raises OSError if nothing is there."""
     return stat.S_ISREG(path.lstat().st_mode)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from index.disk.checksums import sha256_of_bytes
-from index.disk.files import WriterLock, is_regular, remove, storing, temporary_of, write_atomically
+from index.disk.files import WriterLock, clear_away, is_regular, storing, temporary_of, write_atomically
 from index.disk.manifest import MANIFEST, Manifest
 from index.disk.opening import WrongKindError, is_folder, read_file, shortages
 from index.errors import CorruptError, InputError, StorageError
@@ -213,8 +213,7 @@ def sweep(folder: Path, used: Collection[str]) -> None:
             if handle is None:
                 continue
             try:  # locked until it is gone: a reader that opens it meanwhile then reads CURRENT again
-                with suppress(OSError):
-                    remove(path)
+                clear_away(path)
             finally:
                 os.close(handle)
 
@@ -227,7 +226,7 @@ def sweep_staging(folder: Path, live: Pointer | None = None) -> None:
     with suppress(OSError):
         plan = folder / STAGING / PLAN
         if not plan.exists() or (live is not None and _is_outdated(read_file(plan), live)):
-            remove(folder / STAGING)
+            clear_away(folder / STAGING)
 
 
 def _is_outdated(plan: bytes, live: Pointer) -> bool:

@@ -283,14 +283,13 @@ class IndexBuilder:
         manifest = publish(
             self._folder, self._origin, self._base, kept, write if self.count else None, progress
         )
-        with suppress(PeepholeError):  # the index is published; the next writer removes the leftovers
-            self._staging.discard()
+        self._staging.discard()
         return manifest
 
     def leave(self) -> Manifest:
         """End an addition that changes nothing; returns the live manifest.
 
-        The leftovers of killed writes are removed, as `publish` does. Raises StorageError.
+        The leftovers of killed writes are removed, as `publish` does. Raises InputError, CorruptError.
         """
         if self._base is None:
             raise InputError("the corpus has no documents; nothing was published")
@@ -366,8 +365,7 @@ class IndexBuilder:
             )
         else:
             raise InputError("an index in Milvus is made of documents; give some")
-        with suppress(PeepholeError):  # the index is published; the next writer removes the leftovers
-            self._staging.discard()
+        self._staging.discard()
         return manifest
 
 

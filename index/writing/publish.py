@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from index.disk.carried_model import model_files
 from index.disk.checksums import sha256_of, sha256_of_bytes
-from index.disk.files import list_files, remove, share, storing, sync_folder, write_atomically
+from index.disk.files import clear_away, list_files, remove, share, storing, sync_folder, write_atomically
 from index.disk.folder import STAGING, Pointer, next_generation, sweep, sweep_staging, write_current
 from index.disk.manifest import FORMAT_VERSION, MANIFEST, FileEntry, Manifest, SegmentEntry
 from index.disk.previous import PREVIOUS, previous_json, read_previous
@@ -110,8 +109,7 @@ def publish(
         manifest = _manifest(index, draft, origin, entries, known, progress)._replace(store=store)
         pointer = _put_in_place(index, draft, manifest)
     except BaseException:
-        with suppress(OSError):  # the next attempt may need its disk space
-            remove(draft)
+        clear_away(draft)  # the next attempt may need its disk space
         sweep_staging(index)
         raise
     write_current(index, pointer)

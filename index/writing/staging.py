@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from index.dense.passages import COLUMNS, is_table, split_lines, with_whole_documents
 from index.dense.vectors import to_halves
 from index.disk.carried_model import copy_model, fingerprint
-from index.disk.files import remove, storing, sync_folder, write_atomically
+from index.disk.files import clear_away, remove, storing, sync_folder, write_atomically
 from index.disk.folder import PLAN, STAGING, sweep_staging
 from index.disk.manifest import FORMAT_VERSION
 from index.disk.opening import WrongKindError, is_alone, is_folder, open_own, read_file
@@ -186,10 +186,9 @@ class Staging:
         self._opened.close()
 
     def discard(self) -> None:
-        """Close the files and remove them. Raises StorageError."""
+        """Close the files and remove them; the next write removes what cannot be removed now."""
         self.close()
-        with storing(self.folder):
-            remove(self.folder)
+        clear_away(self.folder)
 
 
 def _write(file: FileIO, offset: int, array: NDArray[Any]) -> None:

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from index.disk.files import WriterLock, remove, storing, sync_folder, write_atomically
+from index.disk.files import WriterLock, clear_away, remove, storing, sync_folder, write_atomically
 from index.disk.opening import is_alone, make_folder, open_own, open_to_read, read_file
 from index.errors import CorruptError, InputError
 from index.values import Vectors
@@ -133,12 +133,14 @@ class VectorDraft:
                 sync_folder(self._output.parent)
             finished.replace(self._output)
             sync_folder(self._output.parent)
-            remove(self._folder)  # while the lock is held, so that no other run can be in it
+        clear_away(self._folder)  # while the lock is held, so that no other run can be in it
         self.close()
 
     def close(self) -> None:
-        """Close the draft and leave it in place. Calling it again does nothing."""
+        """Close the draft and leave it in place, unless it is empty. Calling it again does nothing."""
         self._open_files.close()
+        with suppress(OSError):  # over NFS, files that were removed had stayed in it while they were open
+            self._folder.rmdir()
 
     def __enter__(self) -> Self:
         return self
@@ -148,8 +150,7 @@ class VectorDraft:
     ) -> None:
         # Nothing that a later run could use: what is mended is another source.
         if not self.done.texts or isinstance(error, InputError):
-            with suppress(OSError):
-                remove(self._folder)
+            clear_away(self._folder)
         self.close()
 
     def _is_of(self, plan: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from index.disk.files import WriterLock, remove, storing, sync_folder, write_atomically
+from index.disk.files import WriterLock, clear_away, remove, storing, sync_folder, write_atomically
 from index.disk.folder import CANDIDATE, LEARNING
 from index.disk.opening import make_folder, read_file
 from index.errors import BusyError
@@ -70,9 +70,14 @@ class Work:
         self.clear()
 
     def clear(self) -> None:
-        """Remove all but what was put aside. Raises StorageError."""
+        """Remove all but what was put aside. The next learning removes what cannot be removed now.
+
+        Raises StorageError if the plan cannot.
+        """
         with storing(self._folder):
-            self._clear()
+            remove(self._folder / PLAN)  # without it nothing else is used again
+        for path in (self.model, self.candidate, *self._temporaries()):
+            clear_away(path)
 
     def forget_refused(self) -> None:
         """Remove what was put aside. Raises StorageError."""
@@ -89,8 +94,11 @@ class Work:
         # The plan first: without it nothing else is used again.
         for path in (self._folder / PLAN, self.model, self.candidate):
             remove(path)
-        for path in self._folder.glob(f".{PLAN}.*.tmp"):
+        for path in self._temporaries():
             remove(path)
+
+    def _temporaries(self) -> list[Path]:
+        return list(self._folder.glob(f".{PLAN}.*.tmp"))
 
     def __enter__(self) -> Work:
         return self

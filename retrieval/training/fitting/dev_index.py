@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from index.dense.tuning import Goal
-from index.disk.files import remove, storing
+from index.disk.files import clear_away, remove, storing
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from retrieval.evaluation.assess import run_of
@@ -47,7 +47,8 @@ def dev_index(
 
     model: the trained model.
     dataset: of `TrainingData.for_dev`; its dev split must not be empty.
-    folder: where the model and the index are written; removed at the end, and first if it exists.
+    folder: where the model and the index are written; removed first, and at the end
+        as far as its files are no longer mapped.
     known_queries: those that documents have, by document id. BM25 reads them.
     small: whether the tables of the model are stored in int8.
     progress: called as documents are encoded.
@@ -75,8 +76,7 @@ def dev_index(
         with Retriever.open(folder / "index") as retriever:
             yield retriever
     finally:
-        with storing(folder):
-            remove(folder)
+        clear_away(folder)
 
 
 def best_dense_share(retriever: Retriever, dataset: TrainingData, ranked: DevRankings) -> float:

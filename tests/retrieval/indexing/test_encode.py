@@ -67,6 +67,12 @@ def test_rows_are_the_document_towers_vectors_in_order_and_named(corpus: Path, m
     ]
 
 
+@pytest.mark.usefixtures("like_nfs")
+def test_vectors_are_written_to_a_folder_on_nfs_twice(corpus: Path, model: Path, tmp_path: Path):
+    for _ in range(2):
+        assert encode(corpus, model, tmp_path / "vectors.npy").vectors == 6
+
+
 def test_parquet_holds_the_same(corpus: Path, model: Path, tmp_path: Path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
     for name in ("vectors.npy", "vectors.parquet"):

@@ -75,6 +75,13 @@ def test_a_better_model_is_published_and_the_one_before_is_kept(world: World, lo
     assert (verify(world.index), left(world.index)) == ([], [])
 
 
+@pytest.mark.usefixtures("like_nfs")
+def test_an_index_on_nfs_learns_and_goes_back(world: World, log: Path):
+    assert learn(world.index, log, settings=SETTINGS).published
+    assert rollback(world.index).restored == "generation-000001"
+    assert learn(world.index, log, settings=SETTINGS).published
+
+
 @pytest.mark.parametrize("behaviour", [at_random, at_random_from_above, the_last])
 def test_clicks_that_tell_nothing_are_refused(world: World, tmp_path: Path, behaviour):
     before = read_current(world.index)

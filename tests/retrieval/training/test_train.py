@@ -92,6 +92,12 @@ def test_training_finds_what_shares_no_word(data, tmp_path):
     )
 
 
+@pytest.mark.usefixtures("like_nfs")
+def test_a_model_is_trained_into_a_folder_on_nfs_twice(data, tmp_path):
+    for _ in range(2):
+        assert train(data, tmp_path / "model", CONFIG, RECIPE).dev_queries == len(PAIRS)
+
+
 def test_training_json_tells_how_it_went(data, tmp_path):
     trained = train(data, tmp_path / "m", CONFIG, RECIPE)
     told = json.loads((tmp_path / "m" / FILES.training).read_text())
