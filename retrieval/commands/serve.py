@@ -43,7 +43,7 @@ from retrieval.commands.options import PATH, index_argument
 )
 @click.option("--clicks", type=PATH, help="File in which to record searches and clicks.  [default: none]")
 @click.option("--log-queries", is_flag=True, help="Write the text of queries into the log.")
-@click.option("--no-access-log", is_flag=True, help="Log events only, not every request.")
+@click.option("--no-access-log", is_flag=True, help="Log events and failures only, not every request.")
 def serve(
     index: Path,
     host: str,

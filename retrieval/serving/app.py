@@ -128,7 +128,7 @@ class Application:
         seconds = time.perf_counter() - record.started
         if self.state is not None:
             self.state.metrics.request(record.route, record.status, seconds)
-        if self.settings.log_requests:
+        if self.settings.log_requests or record.problem is not None:  # the answer says that the log tells why
             log.write(log.request_line(method, record, seconds, self.settings.log_queries))
 
 

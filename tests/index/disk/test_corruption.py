@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fruit_corpus import DIMENSION, Build, numbered
 
-from index.disk.files import list_files, remove
+from index.disk.files import list_files
 from index.disk.folder import stray, sweep
 from index.disk.verify import superseded, verify
 from index.errors import CorruptError, FormatVersionError, InputError, PeepholeError, StorageError
@@ -159,12 +160,14 @@ def test_leftover_that_cannot_be_removed_does_not_keep_the_others(
     for number in (2, 3):
         (folder / f"generation-{number:06}").mkdir()
 
-    def refuse_one(path: Path) -> None:
-        if path.name == "generation-000002":
-            raise PermissionError
-        remove(path)
+    rmdir = os.rmdir
 
-    monkeypatch.setattr("index.disk.folder.remove", refuse_one)
+    def refuse_one(path: str | Path, **options: Any) -> None:
+        if Path(path).name == "generation-000002":
+            raise PermissionError
+        rmdir(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", refuse_one)
     sweep(folder, {"generation-000001"})
     assert [path.name for path in stray(folder, {"generation-000001"})] == ["generation-000002"]
 
@@ -259,6 +262,7 @@ def test_random_damage_is_always_found(folder: Path, tmp_path: Path):
 DAMAGED_SEARCH = f"""
 import random, sys
 from pathlib import Path
+from typing import Any
 import numpy as np
 from index.errors import PeepholeError
 from index.reader import Index

@@ -554,7 +554,8 @@ def test_the_openapi_document_describes_what_put_takes(run):
     run(scenario)
 
 
-def test_a_failure_that_nobody_expects_is_one_line_without_a_traceback(run, monkeypatch, capfd):
+@pytest.mark.parametrize("log_requests", [True, False])
+def test_a_failure_that_nobody_expects_is_one_line_without_a_traceback(run, monkeypatch, capfd, log_requests):
     async def scenario(served):
         def fail(*arguments):
             raise RuntimeError("secret detail")
@@ -564,7 +565,7 @@ def test_a_failure_that_nobody_expects_is_one_line_without_a_traceback(run, monk
         refused(got, 500, "unexpected failure")
         assert "secret" not in got.text and "Traceback" not in got.text
 
-    run(scenario)
+    run(scenario, log_requests=log_requests)
     logged = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert [line["problem"] for line in logged if line.get("status") == 500] == [
         "RuntimeError: secret detail"
