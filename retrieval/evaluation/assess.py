@@ -19,9 +19,9 @@ from retrieval.evaluation.measures import (
     DEFAULT_MEASURES,
     RunMeasures,
     ann_recall,
+    cutoff_of,
     evaluate_run,
     latency_percentiles,
-    parse_measure,
 )
 from retrieval.evaluation.runs import Run
 from retrieval.search.modes import Mode
@@ -80,9 +80,8 @@ def assess(
 
 
 def depth_of(measures: Sequence[str]) -> int:
-    """How deep rankings must be for some measures: 100, or the largest cutoff. Raises as `parse_measure`."""
-    cutoffs = (parse_measure(name).params.get("cutoff") for name in measures)
-    return max(_DEPTH, *(int(cutoff) for cutoff in cutoffs if cutoff is not None), 1)
+    """How deep rankings must be for some measures: 100, or the largest cutoff. Raises as `cutoff_of`."""
+    return max([_DEPTH, *(cutoff_of(name) or 1 for name in measures)])
 
 
 def assess_calibration(

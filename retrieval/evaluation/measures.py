@@ -1,27 +1,28 @@
 """Measures of a run against qrels, recall of an ANN search, and latency percentiles.
 
 In: `Qrels` and a `Run`; rows of an ANN search and an exact one; durations. Out: `RunMeasures`, or numbers.
-Knows nothing of models or indexes. ir-measures computes the measures under its names ("nDCG@10", "AP",
-"P(rel=2)@5"); the values equal those of trec_eval for the same run.
+Knows nothing of models or indexes. Measures have the names of ir-measures ("nDCG@10", "AP", "P(rel=2)@5"),
+which computes all but the usual ones; the values equal those of trec_eval for the same run.
 """
 
 from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from index.errors import InputError
+from index.errors import InputError, MissingExtraError
 from retrieval.data.queries import Qrels
 from retrieval.evaluation.runs import Run, ranking
+from retrieval.evaluation.usual import UsualMeasure, usual_measure
 
 if TYPE_CHECKING:  # slow to import, so it is imported where it is used
-    from ir_measures import Measure
+    import ir_measures
 
 DEFAULT_MEASURES = ("nDCG@10", "R@1", "R@10", "R@100", "RR@10")
 
@@ -63,26 +64,61 @@ def evaluate_run(qrels: Qrels, run: Run, measures: Sequence[str] = DEFAULT_MEASU
     Raises InputError if there are no judgements, for a score that is NaN, and for a measure that is unknown
     or cannot be computed.
     """
-    import ir_measures
-
     if not qrels:
         raise InputError("no judged queries; give a split with judgements")
     parsed = {name: parse_measure(name) for name in measures}
-    ranked = {query_id: _by_rank(query_id, run[query_id]) for query_id in qrels if run.get(query_id)}
+    ranked = {query_id: _ranked(query_id, run[query_id]) for query_id in qrels if run.get(query_id)}
+    rest = {measure for measure in parsed.values() if not isinstance(measure, UsualMeasure)}
+    others = _of_library(qrels, ranked, rest) if rest else {}
+    values = {}
+    for name, measure in parsed.items():
+        if isinstance(measure, UsualMeasure):
+            each = (measure.of(grades, ranked.get(query_id, [])) for query_id, grades in qrels.items())
+            values[name] = np.fromiter(each, np.float64, len(qrels))
+        else:
+            values[name] = others[measure]
+    return RunMeasures(tuple(qrels), values)
+
+
+def _of_library(
+    qrels: Qrels, ranked: Mapping[str, Sequence[str]], measures: Collection[ir_measures.Measure]
+) -> dict[ir_measures.Measure, NDArray[np.float64]]:
+    """The values that ir-measures computes, by measure. Raises InputError if it cannot."""
+    import ir_measures
+
+    # Without tied scores: the programs behind ir-measures break ties in different ways.
+    run = {
+        query_id: {document_id: float(-rank) for rank, document_id in enumerate(documents)}
+        for query_id, documents in ranked.items()
+    }
     rows = {query_id: row for row, query_id in enumerate(qrels)}
-    values = {measure: np.zeros(len(qrels)) for measure in parsed.values()}
+    values = {measure: np.zeros(len(qrels)) for measure in measures}
     try:
-        for metric in ir_measures.iter_calc(list(values), qrels, ranked):
+        for metric in ir_measures.iter_calc(list(values), qrels, run):
             values[metric.measure][rows[metric.query_id]] = metric.value
     except (ValueError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"cannot compute {', '.join(measures)} ({reason}); choose other measures") from error
-    return RunMeasures(tuple(qrels), {name: values[measure] for name, measure in parsed.items()})
+        names = ", ".join(map(str, measures))
+        raise InputError(f"cannot compute {names} ({reason}); choose other measures") from error
+    return values
 
 
-def parse_measure(name: str) -> Measure:
-    """The measure of a name. Raises InputError if ir-measures does not know it or cannot compute it."""
-    import ir_measures
+def parse_measure(name: str) -> UsualMeasure | ir_measures.Measure:
+    """The measure of a name.
+
+    Raises InputError if nothing here knows it or can compute it, MissingExtraError for a measure that is not
+    a usual one without ir-measures.
+    """
+    usual = usual_measure(name)
+    if usual is not None:
+        return usual
+    try:
+        import ir_measures
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"measure {name!r} needs {error.name}, which is not installed; run: pip install ir-measures, or "
+            f"choose from nDCG@10, R@100, RR@10, P@10, AP, Success@10 and other cutoffs"
+        ) from error
 
     pipeline: Any = ir_measures.DefaultPipeline  # not annotated
     try:
@@ -99,7 +135,16 @@ def parse_measure(name: str) -> Measure:
     return measure
 
 
-def _parsed(name: str) -> Measure:
+def cutoff_of(name: str) -> int | None:
+    """The cutoff of a measure; None for the whole ranking. Raises as `parse_measure`."""
+    measure = parse_measure(name)
+    if isinstance(measure, UsualMeasure):
+        return measure.cutoff
+    cutoff = measure.params.get("cutoff")
+    return None if cutoff is None else int(cutoff)
+
+
+def _parsed(name: str) -> ir_measures.Measure:
     """The measure of a name: a family, its parameters in brackets, and its cutoff after @, as in P(rel=2)@5.
 
     `ir_measures.parse_measure` (0.4.3, the newest) needs names that Python 3.14 has taken out of `ast`.
@@ -119,7 +164,7 @@ def _parsed(name: str) -> Measure:
     family = registry[node.id]
     if cutoff is not None:
         parameters[family.AT_PARAM] = ast.literal_eval(cutoff)
-    measure: Measure = family(**parameters)
+    measure: ir_measures.Measure = family(**parameters)
     return measure
 
 
@@ -144,11 +189,11 @@ def _in_range(value: Any) -> bool:
     return 1 <= value <= _DEEPEST_CUTOFF if isinstance(value, int) else 0 <= value <= 1
 
 
-def _by_rank(query_id: str, scores: Mapping[str, float]) -> dict[str, float]:
-    """The same order without tied scores: the programs behind ir-measures break ties in different ways."""
+def _ranked(query_id: str, scores: Mapping[str, float]) -> list[str]:
+    """Document ids, best first. Raises InputError for a score that is NaN."""
     if any(math.isnan(score) for score in scores.values()):
         raise InputError(f"a score of query {query_id!r} is NaN; rank by finite numbers")
-    return {document_id: float(-rank) for rank, document_id in enumerate(ranking(scores))}
+    return ranking(scores)
 
 
 def ann_recall(
