@@ -13,7 +13,7 @@ from index.disk.verify import verify
 from index.documents.store import Document
 from index.errors import InputError
 from index.reader import Index
-from index.writing import builder as builder_module
+from index.writing import merging
 from index.writing.comparison import is_same
 from retrieval.indexing.build import add, build
 from retrieval.indexing.sync import sync
@@ -116,7 +116,7 @@ def test_broken_corpus_changes_nothing(index, tmp_path):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_life_agrees_with_a_dictionary(index, tmp_path, seed, monkeypatch):
-    monkeypatch.setattr(builder_module, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(merging, "_ROWS_AT_ONCE", 3)
     chance = random.Random(seed)
     model, corpus = numbered(12), numbered(12)
     for step in range(12):
