@@ -31,6 +31,9 @@ _CHARACTERS_A_WORD = 4 / 3
 _FILLED = 0.25
 # Title and first sentence of the paragraph have at most this part each of the words that are read.
 _CONTEXT = 0.2
+# So many characters are looked at for each of these words: a text without the end of a sentence may be
+# megabytes long, and all of its passages have the same context.
+_CHARACTERS_A_CONTEXT_WORD = 100
 
 
 class _Sentence(NamedTuple):
@@ -75,17 +78,21 @@ def passage_texts(title: str, text: str, spans: Sequence[Span], limit: int) -> l
     texts = []
     for span in spans:
         place = bisect_right(ends, span.start)
-        topic = _topic(text, ends[place - 1] if place else 0, span.start)
+        topic = _topic(text, ends[place - 1] if place else 0, span.start, limit)
         context = f"{title} {_beginning(topic, limit)}"
         texts.append(document_text(context.strip(), text[span.start : span.end]))
     return texts
 
 
-def _topic(text: str, start: int, end: int) -> str:
-    """The first sentence of a paragraph that begins at `start`, as far as it stands before `end`."""
+def _topic(text: str, start: int, end: int, limit: int) -> str:
+    """The first sentence of a paragraph that begins at `start`, as far as it stands before `end`.
+
+    limit: as for `passages`; of a sentence that is far too long for it the beginning is enough.
+    """
     first = _NOT_SPACE.search(text, start, end)
     if first is None:
         return ""
+    end = min(end, first.start() + int(limit * _CONTEXT + 1) * _CHARACTERS_A_CONTEXT_WORD)
     sentence = _END.search(text, first.start(), end)
     return text[first.start() : sentence.start() if sentence else end]
 

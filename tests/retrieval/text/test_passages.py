@@ -100,3 +100,11 @@ def test_passages_cover_the_text_and_fit(parts: list[str], limit: int, title: st
     if len(spans) > 1:
         read = passage_texts(title, text, spans, limit)
         assert max(len(words(part)) for part in read) <= limit
+
+
+def test_a_text_without_an_end_of_a_sentence_gives_each_passage_its_first_words():
+    text = "word " * 200_000
+    spans = passages("", text, 40, 40)
+    texts = passage_texts("", text, spans, 40)
+    assert len(texts) > 5000  # in the square of their number this would take an hour
+    assert texts[-1].split() == ["word"] * (8 + len(text[spans[-1].start : spans[-1].end].split()))
