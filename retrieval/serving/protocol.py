@@ -35,8 +35,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._arriving = False  # whether a request has begun to arrive and not ended
-        self._body_arrived = False  # whether some of a body was in what arrived last
-        self._framing_bytes = 0  # that arrived in a row and are no body
+        self._ended = False  # whether a piece of a body, or a request, ended in what arrived last
+        self._framing_bytes = 0  # of heads and trailers, that arrived in a row
         self._timer: asyncio.TimerHandle | None = None
         self._ending = False
 
@@ -55,9 +55,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and count what is no body: it keeps a head, and trailers, until they end."""
-        self._body_arrived = False
+        self._ended = False
         super().data_received(data)
-        if self._arriving and not self._body_arrived:
+        if self._arriving and not self._ended:
             self._framing_bytes += len(data)
             if self._framing_bytes > LIMITS.header_bytes:
                 self._refuse(_LONG_HEAD)
@@ -83,12 +83,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Note that not all that arrived is head and trailers."""
-        self._body_arrived, self._framing_bytes = True, 0
+        self._ended, self._framing_bytes = True, 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note the end of a request."""
-        self._arriving = False
+        """Note the end of a request. What arrives with it may be the head of the next one."""
+        self._arriving, self._ended = False, True
         super().on_message_complete()
 
     def shutdown(self) -> None:
