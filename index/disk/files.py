@@ -173,12 +173,12 @@ def clear_away(path: Path) -> None:
     Over NFS and FUSE a file that is removed while it is open or mapped stays in its folder under another
     name, and the folder with it. Who uses the place next removes the rest.
     """
-    if path.is_dir() and not path.is_symlink():
-        import shutil
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            import shutil
 
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

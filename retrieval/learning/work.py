@@ -13,7 +13,7 @@ In: an index folder and a digest. Out: paths. What another plan has left is remo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class Work:
         with storing(self._folder):
             if self._plan() == plan.encode():
                 return
-            self._clear()
+            self._clear(remove)
             sync_folder(self._folder)
         write_atomically(self._folder / PLAN, plan.encode())
 
@@ -75,9 +75,7 @@ class Work:
         Raises StorageError if the plan cannot.
         """
         with storing(self._folder):
-            remove(self._folder / PLAN)  # without it nothing else is used again
-        for path in (self.model, self.candidate, *self._temporaries()):
-            clear_away(path)
+            self._clear(clear_away)
 
     def forget_refused(self) -> None:
         """Remove what was put aside. Raises StorageError."""
@@ -90,15 +88,10 @@ class Work:
         except OSError:
             return None
 
-    def _clear(self) -> None:
-        # The plan first: without it nothing else is used again.
-        for path in (self._folder / PLAN, self.model, self.candidate):
-            remove(path)
-        for path in self._temporaries():
-            remove(path)
-
-    def _temporaries(self) -> list[Path]:
-        return list(self._folder.glob(f".{PLAN}.*.tmp"))
+    def _clear(self, removing: Callable[[Path], None]) -> None:
+        remove(self._folder / PLAN)  # first: without it nothing else is used again
+        for path in (self.model, self.candidate, *self._folder.glob(f".{PLAN}.*.tmp")):
+            removing(path)
 
     def __enter__(self) -> Work:
         return self

@@ -262,7 +262,6 @@ def test_random_damage_is_always_found(folder: Path, tmp_path: Path):
 DAMAGED_SEARCH = f"""
 import random, sys
 from pathlib import Path
-from typing import Any
 import numpy as np
 from index.errors import PeepholeError
 from index.reader import Index

@@ -11,6 +11,7 @@ import pytest
 from index.disk.files import (
     WriterLock,
     allocate,
+    clear_away,
     is_regular,
     list_files,
     storing,
@@ -83,6 +84,13 @@ def test_a_disk_that_syncs_no_folders_is_written_and_other_failures_are_raised(
     error.errno = errno.EIO
     with pytest.raises(OSError, match="Invalid"):
         sync_folder(tmp_path)
+
+
+def test_what_cannot_be_removed_now_is_left_without_an_error(tmp_path: Path):
+    clear_away(tmp_path / ("x" * 300))  # whose kind the system cannot even tell
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    clear_away(tmp_path / "folder")
+    assert not list(tmp_path.iterdir())
 
 
 def test_listing_names_links_and_what_lies_in_folders(tmp_path: Path):
