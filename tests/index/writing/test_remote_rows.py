@@ -9,8 +9,6 @@ import pytest
 from fruit_corpus import DIMENSION, numbered, unit_vectors
 
 from index.dense.passages import Span
-from index.errors import RemoteError
-from index.remote.documents import Documents
 from index.writing import remote
 from index.writing import staging as staging_module
 from index.writing.builder import IndexBuilder
@@ -51,10 +49,3 @@ def test_upload_tells_how_many_rows_there_are_each_time(
         builder.append(numbered(8), unit_vectors(8))
         sent = remote._upload(collection, builder._staging, 0, numbering, lambda *call: told.append(call))
     assert (sent, told) == (8, [("uploading", number, 8) for number in (3, 6, 8)])
-
-
-def test_damaged_metadata_of_any_document_is_an_error_of_the_server():
-    collection: Any = SimpleNamespace(scan=lambda *_: [[{"number": 0, "metadata": "["}]])
-    documents = Documents(collection, "true", 1, "milvus://here/name", queries=False)
-    with pytest.raises(RemoteError, match=r"milvus://here/name: .*build the index again"):
-        list(documents.all_metadata())

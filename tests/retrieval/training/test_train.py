@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import io
 import json
 import shutil
 import sys
@@ -20,13 +19,13 @@ from index.disk.files import WriterLock
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.ranking import Ranking
-from retrieval.data.dataset import Dataset, open_dataset
+from retrieval.data.dataset import open_dataset
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import FILES, read_model
 from retrieval.text.vocabulary import Vocabulary
 from retrieval.towers.two_tower import TwoTower
 from retrieval.training.dev import dev_measures
-from retrieval.training.examples.dataset import TrainingData, read_training_data
+from retrieval.training.examples.dataset import read_training_data
 from retrieval.training.fitting.dev_index import best_dense_share, dev_index
 from retrieval.training.fitting.dev_rankings import rank_dev
 from retrieval.training.output import CHECKPOINT, DEV
@@ -540,37 +539,6 @@ def test_dev_measures_equal_ranking_by_hand(data, tmp_path, write_beir):
     got = dev_measures(model, dataset, ("RR@10", "Success@1"))
     assert got["RR@10"] == pytest.approx(np.mean([1 / rank for rank in ranks]))
     assert got["Success@1"] == pytest.approx(np.mean([rank == 1 for rank in ranks]))
-
-
-def test_for_dev_keeps_what_dev_queries_are_ranked_against(tmp_path, write_beir, monkeypatch):
-    monkeypatch.setattr("retrieval.training.examples.dataset._DEV_DOCUMENTS", 0)
-    documents = {f"d{n}": f"text {n}" for n in range(9)}
-    queries = {f"q{n}": f"query {n}" for n in range(9)}
-    train = {"q0": {"d0": 1, "d1": 2, "d2": 0}, "q1": {"d3": 1}, "q2": {"d2": 0, "d1": 1}}
-    dev = {"q3": {"d1": 1, "d2": 0}, "q4": {"d4": 0}}
-    whole = read_training_data(write_beir(tmp_path / "d", documents, queries, {"train": train, "dev": dev}))
-    part = whole.for_dev()
-    assert [document.id for document in part.documents] == ["d1", "d2", "d4"]
-    assert part.queries == {query: queries[query] for query in ("q0", "q2", "q3", "q4")}
-    assert part.train == {"q0": {"d1": 2, "d2": 0}, "q2": {"d2": 0, "d1": 1}}
-    assert part.dev == dev
-    assert len(whole.documents) == len(list(whole.documents)) == 9
-    assert list(replace(whole, dev={}).for_dev().documents) == []  # none is relevant, and the sample is empty
-    shown = replace(part, shown={"q3": {"d1", "d4"}})
-    assert TrainingData.unpacked(shown.packed()) == replace(shown, documents=list(part.documents))
-
-
-def test_documents_of_a_folder_of_texts_survive_packing(tmp_path):
-    (tmp_path / "a.md").write_text("# Copy\n\ncopy a file")
-    part = read_training_data(tmp_path).for_dev()
-    assert TrainingData.unpacked(part.packed()).documents == part.documents
-
-
-def test_documents_of_standard_input_are_read_once(monkeypatch):
-    lines = b'{"_id": "a", "text": "x"}\n{"_id": "b", "text": "y"}\n'
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(lines)))
-    documents = read_training_data(Dataset("-")).documents
-    assert [[document.id for document in documents] for _ in range(2)] == [["a", "b"]] * 2
 
 
 def test_a_training_holds_no_texts_but_those_that_fits_need(tmp_path, monkeypatch):
