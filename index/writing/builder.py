@@ -110,8 +110,9 @@ class IndexBuilder:
             origin = Origin(
                 staging.model, plan.model_fingerprint, dimension, source, passage_words, goal.to_mapping()
             )
+            builder = cls(folder, lock, staging, origin, None, store)
             undo.pop_all()
-        return cls(folder, lock, staging, origin, None, store)
+        return builder
 
     @classmethod
     def begin_adding(

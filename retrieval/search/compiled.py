@@ -67,12 +67,7 @@ def compile_all(rescorer: Rescorer) -> None:
     compiled_order(rescorer.transposed(), Compared(rows, candidates, 1, table), rows.copy(), scores.copy())
 
 
-def compiled_merged(
-    dense: Ranking,
-    lexical: Ranking,
-    most: int,
-    dense_share: float,
-) -> Merged:
+def compiled_merged(dense: Ranking, lexical: Ranking, most: int, dense_share: float) -> Merged:
     """Does the same as `retrieval.search.merging.merged`."""
     size = dense.rows.shape[1] + lexical.rows.shape[1]
     rows, ranks = np.empty(size, np.int64), np.empty((2, size), np.int64)
@@ -258,11 +253,11 @@ def _merge(
     for which, listed in enumerate((near, matching)):
         scores = near_scores if which == 0 else matching_scores
         share = dense_share if which == 0 else 1 - dense_share
-        last = np.float32(0)
+        last = spread = np.float32(0)
         for rank in range(len(listed)):
             if listed[rank] >= 0:
                 last = scores[rank]
-        spread = scores[0] - last
+                spread = scores[0] - last
         for rank in range(len(listed)):
             if listed[rank] >= 0:
                 at = np.searchsorted(rows[:found], listed[rank])

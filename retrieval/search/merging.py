@@ -32,12 +32,7 @@ class Merged(NamedTuple):
     lexical_ranks: NDArray[np.int64]
 
 
-def merged(
-    dense: Ranking,
-    lexical: Ranking,
-    most: int,
-    dense_share: float,
-) -> Merged:
+def merged(dense: Ranking, lexical: Ranking, most: int, dense_share: float) -> Merged:
     """The documents of two rankings of one query.
 
     dense, lexical: (1, depth), row -1 for no document.

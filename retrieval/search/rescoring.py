@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 # with 50 than with 100, at half the work.
 RESCORING_DEPTH = 50
 # Documents of both together that are re-scored, those that fusion ranks first. On the dev splits nDCG@10 is
-# the same with all of them, which are some 80.
+# the same with all of them, which are some 80. Not fewer than `RESCORING_DEPTH`: a search that finds fewer
+# than it asked for is taken for one that has seen all, see `retrieval.search.paging`.
 MOST_RESCORED = 50
 # A Milvus server is asked for the candidates of so many queries at once.
 _QUERIES_AT_ONCE = 16

@@ -142,7 +142,7 @@ def _join() -> None:
 
 def _reason(error: RuntimeError) -> str:
     """The first sentence of what gloo says, without where in its code that was."""
-    return str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0][:200].rstrip(".")
+    return str(error).partition("\n")[0].rpartition("] ")[2].partition(". ")[0][:200].rstrip(".")
 
 
 @contextmanager

@@ -41,9 +41,8 @@ class Board:
             self._map = mmap.mmap(-1, length)
         else:
             with storing(path):
-                fcntl.lockf(
-                    self._file, fcntl.LOCK_EX, 1, ROWS
-                )  # no other worker writes zeros after our numbers
+                # One worker at a time: another's zeros must not come after our numbers.
+                fcntl.lockf(self._file, fcntl.LOCK_EX, 1, ROWS)
                 allocate(self._file.fileno(), length)
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, ROWS)
             self._map = mmap.mmap(self._file.fileno(), length)
