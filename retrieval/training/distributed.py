@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
 from index.errors import InputError, PeerError
@@ -25,7 +26,7 @@ from index.errors import InputError, PeerError
 # A rank that is silent for this long counts as lost. A rank that dies is noticed at once. The longest wait is
 # for the first rank, which reads all pairs and scores the model on dev.
 _TIMEOUT = timedelta(hours=4)
-# Nothing is read before all have come: they only have to be started. torchrun waits as long.
+# Nothing is read before all are connected: they only have to be started. torchrun waits as long.
 _JOINED_WITHIN = timedelta(minutes=10)
 
 
@@ -127,7 +128,10 @@ def _join() -> None:
     """Wait for all ranks, then connect them. Raises InputError, PeerError."""
     try:
         store, rank, size = next(rendezvous("env://", timeout=_JOINED_WITHIN))
-        distributed.init_process_group("gloo", timeout=_TIMEOUT, world_size=size, rank=rank, store=store)
+        distributed.init_process_group(
+            "gloo", timeout=_JOINED_WITHIN, world_size=size, rank=rank, store=store
+        )
+        distributed_c10d._set_pg_timeout(_TIMEOUT)
     except ValueError as error:
         raise InputError(
             f"WORLD_SIZE is set as torchrun does, but the rest is not ({error}); start it with torchrun"

@@ -336,6 +336,33 @@ def test_processes_that_do_not_come_and_a_port_that_is_taken_are_told(
     assert str(caught.value).endswith("and that its port is free")
 
 
+def test_a_process_that_came_and_connects_to_no_other_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_JOINED_WITHIN", timedelta(seconds=5))
+    monkeypatch.setattr(module, "_TIMEOUT", timedelta(seconds=200))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}.items():
+        monkeypatch.setenv(name, value)
+    silent = f"""
+import sys
+from datetime import timedelta
+from torch.distributed import TCPStore
+store = TCPStore("127.0.0.1", {port}, 2, False, timedelta(seconds=60))
+sys.stdin.read()
+"""
+    monkeypatch.setenv("RANK", "0")
+    with subprocess.Popen([sys.executable, "-c", silent], stdin=subprocess.PIPE) as process:
+        try:
+            with (
+                pytest.raises(PeerError, match=f"did not meet at 127.0.0.1:{port} .*after 5000ms"),
+                joined_ranks(),
+            ):
+                pass
+        finally:
+            process.communicate()
+
+
 def test_a_process_alone_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with joined_ranks() as ranks:
