@@ -15,7 +15,7 @@ from made_files import workbook
 
 from cli import verbs
 from retrieval.data.dataset import open_dataset
-from retrieval.data.pairs.joining import document_id
+from retrieval.data.hashed_ids import document_id
 
 TOPICS = ("copy a file", "list a folder", "启动 nginx 服务", "wait for threads", "parse a date", "send mail")
 ROWS = [
@@ -255,7 +255,8 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "no column": (
         "a.csv",
         "Wort,Sinn\nx,y\n",
-        ": no column is recognised as the query; the columns are 'Wo",
+        ": no column is recognised; the columns are 'Wort', 'Sinn': name those of documents with --column "
+        "id=NAME --column text=NAME, or those of pairs with --column query=NAME --column document=NAME",
     ),
     "no document": ("a.csv", "query,Sinn\nx,y\n", ": no column is recognised as the document"),
     "two columns": (
@@ -266,14 +267,16 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "semicolons and a comma": (
         "a.csv",
         "question;answer, long\nx;y\n",
-        ": no column is recognised as the query; the columns are 'question;answer', 'long': name one with "
-        "--column query=NAME; or say what separates the cells in a first line, such as sep=;",
+        ": no column is recognised; the columns are 'question;answer', 'long': name those of documents with "
+        "--column id=NAME --column text=NAME, or those of pairs with --column query=NAME --column "
+        "document=NAME; or say what separates the cells in a first line, such as sep=;",
     ),
     "semicolons in TSV": (
         "a.tsv",
         "question;answer\nx;y\n",
-        ": no column is recognised as the query; the columns are 'question;answer': name one with "
-        "--column query=NAME; or separate the cells by tabs, or name the file .csv",
+        ": no column is recognised; the columns are 'question;answer': name those of documents with "
+        "--column id=NAME --column text=NAME, or those of pairs with --column query=NAME --column "
+        "document=NAME; or separate the cells by tabs, or name the file .csv",
     ),
     "click log": (
         "a.csv",
@@ -290,13 +293,14 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "text without id": (
         "a.csv",
         "text,label\nhello,1\n",
-        ": no column is recognised as the query, which pairs need, or is _id, which a corpus needs; the "
-        "columns are 'text', 'label': name one with --column query=NAME, or add _id",
+        ": no column is recognised as the id; the columns are 'text', 'label': name one with --column "
+        "id=NAME, or have ids made of the texts with --column id=, or those of pairs with --column "
+        "query=NAME --column document=NAME",
     ),
     "id without text": (
         "a.jsonl",
-        '{"id": "1", "name": "x"}\n',
-        ": no column is recognised as the query, which pairs need, or is text,",
+        '{"id": "1", "stuff": "x"}\n',
+        ": no column is recognised as the title or text; the columns are 'id', 'stuff': name one with",
     ),
     "TSV with line ends in quotes": (
         "a.tsv",

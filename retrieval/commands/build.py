@@ -11,7 +11,7 @@ from index.dense.tuning import Goal
 from index.opened import open_index
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.columns import column_option
-from retrieval.commands.corpus_warnings import warn_of_corpus
+from retrieval.commands.corpus_warnings import warn_of_corpus, warn_of_sheets
 from retrieval.commands.options import (
     CORPUS,
     PASSAGES,
@@ -25,9 +25,9 @@ from retrieval.commands.options import (
 from retrieval.commands.printing import manifest_json, print_json, print_line
 from retrieval.commands.progress import progress_bars, resumable
 from retrieval.commands.units import parse_bytes, parse_milliseconds
+from retrieval.data.columns.names import ColumnNames
 from retrieval.data.dataset import read_query_texts
 from retrieval.data.lines import numbered_lines
-from retrieval.data.pairs.columns import ColumnNames
 from retrieval.indexing.build import AddResult
 from retrieval.indexing.build import add as add_documents
 from retrieval.indexing.build import build as build_index
@@ -117,6 +117,8 @@ def build(
         parse_milliseconds(max_latency) if max_latency else None,
     )
     warn_of_corpus(corpus, columns)
+    if queries:
+        warn_of_sheets(queries)
     texts = read_query_texts(source(queries), "train") if queries else None
     with resumable(), progress_bars("building") as progress:
         manifest = build_index(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from retrieval.commands.options import F
-from retrieval.data.pairs.columns import ROLES, SEVERAL, ColumnNames
+from retrieval.data.columns.names import ROLES, SEVERAL, ColumnNames
+
+_OF_PAIRS = ("query", "document", "score", "split", "negative")
 
 
 def column_option(function: F) -> F:
@@ -17,7 +19,8 @@ def column_option(function: F) -> F:
         multiple=True,
         callback=_column_names,
         help=f"Which column of a table is the {', '.join(ROLES[:-1])} or {ROLES[-1]} (repeatable); ROLE= for "
-        "none.  [default: by their usual names; only a column named metadata is metadata]",
+        "none. A table with a text is a corpus.  [default: by their usual names; of pairs only a column "
+        "named metadata is metadata, of a corpus all others]",
     )(function)
 
 
@@ -34,4 +37,9 @@ def _column_names(context: click.Context, parameter: click.Parameter, values: tu
             named.append(name)
     if columns.get("query") and not columns.get("document", [""]):
         raise click.BadParameter("a query needs a document; name its column as well")
+    of_pairs = next((role for role in _OF_PAIRS if columns.get(role)), None)
+    if of_pairs and columns.get("text"):
+        raise click.BadParameter(
+            f"text is a column of a corpus, {of_pairs} one of pairs; name the texts of pairs as the document"
+        )
     return columns

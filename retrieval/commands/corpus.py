@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from retrieval.commands.columns import column_option
-from retrieval.commands.corpus_warnings import warn_of_corpus
+from retrieval.commands.corpus_warnings import warn_of_corpus, warn_of_sheets
 from retrieval.commands.options import CORPUS, PATH, json_option
 from retrieval.commands.printing import plain, print_json, print_line
 from retrieval.commands.progress import progress_bars
 from retrieval.data.clicks.corpus import ClickCounts, write_click_corpus
 from retrieval.data.clicks.grading import LEAST_CLICKS
+from retrieval.data.columns.names import ColumnNames
 from retrieval.data.files.corpus import DEFAULT_SECONDS, FilesResult, write_files_corpus
-from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.pydoc.corpus import write_pydoc_corpus
 
 # Lower ranks, and more files, are in --json.
@@ -85,6 +85,7 @@ def clicks(
     Example: peephole corpus clicks clicks.csv --corpus corpus.jsonl -o data
     Example: peephole corpus clicks clicks.jsonl --corpus faq.csv -o data
     """  # noqa: D301
+    warn_of_sheets(log)
     warn_of_corpus(documents, columns)
     with progress_bars("reading") as progress:
         counts = write_click_corpus(

@@ -1,6 +1,6 @@
-"""What the verbs that read documents say of a corpus before they read it.
+"""What the verbs that read tables and documents say of them before they read them.
 
-In: the corpus that a user names, and what they said about its columns. Out: lines on standard error, or none.
+In: what a user names, and what they said about its columns. Out: lines on standard error, or none.
 """
 
 from __future__ import annotations
@@ -9,22 +9,35 @@ import shlex
 from pathlib import Path
 
 from retrieval.commands.printing import print_line
-from retrieval.data.dataset import workbooks_of
+from retrieval.data.columns.names import USUAL, ColumnNames
+from retrieval.data.dataset import columns_of, workbooks_of
 from retrieval.data.documents import left_out_files
 from retrieval.data.files.kinds import KINDS
-from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.tables import sheets_of_table
 
 _MOST_SHEETS = 20
 
 
-def warn_of_corpus(corpus: Path | str, columns: ColumnNames) -> None:
-    """Say what of a folder of text files, and of workbooks on this machine, is left out.
+def warn_of_sheets(table: Path | str, columns: ColumnNames = USUAL) -> None:
+    """Say which sheets of workbooks on this machine are left out.
 
     Raises InputError for what cannot be read, and MissingExtraError for a workbook.
     """
-    for workbook in workbooks_of(corpus):
+    for workbook in workbooks_of(table):
         _warn_of_sheets(workbook, columns)
+
+
+def warn_of_corpus(corpus: Path | str, columns: ColumnNames) -> None:
+    """Say what of a folder of text files, and of workbooks on this machine, is left out.
+
+    Of a table of documents say also which columns it was taken to have, if they are not named as in BEIR.
+    Raises InputError for what cannot be read, and MissingExtraError for a workbook.
+    """
+    warn_of_sheets(corpus, columns)
+    found = columns_of(corpus, columns)
+    if found is not None and not found.is_beir():
+        roles = ", ".join(f"{role} is {name}" for role, name in found.named().items())
+        print_line(f"{corpus}: {roles}", err=True)
     left_out = left_out_files(corpus)
     if not left_out:
         return

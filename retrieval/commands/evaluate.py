@@ -10,10 +10,11 @@ import click
 from index.disk.output import is_replaceable
 from index.errors import needing
 from retrieval.commands.columns import column_option
+from retrieval.commands.corpus_warnings import warn_of_sheets
 from retrieval.commands.options import OUTPUT_FILE, PATH, index_argument, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars
-from retrieval.data.pairs.columns import ColumnNames
+from retrieval.data.columns.names import ColumnNames
 from retrieval.evaluation.breakdown import lost_queries
 from retrieval.evaluation.compare import Evaluation
 from retrieval.evaluation.evaluate import evaluate_index, evaluation_json
@@ -68,6 +69,7 @@ def evaluate(
         raise click.UsageError(
             f"{run_path} is one pipe or device, runs are {len(modes)}; choose one with --mode"
         )
+    warn_of_sheets(data, columns)
     with needing("evaluate"), progress_bars("searching") as progress:
         evaluation = evaluate_index(
             index,

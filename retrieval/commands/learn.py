@@ -11,12 +11,13 @@ import click
 
 from index.errors import needing
 from retrieval.commands.columns import column_option
+from retrieval.commands.corpus_warnings import warn_of_sheets
 from retrieval.commands.options import PATH, index_argument, json_option, wait_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars
 from retrieval.data.clicks.grading import LEAST_CLICKS
+from retrieval.data.columns.names import ColumnNames
 from retrieval.data.dataset import open_dataset
-from retrieval.data.pairs.columns import ColumnNames
 from retrieval.learning.rollback import rollback as roll_back
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def learn(
         from retrieval.training.recipe import Recipe
     if columns and data is None:
         raise click.UsageError("--column is about a table of --data")
+    if data is not None:
+        warn_of_sheets(data, columns)
     dataset = None if data is None else open_dataset(data, columns)
     recipe = Recipe(**asdict(RECIPE) | {"seed": seed} | ({"epochs": epochs} if epochs else {}))
     settings = Settings(recipe, keep, least_clicks, wait, dry_run)

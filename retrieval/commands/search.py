@@ -112,8 +112,10 @@ def search(
 
 def _queries_of(file: Path) -> dict[str, str]:
     """Query id to text. The readers are imported here: one query from the shell must not wait for them."""
+    from retrieval.commands.corpus_warnings import warn_of_sheets
     from retrieval.data.dataset import read_all_queries
 
+    warn_of_sheets(file)
     return read_all_queries(source(file))
 
 

@@ -15,8 +15,8 @@ from retrieval.commands.corpus_warnings import warn_of_corpus
 from retrieval.commands.options import CORPUS, PATH, PLACE, json_option
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import interrupt_requests, progress_bars, resumable
+from retrieval.data.columns.names import ColumnNames
 from retrieval.data.dataset import AnyDataset, open_dataset
-from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.pairs.dataset import PairsDataset, PairsSummary
 from retrieval.model.config import TowerKind, preset
 from retrieval.model.folder import read_model

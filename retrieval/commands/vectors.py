@@ -11,7 +11,7 @@ import click
 from index.disk.output import check_output
 from index.errors import InputError
 from retrieval.commands.columns import column_option
-from retrieval.commands.corpus_warnings import warn_of_corpus
+from retrieval.commands.corpus_warnings import warn_of_corpus, warn_of_sheets
 from retrieval.commands.options import (
     ONNX_FILE,
     PASSAGES,
@@ -22,7 +22,7 @@ from retrieval.commands.options import (
 )
 from retrieval.commands.printing import print_json, print_line
 from retrieval.commands.progress import progress_bars, resumable
-from retrieval.data.pairs.columns import ColumnNames
+from retrieval.data.columns.names import ColumnNames
 from retrieval.indexing.encode import Encoded
 from retrieval.indexing.encode import encode as encode_texts
 from retrieval.model.config import Side
@@ -92,13 +92,12 @@ def encode(
     """  # noqa: D301
     if cluster is not None:
         if columns:
-            raise InputError("--column is for a table of pairs; leave it out with --ray")
+            raise InputError("--column is for one table; leave it out with --ray")
         _encode_files(texts, model, output, cluster, side, passage_words, resume, as_json)
         return
     file = Path(output)
     check_output(file)
-    if side == "document":
-        warn_of_corpus(texts, columns)
+    (warn_of_corpus if side == "document" else warn_of_sheets)(texts, columns)
     with resumable(), progress_bars("encoding") as progress:
         encoded = encode_texts(
             source(Path(texts)),

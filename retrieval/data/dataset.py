@@ -6,29 +6,28 @@ Out: each part, read when it is needed. Knows nothing of what the parts are used
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
 from index.disk.checksums import sha256_of
 from index.documents.store import Document
 from index.errors import InputError
-from retrieval.data.documents import CORPUS_FILES, corpus_fingerprint, count_documents, read_documents
+from retrieval.data.columns.corpus import CorpusColumns
+from retrieval.data.columns.names import USUAL, ColumnNames, said
+from retrieval.data.columns.pairs import NoDocumentsError, find_columns, missing_column, query_column
+from retrieval.data.documents import (
+    CORPUS_FILES,
+    corpus_columns,
+    corpus_fingerprint,
+    count_documents,
+    read_documents,
+)
 from retrieval.data.known_queries import known_queries
 from retrieval.data.lines import STANDARD_INPUT, is_pattern, is_stream
-from retrieval.data.pairs.columns import (
-    USUAL,
-    ColumnNames,
-    NoDocumentsError,
-    find_columns,
-    missing_column,
-    neither_pairs_nor_corpus,
-    query_column,
-)
 from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.data.queries import (
     QUERY_FILES,
@@ -39,12 +38,8 @@ from retrieval.data.queries import (
     read_query_table,
     splits,
 )
-from retrieval.data.table_kinds import NOT_TEXT, WORKBOOKS, is_lock, table_kind
-from retrieval.data.tables import header_of, table_records_of
-
-# As many records of JSONL tell whether it holds pairs: a corpus may be too large to read for that.
-_RECORDS_TO_LOOK_AT = 1000
-_IDS, _TEXTS = frozenset({"_id", "id"}), frozenset({"text", "title"})
+from retrieval.data.table_kinds import NOT_LINES, WORKBOOKS, is_lock, table_kind
+from retrieval.data.tables import RECORDS_TO_LOOK_AT, column_names, table_records_of
 
 
 @dataclass(frozen=True)
@@ -57,10 +52,11 @@ class Dataset:
     """
 
     folder: Path | str  # what `read_documents` reads
+    given: ColumnNames = field(default_factory=lambda: USUAL)  # what the user said about columns
 
     def documents(self) -> Iterator[Document]:
         """The documents, one at a time. Raises what `read_documents` raises."""
-        return read_documents(self.folder)
+        return read_documents(self.folder, self.given)
 
     def documents_with_queries(self) -> Iterator[Document]:
         """The documents, each with the training queries that it is known to answer.
@@ -80,6 +76,8 @@ class Dataset:
     def fingerprint(self, *, queries: bool = False) -> str | None:
         """What `corpus_fingerprint` returns and raises. queries: also of the training queries and qrels."""
         found = corpus_fingerprint(self.folder)
+        if found is not None and self.given:
+            found = sha256(f"{found}\0{said(self.given)}".encode()).hexdigest()
         if found is None or not (queries and self.training_files()):
             return found
         parts = (sha256_of(file, links=True) for file in self.training_files())
@@ -138,21 +136,21 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
             raise InputError("has no columns to name; leave --column out, or give a table", path=path)
         return Dataset(path)
     place = path if is_pattern(path) else Path(path)
-    names = _column_names(place, _RECORDS_TO_LOOK_AT, given=columns)
+    names = column_names(place, columns, RECORDS_TO_LOOK_AT)
     found = find_columns(place, names, columns)
     if found is not None:
         # A record far below may be the first with negatives.
-        names = _column_names(place, needed=(found.query, found.document), given=columns)
+        names = column_names(place, columns, needed=(found.query, found.document))
         return PairsDataset(place, find_columns(place, names, columns) or found, columns)
-    if names:
-        _check_corpus(place, names)
-    elif next(table_records_of(place, columns), None) is None:
+    if isinstance(place, Path):
+        corpus_columns(place, columns)
+    if not names and next(table_records_of(place, columns), None) is None:
         raise InputError(
             "holds no documents; give a table with a query and a document in each row, or a corpus with at "
             "least one document",
             path=place,
         )
-    return Dataset(path)
+    return Dataset(path, columns)
 
 
 def read_query_texts(path: Path | str, split: str) -> list[str]:
@@ -180,9 +178,9 @@ def read_all_queries(path: Path | str, columns: ColumnNames = USUAL) -> dict[str
         return dict(open_dataset(path, columns).queries)
     place = Path(path)
     is_table = place.is_file() and table_kind(place)
-    names = _column_names(place, _RECORDS_TO_LOOK_AT) if is_table else []
+    names = column_names(place, limit=RECORDS_TO_LOOK_AT) if is_table else []
     column = query_column(place, names)
-    if column is None and is_table and table_kind(place) in NOT_TEXT:
+    if column is None and is_table and table_kind(place) in NOT_LINES:
         raise missing_column(place, names, "query")
     found = read_query_lines(path) if column is None else read_query_table(place, column)
     return {query.id: query.text for query in found}
@@ -194,9 +192,21 @@ def _holds_judgements(path: Path | str) -> bool:
     if place.is_dir() or not (place.is_file() and table_kind(place)):
         return place.is_dir()
     try:
-        return find_columns(place, _column_names(place, _RECORDS_TO_LOOK_AT), USUAL) is not None
+        return find_columns(place, column_names(place, limit=RECORDS_TO_LOOK_AT), USUAL) is not None
     except NoDocumentsError:
         return False  # a list of queries with a header
+
+
+def columns_of(path: Path | str, columns: ColumnNames = USUAL) -> CorpusColumns | None:
+    """The columns of a table of documents; None for anything else that `open_dataset` opens.
+
+    columns, and what is raised: as for `open_dataset`.
+    """
+    dataset = open_dataset(path, columns)
+    if not isinstance(dataset, Dataset) or is_pattern(dataset.folder):
+        return None
+    place = Path(dataset.folder)
+    return corpus_columns(place, columns) if place.is_file() and table_kind(place) else None
 
 
 def workbooks_of(path: Path | str) -> list[Path]:
@@ -219,31 +229,3 @@ def _with_its_tables(path: Path | str) -> Path | str:
     names = (file.name for file in folder.iterdir())
     files = [name for name in names if not name.startswith(".") and not is_lock(name)]
     return f"{folder}/*" if files and all(map(table_kind, files)) else path
-
-
-def _check_corpus(path: Path | str, names: Sequence[str]) -> None:
-    """Raise InputError if a table without queries lacks a column that every corpus has."""
-    has_id, has_text = not _IDS.isdisjoint(names), not _TEXTS.isdisjoint(names)
-    if not has_id and not has_text:
-        raise missing_column(path, names, "query")
-    if not has_id or not has_text:
-        raise neither_pairs_nor_corpus(path, names, "_id" if has_text else "text")
-
-
-def _column_names(
-    path: Path | str,
-    limit: int | None = None,
-    needed: Collection[str] = (),
-    given: ColumnNames = USUAL,
-) -> list[str]:
-    """The columns of a table, in their order; of JSONL those of its first records, or of all.
-
-    path: the table.
-    limit: how many of the first records; None for all.
-    needed, given: as `header_of` takes them.
-    """
-    records = table_records_of(path, given)
-    names: Mapping[str, None] = dict.fromkeys(header_of(path, needed, given))
-    if not names:
-        names = {name: None for record in islice(records, limit) for name in record.fields}
-    return list(names)

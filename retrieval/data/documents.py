@@ -1,6 +1,6 @@
 """Readers of documents; `retrieval.data.queries` reads queries and qrels.
 
-In: a BEIR folder, a JSONL, TSV, CSV or Parquet file, a workbook, a folder of text files, or standard input.
+In: a BEIR folder, a table, a folder of text files, or standard input.
 Out: a stream of `Document`. A broken file is an InputError with file, line and remedy; nothing is guessed.
 What a folder of text files has beside them is left out, and counted. Knows nothing of words, vectors or
 indexes.
@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,21 @@ from index.documents.metadata import problem_of
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Json
+from retrieval.data.columns.corpus import BEIR, CorpusColumns, find_corpus_columns, no_corpus
+from retrieval.data.columns.names import USUAL, ColumnNames
+from retrieval.data.hashed_ids import document_id
 from retrieval.data.lines import STANDARD_INPUT, Place, holds_text, is_pattern, is_stream, read_text
-from retrieval.data.records import IncompleteError, Record, id_field, json_records, read_each, text_field
-from retrieval.data.table_kinds import how_to_give, table_kind
-from retrieval.data.tables import table_records_of
+from retrieval.data.records import (
+    IncompleteError,
+    Record,
+    id_field,
+    is_blank,
+    json_records,
+    read_each,
+    text_field,
+)
+from retrieval.data.table_kinds import JSON_KINDS, how_to_give, table_kind
+from retrieval.data.tables import RECORDS_TO_LOOK_AT, column_names, table_records_of
 
 if TYPE_CHECKING:
     from retrieval.data.locations import Location
@@ -33,27 +45,28 @@ if TYPE_CHECKING:
 CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _TEXT_SUFFIXES = frozenset({".md", ".rst", ".txt"})
 _MOST_LINES = 1 << 44  # of a file
-_OWN_FIELDS = frozenset({"_id", "id", "title", "text", "metadata"})
 
 
 class UnknownKindError(InputError):
     """A file is of no kind that is read as a corpus."""
 
 
-def read_documents(path: Path | str) -> Iterator[Document]:
+def read_documents(path: Path | str, given: ColumnNames = USUAL) -> Iterator[Document]:
     """Documents in the order of the file, one at a time. Of their ids 12 to 24 bytes each stay in memory.
 
     path: one of these, where files of text may be gzipped:
         - a BEIR folder, which holds `corpus.jsonl` or `corpus.jsonl.gz`;
-        - a `.jsonl` file;
-        - a `.tsv`, `.csv` or `.parquet` file or a workbook whose columns are `_id` (or `id`) and `title` or
-          `text`; other columns become metadata;
+        - a table, see `retrieval.data.tables`, with columns for the id and the title or the text of a
+          document, see `retrieval.data.columns.corpus`; other columns become metadata, and rows that say
+          nothing in those are passed over;
         - a folder of `.txt`, `.md` and `.rst` files, whose relative paths become the ids; others and empty
           ones are left out, see `left_out_files`;
         - a pattern or a URL of such tables, see `retrieval.data.locations`, which are read in turn;
         - "-" for JSONL on standard input, or a pipe of JSONL.
+    given: what the user said about the columns of a table.
 
-    Raises InputError at once if there is no such path, and UnknownKindError if its kind is unknown;
+    Raises InputError at once if there is no such path or a table lacks a column, and UnknownKindError if its
+    kind is unknown;
     InputError during reading for a broken line, an id that occurs twice and a document whose title and text
     are both empty; at the end if there was no document. A BEIR folder may have such empty documents, for
     public ones have, and judge them.
@@ -63,7 +76,7 @@ def read_documents(path: Path | str) -> Iterator[Document]:
     if is_pattern(path):
         from retrieval.data.locations import matching_files  # not everyone has pyarrow
 
-        return _from_files(matching_files(str(path)))
+        return _from_files(matching_files(str(path)), given)
     path = Path(path)
     if not path.exists():
         raise InputError("no such file or folder; check the path", path=path)
@@ -73,13 +86,11 @@ def read_documents(path: Path | str) -> Iterator[Document]:
             return _from_text_files(path)
         return _from_records(json_records(corpus), corpus, document_of)
     if table_kind(path):
-        records = table_records_of(path)
-    elif is_stream(path):  # a process substitution, whose name has no suffix
-        records = json_records(path)
-    else:
-        remedy = how_to_give(path, or_else=" or a folder")
-        raise UnknownKindError(f"not a kind of corpus that is read; {remedy}", path=path)
-    return _from_records(records, path)
+        return _from_table(path, given)
+    if is_stream(path):  # a process substitution, whose name has no suffix
+        return _from_records(json_records(path), path)
+    remedy = how_to_give(path, or_else=" or a folder")
+    raise UnknownKindError(f"not a kind of corpus that is read; {remedy}", path=path)
 
 
 def corpus_fingerprint(path: Path | str) -> str | None:
@@ -135,7 +146,10 @@ def _regular(file: Path) -> Path:
 
 
 def _from_records(
-    records: Iterable[Record], path: Path | str, read: Callable[[Record], Document] | None = None
+    records: Iterable[Record],
+    path: Path | str,
+    read: Callable[[Record], Document] | None = None,
+    columns: CorpusColumns = BEIR,
 ) -> Iterator[Document]:
     """The documents. Raises InputError for an id that occurs twice, and if there is no document."""
     units: list[str] = []  # one, but for a table of several sheets
@@ -147,8 +161,11 @@ def _from_records(
             first = uses.add(document.id, (len(units) - 1) * _MOST_LINES + (place.line or 0))
             if first is not None:
                 unit, line = divmod(first, _MOST_LINES)
+                where = f"{units[unit]} {line}"
                 raise place.error(
-                    f'"_id" {document.id!r} was already used on {units[unit]} {line}; '
+                    f"holds the same texts as {where}, and ids are made of them; drop one"
+                    if columns.id is None
+                    else f'"{columns.id}" {document.id!r} was already used on {where}; '
                     "give every document its own"
                 )
             yield document
@@ -156,7 +173,34 @@ def _from_records(
             raise Place(path).error("holds no documents; give a corpus with at least one")
 
 
-def _from_files(locations: Sequence[Location]) -> Iterator[Document]:
+def _from_table(path: Path, given: ColumnNames) -> Iterator[Document]:
+    columns = corpus_columns(path, given)
+    records = table_records_of(path, given)
+    if table_kind(path) not in JSON_KINDS:
+        # Spreadsheets have rows of sums below a table, and of headings between its parts.
+        said = {name for name in (columns.id, *columns.texts()) if name is not None}
+        records = (record for record in records if not is_blank(record, said))
+    return _from_records(records, path, lambda record: document_with_text(record, columns), columns)
+
+
+def corpus_columns(path: Path, given: ColumnNames = USUAL) -> CorpusColumns:
+    """The columns of a table of documents, which is no stream.
+
+    Raises InputError if one is missing, and what `column_names` and `find_corpus_columns` raise.
+    """
+    if is_stream(path):
+        return BEIR
+    names = column_names(path, given, RECORDS_TO_LOOK_AT)
+    found = find_corpus_columns(path, names, given)
+    if found is None and names:
+        raise no_corpus(path, names, given)
+    found = found or BEIR
+    if table_kind(path) in JSON_KINDS and found.title is None and "title" not in given:
+        return replace(found, title=BEIR.title)  # a record far below may be the first with a title
+    return found
+
+
+def _from_files(locations: Sequence[Location], given: ColumnNames) -> Iterator[Document]:
     """The documents of several files, one file after the other.
 
     Raises InputError for an id that two files have.
@@ -166,7 +210,7 @@ def _from_files(locations: Sequence[Location]) -> Iterator[Document]:
     with closing(FirstUses()) as uses:
         for number, location in enumerate(locations):
             with local_copy(location) as copy:
-                for document in read_documents(copy):
+                for document in read_documents(copy, given):
                     first = uses.add(document.id, number)
                     if first is not None:
                         raise InputError(
@@ -177,30 +221,34 @@ def _from_files(locations: Sequence[Location]) -> Iterator[Document]:
                     yield document
 
 
-def document_with_text(record: Record) -> Document:
+def document_with_text(record: Record, columns: CorpusColumns = BEIR) -> Document:
     """The document of a record. Raises what `document_of` raises, and IncompleteError if it has no text."""
-    document = document_of(record)
+    document = document_of(record, columns)
     if not document.title.strip() and not document.text.strip():
-        raise record.place.error(
-            '"title" and "text" hold no text; fill one of them or drop the document', IncompleteError
-        )
+        names = [f'"{name}"' for name in columns.texts() if columns is BEIR or name in record.fields]
+        hold = "hold no text; fill one of them" if len(names) > 1 else "holds no text; fill it"
+        raise record.place.error(f"{' and '.join(names)} {hold} or drop the document", IncompleteError)
     return document
 
 
-def document_of(record: Record) -> Document:
+def document_of(record: Record, columns: CorpusColumns = BEIR) -> Document:
     """The document of a record.
 
-    Raises InputError without an id, a title or a text, and for values of a wrong type.
+    Raises IncompleteError for an empty id, InputError without an id, a title or a text, and for values of a
+    wrong type.
     """
-    document_id = id_field(record)
-    if "title" not in record.fields and "text" not in record.fields:
-        raise record.place.error('neither "title" nor "text"; name a field so')
-    return Document(document_id, text_field(record, "title"), text_field(record, "text"), _metadata(record))
-
-
-def _metadata(record: Record) -> dict[str, Json]:
-    """The values of the field `metadata`, where BEIR puts them, and of all fields that are not known."""
-    return metadata_field(record, ("metadata", *(name for name in record.fields if name not in _OWN_FIELDS)))
+    own = None if columns.id is None else id_field(record, columns.id)
+    if record.fields.keys().isdisjoint(columns.texts()):
+        names = " nor ".join(f'"{name}"' for name in columns.texts())
+        raise record.place.error(f"neither {names}; name a field so")
+    title = "" if columns.title is None else text_field(record, columns.title)
+    texts = [text_field(record, name) for name in columns.text]
+    text = texts[0] if len(texts) == 1 else "\n".join(filter(str.strip, texts))
+    if own is None:
+        own = document_id(title.strip(), text.strip())
+    elif columns is not BEIR:
+        own = own.strip()  # programs pad the cells of a table
+    return Document(own, title, text, metadata_field(record, columns.metadata_of(record.fields)))
 
 
 def metadata_field(record: Record, names: Iterable[str]) -> dict[str, Json]:

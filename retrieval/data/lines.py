@@ -7,6 +7,7 @@ Knows nothing of what the lines hold.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import os
@@ -32,6 +33,9 @@ MOST_CHARACTERS = 1 << 31
 STANDARD_INPUT = "-"
 WILDCARDS = frozenset("*?[")  # of a pattern of paths
 _GZIP_MAGIC = b"\x1f\x8b"
+_PIECE_BYTES = 1 << 20
+_DAMAGE = (EOFError, zlib.error, OSError)  # what is raised for a damaged gzip file
+AS_UTF_8 = 'save it as UTF-8 (in Excel: "CSV UTF-8"), or convert it: iconv -f WINDOWS-1252 -t UTF-8'
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -121,10 +125,8 @@ def read_lines(path: Path | str) -> Iterator[str]:
             number += 1
             try:
                 raw = stream.readline(LONGEST_LINE_BYTES + 1)
-            except (EOFError, zlib.error, OSError) as error:
-                raise Place(path, number).error(
-                    f"cannot be read on ({error}); the file is damaged or cut short, fetch it again"
-                ) from error
+            except _DAMAGE as error:
+                raise _damaged(path, number, error) from error
             if not raw:
                 return
             if len(raw) > LONGEST_LINE_BYTES:
@@ -139,8 +141,40 @@ def _decoded(raw: bytes, path: Path | str, number: int) -> str:
         return raw.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise Place(path, number).error(
-            f"not UTF-8: byte {error.start} of the line is 0x{raw[error.start]:02x}; save it as UTF-8"
+            f"not UTF-8: byte {error.start} of the line is 0x{raw[error.start]:02x}; {AS_UTF_8}"
         ) from error
+
+
+def read_pieces(path: Path | str) -> Iterator[str]:
+    """The text of a file in pieces, without a byte-order mark, whatever lines it has.
+
+    Raises InputError for a file that cannot be opened, a damaged gzip file, and text that is not UTF-8.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    line = 1
+    with _opened(path) as stream:
+        while True:
+            try:
+                raw = stream.read(_PIECE_BYTES)
+            except _DAMAGE as error:
+                raise _damaged(path, line, error) from error
+            try:
+                piece = decoder.decode(raw, final=not raw)
+            except UnicodeDecodeError as error:
+                before, wrong = error.object[: error.start], error.object[error.start]
+                place = Place(path, line + before.count(b"\n"))
+                raise place.error(f"not UTF-8: a byte is 0x{wrong:02x}; {AS_UTF_8}") from error
+            if piece:
+                yield piece
+            if not raw:
+                return
+            line += piece.count("\n")
+
+
+def _damaged(path: Path | str, line: int, error: Exception) -> InputError:
+    return Place(path, line).error(
+        f"cannot be read on ({error}); the file is damaged or cut short, fetch it again"
+    )
 
 
 def numbered_lines(path: Path | str, *, kept: bool = False) -> Iterator[tuple[Place, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -104,7 +104,7 @@ def csv_rows(path: Path | str) -> Iterator[tuple[Place, list[str]]]:
     """The rows of a CSV file, each with the place of its first line, since a quoted cell may span several.
 
     What separates the cells is said in a first line such as `sep=;`, as spreadsheets write it. Otherwise the
-    header tells: commas if it has any, or else semicolons, or else tabs.
+    header tells: commas if it has any, or else semicolons, tabs, or bars.
     Raises what `read_lines` raises, and InputError for quotation marks that do not match.
     """
     # The module's own limit of 128 KiB a cell is process-wide and too small for documents.
@@ -145,13 +145,13 @@ def _head(lines: Iterator[str]) -> list[str]:
 
 
 def _separator(header: str) -> str:
-    """What separates the cells of a header: the first of comma, semicolon and tab outside quotation marks.
+    """What separates the cells of a header: the first of comma, semicolon, tab and bar outside quotes.
 
     >>> _separator('"Question, short";Answer'), _separator("question,answer;long"), _separator("question")
     (';', ',', ',')
     """
     outside = _QUOTED.sub("", header)
-    return next((mark for mark in ",;\t" if mark in outside), ",")
+    return next((mark for mark in ",;\t|" if mark in outside), ",")
 
 
 def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
@@ -221,6 +221,15 @@ def _more_like(first: Place, records: Iterator[Record], read: Callable[[Record],
     return f"; {'' if ended else 'at least '}{len(places):,} more like it: {shown}"
 
 
+def is_blank(record: Record, names: Collection[str] | None = None) -> bool:
+    """Whether a row says nothing, as those that spreadsheets write below a table.
+
+    names: the columns that count; None for all.
+    """
+    values = record.fields.values() if names is None else map(record.fields.get, names)
+    return all(value is None or (isinstance(value, str) and not value.strip()) for value in values)
+
+
 def text_field(record: Record, name: str) -> str:
     """The text of a field, "" if it is absent or null. Raises InputError for any other type."""
     value = record.fields.get(name)
@@ -231,18 +240,32 @@ def text_field(record: Record, name: str) -> str:
     return value
 
 
-def id_field(record: Record) -> str:
-    """The record's `_id` (or `id`). Raises InputError if it is missing, not a string, or blank."""
-    name = "_id" if "_id" in record.fields else "id"
+def id_field(record: Record, name: str = "_id") -> str:
+    """The record's id, from a field; `id` may stand in the place of `_id`.
+
+    Raises InputError if it is missing, blank, or neither a text nor a whole number.
+    """
+    name = "id" if name == "_id" and name not in record.fields else name
     if name not in record.fields:
         raise record.place.error('no "_id"; give every record its own')
-    value = record.fields[name]
-    if value is None:
+    found = id_text(record, name)
+    if found is None:
         raise record.place.error(f'"{name}" is null; give every record its own')
-    if not isinstance(value, str):
-        raise record.place.error(
-            f'"{name}" is not a string but {type(value).__name__}; put it in quotation marks'
-        )
-    if not value.strip():
+    if not found.strip():
         raise record.place.error(f'"{name}" is empty; give every record its own')
-    return value
+    return found
+
+
+def id_text(record: Record, name: str) -> str | None:
+    """An id as text, since a whole number in one kind of file is a text in another; None if there is none.
+
+    Raises InputError for a value of another type.
+    """
+    value = record.fields.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # what pandas makes of whole numbers if one is missing
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise record.place.error(f'the id ("{name}") is {type(value).__name__}; write a text or a whole number')

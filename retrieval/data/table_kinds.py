@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-TABLE_KINDS = ".jsonl, .ndjson, .tsv, .csv (also .gz), .parquet, .xlsx or another kind of workbook"
+TABLE_KINDS = ".jsonl, .ndjson, .json, .tsv, .csv (also .gz), .parquet, .xlsx or another kind of workbook"
 WORKBOOKS = frozenset({"ods", "xls", "xlsb", "xlsm", "xlsx"})
-NOT_TEXT = WORKBOOKS | {"parquet"}
+JSON_KINDS = frozenset({"json", "jsonl", "ndjson"})  # whose records may have different fields
+NOT_LINES = WORKBOOKS | {"json", "parquet"}
 
-_KINDS = frozenset({"csv", "tsv", "jsonl", "ndjson", "parquet", *WORKBOOKS})
+_KINDS = frozenset({"csv", "tsv", "parquet", *JSON_KINDS, *WORKBOOKS})
 
 
 def table_kind(path: Path | str) -> str | None:
@@ -33,8 +34,6 @@ def how_to_give(path: Path, or_else: str = "") -> str:
     suffix = path.suffix.lower()
     if suffix == ".numbers":
         return "save it as .xlsx"
-    if suffix == ".json":
-        return "write its objects one a line, and name the file .jsonl"
     return f"give {TABLE_KINDS}{or_else}"
 
 

@@ -1,23 +1,24 @@
-"""Any table as a stream of records: CSV, TSV, JSONL, Parquet or a workbook, the kind by the name of the file.
+"""Any table as a stream of records: CSV, TSV, JSON, Parquet or a workbook, the kind by the name of the file.
 
-In: a path, whose name ends in .csv, .tsv, .jsonl, .ndjson, .parquet, .xlsx, .xlsm, .xlsb, .xls or .ods; the
-text kinds also gzipped; or a pattern of such files, which are one table. Out: a stream of `Record`. A file
-whose content is plainly something else (a PDF named .csv) is an InputError. Knows nothing of what the columns
-mean, and leaves it to `retrieval.data.sheets` to find the table of a workbook.
+In: a path, whose name ends in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .xlsx, .xlsm, .xlsb, .xls or
+.ods; the text kinds also gzipped; or a pattern of such files, which are one table. Out: a stream of `Record`.
+A file whose content is plainly something else (a PDF named .csv) is an InputError. Knows nothing of what the
+columns mean, and leaves it to `retrieval.data.sheets` to find the table of a workbook.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.disk.opening import shortages
 from index.errors import InputError
+from retrieval.data.columns.names import USUAL, ColumnNames
+from retrieval.data.json_file import json_file_records
 from retrieval.data.lines import is_pattern, is_stream
-from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.parquet import parquet_columns, parquet_records
 from retrieval.data.records import Record, csv_rows, json_records, table_records, tsv_rows
 from retrieval.data.sheets.reading import SheetNames, sheet_columns, sheet_records, sheets_of
@@ -40,9 +41,13 @@ _SIGNATURES = {
 }
 _HEAD_BYTES = 4096
 
+# As many records of JSON tell which columns it has: a corpus may be too large to read for that.
+RECORDS_TO_LOOK_AT = 1000
+
 _READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
     "csv": lambda path: table_records(csv_rows(path)),
     "tsv": lambda path: table_records(tsv_rows(path)),
+    "json": json_file_records,
     "jsonl": json_records,
     "ndjson": json_records,
     "parquet": parquet_records,
@@ -72,7 +77,7 @@ def table_records_of(path: Path | str, given: ColumnNames = USUAL) -> Iterator[R
 
 
 def header_of(path: Path | str, needed: Collection[str] = (), given: ColumnNames = USUAL) -> list[str]:
-    """The columns of a table whose file names them apart from the rows; [] for JSONL and an empty file.
+    """The columns of a table whose file names them apart from the rows; [] for JSON and an empty file.
 
     path: the table. Those of a pattern are the columns of all its files.
     needed: columns that every file of a pattern must have which names any, and at least one has.
@@ -100,6 +105,26 @@ def header_of(path: Path | str, needed: Collection[str] = (), given: ColumnNames
         _check_content(path, kind)
         return sheet_columns(path, given)
     return []
+
+
+def column_names(
+    path: Path | str,
+    given: ColumnNames = USUAL,
+    limit: int | None = None,
+    needed: Collection[str] = (),
+) -> list[str]:
+    """The columns of a table, in their order; of JSON those of its first records, or of all.
+
+    path: the table.
+    given, needed: as `header_of` takes them.
+    limit: how many of the first records; None for all.
+    Raises what `header_of` and `table_records_of` raise.
+    """
+    records = table_records_of(path, given)
+    names: Mapping[str, None] = dict.fromkeys(header_of(path, needed, given))
+    if not names:
+        names = {name: None for record in islice(records, limit) for name in record.fields}
+    return list(names)
 
 
 def sheets_of_table(path: Path, given: ColumnNames = USUAL) -> SheetNames:

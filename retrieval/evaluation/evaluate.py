@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from index.values import Progress, no_progress
+from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.dataset import open_dataset
-from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.evaluation.assess import assess
 from retrieval.evaluation.breakdown import lost_queries

@@ -22,8 +22,8 @@ from index.errors import ExistingError, InputError
 from index.opened import open_index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
+from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
-from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.queries import Judgements, read_qrels
 from retrieval.indexing.parallel import Workers, encode_shards
 from retrieval.indexing.passages import (

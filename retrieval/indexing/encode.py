@@ -21,10 +21,10 @@ from index.disk.carried_model import fingerprint as model_fingerprint
 from index.documents.store import Document
 from index.errors import InputError
 from index.values import Progress, no_progress
+from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.dataset import open_dataset, read_all_queries
 from retrieval.data.documents import UnknownKindError
 from retrieval.data.lines import is_stream
-from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.indexing.build import fingerprint
 from retrieval.indexing.parallel import encode_shards
 from retrieval.indexing.passages import (

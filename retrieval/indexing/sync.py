@@ -16,8 +16,8 @@ from index.errors import InputError
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from index.writing.comparison import Comparison
+from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.dataset import open_dataset
-from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.indexing.build import AddResult, documents_of, encode_into, fingerprint, model_of
 from retrieval.indexing.publish import publish
 from retrieval.model.folder import read_model

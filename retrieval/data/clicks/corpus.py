@@ -22,8 +22,8 @@ from retrieval.data.clicks.grading import LEAST_CLICKS, GradedPairs, grade_pairs
 from retrieval.data.clicks.log import ClickLog, query_key
 from retrieval.data.clicks.propensity import Propensities, estimate_propensities
 from retrieval.data.clicks.reading import ReadLog, read_click_log
+from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.dataset import open_dataset
-from retrieval.data.pairs.columns import USUAL, ColumnNames
 from retrieval.data.queries import Qrels
 
 _MARK = Mark("clicks.json", "peephole corpus clicks")

@@ -7,7 +7,6 @@ parts as a BEIR folder has. Knows nothing of what the parts are used for.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +14,14 @@ from pathlib import Path
 
 from index.documents.store import Document
 from index.errors import InputError
+from retrieval.data.columns.names import ColumnNames, said
+from retrieval.data.columns.pairs import Columns
 from retrieval.data.documents import corpus_fingerprint
-from retrieval.data.pairs.columns import ColumnNames, Columns
 from retrieval.data.pairs.joined import JoinedPairs, JoinedQrels, JoinedQueries
 from retrieval.data.pairs.joining import MIN_QUERIES_TO_SPLIT, SPLITS, join_pairs
-from retrieval.data.pairs.rows import is_blank, pair_row
+from retrieval.data.pairs.rows import pair_row
 from retrieval.data.queries import Judgements, Qrels
-from retrieval.data.records import read_each
+from retrieval.data.records import is_blank, read_each
 from retrieval.data.tables import table_records_of
 
 
@@ -99,8 +99,7 @@ class PairsDataset:
 
         queries: makes no difference. Raises InputError.
         """
-        said = json.dumps({role: list(names) for role, names in self.given.items()}, sort_keys=True)
-        return hashlib.sha256(f"{corpus_fingerprint(self.path)}\0{said}".encode()).hexdigest()
+        return hashlib.sha256(f"{corpus_fingerprint(self.path)}\0{said(self.given)}".encode()).hexdigest()
 
     def summary(self) -> PairsSummary:
         """What was understood of the file. Raises InputError."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from index.documents.store import Document
 from index.errors import StorageError
+from retrieval.data.hashed_ids import ID_BYTES, id_of
 from retrieval.data.known_queries import chosen
 from retrieval.data.lines import Place
 from retrieval.data.streamed import Streamed
@@ -53,7 +54,6 @@ CREATE TABLE negatives (
     line INTEGER, UNIQUE (query, given)
 );
 """
-_ID_BYTES = 8
 
 
 def new_database() -> sqlite3.Connection:
@@ -77,11 +77,6 @@ def storing_pairs() -> Iterator[None]:
             f"the pairs cannot be written to a temporary file ({error}); free some space, or set TMPDIR to a "
             "folder on another disk"
         ) from error
-
-
-def id_of(key: bytes) -> str:
-    """The id of a text that has none of its own."""
-    return key[:_ID_BYTES].hex()
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +195,6 @@ def _keys(query_id: str) -> tuple[bytes, bytes]:
         half = bytes.fromhex(query_id)
     except ValueError:
         raise KeyError(query_id) from None
-    if half.hex() != query_id or len(half) != _ID_BYTES:
+    if half.hex() != query_id or len(half) != ID_BYTES:
         raise KeyError(query_id)
-    return half + bytes(_ID_BYTES), half + b"\xff" * _ID_BYTES
+    return half + bytes(ID_BYTES), half + b"\xff" * ID_BYTES

@@ -7,7 +7,6 @@ Knows nothing of files and columns.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import unicodedata
@@ -20,8 +19,9 @@ from typing import Any, TypeAlias
 
 from index.documents.metadata import problem_of
 from index.values import Json
+from retrieval.data.hashed_ids import document_key, id_of, key_of
 from retrieval.data.lines import MOST_LINES, Place
-from retrieval.data.pairs.joined import JoinedPairs, id_of, new_database, storing_pairs
+from retrieval.data.pairs.joined import JoinedPairs, new_database, storing_pairs
 from retrieval.data.pairs.metadata import JoinedMetadata
 from retrieval.data.pairs.rows import PairRow
 
@@ -31,19 +31,8 @@ SPLITS = ("train", "dev", "test")
 
 # A small packed file that unpacks to terabytes must not fill the disk.
 _MOST_CHARACTERS = 1 << 35
-_KEY_BYTES = 16
 
 _Stored: TypeAlias = tuple[int, int | None]  # a place: the number of its file, and the line
-
-
-def query_id(text: str) -> str:
-    """The id of a query: a hash of its text."""
-    return id_of(_key(text))
-
-
-def document_id(title: str, text: str) -> str:
-    """The id of a document that has none: a hash of its title and text."""
-    return id_of(_document_key(title, text))
 
 
 def split_of(query: str) -> str:
@@ -51,21 +40,12 @@ def split_of(query: str) -> str:
 
     Case and white space do not count, so that two spellings of a query are in one split.
     """
-    return _split_of_key(_key(_normalised(query)))
+    return _split_of_key(key_of(_normalised(query)))
 
 
 def _split_of_key(normalised: bytes) -> str:
     tenth = int(id_of(normalised), 16) % 10
     return {0: "test", 1: "dev"}.get(tenth, "train")
-
-
-def _key(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()[:_KEY_BYTES]
-
-
-def _document_key(title: str, text: str) -> bytes:
-    """The key of a document; the length of the title, for a title or a text may hold a zero character too."""
-    return _key(f"{title}\0{text}") + len(title).to_bytes(4)
 
 
 def _normalised(query: str) -> str:
@@ -129,7 +109,7 @@ class _Joining:
 
     def _query(self, row: PairRow) -> tuple[int, bytes]:
         """The number of a row's query, and the key of its words."""
-        key, normalised = _key(row.query), _key(_normalised(row.query))
+        key, normalised = key_of(row.query), key_of(_normalised(row.query))
         number = self._inserted(
             "INSERT OR IGNORE INTO queries (key, normalised, text) VALUES (?, ?, ?)",
             *(key, normalised, row.query),
@@ -140,7 +120,7 @@ class _Joining:
         """The number of a row's document, noted with its id. Raises InputError for an id of another text."""
         # A list of documents has one id for all, which then is the row's.
         own = row.id if len(row.documents) == 1 else None
-        key = _document_key(row.title, text)
+        key = document_key(row.title, text)
         number = (
             self._inserted(
                 "INSERT OR IGNORE INTO documents (key, id, file, line, title, text) "
@@ -189,7 +169,7 @@ class _Joining:
 
     def _give(self, query: int, text: str, place: _Stored) -> None:
         """Note a given negative of a query. Which document it is depends on all rows."""
-        key = _document_key("", text)
+        key = document_key("", text)
         given = (
             self._inserted("INSERT OR IGNORE INTO given (key, text) VALUES (?, ?)", key, text)
             or self._one("SELECT row FROM given WHERE key = ?", key)[0]
@@ -219,7 +199,7 @@ class _Joining:
         for document, text in self.execute("SELECT row, text FROM documents ORDER BY row"):
             self.execute(
                 "UPDATE given SET document = ? WHERE key = ? AND document IS NULL",
-                *(document, _document_key("", text)),
+                *(document, document_key("", text)),
             )
         self.execute(
             "INSERT OR IGNORE INTO documents (key, file, line, title, text) "

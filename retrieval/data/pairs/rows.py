@@ -10,10 +10,10 @@ import math
 from typing import NamedTuple
 
 from index.values import Json
+from retrieval.data.columns.pairs import Columns
 from retrieval.data.documents import metadata_field
 from retrieval.data.lines import Place
-from retrieval.data.pairs.columns import Columns
-from retrieval.data.records import IncompleteError, Record, text_field
+from retrieval.data.records import IncompleteError, Record, id_text, text_field
 
 _SPLITS = {
     "train": "train",
@@ -71,13 +71,6 @@ def pair_row(record: Record, columns: Columns) -> PairRow:
     )
 
 
-def is_blank(record: Record) -> bool:
-    """Whether a row says nothing, as those that spreadsheets write below a table."""
-    return all(
-        value is None or (isinstance(value, str) and not value.strip()) for value in record.fields.values()
-    )
-
-
 def _clean(text: str) -> str:
     """The same text from every kind of file: CSV readers change the line ends within a cell."""
     return text.replace("\r\n", "\n").strip()
@@ -110,13 +103,8 @@ def _kind(value: object) -> str:
 
 
 def _id(record: Record, column: str) -> str | None:
-    """The id as text, since a number in one kind of file is a text in another; None if it is empty."""
-    value = record.fields.get(column)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # what pandas makes of whole numbers if one is missing
-    if value is None or (isinstance(value, str | int) and not isinstance(value, bool)):
-        return str("" if value is None else value).strip() or None
-    raise record.place.error(f'the id ("{column}") is {_kind(value)}; write a text or a whole number')
+    """The id as text, None if it is empty. Raises InputError for what is no id."""
+    return (id_text(record, column) or "").strip() or None
 
 
 def _grade(record: Record, column: str) -> int:

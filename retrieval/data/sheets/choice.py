@@ -4,8 +4,9 @@ In: the first rows of each sheet, and what the user said about columns. Out: `He
 rows below a header.
 
 A header has columns that are recognised: best those of pairs, or else those of a corpus or a click log, or
-else a column of queries. The first sheet with the best header is the table. Others are parts of it if they
-have the columns by which its header was recognised, as files of one pattern are.
+else those of a corpus with titles alone, or else a column of queries. The first sheet with the best header is
+the table. Others are parts of it if they have the columns by which its header was recognised, as files of one
+pattern are.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import NamedTuple
 
 from index.errors import InputError
 from retrieval.data.clicks.columns import columns_by_use, looks_like_a_click_log
-from retrieval.data.pairs.columns import ColumnNames, NoDocumentsError, find_columns, query_column
+from retrieval.data.columns.corpus import find_corpus_columns
+from retrieval.data.columns.names import ColumnNames
+from retrieval.data.columns.pairs import NoDocumentsError, find_columns, query_column
 from retrieval.data.sheets.spool import Row, Sheet
 
 ROWS_TO_LOOK_AT = 10  # for a header; titles stand above it
-_PAIRS, _DOCUMENTS, _QUERIES, _NAMED = range(4)
+_PAIRS, _DOCUMENTS, _TITLES, _QUERIES, _NAMED = range(5)  # _TITLES: documents without a text
 _MOST_SHEETS_TOLD = 8
 _MOST_CELLS_TOLD = 6
 
@@ -84,9 +87,13 @@ def _fit(names: Sequence[str], given: ColumnNames) -> _Fit | None:
         return _Fit(_PAIRS, frozenset(names))
     if columns is not None:
         return _Fit(_PAIRS, named | {columns.query, columns.document})
-    own = frozenset(names) & {"_id", "id", "title", "text"}
-    if own & {"_id", "id"} and own & {"title", "text"}:
-        return _Fit(_DOCUMENTS, named | own)
+    try:
+        corpus = find_corpus_columns("", names, given)
+    except InputError:
+        return _Fit(_DOCUMENTS, frozenset(names))
+    if corpus is not None:
+        own = named | (frozenset(names) & {corpus.id, *corpus.texts()})
+        return _Fit(_DOCUMENTS if corpus.text else _TITLES, own)
     queries = columns_by_use(names).keys() >= {"query", "document"} or named
     return _Fit(_NAMED, named or frozenset(names)) if queries else None
 
@@ -103,8 +110,8 @@ def _no_header(path: Path, heads: Mapping[Sheet, Sequence[Row]], given: ColumnNa
         if rows
     )
     return InputError(
-        f"{problem} ({told}); name the columns with --column query=NAME --column document=NAME, or call them "
-        "query and document, or id and text (in small letters), in a row above the others",
+        f"{problem} ({told}); name the columns of pairs with --column query=NAME --column document=NAME, or "
+        "those of documents with --column id=NAME --column text=NAME",
         path=path,
     )
 

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from retrieval.data.columns.names import ColumnNames
 from retrieval.data.lines import Place
-from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.records import Record
 from retrieval.data.sheets.choice import ROWS_TO_LOOK_AT, Header, choose, names_of
 from retrieval.data.sheets.spool import Spool, spool_of

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from cli import verbs
 from retrieval.data.dataset import Dataset
-from retrieval.data.pairs.joining import document_id
+from retrieval.data.hashed_ids import document_id
 from retrieval.training.examples.dataset import read_training_data
 
 HEADER = "query,doc_id,clicks,impressions,rank"
@@ -193,7 +193,7 @@ def test_columns_of_the_corpus_are_named_as_for_build():
     Path("faq.csv").write_text(PAIRS.replace("Frage", "Was").replace("Antwort", "Dies"))
     told = clicks_of_pairs("--corpus", "faq.csv")
     assert (told.exit_code, told.stderr.count("\n")) == (1, 1)
-    assert "no column is recognised as the query" in told.stderr
+    assert "no column is recognised; the columns are 'Was', 'Dies'" in told.stderr
     named = clicks_of_pairs("--corpus", "faq.csv", "--column", "query=Was", "--column", "document=Dies")
     assert (named.exit_code, named.stderr) == (0, "")
 

@@ -13,6 +13,7 @@ from index.documents.store import Document
 from index.errors import InputError
 from retrieval.data import lines
 from retrieval.data.documents import corpus_fingerprint, left_out_files, read_documents
+from retrieval.data.tables import RECORDS_TO_LOOK_AT
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -46,7 +47,8 @@ def test_metadata_that_is_no_object_is_kept_under_its_name(tmp_path: Path) -> No
 
 
 def test_documents_are_read_one_at_a_time(tmp_path: Path) -> None:
-    path = write(tmp_path / "c.jsonl", '{"_id": "a", "text": "x"}\nbroken')
+    records = "".join(f'{{"_id": "{name}", "text": "x"}}\n' for name in ("a", *range(RECORDS_TO_LOOK_AT)))
+    path = write(tmp_path / "c.jsonl", f"{records}broken")
     assert next(read_documents(path)).id == "a"
 
 
@@ -132,13 +134,18 @@ def test_empty_files_and_files_of_other_kinds_are_left_out_and_counted(tmp_path:
         ),
         ('{"_id": "a", "text": "x"}\n\n{"_id": "b", ', ":3: broken JSON"),
         ("[1]", ":1: not a JSON object"),
-        ('{"text": "x"}', ':1: no "_id"'),
-        ('{"_id": 7, "text": "x"}', ':1: "_id" is not a string but int'),
+        (
+            '{"text": "x"}',
+            ": no column is recognised as the id; the columns are 'text': name one with --column",
+        ),
+        ('{"_id": 7.5, "text": "x"}', ':1: the id ("_id") is float; write a text or a whole number'),
+        ('{"_id": true, "text": "x"}', ':1: the id ("_id") is bool; write a text or a whole number'),
         ('{"_id": null, "text": "x"}', ':1: "_id" is null; give every record its own'),
         ('{"_id": " ", "text": "x"}', ':1: "_id" is empty'),
         ('{"_id": "a", "text": ["x"]}', ':1: "text" is not text but list'),
         ('{"_id": "a", "title": 1}', ':1: "title" is not text but int'),
-        ('{"_id": "a", "body": "x"}', ':1: neither "title" nor "text"'),
+        ('{"_id": "a", "stuff": "x"}', ": no column is recognised as the title or text; the columns are"),
+        ('{"_id": "a", "text": "x"}\n{"_id": "b"}', ':2: neither "title" nor "text"'),
         (
             '{"_id": "a", "text": "x"}\n{"_id": "b", "title": "", "text": " \\n"}\n{"_id": "c", "text": "x"}',
             ':2: "title" and "text" hold no text; fill one of them or drop the document',
@@ -202,12 +209,16 @@ def test_whole_numbers_of_any_size_are_kept_exactly(tmp_path: Path) -> None:
     [
         ("c.tsv", "_id\ttext\n1\tx\ty\n", ":2: 3 columns where the header has 2"),
         ("c.tsv", "_id\ttext\ttext\n", ":1: the header names the column 'text' twice; rename one"),
-        ("c.tsv", "key\ttext\n1\tx\n", ':2: no "_id"'),
+        (
+            "c.tsv",
+            "which\ttext\n1\tx\n",
+            ": no column is recognised as the id; the columns are 'which', 'text'",
+        ),
         ("c.tsv", "_id\ttext\n", ": holds no documents"),
         ("c.tsv", "", ": holds no documents"),
         ("c.csv", '_id,text\n1,"x\n', ":2: broken CSV"),
         ("c.csv", '_id,text\n1,"x\ny"\n1,z', ":4: \"_id\" '1' was already used on line 2"),
-        ("c.xml", "<a/>", ": not a kind of corpus that is read; give .jsonl, .ndjson, .tsv, .csv"),
+        ("c.xml", "<a/>", ": not a kind of corpus that is read; give .jsonl, .ndjson, .json, .tsv"),
         ("c.numbers", "PK", ": not a kind of corpus that is read; save it as .xlsx"),
         ("c.jsonl", gzip.compress(b'{"_id": "a", "text": "x"}\n' * 500, mtime=0)[:-9], ": cannot be read on"),
         ("c.jsonl", gzip.compress(b"x" * 99, mtime=0)[:10] + b"\xff" * 50, ":1: cannot be read on"),

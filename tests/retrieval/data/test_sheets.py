@@ -10,11 +10,11 @@ import pytest
 from made_files import ods, workbook, xlsx, zipped
 
 from index.errors import InputError, StorageError
+from retrieval.data.columns.names import ColumnNames
 from retrieval.data.dataset import open_dataset, read_all_queries, workbooks_of
 from retrieval.data.documents import corpus_fingerprint, read_documents
 from retrieval.data.files import confinement
 from retrieval.data.files.formats import archive
-from retrieval.data.pairs.columns import ColumnNames
 from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.data.sheets import spool, worker
 from retrieval.data.sheets.reading import SheetNames
@@ -127,8 +127,8 @@ def test_a_workbook_without_a_table_is_one_line_with_its_sheets(tmp_path: Path) 
     path = workbook(tmp_path / "a.xlsx", sheets)
     assert error_of(path) == (
         "no sheet has columns that are known ('Texte' begins 'Kunde schreibt', 'Baustein'; 'Notes' begins "
-        "'x'); name the columns with --column query=NAME --column document=NAME, or call them query and "
-        "document, or id and text (in small letters), in a row above the others"
+        "'x'); name the columns of pairs with --column query=NAME --column document=NAME, or those of "
+        "documents with --column id=NAME --column text=NAME"
     )
     assert error_of(path, {"query": ["Frage"]}).startswith("no sheet has a row with 'Frage' ('Texte' begins ")
     empty = workbook(tmp_path / "b.xlsx", {"S": [], "T": PAIRS}, hidden=["T"])

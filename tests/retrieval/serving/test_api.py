@@ -298,7 +298,8 @@ def test_a_document_that_was_read_can_be_put_back(run):
     [
         ({"_id": "other", "text": "x"}, "\"_id\" is 'other' but the path says 'p1'; leave \"_id\" out"),
         ({"id": "other", "text": "x"}, "\"id\" is 'other' but the path says 'p1'"),
-        ({"_id": 1, "text": "x"}, '"_id" is not a string'),
+        ({"_id": 1, "text": "x"}, "\"_id\" is '1' but the path says 'p1'"),
+        ({"_id": [1], "text": "x"}, 'the id ("_id") is list; write a text or a whole number'),
         ({"_id": None, "text": "x"}, '"_id" is null; give every record its own'),
         ({"url": "http://a"}, 'neither "title" nor "text"'),
         ({"text": 1}, '"text" is not text'),

@@ -10,8 +10,9 @@ import pytest
 
 from index.errors import InputError
 from retrieval.data.dataset import Dataset, open_dataset
+from retrieval.data.hashed_ids import document_id, query_id
 from retrieval.data.pairs.dataset import PairsDataset
-from retrieval.data.pairs.joining import document_id, query_id, split_of
+from retrieval.data.pairs.joining import split_of
 
 
 def pairs_of(path: Path, rows: list[dict[str, object]] | str, **columns: list[str]) -> PairsDataset:

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from index.documents.store import Document
 from index.errors import InputError, StorageError
 from retrieval.data.dataset import open_dataset
+from retrieval.data.hashed_ids import document_id, query_id
 from retrieval.data.lines import Place
 from retrieval.data.pairs import joined, joining
 from retrieval.data.pairs.joined import JoinedPairs, JoinedQrels, JoinedQueries
-from retrieval.data.pairs.joining import document_id, join_pairs, query_id, split_of
+from retrieval.data.pairs.joining import join_pairs, split_of
 from retrieval.data.pairs.rows import PairRow
 from retrieval.training.examples.dataset import read_training_data
 

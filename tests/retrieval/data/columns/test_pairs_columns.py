@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from index.errors import InputError
-from retrieval.data.pairs.columns import Columns, find_columns
+from retrieval.data.columns.pairs import Columns, find_columns
 
 FAQ = Path("faq.csv")
 
