@@ -123,7 +123,7 @@ def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
 
     path: a BEIR folder, a table, a pattern of tables or a folder of nothing but tables, which are one table,
         or anything else that `read_documents` reads.
-    columns: role to the columns that the user names, see `retrieval.data.pairs.columns`.
+    columns: role to the columns that the user names, see `retrieval.data.columns`.
     Raises InputError for an empty table, and one in which no column is recognised, or two fit equally well;
     for columns named for what is not a table; and what `table_records_of` raises.
     """
