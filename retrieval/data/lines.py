@@ -35,7 +35,10 @@ WILDCARDS = frozenset("*?[")  # of a pattern of paths
 _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 1 << 20
 _DAMAGE = (EOFError, zlib.error, OSError)  # what is raised for a damaged gzip file
-AS_UTF_8 = 'save it as UTF-8 (in Excel: "CSV UTF-8"), or convert it: iconv -f WINDOWS-1252 -t UTF-8'
+AS_UTF_8 = (
+    'save it as UTF-8 (in Excel: "CSV UTF-8"), or convert it: iconv -f WINDOWS-1252 -t UTF-8 '
+    "(Chinese: -f GB18030)"
+)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

@@ -1,0 +1,75 @@
+"""Files named .json: an array of objects, or objects one a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from index.errors import InputError
+from retrieval.data import lines
+from retrieval.data.json_file import json_file_records
+
+OBJECTS = [{"id": n, "text": f'a "quoted" [text] {n}\n, {{'} for n in range(5)]
+
+
+def written(tmp_path: Path, content: str | bytes) -> Path:
+    path = tmp_path / "c.json"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(OBJECTS),
+        "\ufeff" + json.dumps(OBJECTS, indent=2).replace("\n", "\r\n"),
+        "".join(json.dumps(each) + "\n" for each in OBJECTS),
+        "\n \n" + json.dumps(OBJECTS, ensure_ascii=False) + "\n",
+    ],
+    ids=["line", "indented", "lines", "blank lines"],
+)
+def test_objects_are_read_wherever_pieces_end(tmp_path, monkeypatch, content: str, piece: int):
+    monkeypatch.setattr(lines, "_PIECE_BYTES", piece)
+    assert [record.fields for record in json_file_records(written(tmp_path, content))] == OBJECTS
+
+
+def test_records_have_the_line_where_they_begin(tmp_path):
+    path = written(tmp_path, '[\n{"a": 1},\n\n{"a":\n2},\n{"a": 3}]')
+    assert [record.place.line for record in json_file_records(path)] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("content", ["", "[]", " [ ]\n"])
+def test_an_empty_file_has_no_records(tmp_path, content: str):
+    assert list(json_file_records(written(tmp_path, content))) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('[{"a": 1}\n{"a": 2}]', r"c\.json:2: broken JSON \(the array goes on without a comma"),
+        ('[{"a": 1},\n{"a": ', r"c\.json:2: broken JSON \("),
+        ('[{"a": 1}', r"c\.json:1: broken JSON \(.*never ends"),
+        ('[{"a": 1}] x', "something follows the array"),
+        ("[\n1]", r"c\.json:2: not a JSON object"),
+        (
+            '{\n "articles": []}',
+            "is one JSON object over several lines; give the array",
+        ),
+        (b'[{"a": "\xff"}]', r"c\.json:1: not UTF-8: a byte is 0xff"),
+        ('[{"a": NaN}]', r"c\.json:1: "),
+        ("[" * 100_000, r"c\.json:1: "),
+    ],
+)
+def test_what_is_broken_is_told_with_its_line(tmp_path, content: str | bytes, problem: str):
+    with pytest.raises(InputError, match=problem):
+        list(json_file_records(written(tmp_path, content)))
+
+
+def test_an_endless_object_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("retrieval.data.json_file.LONGEST_LINE_BYTES", 100)
+    monkeypatch.setattr(lines, "_PIECE_BYTES", 10)
+    with pytest.raises(InputError, match="an object is longer than 100 characters"):
+        list(json_file_records(written(tmp_path, '[{"a": "' + "x" * 10_000)))

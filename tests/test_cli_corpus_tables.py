@@ -1,0 +1,94 @@
+"""A corpus as people have it, at the command: its columns, its blank rows, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from made_files import workbook
+
+from cli import verbs
+
+MODEL = Path(__file__).parent / "golden" / "model-1-bag"
+PARTS = (
+    "Part No.;Description;Category;Stock\n00815;red bolt M8;fasteners;12\n4711;blue nut;fasteners;3\n;;;\n"
+)
+
+
+def peephole(*args: object) -> Result:
+    return CliRunner().invoke(verbs, [str(arg) for arg in args], prog_name="peephole")
+
+
+def ids(index: Path, *args: object) -> list[str]:
+    result = peephole("search", index, "-k", 9, "--json", *args)
+    assert result.exit_code == 0, result.output
+    return [hit["id"] for hit in json.loads(result.stdout)["hits"]]
+
+
+def written(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_a_list_of_parts_is_an_index_with_filters(tmp_path):
+    index = tmp_path / "index"
+    parts = written(tmp_path / "parts.csv", PARTS)
+    built = peephole("build", parts, "-m", MODEL, "-o", index)
+    assert built.exit_code == 0, built.output
+    assert "id is 'Part No.', text is 'Description', metadata is all others" in built.stderr
+    assert ids(index, "red bolt")[0] == "00815"
+    assert ids(index, "bolt", "--where", "Stock < 5") == ["4711"]
+    more = written(tmp_path / "more.csv", "Part No.|Description|Category\nA|green washer|seals\n")
+    assert peephole("add", index, more).exit_code == 0
+    assert ids(index, "washer", "--where", "Category = seals") == ["A"]
+
+
+def test_columns_are_named_and_texts_joined(tmp_path):
+    index = tmp_path / "index"
+    table = written(tmp_path / "t.csv", "Bestellnr,Bez 1,Bez 2,Gruppe\n1,Bolzen,rot,A\n2,Mutter,,B\n")
+    failed = peephole("build", table, "-m", MODEL, "-o", index)
+    assert failed.exit_code == 1
+    assert (
+        "the columns are 'Bestellnr', 'Bez 1', 'Bez 2', 'Gruppe': name those of documents with"
+        in failed.stderr
+    )
+    assert not index.exists()
+    named = ("--column", "id=Bestellnr", "--column", "text=Bez 1", "--column", "text=Bez 2")
+    assert peephole("build", table, "-m", MODEL, "-o", index, *named).exit_code == 0
+    found = json.loads(peephole("search", index, "rot", "-k", 1, "--json").stdout)["hits"][0]
+    assert (found["id"], found["text"]) == ("1", "Bolzen\nrot")
+    without = ("--column", "id=", "--column", "text=Bez 1")
+    assert peephole("build", table, "-m", MODEL, "-o", tmp_path / "hashed", *without).exit_code == 0
+    assert "1" not in ids(tmp_path / "hashed", "Bolzen")
+
+
+def test_texts_of_a_corpus_and_columns_of_pairs_exclude_each_other(tmp_path):
+    table = written(tmp_path / "t.csv", "a,b\n1,2\n")
+    result = peephole(
+        "build", table, "-m", MODEL, "-o", tmp_path / "i", "--column", "query=a", "--column", "text=b"
+    )
+    assert result.exit_code == 2
+    assert "text is a column of a corpus, query one of pairs" in result.stderr
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_exported_array_is_a_corpus(tmp_path, indent: int | None):
+    articles = [
+        {"id": 4711, "subject": "red bolt", "body": "of steel"},
+        {"id": 7.0, "subject": "nut", "body": ""},
+    ]
+    export = written(tmp_path / "a.json", json.dumps(articles, indent=indent))
+    assert peephole("build", export, "-m", MODEL, "-o", tmp_path / "i").exit_code == 0
+    assert sorted(ids(tmp_path / "i", "bolt")) == ["4711", "7"]
+
+
+def test_sheets_that_are_left_out_are_told_where_queries_are_read(tmp_path):
+    index = tmp_path / "index"
+    assert peephole("build", written(tmp_path / "p.csv", PARTS), "-m", MODEL, "-o", index).exit_code == 0
+    book = tmp_path / "q.xlsx"
+    workbook(book, {"Queries": [["query"], ["red bolt"]], "Notes": [["to do"], ["nothing"]]})
+    result = peephole("search", index, "--queries", book, "--run", tmp_path / "run.trec")
+    assert result.exit_code == 0, result.output
+    assert "Notes" in result.stderr
