@@ -144,6 +144,10 @@ TARGETS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
         mutated(b'{"_id": "1", "title": "a", "text": "b", "year": 2021}\n{"_id": "2", "text": "c"}\n', 90),
         in_file("corpus.jsonl", lambda path: list(read_documents(path))),
     ),
+    "json": (
+        mutated(b'[{"id": 1, "title": "a", "text": "b"},\n {"id": "2", "text": "c", "x": [1.5]}]\n', 75),
+        in_file("corpus.json", lambda path: list(read_documents(path))),
+    ),
     "csv": (
         mutated(b'_id,title,text\n1,a,"b\n""c"""\n2,d,e\n', 60),
         in_file("corpus.csv", lambda path: list(read_documents(path))),
