@@ -246,7 +246,7 @@ def document_of(record: Record, columns: CorpusColumns = BEIR) -> Document:
     text = texts[0] if len(texts) == 1 else "\n".join(filter(str.strip, texts))
     if own is None:
         own = document_id(title.strip(), text.strip())
-    elif columns is not BEIR:
+    elif not columns.has_beir_id():
         own = own.strip()  # programs pad the cells of a table
     return Document(own, title, text, metadata_field(record, columns.metadata_of(record.fields)))
 

@@ -84,9 +84,13 @@ class CorpusColumns:
         ids = _IDS if self.id in _IDS else (self.id,)
         return frozenset({*ids, *self.texts(), METADATA})
 
+    def has_beir_id(self) -> bool:
+        """Whether the id is that of BEIR, which is taken to the letter."""
+        return self.id in _IDS
+
     def is_beir(self) -> bool:
         """Whether the columns are named as BEIR names them."""
-        return self.id in _IDS and {*self.texts()} <= {*BEIR.texts()} and self.metadata is None
+        return self.has_beir_id() and {*self.texts()} <= {*BEIR.texts()} and self.metadata is None
 
     def named(self) -> dict[str, str]:
         """Role to what it is, in words for people."""
