@@ -36,8 +36,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 1 << 20
 _DAMAGE = (EOFError, zlib.error, OSError)  # what is raised for a damaged gzip file
 AS_UTF_8 = (
-    'save it as UTF-8 (in Excel: "CSV UTF-8"), or convert it: iconv -f WINDOWS-1252 -t UTF-8 '
-    "(Chinese: -f GB18030)"
+    'save it as UTF-8 (in Excel: "CSV UTF-8"), or convert it from the encoding that it has: '
+    "iconv -f WINDOWS-1252 -t UTF-8 for Western European texts, -f GB18030 for Chinese ones"
 )
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
