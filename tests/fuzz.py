@@ -15,8 +15,10 @@ import sqlite3
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this tree, whatever is installed
+
+from made_files import ods, xlsb, xlsx, zipped
 
 from index.disk.manifest import Manifest
 from index.documents.filtering.parse import parse_where
@@ -44,6 +48,7 @@ from retrieval.text.vocabulary import Vocabulary
 from retrieval.text.words import trigrams, words
 
 EXAMPLES = 100
+FEWER = {"workbooks": 15}  # each takes a process
 GOLDEN = Path(__file__).parent / "golden"
 
 # Characters of every kind that a tokeniser treats apart, beside any others.
@@ -133,6 +138,40 @@ def _parquet() -> bytes:
 
 _PARQUET = _parquet()
 
+
+def _workbooks() -> SearchStrategy[tuple[str, bytes]]:
+    """Workbooks in which one part is mutated, or the archive itself, each with its suffix."""
+    rows = [["Part No.", "Description", "Stock"], ["00815", "red bolt", "12"]]
+    files = {
+        "xlsx": (xlsx({"S": rows}), "xl/worksheets/sheet1.xml"),
+        "xlsb": (xlsb({"S": rows}), "xl/worksheets/sheet1.bin"),
+        "ods": (ods(rows), "content.xml"),
+    }
+    return st.one_of(
+        *(mutated(content, len(content)).map(partial(_named, kind)) for kind, (content, _) in files.items()),
+        *(_with_part(kind, content, part) for kind, (content, part) in files.items()),
+        _with_part("xlsb", files["xlsb"][0], "xl/workbook.bin"),
+        _with_part("xlsx", files["xlsx"][0], "xl/workbook.xml"),
+    )
+
+
+def _named(kind: str, content: bytes) -> tuple[str, bytes]:
+    return kind, content
+
+
+def _with_part(kind: str, content: bytes, part: str) -> SearchStrategy[tuple[str, bytes]]:
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    changed = mutated(parts[part], len(parts[part]))
+    return changed.map(lambda new: (kind, zipped({**parts, part: new})))
+
+
+def read_workbook(file: tuple[str, bytes]) -> None:
+    """The documents of a workbook, by the process that reads it."""
+    kind, content = file
+    in_file(f"parts.{kind}", lambda path: list(open_dataset(path).documents()))(content)
+
+
 TARGETS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
     "text": (_TEXTS, tokenise),
     "filters": (_TEXTS, filter_documents),
@@ -161,17 +200,20 @@ TARGETS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
         in_file("faq.jsonl", join_pairs),
     ),
     "parquet": (mutated(_PARQUET, len(_PARQUET)), in_file("faq.parquet", join_pairs)),
+    "workbooks": (_workbooks(), read_workbook),
     "queries": (mutated(b'{"_id": "q", "text": "a"}\nq2\tb\n', 40), in_file("queries.txt", read_query_lines)),
 }
 
 
-def batch(number: int, inputs: SearchStrategy[Any], target: Callable[[Any], object]) -> int:
-    """Give a target `EXAMPLES` inputs drawn from a seed; how many it took."""
+def batch(
+    number: int, inputs: SearchStrategy[Any], target: Callable[[Any], object], examples: int = EXAMPLES
+) -> int:
+    """Give a target so many inputs drawn from a seed; how many it took."""
     taken = 0
 
     @seed(number)
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         database=None,
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
@@ -194,7 +236,7 @@ def fuzz(seconds: float, number: int) -> dict[str, int]:
     stop = time.monotonic() + seconds
     while time.monotonic() < stop:
         for name, (inputs, target) in TARGETS.items():
-            counts[name] += batch(number, inputs, target)
+            counts[name] += batch(number, inputs, target, FEWER.get(name, EXAMPLES))
         number += 1
     return counts
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from retrieval.data.files.confinement import answer_of, restrict
 from retrieval.data.files.formats.archive import check_archive
-from retrieval.data.files.formats.workbook import open_workbook
+from retrieval.data.files.formats.workbook import has_cells, open_workbook
 from retrieval.data.lines import LONGEST_LINE_BYTES
 from retrieval.data.sheets.cells import text_of
 
@@ -67,7 +67,7 @@ def _sheets(content: bytes, kind: str, rows: BinaryIO) -> Iterator[dict[str, Any
     start = 0
     for about in book.sheets_metadata:
         stop = start
-        if _is_visible(about):
+        if _is_visible(about) and has_cells(about):  # the library fails on a chart in .xlsb
             for line in _lines(book.get_sheet_by_name(about.name)):
                 stop += len(line)
                 if stop > MOST_BYTES:

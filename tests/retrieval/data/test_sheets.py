@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from made_files import ods, workbook, xlsx, zipped
+from made_files import ods, workbook, xlsb, xlsx, zipped
 
 from index.errors import InputError, StorageError
 from retrieval.data.columns.names import ColumnNames
@@ -206,6 +206,39 @@ def test_an_opendocument_sheet_is_read_by_its_headings_with_its_place(tmp_path: 
     assert rows_of(tmp_path / "a.ods") == [
         ("sheet 'Blatt', row 3", {"Frage": "wie groß?", "Antwort": "<17 cm"})
     ]
+
+
+def test_a_binary_workbook(tmp_path: Path) -> None:
+    sheets = {
+        "Info": [["Parts"]],
+        "Teile": [["Teile 2024"], ["Part No.", "Größe", "Preis"], ["00815", "M8", 2.5]],
+    }
+    (tmp_path / "a.xlsb").write_bytes(xlsb(sheets))
+    given = {"id": ["Part No."], "text": ["Größe"]}
+    assert rows_of(tmp_path / "a.xlsb", given) == [
+        ("sheet 'Teile', row 3", {"Part No.": "00815", "Größe": "M8", "Preis": "2.5"})
+    ]
+    (document,) = open_dataset(tmp_path / "a.xlsb", given).documents()
+    assert (document.id, document.text, document.metadata) == ("00815", "M8", {"Preis": "2.5"})
+
+
+@pytest.mark.parametrize("kind", ["xlsb", "xlsx"])
+def test_a_sheet_that_is_a_chart_is_left_out(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "xlsb":
+        path.write_bytes(xlsb({"S": PAIRS}, charts=["Chart"]))
+    else:
+        from xlsxwriter import Workbook
+
+        with Workbook(path) as made:
+            sheet = made.add_worksheet("S")
+            for number, row in enumerate(PAIRS):
+                sheet.write_row(number, 0, row)
+            chart = made.add_chart({"type": "line"})
+            chart.add_series({"values": "=S!$A$1:$A$2"})
+            made.add_chartsheet("Chart").set_chart(chart)
+    assert len(rows_of(path)) == 2
+    assert sheets_of_table(path) == SheetNames(["S"], ["Chart"], [])
 
 
 def test_another_content_is_read_and_gives_another_fingerprint(tmp_path: Path) -> None:

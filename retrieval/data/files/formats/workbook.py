@@ -22,3 +22,8 @@ def open_workbook(content: bytes) -> Any:
         return CalamineWorkbook.from_filelike(io.BytesIO(content))
     except PasswordError as error:
         raise ValueError("has a password; save it without one") from error
+
+
+def has_cells(about: Any) -> bool:
+    """Whether a sheet, of which the library tells this, has cells: a chart has none, nor has a dialogue."""
+    return str(about.typ).endswith((".WorkSheet", ".MacroSheet"))
