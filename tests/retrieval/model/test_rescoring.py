@@ -15,29 +15,33 @@ from retrieval.model.weights import Table, read_weights, write_weights
 from retrieval.model.word_rows import WordRows
 from retrieval.text.vocabulary import Vocabulary
 
-RNG = np.random.default_rng(0)
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
 
 
-def rescorer(features: int = 5, hidden: int = 3, row_width: int = 4, width: int = 2) -> Rescorer:
+@pytest.fixture
+def rescorer(rng: np.random.Generator) -> Rescorer:
+    row_width, width, hidden, features = 4, 2, 3, 5
     shapes = ((row_width, width), (row_width,), (1,), (hidden, features), (hidden,), (hidden,), (features,))
-    return Rescorer(*(RNG.normal(size=shape).astype(np.float32) for shape in shapes))
+    return Rescorer(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
 
 
-def test_scores_are_those_of_the_formula():
-    fitted = rescorer()
-    x = RNG.normal(size=(7, 5)).astype(np.float32)
-    for row, score in zip(x, fitted.scores(x).tolist(), strict=True):
+def test_scores_are_those_of_the_formula(rescorer: Rescorer, rng: np.random.Generator):
+    x = rng.normal(size=(7, 5)).astype(np.float32)
+    for row, score in zip(x, rescorer.scores(x).tolist(), strict=True):
         units = [
             math.tanh(sum(w * v for w, v in zip(weights, row, strict=True)) + bias)
-            for weights, bias in zip(fitted.hidden, fitted.hidden_bias, strict=True)
+            for weights, bias in zip(rescorer.hidden, rescorer.hidden_bias, strict=True)
         ]
-        want = sum(v * u for v, u in zip(fitted.output, units, strict=True)) + float(fitted.linear @ row)
+        want = sum(v * u for v, u in zip(rescorer.output, units, strict=True)) + float(rescorer.linear @ row)
         assert score == pytest.approx(want, abs=1e-5)
 
 
 @pytest.mark.parametrize("reads_queries", [False, True])
-def test_a_file_comes_back_as_it_was(tmp_path: Path, reads_queries: bool):
-    fitted = rescorer()._replace(reads_queries=reads_queries)
+def test_a_file_comes_back_as_it_was(tmp_path: Path, reads_queries: bool, rescorer: Rescorer):
+    fitted = rescorer._replace(reads_queries=reads_queries)
     fitted.save(tmp_path / "r")
     read = Rescorer.load(tmp_path / "r", 4)
     assert read is not None
@@ -58,8 +62,8 @@ def test_a_file_comes_back_as_it_was(tmp_path: Path, reads_queries: bool):
         {"gate": None},
     ],
 )
-def test_other_arrays_are_refused(tmp_path: Path, change: dict[str, np.ndarray | None]):
-    rescorer().save(tmp_path / "r")
+def test_other_arrays_are_refused(tmp_path: Path, change: dict[str, np.ndarray | None], rescorer: Rescorer):
+    rescorer.save(tmp_path / "r")
     arrays = read_weights(tmp_path / "r") | change
     write_weights(
         tmp_path / "r", {name: np.array(array) for name, array in arrays.items() if array is not None}
@@ -68,8 +72,8 @@ def test_other_arrays_are_refused(tmp_path: Path, change: dict[str, np.ndarray |
         Rescorer.load(tmp_path / "r", 4)
 
 
-def test_every_cut_of_the_file_is_refused(tmp_path: Path):
-    rescorer().save(tmp_path / "r")
+def test_every_cut_of_the_file_is_refused(tmp_path: Path, rescorer: Rescorer):
+    rescorer.save(tmp_path / "r")
     data = (tmp_path / "r").read_bytes()
     for size in range(0, len(data), 13):
         (tmp_path / "r").write_bytes(data[:size])
@@ -77,8 +81,8 @@ def test_every_cut_of_the_file_is_refused(tmp_path: Path):
             Rescorer.load(tmp_path / "r", 4)
 
 
-def test_another_version_is_not_used(tmp_path: Path):
-    rescorer().save(tmp_path / "r")
+def test_another_version_is_not_used(tmp_path: Path, rescorer: Rescorer):
+    rescorer.save(tmp_path / "r")
     arrays = read_weights(tmp_path / "r") | {
         "version": np.array([3], np.float32),
         "new": np.ones(1, np.float32),
@@ -88,10 +92,10 @@ def test_another_version_is_not_used(tmp_path: Path):
 
 
 @pytest.fixture
-def words() -> WordVectors:
+def words(rescorer: Rescorer, rng: np.random.Generator) -> WordVectors:
     vocabulary = Vocabulary(("#ca", "cat", "at#", " cat "), 2)
-    table = Table(RNG.normal(size=(len(vocabulary), 4)).astype(np.float32))
-    return WordVectors(WordRows(vocabulary, table), rescorer())
+    table = Table(rng.normal(size=(len(vocabulary), 4)).astype(np.float32))
+    return WordVectors(WordRows(vocabulary, table), rescorer)
 
 
 def test_a_word_is_the_projected_sum_of_its_features(words: WordVectors):
@@ -127,19 +131,17 @@ def test_known_queries_have_words_where_the_model_reads_them(words: WordVectors)
     assert reading.distinct_words(Texts("a", "b", "c d\nd"))[2] == ["c", "d"]
 
 
-def test_a_rescorer_scores_alike_among_more_features():
-    fitted = rescorer()
+def test_a_rescorer_scores_alike_among_more_features(rescorer: Rescorer, rng: np.random.Generator):
     own = np.array([True, False, True, True, True, False, True])
-    x = RNG.normal(size=(4, 7)).astype(np.float32)
-    assert np.allclose(fitted.among(own).scores(x), fitted.scores(x[:, own]), atol=1e-5)
+    x = rng.normal(size=(4, 7)).astype(np.float32)
+    assert np.allclose(rescorer.among(own).scores(x), rescorer.scores(x[:, own]), atol=1e-5)
 
 
-def test_networks_of_more_units_add_up():
-    fitted = rescorer()
-    twice = fitted._replace(
-        hidden=np.tile(fitted.hidden, (2, 1)),
-        hidden_bias=np.tile(fitted.hidden_bias, 2),
-        output=np.tile(fitted.output / 2, 2),
+def test_networks_of_more_units_add_up(rescorer: Rescorer, rng: np.random.Generator):
+    twice = rescorer._replace(
+        hidden=np.tile(rescorer.hidden, (2, 1)),
+        hidden_bias=np.tile(rescorer.hidden_bias, 2),
+        output=np.tile(rescorer.output / 2, 2),
     )
-    x = RNG.normal(size=(3, 5)).astype(np.float32)
-    assert np.allclose(twice.scores(x), fitted.scores(x), atol=1e-5)
+    x = rng.normal(size=(3, 5)).astype(np.float32)
+    assert np.allclose(twice.scores(x), rescorer.scores(x), atol=1e-5)
