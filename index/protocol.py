@@ -26,8 +26,7 @@ from index.values import Mask, Rows, Vectors
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
-    from index.documents.filtering.expression import Field
-    from index.documents.filtering.filters import Filter
+    from index.documents.filtering.expression import Expression, Field
     from index.documents.numbers import Attribute
 
 
@@ -76,20 +75,20 @@ class OpenIndex(Protocol):
         """Prepare for many searches: keep vectors in memory and compile loops, where that makes it faster."""
 
     def search_dense(
-        self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
+        self, queries: Vectors, k: int, where: Sequence[Expression] = (), *, model: str | None = None
     ) -> Ranking:
         """The nearest documents of each query by inner product, from the tuned dense index."""
 
-    def search_exact(self, queries: Vectors, k: int, where: Sequence[Filter] = ()) -> Ranking:
+    def search_exact(self, queries: Vectors, k: int, where: Sequence[Expression] = ()) -> Ranking:
         """The nearest documents by comparing every stored vector."""
 
-    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter] = ()) -> Ranking:
+    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Expression] = ()) -> Ranking:
         """The best documents by BM25; those without any term of the query are left out (row -1)."""
 
-    def is_exact(self, where: Sequence[Filter]) -> bool:
+    def is_exact(self, where: Sequence[Expression]) -> bool:
         """Whether a dense search with these filters compares every vector, so that its order is exact."""
 
-    def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
+    def matching(self, where: Sequence[Expression], query: str | None = None) -> list[Mask]:
         """For each part the live documents that meet the filters and have a word of the query."""
 
     def columns(self, field: Field) -> list[Column]:
@@ -116,7 +115,7 @@ class OpenIndex(Protocol):
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """The rows of live documents by document id; ids that no document has are left out."""
 
-    def rows(self, where: Sequence[Filter] = ()) -> Rows:
+    def rows(self, where: Sequence[Expression] = ()) -> Rows:
         """The rows of all documents that a search can find, ascending."""
 
     def spans(self, row: int) -> list[Span]:

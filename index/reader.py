@@ -33,8 +33,7 @@ from index.values import Mask, Rows, Vectors
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
-    from index.documents.filtering.expression import Field
-    from index.documents.filtering.filters import Filter
+    from index.documents.filtering.expression import Expression, Field
     from index.documents.numbers import Attribute
 
 # What only filters, facets and grouping need is imported on first use: most searches from the shell use none
@@ -75,7 +74,7 @@ class Index(HeldGeneration):
         # A search weighs its query to rank documents, and again to judge the hits.
         parts = [segment.lexical for segment in segments]
         self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(partial(weigh_all, parts))
-        self._filters: dict[tuple[Filter, ...], list[Mask]] = {}
+        self._filters: dict[tuple[Expression, ...], list[Mask]] = {}
         self._filters_lock = ProcessLock()
 
     @classmethod
@@ -114,7 +113,7 @@ class Index(HeldGeneration):
         self,
         queries: NDArray[np.float32],
         k: int,
-        where: Sequence[Filter] = (),
+        where: Sequence[Expression] = (),
         *,
         model: str | None = None,
     ) -> Ranking:
@@ -131,14 +130,14 @@ class Index(HeldGeneration):
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_dense(queries, k, mask)
         )
 
-    def search_exact(self, queries: NDArray[np.float32], k: int, where: Sequence[Filter] = ()) -> Ranking:
+    def search_exact(self, queries: NDArray[np.float32], k: int, where: Sequence[Expression] = ()) -> Ranking:
         """The nearest documents by comparing every stored vector. Parameters as in `search_dense`."""
         queries = self._checked(queries)
         return self._search(
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_exact(queries, k, mask)
         )
 
-    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter] = ()) -> Ranking:
+    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Expression] = ()) -> Ranking:
         """The best documents by BM25; those without any term of the query are left out (row -1).
 
         queries: texts.
@@ -151,11 +150,11 @@ class Index(HeldGeneration):
             k, len(queries), where, lambda at, k, mask: self.segments[at].search_lexical(weighed[at], k, mask)
         )
 
-    def is_exact(self, where: Sequence[Filter]) -> bool:
+    def is_exact(self, where: Sequence[Expression]) -> bool:
         """Whether a dense search with these filters compares every vector, so that its order is exact."""
         return bool(where) or all(segment.entry.faiss == FLAT for segment in self.segments)
 
-    def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
+    def matching(self, where: Sequence[Expression], query: str | None = None) -> list[Mask]:
         """For each segment the live documents that meet the filters, bool (segment.count,).
 
         query: if given, a text of which they also have a word, as in `search_lexical`.
@@ -235,7 +234,7 @@ class Index(HeldGeneration):
             for each, row in segment.rows_of(list(ids)).items()
         }
 
-    def rows(self, where: Sequence[Filter] = ()) -> Rows:
+    def rows(self, where: Sequence[Expression] = ()) -> Rows:
         """The rows of all documents that a search can find, ascending.
 
         where: filters that a document's metadata must all meet.
@@ -361,7 +360,7 @@ class Index(HeldGeneration):
         self,
         k: int,
         queries: int,
-        where: Sequence[Filter],
+        where: Sequence[Expression],
         search: Callable[[int, int, Mask | None], Ranking],
     ) -> Ranking:
         """Search every segment and merge the rankings. search: called with a segment's number, k and mask."""
@@ -377,13 +376,13 @@ class Index(HeldGeneration):
         ]
         return parts[0] if len(parts) == 1 else merge(parts, self._offsets, k)
 
-    def _masks(self, where: tuple[Filter, ...]) -> list[Mask]:
+    def _masks(self, where: tuple[Expression, ...]) -> list[Mask]:
         """For each segment the rows that meet all conditions; the last filters are cached."""
         with self._filters_lock:
             masks = self._filters.get(where)
         if masks is None:  # two threads may compute the same mask; neither waits for the other
+            from index.documents.filtering.expression import all_of
             from index.documents.filtering.fields import check_fields
-            from index.documents.filtering.filters import all_of
 
             expression = all_of(where)
             check_fields(expression, self._fields())

@@ -24,8 +24,7 @@ from index.values import Json, Mask, Texts, lines_of
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
-    from index.documents.filtering.expression import Field
-    from index.documents.filtering.filters import Filter
+    from index.documents.filtering.expression import Expression, Field
 
 _DOCUMENTS = """
 CREATE TABLE documents (
@@ -179,13 +178,12 @@ class DocumentReader:
                 rows.update(query(self._database, statement, part, most=len(part)))
         return rows
 
-    def matching(self, where: Filter) -> Mask:
+    def matching(self, where: Expression) -> Mask:
         """The rows that meet a filter, bool (count,)."""
-        from index.documents.filtering.filters import as_expression
         from index.documents.filtering.selection import Selection
 
         with self._lock, self._reading():
-            return Selection(self._database, self.count, self._most).rows(as_expression(where))
+            return Selection(self._database, self.count, self._most).rows(where)
 
     def column(self, field: Field) -> Column:
         """The values of a field; those of the last fields are kept."""

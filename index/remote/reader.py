@@ -47,8 +47,7 @@ from index.values import Mask, Rows, Vectors
 
 if TYPE_CHECKING:
     from index.documents.columns import Column
-    from index.documents.filtering.expression import Field
-    from index.documents.filtering.filters import Filter
+    from index.documents.filtering.expression import Expression, Field
     from index.documents.numbers import Attribute
 
 STATISTICS = "statistics.sqlite"
@@ -128,7 +127,7 @@ class RemoteIndex(HeldGeneration):
             self._evidence.compile()
 
     def search_dense(
-        self, queries: Vectors, k: int, where: Sequence[Filter] = (), *, model: str | None = None
+        self, queries: Vectors, k: int, where: Sequence[Expression] = (), *, model: str | None = None
     ) -> Ranking:
         """See `Index.search_dense`. With a filter, too, the server's index is searched."""
         queries, k = self._checked(queries, model), self._depth(k)
@@ -141,7 +140,7 @@ class RemoteIndex(HeldGeneration):
             lambda some, depth: self._search_dense(some, depth, within), queries, k, self.entry.vectors
         )
 
-    def search_exact(self, queries: Vectors, k: int, where: Sequence[Filter] = ()) -> Ranking:
+    def search_exact(self, queries: Vectors, k: int, where: Sequence[Expression] = ()) -> Ranking:
         """See `Index.search_exact`. Unless the server's index is exact, all vectors are read from it."""
         if self.is_exact(()):
             return self.search_dense(queries, k, where)
@@ -153,7 +152,7 @@ class RemoteIndex(HeldGeneration):
                 add_passages(ranking, queries @ vectors.T, np.array([row["row"] for row in rows], np.int64))
         return ranking
 
-    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Filter] = ()) -> Ranking:
+    def search_lexical(self, queries: Sequence[str], k: int, where: Sequence[Expression] = ()) -> Ranking:
         """See `Index.search_lexical`. N and df count all documents that were written since the build."""
         k = self._depth(k)
         within = self._within(where)
@@ -168,11 +167,11 @@ class RemoteIndex(HeldGeneration):
             ranked[number] = [(row, score) for _, row, score in hits if score > 0]
         return best_rows(ranked, k)
 
-    def is_exact(self, where: Sequence[Filter]) -> bool:
+    def is_exact(self, where: Sequence[Expression]) -> bool:
         """Whether the server compares every vector."""
         return self.entry.faiss == FLAT_KIND
 
-    def matching(self, where: Sequence[Filter], query: str | None = None) -> list[Mask]:
+    def matching(self, where: Sequence[Expression], query: str | None = None) -> list[Mask]:
         """See `Index.matching`. There is one part, with a place for each passage."""
         mask = np.zeros(self.entry.vectors, bool)
         within = f"({self._within(where)}) and {FIRST}"
@@ -247,7 +246,7 @@ class RemoteIndex(HeldGeneration):
                 rows[keys[row["key"]]] = int(row["row"])
         return {each: rows[each] for each in ids if each in rows}
 
-    def rows(self, where: Sequence[Filter] = ()) -> Rows:
+    def rows(self, where: Sequence[Expression] = ()) -> Rows:
         """See `Index.rows`."""
         return np.flatnonzero(self.matching(where)[0])
 
@@ -311,13 +310,13 @@ class RemoteIndex(HeldGeneration):
         ]
         return f"{visible} and row not in {still}" if still else visible
 
-    def _within(self, where: Sequence[Filter]) -> str:
+    def _within(self, where: Sequence[Expression]) -> str:
         """The filter of what a search may find. Raises InputError for a field that no document has."""
         with self._own_process:  # the connection does not survive a fork
             if not where:
                 return self._live
+        from index.documents.filtering.expression import all_of
         from index.documents.filtering.fields import check_fields
-        from index.documents.filtering.filters import all_of
         from index.remote.conditions import filter_of
 
         expression, known = all_of(where), self._statistics.fields()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from index.documents.filtering.filters import Filter
+from index.documents.filtering.expression import Expression
 from index.documents.store import Document
 from index.errors import ExistingError
 from index.values import Json
@@ -64,7 +64,7 @@ class Collection:
             rows = retriever.index.rows_of(ids)
             return retriever.index.documents([rows[each] for each in ids if each in rows])
 
-    def matching(self, where: Sequence[Filter] = ()) -> list[Document]:
+    def matching(self, where: Sequence[Expression] = ()) -> list[Document]:
         """All documents that meet all of some filters, those added last at the end as a rule."""
         with self._reading() as retriever:
             return retriever.index.documents(retriever.index.rows(where).tolist())

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from index.errors import InputError
 
 if TYPE_CHECKING:
-    from index.documents.filtering.filters import Filter
+    from index.documents.filtering.expression import Expression
 
 Mode = Literal["dense", "lexical", "hybrid"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 # A filter as a text or a tree, or several that must all hold.
-Where: TypeAlias = "str | Filter | Sequence[str | Filter]"
+Where: TypeAlias = "str | Expression | Sequence[str | Expression]"
 
 
 def check_mode(mode: str) -> None:

@@ -24,7 +24,7 @@ from retrieval.search.paging import deepen
 from retrieval.search.rescoring import RESCORING_DEPTH
 
 if TYPE_CHECKING:
-    from index.documents.filtering.filters import Filter
+    from index.documents.filtering.expression import Expression
     from index.protocol import OpenIndex
 
 # The first depth of the two rankings that hybrid search fuses, and of a search of compressed vectors; see
@@ -124,7 +124,7 @@ def check_depth(k: int) -> None:
         raise InputError(f"k must be at least 1, not {k}")
 
 
-def conditions_of(where: Where) -> Sequence[Filter]:
+def conditions_of(where: Where) -> Sequence[Expression]:
     """The filters of a search, parsed. Raises InputError for one that cannot be parsed."""
     if not where:
         return ()  # most searches have none, and must not wait for the import of the parser
@@ -133,11 +133,11 @@ def conditions_of(where: Where) -> Sequence[Filter]:
     return parse_filters(where)
 
 
-def _dense(index: OpenIndex, embeddings: Vectors, k: int, where: Sequence[Filter]) -> Ranking:
+def _dense(index: OpenIndex, embeddings: Vectors, k: int, where: Sequence[Expression]) -> Ranking:
     with phase("dense"):
         return index.search_dense(embeddings, k, where)
 
 
-def _lexical(index: OpenIndex, queries: Sequence[str], k: int, where: Sequence[Filter]) -> Ranking:
+def _lexical(index: OpenIndex, queries: Sequence[str], k: int, where: Sequence[Expression]) -> Ranking:
     with phase("lexical"):
         return index.search_lexical(queries, k, where)

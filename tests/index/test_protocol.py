@@ -18,7 +18,6 @@ from index.dense.passages import Span
 from index.disk.folder import CANDIDATE, LEARNING, prepare, read_current
 from index.disk.previous import read_previous
 from index.disk.verify import verify
-from index.documents.filtering.filters import Condition
 from index.documents.filtering.parse import parse_field, parse_where
 from index.documents.store import Document
 from index.errors import InputError
@@ -298,7 +297,7 @@ def test_filters_mean_the_same_in_every_search(write: Write, folder: Path):
             lexical = index.search_lexical(["apple"], 5, where)
             assert set(ids_of(index, lexical.rows[0])) == {"en", "de"} & set(expected), text
         with pytest.raises(InputError, match="no document has a field"):
-            index.rows([Condition("nowhere", "=", "1")])
+            index.rows([parse_where("nowhere=1")])
 
 
 def test_values_are_counted(write: Write, folder: Path):
@@ -331,7 +330,7 @@ def test_added_document_replaces_the_one_with_its_id(write: Write, folder: Path)
             ["d7", "e"],
             ["e", "d7"],
         )
-        assert ids_of(index, index.rows([Condition("kind", "=", "new")])) == ["d7"]
+        assert ids_of(index, index.rows([parse_where("kind=new")])) == ["d7"]
         assert index.problems() == []
 
 

@@ -12,7 +12,7 @@ from index import reader
 from index.disk.folder import Pointer, read_current, write_current
 from index.disk.manifest import MANIFEST
 from index.disk.verify import superseded, verify
-from index.documents.filtering.filters import Condition
+from index.documents.filtering.parse import parse_where
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index
@@ -44,9 +44,9 @@ def test_rows_are_found_by_ids_and_by_filters(folder: Path):
     delete(folder, ["d28"])
     with Index.open(folder) as index:
         assert index.rows_of(["d29", "none", "d3", "d28"]) == {"d3": 3, "d29": 29}
-        assert index.rows([Condition("number", ">", "26")]).tolist() == [27, 29]
+        assert index.rows([parse_where("number>26")]).tolist() == [27, 29]
         with pytest.raises(InputError, match="no document has a field"):
-            index.rows([Condition("none", "=", "1")])
+            index.rows([parse_where("none=1")])
 
 
 def test_dense_search_is_the_inner_product_sorted(folder: Path):
@@ -103,7 +103,7 @@ def test_kept_vectors_change_no_hit(folder: Path, build: Build, tmp_path: Path):
         assert kept.segments[0]._coarse is None
         kept.keep_vectors(5 * 400 * DIMENSION)
         assert kept.segments[0]._coarse is not None
-        for where in ((), (Condition("number", "<", "100"),)):
+        for where in ((), (parse_where("number<100"),)):
             for some in (queries[:1], queries):
                 expected, found = (index.search_dense(some, 7, where) for index in (plain, kept))
                 assert np.array_equal(found.rows, expected.rows)
@@ -254,7 +254,7 @@ def test_filters_of_another_thread_do_not_disturb_those_being_forgotten(folder: 
             return found
 
     def search(number: int) -> list[int]:
-        return index.search_lexical(["title"], 30, [Condition("number", ">=", str(number))]).rows[0].tolist()
+        return index.search_lexical(["title"], 30, [parse_where(f"number>={number}")]).rows[0].tolist()
 
     with Index.open(folder) as index:
         index._filters = Interrupted()
@@ -265,11 +265,11 @@ def test_filters_of_another_thread_do_not_disturb_those_being_forgotten(folder: 
 
 
 def test_filter_in_use_is_not_forgotten(folder: Path):
-    used = (Condition("number", "=", "0"),)
+    used = (parse_where("number=0"),)
     with Index.open(folder) as index:
         for number in range(20):
             assert index.search_lexical(["title"], 1, used).rows.tolist() == [[0]]
-            index.search_lexical(["title"], 1, [Condition("number", ">", str(number))])
+            index.search_lexical(["title"], 1, [parse_where(f"number>{number}")])
             assert used in index._filters
 
 

@@ -23,7 +23,7 @@ from index.dense import tuning
 from index.dense.passages import Span
 from index.dense.tuning import Goal, part_counts
 from index.disk.manifest import SegmentEntry
-from index.documents.filtering.filters import Condition
+from index.documents.filtering.parse import parse_where
 from index.documents.store import Document
 from index.lexical.bm25 import K1, B
 from index.ranking import Ranking
@@ -278,7 +278,7 @@ def _ask_dense(index: Index, oracle: Oracle, queries: np.ndarray, k: int, tally:
             span = index.nearest_spans(np.array([row]), query)[0]
             assert (0 if span is None else span.start) == (vectors @ query).argmax()
     if oracle.documents:
-        where = [Condition("topic", "<", "4")]
+        where = [parse_where("topic<4")]
         for found, expected in zip(hits(index, index.search_dense(queries, k, where)), every, strict=True):
             some = {n: s for n, s in expected.items() if oracle.documents[n].metadata["topic"] < 4}
             check_best(found, some, k)

@@ -9,12 +9,11 @@ its elements as a value. `Not` holds exactly where its part does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from index.documents.attributes import shown_name, stored_name
-from index.documents.numbers import is_valid
 from index.errors import InputError
 
 Operator = Literal["!=", ">=", "<=", "=", ">", "<"]
@@ -48,9 +47,19 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A comparison of the field with a text, see `Condition` (index/documents/filtering/filters.py).
+    """A comparison of the field with a text.
 
+    Texts are compared with texts, by code point, so dates like 2024-05-01 are in order. Numbers are compared
+    with numbers, and with texts that spell a number. "=" holds if either is equal. true and false are texts.
     "!=" is the opposite of "=": it holds for documents without the field too.
+
+    Whole numbers are compared exactly up to the largest float64 (309 digits), other numbers as float64. A
+    text with a larger number counts as text only; a larger number in metadata is refused when it is read.
+
+    A value with a time of day, such as 2024-05-01T10:00:00Z, is compared with dates and times (ISO 8601) as
+    points in time: a date is its first moment in UTC, a time without an offset is in UTC.
+
+    Raises InputError for an unknown operator.
     """
 
     field: Field
@@ -58,7 +67,8 @@ class Comparison:
     value: str
 
     def __post_init__(self) -> None:
-        check_operator(self.operator)
+        if self.operator not in OPERATORS:
+            raise InputError(f"{self.operator!r} is no operator; write {', '.join(OPERATORS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,11 @@ Leaf: TypeAlias = Comparison | In | Exists | Prefix
 Expression: TypeAlias = Leaf | Not | And | Or
 
 
+def all_of(where: Sequence[Expression]) -> Expression:
+    """The expression that holds where all of these hold."""
+    return where[0] if len(where) == 1 else And(tuple(where))
+
+
 def leaves_of(expression: Expression) -> Iterator[Leaf]:
     """All conditions of a filter, from left to right."""
     pending = [expression]
@@ -120,18 +135,3 @@ def leaves_of(expression: Expression) -> Iterator[Leaf]:
             pending.append(part.part)
         else:
             yield part
-
-
-def check_operator(operator: str) -> None:
-    """Raise InputError unless this is one of `OPERATORS`."""
-    if operator not in OPERATORS:
-        raise InputError(f"{operator!r} is no operator; write {', '.join(OPERATORS)}")
-
-
-def check_text(*texts: object) -> None:
-    """Raise InputError unless these are texts that UTF-8 can hold."""
-    for text in texts:
-        if not isinstance(text, str):
-            raise InputError(f"a condition is made of texts, not of {text!r}; write it as text")
-        if not is_valid(text):
-            raise InputError(f"the condition on {text!r} is not valid UTF-8; write it so")

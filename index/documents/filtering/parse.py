@@ -42,10 +42,9 @@ from index.documents.filtering.expression import (
     Operator,
     Or,
     Prefix,
-    check_text,
 )
-from index.documents.filtering.filters import Filter, as_expression
 from index.documents.filtering.scanner import JOIN, Scanner
+from index.documents.numbers import is_valid
 from index.errors import InputError
 
 MOST_CHARACTERS = 20_000
@@ -63,7 +62,7 @@ _SIGNS_LIKE = {"=>": ">=", "=<": "<=", "<>": "!=", "==": "=", "===": "=", "!==":
 
 def parse_where(text: str) -> Expression:
     """Read a filter; the grammar stands above. Raises InputError, whose text names the column."""
-    check_text(text)
+    _check_text(text)
     if len(text) > MOST_CHARACTERS:
         raise InputError(f"the filter has {len(text):,} characters; write at most {MOST_CHARACTERS:,}")
     if not text.strip():
@@ -73,16 +72,27 @@ def parse_where(text: str) -> Expression:
 
 def parse_field(text: str) -> Field:
     """Read the name of a field, as a filter spells it. Raises InputError."""
-    check_text(text)
+    _check_text(text)
     if len(text) > MOST_CHARACTERS or not text.strip():
         raise InputError("the name of a field is empty or too long; write one such as lang or author.name")
     return replace(_Parser(text.strip()).read_field(), column=0)
 
 
-def parse_filters(where: str | Filter | Sequence[str | Filter]) -> list[Filter]:
+def parse_filters(where: str | Expression | Sequence[str | Expression]) -> list[Expression]:
     """A filter, or several that must all hold, as expressions; texts are parsed. Raises InputError."""
     parts = where if isinstance(where, Sequence) and not isinstance(where, str) else [where]
-    return [parse_where(part) if isinstance(part, str) else as_expression(part) for part in parts]
+    for part in parts:
+        if not isinstance(part, str | And | Or | Not | Leaf):
+            raise InputError(f"a filter is a text or a condition, not {part!r}")
+    return [parse_where(part) if isinstance(part, str) else part for part in parts]
+
+
+def _check_text(text: object) -> None:
+    """Raise InputError unless this is a text that UTF-8 can hold."""
+    if not isinstance(text, str):
+        raise InputError(f"a condition is made of texts, not of {text!r}; write it as text")
+    if not is_valid(text):
+        raise InputError(f"the condition on {text!r} is not valid UTF-8; write it so")
 
 
 class _Parser(Scanner):

@@ -7,7 +7,7 @@ from fruit_corpus import numbered
 
 from index.documents import store, untrusted
 from index.documents import writer as writer_module
-from index.documents.filtering.filters import Condition
+from index.documents.filtering.parse import parse_where
 from index.documents.store import Document, DocumentReader
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, InputError, PeepholeError, StorageError
@@ -263,7 +263,7 @@ def test_query_without_an_end_is_given_up(
         reader.fields,
         lambda: reader.documents(range(50)),
         lambda: reader.rows_of([f"d{row}" for row in range(50)]),
-        lambda: reader.matching(Condition("number", ">=", "0")),
+        lambda: reader.matching(parse_where("number>=0")),
         lambda: DocumentWriter(tmp_path / "staged.sqlite"),
     ]
     monkeypatch.setattr(untrusted, "STEPS_A_LOOK", 1)
@@ -281,7 +281,7 @@ def test_more_rows_than_documents_are_damage(writer: DocumentWriter, tmp_path: P
     reader = published(writer, tmp_path / "d.sqlite")
     reader._most = 0
     with pytest.raises(CorruptError, match="more rows than there can be"):
-        reader.matching(Condition("n", "=", "1"))
+        reader.matching(parse_where("n=1"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 from index.disk.files import WriterLock
 from index.disk.manifest import Manifest
 from index.disk.verify import verify
-from index.documents.filtering.filters import Condition, parse_condition
+from index.documents.filtering.parse import parse_where
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.reader import Index
@@ -217,7 +217,7 @@ def test_filter_finds_the_best_of_those_that_match(folder: Path):
     add(folder, numbered(10, 30), unit_vectors(40)[30:])
     delete(folder, ["d35"])
     with Index.open(folder) as index:
-        where = [parse_condition("number>=20"), parse_condition("number<37")]
+        where = [parse_where("number>=20"), parse_where("number<37")]
         every = index.search_exact(unit_vectors(3, 4), 39)
         expected = [[row for row in line if 20 <= row < 37] for line in every.rows.tolist()]
         found = index.search_dense(unit_vectors(3, 4), 39, where)
@@ -225,7 +225,7 @@ def test_filter_finds_the_best_of_those_that_match(folder: Path):
         assert np.all(found.rows[:, 16:] == -1)
         words = index.search_lexical(["title"], 39, where).rows[0]
         assert sorted(words[words >= 0].tolist()) == sorted(expected[0])
-        assert index.search_dense(unit_vectors(1), 5, [Condition("number", "=", "1000")]).rows.tolist() == [
+        assert index.search_dense(unit_vectors(1), 5, [parse_where("number=1000")]).rows.tolist() == [
             [-1] * 5
         ]
 
@@ -235,14 +235,14 @@ def test_field_that_no_document_has_is_told(folder: Path):
         Index.open(folder) as index,
         pytest.raises(InputError, match="no document has a field 'nummer'; did you mean number"),
     ):
-        index.search_lexical(["apple"], 3, [Condition("nummer", "=", "3")])
+        index.search_lexical(["apple"], 3, [parse_where("nummer=3")])
 
 
 def test_many_filters_are_answered_alike_again_and_again(folder: Path):
     with Index.open(folder) as index:
         for _ in range(2):
             for number in range(20):
-                where = [Condition("number", "=", str(number))]
+                where = [parse_where(f"number={number}")]
                 assert index.search_dense(unit_vectors(1), 1, where).rows.tolist() == [[number]]
 
 
