@@ -24,7 +24,6 @@ Layout, little-endian:
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,7 @@ from index.dense.misses import expected_misses
 from index.dense.packing import without_deleted
 from index.dense.vectors import GATHERING, StoredVectors, search_exact
 from index.disk.arrays import map_array
-from index.disk.files import storing
-from index.disk.opening import create
+from index.disk.files import create_durably, storing
 from index.errors import CorruptError
 from index.locks import ProcessLock
 from index.ranking import Ranking
@@ -122,7 +120,7 @@ def write_fastscan(path: Path, vectors: StoredVectors, parts: int) -> None:
     index = faiss.IndexPQFastScan(vectors.dimension, parts, _BITS, faiss.METRIC_INNER_PRODUCT)
     chosen = np.random.default_rng(_SEED).permutation(vectors.count)[:_MOST_POINTS]
     index.train(vectors.take(np.sort(chosen)))
-    with storing(path), create(path) as file:
+    with storing(path), create_durably(path) as file:
         file.write(_head(vectors.count, vectors.dimension, parts))
         file.write(faiss.vector_to_array(index.pq.centroids).astype("<f4").tobytes())
         file.write(_middle(vectors.count, parts))
@@ -132,8 +130,6 @@ def write_fastscan(path: Path, vectors: StoredVectors, parts: int) -> None:
             index.reset()
             index.add(vectors.take(np.arange(start, min(start + _ADDED, vectors.count))))
             file.write(faiss.rev_swig_ptr(index.codes.get(), index.codes.size()).data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 class FastScan:

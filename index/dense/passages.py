@@ -9,7 +9,6 @@ every document has a vector.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.arrays import map_array
-from index.disk.files import storing
-from index.disk.opening import create
+from index.disk.files import create_durably, storing
 from index.errors import CorruptError
 from index.ranking import Ranking, empty_ranking
 from index.values import Mask, Rows, Vectors
@@ -97,11 +95,9 @@ def is_table(table: NDArray[np.int32], documents: int, first: int = 0) -> bool:
 
 def write_passages(path: Path, parts: Iterable[NDArray[np.int32]]) -> None:
     """Write a table, given in parts, to a new file; durable on return. Raises StorageError."""
-    with storing(path), create(path) as file:
+    with storing(path), create_durably(path) as file:
         for table in parts:
             file.write(table.astype("<i4").data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 class Passages:

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.halves import SCALE, small_floats
-from index.disk.files import storing
-from index.disk.opening import create, open_to_read, shortages
+from index.disk.files import create_durably, storing
+from index.disk.opening import open_to_read, shortages
 from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.ranking import Ranking, best, empty_ranking
 
@@ -72,7 +72,7 @@ def write_vectors(path: Path, raw: Path, count: int, dimension: int) -> None:
     dimension: their width.
     Memory does not grow with the number of rows. Raises CorruptError if `raw` is too short, StorageError.
     """
-    with storing(path), open_to_read(raw) as source, create(path) as target:
+    with storing(path), open_to_read(raw) as source, create_durably(path) as target:
         target.write(header(count, dimension))
         remaining = count * dimension * 2
         while remaining:
@@ -81,8 +81,6 @@ def write_vectors(path: Path, raw: Path, count: int, dimension: int) -> None:
                 raise CorruptError(f"{raw}: ends early; build again without --resume")
             target.write(piece)
             remaining -= len(piece)
-        target.flush()
-        os.fsync(target.fileno())
 
 
 class _Compiled(NamedTuple):

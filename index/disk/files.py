@@ -14,6 +14,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedRandom
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,6 +53,15 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: cannot be written ({reason}); {remedy}") from error
 
 
+@contextmanager
+def create_durably(path: Path) -> Iterator[BufferedRandom]:
+    """Make a file whose bytes are durable when the block ends; its name is not. Raises what `create` does."""
+    with create(path) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace or create a file in one step: a reader, or a restart, finds all the old bytes or all the new.
 
@@ -60,12 +70,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     # The random name cannot be guessed, so nobody can have put a link there.
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     with storing(path):
-        file = create(temporary)
         try:
-            with file:
+            with create_durably(temporary) as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
@@ -133,10 +140,8 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy a regular file to a new one. Its bytes are durable; its name is not. Raises OSError."""
     import shutil  # it brings in several libraries of compression, for which a search must not wait
 
-    with open_to_read(source) as content, create(target) as copy:
+    with open_to_read(source) as content, create_durably(target) as copy:
         shutil.copyfileobj(content, copy, _COPY_BYTES)
-        copy.flush()
-        os.fsync(copy.fileno())
 
 
 def share(source: Path, target: Path, names: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ are found block by block, so that memory hardly grows with them.
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.files import remove, storing
+from index.disk.files import create_durably, remove, storing
 from index.disk.merged_texts import TextBlocks
 from index.disk.opening import create, open_to_read, read_file
 from index.interaction.words import ARRAYS, TABLE_ARRAYS
@@ -60,7 +59,7 @@ def write_words(folder: Path, texts: Iterable[Texts], encoder: WordEncoder) -> N
     """
     with storing(folder), ExitStack() as opened:
         folder.mkdir()
-        files = {name: opened.enter_context(create(folder / name)) for name in ARRAYS}
+        files = {name: opened.enter_context(create_durably(folder / name)) for name in ARRAYS}
         blocks = folder / "blocks"
         blocks.mkdir()
         try:
@@ -70,7 +69,6 @@ def write_words(folder: Path, texts: Iterable[Texts], encoder: WordEncoder) -> N
             _write_numbered(blocks, distinct, files, encoder)
         finally:
             remove(blocks)
-        _sync(files)
 
 
 def _write_blocks(
@@ -151,14 +149,13 @@ def write_table(folder: Path, base: Path | None, words: Sequence[str], encoder: 
     Raises StorageError.
     """
     with storing(folder), ExitStack() as opened:
-        files = {name: opened.enter_context(create(folder / name)) for name in TABLE_ARRAYS}
+        files = {name: opened.enter_context(create_durably(folder / name)) for name in TABLE_ARRAYS}
         if base is not None:
             for name, file in files.items():
                 with open_to_read(base / name) as before:
                     copyfileobj(before, file)
         for start in range(0, len(words), _WORDS_AT_ONCE):
             _write_vectors(files, words[start : start + _WORDS_AT_ONCE], encoder)
-        _sync(files)
 
 
 def _write_vectors(files: Mapping[str, BufferedRandom], words: Sequence[str], encoder: WordEncoder) -> None:
@@ -171,9 +168,3 @@ def _write_vectors(files: Mapping[str, BufferedRandom], words: Sequence[str], en
     files["vectors.i8"].write(rows.data)
     files["scales.f32"].write((1 / np.maximum(lengths, 1)).astype("<f4").data)
     files["weights.f32"].write(weights.astype("<f4").data)
-
-
-def _sync(files: Mapping[str, BufferedRandom]) -> None:
-    for file in files.values():
-        file.flush()
-        os.fsync(file.fileno())

@@ -14,7 +14,6 @@ The files hold plain little-endian numbers without a header.
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.files import allocate, remove, storing
+from index.disk.files import allocate, create_durably, remove, storing
 from index.disk.merged_texts import TextBlocks
 from index.disk.opening import create
 from index.lexical.bm25 import ARRAYS, K1, B
@@ -92,7 +91,10 @@ def _write(folder: Path, blocks: Path, texts: Iterable[str], others: Lengths) ->
 def _write_terms(folder: Path, terms: TextBlocks) -> int:
     """Write the terms of all blocks, sorted, and note their numbers for each block; returns their count."""
     total, size = 0, 0
-    with create(folder / "terms.utf8") as characters, create(folder / "term_starts.i64") as starts:
+    with (
+        create_durably(folder / "terms.utf8") as characters,
+        create_durably(folder / "term_starts.i64") as starts,
+    ):
         starts.write(np.zeros(1, "<i8").data)
         for texts, parts in terms.merged():
             for block, numbers in enumerate(parts):
@@ -102,9 +104,6 @@ def _write_terms(folder: Path, terms: TextBlocks) -> int:
             ends = size + np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
             starts.write(ends.astype("<i8").data)
             total, size = total + len(texts), int(ends[-1])
-        for file in (characters, starts):
-            file.flush()
-            os.fsync(file.fileno())
     return total
 
 
@@ -168,7 +167,7 @@ def _block(places: NDArray[np.int32], tokens: array[int], lengths: array[int], s
 def _new_array(folder: Path, name: str, size: int) -> Iterator[NDArray[Any]]:
     """A new file as a writable memory-mapped array, durable when the block ends."""
     kind = np.dtype(ARRAYS[name])
-    with create(folder / name) as file:
+    with create_durably(folder / name) as file:
         if not size:  # an empty file cannot be mapped
             yield np.empty(0, kind)
         else:
@@ -176,11 +175,8 @@ def _new_array(folder: Path, name: str, size: int) -> Iterator[NDArray[Any]]:
             mapped = np.memmap(file, kind, "r+", shape=(size,))
             yield mapped
             mapped.flush()
-        os.fsync(file.fileno())
 
 
 def _write_array(folder: Path, name: str, values: NDArray[Any]) -> None:
-    with create(folder / name) as file:
+    with create_durably(folder / name) as file:
         file.write(np.ascontiguousarray(values, ARRAYS[name]).data)
-        file.flush()
-        os.fsync(file.fileno())

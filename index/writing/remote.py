@@ -14,7 +14,6 @@ lacks.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -25,10 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dense.tuning import TUNING_QUERIES, Goal
-from index.disk.files import share, storing
+from index.disk.files import create_durably, share, storing
 from index.disk.folder import Pointer
 from index.disk.manifest import Manifest, SegmentEntry
-from index.disk.opening import create
 from index.documents.attributes import leaves
 from index.errors import InputError, PeepholeError, RemoteError
 from index.interaction.writing import WordEncoder
@@ -303,10 +301,8 @@ def _share_segment(base: RemoteIndex, segment: Path, gone: Rows) -> None:
 
 
 def _write_gone(segment: Path, gone: Rows) -> None:
-    with storing(segment), create(segment / GONE) as file:
+    with storing(segment), create_durably(segment / GONE) as file:
         file.write(gone.astype("<i8").tobytes())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _upload(

@@ -6,7 +6,6 @@ generations.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +17,8 @@ from index.dense.beside import tuning_beside
 from index.dense.passages import write_passages
 from index.dense.tuning import SMALL, TUNING_QUERIES, Goal
 from index.dense.vectors import write_vectors
-from index.disk.files import share, storing
+from index.disk.files import create_durably, share, storing
 from index.disk.manifest import SegmentEntry
-from index.disk.opening import create
 from index.documents.writer import DocumentWriter
 from index.interaction.writing import WordEncoder, write_words
 from index.lexical.bm25 import BM25_SETTINGS
@@ -115,8 +113,6 @@ def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows
     share(source, target, [name for name in segment_files(entry) if name != DELETED])
     if len(deleted):
         path = target / DELETED
-        with storing(path), create(path) as file:
+        with storing(path), create_durably(path) as file:
             file.write(deleted.astype("<i4").tobytes())
-            file.flush()
-            os.fsync(file.fileno())
     return entry._replace(deleted=len(deleted))
