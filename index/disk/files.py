@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from index.disk.opening import WrongKindError, create, is_alone, open_own, open_to_read
@@ -319,9 +318,7 @@ class WriterLock:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Free the lock. After an error also remove what taking it has made, as `withdraw` does."""
         if error is None:
             self.release()

@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
@@ -145,9 +144,7 @@ class VectorDraft:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # Nothing that a later run could use: what is mended is another source.
         if not self.done.texts or isinstance(error, InputError):
             clear_away(self._folder)
