@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import RESULTS, parser_of, write_result
 from retrieval.data.dataset import Dataset
-from retrieval.evaluation.calibration import BINS, calibration_error, reliability, separation
+from retrieval.evaluation.calibration import BINS, calibration_error, reliability
 from retrieval.evaluation.provenance import provenance
 from retrieval.search.modes import MODES, Mode
 from retrieval.search.retriever import Retriever
@@ -102,6 +102,17 @@ def errors(hits: Judged) -> dict[str, Any]:
             ],
         }
     return result
+
+
+def separation(higher: NDArray[np.floating], lower: NDArray[np.floating]) -> float:
+    """The AUROC: how often a value of the one set is above one of the other; a tie counts half.
+
+    higher, lower: (n,) and (m,), neither empty.
+    """
+    ordered = np.sort(lower)
+    below = np.searchsorted(ordered, higher, "left")
+    not_above = np.searchsorted(ordered, higher, "right")
+    return float((below + not_above).mean() / (2 * len(lower)))
 
 
 def separated(own: Judged, others: Judged) -> dict[str, Any]:

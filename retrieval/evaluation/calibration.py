@@ -1,4 +1,4 @@
-"""How well probabilities agree with what happens: reliability, calibration error, and separation.
+"""How well probabilities agree with what happens: reliability and calibration error.
 
 In: probabilities, and whether each hit was relevant. Out: bins and numbers. Knows nothing of where the
 probabilities come from.
@@ -78,20 +78,6 @@ def calibration_error(probabilities: NDArray[np.floating], relevant: NDArray[np.
         return 0.0
     excess = np.bincount(_bin_of(probabilities), probabilities - relevant, minlength=BINS)
     return float(np.abs(excess).sum() / len(probabilities))
-
-
-def separation(higher: NDArray[np.floating], lower: NDArray[np.floating]) -> float:
-    """The AUROC: how often a value of the one set is above one of the other; a tie counts half.
-
-    higher, lower: (n,) and (m,), neither empty.
-
-    >>> separation(np.array([0.9, 0.5]), np.array([0.5, 0.1]))
-    0.875
-    """
-    ordered = np.sort(lower)
-    below = np.searchsorted(ordered, higher, "left")
-    not_above = np.searchsorted(ordered, higher, "right")
-    return float((below + not_above).mean() / (2 * len(lower)))
 
 
 def _bin_of(probabilities: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -1,11 +1,11 @@
-"""Calibration error, reliability and separation: by hand, and on probabilities that are made to be true."""
+"""Calibration error and reliability: by hand, and on probabilities that are made to be true."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from retrieval.evaluation.calibration import calibration_error, reliability, separation
+from retrieval.evaluation.calibration import calibration_error, reliability
 
 
 def test_bins_hold_their_hits_with_mean_and_share():
@@ -34,10 +34,3 @@ def test_true_probabilities_have_no_error_and_doubled_odds_have():
     bold = true**2 / (true**2 + (1 - true) ** 2)
     expected = np.abs(bold - true).mean()
     assert calibration_error(bold, relevant) == pytest.approx(expected, abs=0.01)
-
-
-def test_separation_counts_the_pairs_in_order():
-    higher, lower = np.array([0.9, 0.5, 0.5]), np.array([0.5, 0.1, 0.7])
-    pairs = [(a > b) + 0.5 * (a == b) for a in higher for b in lower]
-    assert separation(higher, lower) == pytest.approx(sum(pairs) / 9)
-    assert separation(np.array([2.0]), np.array([1.0])) == 1
