@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from retrieval.commands.printing import print_line
+from retrieval.commands.printing import print_line, print_warning
 from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.dataset import columns_of, workbooks_of
 from retrieval.data.documents import left_out_files
@@ -45,10 +45,9 @@ def warn_of_corpus(corpus: Path | str, columns: ColumnNames) -> None:
     listed = ", ".join(f"{number:,} {reason}" for reason, number in sorted(left_out.items()))
     readable = ", ".join(sorted(left_out.keys() & KINDS))
     remedy = f"; `peephole corpus files {shlex.quote(str(corpus))} -o DATA` reads {readable}"
-    print_line(
-        f"Warning: {corpus}: {count:,} {'file' if count == 1 else 'files'} left out ({listed})"
-        f"{remedy if readable else ''}",
-        err=True,
+    print_warning(
+        f"{corpus}: {count:,} {'file' if count == 1 else 'files'} left out ({listed})"
+        f"{remedy if readable else ''}"
     )
 
 
@@ -56,10 +55,9 @@ def _warn_of_sheets(workbook: Path, columns: ColumnNames) -> None:
     sheets = sheets_of_table(workbook, columns)
     left_out = [repr(name) for name in sheets.left_out] + [f"{name!r} (hidden)" for name in sheets.hidden]
     if left_out:
-        print_line(
-            f"Warning: {workbook}: of its sheets {_listed(list(map(repr, sheets.read)))} "
-            f"{'is' if len(sheets.read) == 1 else 'are'} read; left out: {_listed(left_out)}",
-            err=True,
+        print_warning(
+            f"{workbook}: of its sheets {_listed(list(map(repr, sheets.read)))} "
+            f"{'is' if len(sheets.read) == 1 else 'are'} read; left out: {_listed(left_out)}"
         )
 
 

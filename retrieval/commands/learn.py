@@ -13,7 +13,7 @@ from index.errors import needing
 from retrieval.commands.columns import column_option
 from retrieval.commands.corpus_warnings import warn_of_sheets
 from retrieval.commands.options import PATH, index_argument, json_option, wait_option
-from retrieval.commands.printing import print_json, print_line
+from retrieval.commands.printing import print_json, print_line, print_warning
 from retrieval.commands.progress import interrupt_requests, progress_bars
 from retrieval.data.clicks.grading import LEAST_CLICKS
 from retrieval.data.columns.names import ColumnNames
@@ -112,7 +112,7 @@ def learn(
     settings = Settings(recipe, keep, least_clicks, wait, dry_run)
     with needing("train"), progress_bars("learning") as progress, interrupt_requests() as stop:
         try:
-            outcome = learn_from(index, clicks, dataset, settings, Reports(progress, stop, _print_warning))
+            outcome = learn_from(index, clicks, dataset, settings, Reports(progress, stop, print_warning))
         except KeyboardInterrupt as error:
             raise click.ClickException("interrupted; the same command goes on from here") from error
     if as_json:
@@ -152,10 +152,6 @@ def _give_way(threads: int | None) -> None:
     os.nice(max(0, _NICENESS - os.nice(0)))
     if threads is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-
-
-def _print_warning(problem: str) -> None:
-    print_line(f"Warning: {problem}", err=True)
 
 
 def _print_outcome(index: Path, outcome: Outcome) -> None:

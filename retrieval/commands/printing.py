@@ -39,6 +39,11 @@ def print_line(*parts: str | Styled, err: bool = False) -> None:
     click.echo("".join(_shown(part) for part in parts).rstrip(), err=err)
 
 
+def print_warning(problem: str) -> None:
+    """Print on standard error what the user should know, though the work goes on."""
+    print_line(f"Warning: {problem}", err=True)
+
+
 def _shown(part: str | Styled) -> str:
     if isinstance(part, str):
         return visible(part)

@@ -13,7 +13,7 @@ from index.errors import needing
 from retrieval.commands.columns import column_option
 from retrieval.commands.corpus_warnings import warn_of_corpus
 from retrieval.commands.options import CORPUS, PATH, PLACE, json_option
-from retrieval.commands.printing import print_json, print_line
+from retrieval.commands.printing import print_json, print_line, print_warning
 from retrieval.commands.progress import interrupt_requests, progress_bars, resumable
 from retrieval.data.columns.names import ColumnNames
 from retrieval.data.dataset import AnyDataset, open_dataset
@@ -138,7 +138,7 @@ def train(
                 ranks=ranks,
                 progress=progress,
                 stop=stop,
-                warn=_print_warning,
+                warn=print_warning,
             )
     if not ranks.is_first:
         return
@@ -169,10 +169,6 @@ def _print_data(data: Path | str, dataset: AnyDataset, summary: PairsSummary | N
         f"  {summary.rows:,} rows: {summary.pairs:,} pairs{negatives}, {summary.documents:,} documents, "
         f"{summary.queries:,} queries ({splits}{'; too few to hold some out' if few else ''})"
     )
-
-
-def _print_warning(problem: str) -> None:
-    print_line(f"Warning: {problem}", err=True)
 
 
 def _print_trained(output: Path, trained: TrainingResult) -> None:
