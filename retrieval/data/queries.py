@@ -15,6 +15,7 @@ from typing import TypeAlias
 from index.errors import InputError
 from retrieval.data.lines import Place, numbered_lines
 from retrieval.data.records import Record, id_field, json_record, json_records, text_field
+from retrieval.data.splits import SPLITS
 from retrieval.data.tables import table_records_of
 
 # Query id -> document id -> grade; a grade above 0 means relevant, a higher one more so.
@@ -23,7 +24,6 @@ Qrels: TypeAlias = dict[str, dict[str, int]]
 Judgements: TypeAlias = Mapping[str, Mapping[str, int]]
 
 QUERY_FILES = ("queries.jsonl", "queries.jsonl.gz")
-_USUAL_SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _unique(placed: Iterable[tuple[Place, Query]], path: Path | str) -> list[Que
 def splits(folder: Path | str) -> list[str]:
     """Names of the splits of a BEIR folder that have qrels: train, dev, test first, then others by name."""
     names = {file.stem for file in Path(folder, "qrels").glob("*.tsv")}
-    usual = [name for name in _USUAL_SPLITS if name in names]
+    usual = [name for name in SPLITS if name in names]
     return usual + sorted(names.difference(usual))
 
 

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval.data.clicks.corpus import click_query_id, split_of
+from retrieval.data.clicks.corpus import click_query_id
 from retrieval.data.clicks.log import ClickLog
+from retrieval.data.splits import split_of_id
 from retrieval.evaluation.measures import RunMeasures
 from retrieval.evaluation.runs import Run, ranking
 
@@ -50,7 +51,7 @@ def held_out_clicks(log: ClickLog) -> ClickedQueries:
     searches = np.zeros(len(log.queries), np.int64)
     np.maximum.at(searches, log.query, log.impressions)  # a rank is shown once a search
     ids = {row: click_query_id(text) for row, text in enumerate(log.queries)}
-    held_out = {row: name for row, name in ids.items() if split_of(name) == HELD_OUT}
+    held_out = {row: name for row, name in ids.items() if split_of_id(name) == HELD_OUT}
     surplus: dict[str, dict[str, float]] = {name: {} for name in held_out.values()}
     for row, document, value in zip(
         log.query.tolist(), log.document.tolist(), surpluses.tolist(), strict=True

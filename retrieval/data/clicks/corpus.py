@@ -25,11 +25,9 @@ from retrieval.data.clicks.reading import ReadLog, read_click_log
 from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.dataset import open_dataset
 from retrieval.data.queries import Qrels
+from retrieval.data.splits import MIN_QUERIES_TO_SPLIT, SPLITS, split_of_id
 
 _MARK = Mark("clicks.json", "peephole corpus clicks")
-_SPLITS = ("train", "dev", "test")
-# With fewer queries a tenth is too small to measure by, and training needs them all.
-_FEWEST_TO_SPLIT = 50
 
 
 @dataclass(frozen=True)
@@ -125,11 +123,11 @@ def read_click_data(
 def split_pairs(log: ClickLog, pairs: GradedPairs) -> tuple[dict[str, str], dict[str, Qrels]]:
     """The texts of the queries by id, a hash of the text, and the qrels of each split that has any."""
     ids = {row: click_query_id(log.queries[row]) for row in np.unique(pairs.query).tolist()}
-    found: dict[str, Qrels] = {split: {} for split in _SPLITS}
+    found: dict[str, Qrels] = {split: {} for split in SPLITS}
     for row, document, grade in zip(
         *(a.tolist() for a in (pairs.query, pairs.document, pairs.grade)), strict=True
     ):
-        split = split_of(ids[row]) if len(ids) >= _FEWEST_TO_SPLIT else "train"
+        split = split_of_id(ids[row]) if len(ids) >= MIN_QUERIES_TO_SPLIT else "train"
         found[split].setdefault(ids[row], {})[log.documents[document]] = grade
     queries = {query_id: log.queries[row] for row, query_id in ids.items()}
     return queries, {split: qrels for split, qrels in found.items() if qrels}
@@ -138,11 +136,6 @@ def split_pairs(log: ClickLog, pairs: GradedPairs) -> tuple[dict[str, str], dict
 def click_query_id(text: str) -> str:
     """The id of a query of a log: a hash of its text, but for case and white space."""
     return hashlib.sha256(query_key(text).encode(errors="replace")).hexdigest()[:16]
-
-
-def split_of(query_id: str) -> str:
-    """The split of a query with this id: train, dev or test."""
-    return {0: "test", 1: "dev"}.get(int(query_id, 16) % 10, "train")
 
 
 def _counts(
@@ -165,7 +158,7 @@ def _counts(
         documents=len(documents),
         pairs=len(pairs),
         pairs_by_grade=dict(zip(map(str, grades.tolist()), sizes.tolist(), strict=True)),
-        queries_by_split={split: len(qrels.get(split, ())) for split in _SPLITS},
+        queries_by_split={split: len(qrels.get(split, ())) for split in SPLITS},
         queries_with_few_clicks=pairs.queries_with_few_clicks,
         queries_without_preference=pairs.queries_without_preference,
         propensity_by_rank={} if propensities.why_equal else {str(r): round(v, 4) for r, v in by_rank},

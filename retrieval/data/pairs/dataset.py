@@ -18,10 +18,11 @@ from retrieval.data.columns.names import ColumnNames, said
 from retrieval.data.columns.pairs import Columns
 from retrieval.data.documents import corpus_fingerprint
 from retrieval.data.pairs.joined import JoinedPairs, JoinedQrels, JoinedQueries
-from retrieval.data.pairs.joining import MIN_QUERIES_TO_SPLIT, SPLITS, join_pairs
+from retrieval.data.pairs.joining import join_pairs
 from retrieval.data.pairs.rows import pair_row
 from retrieval.data.queries import Judgements, Qrels
 from retrieval.data.records import is_blank, read_each
+from retrieval.data.splits import MIN_QUERIES_TO_SPLIT, SPLITS
 from retrieval.data.tables import table_records_of
 
 

@@ -24,10 +24,7 @@ from retrieval.data.lines import MOST_LINES, Place
 from retrieval.data.pairs.joined import JoinedPairs, new_database, storing_pairs
 from retrieval.data.pairs.metadata import JoinedMetadata
 from retrieval.data.pairs.rows import PairRow
-
-# With fewer queries a tenth is too small to measure by, and training needs them all.
-MIN_QUERIES_TO_SPLIT = 50
-SPLITS = ("train", "dev", "test")
+from retrieval.data.splits import MIN_QUERIES_TO_SPLIT, split_of_id
 
 # A small packed file that unpacks to terabytes must not fill the disk.
 _MOST_CHARACTERS = 1 << 35
@@ -44,8 +41,7 @@ def split_of(query: str) -> str:
 
 
 def _split_of_key(normalised: bytes) -> str:
-    tenth = int(id_of(normalised), 16) % 10
-    return {0: "test", 1: "dev"}.get(tenth, "train")
+    return split_of_id(id_of(normalised))
 
 
 def _normalised(query: str) -> str:

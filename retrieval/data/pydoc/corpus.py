@@ -34,6 +34,7 @@ from retrieval.data.beir import Content, Mark, check_beir_output, write_beir
 from retrieval.data.pydoc.docstrings import Docstring, builtin_docstrings, describe, source_docstrings
 from retrieval.data.pydoc.packages import STANDARD_LIBRARY, package_roots, sources
 from retrieval.data.queries import Qrels
+from retrieval.data.splits import SPLITS, split_of_id
 
 DEFAULT_LIMIT = 12_000
 _MARK = Mark("pydoc.json", "peephole corpus pydoc")
@@ -155,21 +156,15 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:12]
 
 
-def _split_of(query_id: str) -> str:
-    """The split of a query, taken from its id, which is a hash."""
-    tenth = int(query_id, 16) % 10
-    return {0: "test", 1: "dev"}.get(tenth, "train")
-
-
 def _counts(entries: Sequence[_Entry], queries: Iterable[str], packages: int) -> PydocCounts:
-    sizes = Counter(_split_of(query_id) for query_id in queries)
+    sizes = Counter(split_of_id(query_id) for query_id in queries)
     return PydocCounts(len(entries), sizes["train"], sizes["dev"], sizes["test"], packages)
 
 
 def _content(entries: Sequence[_Entry], queries: dict[str, list[_Entry]]) -> Content:
-    qrels: dict[str, Qrels] = {split: {} for split in ("train", "dev", "test")}
+    qrels: dict[str, Qrels] = {split: {} for split in SPLITS}
     for query_id, relevant in queries.items():
-        qrels[_split_of(query_id)][query_id] = {entry.id: 1 for entry in relevant}
+        qrels[split_of_id(query_id)][query_id] = {entry.id: 1 for entry in relevant}
     return Content(
         documents=(Document(entry.id, entry.title, entry.body) for entry in entries),
         queries={query_id: relevant[0].summary for query_id, relevant in queries.items()},

@@ -19,10 +19,9 @@ from retrieval.data.dataset import AnyDataset, open_dataset
 from retrieval.data.lines import is_stream
 from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.data.queries import Judgements, Qrels
+from retrieval.data.splits import MIN_QUERIES_TO_SPLIT
 from retrieval.data.streamed import Without
 
-# With fewer training queries a tenth is too small to measure by, and training needs them all.
-_MIN_QUERIES_TO_HOLD_OUT = 50
 # About this many documents are candidates of the dev queries besides the relevant ones: enough to rank
 # epochs, and few enough to bound the time.
 _DEV_DOCUMENTS = 20_000
@@ -143,7 +142,7 @@ def read_training_data(source: AnyDataset | Path) -> TrainingData:
 
 def hold_out(train: Judgements) -> tuple[Judgements, Qrels]:
     """Training and dev qrels from training qrels: a tenth of the queries, by a hash of their ids, is dev."""
-    if len(train) < _MIN_QUERIES_TO_HOLD_OUT:
+    if len(train) < MIN_QUERIES_TO_SPLIT:
         return train, {}
     dev = {query: dict(train[query]) for query in train if zlib.crc32(query.encode()) % 10 == 0}
     return Without(train, dev), dev

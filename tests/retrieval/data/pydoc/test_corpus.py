@@ -9,6 +9,7 @@ from retrieval.data.pydoc import corpus as pydoc
 from retrieval.data.pydoc import packages as sources_of
 from retrieval.data.pydoc.corpus import PydocCounts, write_pydoc_corpus
 from retrieval.data.queries import read_qrels, read_queries
+from retrieval.data.splits import split_of_id
 
 BODY = "It takes some number of {} and gives them back to whoever asked for them."
 
@@ -113,10 +114,10 @@ def test_limit_takes_the_standard_library_first_and_progress_counts(packages: Pa
 
 
 def test_split_depends_on_the_query_alone_and_is_about_80_10_10() -> None:
-    names = [pydoc._split_of(pydoc._digest(f"query {i}")) for i in range(5000)]
+    names = [split_of_id(pydoc._digest(f"query {i}")) for i in range(5000)]
     assert names.count("train") / 5000 == pytest.approx(0.8, abs=0.02)
     assert names.count("dev") / 5000 == pytest.approx(0.1, abs=0.02)
-    assert pydoc._split_of("000000000000") == "test"
+    assert split_of_id("000000000000") == "test"
 
 
 @pytest.mark.parametrize("name", ["nowhere_to_be_found", "not a name", "fruits.deep", "_hidden_", "math"])
