@@ -109,12 +109,11 @@ def read_learning_data(
     clicked = _Part(*(Judged(queries, splits.get(split, {})) for split in ("train", "dev", "test")))
     judged, passed_over = (None, 0) if data is None else _part_of(data, ids)
     held_out = held_out_clicks(read.log)
-    shown = _shown(read.log, clicked.choose) or {}
+    shown = _shown(read.log, clicked.choose)
     training = replace(
         _joined(documents, clicked, judged, held_out),
         shown={f"{_CLICK} {query}": documents for query, documents in shown.items()},
     )
-    by_rank = zip(propensities.ranks.tolist(), propensities.values.tolist(), strict=True)
     counts = LearningCounts(
         clicks=int(read.log.clicks.sum()),
         clicked_queries=len(read.log.queries),
@@ -125,17 +124,17 @@ def read_learning_data(
         held_out_queries=len(held_out) or len(clicked.judge),
         data_queries=0 if judged is None else len(judged.judge),
         judgements_passed_over=passed_over,
-        propensity_by_rank={} if propensities.why_equal else {str(r): round(v, 4) for r, v in by_rank},
+        propensity_by_rank=propensities.by_rank(),
         not_corrected_because=propensities.why_equal,
     )
     dev = judged.judge if judged else None
     return LearningData(read.log, training, held_out, clicked.judge, dev, counts)
 
 
-def _shown(log: ClickLog, judged: Judged) -> dict[str, set[str]] | None:
-    """The documents that were shown for each judged query; None if the log does not record them."""
+def _shown(log: ClickLog, judged: Judged) -> dict[str, set[str]]:
+    """The documents that were shown for each judged query; empty if the log does not record them."""
     if not log.impressions.all():
-        return None
+        return {}
     rows = {query_key(text): row for row, text in enumerate(log.queries)}
     wanted = {rows[query_key(judged.queries[query])]: query for query in judged.qrels}
     shown: dict[str, set[str]] = {query: set() for query in judged.qrels}

@@ -146,7 +146,6 @@ def _counts(
     qrels: dict[str, Qrels],
 ) -> ClickCounts:
     log, known = read.log, bool(read.log.impressions.all())
-    by_rank = zip(propensities.ranks.tolist(), propensities.values.tolist(), strict=True)
     grades, sizes = np.unique(pairs.grade, return_counts=True)
     return ClickCounts(
         rows=read.rows,
@@ -161,6 +160,6 @@ def _counts(
         queries_by_split={split: len(qrels.get(split, ())) for split in SPLITS},
         queries_with_few_clicks=pairs.queries_with_few_clicks,
         queries_without_preference=pairs.queries_without_preference,
-        propensity_by_rank={} if propensities.why_equal else {str(r): round(v, 4) for r, v in by_rank},
+        propensity_by_rank=propensities.by_rank(),
         not_corrected_because=propensities.why_equal,
     )

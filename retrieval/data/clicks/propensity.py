@@ -43,6 +43,11 @@ class Propensities:
         """The propensity of each rank of an array, all of which the log has."""
         return self.values[np.searchsorted(self.ranks, rank)]
 
+    def by_rank(self) -> dict[str, float]:
+        """As JSON has it; empty if nothing could be estimated."""
+        by_rank = zip(self.ranks.tolist(), self.values.tolist(), strict=True)
+        return {} if self.why_equal else {str(rank): round(value, 4) for rank, value in by_rank}
+
 
 def equal_propensities(log: ClickLog, why: str) -> Propensities:
     """No correction: every rank is examined as often as every other."""
