@@ -19,9 +19,9 @@ from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.beir import Content, Mark, check_beir_output, write_beir
 from retrieval.data.clicks.grading import LEAST_CLICKS, GradedPairs, grade_pairs
-from retrieval.data.clicks.log import ClickLog, query_key
+from retrieval.data.clicks.log import ClickLog, ReadLog, query_key
 from retrieval.data.clicks.propensity import Propensities, estimate_propensities
-from retrieval.data.clicks.reading import ReadLog, read_click_log
+from retrieval.data.clicks.reading import read_click_log
 from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.dataset import open_dataset
 from retrieval.data.queries import Qrels

@@ -47,6 +47,15 @@ class ClickLog:
         return keys // len(self.documents), keys % len(self.documents), owner
 
 
+@dataclass(frozen=True)
+class ReadLog:
+    """A log as it was read."""
+
+    log: ClickLog
+    rows: int  # of the file; of a recorded log, results of queries that have a click
+    rows_passed_over: int  # those that name documents that the corpus lacks
+
+
 def query_key(text: str) -> str:
     """What queries that count as one have in common.
 

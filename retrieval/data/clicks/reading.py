@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from index.errors import InputError
 from retrieval.data.clicks.columns import NAMES, columns_by_use
 from retrieval.data.clicks.known import Known
-from retrieval.data.clicks.log import ClickLog, Sighting, click_log, clicks_alone
+from retrieval.data.clicks.log import ReadLog, Sighting, click_log, clicks_alone
 from retrieval.data.clicks.recorded import is_recorded, read_recorded
 from retrieval.data.lines import MOST_LINES, Place, is_stream
 from retrieval.data.records import Record
@@ -28,15 +27,6 @@ from retrieval.data.tables import table_records_of
 
 _WHOLE = re.compile(r"(\d{1,12})(\.0*)?", re.ASCII)  # counts with which sums fit into int64
 _TRUTH = {"true": 1, "false": 0}
-
-
-@dataclass(frozen=True)
-class ReadLog:
-    """A log as it was read."""
-
-    log: ClickLog
-    rows: int  # of the file
-    rows_passed_over: int  # those that name documents that the corpus lacks
 
 
 def read_click_log(path: Path, document_ids: Container[str], *, missing_ok: bool = False) -> ReadLog:
@@ -50,8 +40,7 @@ def read_click_log(path: Path, document_ids: Container[str], *, missing_ok: bool
     what `table_records_of` and `read_recorded` raise.
     """
     if not is_stream(path) and is_recorded(path):
-        recorded = read_recorded(path, document_ids, missing_ok=missing_ok)
-        read = ReadLog(recorded.log, recorded.rows, recorded.rows_passed_over)
+        read = read_recorded(path, document_ids, missing_ok=missing_ok)
     else:
         read = _read_table(path, document_ids, missing_ok=missing_ok)
     if not read.log.clicks.any():

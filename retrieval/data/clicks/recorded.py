@@ -26,7 +26,7 @@ from typing import TypeVar
 
 from index.errors import InputError
 from retrieval.data.clicks.known import Known
-from retrieval.data.clicks.log import ClickLog, Sighting, click_log, query_key
+from retrieval.data.clicks.log import ReadLog, Sighting, click_log, query_key
 from retrieval.data.clicks.rotation import Part, opened
 from retrieval.data.lines import LONGEST_LINE_BYTES, Place
 from retrieval.data.records import Record, json_record
@@ -66,18 +66,6 @@ class Clicked:
 
 
 Event = Shown | Clicked
-
-
-@dataclass(frozen=True)
-class RecordedLog:
-    """A log as it was read."""
-
-    log: ClickLog  # of the queries that have a click
-    searches: int  # all in the files
-    clicks: int  # that count, before the documents were looked at
-    clicks_passed_over: int  # their search is gone or did not show the document, or it was clicked before
-    rows: int  # results of queries that have a click
-    rows_passed_over: int  # those of unknown documents
 
 
 def encode(event: Event) -> bytes:
@@ -193,7 +181,7 @@ def events(parts: Sequence[Part]) -> Iterator[tuple[Place, Event]]:
 
 def read_recorded(
     path: Path, document_ids: Container[str] | None = None, *, missing_ok: bool = False
-) -> RecordedLog:
+) -> ReadLog:
     """Read a recorded log whole.
 
     path: FILE; the files FILE.1, FILE.2, ... beside it are read before it.
@@ -208,8 +196,7 @@ def read_recorded(
         log = click_log(rows)
     if not missing_ok:
         rows.check()
-    passed_over = clicks.read - clicks.counted
-    return RecordedLog(log, clicks.searches, clicks.counted, passed_over, rows.count, rows.passed_over)
+    return ReadLog(log, rows.count, rows.passed_over)
 
 
 @dataclass
@@ -220,9 +207,6 @@ class _Clicks:
     queries: set[int] = field(default_factory=set)  # on which something was clicked
     line_searches: array[int] = field(default_factory=lambda: array("Q"))  # by line
     line_queries: array[int] = field(default_factory=lambda: array("q"))
-    read: int = 0
-    counted: int = 0
-    searches: int = 0
 
 
 def _clicks_of(parts: Sequence[Part]) -> _Clicks:
@@ -230,16 +214,15 @@ def _clicks_of(parts: Sequence[Part]) -> _Clicks:
 
     The second one decodes only the searches that have a click.
     """
-    found, names = _Clicks(), dict[str, str]()
+    found, names, clicks = _Clicks(), dict[str, str](), 0
     for place, event in events(parts):
         search = int(event.search, 16)
         found.line_searches.append(search)
         found.line_queries.append(0 if isinstance(event, Clicked) else hash(query_key(event.query)) or 1)
         if isinstance(event, Shown):
-            found.searches += 1
             continue
-        found.read += 1
-        if found.read > MOST_CLICKS:
+        clicks += 1
+        if clicks > MOST_CLICKS:
             raise place.error(f"more than {MOST_CLICKS:,} clicks; forget old ones with --older-than")
         name = names.setdefault(event.clicked, event.clicked)
         found.documents[search] = found.documents.get(search, frozenset()) | {name}
@@ -254,7 +237,6 @@ def _clicks_of(parts: Sequence[Part]) -> _Clicks:
             if counted:
                 found.documents[search] = counted
                 found.queries.add(query)
-                found.counted += len(counted)
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retrieval.data.clicks.log import query_key
 from retrieval.data.clicks.recorded import Shown, events
-from retrieval.data.clicks.rotation import WAIT, opened
+from retrieval.data.clicks.rotation import opened
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Summary:
     last: str | None
 
 
-def summary_of(path: Path, wait: float = WAIT) -> Summary:
+def summary_of(path: Path) -> Summary:
     """Read a log and count. Raises InputError with file and line for a damaged line; what `opened` raises."""
     searches = clicks = 0
     queries: set[int] = set()  # hashes, for the texts of millions would fill the memory
     first = last = None
-    with opened(path, wait) as parts:
+    with opened(path) as parts:
         for _, event in events(parts):
             first, last = min(first or event.time, event.time), max(last or event.time, event.time)
             if isinstance(event, Shown):

@@ -83,8 +83,7 @@ def test_results_are_impressions_at_their_ranks_and_clicks_count_once(path):
         ("Copy it", "b", 2): (1, 2),
         ("Copy it", "c", 11): (1, 1),
     }
-    read = read_recorded(path)
-    assert (read.searches, read.clicks, read.clicks_passed_over, read.rows) == (3, 3, 1, 5)
+    assert read_recorded(path).rows == 5
 
 
 def test_a_click_may_stand_before_its_search(path):
@@ -97,15 +96,13 @@ def test_clicks_on_what_was_not_shown_do_not_count(path):
         shown(1, "q", "a", "b") + clicked(1, "z") + clicked(9, "a") + shown(2, "q", "a") + clicked(2, "a")
     )
     assert cells(path) == {("q", "a", 1): (1, 2), ("q", "b", 2): (0, 1)}
-    assert read_recorded(path).clicks_passed_over == 2
 
 
-def test_queries_without_any_click_are_left_out_and_counted(path):
+def test_queries_without_any_click_are_left_out(path):
     path.write_bytes(
         shown(1, "cop", "a") + shown(2, "copy", "a", "b") + clicked(2, "b") + shown(3, "COPY", "b")
     )
-    read = read_recorded(path)
-    assert read.log.queries == ("copy",) and read.searches == 3
+    assert read_recorded(path).log.queries == ("copy",)
     assert cells(path)[("copy", "b", 1)] == (0, 1)
 
 
@@ -130,15 +127,14 @@ def test_a_torn_last_line_of_any_file_is_passed_over(path):
     for cut in range(1, len(clicked(2, "启动"))):
         (path.parent / "clicks.jsonl.1").write_bytes(whole + clicked(2, "启动")[:cut])
         path.write_bytes(shown(3, "r", "a")[: cut - 1])
-        read = read_recorded(path)
-        assert (read.log.queries, read.searches, read.clicks) == (("q",), 1, 1)
+        assert cells(path) == {("q", "a", 1): (1, 1)}
     path.write_bytes(whole + b"\0" * 700)  # as a power cut leaves it
-    assert read_recorded(path).searches == 2
+    assert cells(path) == {("q", "a", 1): (1, 2)}
 
 
 def test_a_last_event_that_lacks_only_its_line_end_counts(path):
     path.write_bytes(shown(1, "q", "a") + b" \n\n" + clicked(1, "a")[:-1])
-    assert read_recorded(path).clicks == 1
+    assert cells(path) == {("q", "a", 1): (1, 1)}
 
 
 BROKEN = {
