@@ -51,7 +51,7 @@ def ours(texts: Sequence[str], folder: Path, depth: int) -> System:
             if pair[0] >= 0
         ]
 
-    return System(lambda query: weigh([bm25], query)[0], search)
+    return System(lambda query: weigh([bm25], query).by_segment[0], search)
 
 
 def theirs(texts: Sequence[str], folder: Path, depth: int) -> System:

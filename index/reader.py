@@ -25,7 +25,7 @@ from index.documents.store import Document, DocumentReader
 from index.errors import InputError
 from index.held import HeldGeneration, holding
 from index.interaction.matches import Matches
-from index.lexical.bm25 import Bm25, Weighed, WordMatch, weigh_all
+from index.lexical.bm25 import Bm25, Weighed, WordMatch, weigh
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
@@ -73,7 +73,7 @@ class Index(HeldGeneration):
         self._vector_offsets = [0, *accumulate(vectors)][:-1]
         # A search weighs its query to rank documents, and again to judge the hits.
         parts = [segment.lexical for segment in segments]
-        self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(partial(weigh_all, parts))
+        self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(partial(weigh, parts))
         self._filters: dict[tuple[Expression, ...], list[Mask]] = {}
         self._filters_lock = ProcessLock()
 

@@ -75,7 +75,7 @@ def _ranked(texts: Sequence[str], queries: Sequence[str], depth: int) -> NDArray
         bm25 = Bm25(Path(work) / "bm25", len(texts))
         found = np.full((len(queries), depth), -1, np.int64)
         for row, query in enumerate(queries):
-            rows = bm25.search([weigh([bm25], query)[0]], depth).rows[0]
+            rows = bm25.search([weigh([bm25], query).by_segment[0]], depth).rows[0]
             found[row, : len(rows)] = rows
     return found
 

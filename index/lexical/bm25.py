@@ -323,7 +323,7 @@ class Weighed(NamedTuple):
     words: int
 
 
-def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
+def weigh(segments: Sequence[Bm25], query: str) -> Weighed:
     """The terms of a query, weighted by idf over all segments, and what they weigh together."""
     total = sum(segment.count for segment in segments)
     by_segment = [Terms() for _ in segments]
@@ -338,8 +338,3 @@ def weigh_all(segments: Sequence[Bm25], query: str) -> Weighed:
             if place.stop > place.start:
                 terms.append(Term(place, weight))
     return Weighed(by_segment, sum_of_weights, len(counts))
-
-
-def weigh(segments: Sequence[Bm25], query: str) -> list[Terms]:
-    """The terms of a query for each segment, weighted by idf over all segments."""
-    return weigh_all(segments, query).by_segment

@@ -11,7 +11,7 @@ from index.disk import merged_texts
 from index.errors import CorruptError
 from index.lexical import bm25 as bm25_module
 from index.lexical import postings
-from index.lexical.bm25 import ARRAYS, K1, B, Bm25, Terms, weigh, weigh_all
+from index.lexical.bm25 import ARRAYS, K1, B, Bm25, Terms, weigh
 from index.lexical.postings import Lengths, write_bm25
 from index.lexical.tokens import lexical_tokens
 from index.ranking import Ranking
@@ -26,7 +26,7 @@ def lexical(tmp_path: Path) -> Bm25:
 
 
 def search(bm25: Bm25, queries: list[str], k: int, allowed: np.ndarray | None = None) -> Ranking:
-    return bm25.search([weigh([bm25], query)[0] for query in queries], k, allowed)
+    return bm25.search([weigh([bm25], query).by_segment[0] for query in queries], k, allowed)
 
 
 def scores_of(bm25: Bm25, query: str) -> list[float]:
@@ -62,7 +62,7 @@ def test_scores_are_those_of_the_formula(lexical: Bm25):
 
 
 def test_parts_of_single_rows_add_up_to_the_scores(lexical: Bm25):
-    (terms,) = weigh([lexical], "cherry apple missing")
+    (terms,) = weigh([lexical], "cherry apple missing").by_segment
     rows = np.array([4, 2, 0, 2])
     parts = lexical.parts(terms, rows)
     assert parts.shape == (2, 4)  # of the terms that a document has
@@ -77,7 +77,7 @@ def test_parts_of_single_rows_add_up_to_the_scores(lexical: Bm25):
 def test_matches_of_single_rows_are_their_scores_and_weights(lexical: Bm25, compiled: bool):
     if compiled:
         lexical.compile()
-    (terms,) = weigh([lexical], "cherry apple missing")
+    (terms,) = weigh([lexical], "cherry apple missing").by_segment
     rows = np.array([4, 2, 0, 2, 1])
     scores, shares = lexical.match(terms, rows)
     expected = by_formula(["appl", "cherri"], TEXTS)
@@ -97,7 +97,7 @@ def test_compiled_loop_matches_as_numpy_does(tmp_path: Path, ascending: bool):
     for seed, query in enumerate(random_queries(40)):
         rows = np.random.default_rng(seed).permutation(len(texts))[: 1 + 3 * seed]
         rows = np.sort(rows) if ascending else rows
-        (terms,) = weigh([plain], query)
+        (terms,) = weigh([plain], query).by_segment
         for expected, found in zip(plain.match(terms, rows), compiled.match(terms, rows), strict=True):
             assert (found.shape, found.dtype) == (expected.shape, np.float32)
             np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -111,13 +111,13 @@ def test_compiled_loop_finds_its_way_through_postings_in_disorder(tmp_path: Path
     bm25 = Bm25(tmp_path / "lexical", 500)
     bm25.compile()
     for query in random_queries(20):
-        scores, shares = bm25.match(weigh([bm25], query)[0], np.arange(500))
+        scores, shares = bm25.match(weigh([bm25], query).by_segment[0], np.arange(500))
         assert np.isfinite(scores).all()
         assert np.isfinite(shares).all()
 
 
 def test_what_the_words_of_a_query_weigh(lexical: Bm25):
-    weighed = weigh_all([lexical], "apple apple banana missing lost")
+    weighed = weigh([lexical], "apple apple banana missing lost")
     idf = {df: math.log(1 + (len(TEXTS) - df + 0.5) / (df + 0.5)) for df in (0, 2)}
     assert weighed.weight == pytest.approx(2 * idf[2] + idf[2] + 2 * idf[0])
     assert weighed.words == 4
@@ -256,7 +256,8 @@ def test_segments_score_as_if_they_were_one(tmp_path: Path):
         parts.append(Bm25(tmp_path / name, len(some)))
     for query in random_queries(20):
         first, second = (
-            part.search([terms], part.count) for part, terms in zip(parts, weigh(parts, query), strict=True)
+            part.search([terms], part.count)
+            for part, terms in zip(parts, weigh(parts, query).by_segment, strict=True)
         )
         found = {
             int(row): score for row, score in zip(first.rows[0], first.scores[0], strict=True) if row >= 0
@@ -277,7 +278,7 @@ def test_search_that_fails_leaves_no_trace_in_the_next(tmp_path: Path, compiled:
     if compiled:
         bm25.compile()
     expected = scores_of(bm25, "apple banana")
-    terms = weigh([bm25], "apple banana")[0]
+    terms = weigh([bm25], "apple banana").by_segment[0]
     with pytest.raises(CorruptError):
         bm25.search([terms], 3, np.ones(1, bool))  # a mask of another size, as a damaged row would be
     assert scores_of(bm25, "apple banana") == expected
@@ -405,7 +406,7 @@ def test_reading_imports_neither_bm25s_nor_scipy_nor_faiss(tmp_path: Path):
         "import sys; from pathlib import Path; import index.reader;"
         "from index.lexical.bm25 import Bm25, weigh;"
         f"bm25 = Bm25(Path({str(tmp_path / 'lexical')!r}), {len(TEXTS)});"
-        "bm25.search(weigh([bm25], 'apple'), 2);"
+        "bm25.search(weigh([bm25], 'apple').by_segment, 2);"
         "print(sorted({'bm25s', 'scipy', 'faiss', 'torch', 'retrieval'} & sys.modules.keys()))"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
