@@ -149,9 +149,7 @@ class Manifest(NamedTuple):
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """A manifest of any format in the form of the newest."""
-    if content["format_version"] == FORMAT_VERSION:
-        return content
-    if content["format_version"] == 4:  # differs in files of segments alone
+    if content["format_version"] in (4, FORMAT_VERSION):  # 4 differs in files of segments alone
         return content
     segments = [_mapping("segment", segment) for segment in _list("segments", content["segments"])]
     if content["format_version"] == 2:

@@ -86,7 +86,7 @@ def plain(name: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", name).casefold() if c.isalnum())
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names for a message."""
-    shown = ", ".join(repr(name[:40]) for name in names[:20])
-    return f"{shown}, ..." if len(names) > 20 else shown
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names for a message. most: how many are told."""
+    shown = ", ".join(repr(name[:40]) for name in names[:most])
+    return f"{shown}, ..." if len(names) > most else shown

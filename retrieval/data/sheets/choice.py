@@ -18,7 +18,7 @@ from typing import NamedTuple
 from index.errors import InputError
 from retrieval.data.clicks.columns import columns_by_use, looks_like_a_click_log
 from retrieval.data.columns.corpus import find_corpus_columns
-from retrieval.data.columns.names import ColumnNames
+from retrieval.data.columns.names import ColumnNames, listed
 from retrieval.data.columns.pairs import NoDocumentsError, find_columns, query_column
 from retrieval.data.sheets.spool import Row, Sheet
 
@@ -103,15 +103,15 @@ def _no_header(path: Path, heads: Mapping[Sheet, Sequence[Row]], given: ColumnNa
     if not any(heads.values()):
         return InputError("has no cells in a visible sheet; give a workbook with a table", path=path)
     named = [name for columns in given.values() for name in columns]
-    problem = f"no sheet has a row with {_listed(named)}" if named else "no sheet has columns that are known"
+    wanted = f"a row with {listed(named, _MOST_CELLS_TOLD)}" if named else "columns that are known"
     told = "; ".join(
-        f"{sheet.name!r} begins {_listed(_widest(rows))}"
+        f"{sheet.name!r} begins {listed(_widest(rows), _MOST_CELLS_TOLD)}"
         for sheet, rows in list(heads.items())[:_MOST_SHEETS_TOLD]
         if rows
     )
     return InputError(
-        f"{problem} ({told}); name the columns of pairs with --column query=NAME --column document=NAME, or "
-        "those of documents with --column id=NAME --column text=NAME",
+        f"no sheet has {wanted} ({told}); name the columns of pairs with --column query=NAME "
+        "--column document=NAME, or those of documents with --column id=NAME --column text=NAME",
         path=path,
     )
 
@@ -120,8 +120,3 @@ def _widest(rows: Sequence[Row]) -> list[str]:
     """The names of the first row with more than one cell, which is perhaps a header."""
     found = [names_of(row) for row in rows]
     return next((names for names in found if len(names) > 1), found[0])
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[:40]) for name in names[:_MOST_CELLS_TOLD])
-    return f"{shown}, ..." if len(names) > _MOST_CELLS_TOLD else shown
