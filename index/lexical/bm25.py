@@ -129,16 +129,13 @@ class Bm25:
         self._compiled: Callable[..., _Found] | None = None
         self._compiled_match: Callable[..., _Matched] | None = None
 
-    def compile(self, window: int | None = None) -> None:
-        """Search in a compiled loop from now on, if numba is there; call it before other threads search.
-
-        window: how many documents it scores at once, if not as many as fit a cache.
-        """
+    def compile(self) -> None:
+        """Search in a compiled loop from now on, if numba is there; call it before other threads search."""
         try:
-            from index.lexical.compiled import WINDOW, compiled_best, compiled_match
+            from index.lexical.compiled import compiled_best, compiled_match
         except NO_COMPILED_LOOPS:
             return
-        self._compiled = partial(compiled_best, window=window or WINDOW)
+        self._compiled = compiled_best
         self._compiled_match = compiled_match
         self.search([[]], 1)  # compile, or read what was compiled, before the first search
         self.match(Terms(), np.zeros(1, np.int64))

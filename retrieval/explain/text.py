@@ -81,10 +81,10 @@ def _text_json(explained: TextExplanation) -> dict[str, Any]:
     return {"text": explained.text, "words": [asdict(word) for word in explained.words], "cells": cells}
 
 
-def strongest(explained: TextExplanation, at_least: float = 0.5) -> set[int]:
-    """Places of the words with at least this part of the largest share; none if no share is positive."""
+def strongest(explained: TextExplanation) -> set[int]:
+    """Places of the words with at least half of the largest share; none if no share is positive."""
     top = max(word.share for word in explained.words)
-    return {place for place, word in enumerate(explained.words) if word.share >= max(at_least * top, 1e-9)}
+    return {place for place, word in enumerate(explained.words) if word.share >= max(top / 2, 1e-9)}
 
 
 def highlighted(explained: TextExplanation) -> list[Piece]:
