@@ -68,9 +68,9 @@ def read_column(
         raise ValueError("an attribute of no document")
     different = {value for value, _ in pairs}
     if any(map(is_rounded, different)):
-        return _column(_exact_pairs(database, field, pairs))
+        return coded(_exact_pairs(database, field, pairs))
     spelling = set(filter(_spells, different))
-    return _column((value, row) for value, row in pairs if value not in spelling)
+    return coded((value, row) for value, row in pairs if value not in spelling)
 
 
 def few_values(database: sqlite3.Connection, name: str, most: int) -> set[Attribute] | None:
@@ -85,7 +85,8 @@ def few_values(database: sqlite3.Connection, name: str, most: int) -> set[Attrib
     return None if len(found) == limit or len(values) > most else values
 
 
-def _column(pairs: Iterable[tuple[Attribute, int]]) -> Column:
+def coded(pairs: Iterable[tuple[Attribute, int]]) -> Column:
+    """The column of values that are given with their rows, in any order."""
     codes: dict[Attribute, int] = {}
     coded = [(row, codes.setdefault(value, len(codes))) for value, row in pairs]
     rows, places = np.array(coded, np.int64).reshape(-1, 2).T

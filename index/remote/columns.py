@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from index.documents.attributes import leaves
-from index.documents.columns import Column
+from index.documents.columns import Column, coded
 from index.documents.filtering.expression import Field
 from index.documents.numbers import Attribute, exact
 from index.values import Json
@@ -21,14 +19,7 @@ Documents = Iterable[tuple[int, Mapping[str, Json]]]
 
 def column_of(documents: Documents, field: Field) -> Column:
     """The values of a field in all documents."""
-    codes: dict[Attribute, int] = {}
-    pairs = [
-        (row, codes.setdefault(value, len(codes)))
-        for row, metadata in documents
-        for value in values_in(metadata, field)
-    ]
-    rows, places = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
-    return Column(tuple(codes), rows, places)
+    return coded((value, row) for row, metadata in documents for value in values_in(metadata, field))
 
 
 def values_in(metadata: Mapping[str, Json], field: Field) -> list[Attribute]:
