@@ -41,10 +41,10 @@ from retrieval.data.dataset import open_dataset
 from retrieval.data.documents import read_documents
 from retrieval.data.queries import read_query_lines
 from retrieval.model.config import read_config
+from retrieval.model.vocabulary_table import load_vocabulary
 from retrieval.model.weights import read_weights
 from retrieval.text.snippet import snippet
 from retrieval.text.terminal import visible
-from retrieval.text.vocabulary import Vocabulary
 from retrieval.text.words import trigrams, words
 
 EXAMPLES = 100
@@ -178,7 +178,10 @@ TARGETS: dict[str, tuple[SearchStrategy[Any], Callable[[Any], object]]] = {
     "manifest": (mutated(_MANIFEST, len(_MANIFEST)), Manifest.from_json),
     "weights": (mutated(_WEIGHTS, 2000), in_file("weights.safetensors", open_weights)),
     "config": (mutated(_CONFIG, len(_CONFIG)), in_file("config.json", read_config)),
-    "vocabulary": (mutated(_VOCABULARY, 4000), in_file("vocabulary.json", Vocabulary.load)),
+    "vocabulary": (
+        mutated(_VOCABULARY, 4000),
+        in_file("vocabulary.json", lambda path: load_vocabulary(path, path.with_suffix(".none"))),
+    ),
     "jsonl": (
         mutated(b'{"_id": "1", "title": "a", "text": "b", "year": 2021}\n{"_id": "2", "text": "c"}\n', 90),
         in_file("corpus.jsonl", lambda path: list(read_documents(path))),

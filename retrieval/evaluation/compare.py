@@ -22,9 +22,9 @@ from retrieval.evaluation.provenance import machine
 from retrieval.evaluation.runs import Run, ranking, read_trec_run
 from retrieval.evaluation.significance import PairedComparison, compare_all_pairs, compare_pairs
 from retrieval.model.folder import FILES
+from retrieval.model.vocabulary_table import load_vocabulary
 from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
-from retrieval.text.vocabulary import Vocabulary
 from retrieval.text.words import words
 
 
@@ -164,7 +164,8 @@ def compare_runs(
         against = next((mode for mode in modes if mode == "lexical" != focus), None)
         comparisons = compare_all_pairs(modes, measure)
     query_words = {query_id: words(queries[query_id]) for query_id in qrels}
-    vocabulary = Vocabulary.load(retriever.index.model_folder / FILES.vocabulary)
+    model = retriever.index.model_folder
+    vocabulary = load_vocabulary(model / FILES.vocabulary, model / FILES.table)
     groups = {
         "by length of the query": by_length(query_words),
         "by share of words unseen in training": by_unseen_share(query_words, vocabulary.knows),

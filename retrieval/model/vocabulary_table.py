@@ -29,7 +29,7 @@ from index.disk.sorted_texts import SortedTexts
 from index.errors import CorruptError
 from retrieval.model.weights import read_weights, write_weights
 from retrieval.text.feature_table import FeatureTable, SortedWords
-from retrieval.text.vocabulary import Vocabulary, reading_vocabulary
+from retrieval.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ def load_vocabulary(path: Path, table: Path) -> Vocabulary:
     path: of the JSON.
     table: of the table, which may be missing.
     """
-    with reading_vocabulary(path):
+    try:
         content = read_file(path, links=True)
         if table.is_file():
             arrays = _checked(read_weights(table), table)
@@ -85,6 +85,8 @@ def load_vocabulary(path: Path, table: Path) -> Vocabulary:
                 found = FeatureTable(arrays["grams"], arrays["gram_ids"], words)
                 return Vocabulary(_NamesInJson(content, count), buckets, found)
         return Vocabulary.from_json(content)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptError(f"{path}: not a vocabulary ({error}); restore the model folder") from error
 
 
 class _NamesInJson(Sequence[str]):

@@ -1,24 +1,19 @@
 """The vocabulary, which gives feature ids to letter trigrams and whole words, and texts as lists of ids.
 
 In: words and texts. Out: feature ids, at least one for every word; ids of distinct words; ragged arrays of
-either. Knows nothing of vectors.
+either. Knows nothing of vectors and files.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.disk.files import write_atomically
-from index.disk.opening import read_file
-from index.errors import CorruptError
 from index.numbering import Numbering
 from retrieval.text.feature_table import FeatureTable, crc_of_keys, feature_table, keys_of
 from retrieval.text.words import trigrams, words
@@ -89,16 +84,6 @@ class Vocabulary:
         """The vocabulary as one JSON document in UTF-8."""
         return json.dumps({"buckets": self.buckets, "names": self.names}, ensure_ascii=False).encode()
 
-    def save(self, path: Path) -> None:
-        """Write the vocabulary as one JSON document. Raises StorageError if that fails."""
-        write_atomically(path, self.to_json())
-
-    @classmethod
-    def load(cls, path: Path) -> Vocabulary:
-        """Read what `save` wrote. Raises CorruptError for any other file."""
-        with reading_vocabulary(path):
-            return cls.from_json(read_file(path, links=True))
-
     @classmethod
     def from_json(cls, data: bytes) -> Vocabulary:
         """Read what `to_json` gives. Raises ValueError, KeyError, TypeError or RecursionError for others."""
@@ -110,18 +95,6 @@ class Vocabulary:
         if type(buckets) is not int or not 1 <= buckets <= _MOST_IDS - len(names):
             raise ValueError(f"buckets must be a whole number from 1, and all ids below {_MOST_IDS}")
         return cls(tuple(names), buckets)
-
-
-@contextmanager
-def reading_vocabulary(path: Path) -> Iterator[None]:
-    """Turn the errors of `Vocabulary.from_json`, and an OSError, into a CorruptError that names the file.
-
-    An OSError for a missing permission becomes a StorageError.
-    """
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CorruptError(f"{path}: not a vocabulary ({error}); restore the model folder") from error
 
 
 def learn_vocabulary(

@@ -162,7 +162,8 @@ def test_a_table_that_does_not_fit_the_vocabulary_is_refused(folder, table):
 
 
 def test_another_models_vocabulary_is_refused(folder, random_model):
-    random_model(LSTM, texts=["other words"]).vocabulary.save(folder / FILES.vocabulary)
+    other = random_model(LSTM, texts=["other words"]).vocabulary
+    (folder / FILES.vocabulary).write_bytes(other.to_json())
     with pytest.raises(CorruptError, match="does not fit the vocabulary"):
         read_model(folder)
 

@@ -22,7 +22,7 @@ def paths(tmp_path):
 
 
 def test_features_and_names_are_those_of_the_json(paths):
-    loaded, plain = load_vocabulary(*paths), Vocabulary.load(paths[0])
+    loaded, plain = load_vocabulary(*paths), Vocabulary.from_json(paths[0].read_bytes())
     for words in (WORDS, WORDS * 20):
         assert loaded.features_of(words).values.tolist() == plain.features_of(words).values.tolist()
     assert [loaded.knows(word) for word in WORDS] == [True, True, True, True, False, False]
@@ -36,7 +36,7 @@ def test_a_vocabulary_that_was_loaded_is_saved_as_it_was(paths, tmp_path):
 
 
 def test_without_a_table_or_with_that_of_another_json_the_json_is_read(paths):
-    Vocabulary(("dog", " dog "), 2).save(paths[0])
+    paths[0].write_bytes(Vocabulary(("dog", " dog "), 2).to_json())
     assert load_vocabulary(*paths).features("dog")[1:] == [2, *Vocabulary(("dog",), 2).features("dog")[2:], 3]
     paths[1].unlink()
     assert load_vocabulary(*paths).names == ("dog", " dog ")
@@ -73,3 +73,36 @@ def test_a_table_with_wild_places_of_words_finds_nothing_or_something_known(path
     for words in (WORDS, WORDS * 20):
         assert loaded.features_of(words).values.min() >= 0
         assert loaded.features_of(words).values.max() < len(loaded)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[1, 2]",
+        b"null",
+        b"{}",
+        b'{"names": ["cat"]}',
+        b'{"names": ["cat", 3], "buckets": 4}',
+        b'{"names": 3, "buckets": 4}',
+        b'{"names": "cat", "buckets": 4}',
+        b'{"names": {"cat": 1}, "buckets": 4}',
+        b'{"names": ["cat"], "buckets": 0}',
+        b'{"names": ["cat"], "buckets": true}',
+        b'{"names": ["cat"], "buckets": "4"}',
+        b'{"names": ["cat"], "bucke',
+        b"[" * 100_000,
+    ],
+)
+def test_damaged_vocabulary_is_told_with_its_path(tmp_path, content):
+    path = tmp_path / "vocabulary.json"
+    path.write_bytes(content)
+    with pytest.raises(CorruptError, match=r"vocabulary\.json: not a vocabulary") as caught:
+        load_vocabulary(path, tmp_path / "none.safetensors")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_vocabulary_is_corruption(tmp_path):
+    with pytest.raises(CorruptError, match="not a vocabulary"):
+        load_vocabulary(tmp_path / "none.json", tmp_path / "none.safetensors")
