@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, ROOT, parser_of, write_result
+from benchmarks.common import RESULTS, ROOT, command_of, parser_of, write_result
 from benchmarks.encoding import kill_and_resume, vectors, write_corpus
 from index.disk.folder import STAGING
 from index.reader import Index
@@ -170,7 +170,6 @@ def main() -> None:
     parser.add_argument("--staged", action="store_true")
     options = parser.parse_args()
     model = options.model.resolve()
-    given = " ".join(Path(word).name for word in sys.argv[1:])
     facts: dict[str, Any] = {}
     loads = [os.getloadavg()[0]]
 
@@ -178,7 +177,7 @@ def main() -> None:
         facts[name] = value
         loads.append(os.getloadavg()[0])
         print(f"{name:24} {json.dumps(value)}", flush=True)
-        head = provenance(f"python -m benchmarks.building {given}")
+        head = provenance(command_of("benchmarks.building"))
         write_result(
             RESULTS / "building.json", {**head, **facts, "load_averages": [round(load, 1) for load in loads]}
         )

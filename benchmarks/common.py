@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def command_of(module: str) -> str:
+    """The command of this run, without folders: those of this machine mean nothing to others."""
+    return " ".join(["python -m", module, *(Path(word).name for word in sys.argv[1:])])
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:

@@ -22,7 +22,6 @@ import json
 import math
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.common import RESULTS, aligned, parser_of, write_result
+from benchmarks.common import RESULTS, aligned, command_of, parser_of, write_result
 from benchmarks.scale.__main__ import COMMAND, lines, model_of
 from index.dense.fastscan import FastScan
 from index.dense.tuning import Goal
@@ -264,8 +263,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "deletes.json")
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
-    # Folders of this machine mean nothing to others.
-    given = " ".join(Path(word).name for word in sys.argv[1:])
     cases: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
@@ -273,7 +270,7 @@ def main() -> None:
         for made in (real_cases, made_cases):
             for case in made(options, work):
                 cases[case.name] = measure(case)
-                result = {**provenance(f"python -m benchmarks.deletes {given}"), "cases": cases}
+                result = {**provenance(command_of("benchmarks.deletes")), "cases": cases}
                 write_result(options.output, result)
     print(table(cases))
 

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from benchmarks.common import RESULTS, ROOT, parser_of, write_result
+from benchmarks.common import RESULTS, ROOT, command_of, parser_of, write_result
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
 from retrieval.training.distributed import joined_ranks
@@ -163,7 +163,6 @@ def main() -> None:
         train(options.paths[0], options.epochs, options.paths[1], options.double)
         return
     (data,) = (path.resolve() for path in options.paths)
-    given = " ".join(Path(word).name for word in sys.argv[1:])
     loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -197,9 +196,7 @@ def main() -> None:
         "parameters_mb": round(several["table_bytes"] / 1e6, 2),
         "load_averages": [round(load, 1) for load in loads],
     }
-    write_result(
-        RESULTS / "distributed.json", {**provenance(f"python -m benchmarks.distributed {given}"), **facts}
-    )
+    write_result(RESULTS / "distributed.json", {**provenance(command_of("benchmarks.distributed")), **facts})
     for name, value in facts.items():
         print(f"{name:30} {value}")
 

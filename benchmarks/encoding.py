@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from benchmarks.common import RESULTS, ROOT, parser_of, write_result
+from benchmarks.common import RESULTS, ROOT, command_of, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.provenance import provenance
 
@@ -98,7 +98,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     model = options.model.resolve()
-    given = " ".join(Path(word).name for word in sys.argv[1:])
     loads = [os.getloadavg()[0]]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -135,7 +134,7 @@ def main() -> None:
         "killed_and_resumed": resumed,
         "load_averages": [round(load, 1) for load in loads],
     }
-    write_result(RESULTS / "encoding.json", {**provenance(f"python -m benchmarks.encoding {given}"), **facts})
+    write_result(RESULTS / "encoding.json", {**provenance(command_of("benchmarks.encoding")), **facts})
     for name, value in facts.items():
         print(f"{name:36} {value}")
 

@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, ROOT, parser_of, write_result
+from benchmarks.common import RESULTS, ROOT, command_of, parser_of, write_result
 from retrieval.data.dataset import Dataset
 from retrieval.data.pairs.joining import split_of
 from retrieval.evaluation.provenance import provenance
@@ -119,8 +119,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--output", type=Path, default=RESULTS / "pairs.json")
     options = parser.parse_args()
-    # Folders of this machine mean nothing to others.
-    given = " ".join(Path(word).name for word in sys.argv[1:])
     rows = pairs(options.data, options.rows)
     question = next(row["question"] for row in rows if split_of(row["question"]) == "test")
     kinds: dict[str, dict[str, Any]] = {}
@@ -136,7 +134,7 @@ def main() -> None:
         for name in ("weights", "model", "index")
     }
     facts = {"rows": len(rows), "question": question, "same_bytes": same, "kinds": kinds}
-    write_result(options.output, {**provenance(f"python -m benchmarks.pairs {given}"), **facts})
+    write_result(options.output, {**provenance(command_of("benchmarks.pairs")), **facts})
     print_table(kinds)
     print(f"the same to the byte: {same}")
 

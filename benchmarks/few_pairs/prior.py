@@ -9,12 +9,12 @@ the features is fitted to the whole dev split, drawn towards 0. Printed are the 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.common import parser_of
 from benchmarks.few_pairs.draws import trained
 from retrieval.data.dataset import Dataset
 from retrieval.search.features import NAMES, OF_TITLE_AND_TEXT
@@ -50,9 +50,7 @@ def weights(data: Path, work: Path) -> dict[str, float]:
 
 def main() -> None:
     """Fit and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("--work", type=Path)
     options = parser.parse_args()

@@ -33,7 +33,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from benchmarks.common import RESULTS, ROOT, aligned, parser_of, write_result
+from benchmarks.common import RESULTS, ROOT, aligned, command_of, parser_of, write_result
 from benchmarks.scale.processes import memory_mb, own_mb
 from retrieval.evaluation.provenance import provenance
 
@@ -340,11 +340,9 @@ def main() -> None:
     options = parser.parse_args()
     written = json.loads(options.output.read_text()) if options.output.is_file() else {}
     indexes: dict[str, dict[str, Any]] = written.get("indexes", {})
-    # Folders of this machine tell nobody anything.
-    given = " ".join(Path(word).name for word in sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         for name, part, figures in measured(options, options.work or Path(folder)):
-            source = provenance(f"python -m benchmarks.scale {given}")
+            source = provenance(command_of("benchmarks.scale"))
             indexes.setdefault(name, {})[part] = {
                 **figures,
                 "commit": source["commit"],

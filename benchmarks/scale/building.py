@@ -8,7 +8,6 @@ process that reads and writes, and those of its workers; MiB that all of them ha
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import parser_of
 from benchmarks.scale.processes import own_mb, processor_s, workers_of
 from index.dense.tuning import Goal
 from retrieval.commands.printing import manifest_json
@@ -72,9 +72,7 @@ class Phases:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("model", type=Path)
     parser.add_argument("index", type=Path)

@@ -27,7 +27,6 @@ as often as in real ones. Texts have no meaning beyond neighbouring words.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
 import json
@@ -45,6 +44,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.common import parser_of
 from benchmarks.scale.__main__ import lines
 from index.numbering import Numbering
 
@@ -429,9 +429,7 @@ def synthesise(corpus: Path, output: Path, documents: int, seed: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--documents", type=int, default=5_000_000)

@@ -35,6 +35,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import parser_of
 from benchmarks.peers.finetune.bases import BASES, E5, Trained
 from benchmarks.peers.finetune.texts import Encoder, read_texts, replace
 from benchmarks.peers.finetune.training import Settings, keep, train
@@ -52,9 +53,7 @@ def _check(settings: Settings, folder: Path) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--base", choices=[*BASES, "e5"], default="minilm")
