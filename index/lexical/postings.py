@@ -83,7 +83,8 @@ def _write(folder: Path, blocks: Path, texts: Iterable[str], others: Lengths) ->
     for number, block in enumerate(_stored(blocks, len(terms.sizes))):
         counts[terms.noted(number)] += np.bincount(block.terms, minlength=terms.sizes[number])
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    _write_array(folder, "starts.i64", starts)
+    with create_durably(folder / "starts.i64") as file:
+        file.write(starts.astype("<i8").data)
     _write_postings(folder, blocks, terms, starts, np.frombuffer(lengths, np.int32), average)
     return own
 
@@ -175,8 +176,3 @@ def _new_array(folder: Path, name: str, size: int) -> Iterator[NDArray[Any]]:
             mapped = np.memmap(file, kind, "r+", shape=(size,))
             yield mapped
             mapped.flush()
-
-
-def _write_array(folder: Path, name: str, values: NDArray[Any]) -> None:
-    with create_durably(folder / name) as file:
-        file.write(np.ascontiguousarray(values, ARRAYS[name]).data)
