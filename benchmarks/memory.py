@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, ROOT, parser_of, write_result
+from benchmarks.common import RESULTS, ROOT, command_of, parser_of, write_result
 from retrieval.data.dataset import open_dataset
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.config import preset
@@ -145,10 +145,7 @@ def main() -> None:
             name: round(seconds * 1e6 / options.pairs) for name, seconds in many["processor_s"].items()
         },
     }
-    given = " ".join(sys.argv[1:])
-    write_result(
-        RESULTS / "memory.json", {**provenance(f"python -m benchmarks.memory {given}".strip()), **facts}
-    )
+    write_result(RESULTS / "memory.json", {**provenance(command_of("benchmarks.memory")), **facts})
     for name, value in facts.items():
         print(f"{name:24} {value}")
 

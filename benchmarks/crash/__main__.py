@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, parser_of, write_result
+from benchmarks.common import RESULTS, command_of, parser_of, write_result
 from benchmarks.crash import damage, kills, steps, world, writers
 from retrieval.evaluation.provenance import provenance
 
@@ -150,8 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     found = measured(options)
     before = json.loads(options.output.read_text())["parts"] if options.output.is_file() else {}
-    command = " ".join(["python", "benchmarks/crash.py", *sys.argv[1:]])
-    result = {**provenance(command), "parts": {**before, **found}}
+    result = {**provenance(command_of("benchmarks.crash")), "parts": {**before, **found}}
     write_result(options.output, result)
     raise SystemExit(1 if any(part["failures"] for part in found.values()) else 0)
 
