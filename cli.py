@@ -62,7 +62,7 @@ class _LazyVerbs(click.Group):
         if cmd_name not in VERBS:
             if ctx.resilient_parsing:  # a shell that completes what was typed so far
                 return None
-            raise click.exceptions.NoSuchCommand(cmd_name, possibilities=VERBS, ctx=ctx)
+            raise click.UsageError(_unknown(cmd_name), ctx)
         module, _, attribute = VERBS[cmd_name].place.partition(":")
         gc.disable()  # what an import makes stays to the end, so looking for garbage in it is lost time
         try:
@@ -92,6 +92,14 @@ class _LazyVerbs(click.Group):
     def make_context(self, *args: Any, **options: Any) -> click.Context:
         with _visible_errors():
             return super().make_context(*args, **options)
+
+
+def _unknown(name: str) -> str:
+    """What is said of a verb that does not exist: those of nearly that name. click says it since 8.4."""
+    from difflib import get_close_matches
+
+    close = ", ".join(map(repr, get_close_matches(name, VERBS)))
+    return f"No such command {name!r}." + (f" Did you mean {close}?" if close else "")
 
 
 @contextmanager
