@@ -67,8 +67,8 @@ def _rank(model: TwoTower, dataset: TrainingData, split: Sequence[SplitDocument]
         cosines = (queries[start : start + at_once] @ vectors.t()).numpy()
         scores = torch.from_numpy(np.maximum.reduceat(cosines, starts, axis=1))
         top = torch.topk(scores, ranking.rows.shape[1])
-        ranking.scores[start : start + at_once] = top.values
-        ranking.rows[start : start + at_once] = top.indices
+        ranking.scores[start : start + at_once] = top.values.numpy()
+        ranking.rows[start : start + at_once] = top.indices.numpy()
     return ranking
 
 
