@@ -10,7 +10,7 @@ PeepholeError               any failure that a user can remedy; str() is one lin
 ├── StorageError            the operating system refused to read or write
 ├── RemoteError             a server that holds an index did not answer, or refused
 ├── PeerError               another process of the same work has ended or cannot be reached
-└── MissingExtraError       a library that an extra of the package brings is not installed
+└── MissingExtraError       a library that an extra of the package brings is not installed, or does not fit
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class PeerError(PeepholeError):
 
 
 class MissingExtraError(PeepholeError):
-    """A library that belongs to an extra of the package is not installed."""
+    """A library that belongs to an extra of the package is not installed, or does not fit."""
 
 
 # Errors for which a resource or a permission lacks: no file is damaged. With what a user can do.
@@ -97,15 +97,18 @@ def one_line(error: Exception) -> str:
 
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Turn a missing library inside the block into a MissingExtraError that says how to install it.
+    """Turn a library that is missing, or of a version that lacks something, into a MissingExtraError.
 
-    extra: its name in pyproject.toml.
+    extra: its name in pyproject.toml. The error says how to install it.
     """
     try:
         yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in ("retrieval", "index"):
+    except ImportError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in ("", "retrieval", "index"):
             raise
-        raise MissingExtraError(
-            f"needs {error.name}, which is not installed; run: pip install 'peephole[{extra}]'"
-        ) from error
+        remedy = f"run: pip install 'peephole[{extra}]'"
+        if isinstance(error, ModuleNotFoundError):
+            raise MissingExtraError(f"needs {error.name}, which is not installed; {remedy}") from error
+        problem = str(error).partition("\n")[0]
+        raise MissingExtraError(f"the {library} that is installed does not fit ({problem}); {remedy}") from error

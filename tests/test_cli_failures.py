@@ -503,3 +503,14 @@ def test_output_on_a_full_disk_is_one_line_that_names_the_stream(index):
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: standard output: No space left") and done.stderr.count("\n") == 1
+
+
+def test_a_library_of_an_extra_that_does_not_fit_is_named(index, monkeypatch):
+    pytest.importorskip("uvicorn", reason="needs the extra serve")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # which the verb sets otherwise
+    for name in ("process", "protocol"):
+        monkeypatch.delitem(sys.modules, f"retrieval.serving.{name}", raising=False)
+    monkeypatch.delattr("uvicorn.protocols.http.httptools_impl.STATUS_LINE")
+    line = failure("serve", index)
+    assert line.startswith("the uvicorn that is installed does not fit (cannot import name 'STATUS_LINE' from")
+    assert line.endswith("); run: pip install 'peephole[serve]'")
