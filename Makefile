@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 ADAPTERS := .venv-adapters
+BOUNDS := .venv-bounds
 
-.PHONY: demo test test-adapters audit advisories fuzz fuzz-http lint format bench house serving-environment clean
+.PHONY: demo test test-adapters test-lowest test-newest audit advisories fuzz fuzz-http lint format bench house serving-environment clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -45,6 +46,16 @@ test-adapters: $(ADAPTERS)/installed
 	$(ADAPTERS)/bin/python -m pytest -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function \
 		tests/retrieval/adapters tests/retrieval/indexing/test_distributed.py \
 		tests/index/remote tests/index/test_protocol.py tests/retrieval/commands/test_milvus.py
+
+# The tests with the lowest versions that pyproject.toml allows, and with the newest that the package index has.
+test-lowest test-newest: test-%:
+	rm -rf $(BOUNDS)
+	$(PYTHON) -m venv $(BOUNDS)
+	sed '1,/^\[project\]/d' pyproject.toml | grep -oE '"[A-Za-z0-9-]+(\[[a-z]+\])?>=[0-9.]+' \
+		| sed -E 's/"|\[.*\]//g; s/>=/==/' > $(BOUNDS)/lowest.txt
+	: > $(BOUNDS)/newest.txt
+	$(BOUNDS)/bin/python -m pip install --quiet -c $(BOUNDS)/$*.txt -e '.[dev]'
+	$(BOUNDS)/bin/python -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -94,4 +105,4 @@ house: $(INSTALLED)
 	$(BIN)/python tests/house.py
 
 clean:
-	rm -rf .venv $(ADAPTERS) demo build *.egg-info
+	rm -rf .venv $(ADAPTERS) $(BOUNDS) demo build *.egg-info
