@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 from docutils import nodes
 from docutils.core import publish_parts
 from docutils.parsers.rst import Directive, directives, roles
+from docutils.writers.html5_polyglot import Writer
 
 from retrieval.data.files.formats.markup import read_markup
 from retrieval.data.files.sections import Extract, Outline, clean
@@ -59,7 +60,7 @@ def read_rst(text: str) -> Extract:
     """The sections of a reStructuredText."""
     directives.directive, roles.role = _directive, _role
     settings = _SETTINGS | {"warning_stream": io.StringIO()}
-    parts = publish_parts(clean(text).lstrip("\ufeff"), writer="html5", settings_overrides=settings)
+    parts = publish_parts(clean(text).lstrip("\ufeff"), writer=Writer(), settings_overrides=settings)
     outline = Outline()
     # It is docutils' own output, in which all text is escaped: it holds no document type and no entities.
     body = ET.fromstring(f"<body>{clean(parts['body'])}</body>")  # noqa: S314
