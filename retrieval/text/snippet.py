@@ -6,13 +6,26 @@ In: a query and a text. Out: pieces of the text, each marked or not. Knows nothi
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
-from retrieval.text.words import words
+from retrieval.text.words import is_cjk, words
 
 # Characters at the start of a document that are read, about 40,000 words. The limit bounds the cost.
 _LONGEST_TEXT = 1 << 18
+
+# Where a text may be cut: at a space and, as Chinese writes none, behind punctuation.
+_BREAK = re.compile(r" |[。！？；，、：…]+[”’」』）》】]*")
+# Letters of a Latin word. "\w" would take in Chinese characters, which stand beside it without a space.
+_LATIN = r"0-9A-Za-z_\u00c0-\u024f\u1e00-\u1eff"
+# Full-width digits and letters, as Chinese input methods write them; the words of a query are normalised.
+_FULL_WIDTH = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
+_NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
+# Joins two characters to one, as in an emoji of a family.
+_JOINER = "\u200d"
 
 
 class Piece(NamedTuple):
@@ -29,13 +42,13 @@ def snippet(query: str, text: str, width: int = 200) -> list[Piece]:
 
     query: its words are marked, and inflections of them.
     text: of a very long one only the first 262,144 characters are read.
-    width: about how many characters the part has; it is cut at white space.
+    width: about how many characters the part has; it is cut at white space or Chinese punctuation.
 
     >>> [(piece.text, piece.marked) for piece in snippet("list files", "ls - list directory contents")]
     [('ls - ', False), ('list', True), (' directory contents', False)]
     """
     text, cut = _beginning(text)
-    spans = [match.span() for match in _pattern(query).finditer(text)]
+    spans = _spans(query, text)
     start, stop = _window(text, spans, width)
     pieces = [Piece("… ", False)] if start else []
     at = start
@@ -58,16 +71,42 @@ def _beginning(text: str) -> tuple[str, bool]:
     return " ".join(parts[:-1] or parts), True  # the last word may be cut in half
 
 
+def _spans(query: str, text: str) -> list[tuple[int, int]]:
+    """Start and end of each match of the query's words, in order."""
+    pattern = _pattern(query)
+    if text.isascii():
+        return [match.span() for match in pattern.finditer(text)]
+    read = text.translate(_NARROW) if _FULL_WIDTH.search(text) else text
+    return [(match.start(), _character_end(text, match.end())) for match in pattern.finditer(read)]
+
+
 def _pattern(query: str) -> re.Pattern[str]:
-    """A pattern for the query's words; a word of four letters or more matches with other endings too."""
-    parts = []
-    for word in sorted(set(words(query, limit=64)), key=len, reverse=True):
+    """A pattern for the query's words.
+
+    A word of four letters or more matches with other endings too, unless it has a digit: RTX4060 is another
+    model than RTX4090. Pairs of CJK characters that overlap match as one.
+    """
+    found = words(query, limit=64)
+    pairs = sorted({word for word in found if len(word) == 2 and is_cjk(word)})
+    # The last character of a run is a word too, which counts only if it is all of the run.
+    alone = {
+        word
+        for before, word in pairwise(["", *found])
+        if len(word) == 1 and before[1:] != word and is_cjk(word)
+    }
+    latin, others = [], []
+    for word in sorted(set(found), key=len, reverse=True):
         if word[:1].isalpha() and word.isascii():
-            ending = r"\w*" if len(word) >= 4 else r"(?!\w)"
-            parts.append(rf"\b{re.escape(word[: max(4, len(word) - 2)])}{ending}")
-        elif len(word) > 1 and not word.isspace():
-            parts.append(re.escape(word))
-    return re.compile("|".join(parts) if parts else r"(?!)", re.IGNORECASE)
+            has_digit = any(letter.isdigit() for letter in word)
+            stem = word if has_digit else word[: max(4, len(word) - 2)]
+            ending = f"[{_LATIN}]*" if len(word) >= 4 else f"(?![{_LATIN}])"
+            latin.append(f"(?i:{re.escape(stem)}){ending}")
+        elif not is_cjk(word) and len(word) > 1:
+            others.append(f"(?i:{re.escape(word)})")
+    parts = [f"(?:{'|'.join(f'{pair[0]}(?={pair[1]})' for pair in pairs)})++."] if pairs else []
+    parts += [f"(?<![{_LATIN}])(?:{'|'.join(latin)})"] if latin else []
+    parts += [*others, *sorted(alone)]
+    return re.compile("|".join(parts) if parts else r"(?!)")
 
 
 def _window(text: str, spans: list[tuple[int, int]], width: int) -> tuple[int, int]:
@@ -79,7 +118,7 @@ def _window(text: str, spans: list[tuple[int, int]], width: int) -> tuple[int, i
     """
     if len(text) <= width:
         return 0, len(text)
-    lefts = [left for left, _ in spans]
+    lefts = [at for left, right in spans for at in _pairs(text, left, right)]
     best, most = 0, 0
     for i, left in enumerate(lefts):
         matches = bisect_right(lefts, left + width // 2) - i
@@ -87,10 +126,52 @@ def _window(text: str, spans: list[tuple[int, int]], width: int) -> tuple[int, i
             best, most = left, matches
     start = max(0, min(best - width // 4, len(text) - width))
     if start:
-        space = text.find(" ", start, start + width // 4)
-        start = space + 1 if space >= 0 else start
+        found = _BREAK.search(text, start, start + width // 4)
+        start = found.end() if found else _cut(text, range(start, start + width // 4))
     stop = min(len(text), start + width)
     if stop < len(text):
-        space = text.rfind(" ", stop - width // 4, stop)
-        stop = space if space > start else stop
+        ends = [
+            found.start() if found[0] == " " else found.end()
+            for found in _BREAK.finditer(text, stop - width // 4, stop)
+        ]
+        last = ends[-1] if ends else _cut(text, range(stop, stop - width // 4, -1))
+        stop = last if last > start else stop
     return start, stop
+
+
+def _pairs(text: str, left: int, right: int) -> Iterable[int]:
+    """Where the words of a match begin; those of CJK overlap."""
+    return range(left, max(left + 1, right - 1)) if is_cjk(text[left]) else (left,)
+
+
+def _cut(text: str, places: range) -> int:
+    """The first of some places that parts no word of ASCII; else that parts no character; else the first."""
+    parting: tuple[Callable[[str, int], bool], ...] = (_parts_a_word, _parts_a_character)
+    for parts in parting:
+        for at in places:
+            if not parts(text, at):
+                return at
+    return places.start
+
+
+def _parts_a_word(text: str, at: int) -> bool:
+    """Whether a cut here would be within a character, or between two of ASCII as in a word or an address."""
+    return text[at - 1 : at + 1].isascii() or _parts_a_character(text, at)
+
+
+def _parts_a_character(text: str, at: int) -> bool:
+    """Whether a cut here would part a vowel sign, an accent or a piece of an emoji from what is before it."""
+    here = text[at]
+    return (
+        unicodedata.category(here)[0] == "M"
+        or _JOINER in text[at - 1 : at + 1]
+        or here in "\u0e33\u0eb3"  # vowels of Thai and Lao that count as letters
+        or "\U0001f3fb" <= here <= "\U0001f3ff"  # colours of skin
+    )
+
+
+def _character_end(text: str, at: int) -> int:
+    """The end of the character of which `at` may be in the middle."""
+    while at < len(text) and _parts_a_character(text, at):
+        at += 1
+    return at

@@ -36,6 +36,16 @@ def test_words_of_the_query_are_marked_where_they_stand():
         ("cat", "cat catalog concat", ["cat"]),
         ("a file", "a file and an apple", ["a", "file"]),
         ("启动服务", "如何启动一个服务", ["启动", "服务"]),
+        ("数据库", "备份数据库和数据", ["数据库", "数据"]),
+        ("猫", "我家的猫", ["猫"]),
+        ("养猫", "养猫人的猫", ["养猫"]),
+        ("𠮷野家", "去𠮷野家吃饭", ["𠮷野家"]),
+        ("docker", "使用Docker容器, dockerized", ["Docker", "dockerized"]),
+        ("file", "profile文件file", ["file"]),
+        ("RTX4090", "ＲＴＸ４０９０显卡、rtx4090Ti、RTX4060", ["ＲＴＸ４０９０", "rtx4090Ti"]),
+        ("５Ｇ套餐", "5g套餐：128元", ["5g", "套餐"]),
+        ("किताब", "यह किताबें", ["किताबें"]),  # with the vowel sign and the nasal behind the word
+        ("cafe", "a cafe\u0301 here", ["cafe\u0301"]),
         ("tar -xzf", "run tar -xzf x", ["tar", "-xzf"]),
         ("c++", "use c++ here", ["c++"]),
         ("2.13.0", "version 2.13.0, not 2x13y0", ["2.13.0"]),
@@ -80,6 +90,53 @@ def test_cuts_fall_between_words():
     text = " ".join(f"word{n}" for n in range(300))
     inner = [p.text for p in snippet("word150", text, 120) if p.text not in ("… ", " …")]
     assert set("".join(inner).split()) <= set(text.split())
+
+
+def inner(query, text, width):
+    """What is shown without the ellipses."""
+    pieces = snippet(query, text, width)
+    return "".join(piece.text for piece in pieces if piece not in (Piece("… ", False), Piece(" …", False)))
+
+
+def test_chinese_is_cut_behind_punctuation():
+    text = (
+        "充电时请使用原装充电器，不要使用其他品牌。" * 5
+        + "他说：“保修期为两年。”"
+        + "屏幕不保修；电池也是，" * 9
+    )
+    shown_text = inner("保修期", text, 60)
+    assert shown_text in text and "保修期" in shown_text
+    before, after = text.split(shown_text)[0], text[text.index(shown_text) + len(shown_text) :]
+    assert before.endswith(("，", "。", "：")) and shown_text[-1] in "，。；”"
+    assert after[0] not in "，。；”"
+
+
+def test_no_word_is_cut_where_there_are_no_spaces():
+    text = "请先安装Kubernetes然后启动服务" * 20 + "最后检查日志" + "请先安装Kubernetes然后启动服务" * 20
+    for width in range(60, 110):
+        cut = inner("检查日志", text, width)
+        assert "检查日志" in cut
+        assert cut.count("K") == cut.count("s") == cut.count("Kubernetes")
+
+
+@pytest.mark.parametrize(
+    "characters",
+    [
+        ["कि", "ता", "बें"],
+        ["น้ำ", "ใ", "ส่"],
+        ["த", "மி", "ழ்"],
+        ["e\u0301"],
+        ["👩\u200d💻", "👍\U0001f3fd"],
+        ["禰\U000e0100"],
+    ],
+)
+def test_no_character_is_parted_from_its_signs(characters):
+    word = "".join(characters)
+    bounds = {len("".join(characters[:n])) for n in range(len(characters))}
+    text = word * 100 + "页" + word * 100
+    for width in range(40, 70):
+        left, found, right = inner("页", text, width).partition("页")
+        assert found and (-len(left)) % len(word) in bounds and len(right) % len(word) in bounds
 
 
 def test_a_match_at_the_end_is_shown():
