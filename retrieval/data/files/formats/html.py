@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from index.lexical.cjk import CJK
 from retrieval.data.files.formats.markup import read_markup
 from retrieval.data.files.sections import Extract, Outline, clean
 
@@ -37,6 +38,8 @@ _FURNITURE_NAMES = frozenset(_FURNITURE_NAMES_LIST.split())
 _KEPT_ASIDES = frozenset({"admonition", "footnote", "footnote-list", "topic", "note", "warning", "tip"})
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _FEWEST_WORDS = 5
+# Chinese writes no spaces; two characters count as a word.
+_WORD = re.compile(rf"[{CJK}]{{1,2}}|[^\s{CJK}]+")
 
 
 def read_html(text: str, apart: str = "") -> Extract:
@@ -55,7 +58,7 @@ def read_html(text: str, apart: str = "") -> Extract:
     for element in root.xpath(apart) if apart else ():
         if element is not root:
             element.drop_tree()
-    most_words = len(root.text_content().split()) / 2
+    most_words = _words(root) / 2
     for element in list(root.iter()):
         if element is not root and _is_furniture(element, root is page, most_words):
             element.drop_tree()
@@ -69,9 +72,13 @@ def _main(page: Any) -> Any:
     """The element of the main content; the page if none says so, or if several do."""
     for path in _MAIN:
         found = page.xpath(path)
-        if len(found) == 1 and len(found[0].text_content().split()) >= _FEWEST_WORDS:
+        if len(found) == 1 and _words(found[0]) >= _FEWEST_WORDS:
             return found[0]
     return page
+
+
+def _words(element: Any) -> int:
+    return len(_WORD.findall(element.text_content()))
 
 
 def _is_furniture(element: Any, whole_page: bool, most_words: float) -> bool:
@@ -82,7 +89,7 @@ def _is_furniture(element: Any, whole_page: bool, most_words: float) -> bool:
         return whole_page and not element.xpath(".//h1")
     if element.tag == "a" and "src" in names:
         return True  # to the source, in rustdoc; a listing of Org has this class too
-    if element.tag == "form" and len(element.text_content().split()) > most_words:
+    if element.tag == "form" and _words(element) > most_words:
         return False  # ASP.NET puts whole pages into one
     return (
         element.tag in _FURNITURE

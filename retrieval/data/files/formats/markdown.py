@@ -24,7 +24,7 @@ from retrieval.data.files.sections import Extract, Outline, clean
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _TOML_FRONT_MATTER = re.compile(r"\A\+\+\+[ \t]*\n(.*?)\n\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
-_FIELD = re.compile(r"([A-Za-z][\w-]*):(?:[ \t]+(\S.*))?")
+_FIELD = re.compile(r"([^\W\d_][\w-]*):(?:[ \t]+(\S.*))?")
 _LIST = re.compile(r"\[(.*)\](?:[ \t]+#.*)?")
 _LIST_ITEM = re.compile(r"""[ \t]*("[^"]*"[ \t]*|'[^']*'[ \t]*|[^\s"',\[\]{}][^,\[\]{}]*)(?:,|\Z)""")
 _LINE_ITEM = re.compile(r"[ \t]*-[ \t]+(\S.*)")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from index.lexical.cjk import CJK, COMPATIBILITY
 from retrieval.data.files.sections import Outline
 
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
@@ -25,6 +26,10 @@ _INLINE_LIST = """
 """
 _INLINE = frozenset(_INLINE_LIST.split())
 _SPACE = re.compile(r"[ \t\n\r\f\v\u00a0\u200b]+")
+# A line of the source that ends between two of these characters ends in the middle of a text without spaces.
+# Korean, which `CJK` holds too, has spaces.
+_UNSPACED = rf"(?![\uac00-\ud7af])[{CJK}{COMPATIBILITY}\u3000-\u303f\uff01-\uff60]"
+_NO_SPACE = re.compile(rf"(?<={_UNSPACED})(?:[ \t\r]*\n[ \t\r\n]*|\u200b+)(?={_UNSPACED})")
 
 
 class Element(Protocol):
@@ -60,7 +65,8 @@ class _Reader:
 
     def flush(self) -> None:
         """End the block that is being read."""
-        lines = (_SPACE.sub(" ", line).strip() for line in "".join(self._words).split("\v"))
+        joined = _NO_SPACE.sub("", "".join(self._words))
+        lines = (_SPACE.sub(" ", line).strip() for line in joined.split("\v"))
         text = "\n".join(line for line in lines if line)
         self._words = []
         if text:

@@ -79,6 +79,26 @@ def test_front_matter_of_markdown_gives_title_and_simple_fields():
     }
 
 
+def test_fields_of_front_matter_may_have_chinese_names():
+    found = extract("markdown", "---\n作者: 张三\n标签: [安装, 显卡]\n---\n正文")
+    assert found.fields == {"作者": "张三", "标签": ["安装", "显卡"]}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("支\n持热插拔，\n  请看", "支持热插拔，请看"),
+        ("使用\nDocker\n启动", "使用 Docker 启动"),
+        ("支\n\n持", "支\n\n持"),
+        ("甲  \n乙", "甲\n乙"),
+        ("한국\n말", "한국 말"),
+        ("启\u200b动 服务", "启动 服务"),
+    ],
+)
+def test_a_source_line_that_ends_within_chinese_is_joined_without_a_space(written, read):
+    assert sections("markdown", written) == {"": read}
+
+
 def test_front_matter_in_toml_gives_the_same():
     text = """\
         +++
@@ -254,6 +274,12 @@ def test_html_without_main_content_is_its_body_without_furniture():
     page = "<body><header>Logo</header><div id=nav>Menu</div><h1>A</h1><p>text</p><footer>F</footer>"
     assert sections("html", page) == {"A": "text"}
     assert sections("html", "<p>x<p>y<table><tr><td>a<p>b</p>c<td>d</table>") == {"": "x\n\ny\n\na b c | d"}
+
+
+def test_main_content_in_chinese_is_found_though_it_has_no_spaces():
+    main = "<main><h1>售后政策</h1><p>七天内可以退货。</p></main>"
+    page = f"<body><div>首页 商城 客服</div>{main}<div>版权所有</div>"
+    assert sections("html", page) == {"售后政策": "七天内可以退货。"}
 
 
 def test_element_named_page_is_no_furniture():
