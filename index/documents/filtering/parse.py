@@ -43,7 +43,7 @@ from index.documents.filtering.expression import (
     Or,
     Prefix,
 )
-from index.documents.filtering.scanner import JOIN, Scanner
+from index.documents.filtering.scanner import JOIN, WIDE, Scanner
 from index.documents.numbers import is_valid
 from index.errors import InputError
 
@@ -212,6 +212,9 @@ class _Parser(Scanner):
 
     def _no_operator(self, start: int) -> NoReturn:
         """Refuse a condition without an operator. start: where it begins."""
+        wide = next((at for at in range(start, self.at) if self.text[at] in WIDE), None)
+        if wide is not None:
+            self.fail_wide(wide)
         words = list(re.finditer(r"\S+", self.text[start : self.at]))
         if len(words) > 1:
             known = ", ".join(["=", "!=", "<", "<=", ">", ">=", "in (...)", "prefix"])

@@ -24,6 +24,9 @@ _NAME_END = re.compile(
     r"[<>=!()]|(?<=\.)[\"`]|(?<=\s)(?:(?:not\s+)?in\s*\(|prefix(?=[\s'\"]|$)(?!\s*[<>=!])|(?:and|or)(?=[\s(]|$))",
     re.IGNORECASE,
 )
+# What Chinese input methods write for the signs of a filter.
+WIDE = {"＝": "=", "＜": "<", "＞": ">", "！": "!", "（": "(", "）": ")", "，": ","}
+_WIDE_QUOTED = re.compile(r"[“‘][^“”‘’]*[”’]")
 _VALUE_STOP = re.compile(r"[(),]|(?<=\s)(?:and|or)(?=[\s(]|$)", re.IGNORECASE)
 
 
@@ -71,6 +74,8 @@ class Scanner:
             values.append(self.value(listed=True))
             self.skip()
             sign = self.text[self.at : self.at + 1]
+            if sign in WIDE:
+                self.fail_wide(self.at)
             if sign not in (",", ")") or not sign:
                 self.fail("the list is not closed; write ')', and ',' between values", opening)
             self.at += 1
@@ -92,6 +97,8 @@ class Scanner:
         value = self.bare_value(listed=listed)
         if not value:
             self.fail("a value is missing; write '' for an empty text")
+        if _WIDE_QUOTED.fullmatch(value):
+            self.fail(f"a value is quoted with ' or \", not with {value[0]}; write '{value[1:-1]}'", start)
         return value
 
     def bare_value(self, *, listed: bool = False) -> str:
@@ -141,6 +148,11 @@ class Scanner:
     def rest(self) -> str:
         """What stands here, for an error."""
         return repr(self.text[self.at : self.at + 20]) if self.at < len(self.text) else "the end"
+
+    def fail_wide(self, at: int) -> NoReturn:
+        """Refuse the full-width sign at a place."""
+        sign = self.text[at]
+        self.fail(f"{sign!r} is full-width; write {WIDE[sign]!r}", at)
 
     def fail(self, problem: str, at: int | None = None) -> NoReturn:
         """Raise InputError with the column, from 1, of a place; by default of the one that is read."""
