@@ -44,7 +44,7 @@ async function search(offset = 0, typing = false) {
     if (own !== running) return;
     show(answer, offset);
     unrecorded = record ? null : { query, filters, least, n, items: [...hits.children] };
-    if (!record) settling = setTimeout(settle, SETTLED);
+    if (!record) settleSoon();
   } catch (error) {
     if (own === running) showProblem(error);
   } finally {
@@ -127,6 +127,12 @@ function showFacets(counts) {
 }
 
 // ---- What a server may record
+
+// Whoever writes Chinese composes a word for longer than this; the query before it was then not meant.
+function settleSoon() {
+  clearTimeout(settling);
+  settling = setTimeout(() => { if (!composing) settle(); }, SETTLED);
+}
 
 // What is shown was meant: search for it again, to be recorded.
 function settle() {
@@ -245,7 +251,11 @@ function escape(writing) {
 }
 
 input.addEventListener("compositionstart", () => { composing = true; clearTimeout(timer); });
-input.addEventListener("compositionend", () => { composing = false; typed(); });
+input.addEventListener("compositionend", () => {
+  composing = false;
+  typed();
+  if (unrecorded) settleSoon();
+});
 input.addEventListener("input", typed);
 input.addEventListener("change", () => { committed = true; });
 at("form").addEventListener("submit", (event) => {

@@ -14,8 +14,8 @@ export function hitOf(hit) {
   const why = `why-${hit.rank}`;
   const snippet = hit.snippet.map((piece) => piece.text).join("");
   const title = make("button", {
-    type: "button", class: "title", dir: directionOf(hit.title), "aria-expanded": "false", "aria-controls": why,
-    "aria-describedby": `about-${hit.rank}`,
+    type: "button", class: "title", dir: directionOf(hit.title), lang: languageOf(hit.title),
+    "aria-expanded": "false", "aria-controls": why, "aria-describedby": `about-${hit.rank}`,
   }, hit.title.trim() || hit.id);
   const id = hit.title.trim() && hit.title !== hit.id ? make("bdi", { class: "id" }, hit.id) : "";
   const score = make("span", { class: "score", title: "Score: comparable within one search only" },
@@ -25,7 +25,8 @@ export function hitOf(hit) {
   return make("li", { "data-id": hit.id, value: hit.rank },
     make("div", { class: "head" }, make("h2", {}, title), likely, score),
     id && make("p", { class: "about" }, id),
-    make("p", { class: "snippet", id: `about-${hit.rank}`, dir: directionOf(snippet) }, ...piecesOf(hit.snippet)),
+    make("p", { class: "snippet", id: `about-${hit.rank}`, dir: directionOf(snippet), lang: languageOf(snippet) },
+      ...piecesOf(hit.snippet)),
     make("div", { class: "why", id: why, role: "region", "aria-label": "Why this hit", hidden: true }));
 }
 
@@ -34,6 +35,17 @@ export function directionOf(text) {
   const letters = text.match(/\p{L}/gu) ?? [];
   const leftward = letters.filter((letter) => /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(letter));
   return !letters.length ? "auto" : 2 * leftward.length > letters.length ? "rtl" : "ltr";
+}
+
+// The language of Chinese, Japanese and Korean, by which a browser chooses the shapes of Han characters and a voice.
+// Others cannot be told by their letters.
+export function languageOf(text) {
+  const count = (letters) => (text.match(letters) ?? []).length;
+  const han = count(/\p{Script=Han}/gu), hangul = count(/\p{Script=Hangul}/gu);
+  const kana = count(/[\p{Script=Hiragana}\p{Script=Katakana}]/gu);
+  if (4 * (han + kana + hangul) <= count(/\p{L}/gu)) return undefined;
+  if (hangul > han) return "ko";
+  return 10 * kana > han ? "ja" : "zh";
 }
 
 export const percent = (share) => `${Math.round(100 * share)}%`;

@@ -1,8 +1,9 @@
 // "Why this hit", drawn word by word: query and document with each word shaded by its share of the match.
 
-import { directionOf, make } from "./view.js";
+import { directionOf, languageOf, make } from "./view.js";
 
 const WEAKEST = 0.04; // part of the largest share from which a word is shaded
+const PAIR = /^[\u2e80-\ud7a3\u{20000}-\u{3ffff}]{2}$/u;
 const UNREAD = 100; // characters behind the last word that are shown nevertheless
 
 export function explanationOf(explained, found) {
@@ -35,7 +36,7 @@ function shaded({ text, words }) {
   const pieces = shares
     ? runsOf(text.slice(0, shares.length), shares)
     : words.flatMap((word) => [[word.word, word.share], [" ", 0]]);
-  const line = make("p", { class: "shaded", dir: directionOf(text) });
+  const line = make("p", { class: "shaded", dir: directionOf(text), lang: languageOf(text) });
   for (const [piece, share] of pieces) line.append(shadedPiece(piece, share, top));
   if (shares && shares.length < text.length) line.append(" … (read no further)");
   return line;
@@ -51,7 +52,7 @@ function shadedPiece(piece, share, top) {
 // The share of each UTF-16 unit of the text, up to where the tower stopped reading if much is left; null if
 // the text has another length in lower case, or no word is found.
 function sharesByPlace(text, words) {
-  const lowered = text.toLowerCase();
+  const lowered = text.replace(/[\uff01-\uff5e]/g, narrow).toLowerCase();
   if (lowered.length !== text.length) return null;
   const shares = new Float64Array(text.length);
   let at = 0, placed = 0;
@@ -63,11 +64,14 @@ function sharesByPlace(text, words) {
       if (Math.abs(share) > Math.abs(shares[i])) shares[i] = share;
     }
     // Words of Chinese and Japanese are pairs of characters that overlap.
-    at = word.length === 2 && /[\u2e80-\ud7a3]/.test(word) ? begin + 1 : begin + word.length;
+    at = begin + (PAIR.test(word) ? [...word][0].length : word.length);
   }
   if (!placed) return null;
   return text.length - at > UNREAD ? shares.slice(0, at) : shares;
 }
+
+// A full-width letter or sign as the tower reads it.
+const narrow = (wide) => String.fromCharCode(wide.charCodeAt(0) - 0xfee0);
 
 function runsOf(text, shares) {
   const runs = [];

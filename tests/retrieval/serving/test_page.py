@@ -177,6 +177,17 @@ def test_text_runs_in_the_direction_of_most_of_its_letters(page):
     assert {direction for start, direction in found if start == "Zebra"} == {"ltr"}
 
 
+def test_chinese_hits_say_that_they_are_chinese(page):
+    page.write("启动")
+    page.until(f"{TITLES}[0] === '启动服务'")
+    assert page.run("document.querySelector('#hits .title').lang") == "zh"
+    assert page.run("document.querySelector('#hits .snippet').lang") == "zh"
+    texts = ["RTX4090 显卡", "ファイルを開く", "파일 열기", "list files 列", "123"]
+    told = f"{json.dumps(texts)}.map((each) => languageOf(each) ?? '')"
+    languages = page.run(f"import('/page/view.js').then(({{ languageOf }}) => {told})")
+    assert languages == ["zh", "ja", "ko", "", ""]
+
+
 def test_text_of_a_stranger_is_shown_and_never_run(page, address):
     page.write("okapi")
     page.until(f"{TITLES}[0]?.startsWith('<script>')")
@@ -320,6 +331,8 @@ import("/page/why.js").then(({{ explanationOf }}) => {{
     [
         ("Copy a FILE", {"copy": 1, "a": 0, "file": -0.5}, "Copy a FILE", ["for Copy", "against FILE"]),
         ("复制目录", {"复制": 1, "制目": 0.2, "目录": 0.5}, "复制目录", ["for 复制", "for 目录"]),
+        ("去𠮷野家", {"去𠮷": 0, "𠮷野": 1, "野家": 0, "家": 0}, "去𠮷野家", ["for 𠮷野"]),
+        ("ＲＴＸ４０９０显卡", {"rtx4090": 1}, "ＲＴＸ４０９０显卡", ["for ＲＴＸ４０９０"]),
         ("İstanbul", {"i̇stanbul": 1}, "i̇stanbul ", ["for i̇stanbul"]),  # longer in lower case
         ("zebra " + "x" * 200, {"zebra": 1}, "zebra … (read no further)", ["for zebra"]),
     ],
@@ -694,6 +707,19 @@ def test_half_a_word_is_not_recorded_and_a_query_that_stands_is(recording_page):
     assert isinstance(event, Shown) and event.query == "zebra stripes"
     page.run("document.querySelector('.title').click()")
     assert recorded(clicks, 2)[1].search == event.search
+
+
+def test_a_query_is_not_recorded_while_the_next_word_is_composed(recording_page):
+    page, clicks = recording_page
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.call("Input.imeSetComposition", text="qi", selectionStart=2, selectionEnd=2)
+    page.until(f"{VALUE} === 'zebraqi'")
+    time.sleep(1.5)  # longer than until a query settles
+    assert recorded(clicks, 0) == []
+    page.write("启动")
+    (event,) = recorded(clicks, 1)
+    assert isinstance(event, Shown) and event.query == "zebra启动"
 
 
 def test_a_click_before_a_query_settles_records_both(recording_page):
