@@ -18,10 +18,12 @@ from typing import NamedTuple
 from index.dense.passages import Span
 from retrieval.text.words import document_text, words
 
-# The end of a sentence, or of a line, with the white space behind. Chinese ends a sentence without a space.
-_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
+# The end of a sentence, or of a line, with the white space behind. Chinese ends a sentence without a space;
+# what closes a quotation belongs to the sentence before it.
+_CLOSING = "”’」』）》】"
+_END = re.compile(rf"(?<=[.!?])\s+|(?<=[。！？])(?![{_CLOSING}])\s*|(?<=[。！？][{_CLOSING}])\s*|\n+")
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
-_SPACE = re.compile(r"\s+")
+_SPACE = re.compile(r"\s+|(?<=[，；：、])")
 _NOT_SPACE = re.compile(r"\S")
 # A passage repeats at most this part of the words of the passage before it.
 _OVERLAP = 0.25
@@ -155,7 +157,7 @@ def _earliest(sentences: list[_Sentence], stop: int, room: int) -> int:
 
 
 def _sentences(text: str, room: int) -> Iterator[_Sentence]:
-    """The sentences in order; one of more than `room` words is cut at white space."""
+    """The sentences in order; one of more than `room` words is cut at white space or Chinese commas."""
     start = 0
     for end, gap in [*(match.span() for match in _END.finditer(text)), (len(text), len(text))]:
         ends_paragraph = _PARAGRAPH.search(text, end, gap) is not None

@@ -75,6 +75,17 @@ def test_a_sentence_longer_than_a_passage_is_cut_at_white_space():
     assert {word for part in parts for word in part.split()} == set(text.split())
 
 
+def test_a_closing_quotation_mark_stays_with_its_sentence():
+    text = "他说：“启动服务。”停止服务！"
+    assert texts(text, passages("", text, 8, 8)) == ["他说：“启动服务。”", "停止服务！"]
+
+
+def test_a_long_chinese_sentence_is_cut_behind_a_comma():
+    text = "先安装驱动再启动服务，" * 20
+    parts = texts(text, passages("", text, 30, 30))
+    assert len(parts) > 1 and {part[0] for part in parts} == {"先"} and {part[-1] for part in parts} == {"，"}
+
+
 @pytest.mark.parametrize("text", ["x" * 5000, "启" * 500, "a. " * 400, "\n" * 400 + "end of it " * 30])
 def test_odd_texts_end_and_are_covered(text: str):
     spans = passages("", text, 16, 16)
