@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
-from unicodedata import east_asian_width
+from unicodedata import category, east_asian_width
 
 from index.lexical.normalisation import normalise
 from retrieval.explain.rescoring import RankExplanation
@@ -174,5 +174,9 @@ def _bar(part: float) -> str:
 
 
 def _columns(text: str) -> int:
-    """The width of a text on a terminal, in columns."""
-    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+    """The width of a text on a terminal, in columns. An accent or a vowel sign above a letter takes none."""
+    return sum(
+        2 if east_asian_width(letter) in "WF" else 1
+        for letter in text
+        if category(letter) not in ("Mn", "Me", "Cf")
+    )

@@ -13,11 +13,27 @@ from retrieval.data.clicks.recorded import has_keys_of_an_event
 
 # What a column is for, to the names that it may have; the first of them that a log has is taken.
 NAMES = {
-    "query": ("query", "q", "search_term", "search_query", "query_text"),
-    "document": ("doc_id", "document_id", "product_id", "item_id", "document", "doc", "url", "_id", "id"),
-    "clicks": ("clicks", "click", "clicked"),
-    "impressions": ("impressions", "shown", "views"),
-    "rank": ("rank", "position"),
+    "query": (
+        *("query", "q", "search_term", "search_query", "query_text"),
+        *("查询", "查询词", "搜索词", "关键词"),
+    ),
+    "document": (
+        *("doc_id", "document_id", "product_id", "item_id", "document", "doc", "url", "_id", "id"),
+        *("文档编号", "文档id", "商品编号", "商品id", "编号"),
+    ),
+    "clicks": ("clicks", "click", "clicked", "点击", "点击数", "点击次数", "点击量"),
+    "impressions": (
+        "impressions",
+        "shown",
+        "views",
+        "展示",
+        "展示数",
+        "展示次数",
+        "曝光",
+        "曝光数",
+        "曝光次数",
+    ),
+    "rank": ("rank", "position", "排名", "名次", "位置"),
 }
 _COUNTS = ("clicks", "impressions", "rank")
 

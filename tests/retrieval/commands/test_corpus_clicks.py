@@ -73,6 +73,12 @@ def test_an_aggregated_log_is_corrected_and_graded():
     ]
 
 
+def test_columns_with_chinese_names_are_recognised():
+    counts = told(*AGGREGATED, header="搜索词,文档编号,点击次数,曝光次数,排名")
+    assert (counts["clicks"], counts["impressions"]) == (169, 600)
+    assert qrels() == {"copy": {"a": 2}, "list": {"b": 2}}
+
+
 def test_single_events_add_up_to_the_same_pairs():
     events = []
     for row in AGGREGATED:

@@ -229,6 +229,12 @@ def test_table_has_bars_as_long_as_shares():
     assert printed[4].startswith("启动 ")  # two letters as wide as four
 
 
+def test_signs_above_a_letter_take_no_column():
+    printed = lines(explained("abcdef हिन्दी", [("abcdef", 0.4), ("हिन्दी", 0.2)]))
+    assert printed[1].startswith("abcdef   +0.400")
+    assert printed[2].startswith("हिन्दी    +0.200")  # six characters in five columns
+
+
 def test_table_of_a_long_text_keeps_the_largest_shares_in_order():
     words = [(f"w{number}", number % 20 / 100) for number in range(40)]
     printed = lines(explained(" ".join(word for word, _ in words), words))
