@@ -22,17 +22,7 @@ NAMES = {
         *("文档编号", "文档id", "商品编号", "商品id", "编号"),
     ),
     "clicks": ("clicks", "click", "clicked", "点击", "点击数", "点击次数", "点击量"),
-    "impressions": (
-        "impressions",
-        "shown",
-        "views",
-        "展示",
-        "展示数",
-        "展示次数",
-        "曝光",
-        "曝光数",
-        "曝光次数",
-    ),
+    "impressions": ("impressions", "shown", "views", "展示", "展示数", "展示次数", "曝光", "曝光次数"),
     "rank": ("rank", "position", "排名", "名次", "位置"),
 }
 _COUNTS = ("clicks", "impressions", "rank")
