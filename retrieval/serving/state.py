@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
+from index.errors import PeepholeError
 from retrieval.serving.engine import Engine
 from retrieval.serving.errors import RETRY, Refusal
 from retrieval.serving.settings import Settings
@@ -63,7 +64,9 @@ class State:
         """Open the index. Raises what `Retriever.open` raises."""
         self._engine = Engine(self.settings.index)
         _tell_of_lost_loops()  # once: opening is tried again and again until there is an index
-        self._engine.embed("query", ["first words"])  # loads what the first query would wait for
+        with suppress(PeepholeError):  # whoever searches is told
+            # Loads and compiles what the first query would wait for.
+            self._engine.retriever.search("first words", k=1)
 
     @property
     def is_open(self) -> bool:

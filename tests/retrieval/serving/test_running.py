@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from index.errors import StorageError
 from index.writing.compact import compact
 from index.writing.delete import delete
 from retrieval.search.retriever import Retriever
@@ -321,6 +322,23 @@ def test_loops_that_numba_cannot_keep_are_told_once(folder, capfd, monkeypatch, 
     state.open()
     state.engine.close()
     assert capfd.readouterr().err.count("NUMBA_CACHE_DIR") == told
+
+
+@pytest.mark.parametrize("problem", [None, StorageError("a server is away")])
+def test_a_worker_has_searched_once_before_it_is_open(folder, monkeypatch, problem):
+    searched = []
+
+    def spy(retriever, query, **options):
+        searched.append(query)
+        if problem is not None:
+            raise problem
+        return []
+
+    monkeypatch.setattr(Retriever, "search", spy)
+    state = State(Settings(folder))
+    state.open()
+    state.engine.close()
+    assert len(searched) == 1
 
 
 def test_a_log_line_holds_no_query_unless_asked(run, capfd):
