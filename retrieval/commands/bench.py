@@ -56,7 +56,8 @@ def ann(
     if unknown:
         raise click.UsageError(f"unknown system {sorted(unknown)[0]!r}; choose from {', '.join(SYSTEMS)}")
     if output is not None:
-        check_bench_output(output)
+        with needing("plot"):
+            check_bench_output(output)
     command = f"peephole bench ann {vectors.name}" + (f" --queries {queries.name}" if queries else "")
     with progress_bars("measuring") as progress:
         result = bench_ann(

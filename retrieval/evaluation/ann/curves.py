@@ -222,9 +222,14 @@ def write_bench(output: Path, result: Mapping[str, Any]) -> None:
 
 
 def check_bench_output(output: Path) -> None:
-    """Raise InputError for an output that has no name to put .json behind."""
+    """Check, before minutes of measuring, what writing takes.
+
+    Raises InputError for an output that has no name to put .json behind, and ModuleNotFoundError without
+    matplotlib.
+    """
     if output.name in ("", ".."):
         raise InputError("has no name to put .json and .png behind; name a file", path=output)
+    import matplotlib  # noqa: F401
 
 
 def best_points(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -177,6 +178,15 @@ def test_the_table_names_what_was_skipped_and_unknown_systems_are_refused(tmp_pa
     result = CliRunner().invoke(verbs, ["bench", "ann", place, "--system", "exact"])
     assert result.exit_code == 0 and "360 vectors, 8 dimensions, 40 queries" in result.output
     assert CliRunner().invoke(verbs, ["bench", "ann", place, "--system", "magic"]).exit_code == 2
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_the_measuring(tmp_path, vectors, monkeypatch):
+    np.save(tmp_path / "v.npy", vectors)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # its import fails
+    monkeypatch.setattr("retrieval.commands.bench.bench_ann", lambda *arguments, **options: 1 / 0)
+    output = str(tmp_path / "curves")
+    result = CliRunner().invoke(verbs, ["bench", "ann", str(tmp_path / "v.npy"), "-o", output])
+    assert result.exit_code == 1 and "pip install 'peephole[plot]'" in result.output
 
 
 def test_the_rate_at_a_recall_is_the_best_of_the_points_that_reach_it():
