@@ -100,7 +100,10 @@ def training_set(
 
     pseudo = _pseudo(passages_again(), texts, lexicon, query_words)
     if not len(judged.pairs) and not len(pseudo.words):
-        raise InputError("no document has a title or sentence to learn from; add pairs to qrels/train.tsv")
+        raise InputError(
+            "no document has a title or sentence to learn from; add pairs: to qrels/train.tsv, or give a "
+            "table with a query and its document in each row"
+        )
     asked = _Lists()
     for text in values_of(queries, compress(qrels, judged.answered)):
         asked.append(lexicon.word_ids(text, query_words))

@@ -208,7 +208,7 @@ def test_without_dev_queries_hits_are_re_scored_by_the_prior_and_have_no_probabi
 
 
 def test_a_bare_corpus_without_a_sentence_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"no document has a title or sentence .*; add pairs to qrels"):
+    with pytest.raises(InputError, match=r"no document has a title .*; add pairs: to qrels.*table"):
         train(bare(tmp_path / "d", ("", "cat"), ("", "dog")), tmp_path / "m", CONFIG, RECIPE)
 
 
