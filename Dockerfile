@@ -1,4 +1,4 @@
-# Serves an index: docker run --read-only -p 8080:8080 -v my.index:/index:ro IMAGE
+# Serves an index: docker run --read-only -p 8080:8080 -v $PWD/my.index:/index:ro IMAGE
 FROM python:3.11-slim AS built
 COPY . /source
 RUN python -m venv /peephole \

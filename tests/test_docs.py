@@ -70,6 +70,11 @@ def test_links_and_benchmarks_of_a_page_exist(page):
     text = TEXT[page.name]
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        other = (page.parent / target).read_text("utf-8") if target else text
+        headings = re.findall(r"^#+ (.+)$", other, re.MULTILINE)
+        anchors = [re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings]
+        assert anchor in anchors, anchor
     for module in re.findall(r"python -m (benchmarks\.\w+)", text):
         place = ROOT / module.replace(".", "/")
         assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), module

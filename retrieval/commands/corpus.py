@@ -75,9 +75,10 @@ def clicks(
 ) -> None:
     """Graded pairs from a click log, as a BEIR folder, corrected for the ranks at which documents stood.
 
-    LOG is a .csv, .tsv, .jsonl, .parquet or .xlsx file with the columns query and doc_id. It has also clicks
-    and impressions, added up, or a row for every result that was shown, with clicked 0 or 1. Only with a
-    column rank can the correction be estimated, from documents that were shown at several ranks for a query.
+    LOG is what `peephole serve --clicks` records, or a .csv, .tsv, .jsonl, .parquet or .xlsx file with the
+    columns query and doc_id. It has also clicks and impressions, added up, or a row for every result that was
+    shown, with clicked 0 or 1. Only with a column rank can the correction be estimated, from documents that
+    were shown at several ranks for a query.
 
     Queries are split by a hash of their text into train, dev and test.
 

@@ -52,7 +52,7 @@ _WAIT = 600.0
     show_default=True,
     help="A query and a document with fewer clicks are no pair.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the pairs.  [default: the recipe's]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the pairs.  [default: 6]")
 @click.option(
     "--seed",
     type=click.IntRange(min=0, max=2**31 - 1),

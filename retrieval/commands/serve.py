@@ -59,10 +59,11 @@ def serve(
     log_queries: bool,
     no_access_log: bool,
 ) -> None:
-    """Serve an index over HTTP: search, documents, explanations, embeddings, metrics.
+    """Serve an index over HTTP: a search page, search, documents, explanations, embeddings, metrics.
 
-    /openapi.json describes the API. A new generation is served as soon as it is published. SIGTERM lets
-    requests finish. The log is JSON lines on standard error.
+    The page is at the address that the log names, http://127.0.0.1:8080/ by default; /openapi.json describes
+    the API. A new generation is served as soon as it is published. SIGTERM lets requests finish. The log is
+    JSON lines on standard error.
 
     With --clicks the queries, what was shown and what was clicked are appended to a file, from which a model
     can learn; nothing about who asked. `peephole clicks` counts and forgets them.

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     "--batch",
     type=click.IntRange(min=2),
     metavar="PAIRS",
-    help="Pairs a step, over all processes.  [default: the recipe's]",
+    help="Pairs a step, over all processes.  [default: 512]",
 )
 @click.option(
     "--members",
