@@ -97,10 +97,10 @@ def _pattern(query: str) -> re.Pattern[str]:
     latin, others = [], []
     for word in sorted(set(found), key=len, reverse=True):
         if word[:1].isalpha() and word.isascii():
-            has_digit = any(letter.isdigit() for letter in word)
-            stem = word if has_digit else word[: max(4, len(word) - 2)]
-            ending = f"[{_LATIN}]*" if len(word) >= 4 else f"(?![{_LATIN}])"
-            latin.append(f"(?i:{re.escape(stem)}){ending}")
+            if len(word) >= 4 and not any(map(str.isdigit, word)):
+                latin.append(f"(?i:{re.escape(word[: max(4, len(word) - 2)])})[{_LATIN}]*")
+            else:
+                latin.append(f"(?i:{re.escape(word)})(?![{_LATIN}])")
         elif not is_cjk(word) and len(word) > 1:
             others.append(f"(?i:{re.escape(word)})")
     parts = [f"(?:{'|'.join(f'{pair[0]}(?={pair[1]})' for pair in pairs)})++."] if pairs else []

@@ -48,6 +48,7 @@ def test_words_of_the_query_are_marked_where_they_stand():
         ("cafe", "a cafe\u0301 here", ["cafe\u0301"]),
         ("tar -xzf", "run tar -xzf x", ["tar", "-xzf"]),
         ("c++", "use c++ here", ["c++"]),
+        ("AB1234", "AB1299, ab1234, AB12345", ["ab1234"]),
         ("2.13.0", "version 2.13.0, not 2x13y0", ["2.13.0"]),
         ("a.b", "aXb", []),
         ("?!", "what?!", ["?!"]),
@@ -89,6 +90,7 @@ def test_without_a_match_the_beginning_is_shown():
 def test_cuts_fall_between_words():
     text = " ".join(f"word{n}" for n in range(300))
     inner = [p.text for p in snippet("word150", text, 120) if p.text not in ("… ", " …")]
+    assert "word150" in inner
     assert set("".join(inner).split()) <= set(text.split())
 
 
