@@ -220,16 +220,13 @@ def test_whole_numbers_of_any_size_are_kept_exactly(tmp_path: Path) -> None:
         ("c.csv", '_id,text\n1,"x\ny"\n1,z', ":4: \"_id\" '1' was already used on line 2"),
         ("c.xml", "<a/>", ": not a kind of corpus that is read; give .jsonl, .ndjson, .json, .tsv"),
         ("c.numbers", "PK", ": not a kind of corpus that is read; save it as .xlsx"),
-        ("c.jsonl", gzip.compress(b'{"_id": "a", "text": "x"}\n' * 500, mtime=0)[:-9], ": cannot be read on"),
+        ("c.jsonl", gzip.compress(b'{"_id": "a", "text": "x"}', mtime=0)[:-9], ":1: cannot be read on"),
         ("c.jsonl", gzip.compress(b"x" * 99, mtime=0)[:10] + b"\xff" * 50, ":1: cannot be read on"),
     ],
 )
 def test_broken_files_of_other_kinds(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
     path = write(tmp_path / name, content)
-    if "cannot" in expected:
-        assert expected in error_of(path) or "already used" in error_of(path)
-    else:
-        assert error_of(path).startswith(f"{path}{expected}")
+    assert error_of(path).startswith(f"{path}{expected}")
 
 
 def test_missing_path_is_told_before_reading(tmp_path: Path) -> None:

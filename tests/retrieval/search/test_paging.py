@@ -151,6 +151,7 @@ def test_facets_count_all_that_a_search_can_find(retriever, mode, where):
     for query in QUERIES:
         found = retriever.facets(query, ["lang", "made.year", "tags"], mode, where)
         hits = [hit.id for hit in retriever.search(query, COUNT, mode, where)]
+        assert list(found) == ["lang", "made.year", "tags"]
         for field, listed in found.items():
             counts = Counter(value for name in hits for value in values(name, field))
             ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))

@@ -161,11 +161,13 @@ def test_simple_lists_of_front_matter_are_read_and_nested_ones_left_out(written,
     assert found.fields == {"first": "1", "last": "2"} | expected_tags
 
 
-@pytest.mark.parametrize(
-    "text", ["---\nno end\n", "", "\n\n", "# only a heading\n", "<!-- open", "# a\n## b\n"]
-)
-def test_odd_markdown_is_read(text):
-    assert all(each.text for each in extract("markdown", text).sections)
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a heading\n", "<!-- open", "# a\n## b\n"])
+def test_markdown_without_text_has_no_sections(text):
+    assert extract("markdown", text).sections == []
+
+
+def test_front_matter_that_never_ends_is_text():
+    assert sections("markdown", "---\nno end\n") == {"": "no end"}
 
 
 def test_rst_of_sphinx_is_split_at_headings_without_its_directives():
