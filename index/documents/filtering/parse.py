@@ -104,7 +104,6 @@ class _Parser(Scanner):
 
     def read(self) -> Expression:
         expression = self._expression()
-        self.skip()
         if self.at < len(self.text):
             self.fail(f"{self.text[self.at]!r} closes nothing; remove it or quote the value")
         return expression
@@ -160,7 +159,6 @@ class _Parser(Scanner):
 
     def _group(self, start: int) -> Expression:
         part = self._expression()
-        self.skip()
         if not self.text.startswith(")", self.at):
             self.fail("'(' is not closed; write ')'", start)
         self.at += 1
