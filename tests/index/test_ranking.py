@@ -21,6 +21,12 @@ def test_best_agrees_with_a_full_sort():
     assert best(scores, 77).tolist() == expected
 
 
+def test_ranking_of_one_query_and_of_fewer_rows_is_a_part_of_the_whole():
+    whole = Ranking(np.float32([[3, 2], [5, 4], [7, 6]]), np.array([[1, 0], [2, 3], [5, 4]]))
+    assert [part.tolist() for part in whole.of(1)] == [[[5, 4]], [[2, 3]]]
+    assert [part.tolist() for part in whole.top(1)] == [[[3], [5], [7]], [[1], [2], [5]]]
+
+
 def test_merge_shifts_rows_and_keeps_what_is_missing_last():
     first = Ranking(np.array([[0.9, 0.1]], np.float32), np.array([[1, 0]]))
     second = empty_ranking(1, 2)

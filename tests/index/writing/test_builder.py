@@ -311,6 +311,7 @@ def test_disk_that_fills_at_any_write_harms_nothing(
             except StorageError as error:
                 assert "No space left on device" in str(error)
         assert all("left over" in problem for problem in verify(tmp_path / "index"))
+        assert not (tmp_path / "index" / ".staging" / "generation").exists()  # its room is given back
         assert stored(tmp_path / "index") in (numbered(3), numbered(20))
     assert failing > 15
     assert stored(tmp_path / "index") == numbered(20)

@@ -14,12 +14,14 @@ import pytest
 from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
 from index.disk.files import WriterLock
+from index.disk.folder import CURRENT
 from index.disk.manifest import Manifest
 from index.disk.verify import verify
 from index.documents.filtering.parse import parse_where
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.reader import Index
+from index.writing import builder as builder_module
 from index.writing.builder import IndexBuilder
 from index.writing.compact import compact
 from index.writing.delete import delete
@@ -154,6 +156,66 @@ def test_segments_stay_few_however_many_documents_come_one_by_one(folder: Path):
 def test_large_segment_is_left_alone_by_a_small_addition(folder: Path):
     assert [s.documents for s in add(folder, numbered(5, 30)).segments] == [30, 5]
     assert [s.documents for s in add(folder, numbered(15, 35)).segments] == [50]
+
+
+def test_segments_join_an_addition_the_smallest_first_up_to_twice_its_size(folder: Path):
+    assert [s.documents for s in add(folder, numbered(3, 30)).segments] == [30, 3]
+    assert [s.documents for s in add(folder, numbered(2, 33)).segments] == [30, 5]
+    assert [s.documents for s in add(folder, numbered(10, 35)).segments] == [45]
+
+
+def test_addition_that_ended_while_it_took_in_old_documents_is_not_resumed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*given: object) -> None:
+        raise StorageError("no space")
+
+    with IndexBuilder.begin_adding(folder, source="more") as builder, monkeypatch.context() as patch:
+        builder.append(numbered(20, 30), unit_vectors(20))
+        patch.setattr(builder_module, "publish", fail)
+        with pytest.raises(StorageError):
+            builder.publish()
+        assert builder.count == 50
+    with IndexBuilder.begin_adding(folder, source="more", resume=True) as builder:
+        assert builder.count == 0
+
+
+def test_recall_of_an_index_is_that_of_its_worst_segment(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    write, recalls = builder_module.write_segment, iter((0.97, 0.99))
+    monkeypatch.setattr(
+        builder_module,
+        "write_segment",
+        lambda *given: write(*given)._replace(parameters={"recall@10": next(recalls)}),
+    )
+    assert add(folder, numbered(10, 30)).recall == {"recall@10": 0.97}
+    assert add(folder, numbered(4, 40)).recall == {"recall@10": 0.97}
+    assert len(held(folder)) == 44
+
+
+def test_all_of_a_generation_is_synced_before_it_is_live_and_its_name_after(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    synced = {path.stat().st_ino for path in folder.rglob("*") if path.is_file()}  # the model is shared
+    lacking: list[Path] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noting(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def checking(source: Path, target: Path) -> None:
+        if target.name == CURRENT:
+            generation = folder / "generation-000002"
+            needed = [source, folder, generation, *generation.rglob("*")]
+            lacking.extend(path for path in needed if path.stat().st_ino not in synced)
+            synced.clear()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    monkeypatch.setattr(os, "replace", checking)
+    add(folder, numbered(20, 30))
+    assert lacking == []
+    assert folder.stat().st_ino in synced
 
 
 def test_compact_leaves_one_segment_without_the_deleted(folder: Path):

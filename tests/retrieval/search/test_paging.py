@@ -15,9 +15,11 @@ from index.writing.delete import delete
 from retrieval.indexing.build import add, build
 from retrieval.model.config import ModelConfig
 from retrieval.search.facets import FacetValue
+from retrieval.search.fusion import fuse
 from retrieval.search.hits import Hit
 from retrieval.search.modes import MODES
 from retrieval.search.paging import deepen
+from retrieval.search.ranking import FUSION_DEPTH
 from retrieval.search.retriever import Retriever
 
 CONFIG = ModelConfig("lstm", 8, 4, 8, "attention", tie="none", dense_share=0.3)
@@ -100,6 +102,22 @@ def test_pages_together_are_one_deep_search(retriever, mode, where, per):
         assert pages(retriever, query, sizes, mode=mode, where=where, per=per) == deep
         scores = [hit.score for hit in deep]
         assert scores == sorted(scores, reverse=True)
+
+
+def test_a_document_that_only_a_deeper_level_finds_scores_one_less(folder):
+    with Retriever.open(folder) as retriever:
+        first, whole = (
+            fuse(*(retriever.rank(QUERIES[:1], depth, mode) for mode in ("dense", "lexical")), COUNT, 0.3)
+            for depth in (FUSION_DEPTH, COUNT)
+        )
+        deep = retriever.rank(QUERIES[:1], COUNT, "hybrid")
+    level = np.count_nonzero(first.rows >= 0)
+    assert FUSION_DEPTH <= level < len(LEFT)
+    assert deep.rows[0, :level].tolist() == first.rows[0, :level].tolist()
+    scores = dict(zip(*(part[0].tolist() for part in (whole.rows, whole.scores)), strict=True))
+    deeper = slice(level, len(LEFT))
+    expected = [scores[row] - 1 for row in deep.rows[0, deeper].tolist()]
+    assert deep.scores[0, deeper] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -133,6 +133,7 @@ def test_ids_that_no_text_has_are_no_keys() -> None:
     queries, qrels = JoinedQueries(pairs), JoinedQrels(pairs, "train")
     assert queries[query_id("q")] == "q"
     assert qrels[query_id("q")] == {document_id("", "d"): 1}
+    assert list(qrels) == [query_id("q")]
     for unknown in (query_id("x"), query_id("q").upper(), query_id("q")[:-2], "no id", ""):
         assert unknown not in queries
         assert unknown not in qrels
