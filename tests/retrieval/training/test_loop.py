@@ -151,6 +151,27 @@ def test_weights_of_the_belt_learn_in_proportion_to_where_they_start(tmp_path):
     assert shift(trainer, "towers.both.body.layers.0.recurrent") == pytest.approx(rate * 27.8, rel=0.05)
 
 
+def test_gradients_are_shortened_together_to_the_length_of_the_recipe(tmp_path):
+    trainer = new_trainer(tmp_path, recipe=replace(RECIPE, clip=1e-3))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(None, stop=lambda: True)
+    share = 1 - trainer.optimiser.defaults["betas"][0]  # of a gradient in Adam's first mean
+    means = [state["exp_avg"] for state in trainer.optimiser.state.values()]
+    assert torch.cat([mean.flatten() for mean in means]).norm().item() == pytest.approx(
+        share * 1e-3, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(("warmup", "rising"), [(0, 0), (1, 1), (1000, 2)])  # at most a tenth of the steps
+def test_the_learning_rate_rises_at_first_and_then_falls_to_its_floor(tmp_path, warmup, rising):
+    recipe = replace(RECIPE, epochs=10, warmup=warmup, floor=0.3)
+    trainer = new_trainer(tmp_path, recipe=recipe)
+    trainer.train(None)
+    shares = [min(1, (step + 1) / max(1, rising)) * max(0.3, 1 - step / 20) for step in range(20)]
+    expected = [recipe.learning_rate * share for share in shares]
+    assert [point.rate for point in trainer.state.curve] == pytest.approx(expected)
+
+
 def test_peepholes_can_be_held_at_zero(tmp_path):
     name = "towers.both.body.layers.0.peepholes"
     config = replace(CONFIG, tower="lstm", tie="all")
