@@ -197,11 +197,15 @@ def test_all_of_a_generation_is_synced_before_it_is_live_and_its_name_after(
 ):
     synced = {path.stat().st_ino for path in folder.rglob("*") if path.is_file()}  # the model is shared
     lacking: list[Path] = []
-    fsync, replace = os.fsync, os.replace
+    fsync, rename, replace = os.fsync, os.rename, os.replace
 
     def noting(handle: int) -> None:
         synced.add(os.fstat(handle).st_ino)
         fsync(handle)
+
+    def moving(source: Path, target: Path) -> None:
+        rename(source, target)
+        synced.discard(target.parent.stat().st_ino)
 
     def checking(source: Path, target: Path) -> None:
         if target.name == CURRENT:
@@ -211,8 +215,8 @@ def test_all_of_a_generation_is_synced_before_it_is_live_and_its_name_after(
             synced.clear()
         replace(source, target)
 
-    monkeypatch.setattr(os, "fsync", noting)
-    monkeypatch.setattr(os, "replace", checking)
+    for name, call in (("fsync", noting), ("rename", moving), ("replace", checking)):
+        monkeypatch.setattr(os, name, call)
     add(folder, numbered(20, 30))
     assert lacking == []
     assert folder.stat().st_ino in synced
