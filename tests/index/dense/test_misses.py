@@ -38,6 +38,12 @@ def test_about_as_many_are_expected_as_are_missed(candidates: int, noise: float)
     assert missed / 2 < expected < 2 * missed
 
 
+@pytest.mark.parametrize("error", [0.0, 0.1])
+def test_errors_that_are_all_the_same_leave_nothing_to_miss(error: float):
+    approximate = np.full(4, 0.3, np.float32)  # as of documents that are equal
+    assert expected_misses(approximate, approximate + np.float32(error), 0.5) == pytest.approx(0, abs=1e-9)
+
+
 def test_a_wide_margin_leaves_nothing_to_miss():
     approximate = np.linspace(1, 0, 100, dtype=np.float32)
     exact = approximate + np.float32(0.01) * np.sin(np.arange(100, dtype=np.float32))

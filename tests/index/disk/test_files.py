@@ -106,6 +106,7 @@ def test_second_lock_in_the_same_process_is_busy_until_the_first_is_released(tmp
         with pytest.raises(BusyError, match=f"process {os.getpid()}"):
             WriterLock(tmp_path)
         lock.release()
+        assert (tmp_path / ".lock").read_bytes() == b""  # nobody is named who does not hold it
         WriterLock(tmp_path).release()
 
 

@@ -291,6 +291,17 @@ def test_dimension_below_one_is_refused(begin: Begin):
         begin(dimension=0)
 
 
+def test_nothing_of_documents_that_were_refused_is_stored_with_those_after_them(begin: Begin, tmp_path: Path):
+    twice = [Document("a", "", "one"), Document("a", "", "two")]
+    with begin() as builder:
+        with pytest.raises(InputError, match="'a'"):
+            builder.append(twice, unit_vectors(6), [[Span(0, 1), Span(1, 2), Span(2, 3)]] * 2)
+        builder.append([Document("b", "", "three")], unit_vectors(2), [[Span(0, 3), Span(2, 5)]])
+        assert builder.publish().segments[0].vectors == 2
+    with Index.open(tmp_path / "index") as index:
+        assert index.spans(0) == [Span(0, 3), Span(2, 5)]
+
+
 def no_space() -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
