@@ -63,6 +63,16 @@ def test_thin_evidence_gives_no_top_grade():
     assert thin < thick == 3
 
 
+def test_rates_are_drawn_to_the_average_as_far_as_they_vary_by_chance_alone():
+    log = click_log([Sighting("a", "x", 1, 0, 10), Sighting("b", "y", 1, 8, 10)])
+    pairs = grade_pairs(log, equal_propensities(log, ""))
+    # The average is .4. The variance beyond chance is (4^2 - 4) twice, over 10^2 twice, .12, and .4 / .12
+    # impressions of the average join those of the pair.
+    assert pairs.average == pytest.approx(0.4)
+    assert pairs.rate == pytest.approx([(8 + 0.4 * (0.4 / 0.12)) / (10 + 0.4 / 0.12)])
+    assert pairs.grade.tolist() == [1]
+
+
 def test_pairs_with_fewer_clicks_than_the_least_are_left_out():
     log = log_of(Sighting("q", "d", 1, 4, 4))
     assert ("q", "d") in graded(log, least_clicks=4)
