@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -285,6 +286,15 @@ def test_a_stopped_training_resumed_equals_one_that_was_not(tmp_path, tie, stopp
     assert_equal_states(weights(whole), weights(second))
     assert second.state.history == whole.state.history
     assert second.state.best_epoch == whole.state.best_epoch
+
+
+def test_a_checkpoint_is_due_once_an_interval_and_every_second_counts_once(monkeypatch):
+    times = iter([100.0, 104.0, 109.0, 110.5, 112.0, 120.0, 121.0])
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    state = loop.TrainingState(seconds=7.0)
+    clock = loop._Clock(state, 10.0)
+    assert [clock.tick() for _ in range(6)] == [False, False, True, False, False, True]
+    assert state.seconds == 7 + 21
 
 
 def test_rare_rows_turn_once_after_three_quarters_of_the_epochs(tmp_path, monkeypatch):
