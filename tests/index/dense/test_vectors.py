@@ -185,17 +185,18 @@ def test_search_agrees_with_faiss(stored: Path, queries: int, monkeypatch: pytes
 
 @pytest.mark.parametrize("share", [0.9, 0.1, 0.01, 0.0])
 @pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("k", [10, 290])
 def test_only_allowed_rows_are_found_and_all_of_the_best(
-    stored: Path, vectors: np.ndarray, share: float, queries: int, monkeypatch: pytest.MonkeyPatch
+    stored: Path, vectors: np.ndarray, share: float, queries: int, k: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(dense, "_ROWS_AT_ONCE", 16)
     read = StoredVectors(stored, 300, 12)
     allowed = np.random.default_rng(3).random(300) < share
-    found = search_exact(read, vectors[:queries], 10, allowed)
+    found = search_exact(read, vectors[:queries], k, allowed)
     rows = np.flatnonzero(allowed)
     for query in range(queries):
-        expected = rows[best(read.scores(vectors[:queries])[query][rows], 10)]
-        assert found.rows[query].tolist() == expected.tolist() + [-1] * (10 - len(expected))
+        expected = rows[best(read.scores(vectors[:queries])[query][rows], k)]
+        assert found.rows[query].tolist() == expected.tolist() + [-1] * (k - len(expected))
         assert np.all(np.isfinite(found.scores[query]) == (found.rows[query] >= 0))
 
 

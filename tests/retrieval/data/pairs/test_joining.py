@@ -25,6 +25,7 @@ from retrieval.data.lines import Place
 from retrieval.data.pairs import joined, joining
 from retrieval.data.pairs.joined import JoinedPairs, JoinedQrels, JoinedQueries
 from retrieval.data.pairs.joining import join_pairs, split_of
+from retrieval.data.pairs.metadata import JoinedMetadata
 from retrieval.data.pairs.rows import PairRow
 from retrieval.training.examples.dataset import read_training_data
 
@@ -126,6 +127,13 @@ def test_rows_are_joined_as_in_dictionaries(rows: list[PairRow], no_split: bool,
     grades = [grade for of_query in judged.values() for grade in of_query.values()]
     assert found.count("judgements", "grade > 0") == sum(grade > 0 for grade in grades)
     assert found.count("judgements", "grade <= 0") == sum(grade <= 0 for grade in grades)
+
+
+def test_values_of_a_field_are_told_apart_as_json_has_them() -> None:
+    metadata = JoinedMetadata()
+    for value in (1, True, "1", [1, {"a": 2}], {"a": 2}, None, ""):
+        metadata.add({"field": value})
+    assert json.dumps(metadata.joined()) == '{"field": [1, true, "1", {"a": 2}]}'
 
 
 def test_ids_that_no_text_has_are_no_keys() -> None:
