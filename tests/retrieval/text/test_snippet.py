@@ -42,7 +42,7 @@ def test_words_of_the_query_are_marked_where_they_stand():
         ("𠮷野家", "去𠮷野家吃饭", ["𠮷野家"]),
         ("docker", "使用Docker容器, dockerized", ["Docker", "dockerized"]),
         ("file", "profile文件file", ["file"]),
-        ("RTX4090", "ＲＴＸ４０９０显卡、rtx4090Ti、RTX4060", ["ＲＴＸ４０９０", "rtx4090Ti"]),
+        ("RTX4090", "ＲＴＸ４０９０显卡、rtx4090Ti、RTX4060", ["ＲＴＸ４０９０"]),
         ("５Ｇ套餐", "5g套餐：128元", ["5g", "套餐"]),
         ("किताब", "यह किताबें", ["किताबें"]),  # with the vowel sign and the nasal behind the word
         ("cafe", "a cafe\u0301 here", ["cafe\u0301"]),
