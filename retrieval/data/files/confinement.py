@@ -57,16 +57,18 @@ def answer_of(
         return {"problem": f"needs too much memory to read; split it, or {or_else}"}
     except RecursionError:
         return {"problem": f"is nested too deeply; simplify it, or {or_else}"}
-    except Exception as error:  # a library may raise anything for a broken file
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a library may raise anything for a broken file; one in Rust panics so
         return {"problem": _problem(error, kind, or_else)}
 
 
-def _problem(error: Exception, kind: str, or_else: str) -> str:
+def _problem(error: BaseException, kind: str, or_else: str) -> str:
     text = " ".join(str(error).split())
     if type(error) is ValueError and "; " in text:  # our own, with a remedy
         return text
     reason = f"{type(error).__name__}: {text}"[:200].rstrip(": .")
-    return f"cannot be read as {kind} ({reason}); repair it, or {or_else}"
+    return f"cannot be read as {kind} ({reason}); save it again, or {or_else}"
 
 
 def restrict() -> None:

@@ -304,6 +304,20 @@ def test_a_bomb_and_a_damaged_workbook_are_one_line(tmp_path: Path) -> None:
     assert error_of(tmp_path / "bad.xlsx").startswith("cannot be read as xlsx (")
 
 
+def test_a_panic_of_the_library_is_a_workbook_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsb"
+    path.write_bytes(xlsb({"S": [["a"]]}))
+    with zipfile.ZipFile(path) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    name = "xl/worksheets/sheet1.bin"
+    shared = parts[name].replace(bytes([6, 14]), bytes([7, 14]))  # the cell's text is a shared one, of none
+    assert shared != parts[name]
+    path.write_bytes(zipped(parts | {name: shared}))
+    told = error_of(path)
+    assert told.startswith("cannot be read as xlsb (PanicException: index out of bounds")
+    assert told.endswith('); save it again, or save the sheet as .csv (in Excel: "CSV UTF-8")')
+
+
 def test_a_workbook_that_takes_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "_SECONDS", 0.0)
     path = workbook(tmp_path / "a.xlsx", {"S": PAIRS})
