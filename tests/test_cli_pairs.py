@@ -326,16 +326,11 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     ),
     "list of nulls": ("a.jsonl", '{"query": "x", "pos": [null]}\n', ':1: "pos" is neither a text nor a list'),
     "broken JSON": ("a.jsonl", '{"query": "x", "pos": "y"}\n{"query"\n', ":2: broken JSON"),
-    "JSON array": (
+    "JSON array of arrays": (
         "a.jsonl",
-        '[{"query": "x", "pos": "y"}]',
+        '[[{"query": "x", "pos": "y"}]]',
         ':1: not a JSON object; write {"query": ..., "document": ...} for a pair or {"_id": ..., '
         '"text": ...} for a document, the objects of the array one a line',
-    ),
-    "JSON array over several lines": (
-        "a.jsonl",
-        '[\n  {"query": "x", "pos": "y"}\n]\n',
-        ":1: broken JSON (Expecting value: line 1 column 2 (char 1)); write the objects of the array one",
     ),
     "empty CSV": (
         "a.csv",
@@ -367,8 +362,9 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     ),
     "one id twice": (
         "a.csv",
-        "query,doc,id\nx,y,1\nz,w,1\n",
-        ":3: the id '1' was already used on line 2 for",
+        "query,doc,id\nx,y,1\nz,w,1\nz,v,1\n",
+        ":3: the id '1' was already used on line 2 for another document; give every document its own, or "
+        "leave ids out with --column id=; 1 more like it: line 4",
     ),
     "id of a list": (
         "a.jsonl",

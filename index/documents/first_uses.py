@@ -50,6 +50,17 @@ class FirstUses:
         self._unwritten = bytearray()
         self._file: IO[bytes] | None = None
 
+    def probably_hold(self, used: str) -> bool:
+        """Whether an id was used before, by its hash, which another id has in one of 2^64 cases."""
+        key = hash(used) & _BITS or 1
+        mask = len(self._slots) - 1
+        at = key & mask
+        while found := self._slots[at]:
+            if found == key:
+                return True
+            at = (at + 1) & mask
+        return False
+
     def add(self, used: str, place: int) -> int | None:
         """The place where an id was used before. If it is new, note its place and return None.
 

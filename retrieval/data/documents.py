@@ -13,7 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from retrieval.data.lines import STANDARD_INPUT, Place, holds_text, is_pattern, 
 from retrieval.data.records import (
     IncompleteError,
     Record,
+    RepeatedError,
     id_field,
     is_blank,
     json_records,
@@ -151,26 +152,53 @@ def _from_records(
     read: Callable[[Record], Document] | None = None,
     columns: CorpusColumns = BEIR,
 ) -> Iterator[Document]:
-    """The documents. Raises InputError for an id that occurs twice, and if there is no document."""
-    units: list[str] = []  # one, but for a table of several sheets
+    """The documents. Raises RepeatedError for an id that occurs twice, InputError if there is no document."""
+    read = read or document_with_text
+
+    def document_of_its_own(record: Record) -> Document:
+        document = read(record)
+        ids.check(record.place, document.id)
+        return document
+
     with closing(FirstUses()) as uses:
-        read = read or document_with_text
-        for place, document in read_each(records, lambda record: (record.place, read(record))):
-            if place.unit not in units[-1:]:
-                units.append(place.unit)
-            first = uses.add(document.id, (len(units) - 1) * _MOST_LINES + (place.line or 0))
-            if first is not None:
-                unit, line = divmod(first, _MOST_LINES)
-                where = f"{units[unit]} {line}"
-                raise place.error(
-                    f"holds the same texts as {where}, and ids are made of them; drop one"
-                    if columns.id is None
-                    else f'"{columns.id}" {document.id!r} was already used on {where}; '
-                    "give every document its own"
-                )
-            yield document
+        ids = _Ids(uses, columns)
+        yield from read_each(records, document_of_its_own)
         if not len(uses):
             raise Place(path).error("holds no documents; give a corpus with at least one")
+
+
+@dataclass
+class _Ids:
+    """The ids of a corpus, each of which one document may have."""
+
+    uses: FirstUses
+    columns: CorpusColumns
+    units: list[str] = field(default_factory=list)  # of places; one, but for a table of several sheets
+    repeated: bool = False  # whether one was
+
+    def check(self, place: Place, own: str) -> None:
+        """Note the id of a document. Raises RepeatedError if another has it, once with its place."""
+        if place.unit not in self.units[-1:]:
+            self.units.append(place.unit)
+        if self.repeated and self.uses.probably_hold(own):
+            raise place.error("repeats an id", RepeatedError)  # to find the place of each takes too long
+        first = self.uses.add(own, (len(self.units) - 1) * _MOST_LINES + (place.line or 0))
+        if first is not None:
+            self.repeated = True
+            raise place.error(self._told(own, first), RepeatedError)
+
+    def _told(self, own: str, first: int) -> str:
+        unit, line = divmod(first, _MOST_LINES)
+        where = f"{self.units[unit]} {line}"
+        if self.columns.id is None:
+            return f"holds the same texts as {where}, and ids are made of them; drop one"
+        remedy = f"give every document its own{_or_hashed(self.columns)}"
+        return f'"{self.columns.id}" {own!r} was already used on {where}; {remedy}'
+
+
+def _or_hashed(columns: CorpusColumns) -> str:
+    """What to do with a table whose column is no id."""
+    return "" if columns is BEIR else ", or have ids made of the texts with --column id="
 
 
 def _from_table(path: Path, given: ColumnNames) -> Iterator[Document]:
@@ -234,10 +262,10 @@ def document_with_text(record: Record, columns: CorpusColumns = BEIR) -> Documen
 def document_of(record: Record, columns: CorpusColumns = BEIR) -> Document:
     """The document of a record.
 
-    Raises IncompleteError for an empty id, InputError without an id, a title or a text, and for values of a
-    wrong type.
+    Raises IncompleteError for an empty or missing id, InputError without a title and a text, and for values
+    of a wrong type.
     """
-    own = None if columns.id is None else id_field(record, columns.id)
+    own = None if columns.id is None else id_field(record, columns.id, _or_hashed(columns))
     if record.fields.keys().isdisjoint(columns.texts()):
         names = " nor ".join(f'"{name}"' for name in columns.texts())
         raise record.place.error(f"neither {names}; name a field so")

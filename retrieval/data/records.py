@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
 from index.errors import InputError
 from retrieval.data.lines import LONGEST_LINE_BYTES, Place, numbered_lines, read_lines
@@ -25,10 +25,27 @@ _MOST_READ_ON = 100_000  # records that are looked at after one that is incomple
 _MOST_NAMED = 20  # of them
 
 T = TypeVar("T")
+R = TypeVar("R", bound="Placed")
 
 
-class IncompleteError(InputError):
-    """A record lacks a text that it needs, as others of its file may too."""
+class Placed(Protocol):
+    """What was read somewhere."""
+
+    @property
+    def place(self) -> Place:
+        """Where."""
+
+
+class RecordError(InputError):
+    """What is wrong with a record is perhaps wrong with others of its file too."""
+
+
+class IncompleteError(RecordError):
+    """A record lacks a text or an id that it needs."""
+
+
+class RepeatedError(RecordError):
+    """A record has the id of another one."""
 
 
 class _NotJsonError(ValueError):
@@ -184,33 +201,38 @@ def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
         yield Record(place, fields)
 
 
-def read_each(records: Iterable[Record], read: Callable[[Record], T]) -> Iterator[T]:
-    """What a function makes of each record.
+def read_each(records: Iterable[R], read: Callable[[R], T]) -> Iterator[T]:
+    """What a function makes of each record, or of each row that was made of one.
 
-    Raises what the function raises; an IncompleteError names the other records of that kind too, so that a
+    Raises what the function raises; a RecordError names the other records with that problem too, so that a
     table is mended in one go.
     """
     records = iter(records)
     for record in records:
         try:
             value = read(record)
-        except IncompleteError as error:
-            more = _more_like(record.place, records, read)
-            whole = IncompleteError(f"{error}{more}")
+        except RecordError as error:
+            kind = type(error)
+            whole = kind(f"{error}{_more_like(kind, record.place, records, read)}")
             whole.path, whole.line = error.path, error.line
             raise whole from error
         yield value
 
 
-def _more_like(first: Place, records: Iterator[Record], read: Callable[[Record], T]) -> str:
-    """How many of the records that follow are incomplete, and where."""
+def _more_like(
+    kind: type[RecordError],
+    first: Place,
+    records: Iterator[R],
+    read: Callable[[R], T],
+) -> str:
+    """How many of the records that follow have a problem of this kind, and where."""
     places = []
     ended = False
     with suppress(InputError):  # of two problems the first one is told
         for record in islice(records, _MOST_READ_ON):
             try:
                 read(record)
-            except IncompleteError:
+            except kind:
                 places.append(record.place.seen_from(first))
             except InputError:
                 continue
@@ -240,19 +262,21 @@ def text_field(record: Record, name: str) -> str:
     return value
 
 
-def id_field(record: Record, name: str = "_id") -> str:
+def id_field(record: Record, name: str = "_id", or_else: str = "") -> str:
     """The record's id, from a field; `id` may stand in the place of `_id`.
 
-    Raises InputError if it is missing, blank, or neither a text nor a whole number.
+    or_else: a further remedy for a record without one.
+    Raises IncompleteError if it is missing or blank, InputError if it is neither a text nor a whole number.
     """
-    name = "id" if name == "_id" and name not in record.fields else name
+    wanted, name = name, "id" if name == "_id" and name not in record.fields else name
     if name not in record.fields:
-        raise record.place.error('no "_id"; give every record its own')
+        raise record.place.error(f'no "{wanted}"; give every record its own{or_else}', IncompleteError)
     found = id_text(record, name)
-    if found is None:
-        raise record.place.error(f'"{name}" is null; give every record its own')
-    if not found.strip():
-        raise record.place.error(f'"{name}" is empty; give every record its own')
+    if found is None or not found.strip():
+        problem = "null" if found is None else "empty"
+        raise record.place.error(
+            f'"{name}" is {problem}; give every record its own{or_else}', IncompleteError
+        )
     return found
 
 

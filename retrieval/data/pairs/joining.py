@@ -24,6 +24,7 @@ from retrieval.data.lines import MOST_LINES, Place
 from retrieval.data.pairs.joined import JoinedPairs, new_database, storing_pairs
 from retrieval.data.pairs.metadata import JoinedMetadata
 from retrieval.data.pairs.rows import PairRow
+from retrieval.data.records import RepeatedError, read_each
 from retrieval.data.splits import MIN_QUERIES_TO_SPLIT, split_of_id
 
 # A small packed file that unpacks to terabytes must not fill the disk.
@@ -59,8 +60,8 @@ def join_pairs(rows: Iterable[PairRow], path: Path | str) -> JoinedPairs:
     joining = _Joining(database, database.cursor())
     with storing_pairs():
         joining.execute("BEGIN")
-        for row in rows:
-            joining.add(row)
+        for _ in read_each(rows, joining.add):
+            pass
         if not joining.rows:
             raise Place(path).error("holds no rows; give at least one pair of a query and a document")
         joining.resolve()
@@ -132,7 +133,7 @@ class _Joining:
         return number
 
     def _note_id(self, row: PairRow, own: str, document: int) -> None:
-        """Note the id of a document, which keeps its first one. Raises InputError if another has it."""
+        """Note the id of a document, which keeps its first one. Raises RepeatedError if another has it."""
         if self._inserted("INSERT OR IGNORE INTO ids (id, document) VALUES (?, ?)", own, document):
             self.execute("UPDATE documents SET id = ? WHERE row = ? AND id IS NULL", own, document)
             return
@@ -141,7 +142,8 @@ class _Joining:
             there = self._place_of(first).seen_from(row.place)
             raise row.place.error(
                 f"the id {own!r} was already used on {there} for another document; give every document its "
-                "own, or leave ids out with --column id="
+                "own, or leave ids out with --column id=",
+                RepeatedError,
             )
 
     def _say(self, document: int, metadata: dict[str, Json]) -> None:

@@ -23,6 +23,7 @@ def test_what_a_dictionary_says(uses):
     expected = {}
     for place in range(3000):
         used = f"d{chance.randrange(6000)}"
+        assert uses.probably_hold(used) == (used in expected)
         assert uses.add(used, place) == expected.get(used)
         expected.setdefault(used, place)
     assert len(uses) == len(expected)

@@ -166,7 +166,7 @@ def test_empty_files_and_files_of_other_kinds_are_left_out_and_counted(tmp_path:
         ('{"_id": "a", "text": 1e400}', ':1: "text" is not text but float'),
         ('{"_id": "a", "text": "\\ud800"}', ":1: broken JSON"),
         ("[" * 200_000, ":1: broken JSON"),
-        (b'{"_id": "a", "text": "x"}\n{"_id": "\xe9"}', ":2: not UTF-8: byte 9 of the line is 0xe9"),
+        (b'{"_id": "a", "text": "x"}\n{"_id": "\xe9"}', ":2: not UTF-8: a byte is 0xe9; save it as"),
         ("", ": holds no documents"),
         ("\n  \n", ": holds no documents"),
     ],
@@ -181,6 +181,27 @@ def test_all_documents_without_text_are_named_at_once(tmp_path: Path) -> None:
     assert error_of(write(tmp_path / "c.csv", "\n".join(rows))) == (
         f'{tmp_path / "c.csv"}:2: "title" and "text" hold no text; fill one of them or drop the document; '
         "2 more like it: line 5, line 6"
+    )
+
+
+def test_all_documents_without_an_id_of_their_own_are_named_at_once(tmp_path: Path) -> None:
+    rows = ["Code;Text", "a;x", "b;y", "a;z", "b;", "a;v", "c;w", "b;u"]
+    remedy = "give every document its own, or have ids made of the texts with --column id="
+    path = write(tmp_path / "c.csv", "\n".join(rows))
+    assert error_of(path) == (
+        f"{path}:4: \"Code\" 'a' was already used on line 2; {remedy}; 2 more like it: line 6, line 8"
+    )
+    path = write(tmp_path / "d.csv", "\n".join(["Code;Text", "a;x", ";y", " ;z"]))
+    assert error_of(path) == (
+        f'{path}:3: "Code" is empty; {remedy.replace("document", "record")}; 1 more like it: line 4'
+    )
+    path = write(tmp_path / "e.jsonl", '{"sku": "a", "text": "x"}\n{"text": "y"}\n{"text": "z"}')
+    assert error_of(path).startswith(f'{path}:2: no "sku"; give every record its own, or have ids made')
+    path = write(tmp_path / "BEIR" / "corpus.jsonl", '{"_id": "a", "text": "x"}\n' * 30)
+    assert error_of(tmp_path / "BEIR") == (
+        f"{path}:2: \"_id\" 'a' was already used on line 1; give every document its own; 28 more like it: "
+        + ", ".join(f"line {line}" for line in range(3, 23))
+        + ", ..."
     )
 
 
@@ -227,6 +248,12 @@ def test_whole_numbers_of_any_size_are_kept_exactly(tmp_path: Path) -> None:
 def test_broken_files_of_other_kinds(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
     path = write(tmp_path / name, content)
     assert error_of(path).startswith(f"{path}{expected}")
+
+
+def test_an_array_in_a_beir_folder_is_told_the_remedy(tmp_path: Path) -> None:
+    write(tmp_path / "corpus.jsonl", '[\n{"_id": "a", "text": "x"}\n]')
+    assert error_of(tmp_path).startswith(f"{tmp_path / 'corpus.jsonl'}:1: broken JSON (")
+    assert error_of(tmp_path).endswith("; write the objects of the array one a line")
 
 
 def test_missing_path_is_told_before_reading(tmp_path: Path) -> None:
