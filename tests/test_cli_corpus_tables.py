@@ -73,15 +73,20 @@ def test_texts_of_a_corpus_and_columns_of_pairs_exclude_each_other(tmp_path):
     assert "text is a column of a corpus, query one of pairs" in result.stderr
 
 
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
 @pytest.mark.parametrize("indent", [None, 1])
-def test_an_exported_array_is_a_corpus(tmp_path, indent: int | None):
+def test_an_exported_array_is_a_corpus_alone_and_in_an_object(tmp_path, indent: int | None, suffix: str):
     articles = [
         {"id": 4711, "subject": "red bolt", "body": "of steel"},
         {"id": 7.0, "subject": "nut", "body": ""},
     ]
-    export = written(tmp_path / "a.json", json.dumps(articles, indent=indent))
-    assert peephole("build", export, "-m", MODEL, "-o", tmp_path / "i").exit_code == 0
-    assert sorted(ids(tmp_path / "i", "bolt")) == ["4711", "7"]
+    index = tmp_path / "i"
+    export = written(tmp_path / f"a.{suffix}", json.dumps(articles, indent=indent))
+    assert peephole("build", export, "-m", MODEL, "-o", index).exit_code == 0
+    assert sorted(ids(index, "bolt")) == ["4711", "7"]
+    page = {"count": 2, "articles": articles, "next_page": "https://example.org/?page=2"}
+    added = peephole("add", index, "--sync", written(export, json.dumps(page, indent=indent)))
+    assert "0 added, 0 replaced, 0 deleted, 2 unchanged" in added.stdout, added.output
 
 
 def test_sheets_that_are_left_out_are_told_where_queries_are_read(tmp_path):

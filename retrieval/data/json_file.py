@@ -1,16 +1,20 @@
-"""The records of a .json file: the objects of one array, as programs export them, or objects one a line.
+"""The records of a .json or .jsonl file, in the forms in which programs export them.
 
-In: a path. Out: a stream of `Record`, whose place is the line where the object begins. One object at a time
-is in memory. Knows nothing of fields.
+In: a path. Its content is an array of objects; or objects one a line, or one after the other over several
+lines; or one object with a list of objects, which are the records then. Out: a stream of `Record`, whose
+place is the line where the object begins. One object at a time is in memory. Of fields it knows that a record
+may have an id.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from index.errors import InputError
 from retrieval.data.lines import LONGEST_LINE_BYTES, Place, is_stream, read_pieces
@@ -18,50 +22,150 @@ from retrieval.data.records import Record, json_record, json_records
 
 _BLANK = " \t\r\n"
 _BLANKS = re.compile(f"[{_BLANK}]+")
-_SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)  # where an object ends; its values come later
+_SCANNER = json.JSONDecoder(parse_int=str, parse_float=str)  # where a value ends; what it is comes later
+_LONGEST_NUMBER = 400  # characters of one that may go on in the next piece
+_IDS = frozenset({"_id", "id"})
 
 
 def json_file_records(path: Path | str) -> Iterator[Record]:
     """The records.
 
-    Raises InputError for what is neither an array of objects nor objects one a line, what `json_record`,
-    `json_records` and `read_pieces` raise, and for an object that is longer than `LONGEST_LINE_BYTES`.
+    Raises InputError for content in none of these forms, one object with several lists of objects, what
+    `json_record`, `json_records` and `read_pieces` raise, and for an object that is longer than
+    `LONGEST_LINE_BYTES`.
     """
-    if is_stream(path) or not _is_array(path):  # a stream can be read only once
+    if is_stream(path):  # it can be read only once
         return json_records(path)
-    return _records(path)
+    text = _text(path)
+    begin = text.ahead()
+    if begin == "[":
+        return _array(_text(path))
+    if begin != "{":
+        return json_records(path)
+    line = text.line
+    try:
+        first = _first_object(text)
+    except InputError as error:
+        if error.line == line:
+            return json_records(path)  # which says what a line should hold
+        raise
+    end = text.line
+    if text.ahead():
+        return json_records(path) if line == end < text.line else _objects(_text(path))
+    wanted = _list_of_records(path, first)
+    return _objects(_text(path)) if wanted is None else _members_of(_text(path), wanted)
 
 
-def _is_array(path: Path | str) -> bool:
-    """Whether the content begins with a bracket. Raises InputError for one object over several lines."""
-    for piece in read_pieces(path):
-        begin = piece.lstrip(_BLANK)
-        if begin:
-            first = begin.partition("\n")[0].rstrip()
-            if begin.startswith("{") and "\n" in begin and not first.endswith("}"):
-                raise Place(path).error(
-                    "is one JSON object over several lines; give the array of the documents alone, [{...}, "
-                    "...], or one object a line"
-                )
-            return begin.startswith("[")
-    return False
+class _Object(NamedTuple):
+    """What an object holds, by the names of its members."""
+
+    lists: list[str]  # of objects, at least one
+    empty: list[str]  # lists
+    texts: list[str]
+    names: list[str]  # of all
 
 
-def _records(path: Path | str) -> Iterator[Record]:
-    text = _Text(path, read_pieces(path))
+def _list_of_records(path: Path | str, only: _Object) -> str | None:
+    """The list of objects that are the records, if the only object of a file is none itself.
+
+    Raises InputError if it is not clear which one.
+    """
+    if not _IDS.isdisjoint(only.names):
+        return None
+    if len(only.lists) > 1:
+        told = ", ".join(repr(name[:40]) for name in only.lists[:8])
+        wanted = shlex.quote(f".{json.dumps(only.lists[0], ensure_ascii=False)}")
+        raise Place(path).error(
+            f"is one JSON object with several lists of objects ({told}); give one of them alone, as this "
+            f"prints: jq {wanted} {shlex.quote(str(path))}"
+        )
+    if only.lists:
+        return only.lists[0]
+    if only.texts:
+        return None
+    if len(only.empty) == 1:
+        return only.empty[0]
+    raise Place(path).error(
+        "is one JSON object that is no record; give the array of the records alone, [{...}, ...], or one "
+        "object a line"
+    )
+
+
+def _first_object(text: _Text) -> _Object:
+    """Take an object, of which a list may be longer than the memory."""
+    found = _Object([], [], [], [])
+    for name in _names(text):
+        found.names.append(name)
+        if text.ahead() == "[":
+            begins = {value[0] for _, value in _elements(text)}
+            if begins <= {"{"}:
+                (found.lists if begins else found.empty).append(name)
+        elif text.value().startswith('"'):
+            found.texts.append(name)
+    return found
+
+
+def _array(text: _Text) -> Iterator[Record]:
+    for line, value in _elements(text):
+        yield json_record(Place(text.path, line), value)
+    if text.ahead():
+        raise text.error("something follows the array")
+
+
+def _objects(text: _Text) -> Iterator[Record]:
+    while text.ahead():
+        yield json_record(Place(text.path, text.line), text.value())
+
+
+def _members_of(text: _Text, wanted: str) -> Iterator[Record]:
+    """The records of a list that is a member of the only object."""
+    for name in _names(text):
+        if name != wanted:
+            text.value()
+            continue
+        for line, value in _elements(text):
+            yield json_record(Place(text.path, line), value)
+
+
+def _names(text: _Text) -> Iterator[str]:
+    """Take an object. Yields the name of each member, whose value the caller takes."""
+    text.take()  # the brace
+    more = text.ahead() != "}"
+    while more:
+        if text.ahead() != '"':
+            raise text.error("the name of a value is missing")
+        name = json.loads(text.value())
+        if text.ahead() != ":":
+            raise text.error("a name without a colon")
+        text.take()
+        text.ahead()
+        yield name
+        more = text.ahead() == ","
+        if more:
+            text.take()
+    if text.ahead() != "}":
+        raise text.error("an object goes on without a comma, or never ends")
+    text.take()
+
+
+def _elements(text: _Text) -> Iterator[tuple[int, str]]:
+    """Take an array. Yields the line and the text of each element."""
     text.take()  # the bracket
-    if text.ahead() != "]":
-        while True:
-            text.ahead()
-            yield json_record(Place(path, text.line), text.value())
-            if text.ahead() != ",":
-                break
+    more = text.ahead() != "]"
+    while more:
+        text.ahead()
+        line = text.line
+        yield line, text.value()
+        more = text.ahead() == ","
+        if more:
             text.take()
     if text.ahead() != "]":
         raise text.error("the array goes on without a comma, or never ends")
     text.take()
-    if text.ahead():
-        raise text.error("something follows the array")
+
+
+def _text(path: Path | str) -> _Text:
+    return _Text(path, read_pieces(path))
 
 
 @dataclass
@@ -95,7 +199,10 @@ class _Text:
         while True:
             try:
                 _, end = _SCANNER.raw_decode(self.held, self.at)
-                break
+                size = end - self.at
+                ends = self.held[end - 1] in '}]"' or end + _LONGEST_NUMBER < len(self.held)
+                if ends or not self._read(size + _LONGEST_NUMBER):
+                    break
             except (ValueError, RecursionError) as error:
                 # A value that goes on in the next piece is broken too. The rest doubles, so each character
                 # is looked at twice on average.
@@ -104,7 +211,8 @@ class _Text:
                     raise self.error(str(error)) from error
                 if rest > LONGEST_LINE_BYTES:
                     raise self.error(f"an object is longer than {LONGEST_LINE_BYTES} characters") from error
-        found, self.at = self.held[self.at : end], end
+        found = self.held[self.at : self.at + size]
+        self.at += size
         self.line += found.count("\n")
         return found
 

@@ -20,7 +20,7 @@ from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.json_file import json_file_records
 from retrieval.data.lines import is_pattern, is_stream
 from retrieval.data.parquet import parquet_columns, parquet_records
-from retrieval.data.records import Record, csv_rows, json_records, table_records, tsv_rows
+from retrieval.data.records import Record, csv_rows, table_records, tsv_rows
 from retrieval.data.sheets.reading import SheetNames, sheet_columns, sheet_records, sheets_of
 from retrieval.data.table_kinds import WORKBOOKS, how_to_give, table_kind
 
@@ -48,8 +48,8 @@ _READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
     "csv": lambda path: table_records(csv_rows(path)),
     "tsv": lambda path: table_records(tsv_rows(path)),
     "json": json_file_records,
-    "jsonl": json_records,
-    "ndjson": json_records,
+    "jsonl": json_file_records,
+    "ndjson": json_file_records,
     "parquet": parquet_records,
 }
 

@@ -1,4 +1,4 @@
-"""Files named .json: an array of objects, or objects one a line."""
+"""Files named .json or .jsonl: an array of objects, objects one after the other, or one object with them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,15 @@ def written(tmp_path: Path, content: str | bytes) -> Path:
         "\ufeff" + json.dumps(OBJECTS, indent=2).replace("\n", "\r\n"),
         "".join(json.dumps(each) + "\n" for each in OBJECTS),
         "\n \n" + json.dumps(OBJECTS, ensure_ascii=False) + "\n",
+        "\n".join(json.dumps(each, indent=2) for each in OBJECTS),
+        "".join(json.dumps(each) for each in OBJECTS),
+        json.dumps({"count": -1.5e10, "articles": OBJECTS, "next_page": None, "tags": [1, 25], "none": []}),
+        json.dumps({"next": "x", "meta": {"lists": [{}]}, "articles": OBJECTS}, indent=1) + "\n",
     ],
-    ids=["line", "indented", "lines", "blank lines"],
+    ids=[
+        *("line", "indented", "lines", "blank lines"),
+        *("one after the other", "one line of all", "list in an object", "list in an indented object"),
+    ],
 )
 def test_objects_are_read_wherever_pieces_end(tmp_path, monkeypatch, content: str, piece: int):
     monkeypatch.setattr(lines, "_PIECE_BYTES", piece)
@@ -41,7 +48,22 @@ def test_records_have_the_line_where_they_begin(tmp_path):
     assert [record.place.line for record in json_file_records(path)] == [2, 4, 6]
 
 
-@pytest.mark.parametrize("content", ["", "[]", " [ ]\n"])
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"_id": "a", "text": "x", "comments": [{"by": "me"}]},
+        {"id": 7, "text": "x", "comments": [{"by": "me"}]},
+        {"query": "x", "document": "y", "negative": ["z"], "metadata": {"links": [{"url": "u"}]}},
+        {"query": "x", "document": "y", "negative": []},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_only_object_is_a_record_if_it_has_an_id_or_no_list_of_objects(tmp_path, record, indent):
+    path = written(tmp_path, json.dumps(record, indent=indent))
+    assert [record.fields for record in json_file_records(path)] == [record]
+
+
+@pytest.mark.parametrize("content", ["", "[]", " [ ]\n", '{"articles": [], "count": 0}'])
 def test_an_empty_file_has_no_records(tmp_path, content: str):
     assert list(json_file_records(written(tmp_path, content))) == []
 
@@ -54,10 +76,19 @@ def test_an_empty_file_has_no_records(tmp_path, content: str):
         ('[{"a": 1}', r"c\.json:1: broken JSON \(.*never ends"),
         ('[{"a": 1}] x', "something follows the array"),
         ("[\n1]", r"c\.json:2: not a JSON object"),
+        ('{"data": {"articles": [{}]}}', "is one JSON object that is no record; give the array"),
         (
-            '{\n "articles": []}',
-            "is one JSON object over several lines; give the array",
+            '{"articles": [{}], "users": [{}]}',
+            r"is one JSON object with several lists of objects \('articles', 'users'\); give one of them "
+            r"alone, as this prints: jq '\.\"articles\"' /",
         ),
+        ('{"articles": [{"a": 1}\n{"a": 2}]}', r"c\.json:2: broken JSON \(the array goes on without a comma"),
+        ('{\n"articles": [{"a": 1}\n{"a": 2}]}', r"c\.json:3: broken JSON \(the array goes on without"),
+        ('{\n"a": 1\n"b": 2}', r"c\.json:3: broken JSON \(an object goes on without a comma"),
+        ('{\n"a": 1},\n{"b": 2}', r"c\.json:2: broken JSON \("),
+        ("{\na: 1}", r"c\.json:2: broken JSON \(the name of a value is missing"),
+        ('{"a": 1,\n}', r"c\.json:2: broken JSON \("),
+        ('{"a": 1}\n{"a": ', r"c\.json:2: broken JSON \(.*; write one object a line"),
         (b'[{"a": "\xff"}]', r"c\.json:1: not UTF-8: a byte is 0xff"),
         ('[{"a": NaN}]', r"c\.json:1: "),
         ("[" * 100_000, r"c\.json:1: "),
