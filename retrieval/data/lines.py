@@ -1,8 +1,8 @@
 """Text files from outside, read as numbered lines of Unicode.
 
-In: a path, or "-" for standard input; plain or gzip, recognised by the content. Out: lines, and the place of
-each. A file that is not UTF-8, is damaged or never ends is an InputError that names the file and the line.
-Knows nothing of what the lines hold.
+In: a path, or "-" for standard input; plain or gzip, UTF-8 or UTF-16 with its mark, recognised by the
+content. Out: lines, and the place of each. A file that is in no such encoding, is damaged or never ends is an
+InputError that names the file and the line. Knows nothing of what the lines hold.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import stat
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from index.disk.opening import shortages
 from index.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # No document is this long. The limit stops a file without line ends, or a small gzip file that unpacks to
 # terabytes, from filling the memory.
@@ -40,6 +43,7 @@ AS_UTF_8 = (
     "iconv -f WINDOWS-1252 -t UTF-8 for Western European texts, -f GB18030 for Chinese ones"
 )
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Place(NamedTuple):
@@ -90,7 +94,10 @@ def is_pattern(path: Path | str) -> bool:
 
 @contextmanager
 def _opened(path: Path | str) -> Iterator[BinaryIO]:
-    """A buffered binary stream of the file's unpacked content. Standard input stays open afterwards."""
+    """A buffered binary stream of the file's unpacked content, in UTF-8 if it has the mark of UTF-16.
+
+    Standard input stays open afterwards.
+    """
     if str(path) == STANDARD_INPUT:
         yield _unpacked(sys.stdin.buffer)
         return
@@ -110,9 +117,42 @@ def _opened(path: Path | str) -> Iterator[BinaryIO]:
 def _unpacked(stream: BinaryIO) -> BinaryIO:
     if not isinstance(stream, io.BufferedReader):
         stream = io.BufferedReader(cast(io.RawIOBase, stream))
-    if stream.peek(2)[:2] == _GZIP_MAGIC:
-        return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
-    return stream
+    mark = stream.peek(2)[:2]
+    if mark == _GZIP_MAGIC:
+        packed = gzip.GzipFile(fileobj=stream)
+        with suppress(*_DAMAGE):  # who reads it is told
+            mark = packed.peek(2)[:2]
+        content = cast(BinaryIO, packed)
+    else:
+        content = stream
+    return io.BufferedReader(_Utf8(content)) if mark in UTF_16_MARKS else content
+
+
+class _Utf8(io.RawIOBase):
+    """Text in UTF-16 as text in UTF-8. Raises EOFError for what is not UTF-16."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-16")()
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill a buffer; 0 at the end."""
+        ended = False
+        while not self._rest and not ended:
+            raw = self._stream.read(_PIECE_BYTES)
+            ended = not raw
+            try:
+                self._rest = memoryview(self._decoder.decode(raw, final=ended).encode())
+            except UnicodeDecodeError as error:
+                raise EOFError(f"not UTF-16: {error.reason}") from error
+        view = memoryview(buffer)
+        size = min(len(view), len(self._rest))
+        view[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
 
 
 def read_lines(path: Path | str) -> Iterator[str]:

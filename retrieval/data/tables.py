@@ -18,7 +18,7 @@ from index.disk.opening import shortages
 from index.errors import InputError
 from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.json_file import json_file_records
-from retrieval.data.lines import is_pattern, is_stream
+from retrieval.data.lines import UTF_16_MARKS, is_pattern, is_stream
 from retrieval.data.parquet import parquet_columns, parquet_records
 from retrieval.data.records import Record, csv_rows, table_records, tsv_rows
 from retrieval.data.sheets.reading import SheetNames, sheet_columns, sheet_records, sheets_of
@@ -167,6 +167,8 @@ def _check_content(path: Path, kind: str) -> None:
     packed = head.startswith(_GZIP)
     if packed and kind != "parquet":
         head = _unpacked(head)
+    if head.startswith(UTF_16_MARKS) and kind != "parquet":
+        return
     found = next((name for magic, name in _SIGNATURES.items() if head.startswith(magic)), None)
     if kind == "parquet":
         if found != "Parquet":

@@ -88,6 +88,19 @@ def test_a_first_line_or_the_header_says_what_separates_the_cells(
     assert header_of(path) == list(record.fields)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.json", "a.jsonl"])
+def test_the_mark_of_utf_16_is_enough(tmp_path: Path, encoding: str, name: str) -> None:
+    rows: list[dict[str, object]] = [
+        {"Frage": f"启动 {n} \u2028 😀", "Antwort": "ä" * 9000} for n in range(300)
+    ]
+    utf_8 = write_table(tmp_path / ("b.jsonl" if "json" in name else f"b.{name[2:5]}"), rows)
+    content = f"\ufeff{utf_8.read_bytes().decode()}".encode(encoding)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert [record.fields for record in table_records_of(path)] == rows
+
+
 def test_the_line_of_an_error_counts_the_line_that_names_the_separator(tmp_path: Path) -> None:
     path = tmp_path / "faq.csv"
     path.write_text("sep=;\nFrage;Antwort\na;b\nc\n")
@@ -169,7 +182,14 @@ def test_bytes_of_parquet_are_refused_only_where_a_text_is_wanted(tmp_path: Path
     ("name", "content", "told"),
     [
         ("a.csv", b"%PDF-1.7 ...", "is a PDF, not CSV"),
-        ("a.csv", b"\xff\xfea\0,\0", "is UTF-16 text, not CSV"),
+        (
+            "a.csv",
+            "a,b\n1,2\n".encode("utf-16")[:-1],
+            "2: cannot be read on (not UTF-16: truncated data); the",
+        ),
+        ("a.csv", b"\xff\xfea\0,\0b\0\n\0\0\xd8\n\0", "1: cannot be read on (not UTF-16: illegal"),
+        ("a.csv", "a,b\n1,2\n".encode("utf-16-le"), "is not text (it holds zero bytes), not CSV; save the"),
+        ("a.xlsx", b"\xff\xfea\0,\0", "is UTF-16 text, not .xlsx"),
         ("a.csv.gz", gzip.compress(b"%PDF-1.7 ...", mtime=0), "is a PDF inside gzip, not CSV"),
         ("a.jsonl", b"PK\x03\x04....", "is a zip archive or a spreadsheet, not JSONL"),
         ("a.jsonl", b"PAR1....", "is Parquet, not JSONL"),
