@@ -18,9 +18,10 @@ from index.disk.opening import shortages
 from index.errors import InputError
 from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.json_file import json_file_records
-from retrieval.data.lines import UTF_16_MARKS, is_pattern, is_stream
+from retrieval.data.lines import UTF_16_MARKS, Place, is_pattern, is_stream
 from retrieval.data.parquet import parquet_columns, parquet_records
 from retrieval.data.records import Record, csv_rows, table_records, tsv_rows
+from retrieval.data.sheets.choice import is_header
 from retrieval.data.sheets.reading import SheetNames, sheet_columns, sheet_records, sheets_of
 from retrieval.data.table_kinds import WORKBOOKS, how_to_give, table_kind
 
@@ -44,9 +45,8 @@ _HEAD_BYTES = 4096
 # As many records of JSON tell which columns it has: a corpus may be too large to read for that.
 RECORDS_TO_LOOK_AT = 1000
 
+_ROWS = {"csv": csv_rows, "tsv": tsv_rows}
 _READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
-    "csv": lambda path: table_records(csv_rows(path)),
-    "tsv": lambda path: table_records(tsv_rows(path)),
     "json": json_file_records,
     "jsonl": json_file_records,
     "ndjson": json_file_records,
@@ -73,7 +73,9 @@ def table_records_of(path: Path | str, given: ColumnNames = USUAL) -> Iterator[R
     if kind is None:
         raise InputError(f"not a kind of table that is read; {how_to_give(path)}", path=path)
     _check_content(path, kind)
-    return sheet_records(path, given) if kind in WORKBOOKS else _READERS[kind](path)
+    if kind in WORKBOOKS:
+        return sheet_records(path, given)
+    return table_records(_rows(path, kind, given)) if kind in _ROWS else _READERS[kind](path)
 
 
 def header_of(path: Path | str, needed: Collection[str] = (), given: ColumnNames = USUAL) -> list[str]:
@@ -98,13 +100,18 @@ def header_of(path: Path | str, needed: Collection[str] = (), given: ColumnNames
     kind = table_kind(path)
     if kind == "parquet":
         return parquet_columns(path)
-    if kind in ("csv", "tsv"):
-        _, cells = next(csv_rows(path) if kind == "csv" else tsv_rows(path), (None, []))
+    if kind in _ROWS:
+        _, cells = next(_rows(path, kind, given), (None, []))
         return [cell.strip() for cell in cells]
     if kind in WORKBOOKS:
         _check_content(path, kind)
         return sheet_columns(path, given)
     return []
+
+
+def _rows(path: Path, kind: str, given: ColumnNames) -> Iterator[tuple[Place, list[str]]]:
+    """The rows of a table of text from its header on."""
+    return _ROWS[kind](path, lambda cells: is_header(cells, given))
 
 
 def column_names(

@@ -22,7 +22,6 @@ from retrieval.data.columns.names import ColumnNames, listed
 from retrieval.data.columns.pairs import NoDocumentsError, find_columns, query_column
 from retrieval.data.sheets.spool import Row, Sheet
 
-ROWS_TO_LOOK_AT = 10  # for a header; titles stand above it
 _PAIRS, _DOCUMENTS, _TITLES, _QUERIES, _NAMED = range(5)  # _TITLES: documents without a text
 _MOST_SHEETS_TOLD = 8
 _MOST_CELLS_TOLD = 6
@@ -70,6 +69,11 @@ def choose(path: Path, heads: Mapping[Sheet, Sequence[Row]], given: ColumnNames)
 def names_of(row: Row) -> list[str]:
     """The cells of a row that are not blank, as names of columns."""
     return [name for cell in row.cells if (name := cell.strip())]
+
+
+def is_header(cells: Sequence[str], given: ColumnNames) -> bool:
+    """Whether a row of any table is a header. given: what the user said about columns."""
+    return _fit([name for cell in cells if (name := cell.strip())], given) is not None
 
 
 def _fit(names: Sequence[str], given: ColumnNames) -> _Fit | None:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from retrieval.data.columns.names import ColumnNames
 from retrieval.data.lines import Place
-from retrieval.data.records import Record
-from retrieval.data.sheets.choice import ROWS_TO_LOOK_AT, Header, choose, names_of
+from retrieval.data.records import ROWS_TO_LOOK_AT, Record
+from retrieval.data.sheets.choice import Header, choose, names_of
 from retrieval.data.sheets.spool import Spool, spool_of
 
 

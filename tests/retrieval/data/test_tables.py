@@ -101,6 +101,44 @@ def test_the_mark_of_utf_16_is_enough(tmp_path: Path, encoding: str, name: str) 
     assert [record.fields for record in table_records_of(path)] == rows
 
 
+TITLED: dict[str, tuple[str, str, int]] = {  # the name, what is in the file, and the line of its only row
+    "a line": ("a.csv", "Product list 2026\n\nid;title;text\n1;a;b\n", 4),
+    "padded": ("a.csv", "Product list 2026;;\n;;\nas of;May;\nid;title;text\n1;a;b\n", 5),
+    "sep": ("a.csv", "sep=;\nProduct, list;;\n;;\nid;title;text\n1;a;b\n", 5),
+    "commas and quotation marks": (
+        "a.csv",
+        'As of 1.1.2026, Berlin\n"two\nlines";;\n5" pipes\n"id";"title";text\n1;a;b\n',
+        6,
+    ),
+    "tabs": ("a.tsv", "Product list\t\t\n\nid\ttitle\ttext\n1\ta\tb\n", 4),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "line"), TITLED.values(), ids=TITLED)
+def test_titles_above_the_header_are_passed_over(tmp_path: Path, name: str, text: str, line: int) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    (record,) = table_records_of(path)
+    assert (record.place.line, record.fields) == (line, {"id": "1", "title": "a", "text": "b"})
+    assert header_of(path) == list(record.fields)
+
+
+def test_named_columns_find_the_header_below_titles(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Parts;\nNr;Bez\n1;a\n")
+    assert header_of(path) == ["Parts", ""]
+    assert header_of(path, given={"id": ["Nr"], "text": ["Bez"]}) == ["Nr", "Bez"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_row_that_reads_like_a_header_is_none_below_one_as_wide(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    path.write_text("Wort\tSynonym\nFrage\tAntwort\n")
+    assert [record.fields for record in table_records_of(path)] == [{"Wort": "Frage", "Synonym": "Antwort"}]
+    path.write_text("Wort\tSynonym\n" + "x\t\n" * 9 + "id\ttext\tTitel\n")
+    assert header_of(path) == ["Wort", "Synonym"]
+
+
 def test_the_line_of_an_error_counts_the_line_that_names_the_separator(tmp_path: Path) -> None:
     path = tmp_path / "faq.csv"
     path.write_text("sep=;\nFrage;Antwort\na;b\nc\n")
