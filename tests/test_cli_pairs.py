@@ -309,8 +309,8 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     ),
     "UTF-16": (
         "a.csv",
-        "question,answer\nx,y\n".encode("utf-16"),
-        ": is UTF-16 text, not CSV; save the table as CSV in UTF-8",
+        "question,answer\nx,y\n".encode("utf-16-be"),
+        ": is not text (it holds zero bytes), not CSV; save the table as CSV in UTF-8",
     ),
     "few fields": ("a.csv", "question,answer\nx,y\nx\n", ":3: 1 columns where the header has 2"),
     "empty query": ("a.csv", "question,answer\nx,y\n ,y\n", ':3: the query ("question") is empty'),

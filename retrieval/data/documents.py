@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 CORPUS_FILES = ("corpus.jsonl", "corpus.jsonl.gz")
 _TEXT_SUFFIXES = frozenset({".md", ".rst", ".txt"})
 _MOST_LINES = 1 << 44  # of a file
+_MOST_JOINED = 1000  # rows without a text that belong to one document
 
 
 class UnknownKindError(InputError):
@@ -207,8 +208,41 @@ def _from_table(path: Path, given: ColumnNames) -> Iterator[Document]:
     if table_kind(path) not in JSON_KINDS:
         # Spreadsheets have rows of sums below a table, and of headings between its parts.
         said = {name for name in (columns.id, *columns.texts()) if name is not None}
-        records = (record for record in records if not is_blank(record, said))
+        records = _joined((record for record in records if not is_blank(record, said)), columns)
     return _from_records(records, path, lambda record: document_with_text(record, columns), columns)
+
+
+def _joined(records: Iterable[Record], columns: CorpusColumns) -> Iterator[Record]:
+    """The rows of a table, those without a text joined to the row above if that has the same id.
+
+    Shops export variants and images of a product so. A field with several values becomes a list of them.
+    """
+    above: Record | None = None
+    joined = 0
+    for record in records:
+        own = record.fields.get(columns.id) if columns.id else None
+        goes_on = above is not None and own and own == above.fields.get(columns.id or "")
+        if above and goes_on and joined < _MOST_JOINED and is_blank(record, columns.texts()):
+            above, joined = _with_values(above, record.fields), joined + 1
+            continue
+        if above:
+            yield above
+        above, joined = record, 0
+    if above:
+        yield above
+
+
+def _with_values(record: Record, fields: Mapping[str, object]) -> Record:
+    """A record with further values of its fields."""
+    joined = dict(record.fields)
+    for name, value in fields.items():
+        known = joined.get(name)
+        values = list(known) if isinstance(known, list) else [known] if known else []
+        values += [
+            more for more in (value if isinstance(value, list) else [value]) if more and more not in values
+        ]
+        joined[name] = values if len(values) > 1 or isinstance(known, list) else next(iter(values), known)
+    return Record(record.place, joined)
 
 
 def corpus_columns(path: Path, given: ColumnNames = USUAL) -> CorpusColumns:

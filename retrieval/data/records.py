@@ -22,6 +22,7 @@ _SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?', re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"?')
 _LONGEST_HEADER = 1 << 16  # characters in which the separator is looked for
 ROWS_TO_LOOK_AT = 10  # for a header; titles stand above it
+_NULL = r"\N"  # how databases export what is missing
 _MOST_READ_ON = 100_000  # records that are looked at after one that is incomplete; takes a second
 _MOST_NAMED = 20  # of them
 
@@ -239,33 +240,58 @@ def _separator(header: str) -> str:
     return next((mark for mark in ",;\t|" if mark in outside), ",")
 
 
+class Repeated(list[str]):
+    """The cells of a row, but for blank ones, in columns that have the same name."""
+
+
+def fields_under(header: Sequence[str]) -> Callable[[Sequence[str]], dict[str, object]]:
+    """What makes fields of the cells of a row. Columns without a name are left out.
+
+    >>> fields_under(["Key", "", "Label", "Label"])(["A-1", "x", "new", ""])
+    {'Key': 'A-1', 'Label': ['new']}
+    """
+    places: dict[str, list[int]] = {}
+    for at, name in enumerate(header):
+        if name.strip():
+            places.setdefault(name.strip(), []).append(at)
+
+    def fields(cells: Sequence[str]) -> dict[str, object]:
+        return {
+            name: cells[at[0]] if len(at) == 1 else Repeated(cells[i] for i in at if cells[i].strip())
+            for name, at in places.items()
+        }
+
+    return fields
+
+
 def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
     """The rows below a header as records, whose fields are the header's columns.
 
+    What databases export for a missing value is an empty cell.
     Spreadsheets write columns without a name behind a table; if there are several, they are left out.
-    Raises InputError for a name that occurs twice, a row that is wider or narrower than the header, and a
-    value in one of several columns without a name.
+    Columns of the same name, as trackers export what has several values, are one field.
+    Raises InputError for a row that is wider or narrower than the header, and a value in one of several
+    columns without a name.
     """
     place, columns = next(rows, (None, []))
     if place is None:
         return
     header = [column.strip() for column in columns]
-    named = [column for column in header if column]
-    if len(set(named)) != len(named):
-        repeated = next(name for name in named if named.count(name) > 1)
-        raise place.error(f"the header names the column {repeated[:40]!r} twice; rename one")
-    unnamed = len(header) - len(named)
+    unnamed = [at for at, column in enumerate(header) if not column]
+    fields_of = fields_under(header)
     for place, cells in rows:
         if len(cells) != len(header):
             marks = " and quotation marks" if any('"' in cell for cell in cells) else ""
             raise place.error(
                 f"{len(cells)} columns where the header has {len(header)}; check the separators{marks}"
             )
-        fields: dict[str, object] = dict(zip(header, cells, strict=True))
-        if unnamed > 1:
-            if any(cell for column, cell in zip(header, cells, strict=True) if not column):
-                raise place.error("a value in a column without a name, of which there are several; name them")
-            del fields[""]
+        if _NULL in cells:
+            cells = ["" if cell == _NULL else cell for cell in cells]
+        fields = fields_of(cells)
+        if len(unnamed) == 1:
+            fields[""] = cells[unnamed[0]]
+        elif any(cells[at] for at in unnamed):
+            raise place.error("a value in a column without a name, of which there are several; name them")
         yield Record(place, fields)
 
 
@@ -317,16 +343,30 @@ def is_blank(record: Record, names: Collection[str] | None = None) -> bool:
     names: the columns that count; None for all.
     """
     values = record.fields.values() if names is None else map(record.fields.get, names)
-    return all(value is None or (isinstance(value, str) and not value.strip()) for value in values)
+    return all(map(_is_blank, values))
+
+
+def _is_blank(value: object) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, Repeated) and not value)
 
 
 def text_field(record: Record, name: str) -> str:
     """The text of a field, "" if it is absent or null. Raises InputError for any other type."""
-    value = record.fields.get(name)
+    value = _only(record, name)
     if value is None:
         return ""
     if not isinstance(value, str):
         raise record.place.error(f'"{name}" is not text but {type(value).__name__}; write it as a string')
+    return value
+
+
+def _only(record: Record, name: str) -> object:
+    """The value of a field, which one column may have."""
+    value = record.fields.get(name)
+    if isinstance(value, Repeated):
+        raise record.place.error(f"the header names the column {name[:40]!r} twice; rename one")
     return value
 
 
@@ -353,7 +393,7 @@ def id_text(record: Record, name: str) -> str | None:
 
     Raises InputError for a value of another type.
     """
-    value = record.fields.get(name)
+    value = _only(record, name)
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # what pandas makes of whole numbers if one is missing
     if value is None or isinstance(value, str):

@@ -30,12 +30,12 @@ _USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "query": (
         "query question anchor 问题 查询 提问 问句",
         "frage anfrage pregunta consulta domanda pergunta",
-        "querytext questiontext searchquery userquery searchterm 搜索词 检索词",
+        "querytext questiontext searchquery userquery searchterm 搜索词 检索词 标准问题 标准问",
         "prompt sentence1 问",
     ),
     "document": (
         "document doc answer positive pos passage 答案 回答 文档",
-        "antwort dokument reponse respuesta documento risposta resposta",
+        "antwort dokument reponse respuesta documento risposta resposta 标准答案 标准回答",
         "documenttext answertext passagetext text response reply body content context 正文 内容 段落 文本",
         "sentence2 答",
     ),

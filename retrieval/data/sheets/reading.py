@@ -7,14 +7,14 @@ the other. Every cell is text. Knows nothing of what the columns mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from retrieval.data.columns.names import ColumnNames
 from retrieval.data.lines import Place
-from retrieval.data.records import ROWS_TO_LOOK_AT, Record
+from retrieval.data.records import ROWS_TO_LOOK_AT, Record, fields_under
 from retrieval.data.sheets.choice import Header, choose, names_of
 from retrieval.data.sheets.spool import Spool, spool_of
 
@@ -33,8 +33,7 @@ def sheet_records(path: Path, given: ColumnNames) -> Iterator[Record]:
     path: the workbook.
     given: what the user said about columns.
 
-    Raises at once what `spool_of` and `choose` raise; during reading InputError for a column that is named
-    twice.
+    Raises at once what `spool_of` and `choose` raise.
     """
     spool, headers = _table(path, given)
     return _records(path, spool, headers)
@@ -68,18 +67,7 @@ def _table(path: Path, given: ColumnNames) -> tuple[Spool, list[Header]]:
 def _records(path: Path, spool: Spool, headers: Iterable[Header]) -> Iterator[Record]:
     for sheet, row in headers:
         unit = f"sheet {sheet.name!r}, row"
-        columns = _columns(Place(path, row.number, unit), row.cells)
+        fields = fields_under(row.cells)
         for number, cells in spool.rows(sheet):
             if number > row.number:
-                fields: dict[str, object] = {name: cells[at] for name, at in columns}
-                yield Record(Place(path, number, unit), fields)
-
-
-def _columns(place: Place, cells: Sequence[str]) -> list[tuple[str, int]]:
-    """The names in a header, each with its place in the row; columns without a name are left out."""
-    named = [(name, at) for at, cell in enumerate(cells) if (name := cell.strip())]
-    names = [name for name, _ in named]
-    repeated = next((name for name in names if names.count(name) > 1), None)
-    if repeated is not None:
-        raise place.error(f"the header names the column {repeated[:40]!r} twice; rename one")
-    return named
+                yield Record(Place(path, number, unit), fields(cells))

@@ -205,6 +205,40 @@ def test_all_documents_without_an_id_of_their_own_are_named_at_once(tmp_path: Pa
     )
 
 
+def test_columns_of_one_name_are_a_list(tmp_path: Path) -> None:
+    rows = ["Issue key,Summary,Labels,Labels,Sprint,Sprint", "A-1,x,new, ,,", "A-2,y,old,slow,,7", ",,,,,"]
+    first, second = read_documents(write(tmp_path / "c.csv", "\n".join(rows)))
+    assert first == Document("A-1", "x", "", {"Labels": ["new"], "Sprint": []})
+    assert second == Document("A-2", "y", "", {"Labels": ["old", "slow"], "Sprint": ["7"]})
+
+
+def test_what_databases_export_for_a_missing_value_is_empty(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.tsv", "id\ttitle\ttext\tn\n1\t\\N\tC:\\New\t\\N\n\\N\t\\N\t\\N\t2\n")
+    assert list(read_documents(path)) == [Document("1", "", "C:\\New", {"n": ""})]
+
+
+def test_rows_without_a_text_belong_to_the_row_above_with_the_same_id(tmp_path: Path) -> None:
+    rows = [
+        "Handle,Title,Size,Image,Tag,Tag",
+        "shirt,Shirt,S,1.jpg,new,",
+        "shirt,,M,,,old",
+        "shirt,,S,2.jpg,,old",
+        "shoe,Shoe,,,,",
+        "shoe,,40,,,",
+    ]
+    path = write(tmp_path / "c.csv", "\n".join(rows))
+    assert list(read_documents(path)) == [
+        Document(
+            "shirt", "Shirt", "", {"Size": ["S", "M"], "Image": ["1.jpg", "2.jpg"], "Tag": ["new", "old"]}
+        ),
+        Document("shoe", "Shoe", "", {"Size": "40", "Image": "", "Tag": []}),
+    ]
+    write(path, "\n".join([*rows, "shirt,,L,,,"]))
+    assert error_of(path) == f'{path}:7: "Title" holds no text; fill it or drop the document'
+    write(path, "\n".join([*rows, *["shoe,,41,,,"] * 1000]))
+    assert error_of(path).startswith(f'{path}:1006: "Title" holds no text;')
+
+
 def test_any_depth_of_nesting_is_kept_or_one_line(tmp_path: Path) -> None:
     for depth in [1, 20, 21, 22, *range(900, 1010)]:
         nested = "[" * depth + "]" * depth
@@ -229,7 +263,8 @@ def test_whole_numbers_of_any_size_are_kept_exactly(tmp_path: Path) -> None:
     ("name", "content", "expected"),
     [
         ("c.tsv", "_id\ttext\n1\tx\ty\n", ":2: 3 columns where the header has 2"),
-        ("c.tsv", "_id\ttext\ttext\n", ":1: the header names the column 'text' twice; rename one"),
+        ("c.tsv", "_id\ttext\ttext\na\tx\ty\n", ":2: the header names the column 'text' twice; rename one"),
+        ("c.tsv", "_id\t_id\ttext\na\tx\ty\n", ":2: the header names the column '_id' twice; rename one"),
         (
             "c.tsv",
             "which\ttext\n1\tx\n",

@@ -17,6 +17,7 @@ FAQ = Path("faq.csv")
     [
         (["Question", "Answer"], {"query": "Question", "document": "Answer"}),
         (["问题", "答案"], {"query": "问题", "document": "答案"}),
+        (["标准问题", "相似问题", "标准答案"], {"query": "标准问题", "document": "标准答案"}),
         (
             ["anchor", "positive", "negative"],
             {"query": "anchor", "document": "positive", "negative": "negative"},
