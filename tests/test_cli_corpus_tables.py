@@ -64,6 +64,27 @@ def test_columns_are_named_and_texts_joined(tmp_path):
     assert "1" not in ids(tmp_path / "hashed", "Bolzen")
 
 
+def test_a_sync_by_other_columns_is_told(tmp_path):
+    index = tmp_path / "index"
+    table = written(tmp_path / "t.csv", "Nr,Bez 1,Bez 2,Name\n1,Bolzen,rot,A\n2,Mutter,,B\n")
+    named = ("--column", "text=Bez 1", "--column", "text=Bez 2")
+    assert peephole("build", table, "-m", MODEL, "-o", index, *named).exit_code == 0
+    same = peephole("add", index, "--sync", table, *named)
+    assert "2 unchanged" in same.stdout
+    assert "Warning" not in same.stderr
+    other = peephole("add", index, "--sync", table)
+    assert (
+        f"Warning: {table}: {index} was made by other columns (id is 'Nr', title is 'Name', text is 'Bez 1' "
+        "and 'Bez 2', metadata is all others), so documents may differ for that alone; to read these, give "
+        "--column as before\n"
+    ) in other.stderr
+    assert "2 replaced" in other.stdout
+    assert "Warning" not in peephole("add", index, "--sync", table).stderr  # by now it is made by these
+    assert peephole("add", index, table, *named).exit_code == 0  # what is added may have any columns
+    shown = json.loads(peephole("info", index, "--json").stdout)
+    assert shown["columns"] == {"id": "'Nr'", "title": "'Name'", "metadata": "all others"}
+
+
 def test_texts_of_a_corpus_and_columns_of_pairs_exclude_each_other(tmp_path):
     table = written(tmp_path / "t.csv", "a,b\n1,2\n")
     result = peephole(

@@ -23,6 +23,7 @@ FORMAT_VERSION = 5
 # queries.
 FORMATS = (2, 3, 4, FORMAT_VERSION)
 MANIFEST = "manifest.json"
+_OPTIONAL = ("store", "columns")  # left out of the file if they are empty
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_ROWS = 2**31 - 1  # rows are stored in 32 bits
@@ -88,6 +89,8 @@ class Manifest(NamedTuple):
     files: by path relative to the generation, "/" between folders.
     store: where vectors and documents live if not in these files: "address" and "collection"; empty
         otherwise, and then left out of the file.
+    columns: by which columns the table was read that it was built from, role to a text for people; empty for
+        what is no table, and then left out of the file.
     """
 
     format_version: int
@@ -103,6 +106,7 @@ class Manifest(NamedTuple):
     recall: Mapping[str, float] = _NONE
     files: Mapping[str, FileEntry] = _NONE
     store: Mapping[str, Scalar] = _NONE
+    columns: Mapping[str, Scalar] = _NONE
 
     def size_bytes(self) -> int:
         """Bytes of all files that are listed: the generation without its manifest."""
@@ -119,10 +123,11 @@ class Manifest(NamedTuple):
             "goal": dict(self.goal),
             "recall": dict(self.recall),
             "files": {name: entry._asdict() for name, entry in self.files.items()},
-            "store": dict(self.store),
         }
-        if not self.store:
-            del values["store"]
+        for name in _OPTIONAL:
+            values[name] = dict(values[name])
+            if not values[name]:
+                del values[name]
         return values
 
     @classmethod
@@ -159,7 +164,7 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _manifest(content: object) -> Manifest:
-    values = _values(Manifest, {"store": {}, **_mapping("Manifest", content)})
+    values = _values(Manifest, {**{name: {} for name in _OPTIONAL}, **_mapping("Manifest", content)})
     files = _mapping("files", values["files"])
     recall = _mapping("recall", values["recall"])
     if not all(type(value) in (int, float) and 0 <= value <= 1 for value in recall.values()):
@@ -178,6 +183,7 @@ def _manifest(content: object) -> Manifest:
         recall={name: float(value) for name, value in recall.items()},
         files={check_relative(name): _file(entry) for name, entry in files.items()},
         store=_scalars("store", values["store"]),
+        columns=_scalars("columns", values["columns"]),
     )
     names = [segment.name for segment in manifest.segments]
     if len(set(names)) < len(names):

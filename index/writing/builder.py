@@ -7,9 +7,11 @@ Until `publish`, the live generation does not change. What `append` has stored s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -30,7 +32,7 @@ from index.opened import open_index, open_kept
 from index.protocol import OpenIndex
 from index.reader import Index
 from index.remote.address import Address
-from index.values import Progress, QueriesOf, Rows, no_progress
+from index.values import Progress, QueriesOf, Rows, Scalar, no_progress
 from index.writing.comparison import Comparison
 from index.writing.merging import gather, merge
 from index.writing.publish import Origin, publish
@@ -38,6 +40,7 @@ from index.writing.segment import write_segment
 from index.writing.staging import Plan, Staging
 
 _NONE = np.empty(0, np.int64)
+_NO_COLUMNS: Mapping[str, Scalar] = MappingProxyType({})
 
 
 class IndexBuilder:
@@ -77,6 +80,7 @@ class IndexBuilder:
         resume: bool = False,
         wait: float = 0.0,
         store: str | None = None,
+        columns: Mapping[str, Scalar] = _NO_COLUMNS,
     ) -> IndexBuilder:
         """Start a build, or continue one that was killed.
 
@@ -90,6 +94,7 @@ class IndexBuilder:
             without it, a staged build is removed.
         wait: seconds to wait for another writer.
         store: milvus://HOST:PORT/COLLECTION for an index whose vectors and documents live there.
+        columns: by which columns the corpus is read, for the manifest; empty for what is no table.
         Raises BusyError, InputError for a model or folder that cannot be used, StorageError; with a store
         also RemoteError, MissingExtraError, InputError for a name that another index has.
         """
@@ -107,7 +112,13 @@ class IndexBuilder:
             staging = Staging.resume(folder, plan) if resume else None
             staging = staging or Staging.create(folder, model, plan)
             origin = Origin(
-                staging.model, plan.model_fingerprint, dimension, source, passage_words, goal.to_mapping()
+                staging.model,
+                plan.model_fingerprint,
+                dimension,
+                source,
+                passage_words,
+                goal.to_mapping(),
+                columns,
             )
             builder = cls(folder, lock, staging, origin, None, store)
             undo.pop_all()
@@ -115,7 +126,13 @@ class IndexBuilder:
 
     @classmethod
     def begin_adding(
-        cls, folder: Path, *, source: str, resume: bool = False, wait: float = 0.0
+        cls,
+        folder: Path,
+        *,
+        source: str,
+        resume: bool = False,
+        wait: float = 0.0,
+        columns: Mapping[str, Scalar] | None = None,
     ) -> IndexBuilder:
         """Start to add documents to an index, or continue. They replace documents with the same ids.
 
@@ -123,6 +140,7 @@ class IndexBuilder:
         source: fingerprint of the corpus that is added.
         resume: continue the staged addition if its source and base are the same.
         wait: seconds to wait for another writer.
+        columns: by which columns all of the index is read from now on; None leaves what the manifest says.
         Raises BusyError, StorageError, and what `open_index` raises.
         """
         open_index(folder).close()  # raises before a lock file is left in a folder without an index
@@ -134,7 +152,10 @@ class IndexBuilder:
             plan = Plan(live.model_fingerprint, source, live.dimension, live.passage_words, live.generation)
             staging = Staging.resume(folder, plan) if resume else None
             staging = staging or Staging.create(folder, base.model_folder, plan)
-            builder = cls(folder, lock, staging, Origin.of(base), base, _store_of(live))
+            origin = Origin.of(base)
+            if columns is not None:
+                origin = replace(origin, columns=columns)
+            builder = cls(folder, lock, staging, origin, base, _store_of(live))
             undo.pop_all()
         return builder
 

@@ -51,6 +51,7 @@ class Origin:
     source: str  # fingerprint of the corpus
     passage_words: int  # most words of a passage; 0 if documents are not split
     goal: Mapping[str, Scalar]  # as in the manifest
+    columns: Mapping[str, Scalar]  # as in the manifest
     previous: tuple[Pointer, ...] = ()  # the generations that it keeps, the latest first
 
     @classmethod
@@ -69,6 +70,7 @@ class Origin:
             manifest.source,
             manifest.passage_words,
             manifest.goal,
+            manifest.columns,
             read_previous(live.folder, manifest) if previous is None else previous,
         )
 
@@ -164,6 +166,7 @@ def _manifest(
         goal=origin.goal,
         recall={"recall@10": min(recalls)} if recalls else {},
         files=_files(draft, known, progress),
+        columns=origin.columns,
     )
 
 

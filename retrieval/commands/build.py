@@ -11,7 +11,7 @@ from index.dense.tuning import Goal
 from index.opened import open_index
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.columns import column_option
-from retrieval.commands.corpus_warnings import warn_of_corpus, warn_of_sheets
+from retrieval.commands.corpus_warnings import warn_of_corpus, warn_of_other_columns, warn_of_sheets
 from retrieval.commands.options import (
     CORPUS,
     PASSAGES,
@@ -175,6 +175,8 @@ def add(
     Example: peephole add my.index data --sync
     """  # noqa: D301
     warn_of_corpus(corpus, columns)
+    if sync:
+        warn_of_other_columns(index, corpus, columns)
     change = sync_documents if sync else add_documents
     with resumable(), progress_bars("adding") as progress:
         result = change(

@@ -8,9 +8,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from index.opened import open_index
 from retrieval.commands.printing import print_line, print_warning
-from retrieval.data.columns.names import USUAL, ColumnNames
-from retrieval.data.dataset import columns_of, workbooks_of
+from retrieval.data.columns.names import ROLES, USUAL, ColumnNames
+from retrieval.data.dataset import column_roles, columns_of, open_dataset, workbooks_of
 from retrieval.data.documents import left_out_files
 from retrieval.data.files.kinds import KINDS
 from retrieval.data.tables import sheets_of_table
@@ -49,6 +50,22 @@ def warn_of_corpus(corpus: Path | str, columns: ColumnNames) -> None:
         f"{corpus}: {count:,} {'file' if count == 1 else 'files'} left out ({listed})"
         f"{remedy if readable else ''}"
     )
+
+
+def warn_of_other_columns(index: Path, corpus: Path | str, columns: ColumnNames) -> None:
+    """Say it if a table is read by other columns than the one that an index was made of.
+
+    Raises what `open_index` and `open_dataset` raise.
+    """
+    with open_index(index) as opened:
+        before = opened.manifest.columns
+    now = column_roles(open_dataset(corpus, columns))
+    if before and now and now != before:
+        roles = ", ".join(f"{role} is {before[role]}" for role in ROLES if role in before)
+        print_warning(
+            f"{corpus}: {index} was made by other columns ({roles}), so documents may differ for that alone; "
+            "to read these, give --column as before"
+        )
 
 
 def _warn_of_sheets(workbook: Path, columns: ColumnNames) -> None:

@@ -117,6 +117,8 @@ class Dataset:
 
 AnyDataset: TypeAlias = Dataset | PairsDataset
 
+_OF_DOCUMENTS = ("document", "id", "title", "metadata")  # roles of columns of pairs
+
 
 def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
     """The data set that a path leads to: a file of pairs if it is a table with a query column.
@@ -203,10 +205,25 @@ def columns_of(path: Path | str, columns: ColumnNames = USUAL) -> CorpusColumns 
     columns, and what is raised: as for `open_dataset`.
     """
     dataset = open_dataset(path, columns)
-    if not isinstance(dataset, Dataset) or is_pattern(dataset.folder):
+    return _corpus_columns(dataset) if isinstance(dataset, Dataset) else None
+
+
+def column_roles(dataset: AnyDataset) -> dict[str, str]:
+    """By which columns the documents of a table are read, role to what it is, in words for people.
+
+    Empty for what is no table, and for a pattern of tables of documents, whose columns may differ.
+    """
+    if isinstance(dataset, Dataset):
+        found = _corpus_columns(dataset)
+        return found.named() if found else {}
+    return {role: repr(name) for role, name in dataset.columns.named().items() if role in _OF_DOCUMENTS}
+
+
+def _corpus_columns(dataset: Dataset) -> CorpusColumns | None:
+    if is_pattern(dataset.folder):
         return None
     place = Path(dataset.folder)
-    return corpus_columns(place, columns) if place.is_file() and table_kind(place) else None
+    return corpus_columns(place, dataset.given) if place.is_file() and table_kind(place) else None
 
 
 def workbooks_of(path: Path | str) -> list[Path]:

@@ -23,7 +23,7 @@ from index.opened import open_index
 from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from retrieval.data.columns.names import USUAL, ColumnNames
-from retrieval.data.dataset import AnyDataset, Dataset, open_dataset
+from retrieval.data.dataset import AnyDataset, Dataset, column_roles, open_dataset
 from retrieval.data.queries import Judgements, read_qrels
 from retrieval.indexing.parallel import Workers, encode_shards
 from retrieval.indexing.passages import (
@@ -105,6 +105,7 @@ def build(
         resume=resume,
         wait=wait,
         store=store,
+        columns=column_roles(dataset),
     )
     with builder:
         total = dataset.count_documents()

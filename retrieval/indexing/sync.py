@@ -17,7 +17,7 @@ from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from index.writing.comparison import Comparison
 from retrieval.data.columns.names import USUAL, ColumnNames
-from retrieval.data.dataset import open_dataset
+from retrieval.data.dataset import column_roles, open_dataset
 from retrieval.indexing.build import AddResult, documents_of, encode_into, fingerprint, model_of
 from retrieval.indexing.publish import publish
 from retrieval.model.folder import read_model
@@ -51,7 +51,8 @@ def sync(
     known_queries = known_queries and model_of(index).reads_queries()
     source = f"sync {fingerprint(dataset, resume, known_queries)}"
     documents = documents_of(dataset, known_queries)
-    with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait) as builder:
+    roles = column_roles(dataset)
+    with IndexBuilder.begin_adding(index, source=source, resume=resume, wait=wait, columns=roles) as builder:
         comparison = encode_changes(builder, documents, dataset.count_documents(), progress)
         gone = comparison.gone()
         deleted = sum(map(len, gone))

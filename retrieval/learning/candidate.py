@@ -52,6 +52,7 @@ def build_candidate(
         goal=Goal.of(manifest.goal),
         resume=True,
         store=None if store is None else str(store),
+        columns=manifest.columns,
     )
     with builder:
         encode_into(builder, read_model(builder.model), live.live_documents(), live.count, progress)

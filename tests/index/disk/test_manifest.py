@@ -35,6 +35,12 @@ def changed(**values: Any) -> bytes:
 
 def test_manifest_comes_back_as_it_was():
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+    made_of_a_table = MANIFEST._replace(columns={"id": "'Nr'", "text": "'Bez'"})
+    assert Manifest.from_json(made_of_a_table.to_json()) == made_of_a_table
+
+
+def test_what_most_indexes_lack_is_left_out():
+    assert json.loads(MANIFEST.to_json()).keys().isdisjoint({"store", "columns"})
 
 
 def test_size_is_that_of_all_files():
@@ -52,6 +58,7 @@ def test_unknown_version_is_told_before_anything_else_is_read():
     ("data", "problem"),
     [
         (changed(colour="red"), "unknown key 'colour'"),
+        (changed(columns={"id": ["a"]}), "columns holds something other than plain values under 'id'"),
         (changed(documents=6), "do not add up"),
         (changed(documents=-1), "documents is not a whole number"),
         (changed(documents=5.0), "documents is not a whole number"),
