@@ -45,7 +45,9 @@ export function click(search, document, rank) {
   navigator.sendBeacon("click", new Blob([body], { type: "application/json" }));
 }
 
+// A name may have signs in it, such as "price (EUR)". One with a dot is a path, spelt as a filter spells it.
 function condition(field, values) {
+  const name = field.includes(".") ? field : `"${field.replaceAll('"', '""')}"`;
   const quoted = [...values].map((value) => `'${value.replaceAll("'", "''")}'`);
-  return `${field} in (${quoted.join(", ")})`;
+  return `${name} in (${quoted.join(", ")})`;
 }

@@ -42,7 +42,7 @@ ZEBRAS = [
     for n in range(1, 13)
 ]
 HEBREW = Document("hebrew", "Docker: התקנה מהירה", "Docker דורש התקנה של מנוע המכלים", {})
-LONG = Document("long", "A giraffe " + "withoutanyblank" * 30, "giraffe " + "neck" * 200, {})
+LONG = Document("long", "A giraffe " + "withoutanyblank" * 30, "giraffe " + "neck" * 200, {"价格(元)": 5})
 
 
 def test_the_page_may_load_only_what_is_its_own(run):
@@ -291,6 +291,12 @@ def test_a_filter_leaves_the_hits_that_have_one_of_its_values(page):
     page.until(f"{HITS} === 6")
     page.run("document.getElementById('clear').click()")
     page.until(f"{HITS} === 10 && !{box}.checked")
+
+
+def test_a_field_with_signs_in_its_name_can_be_chosen(page):
+    asked = """search("giraffe", new Map([["价格(元)", new Set(["5"])]]), "", [], 0, 10, false)"""
+    hits = page.run(f"import('/page/api.js').then(({{ search }}) => {asked}).then((answer) => answer.hits)")
+    assert [hit["id"] for hit in hits] == ["long"]
 
 
 def test_values_that_are_numbers_stand_in_order(page):
