@@ -111,4 +111,6 @@ def needing(extra: str) -> Iterator[None]:
         if isinstance(error, ModuleNotFoundError):
             raise MissingExtraError(f"needs {error.name}, which is not installed; {remedy}") from error
         problem = str(error).partition("\n")[0]
-        raise MissingExtraError(f"the {library} that is installed does not fit ({problem}); {remedy}") from error
+        raise MissingExtraError(
+            f"the {library} that is installed does not fit ({problem}); {remedy}"
+        ) from error

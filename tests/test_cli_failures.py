@@ -512,5 +512,7 @@ def test_a_library_of_an_extra_that_does_not_fit_is_named(index, monkeypatch):
         monkeypatch.delitem(sys.modules, f"retrieval.serving.{name}", raising=False)
     monkeypatch.delattr("uvicorn.protocols.http.httptools_impl.STATUS_LINE")
     line = failure("serve", index)
-    assert line.startswith("the uvicorn that is installed does not fit (cannot import name 'STATUS_LINE' from")
+    assert line.startswith(
+        "the uvicorn that is installed does not fit (cannot import name 'STATUS_LINE' from"
+    )
     assert line.endswith("); run: pip install 'peephole[serve]'")
