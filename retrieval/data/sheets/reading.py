@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retrieval.data.columns.names import ColumnNames
+from retrieval.data.delimited import ROWS_TO_LOOK_AT
 from retrieval.data.lines import Place
-from retrieval.data.records import ROWS_TO_LOOK_AT, Record, fields_under
+from retrieval.data.records import Record, fields_under
 from retrieval.data.sheets.choice import Header, choose, names_of
 from retrieval.data.sheets.spool import Spool, spool_of
 
