@@ -111,6 +111,10 @@ def test_hits_below_the_least_probability_are_left_out_and_the_others_numbered_a
         assert [hit.rank for hit in kept] == list(range(1, 7))
         assert len(kept) == 6
         assert retriever.search(QUERIES[0], 10, min_probability=0) == hits
+        least = sorted(hit.probability for hit in hits[5:])[2]
+        kept = retriever.search(QUERIES[0], 5, min_probability=least, offset=5)
+        assert [hit.id for hit in kept] == [hit.id for hit in hits[5:] if hit.probability >= least]
+        assert [hit.rank for hit in kept] == [6, 7, 8]
         assert retriever.search(QUERIES[0], 10, min_probability=1) == []
         for wrong in (-0.1, 1.1, math.nan):
             with pytest.raises(InputError, match="must be from 0 to 1"):

@@ -97,6 +97,20 @@ def scores_by_hand(retriever: Retriever, query: str, where: str | tuple[()] = ()
     return dict(zip(ids, rescoring.rescorer.scores(features).tolist(), strict=True))
 
 
+def test_candidates_have_cosines_and_ranks_also_where_only_bm25_found_them(retriever):
+    for query in QUERIES:
+        rankings = [retriever.rank([query], 50, mode) for mode in ("dense", "lexical")]
+        rankings[1].rows[0, 40:] = -1  # as if BM25 had found no more
+        embedding = retriever.encode([query])[0]
+        rows, found, *_ = retriever.rescoring.compared(retriever.index, query, embedding, *rankings)
+        assert (np.diff(rows) > 0).all()
+        assert not np.isin(rows, rankings[0].rows).all()
+        assert found.cosines == pytest.approx(retriever.index.cosines(rows, embedding), abs=1e-3)
+        for ranking, ranks in zip(rankings, (found.dense_ranks, found.lexical_ranks), strict=True):
+            ranked = ranking.rows[0].tolist()
+            assert ranks.tolist() == [ranked.index(row) if row in ranked else 50 for row in rows]
+
+
 @pytest.mark.parametrize("where", [(), "part < 3"])
 def test_hybrid_ranks_the_candidates_of_both_by_the_network(retriever, where):
     for query in QUERIES:

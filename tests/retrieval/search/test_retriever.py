@@ -111,6 +111,14 @@ def test_one_query_equals_itself_among_many(retriever, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_an_index_whose_documents_are_all_deleted_finds_nothing(folder, tmp_path, mode):
+    index = shutil.copytree(folder / "index", tmp_path / "index")
+    delete(index, [f"d{n}" for n in range(len(TEXTS))])
+    with Retriever.open(index) as retriever:
+        assert retriever.search("cat", 5, mode) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_fewer_hits_are_a_beginning_of_more(retriever, mode):
     few, many = (retriever.search("cat boat", k, mode) for k in (5, 60))
     assert [hit.id for hit in few] == [hit.id for hit in many][:5]

@@ -17,11 +17,12 @@ from index.writing.delete import delete
 from retrieval.search.retriever import Retriever
 from retrieval.serving.app import Application
 from retrieval.serving.engine import search
+from retrieval.serving.errors import Refusal
 from retrieval.serving.settings import Limits, Settings, read_token
 from retrieval.serving.state import State
 from retrieval.serving.telemetry.board import Board
 from retrieval.serving.telemetry.metrics import PHASES, Metrics
-from retrieval.serving.turns import Threads, Turns
+from retrieval.serving.turns import Batches, Threads, Turns
 
 
 async def until(condition, seconds=10.0):
@@ -113,6 +114,28 @@ def test_a_search_that_waited_too_long_is_not_run(run):
         assert got.status_code == 503 and "too long" in got.text
 
     run(scenario, limits=Limits(seconds=-1))
+
+
+def test_a_turn_that_comes_too_late_is_not_taken():
+    async def play():
+        with pytest.raises(TimeoutError):
+            async with Turns(10, -1).turn():
+                pytest.fail("it was taken")
+
+    asyncio.run(play())
+
+
+def test_nothing_is_kept_of_what_is_done_or_refused():
+    async def play():
+        batches = Batches(Turns(1, 60), 60, 8)
+        one, *others = await asyncio.gather(
+            *(batches.result(kind, kind, lambda items: [each.upper() for each in items]) for kind in "aab"),
+            return_exceptions=True,
+        )
+        assert one == "A" and {type(each) for each in others} == {Refusal}
+        assert batches._kinds == {}
+
+    asyncio.run(play())
 
 
 def test_threads_refuse_what_is_too_much_and_keep_the_place_of_work_given_up():
