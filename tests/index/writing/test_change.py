@@ -92,6 +92,13 @@ def test_deleted_document_never_returns(folder: Path):
     assert verify(folder) == []
 
 
+def test_documents_deleted_one_after_the_other_stay_deleted(folder: Path):
+    for name in ("d3", "d4"):
+        delete(folder, [name])
+    assert held(folder) == {one.id: one for one in numbered(30) if one.id not in ("d3", "d4")}
+    assert verify(folder) == []
+
+
 def test_unknown_id_is_told_and_nothing_is_deleted(folder: Path):
     before = (folder / "CURRENT").read_bytes()
     with pytest.raises(InputError, match=r"no document has the id 'none' and 1 more; nothing was deleted"):

@@ -208,6 +208,15 @@ def test_rollback_goes_back_one_generation_a_call(learnt: Path, model: Path, tmp
     assert verify(learnt) == []
 
 
+def test_rollback_forgets_what_its_generation_kept_and_the_index_no_longer_does(
+    learnt: Path, model: Path, tmp_path: Path
+):
+    third, _ = (adopt_model(learnt, model, tmp_path, name) for name in ("third", "fourth"))
+    assert roll_back(learnt).model_fingerprint == third  # whose list named the first generation, too
+    assert previous(learnt) == ["generation-000002"]
+    assert verify(learnt) == []
+
+
 def test_rollback_to_a_damaged_generation_changes_nothing(learnt: Path):
     (learnt / "generation-000001" / "segment-000001" / "documents.sqlite").unlink()
     before = read_current(learnt)
