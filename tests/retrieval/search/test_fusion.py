@@ -1,4 +1,4 @@
-"""Fusion of two rankings, worked by hand."""
+"""Fusion of two rankings, and the documents of both, worked by hand."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from index.ranking import Ranking
 from retrieval.search.fusion import fuse
+from retrieval.search.merging import merged
 
 NOTHING = -np.inf
 
@@ -89,6 +90,25 @@ def test_queries_do_not_touch_each_other():
 def test_no_queries_give_no_rows():
     empty = Ranking(np.empty((0, 4), np.float32), np.empty((0, 4), np.int64))
     assert fuse(empty, empty, 3, 0.5).rows.shape == (0, 3)
+
+
+def test_merged_documents_are_those_of_both_rankings_by_row():
+    dense, lexical = ranking([(7, 0.9), (0, 0.5)]), ranking([(3, 4.0), (7, 2.0), (-1, NOTHING)])
+    found = merged(dense, lexical, 3, 0.5)
+    assert found.rows.tolist() == [0, 3, 7]
+    assert found.others.tolist() == [False, True, False]
+    assert found.cosines[~found.others] == pytest.approx([0.5, 0.9])
+    assert found.dense_ranks.tolist() == [1, 2, 0]
+    assert found.lexical_ranks.tolist() == [3, 0, 1]
+
+
+@pytest.mark.parametrize(("most", "share", "kept"), [(2, 0.75, [3, 7]), (1, 0.5, [3]), (1, 0.75, [7])])
+def test_of_too_many_those_are_merged_that_fusion_ranks_first(most, share, kept):
+    dense, lexical = ranking([(7, 0.9), (0, 0.5)]), ranking([(3, 4.0), (7, 2.0)])
+    found = merged(dense, lexical, most, share)
+    assert found.rows.tolist() == kept
+    assert found.dense_ranks.tolist() == [{7: 0, 0: 1, 3: 2}[row] for row in kept]
+    assert found.lexical_ranks.tolist() == [{3: 0, 7: 1, 0: 2}[row] for row in kept]
 
 
 LISTS = st.lists(

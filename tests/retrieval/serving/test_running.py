@@ -121,6 +121,10 @@ def test_a_turn_that_comes_too_late_is_not_taken():
         with pytest.raises(TimeoutError):
             async with Turns(10, -1).turn():
                 pytest.fail("it was taken")
+        with pytest.raises(TimeoutError):
+            await Batches(Turns(10, 60), -1, 8).result(
+                "kind", "item", lambda items: pytest.fail("it was run")
+            )
 
     asyncio.run(play())
 
