@@ -494,6 +494,14 @@ def test_a_body_without_a_length_is_cut_off(run):
     run(scenario, limits=Limits(body_bytes=4096))
 
 
+def test_a_body_whose_length_is_too_much_is_refused_before_it_is_read(run):
+    async def scenario(served):
+        headers = {"Content-Type": "application/json", "Content-Length": "4097"}
+        refused(await served.client.post("/search", content=b"{", headers=headers), 413, "4,096 bytes")
+
+    run(scenario, limits=Limits(body_bytes=4096))
+
+
 def test_the_code_of_every_refusal_is_written_in_one_way():
     for status in HTTPStatus:
         code = error_json(Refusal(status, "x"))["error"]["code"]
