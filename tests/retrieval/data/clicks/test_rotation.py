@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,22 @@ def test_one_who_waits_for_a_file_that_is_renamed_takes_the_new_one(path):
     assert waiting.wait() == 0
     assert path.read_bytes() == b"next 0 \n"
     assert path.with_name("clicks.1").read_bytes() == b"old\n"
+
+
+def test_a_wait_for_a_file_that_is_renamed_leaves_no_handle_open(path, monkeypatch):
+    append(path, b"old\n")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with ExitStack() as holding:
+        holding.enter_context(held(path))
+
+        def sleep(seconds: float) -> None:
+            path.rename(path.with_name("clicks.1"))
+            holding.close()
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        append(path, b"next\n")
+    assert path.read_bytes() == b"next\n"
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_reader_waits_until_a_change_is_done(path):

@@ -42,6 +42,13 @@ def test_beside_beirs_own_names_others_are_metadata():
     assert columns.metadata_of(["_id", "text", "name", "description"]) == ["metadata", "name", "description"]
 
 
+@pytest.mark.parametrize(
+    ("id_", "names"), [("Part No.", ["Part No.", "text", "Stock"]), ("_id", ["_id", "id", "text", "Stock"])]
+)
+def test_the_id_is_no_metadata(id_: str, names: list[str]):
+    assert CorpusColumns(id_, None, ("text",)).metadata_of(names) == ["metadata", "Stock"]
+
+
 def test_named_columns_go_before_usual_ones():
     names = ["id", "text", "A", "B", "C"]
     given = {"id": ["A"], "text": ["B", "text"], "metadata": ["C"]}
