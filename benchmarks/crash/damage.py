@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.crash.world import ENVIRONMENT, contents, mark
-from index.disk.files import WriterLock, list_files
+from index.disk.files import list_files
 from index.disk.verify import verify
+from index.disk.writer_lock import WriterLock
 from index.errors import PeepholeError
 from retrieval.search.hits import Hit
 from retrieval.search.retriever import Retriever

@@ -35,8 +35,8 @@ from benchmarks.crash.world import (
     strays,
     verify_problems,
 )
-from index.disk.files import WriterLock
 from index.disk.verify import verify
+from index.disk.writer_lock import WriterLock
 
 # "resume" is build --resume of a build that was killed before.
 # With fewer documents the index is built anew.

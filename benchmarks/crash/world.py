@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT
-from index.disk.files import WriterLock, list_files
+from index.disk.files import list_files
 from index.disk.folder import CURRENT, STAGING, read_current, read_manifest
 from index.disk.manifest import MANIFEST
 from index.disk.verify import verify
+from index.disk.writer_lock import WriterLock
 from index.errors import PeepholeError
 from retrieval.search.retriever import Retriever
 

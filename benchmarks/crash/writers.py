@@ -33,8 +33,8 @@ from benchmarks.crash.world import (
     verify_problems,
     write_corpus,
 )
-from index.disk.files import WriterLock
 from index.disk.verify import verify
+from index.disk.writer_lock import WriterLock
 from index.errors import PeepholeError
 from retrieval.search.retriever import Retriever
 

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from index.disk.checksums import sha256_of_bytes
-from index.disk.files import WriterLock, clear_away, is_regular, storing, temporary_of, write_atomically
+from index.disk.files import clear_away, is_regular, storing, temporary_of, write_atomically
 from index.disk.manifest import MANIFEST, Manifest
 from index.disk.opening import WrongKindError, is_folder, read_file, shortages
+from index.disk.writer_lock import WriterLock
 from index.errors import CorruptError, InputError, StorageError
 
 Opened = TypeVar("Opened")

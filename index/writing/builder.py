@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from index.dense.passages import Span, passage_table, whole_documents
 from index.dense.tuning import Goal
 from index.disk.carried_model import fingerprint
-from index.disk.files import WriterLock
 from index.disk.folder import prepare, rollback_of, sweep
 from index.disk.manifest import Manifest, SegmentEntry
 from index.disk.previous import read_previous, used_generations
+from index.disk.writer_lock import WriterLock
 from index.documents.store import Document
 from index.errors import InputError, PeepholeError
 from index.interaction.writing import WordEncoder

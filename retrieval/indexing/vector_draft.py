@@ -24,8 +24,9 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from index.disk.files import WriterLock, clear_away, remove, storing, sync_folder, write_atomically
+from index.disk.files import clear_away, remove, storing, sync_folder, write_atomically
 from index.disk.opening import is_alone, make_folder, open_own, open_to_read, read_file
+from index.disk.writer_lock import WriterLock
 from index.errors import CorruptError, InputError
 from index.values import Vectors
 

@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from index.disk.files import WriterLock, clear_away, remove, storing, sync_folder, write_atomically
+from index.disk.files import clear_away, remove, storing, sync_folder, write_atomically
 from index.disk.folder import CANDIDATE, LEARNING
 from index.disk.opening import make_folder, read_file
+from index.disk.writer_lock import WriterLock
 from index.errors import BusyError
 
 PLAN = "plan"

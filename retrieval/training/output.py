@@ -16,8 +16,9 @@ import os
 import re
 from pathlib import Path
 
-from index.disk.files import WriterLock, is_regular, remove, storing, temporary_of
+from index.disk.files import is_regular, remove, storing, temporary_of
 from index.disk.opening import is_folder, read_file
+from index.disk.writer_lock import WriterLock
 from index.errors import InputError
 from retrieval.model.folder import FILES
 from retrieval.training.report import FOLDER

@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 
 from index.disk.carried_model import fingerprint as model_fingerprint
-from index.disk.files import WriterLock, storing
+from index.disk.files import storing
+from index.disk.writer_lock import WriterLock
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.dataset import AnyDataset

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from fruit_corpus import Build, numbered, unit_vectors
 
-from index.disk.files import WriterLock, storing, write_atomically
+from index.disk.files import storing, write_atomically
 from index.disk.opening import create, make_folder, open_to_read, read_file
 from index.disk.verify import verify
+from index.disk.writer_lock import WriterLock
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, InputError, PeepholeError, StorageError
 from index.reader import Index

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from index.disk.files import WriterLock
+from index.disk.writer_lock import WriterLock
 from index.errors import InputError
 from index.values import Progress, no_progress
 from retrieval.data.files.draft import Draft

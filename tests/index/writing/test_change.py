@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from fruit_corpus import DIMENSION, Build, numbered, unit_vectors
 
-from index.disk.files import WriterLock
 from index.disk.folder import CURRENT
 from index.disk.manifest import Manifest
 from index.disk.verify import verify
+from index.disk.writer_lock import WriterLock
 from index.documents.filtering.parse import parse_where
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError

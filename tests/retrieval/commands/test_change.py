@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import verbs
-from index.disk.files import WriterLock
+from index.disk.writer_lock import WriterLock
 from retrieval.search.retriever import Retriever
 
 

@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 import pytest
 
-from index.disk.files import WriterLock
+from index.disk.writer_lock import WriterLock
 from index.errors import BusyError, CorruptError, InputError
 from retrieval.indexing.build import build
 from retrieval.indexing.encode import Encoded, encode

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import verbs
-from index.disk.files import WriterLock
+from index.disk.writer_lock import WriterLock
 from index.reader import Index
 from index.writing.delete import delete
 from retrieval.indexing.build import build

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from index.disk.carried_model import fingerprint
-from index.disk.files import WriterLock
+from index.disk.writer_lock import WriterLock
 from index.documents.store import Document
 from index.errors import BusyError, InputError, StorageError
 from index.ranking import Ranking

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from index.disk.files import WriterLock
+from index.disk.writer_lock import WriterLock
 from index.errors import BusyError, InputError
 from retrieval.data.documents import read_documents
 from retrieval.data.files import confinement, worker
