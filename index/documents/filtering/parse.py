@@ -81,18 +81,36 @@ def parse_field(text: str) -> Field:
 def parse_filters(where: str | Expression | Sequence[str | Expression]) -> list[Expression]:
     """A filter, or several that must all hold, as expressions; texts are parsed. Raises InputError."""
     parts = where if isinstance(where, Sequence) and not isinstance(where, str) else [where]
-    for part in parts:
-        if not isinstance(part, str | And | Or | Not | Leaf):
-            raise InputError(f"a filter is a text or a condition, not {part!r}")
-    return [parse_where(part) if isinstance(part, str) else part for part in parts]
+    return [parse_where(part) if isinstance(part, str) else _checked(part) for part in parts]
 
 
-def _check_text(text: object) -> None:
-    """Raise InputError unless this is a text that UTF-8 can hold."""
-    if not isinstance(text, str):
-        raise InputError(f"a condition is made of texts, not of {text!r}; write it as text")
-    if not is_valid(text):
-        raise InputError(f"the condition on {text!r} is not valid UTF-8; write it so")
+def _checked(expression: Expression) -> Expression:
+    """An expression that a caller made. Raises InputError if it holds what is none, or what is no text."""
+    pending: list[object] = [expression]
+    while pending:
+        match pending.pop():
+            case And(tuple(parts)) | Or(tuple(parts)):
+                pending.extend(parts)
+            case Not(part):
+                pending.append(part)
+            case Comparison(Field(names), _, value) | Prefix(Field(names), value):
+                _check_text(*names, value)
+            case In(Field(names), tuple(values)):
+                _check_text(*names, *values)
+            case Exists(Field(names)):
+                _check_text(*names)
+            case other:
+                raise InputError(f"a filter is a text or a condition, not {other!r}")
+    return expression
+
+
+def _check_text(*texts: object) -> None:
+    """Raise InputError unless these are texts that UTF-8 can hold."""
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"a condition is made of texts, not of {text!r}; write it as text")
+        if not is_valid(text):
+            raise InputError(f"the condition on {text!r} is not valid UTF-8; write it so")
 
 
 class _Parser(Scanner):

@@ -6,9 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.documents.filtering.expression import And, Comparison, Field, In, Operator, Or
+from index.documents.filtering.expression import (
+    And,
+    Comparison,
+    Exists,
+    Expression,
+    Field,
+    In,
+    Not,
+    Operator,
+    Or,
+    Prefix,
+)
 from index.documents.filtering.fields import check_field
-from index.documents.filtering.parse import parse_where
+from index.documents.filtering.parse import parse_filters, parse_where
 from index.documents.store import Document, DocumentReader
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, InputError
@@ -132,6 +143,25 @@ def test_condition_that_is_not_unicode_is_the_callers_mistake(text: str):
 def test_comparison_with_an_unknown_operator_is_refused():
     with pytest.raises(InputError, match="is no operator"):
         Comparison(Field.bare("a"), "= 1 OR 1 --", "x")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("condition", "problem"),
+    [
+        (Comparison(Field.bare("year"), ">=", 2020), "made of texts, not of 2020"),  # type: ignore[arg-type]
+        (Comparison(Field.bare("year"), "=", "\ud800"), "not valid UTF-8"),
+        (Exists(Field.bare("\ud800")), "not valid UTF-8"),
+        (Or((In(Field.bare("year"), ("2020", 2021)),)), "made of texts, not of 2021"),  # type: ignore[arg-type]
+        (Not(Prefix(Field.bare("lang"), b"e")), "made of texts, not of b'e'"),  # type: ignore[arg-type]
+        (And(("lang = en",)), "a filter is a text or a condition, not 'lang = en'"),  # type: ignore[arg-type]
+        (Comparison("lang", "=", "en"), "a filter is a text or a condition, not Comp"),  # type: ignore[arg-type]
+        (In(Field.bare("lang"), ["en"]), "a filter is a text or a condition, not In"),  # type: ignore[arg-type]
+    ],
+    ids=["number", "value", "name", "in a list", "bytes", "text", "no field", "no tuple"],
+)
+def test_a_condition_of_other_things_is_refused(condition: Expression, problem: str):
+    with pytest.raises(InputError, match=problem):
+        parse_filters([condition])
 
 
 def test_filter_that_is_no_text_is_refused():
