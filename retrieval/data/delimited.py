@@ -118,9 +118,10 @@ def _titles(lines: Sequence[str], said: str | None, is_header: IsHeader) -> int:
     for at in range(1, len(lines)):
         row = _head(iter(lines[at:]))
         separator = said or _separator("\n".join(row))
-        above = csv.reader((f"{line}\n" for line in lines[:at]), delimiter=separator)
-        if lines[at] and _is_below_titles(_cells(row, separator), above, is_header):
-            return at
+        above = csv.reader((f"{line}\n" for line in lines[:at]), delimiter=separator, strict=True)
+        with suppress(csv.Error):  # a line within a quoted cell, or what is no CSV
+            if lines[at] and _is_below_titles(_cells(row, separator), above, is_header):
+                return at
     return 0
 
 
