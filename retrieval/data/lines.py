@@ -117,15 +117,16 @@ def _opened(path: Path | str) -> Iterator[BinaryIO]:
 def _unpacked(stream: BinaryIO) -> BinaryIO:
     if not isinstance(stream, io.BufferedReader):
         stream = io.BufferedReader(cast(io.RawIOBase, stream))
-    mark = stream.peek(2)[:2]
-    if mark == _GZIP_MAGIC:
+    head = stream.peek(4)
+    if head.startswith(_GZIP_MAGIC):
         packed = gzip.GzipFile(fileobj=stream)
         with suppress(*_DAMAGE):  # who reads it is told
-            mark = packed.peek(2)[:2]
+            head = packed.peek(4)
         content = cast(BinaryIO, packed)
     else:
         content = stream
-    return io.BufferedReader(_Utf8(content)) if mark in UTF_16_MARKS else content
+    is_utf_16 = head.startswith(UTF_16_MARKS) and not head.startswith(codecs.BOM_UTF32_LE)
+    return io.BufferedReader(_Utf8(content)) if is_utf_16 else content
 
 
 class _Utf8(io.RawIOBase):
