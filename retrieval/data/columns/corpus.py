@@ -38,8 +38,8 @@ _USUAL_IDS = (
         "artikelid artikelnr artikelno artnr artikelnummer teilenr teilenummer sachnr sachnummer "
         "materialnr materialnummer produktnr produktnummer ticketnr ticketnummer codearticle codigo "
         "codice 物料编码 物料编号 物料号 料号 产品编号 商品编号 货号 工单号",
-        "issuekey recordid handle",
         "no nr number num nummer numero key code reference 编码 代码 序号",
+        "issuekey recordid handle",
         "material",
     ),
 )
@@ -47,21 +47,22 @@ _USUAL_TITLES = (
     *TITLES,
     *groups(
         "name subject headline partname itemname articlename productname betreff bezeichnung "
-        "artikelbezeichnung artikelname produktname materialbezeichnung kurztext materialkurztext nom nombre "
-        "nome designation "
+        "artikelbezeichnung artikelname produktname kurztext materialkurztext nom nombre nome designation "
         "objet asunto oggetto denominazione 名称 品名 产品名称 商品名称 物料名称 主题",
+        "materialbezeichnung",
         "summary",
     ),
 )
 _USUAL_TEXTS = groups(
     "text fulltext volltext 文本",
-    "document body bodyhtml content passage dokument inhalt contenu contenido 正文 内容",
+    "document body content passage dokument inhalt contenu contenido 正文 内容",
     "longtext langtext longdescription langbeschreibung 详细描述",
     "description descr desc partdescription itemdescription articledescription productdescription "
-    "materialdescription "
     "beschreibung artikelbeschreibung produktbeschreibung descripcion descrizione descricao "
     "描述 说明 产品描述 商品描述 物料描述",
     "answer solution resolution antwort losung loesung 答案 解决方案",
+    "bodyhtml",
+    "materialdescription",
     "notes",
 )
 

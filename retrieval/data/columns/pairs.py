@@ -30,7 +30,8 @@ _USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "query": (
         "query question anchor 问题 查询 提问 问句",
         "frage anfrage pregunta consulta domanda pergunta",
-        "querytext questiontext searchquery userquery searchterm 搜索词 检索词 标准问题 标准问",
+        "querytext questiontext searchquery userquery searchterm 搜索词 检索词",
+        "标准问题 标准问",
         "prompt sentence1 问",
     ),
     "document": (

@@ -18,6 +18,7 @@ FAQ = Path("faq.csv")
         (["Question", "Answer"], {"query": "Question", "document": "Answer"}),
         (["问题", "答案"], {"query": "问题", "document": "答案"}),
         (["标准问题", "相似问题", "标准答案"], {"query": "标准问题", "document": "标准答案"}),
+        (["搜索词", "标准问题", "内容"], {"query": "搜索词", "document": "内容"}),
         (
             ["anchor", "positive", "negative"],
             {"query": "anchor", "document": "positive", "negative": "negative"},
