@@ -208,12 +208,14 @@ def _from_table(path: Path, given: ColumnNames) -> Iterator[Document]:
     if table_kind(path) not in JSON_KINDS:
         # Spreadsheets have rows of sums below a table, and of headings between its parts.
         said = {name for name in (columns.id, *columns.texts()) if name is not None}
-        records = _joined((record for record in records if not is_blank(record, said)), columns)
+        records = (record for record in records if not is_blank(record, said))
+        if table_kind(path) != "parquet":
+            records = _joined(records, columns)
     return _from_records(records, path, lambda record: document_with_text(record, columns), columns)
 
 
 def _joined(records: Iterable[Record], columns: CorpusColumns) -> Iterator[Record]:
-    """The rows of a table, those without a text joined to the row above if that has the same id.
+    """The rows of a table of texts, those without a text joined to the row above if that has the same id.
 
     Shops export variants and images of a product so. A field with several values becomes a list of them.
     """

@@ -239,6 +239,17 @@ def test_rows_without_a_text_belong_to_the_row_above_with_the_same_id(tmp_path: 
     assert error_of(path).startswith(f'{path}:1006: "Title" holds no text;')
 
 
+def test_rows_of_parquet_without_a_text_are_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "c.parquet"
+    columns = {"id": ["a", "a"], "title": ["x", None], "text": ["y", ""], "stock": [0, 5]}
+    parquet.write_table(pyarrow.table(columns), path)
+    assert error_of(path) == (
+        f'{path}: row 2: "title" and "text" hold no text; fill one of them or drop the document'
+    )
+
+
 def test_any_depth_of_nesting_is_kept_or_one_line(tmp_path: Path) -> None:
     for depth in [1, 20, 21, 22, *range(900, 1010)]:
         nested = "[" * depth + "]" * depth
