@@ -3,7 +3,7 @@
 In: a path. Its content is an array of objects; or objects one a line, or one after the other over several
 lines; or one object with a list of objects, which are the records then. Out: a stream of `Record`, whose
 place is the line where the object begins. One object at a time is in memory. Of fields it knows that a record
-may have an id.
+may have an id, and what it is told.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from typing import NamedTuple
 from index.errors import InputError
 from retrieval.data.lines import LONGEST_LINE_BYTES, Place, is_stream, read_pieces
 from retrieval.data.records import Record, json_record, json_records
+from retrieval.data.table_kinds import table_kind
 
 _BLANK = " \t\r\n"
 _BLANKS = re.compile(f"[{_BLANK}]+")
@@ -27,11 +28,14 @@ _LONGEST_NUMBER = 400  # characters of one that may go on in the next piece
 _IDS = frozenset({"_id", "id"})
 
 
-def json_file_records(path: Path | str) -> Iterator[Record]:
+def json_file_records(path: Path | str, is_record: Callable[[Sequence[str]], bool]) -> Iterator[Record]:
     """The records.
 
-    Raises InputError for content in none of these forms, one object with several lists of objects, what
-    `json_record`, `json_records` and `read_pieces` raise, and for an object that is longer than
+    path: the file. The only line of a .jsonl file is a record, as every other line would be.
+    is_record: whether an object with members of these names is a record, whatever lists it has.
+
+    Raises InputError for content in none of these forms, one object of which it is not clear what the records
+    are, what `json_record`, `json_records` and `read_pieces` raise, and for an object that is longer than
     `LONGEST_LINE_BYTES`.
     """
     if is_stream(path):  # it can be read only once
@@ -52,7 +56,9 @@ def json_file_records(path: Path | str) -> Iterator[Record]:
     end = text.line
     if text.ahead():
         return json_records(path) if line == end < text.line else _objects(_text(path))
-    wanted = _list_of_records(path, first)
+    if line == end and table_kind(path) != "json":
+        return json_records(path)
+    wanted = _list_of_records(path, first, is_record)
     return _objects(_text(path)) if wanted is None else _members_of(_text(path), wanted)
 
 
@@ -65,19 +71,28 @@ class _Object(NamedTuple):
     names: list[str]  # of all
 
 
-def _list_of_records(path: Path | str, only: _Object) -> str | None:
+def _list_of_records(
+    path: Path | str,
+    only: _Object,
+    is_record: Callable[[Sequence[str]], bool],
+) -> str | None:
     """The list of objects that are the records, if the only object of a file is none itself.
 
-    Raises InputError if it is not clear which one.
+    Raises InputError if it is not clear which one, or whether the object is one.
     """
     if not _IDS.isdisjoint(only.names):
         return None
-    if len(only.lists) > 1:
+    may_be_one = bool(only.lists) and is_record(only.names)
+    if len(only.lists) > 1 or may_be_one:
         told = ", ".join(repr(name[:40]) for name in only.lists[:8])
+        what = (
+            f"that may be a record, or hold records in {told}; give it as [{{...}}], or a list alone"
+            if may_be_one
+            else f"with several lists of objects ({told}); give one of them alone"
+        )
         wanted = shlex.quote(f".{json.dumps(only.lists[0], ensure_ascii=False)}")
         raise Place(path).error(
-            f"is one JSON object with several lists of objects ({told}); give one of them alone, as this "
-            f"prints: jq {wanted} {shlex.quote(str(path))}"
+            f"is one JSON object {what}, as this prints: jq {wanted} {shlex.quote(str(path))}"
         )
     if only.lists:
         return only.lists[0]

@@ -9,7 +9,7 @@ columns mean, and leaves it to `retrieval.data.sheets` to find the table of a wo
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +47,6 @@ _HEAD_BYTES = 4096
 RECORDS_TO_LOOK_AT = 1000
 
 _ROWS = {"csv": csv_rows, "tsv": tsv_rows}
-_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
-    "json": json_file_records,
-    "jsonl": json_file_records,
-    "ndjson": json_file_records,
-    "parquet": parquet_records,
-}
 
 
 def table_records_of(path: Path | str, given: ColumnNames = USUAL) -> Iterator[Record]:
@@ -76,7 +70,11 @@ def table_records_of(path: Path | str, given: ColumnNames = USUAL) -> Iterator[R
     _check_content(path, kind)
     if kind in WORKBOOKS:
         return sheet_records(path, given)
-    return table_records(_rows(path, kind, given)) if kind in _ROWS else _READERS[kind](path)
+    if kind == "parquet":
+        return parquet_records(path)
+    if kind in _ROWS:
+        return table_records(_rows(path, kind, given))
+    return json_file_records(path, lambda names: is_header(names, given))
 
 
 def header_of(path: Path | str, needed: Collection[str] = (), given: ColumnNames = USUAL) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ import pytest
 from index.errors import InputError
 from retrieval.data import lines
 from retrieval.data.json_file import json_file_records
+from retrieval.data.records import Record
 
 OBJECTS = [{"id": n, "text": f'a "quoted" [text] {n}\n, {{'} for n in range(5)]
+
+
+def records_of(path: Path) -> Iterator[Record]:
+    return json_file_records(path, lambda names: "sku" in names)
 
 
 def written(tmp_path: Path, content: str | bytes) -> Path:
@@ -40,12 +46,12 @@ def written(tmp_path: Path, content: str | bytes) -> Path:
 )
 def test_objects_are_read_wherever_pieces_end(tmp_path, monkeypatch, content: str, piece: int):
     monkeypatch.setattr(lines, "_PIECE_BYTES", piece)
-    assert [record.fields for record in json_file_records(written(tmp_path, content))] == OBJECTS
+    assert [record.fields for record in records_of(written(tmp_path, content))] == OBJECTS
 
 
 def test_records_have_the_line_where_they_begin(tmp_path):
     path = written(tmp_path, '[\n{"a": 1},\n\n{"a":\n2},\n{"a": 3}]')
-    assert [record.place.line for record in json_file_records(path)] == [2, 4, 6]
+    assert [record.place.line for record in records_of(path)] == [2, 4, 6]
 
 
 @pytest.mark.parametrize(
@@ -60,12 +66,21 @@ def test_records_have_the_line_where_they_begin(tmp_path):
 @pytest.mark.parametrize("indent", [None, 1])
 def test_an_only_object_is_a_record_if_it_has_an_id_or_no_list_of_objects(tmp_path, record, indent):
     path = written(tmp_path, json.dumps(record, indent=indent))
-    assert [record.fields for record in json_file_records(path)] == [record]
+    assert [record.fields for record in records_of(path)] == [record]
+
+
+def test_the_only_line_of_jsonl_is_a_record_whatever_it_holds(tmp_path):
+    record = {"sku": "a", "name": "x", "images": [{"id": 1, "text": "y"}]}
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps(record) + "\n")
+    assert [record.fields for record in records_of(path)] == [record]
+    path.write_text(json.dumps({"articles": OBJECTS}, indent=1))
+    assert [record.fields for record in records_of(path)] == OBJECTS
 
 
 @pytest.mark.parametrize("content", ["", "[]", " [ ]\n", '{"articles": [], "count": 0}'])
 def test_an_empty_file_has_no_records(tmp_path, content: str):
-    assert list(json_file_records(written(tmp_path, content))) == []
+    assert list(records_of(written(tmp_path, content))) == []
 
 
 @pytest.mark.parametrize(
@@ -82,6 +97,11 @@ def test_an_empty_file_has_no_records(tmp_path, content: str):
             r"is one JSON object with several lists of objects \('articles', 'users'\); give one of them "
             r"alone, as this prints: jq '\.\"articles\"' /",
         ),
+        (
+            '{"sku": "a", "images": [{}]}',
+            r"is one JSON object that may be a record, or hold records in 'images'; give it as \[{\.\.\.}\], "
+            r"or a list alone, as this prints: jq '\.\"images\"' /",
+        ),
         ('{"articles": [{"a": 1}\n{"a": 2}]}', r"c\.json:2: broken JSON \(the array goes on without a comma"),
         ('{\n"articles": [{"a": 1}\n{"a": 2}]}', r"c\.json:3: broken JSON \(the array goes on without"),
         ('{\n"a": 1\n"b": 2}', r"c\.json:3: broken JSON \(an object goes on without a comma"),
@@ -96,11 +116,11 @@ def test_an_empty_file_has_no_records(tmp_path, content: str):
 )
 def test_what_is_broken_is_told_with_its_line(tmp_path, content: str | bytes, problem: str):
     with pytest.raises(InputError, match=problem):
-        list(json_file_records(written(tmp_path, content)))
+        list(records_of(written(tmp_path, content)))
 
 
 def test_an_endless_object_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("retrieval.data.json_file.LONGEST_LINE_BYTES", 100)
     monkeypatch.setattr(lines, "_PIECE_BYTES", 10)
     with pytest.raises(InputError, match="an object is longer than 100 characters"):
-        list(json_file_records(written(tmp_path, '[{"a": "' + "x" * 10_000)))
+        list(records_of(written(tmp_path, '[{"a": "' + "x" * 10_000)))
