@@ -16,6 +16,7 @@ from index.errors import InputError
 from retrieval.data.lines import Place, numbered_lines
 from retrieval.data.records import Record, id_field, json_record, json_records, text_field
 from retrieval.data.splits import SPLITS
+from retrieval.data.table_kinds import JSON_KINDS, table_kind
 from retrieval.data.tables import table_records_of
 
 # Query id -> document id -> grade; a grade above 0 means relevant, a higher one more so.
@@ -56,8 +57,8 @@ def read_query_lines(path: Path | str) -> list[Query]:
     """Queries of a file, or of standard input for "-".
 
     The first line that is not blank decides the format of all: a JSON object means JSONL with `text` (and
-    `_id`), a line with one tab means TSV `id<TAB>text`, anything else means one query a line. A query without
-    an id has the number of its line as its id.
+    `_id`), as does the name .jsonl. A line with one tab means TSV `id<TAB>text`, anything else means one
+    query a line. A query without an id has the number of its line as its id.
 
     Raises InputError for a file that cannot be read, holds no query, has a broken line or repeats an id.
     """
@@ -65,7 +66,8 @@ def read_query_lines(path: Path | str) -> list[Query]:
     first = next(lines, None)
     if first is None:
         raise Place(path).error("holds no queries; give one a line")
-    if first[1].lstrip().startswith("{") and first[1].rstrip().endswith("}"):
+    is_object = first[1].lstrip().startswith("{") and first[1].rstrip().endswith("}")
+    if is_object or table_kind(path) in JSON_KINDS:
         parse = _json_query
     elif first[1].count("\t") == 1:
         parse = _tsv_query

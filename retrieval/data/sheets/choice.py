@@ -72,8 +72,13 @@ def names_of(row: Row) -> list[str]:
 
 
 def is_header(cells: Sequence[str], given: ColumnNames) -> bool:
-    """Whether a row of any table is a header. given: what the user said about columns."""
-    return _fit([name for cell in cells if (name := cell.strip())], given) is not None
+    """Whether a row of any table is a header.
+
+    given: what the user said about columns. Without it, a column of queries alone makes no header: one of
+        the queries in a mere list of them may be such a word.
+    """
+    fit = _fit([name for cell in cells if (name := cell.strip())], given)
+    return fit is not None and (fit.rank != _QUERIES or any(given.values()))
 
 
 def _fit(names: Sequence[str], given: ColumnNames) -> _Fit | None:

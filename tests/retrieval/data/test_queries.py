@@ -139,6 +139,7 @@ def test_broken_query_file_names_its_line(tmp_path: Path, content: str, message:
         ("a.csv", "id,query,notes\nq1,how do I,x\nq2,why,\n", {"q1": "how do I", "q2": "why"}),
         ("a.jsonl", '{"_id": "q1", "query": "how do I"}\n', {"q1": "how do I"}),
         ("a.csv", "how do I, as a user\nwhy\n", {"1": "how do I, as a user", "2": "why"}),
+        ("a.csv", "why\nprompt, how to\na, b\n", {"1": "why", "2": "prompt, how to", "3": "a, b"}),
         ("a.tsv", "q1\thow do I\n", {"q1": "how do I"}),
         ("a.txt", "question\nhow do I\n", {"1": "question", "2": "how do I"}),
     ],
@@ -150,6 +151,14 @@ def test_table_with_queries_alone_gives_their_column(
     path.write_text(content)
     assert read_all_queries(path) == expected
     assert read_query_texts(path, "test") == list(expected.values())
+
+
+@pytest.mark.parametrize("content", ['[{"_id": "a", "text": "x"}]', '{\n"_id": "a",\n"text": "x"}'])
+def test_queries_of_jsonl_that_are_not_one_a_line_are_no_plain_queries(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"a\.jsonl:1: "):
+        read_all_queries(path)
 
 
 def test_table_of_pairs_gives_the_queries_of_all_splits(tmp_path: Path) -> None:

@@ -139,6 +139,28 @@ def test_a_row_that_reads_like_a_header_is_none_below_one_as_wide(tmp_path: Path
     assert header_of(path) == ["Wort", "Synonym"]
 
 
+def test_a_line_within_a_quoted_cell_is_no_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('Wort,Text\n"a","b\nquestion,answer,score\nc"\n')
+    assert [record.fields for record in table_records_of(path)] == [
+        {"Wort": "a", "Text": "b\nquestion,answer,score\nc"}
+    ]
+
+
+def test_titles_that_are_no_csv_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"Products\rof May\nid,title,text\n1,a,b\n")
+    with pytest.raises(InputError, match=r"a\.csv:1: a line end of old Macs"):
+        list(table_records_of(path))
+
+
+def test_utf_32_is_not_taken_for_utf_16(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("\ufeffid,text\n1,a\n".encode("utf-32-le"))
+    with pytest.raises(InputError, match=r"a\.csv:1: not UTF-8"):
+        list(table_records_of(path))
+
+
 def test_the_line_of_an_error_counts_the_line_that_names_the_separator(tmp_path: Path) -> None:
     path = tmp_path / "faq.csv"
     path.write_text("sep=;\nFrage;Antwort\na;b\nc\n")
