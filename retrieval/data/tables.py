@@ -22,7 +22,7 @@ from retrieval.data.json_file import json_file_records
 from retrieval.data.lines import UTF_16_MARKS, Place, is_pattern, is_stream
 from retrieval.data.parquet import parquet_columns, parquet_records
 from retrieval.data.records import Record, table_records
-from retrieval.data.sheets.choice import is_header
+from retrieval.data.sheets.choice import is_header, is_record
 from retrieval.data.sheets.reading import SheetNames, sheet_columns, sheet_records, sheets_of
 from retrieval.data.table_kinds import WORKBOOKS, how_to_give, table_kind
 
@@ -74,7 +74,7 @@ def table_records_of(path: Path | str, given: ColumnNames = USUAL) -> Iterator[R
         return parquet_records(path)
     if kind in _ROWS:
         return table_records(_rows(path, kind, given))
-    return json_file_records(path, lambda names: is_header(names, given))
+    return json_file_records(path, lambda names: is_record(names, given))
 
 
 def header_of(path: Path | str, needed: Collection[str] = (), given: ColumnNames = USUAL) -> list[str]:

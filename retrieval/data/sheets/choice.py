@@ -72,13 +72,17 @@ def names_of(row: Row) -> list[str]:
 
 
 def is_header(cells: Sequence[str], given: ColumnNames) -> bool:
-    """Whether a row of any table is a header.
+    """Whether a row of any table is a header. A single usual name makes none, for it may be a cell as well.
 
-    given: what the user said about columns. Without it, a column of queries alone makes no header: one of
-        the queries in a mere list of them may be such a word.
+    given: what the user said about columns.
     """
     fit = _fit([name for cell in cells if (name := cell.strip())], given)
-    return fit is not None and (fit.rank != _QUERIES or any(given.values()))
+    return fit is not None and (len(fit.columns) > 1 or any(given.values()))
+
+
+def is_record(names: Sequence[str], given: ColumnNames) -> bool:
+    """Whether an object with members of these names may be a record. given: what the user said about them."""
+    return _fit(names, given) is not None
 
 
 def _fit(names: Sequence[str], given: ColumnNames) -> _Fit | None:

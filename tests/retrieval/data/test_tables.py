@@ -139,6 +139,24 @@ def test_a_row_that_reads_like_a_header_is_none_below_one_as_wide(tmp_path: Path
     assert header_of(path) == ["Wort", "Synonym"]
 
 
+def test_a_single_usual_name_makes_no_header_below_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Wort,Sinn,\nx,y,\nName,noun,old\n")
+    assert header_of(path, given={"id": []}) == ["Wort", "Sinn", ""]
+    assert header_of(path, given={"id": [], "title": ["Name"]}) == ["Name", "noun", "old"]
+
+
+def test_an_object_that_may_be_a_document_is_not_passed_over_for_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"sku": "A1", "name": "bolt", "images": [{"id": 1, "text": "front"}]}')
+    with pytest.raises(InputError, match="may be a record, or hold records in 'images'"):
+        table_records_of(path)
+    path.write_text('{"text": "x", "authors": [{"id": 1, "text": "front"}]}')
+    assert len(list(table_records_of(path))) == 1
+    with pytest.raises(InputError, match="may be a record, or hold records in 'authors'"):
+        table_records_of(path, {"id": []})
+
+
 def test_a_line_within_a_quoted_cell_is_no_header(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('Wort,Text\n"a","b\nquestion,answer,score\nc"\n')
