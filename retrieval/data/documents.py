@@ -209,13 +209,14 @@ def _from_table(path: Path, given: ColumnNames) -> Iterator[Document]:
         # Spreadsheets have rows of sums below a table, and of headings between its parts.
         said = {name for name in (columns.id, *columns.texts()) if name is not None}
         records = (record for record in records if not is_blank(record, said))
-        if table_kind(path) != "parquet":
+        # Where nothing has a title, a row without a text may be a thing of its own with a mistaken id.
+        if columns.title is not None and table_kind(path) != "parquet":
             records = _joined(records, columns)
     return _from_records(records, path, lambda record: document_with_text(record, columns), columns)
 
 
 def _joined(records: Iterable[Record], columns: CorpusColumns) -> Iterator[Record]:
-    """The rows of a table of texts, those without a text joined to the row above if that has the same id.
+    """The rows of a table, those without title and text joined to the row above if that has the same id.
 
     Shops export variants and images of a product so. A field with several values becomes a list of them.
     """

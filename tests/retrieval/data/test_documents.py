@@ -239,6 +239,11 @@ def test_rows_without_a_text_belong_to_the_row_above_with_the_same_id(tmp_path: 
     assert error_of(path).startswith(f'{path}:1006: "Title" holds no text;')
 
 
+def test_rows_without_a_text_are_refused_where_nothing_has_a_title(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.csv", "Code,Part,Notes\nA,bolt M8,for outdoors\nA,bolt M10,\n")
+    assert error_of(path) == f'{path}:3: "Notes" holds no text; fill it or drop the document'
+
+
 def test_rows_of_parquet_without_a_text_are_refused(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="needs the extra parquet")
     parquet = pytest.importorskip("pyarrow.parquet")
