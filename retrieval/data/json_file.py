@@ -31,8 +31,9 @@ _IDS = frozenset({"_id", "id"})
 def json_file_records(path: Path | str, is_record: Callable[[Sequence[str]], bool]) -> Iterator[Record]:
     """The records.
 
-    path: the file. The only line of a .jsonl file is a record, as every other line would be.
-    is_record: whether an object with members of these names is a record, whatever lists it has.
+    path: the file.
+    is_record: whether an object with members of these names may be a record, whatever lists it has. The only
+        line of a .jsonl file is one then, as every other line would be.
 
     Raises InputError for content in none of these forms, one object of which it is not clear what the records
     are, what `json_record`, `json_records` and `read_pieces` raise, and for an object that is longer than
@@ -56,9 +57,10 @@ def json_file_records(path: Path | str, is_record: Callable[[Sequence[str]], boo
     end = text.line
     if text.ahead():
         return json_records(path) if line == end < text.line else _objects(_text(path))
-    if line == end and table_kind(path) != "json":
+    may_be_one = is_record(first.names)
+    if may_be_one and line == end and table_kind(path) != "json":
         return json_records(path)
-    wanted = _list_of_records(path, first, is_record)
+    wanted = _list_of_records(path, first, may_be_one)
     return _objects(_text(path)) if wanted is None else _members_of(_text(path), wanted)
 
 
@@ -74,16 +76,16 @@ class _Object(NamedTuple):
 def _list_of_records(
     path: Path | str,
     only: _Object,
-    is_record: Callable[[Sequence[str]], bool],
+    may_be_one: bool,
 ) -> str | None:
     """The list of objects that are the records, if the only object of a file is none itself.
 
-    Raises InputError if it is not clear which one, or whether the object is one.
+    may_be_one: whether by its names it may be one.
+    Raises InputError if it is not clear which list, or whether the object is a record.
     """
     if not _IDS.isdisjoint(only.names):
         return None
-    may_be_one = bool(only.lists) and is_record(only.names)
-    if len(only.lists) > 1 or may_be_one:
+    if len(only.lists) > 1 or (only.lists and may_be_one):
         told = ", ".join(repr(name[:40]) for name in only.lists[:8])
         what = (
             f"that may be a record, or hold records in {told}; give it as [{{...}}], or a list alone"

@@ -69,12 +69,12 @@ def test_an_only_object_is_a_record_if_it_has_an_id_or_no_list_of_objects(tmp_pa
     assert [record.fields for record in records_of(path)] == [record]
 
 
-def test_the_only_line_of_jsonl_is_a_record_whatever_it_holds(tmp_path):
+def test_the_only_line_of_jsonl_is_a_record_if_it_may_be_one(tmp_path):
     record = {"sku": "a", "name": "x", "images": [{"id": 1, "text": "y"}]}
     path = tmp_path / "c.jsonl"
     path.write_text(json.dumps(record) + "\n")
     assert [record.fields for record in records_of(path)] == [record]
-    path.write_text(json.dumps({"articles": OBJECTS}, indent=1))
+    path.write_text(json.dumps({"articles": OBJECTS}))
     assert [record.fields for record in records_of(path)] == OBJECTS
 
 
