@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,13 +19,17 @@ _LONGEST_TEXT = 1 << 18
 
 # Where a text may be cut: at a space and, as Chinese writes none, behind punctuation.
 _BREAK = re.compile(r" |[。！？；，、：…]+[”’」』）》】]*")
-# Letters of a Latin word. "\w" would take in Chinese characters, which stand beside it without a space.
-_LATIN = r"0-9A-Za-z_\u00c0-\u024f\u1e00-\u1eff"
-# Full-width digits and letters, as Chinese input methods write them; the words of a query are normalised.
-_FULL_WIDTH = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
-_NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)}
+# Letters of a Latin word, of full width too, as Chinese input methods write them. "\w" would take in Chinese
+# characters, which stand beside it without a space.
+_WIDE = r"\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
+_LATIN = rf"0-9A-Za-z_\u00c0-\u024f\u1e00-\u1eff{_WIDE}"
+_FULL_WIDTH = re.compile(f"[{_WIDE}]")
+_TO_WIDE = 0xFEE0  # from the number of a character of ASCII to that of its full-width form
 # Joins two characters to one, as in an emoji of a family.
 _JOINER = "\u200d"
+
+
+_Span = tuple[int, int]
 
 
 class Piece(NamedTuple):
@@ -52,12 +56,11 @@ def snippet(query: str, text: str, width: int = 200) -> list[Piece]:
     start, stop = _window(text, spans, width)
     pieces = [Piece("… ", False)] if start else []
     at = start
-    for left, right in spans:
-        if at <= left and right <= stop:
-            if at < left:
-                pieces.append(Piece(text[at:left], False))
-            pieces.append(Piece(text[left:right], True))
-            at = right
+    for left, right in _shown(spans, text, start, stop):
+        if at < left:
+            pieces.append(Piece(text[at:left], False))
+        pieces.append(Piece(text[left:right], True))
+        at = right
     if at < stop:
         pieces.append(Piece(text[at:stop], False))
     return [*pieces, Piece(" …", False)] if cut or stop < len(text) else pieces
@@ -68,48 +71,68 @@ def _beginning(text: str) -> tuple[str, bool]:
     if len(text) <= _LONGEST_TEXT:
         return " ".join(text.split()), False
     parts = text.lstrip()[:_LONGEST_TEXT].split()
-    return " ".join(parts[:-1] or parts), True  # the last word may be cut in half
+    if len(parts) > 1 and parts[-1].isascii():  # may be half a word; in Chinese it may be nearly all
+        parts.pop()
+    return " ".join(parts), True
 
 
-def _spans(query: str, text: str) -> list[tuple[int, int]]:
-    """Start and end of each match of the query's words, in order."""
-    pattern = _pattern(query)
-    if text.isascii():
-        return [match.span() for match in pattern.finditer(text)]
-    read = text.translate(_NARROW) if _FULL_WIDTH.search(text) else text
-    return [(match.start(), _character_end(text, match.end())) for match in pattern.finditer(read)]
-
-
-def _pattern(query: str) -> re.Pattern[str]:
-    """A pattern for the query's words.
-
-    A word of four letters or more matches with other endings too, unless it has a digit: RTX4060 is another
-    model than RTX4090. Pairs of CJK characters that overlap match as one.
-    """
+def _spans(query: str, text: str) -> list[_Span]:
+    """Start and end of each match of the query's words, in order; those of CJK pairs overlap."""
     found = words(query, limit=64)
-    pairs = sorted({word for word in found if len(word) == 2 and is_cjk(word)})
+    spans = [] if text.isascii() else _cjk_spans(found, text)
+    pattern = _pattern(found)
+    if pattern is None:
+        return spans
+    if not text.isascii() and _FULL_WIDTH.search(text):
+        for letter in {letter for word in found for letter in word + word.upper() if "!" <= letter <= "~"}:
+            text = text.replace(chr(ord(letter) + _TO_WIDE), letter)
+    others = [match.span() for match in pattern.finditer(text)]
+    return sorted(spans + others) if spans else others
+
+
+def _cjk_spans(found: Sequence[str], text: str) -> list[_Span]:
+    pairs = {word for word in found if len(word) == 2 and is_cjk(word)}
     # The last character of a run is a word too, which counts only if it is all of the run.
     alone = {
         word
         for before, word in pairwise(["", *found])
         if len(word) == 1 and before[1:] != word and is_cjk(word)
     }
+    if not pairs and not alone:
+        return []
+    # Sets of characters are found many times as fast as alternatives.
+    pattern = f"[{''.join(word[0] for word in pairs | alone)}]"
+    if not alone:
+        pattern += f"(?=[{''.join(pair[1] for pair in pairs)}])"
+    begins = [match.start() for match in re.finditer(pattern, text)]
+    spans = [(at, at + 2) for at in begins if text[at : at + 2] in pairs]
+    if alone:
+        spans = sorted(spans + [(at, at + 1) for at in begins if text[at] in alone])
+    return spans
+
+
+def _pattern(found: Sequence[str]) -> re.Pattern[str] | None:
+    """A pattern for the words that are not CJK; None if there are none.
+
+    A word of four letters or more matches with other endings too, unless it has a digit: RTX4060 is another
+    model than RTX4090.
+    """
     latin, others = [], []
     for word in sorted(set(found), key=len, reverse=True):
         if word[:1].isalpha() and word.isascii():
             if len(word) >= 4 and not any(map(str.isdigit, word)):
-                latin.append(f"(?i:{re.escape(word[: max(4, len(word) - 2)])})[{_LATIN}]*")
+                latin.append(f"(?i:{re.escape(word[: max(4, len(word) - 2)])})[{_LATIN}]*+")
             else:
                 latin.append(f"(?i:{re.escape(word)})(?![{_LATIN}])")
         elif not is_cjk(word) and len(word) > 1:
             others.append(f"(?i:{re.escape(word)})")
-    parts = [f"(?:{'|'.join(f'{pair[0]}(?={pair[1]})' for pair in pairs)})++."] if pairs else []
-    parts += [f"(?<![{_LATIN}])(?:{'|'.join(latin)})"] if latin else []
-    parts += [*others, *sorted(alone)]
-    return re.compile("|".join(parts) if parts else r"(?!)")
+    # The first look at a character is short, for most begin no word.
+    parts = [f"(?=[A-Za-z])(?<![{_LATIN}])(?:{'|'.join(latin)})"] if latin else []
+    parts += others
+    return re.compile("|".join(parts)) if parts else None
 
 
-def _window(text: str, spans: list[tuple[int, int]], width: int) -> tuple[int, int]:
+def _window(text: str, spans: Sequence[_Span], width: int) -> tuple[int, int]:
     """Start and end of the part that has the most matches; of equal parts, the first.
 
     text: the text that is read.
@@ -118,12 +141,11 @@ def _window(text: str, spans: list[tuple[int, int]], width: int) -> tuple[int, i
     """
     if len(text) <= width:
         return 0, len(text)
-    lefts = [at for left, right in spans for at in _pairs(text, left, right)]
+    lefts = [left for left, _ in spans]
     best, most = 0, 0
     for i, left in enumerate(lefts):
-        matches = bisect_right(lefts, left + width // 2) - i
-        if matches > most:
-            best, most = left, matches
+        while i + most < len(lefts) and lefts[i + most] <= left + width // 2:
+            best, most = left, most + 1
     start = max(0, min(best - width // 4, len(text) - width))
     if start:
         found = _BREAK.search(text, start, start + width // 4)
@@ -139,9 +161,18 @@ def _window(text: str, spans: list[tuple[int, int]], width: int) -> tuple[int, i
     return start, stop
 
 
-def _pairs(text: str, left: int, right: int) -> Iterable[int]:
-    """Where the words of a match begin; those of CJK overlap."""
-    return range(left, max(left + 1, right - 1)) if is_cjk(text[left]) else (left,)
+def _shown(spans: Sequence[_Span], text: str, start: int, stop: int) -> list[_Span]:
+    """The matches between two places, with the signs of their last character; those that overlap as one."""
+    shown: list[_Span] = []
+    for left, right in spans[bisect_left(spans, (start, 0)) : bisect_left(spans, (stop, 0))]:
+        end = min(right, stop)
+        while end < stop and _parts_a_character(text, end):
+            end += 1
+        if shown and left < shown[-1][1]:
+            shown[-1] = shown[-1][0], max(end, shown[-1][1])
+        else:
+            shown.append((left, end))
+    return shown
 
 
 def _cut(text: str, places: range) -> int:
@@ -168,10 +199,3 @@ def _parts_a_character(text: str, at: int) -> bool:
         or here in "\u0e33\u0eb3"  # vowels of Thai and Lao that count as letters
         or "\U0001f3fb" <= here <= "\U0001f3ff"  # colours of skin
     )
-
-
-def _character_end(text: str, at: int) -> int:
-    """The end of the character of which `at` may be in the middle."""
-    while at < len(text) and _parts_a_character(text, at):
-        at += 1
-    return at

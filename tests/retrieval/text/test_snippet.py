@@ -147,6 +147,19 @@ def test_a_match_at_the_end_is_shown():
     assert not shown("needle", text, 60).endswith("…")
 
 
+def test_a_match_longer_than_what_is_shown_is_marked():
+    assert snippet("哈哈", "哈" * 500, 60) == [Piece("哈" * 60, True), Piece(" …", False)]
+
+
+@pytest.mark.parametrize("sign", ["\U0001f3fd", "\u0301"])
+def test_signs_are_looked_at_only_where_they_are_shown(monkeypatch, sign):
+    looked = []
+    parts = snippets._parts_a_character
+    monkeypatch.setattr(snippets, "_parts_a_character", lambda text, at: looked.append(at) or parts(text, at))
+    assert marked(2 * sign, 2000 * sign, 60)
+    assert len(looked) < 1000
+
+
 def test_a_very_long_word_does_not_break_it():
     assert shown("x" * 500, "x" * 5000, 100)
     assert shown("a" * 100_000, "some text")
@@ -172,6 +185,8 @@ def test_a_very_long_text_is_shown_like_its_beginning():
     )
     assert shown("x", "one" + " " * 300_000 + "two") == "one …"
     assert marked("two", "one " + "x" * 262_137 + " twofold") == []  # half a word is none
+    assert marked("保修", "标题 " + "页" * 200_000 + "保修" + "页" * 100_000) == ["保修"]
+    assert shown("x", " " * 300_000) == " …"
 
 
 @given(st.text(max_size=40), st.text(max_size=300), st.integers(1, 120))
