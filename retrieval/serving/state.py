@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from index.errors import PeepholeError
 from retrieval.serving.engine import Engine
 from retrieval.serving.errors import RETRY, Refusal
 from retrieval.serving.settings import Settings
@@ -64,7 +63,7 @@ class State:
         """Open the index. Raises what `Retriever.open` raises."""
         self._engine = Engine(self.settings.index)
         _tell_of_lost_loops()  # once: opening is tried again and again until there is an index
-        with suppress(PeepholeError):  # whoever searches is told
+        with suppress(Exception):  # whatever it is, whoever searches is told
             # Loads and compiles what the first query would wait for.
             self._engine.retriever.search("first words", k=1)
 

@@ -351,7 +351,7 @@ def test_loops_that_numba_cannot_keep_are_told_once(folder, capfd, monkeypatch, 
     assert capfd.readouterr().err.count("NUMBA_CACHE_DIR") == told
 
 
-@pytest.mark.parametrize("problem", [None, StorageError("a server is away")])
+@pytest.mark.parametrize("problem", [None, StorageError("a server is away"), MemoryError()])
 def test_a_worker_has_searched_once_before_it_is_open(folder, monkeypatch, problem):
     searched = []
 
