@@ -27,9 +27,9 @@ def metadata(n):
     }
 
 
-def fields(folder, most=9):
+def fields(folder, most=9, **options):
     with Index.open(folder) as index:
-        return worth_counting(index, most)
+        return worth_counting(index, most, **options)
 
 
 def test_fields_with_few_values_are_found_and_counted_over_all_segments(tmp_path):
@@ -42,6 +42,7 @@ def test_fields_with_few_values_are_found_and_counted_over_all_segments(tmp_path
     assert set(found) == {"lang", "full", "digits", "in.side", "release year"}
     assert found["in.side"] == [FacetValue("left", 45), FacetValue("right", 15)]
     assert found["digits"] == [FacetValue(value, 20) for value in range(3)]
+    assert set(fields(folder, quoted=True)) - set(found) == {"not in ('x') or a"}
     assert list(fields(folder, most=4)) == ["digits", "full", "in.side", "release year"]
 
 
