@@ -13,8 +13,10 @@ export function make(name, attributes = {}, ...children) {
 export function hitOf(hit) {
   const why = `why-${hit.rank}`;
   const snippet = hit.snippet.map((piece) => piece.text).join("");
+  const language = languageOf(snippet), titled = languageOf(hit.title);
   const title = make("button", {
-    type: "button", class: "title", dir: directionOf(hit.title), lang: languageOf(hit.title),
+    type: "button", class: "title", dir: directionOf(hit.title),
+    lang: titled && (language ?? titled), // a title in Japanese may have no kana
     "aria-expanded": "false", "aria-controls": why, "aria-describedby": `about-${hit.rank}`,
   }, hit.title.trim() || hit.id);
   const id = hit.title.trim() && hit.title !== hit.id ? make("bdi", { class: "id" }, hit.id) : "";
@@ -25,14 +27,16 @@ export function hitOf(hit) {
   return make("li", { "data-id": hit.id, value: hit.rank },
     make("div", { class: "head" }, make("h2", {}, title), likely, score),
     id && make("p", { class: "about" }, id),
-    make("p", { class: "snippet", id: `about-${hit.rank}`, dir: directionOf(snippet), lang: languageOf(snippet) },
+    make("p", { class: "snippet", id: `about-${hit.rank}`, dir: directionOf(snippet), lang: language },
       ...piecesOf(hit.snippet)),
     make("div", { class: "why", id: why, role: "region", "aria-label": "Why this hit", hidden: true }));
 }
 
+const READ = 2000; // characters that tell direction and language; a document may have millions
+
 // The direction of most letters. A browser's "auto" is that of the first, which may be of a name in another script.
 export function directionOf(text) {
-  const letters = text.match(/\p{L}/gu) ?? [];
+  const letters = text.slice(0, READ).match(/\p{L}/gu) ?? [];
   const leftward = letters.filter((letter) => /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(letter));
   return !letters.length ? "auto" : 2 * leftward.length > letters.length ? "rtl" : "ltr";
 }
@@ -40,7 +44,7 @@ export function directionOf(text) {
 // The language of Chinese, Japanese and Korean, by which a browser chooses the shapes of Han characters and a voice.
 // Others cannot be told by their letters.
 export function languageOf(text) {
-  const count = (letters) => (text.match(letters) ?? []).length;
+  const count = (letters) => (text.slice(0, READ).match(letters) ?? []).length;
   const han = count(/\p{Script=Han}/gu), hangul = count(/\p{Script=Hangul}/gu);
   const kana = count(/[\p{Script=Hiragana}\p{Script=Katakana}]/gu);
   if (4 * (han + kana + hangul) <= count(/\p{L}/gu)) return undefined;

@@ -188,6 +188,18 @@ def test_chinese_hits_say_that_they_are_chinese(page):
     assert languages == ["zh", "ja", "ko", "", ""]
 
 
+def test_a_title_is_in_the_language_of_its_text(page):
+    hit = {"title": "会社概要", "snippet": [{"text": "この会社について", "marked": False}]}
+    rest = {"id": "a", "rank": 1, "score": 1, "probability": None}
+    told = f"hitOf({json.dumps(hit | rest)}).querySelector('.title').lang"
+    assert page.run(f"import('/page/view.js').then(({{ hitOf }}) => {told})") == "ja"
+
+
+def test_the_language_of_a_long_text_is_that_of_its_beginning(page):
+    told = "languageOf('list files '.repeat(1000) + '启动服务'.repeat(100000)) ?? ''"
+    assert page.run(f"import('/page/view.js').then(({{ languageOf }}) => {told})") == ""
+
+
 def test_text_of_a_stranger_is_shown_and_never_run(page, address):
     page.write("okapi")
     page.until(f"{TITLES}[0]?.startsWith('<script>')")
