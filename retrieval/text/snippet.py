@@ -28,8 +28,7 @@ _TO_WIDE = 0xFEE0  # from the number of a character of ASCII to that of its full
 # Joins two characters to one, as in an emoji of a family.
 _JOINER = "\u200d"
 
-
-_Span = tuple[int, int]
+_Span = tuple[int, int]  # start and end of a match
 
 
 class Piece(NamedTuple):
