@@ -197,14 +197,21 @@ class _Text:
     more: bool = True
 
     def ahead(self) -> str:
-        """The next character that is no white space, which is not taken; "" at the end."""
+        """The next character that is no white space, which is not taken; "" at the end.
+
+        The line of the end is that of what stands last.
+        """
+        lines = 0
         while True:
             blank = _BLANKS.match(self.held, self.at)
             if blank:
-                self.line += blank[0].count("\n")
+                lines += blank[0].count("\n")
                 self.at = blank.end()
-            if self.at < len(self.held) or not self._read():
-                return self.held[self.at : self.at + 1]
+            if self.at < len(self.held):
+                self.line += lines
+                return self.held[self.at]
+            if not self._read():
+                return ""
 
     def take(self) -> None:
         """Take the next character that is no white space."""

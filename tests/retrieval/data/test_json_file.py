@@ -89,6 +89,7 @@ def test_an_empty_file_has_no_records(tmp_path, content: str):
         ('[{"a": 1}\n{"a": 2}]', r"c\.json:2: broken JSON \(the array goes on without a comma"),
         ('[{"a": 1},\n{"a": ', r"c\.json:2: broken JSON \("),
         ('[{"a": 1}', r"c\.json:1: broken JSON \(.*never ends"),
+        ('{"a": 1\n\n', r"c\.json:1: broken JSON \("),
         ('[{"a": 1}] x', "something follows the array"),
         ("[\n1]", r"c\.json:2: not a JSON object"),
         ('{"data": {"articles": [{}]}}', "is one JSON object that is no record; give the array"),
