@@ -15,3 +15,6 @@ MARKS = "\u3005-\u3007"
 
 # Han characters of older standards. NFKC turns all but twelve of them into characters of `CJK`.
 COMPATIBILITY = "\uf900-\ufaff"
+
+# Closes a quotation or a parenthesis; it belongs to the sentence before it. No token or word has any.
+CLOSING = "”’」』）》】"

@@ -146,9 +146,7 @@ def _members_of(text: _Text, wanted: str) -> Iterator[Record]:
 
 def _names(text: _Text) -> Iterator[str]:
     """Take an object. Yields the name of each member, whose value the caller takes."""
-    text.take()  # the brace
-    more = text.ahead() != "}"
-    while more:
+    for _ in _parts(text, "}", "an object"):
         if text.ahead() != '"':
             raise text.error("the name of a value is missing")
         name = json.loads(text.value())
@@ -157,27 +155,31 @@ def _names(text: _Text) -> Iterator[str]:
         text.take()
         text.ahead()
         yield name
-        more = text.ahead() == ","
-        if more:
-            text.take()
-    if text.ahead() != "}":
-        raise text.error("an object goes on without a comma, or never ends")
-    text.take()
 
 
 def _elements(text: _Text) -> Iterator[tuple[int, str]]:
     """Take an array. Yields the line and the text of each element."""
-    text.take()  # the bracket
-    more = text.ahead() != "]"
-    while more:
+    for _ in _parts(text, "]", "the array"):
         text.ahead()
         line = text.line
         yield line, text.value()
+
+
+def _parts(text: _Text, closing: str, what: str) -> Iterator[None]:
+    """Take an object or array. Yields before each of its parts, which the caller takes.
+
+    closing: the sign that ends it.
+    what: its name in an error.
+    """
+    text.take()  # what opens it
+    more = text.ahead() != closing
+    while more:
+        yield
         more = text.ahead() == ","
         if more:
             text.take()
-    if text.ahead() != "]":
-        raise text.error("the array goes on without a comma, or never ends")
+    if text.ahead() != closing:
+        raise text.error(f"{what} goes on without a comma, or never ends")
     text.take()
 
 

@@ -18,11 +18,11 @@ from index.disk.opening import shortages
 from index.errors import InputError
 from retrieval.data.columns.names import USUAL, ColumnNames
 from retrieval.data.delimited import csv_rows, tsv_rows
+from retrieval.data.headers import is_header, is_record
 from retrieval.data.json_file import json_file_records
 from retrieval.data.lines import UTF_16_MARKS, Place, is_pattern, is_stream
 from retrieval.data.parquet import parquet_columns, parquet_records
 from retrieval.data.records import Record, table_records
-from retrieval.data.sheets.choice import is_header, is_record
 from retrieval.data.sheets.reading import SheetNames, sheet_columns, sheet_records, sheets_of
 from retrieval.data.table_kinds import WORKBOOKS, how_to_give, table_kind
 

@@ -16,12 +16,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from index.dense.passages import Span
+from index.lexical.cjk import CLOSING
 from retrieval.text.words import document_text, words
 
-# The end of a sentence, or of a line, with the white space behind. Chinese ends a sentence without a space;
-# what closes a quotation belongs to the sentence before it.
-_CLOSING = "”’」』）》】"
-_END = re.compile(rf"(?<=[.!?])\s+|(?<=[。！？])(?![{_CLOSING}])\s*|(?<=[。！？][{_CLOSING}])\s*|\n+")
+# The end of a sentence, or of a line, with the white space behind. Chinese ends a sentence without a space.
+_END = re.compile(rf"(?<=[.!?])\s+|(?<=[。！？])(?![{CLOSING}])\s*|(?<=[。！？][{CLOSING}])\s*|\n+")
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 _SPACE = re.compile(r"\s+|(?<=[，；：、])")
 _NOT_SPACE = re.compile(r"\S")

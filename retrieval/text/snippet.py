@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from index.lexical.cjk import CLOSING
 from retrieval.text.words import is_cjk, words
 
 # Characters at the start of a document that are read, about 40,000 words. The limit bounds the cost.
 _LONGEST_TEXT = 1 << 18
 
 # Where a text may be cut: at a space and, as Chinese writes none, behind punctuation.
-_BREAK = re.compile(r" |[。！？；，、：…]+[”’」』）》】]*")
+_BREAK = re.compile(f" |[。！？；，、：…]+[{CLOSING}]*")
 # Letters of a Latin word, of full width too, as Chinese input methods write them. "\w" would take in Chinese
 # characters, which stand beside it without a space.
 _WIDE = r"\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from retrieval.data.columns.names import ColumnNames
 from retrieval.data.delimited import ROWS_TO_LOOK_AT
+from retrieval.data.headers import names_of
 from retrieval.data.lines import Place
 from retrieval.data.records import Record, fields_under
-from retrieval.data.sheets.choice import Header, choose, names_of
+from retrieval.data.sheets.choice import Header, choose
 from retrieval.data.sheets.spool import Spool, spool_of
 
 
@@ -43,7 +44,7 @@ def sheet_records(path: Path, given: ColumnNames) -> Iterator[Record]:
 def sheet_columns(path: Path, given: ColumnNames) -> list[str]:
     """The columns of all sheets that are part of the table. Raises what `spool_of` and `choose` raise."""
     _, headers = _table(path, given)
-    return list(dict.fromkeys(name for header in headers for name in names_of(header.row)))
+    return list(dict.fromkeys(name for header in headers for name in names_of(header.row.cells)))
 
 
 def sheets_of(path: Path, given: ColumnNames) -> SheetNames:
