@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from made_files import workbook
 
 from cli import verbs
+from index.reader import Index
 
 MODEL = Path(__file__).parent / "golden" / "model-1-bag"
 PARTS = (
@@ -74,15 +75,58 @@ def test_a_sync_by_other_columns_is_told(tmp_path):
     assert "Warning" not in same.stderr
     other = peephole("add", index, "--sync", table)
     assert (
-        f"Warning: {table}: {index} was made by other columns (id is 'Nr', title is 'Name', text is 'Bez 1' "
-        "and 'Bez 2', metadata is all others), so documents may differ for that alone; to read these, give "
-        "--column as before\n"
+        f"Warning: {table}: {index} was read by other columns before (id is 'Nr', title is 'Name', text is "
+        "'Bez 1' and 'Bez 2', metadata is all others), so documents may have changed for that alone; to go "
+        "back, run this again with --column as before\n"
     ) in other.stderr
     assert "2 replaced" in other.stdout
     assert "Warning" not in peephole("add", index, "--sync", table).stderr  # by now it is made by these
     assert peephole("add", index, table, *named).exit_code == 0  # what is added may have any columns
     shown = json.loads(peephole("info", index, "--json").stdout)
     assert shown["columns"] == {"id": "'Nr'", "title": "'Name'", "metadata": "all others"}
+
+
+def test_a_sync_by_other_columns_that_changes_nothing_is_quiet(tmp_path):
+    index = tmp_path / "index"
+    before = written(tmp_path / "before.csv", "Nr,Name\n1,Bolzen\n")
+    assert peephole("build", before, "-m", MODEL, "-o", index).exit_code == 0
+    renamed = written(tmp_path / "renamed.csv", "Nr,Betreff\n1,Bolzen\n")
+    same = peephole("add", index, "--sync", renamed)
+    assert "1 unchanged" in same.stdout
+    assert "Warning" not in same.stderr
+    written(renamed, "Nr,Betreff\n1,Bolzen\n2,Mutter\n")
+    assert (
+        "other columns before (id is 'Nr', title is 'Name'"
+        in peephole("add", index, "--sync", renamed).stderr
+    )
+
+
+def test_a_sync_opens_no_index_to_know_its_columns(tmp_path, monkeypatch):
+    index = tmp_path / "index"
+    table = written(tmp_path / "t.csv", "Nr,Name\n1,Bolzen\n")
+    assert peephole("build", table, "-m", MODEL, "-o", index).exit_code == 0
+    opened, open_files = [], Index.open
+
+    def counted(folder, **settings):
+        opened.append(folder)
+        return open_files(folder, **settings)
+
+    monkeypatch.setattr(Index, "open", counted)
+    counts = []
+    for options in ((), ("--sync",)):
+        opened.clear()
+        assert peephole("add", index, table, *options).exit_code == 0
+        counts.append(len(opened))
+    assert counts[0] == counts[1] > 0
+
+
+def test_a_sync_that_would_delete_all_names_the_columns_as_a_cause(tmp_path):
+    index = tmp_path / "index"
+    table = written(tmp_path / "t.csv", "Nr,Name,Pos\n1,Bolzen,7\n")
+    assert peephole("build", table, "-m", MODEL, "-o", index).exit_code == 0
+    other = peephole("add", index, "--sync", table, "--column", "id=Pos")
+    assert other.exit_code == 1
+    assert "and the columns (`peephole info` shows by which it was read)" in other.stderr
 
 
 def test_texts_of_a_corpus_and_columns_of_pairs_exclude_each_other(tmp_path):

@@ -131,6 +131,11 @@ def read_manifest(folder: Path, pointer: Pointer) -> Manifest:
     return manifest
 
 
+def read_live_manifest(folder: Path) -> Manifest:
+    """The manifest of the live generation; nothing else is opened. Raises what `open_live` raises."""
+    return open_live(folder, lambda pointer: read_manifest(folder, pointer))
+
+
 def prepare(folder: Path, wait: float = 0.0) -> WriterLock:
     """Make the index folder if it does not exist and take its writer lock.
 

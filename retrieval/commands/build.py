@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from index.dense.tuning import Goal
+from index.disk.folder import read_live_manifest
 from index.opened import open_index
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.columns import column_option
@@ -175,8 +176,7 @@ def add(
     Example: peephole add my.index data --sync
     """  # noqa: D301
     warn_of_corpus(corpus, columns)
-    if sync:
-        warn_of_other_columns(index, corpus, columns)
+    columns_before = read_live_manifest(index).columns if sync else {}
     change = sync_documents if sync else add_documents
     with resumable(), progress_bars("adding") as progress:
         result = change(
@@ -188,6 +188,7 @@ def add(
             known_queries=not no_known_queries,
             progress=progress,
         )
+    warn_of_other_columns(index, corpus, columns_before)
     if as_json:
         print_json({"index": str(index), **asdict(result)})
     else:

@@ -6,12 +6,14 @@ In: what a user names, and what they said about its columns. Out: lines on stand
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
-from index.opened import open_index
+from index.disk.folder import read_live_manifest
+from index.values import Scalar
 from retrieval.commands.printing import print_line, print_warning
 from retrieval.data.columns.names import ROLES, USUAL, ColumnNames
-from retrieval.data.dataset import column_roles, columns_of, open_dataset, workbooks_of
+from retrieval.data.dataset import columns_of, workbooks_of
 from retrieval.data.documents import left_out_files
 from retrieval.data.files.kinds import KINDS
 from retrieval.data.tables import sheets_of_table
@@ -52,19 +54,22 @@ def warn_of_corpus(corpus: Path | str, columns: ColumnNames) -> None:
     )
 
 
-def warn_of_other_columns(index: Path, corpus: Path | str, columns: ColumnNames) -> None:
-    """Say it if a table is read by other columns than the one that an index was made of.
+def warn_of_other_columns(index: Path, corpus: Path | str, before: Mapping[str, Scalar]) -> None:
+    """Say it if a synchronisation that changed an index read a table by other columns than the last one.
 
-    Raises what `open_index` and `open_dataset` raise.
+    Where nothing changed, the index keeps the columns that it had, and nothing is said.
+
+    index: after the synchronisation.
+    corpus: what it was made to hold.
+    before: the columns that its manifest named until then; empty for what was no table.
+    Raises what `read_live_manifest` raises.
     """
-    with open_index(index) as opened:
-        before = opened.manifest.columns
-    now = column_roles(open_dataset(corpus, columns))
+    now = read_live_manifest(index).columns
     if before and now and now != before:
         roles = ", ".join(f"{role} is {before[role]}" for role in ROLES if role in before)
         print_warning(
-            f"{corpus}: {index} was made by other columns ({roles}), so documents may differ for that alone; "
-            "to read these, give --column as before"
+            f"{corpus}: {index} was read by other columns before ({roles}), so documents may have changed "
+            "for that alone; to go back, run this again with --column as before"
         )
 
 

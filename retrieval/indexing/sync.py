@@ -57,9 +57,10 @@ def sync(
         gone = comparison.gone()
         deleted = sum(map(len, gone))
         if deleted and not comparison.found:
+            or_columns = " and the columns (`peephole info` shows by which it was read)" if roles else ""
             raise InputError(
-                f"has no document of the index, so all {deleted:,} would be deleted; check the path, or make "
-                "the index with `peephole build`",
+                f"has no document of the index, so all {deleted:,} would be deleted; check the path"
+                f"{or_columns}, or make the index with `peephole build`",
                 path=None if str(corpus) == "-" else corpus,
             )
         count, replaced = builder.count, builder.replaced()

@@ -89,7 +89,7 @@ def test_corpus_without_changes_publishes_nothing(index, tmp_path, encoded):
     done = sync(write(tmp_path / "c.jsonl", corpus), index)
     assert (done.added, done.replaced, done.deleted, done.unchanged, done.documents) == (0, 0, 0, 12, 12)
     assert (done.generation, encoded) == ("generation-000001", [])
-    assert not (index / "staging").exists()
+    assert not (index / ".staging").exists()
 
 
 def test_corpus_that_only_lacks_documents_writes_no_segment(index, tmp_path):
