@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.disk.folder import prepare
+from index.disk.folder import prepare, read_current, sweep_staging
 from index.errors import InputError
 from index.opened import open_index
 from index.protocol import OpenIndex
@@ -42,6 +42,7 @@ def delete(folder: Path, ids: Sequence[str], *, missing_ok: bool = False, wait: 
         count = sum(map(len, deleted))
         if count:
             _publish(folder, live, deleted)
+            sweep_staging(folder, read_current(folder))  # no addition to the generation before can go on
         return count
 
 

@@ -9,7 +9,6 @@ import click
 
 from index.dense.tuning import Goal
 from index.disk.folder import read_live_manifest
-from index.opened import open_index
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.columns import column_option
 from retrieval.commands.corpus_warnings import warn_of_corpus, warn_of_other_columns, warn_of_sheets
@@ -226,12 +225,12 @@ def delete(
     given = None if file is None else numbered_lines(source(file), kept=True)
     document_ids = list(ids) if given is None else [line for _, line in given]
     deleted = delete_documents(index, document_ids, missing_ok=missing_ok, wait=wait)
-    with open_index(index) as opened:
-        facts = {"index": str(index), "generation": opened.generation, "documents": opened.count}
+    live = read_live_manifest(index)
+    facts = {"index": str(index), "generation": live.generation, "documents": live.documents}
     if as_json:
         print_json(facts | {"deleted": deleted})
     else:
-        print_line(f"{index}: {deleted:,} deleted, {facts['documents']:,} documents, {facts['generation']}")
+        print_line(f"{index}: {deleted:,} deleted, {live.documents:,} documents, {live.generation}")
 
 
 @click.command()

@@ -429,13 +429,23 @@ def test_what_cannot_be_resumed_goes_with_the_next_write(folder: Path, left: lis
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "CURRENT", "generation-000002"]
 
 
-def test_addition_that_waits_to_be_resumed_survives_a_deletion(folder: Path):
+def test_addition_that_waits_to_be_resumed_goes_with_a_deletion_after_which_it_cannot_be(folder: Path):
     with IndexBuilder.begin_adding(folder, source="more") as builder:
         builder.append(numbered(2, 40), unit_vectors(2))
+    assert delete(folder, ["unknown"], missing_ok=True) == 0
+    with IndexBuilder.begin_adding(folder, source="more", resume=True) as builder:
+        assert builder.count == 2
     delete(folder, ["d0"])
-    assert (folder / ".staging" / "staging.json").exists()
-    add(folder, numbered(1, 50))
     assert not (folder / ".staging").exists()
+
+
+def test_build_that_waits_to_be_resumed_survives_a_deletion(folder: Path):
+    model = folder.parent / "model"
+    with IndexBuilder.begin(folder, model=model, dimension=DIMENSION, source="new") as builder:
+        builder.append(numbered(2), unit_vectors(2))
+    delete(folder, ["d0"])
+    with IndexBuilder.begin(folder, model=model, dimension=DIMENSION, source="new", resume=True) as builder:
+        assert builder.count == 2
 
 
 def test_compact_removes_an_addition_that_cannot_be_resumed_and_no_other(folder: Path):
