@@ -51,7 +51,7 @@ def json_file_records(path: Path | str, is_record: Callable[[Sequence[str]], boo
     try:
         first = _first_object(text)
     except InputError as error:
-        if error.line == line:
+        if error.line == line and not text.ends_early():
             return json_records(path)  # which says what a line should hold
         raise
     end = text.line
@@ -148,10 +148,10 @@ def _names(text: _Text) -> Iterator[str]:
     """Take an object. Yields the name of each member, whose value the caller takes."""
     for _ in _parts(text, "}", "an object"):
         if text.ahead() != '"':
-            raise text.error("the name of a value is missing")
+            raise text.broken("the name of a value is missing")
         name = json.loads(text.value())
         if text.ahead() != ":":
-            raise text.error("a name without a colon")
+            raise text.broken("a name without a colon")
         text.take()
         text.ahead()
         yield name
@@ -179,7 +179,7 @@ def _parts(text: _Text, closing: str, what: str) -> Iterator[None]:
         if more:
             text.take()
     if text.ahead() != closing:
-        raise text.error(f"{what} goes on without a comma, or never ends")
+        raise text.broken(f"{what} goes on without a comma")
     text.take()
 
 
@@ -234,13 +234,21 @@ class _Text:
                 # is looked at twice on average.
                 rest = len(self.held) - self.at
                 if isinstance(error, RecursionError) or not self._read(rest):
-                    raise self.error(str(error)) from error
+                    raise self.broken(str(error)) from error
                 if rest > LONGEST_LINE_BYTES:
                     raise self.error(f"an object is longer than {LONGEST_LINE_BYTES} characters") from error
         found = self.held[self.at : self.at + size]
         self.at += size
         self.line += found.count("\n")
         return found
+
+    def broken(self, problem: str) -> InputError:
+        """The error that what should stand here does not; if the text was cut, that it ends early."""
+        return self.error("it ends early" if self.ends_early() else problem)
+
+    def ends_early(self) -> bool:
+        """Whether the text ends where something is missing. A whole one ends with a bracket."""
+        return not self.ahead() or (not self.more and self.held.rstrip(_BLANK)[-1] not in "]}")
 
     def error(self, problem: str) -> InputError:
         """The error of broken JSON at this line."""
