@@ -339,7 +339,7 @@ def test_file_name_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
 
 def test_line_without_end_stops_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "LONGEST_LINE_BYTES", 1000)
-    bomb = write(tmp_path / "c.jsonl", gzip.compress(b'{"_id": "a", "text": "' + b"x" * 1_000_000))
+    bomb = write(tmp_path / "c.jsonl", gzip.compress(b'{"_id": "a", "text": "%b"}' % (b"x" * 1_000_000)))
     assert ":1: the line is longer than 1000 bytes" in error_of(bomb)
     for content in ("short\n" * 400, "\n" * 100_000, "ab\n" * 1000):
         write(tmp_path / "texts" / "a.txt", gzip.compress(content.encode()))
