@@ -21,6 +21,7 @@ from retrieval.data.columns.names import (
     groups,
     listed,
     or_separate,
+    plain,
     usual_column,
 )
 from retrieval.data.columns.pairs import IDS, TITLES, click_log
@@ -43,6 +44,7 @@ _USUAL_IDS = (
         "material",
     ),
 )
+_SUMMARY = "summary"  # a title as trackers call it, or a text made shorter
 _USUAL_TITLES = (
     *TITLES,
     *groups(
@@ -50,7 +52,7 @@ _USUAL_TITLES = (
         "artikelbezeichnung artikelname produktname kurztext materialkurztext nom nombre nome designation "
         "objet asunto oggetto denominazione 名称 品名 产品名称 商品名称 物料名称 主题",
         "materialbezeichnung",
-        "summary",
+        _SUMMARY,
     ),
 )
 _USUAL_TEXTS = groups(
@@ -65,6 +67,7 @@ _USUAL_TEXTS = groups(
     "materialdescription",
     "notes",
 )
+_WHOLE_TEXTS = _USUAL_TEXTS[0] | _USUAL_TEXTS[1]  # what may be made shorter; trackers have descriptions
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def find_corpus_columns(
     free = [name for name in free if name != own]
     text = tuple(given["text"]) if "text" in given else _text(path, free)
     free = [name for name in free if name not in text]
-    title = next(iter(given["title"]), None) if "title" in given else _title(path, free, own, text)
+    title = next(iter(given["title"]), None) if "title" in given else _title(path, names, free, own, text)
     if title is None and not text:
         return None
     metadata = tuple(given["metadata"]) if "metadata" in given else None
@@ -183,8 +186,26 @@ def _text(path: Path | str, free: Sequence[str]) -> tuple[str, ...]:
     return () if found is None else (found,)
 
 
-def _title(path: Path | str, free: Sequence[str], own: str | None, text: Sequence[str]) -> str | None:
+def _title(
+    path: Path | str,
+    names: Sequence[str],
+    free: Sequence[str],
+    own: str | None,
+    text: Sequence[str],
+) -> str | None:
     """The column of titles. Beside BEIR's own names a `name` is metadata, as it was for BEIR."""
     if "title" in free:
         return "title"
-    return None if own in _IDS and "text" in text else usual_column(path, free, "title", _USUAL_TITLES)
+    if own in _IDS and "text" in text:
+        return None
+    found = usual_column(path, free, "title", _USUAL_TITLES)
+    return None if found is not None and _shortens(found, names, text) else found
+
+
+def _shortens(title: str, names: Sequence[str], text: Sequence[str]) -> bool:
+    """Whether what may be a title is a summary behind its text, as data sets of summaries have it.
+
+    A headline called so, as those of reviews, stands before the text.
+    """
+    before = [plain(name) for name in text if names.index(name) < names.index(title)]
+    return plain(title) == _SUMMARY and not _WHOLE_TEXTS.isdisjoint(before)
