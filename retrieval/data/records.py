@@ -17,6 +17,7 @@ from index.errors import InputError
 from retrieval.data.lines import Place, numbered_lines
 
 _NULL = r"\N"  # how databases export what is missing
+_END = [r"\."]  # the cells of the line by which PostgreSQL ends an export
 _MOST_READ_ON = 100_000  # records that are looked at after one that is incomplete; takes a second
 _MOST_NAMED = 20  # of them
 
@@ -134,7 +135,7 @@ def fields_under(header: Sequence[str]) -> Callable[[Sequence[str]], dict[str, o
 def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
     """The rows below a header as records, whose fields are the header's columns.
 
-    What databases export for a missing value is an empty cell.
+    What databases export for a missing value is an empty cell, and the line that ends an export no row.
     Spreadsheets write columns without a name behind a table; if there are several, they are left out.
     Columns of the same name, as trackers export what has several values, are one field.
     Raises InputError for a row that is wider or narrower than the header, and a value in one of several
@@ -147,6 +148,8 @@ def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
     unnamed = [at for at, column in enumerate(header) if not column]
     fields_of = fields_under(header)
     for place, cells in rows:
+        if cells == _END:
+            continue
         if len(cells) != len(header):
             marks = " and quotation marks" if any('"' in cell for cell in cells) else ""
             raise place.error(

@@ -315,3 +315,19 @@ def test_a_missing_file_and_a_folder_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match="is a folder"):
         table_records_of(tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rows"),
+    [
+        ("a.csv", "id,title\na,\\.\n\\.\n", [{"id": "a", "title": r"\."}]),
+        ("a.tsv", "id\ttitle\na\tb\n\\.\n", [{"id": "a", "title": "b"}]),
+        ("a.tsv", "title\na\n\\.\n", [{"title": "a"}]),
+    ],
+)
+def test_the_line_that_ends_a_copy_of_postgresql_is_no_row(
+    tmp_path: Path, name: str, text: str, rows: list[dict[str, object]]
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    assert [record.fields for record in table_records_of(path)] == rows
