@@ -17,6 +17,8 @@ from typing import IO
 
 from index.disk.files import storing
 
+SOMEWHERE = -1  # no place
+
 _FIRST_SLOTS = 1 << 10
 _BITS = (1 << 64) - 1
 # Bytes of ids and places that are written at once.
@@ -50,20 +52,11 @@ class FirstUses:
         self._unwritten = bytearray()
         self._file: IO[bytes] | None = None
 
-    def probably_hold(self, used: str) -> bool:
-        """Whether an id was used before, by its hash, which another id has in one of 2^64 cases."""
-        key = hash(used) & _BITS or 1
-        mask = len(self._slots) - 1
-        at = key & mask
-        while found := self._slots[at]:
-            if found == key:
-                return True
-            at = (at + 1) & mask
-        return False
-
-    def add(self, used: str, place: int) -> int | None:
+    def add(self, used: str, place: int, *, exact: bool = True) -> int | None:
         """The place where an id was used before. If it is new, note its place and return None.
 
+        exact: without it nothing is read from the file: an id counts as used, at `SOMEWHERE`, if another has
+            its hash, which happens by chance in one of 2^64 cases.
         Raises StorageError if the temporary file cannot be written or read.
         """
         slots = self._slots
@@ -71,7 +64,7 @@ class FirstUses:
         mask = len(slots) - 1
         at = key & mask
         while found := slots[at]:
-            if found == key and (first := self._noted(used)) is not None:
+            if found == key and (first := self._noted(used) if exact else SOMEWHERE) is not None:
                 return first
             at = (at + 1) & mask
         slots[at] = key

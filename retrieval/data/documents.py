@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.disk.checksums import sha256_of
-from index.documents.first_uses import FirstUses
+from index.documents.first_uses import SOMEWHERE, FirstUses
 from index.documents.metadata import problem_of
 from index.documents.store import Document
 from index.errors import InputError
@@ -181,9 +181,10 @@ class _Ids:
         """Note the id of a document. Raises RepeatedError if another has it, once with its place."""
         if place.unit not in self.units[-1:]:
             self.units.append(place.unit)
-        if self.repeated and self.uses.probably_hold(own):
-            raise place.error("repeats an id", RepeatedError)  # to find the place of each takes too long
-        first = self.uses.add(own, (len(self.units) - 1) * _MOST_LINES + (place.line or 0))
+        at = (len(self.units) - 1) * _MOST_LINES + (place.line or 0)
+        first = self.uses.add(own, at, exact=not self.repeated)  # to find the place of each takes too long
+        if first == SOMEWHERE:
+            raise place.error("repeats an id", RepeatedError)
         if first is not None:
             self.repeated = True
             raise place.error(self._told(own, first), RepeatedError)

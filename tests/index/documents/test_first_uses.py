@@ -7,7 +7,7 @@ import tempfile
 import pytest
 
 from index.documents import first_uses
-from index.documents.first_uses import FirstUses
+from index.documents.first_uses import SOMEWHERE, FirstUses
 from index.errors import StorageError
 
 
@@ -23,8 +23,8 @@ def test_what_a_dictionary_says(uses):
     expected = {}
     for place in range(3000):
         used = f"d{chance.randrange(6000)}"
-        assert uses.probably_hold(used) == (used in expected)
         assert uses.add(used, place) == expected.get(used)
+        assert uses.add(used, place, exact=False) == SOMEWHERE
         expected.setdefault(used, place)
     assert len(uses) == len(expected)
 
@@ -35,6 +35,8 @@ def test_ids_with_the_same_hash_are_told_apart_and_found(monkeypatch, uses):
     assert [uses.add(one, place) for place, one in enumerate(ids)] == [None] * len(ids)
     assert [uses.add(one, 99) for one in ids] == list(range(len(ids)))
     assert uses.add("c", 7) is None
+    assert uses.add("d", 8, exact=False) == SOMEWHERE
+    assert uses.add("d", 8) is None
 
 
 @pytest.mark.parametrize("given", [0, -1, -2, 1 << 62])
