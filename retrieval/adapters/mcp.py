@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from index.documents.filtering.parse import parse_filters
 from index.errors import InputError, PeepholeError, needing
 from index.protocol import OpenIndex
-from retrieval.search.facets import MOST_VALUES, count_values, worth_counting
+from retrieval.search.facets import MOST_VALUES, FacetValue, count_values, spelling, worth_counting
 from retrieval.search.hits import Hit
 from retrieval.search.modes import Mode
 from retrieval.search.retriever import Retriever
@@ -53,7 +53,7 @@ _MODE = (
 _WHERE = (
     "Only documents whose metadata meets this condition, such as: lang = 'en' and year >= 2020. "
     "Signs: = != < <= > >=, in ('a', 'b'), prefix 'a', exists field, not, and, or, parentheses. "
-    "`facets` tells the fields and their values."
+    '`facets` tells the fields and their values; one with signs is quoted: "price (EUR)" < 5.'
 )
 _OFFSET = "Leave out so many of the best, for the next page."
 _PROBABILITY = "That the document answers, from 0 to 1; null if the model cannot tell."
@@ -202,10 +202,10 @@ class _Tools:
         with self._using() as retriever:
             index = retriever.index
             if not fields and not where:
-                counted = worth_counting(index, MOST_VALUES)
+                counted = _spelt(worth_counting(index, MOST_VALUES))
             else:
                 masks = index.matching(parse_filters(where or ()))
-                names = fields or list(worth_counting(index, MOST_VALUES))
+                names = fields or list(_spelt(worth_counting(index, MOST_VALUES)))
                 counted = {name: count_values(index, name, masks, MOST_VALUES) for name in names}
         return FacetResult(
             {name: [FieldValue(one.value, one.count) for one in values] for name, values in counted.items()}
@@ -237,7 +237,12 @@ def _found(hit: Hit) -> FoundDocument:
     )
 
 
+def _spelt(fields: Mapping[str, list[FacetValue]]) -> dict[str, list[FacetValue]]:
+    """The values of fields by the names that `where` can have."""
+    return {spelling(name) or name: values for name, values in fields.items()}
+
+
 def _instructions(index: OpenIndex, about: str) -> str:
-    fields = worth_counting(index, _FIELDS_TOLD)
+    fields = _spelt(worth_counting(index, _FIELDS_TOLD))
     told = f"`where` filters by {', '.join(fields)}; `facets` tells their values. " if fields else ""
     return _INSTRUCTIONS.format(count=index.count, about=f": {about}" if about else "", fields=told)

@@ -29,25 +29,30 @@ class FacetValue:
     count: int  # documents that have it, each once
 
 
-def worth_counting(index: OpenIndex, most: int, *, quoted: bool = False) -> dict[str, list[FacetValue]]:
+def worth_counting(index: OpenIndex, most: int) -> dict[str, list[FacetValue]]:
     """The metadata fields that split the documents into a few groups, with the values of each.
 
     index: the open index.
     most: how many fields; those that most documents have come first.
-    quoted: whether fields count whose name a filter must quote, as one of signs.
-    Left out are fields with one value or with more than `MOST_VALUES`, and those whose values mostly stand in
-    one document each.
+    Left out are fields with one value or with more than `MOST_VALUES`, those whose values mostly stand in
+    one document each, and those that no filter can name.
     """
     masks = index.matching(())
-    fields = [
-        field
-        for field in index.fields_of_few_values(MOST_VALUES)
-        if _spells(field, field) or (quoted and _spells('"' + field.replace('"', '""') + '"', field))
-    ]
+    fields = [field for field in index.fields_of_few_values(MOST_VALUES) if spelling(field) is not None]
     counted = {field: count_values(index, field, masks, MOST_VALUES + 1) for field in fields}
     sizes = {field: sum(each.count for each in values) for field, values in counted.items()}
     useful = [field for field in fields if 2 <= len(counted[field]) <= min(MOST_VALUES, sizes[field] // 2)]
     return {field: counted[field] for field in sorted(useful, key=lambda field: -sizes[field])[:most]}
+
+
+def spelling(field: str) -> str | None:
+    """How a filter spells a field: as it is, or quoted for its signs; None if it cannot.
+
+    >>> spelling("release year"), spelling("price (EUR)")
+    ('release year', '"price (EUR)"')
+    """
+    quoted = '"' + field.replace('"', '""') + '"'
+    return next((spelt for spelt in (field, quoted) if _spells(spelt, field)), None)
 
 
 def _spells(spelt: str, field: str) -> bool:

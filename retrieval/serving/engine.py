@@ -130,7 +130,7 @@ def search(retriever: Retriever, queries: Sequence[str], request: Request) -> li
 
 def fields(retriever: Retriever) -> dict[str, Any]:
     """The metadata fields worth a filter, each with its values and how many documents have each."""
-    found = worth_counting(retriever.index, _MOST_FIELDS, quoted=True)
+    found = worth_counting(retriever.index, _MOST_FIELDS)
     return {field: [asdict(each) for each in counted] for field, counted in found.items()}
 
 

@@ -91,6 +91,24 @@ def test_an_agent_over_standard_input_and_output_finds_reads_and_counts(index):
     assert "no document has the id 'nothing'" in refused[1]
 
 
+def test_a_field_with_signs_is_told_as_a_filter_spells_it(index, tmp_path):
+    prices = [
+        {"_id": f"p{n}", "text": f"part {n}", "metadata": {"price (EUR)": n % 2, "unit-no": n % 2}}
+        for n in range(4)
+    ]
+    add(write(tmp_path / "prices.jsonl", prices), index)
+    with Retriever.open(index) as retriever:
+        instructions, _, ((_, told), (_, within)) = talk(
+            mcp_server(retriever), ("facets", {}), ("facets", {"where": "lang = en or unit-no = 1"})
+        )
+        assert "unit-no" in instructions
+        assert '"price (EUR)"' in instructions
+        assert told["fields"]['"price (EUR)"'] == told["fields"]["unit-no"] != []
+        assert within["fields"]['"price (EUR)"'] == [{"value": 1, "count": 2}]
+        found = talk(mcp_server(retriever), ("search", {"query": "part", "where": '"price (EUR)" = 1'}))[2]
+    assert sorted(hit["id"] for hit in found[0][1]["hits"]) == ["p1", "p3"]
+
+
 def started(index):
     """The command, after it has answered the first message of a client."""
     command = [sys.executable, "-m", "cli", "mcp", str(index)]
