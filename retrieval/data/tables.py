@@ -25,6 +25,7 @@ from retrieval.data.parquet import parquet_columns, parquet_records
 from retrieval.data.records import Record, table_records
 from retrieval.data.sheets.reading import SheetNames, sheet_columns, sheet_records, sheets_of
 from retrieval.data.table_kinds import WORKBOOKS, how_to_give, table_kind
+from retrieval.data.wrapped import unwrapped
 
 if TYPE_CHECKING:
     from retrieval.data.locations import Location
@@ -74,7 +75,7 @@ def table_records_of(path: Path | str, given: ColumnNames = USUAL) -> Iterator[R
         return parquet_records(path)
     if kind in _ROWS:
         return table_records(_rows(path, kind, given))
-    return json_file_records(path, lambda names: is_record(names, given))
+    return unwrapped(json_file_records(path, lambda names: is_record(names, given)))
 
 
 def header_of(path: Path | str, needed: Collection[str] = (), given: ColumnNames = USUAL) -> list[str]:

@@ -1,0 +1,45 @@
+"""Records whose columns stand in an object inside them, as the interfaces of some databases give them.
+
+In: records. Out: the same, each with the columns beside its id. Knows nothing of what the columns mean.
+
+    {"id": "rec1", "createdTime": "2026-01-31T10:00:00Z", "fields": {"Name": "bolt", "Notes": "of steel"}}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from retrieval.data.columns.names import METADATA, plain
+from retrieval.data.records import Record
+
+_IDS = frozenset({"id", "uid", "uuid", "guid", "key", "recordid"})
+_TIMES = re.compile(r"(last)?(creat|updat|modif|publish)(e|ed|y|ied)(at|on|time|date)?|timestamp|time|date")
+
+
+def unwrapped(records: Iterable[Record]) -> Iterator[Record]:
+    """The records. One that has an id, perhaps times, and a single object has what that holds beside them.
+
+    A member of the object that has the name of an id or time outside gets that of the object before it. A
+    record whose object is empty is passed over, as a blank row of a table is.
+    """
+    for record in records:
+        name = _wrapper(record.fields)
+        if name is None:
+            yield record
+            continue
+        own = dict(record.fields)
+        held = own.pop(name)
+        if isinstance(held, dict) and held:
+            named = {f"{name}.{key}" if key in own else key: value for key, value in held.items()}
+            yield Record(record.place, {**own, **named})
+
+
+def _wrapper(fields: dict[str, object]) -> str | None:
+    """The name of the object that holds the columns; None if there is none."""
+    objects = [name for name, value in fields.items() if isinstance(value, dict)]
+    if len(objects) != 1 or objects[0] == METADATA:
+        return None
+    others = [plain(name) for name in fields if name != objects[0]]
+    ids = [name for name in others if name in _IDS]
+    return objects[0] if ids and all(name in _IDS or _TIMES.fullmatch(name) for name in others) else None
