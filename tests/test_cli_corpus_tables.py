@@ -129,6 +129,30 @@ def test_a_sync_that_would_delete_all_names_the_columns_as_a_cause(tmp_path):
     assert "and the columns (`peephole info` shows by which it was read)" in other.stderr
 
 
+VARIANTS = (
+    "Handle,Title,Body (HTML),Colour\ncap,Cap,<p>warm</p>,red\ncap,,,blue\ncap,,,green\nhat,Hat,of straw,\n"
+)
+
+
+def test_rows_that_were_joined_to_a_document_are_told(tmp_path):
+    index = tmp_path / "index"
+    shop = written(tmp_path / "shop.csv", VARIANTS)
+    told = "2 rows were joined to the document above, whose id they repeat\n"
+    built = peephole("build", shop, "-m", MODEL, "-o", index)
+    assert built.stdout.endswith(f"2 documents, 16 dimensions, generation-000001; {told}"), built.output
+    assert peephole("add", index, shop).stdout.endswith(f"; {told}")
+    assert json.loads(peephole("add", index, "--sync", shop, "--json").stdout)["joined_rows"] == 2
+    (tmp_path / "shops").mkdir()
+    for name in ("a", "b"):
+        rows = VARIANTS.replace("cap,", f"{name},").replace("hat", name * 2)
+        written(tmp_path / "shops" / f"{name}.csv", rows)
+    assert "; 4 rows were joined" in peephole("add", index, tmp_path / "shops").stdout
+    written(shop, "Handle,Title\ncap,Cap\ncap,\n")
+    assert "; 1 row was joined to the document above" in peephole("add", index, shop).stdout
+    plain = peephole("build", written(tmp_path / "p.csv", PARTS), "-m", MODEL, "-o", tmp_path / "p", "--json")
+    assert json.loads(plain.stdout)["joined_rows"] == 0
+
+
 def test_texts_of_a_corpus_and_columns_of_pairs_exclude_each_other(tmp_path):
     table = written(tmp_path / "t.csv", "a,b\n1,2\n")
     result = peephole(

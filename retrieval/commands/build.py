@@ -26,7 +26,7 @@ from retrieval.commands.printing import manifest_json, print_json, print_line
 from retrieval.commands.progress import progress_bars, resumable
 from retrieval.commands.units import parse_bytes, parse_milliseconds
 from retrieval.data.columns.names import ColumnNames
-from retrieval.data.dataset import read_query_texts
+from retrieval.data.dataset import AnyDataset, open_dataset, read_query_texts
 from retrieval.data.lines import numbered_lines
 from retrieval.indexing.build import AddResult
 from retrieval.indexing.build import add as add_documents
@@ -120,15 +120,15 @@ def build(
     if queries:
         warn_of_sheets(queries)
     texts = read_query_texts(source(queries), "train") if queries else None
+    dataset = open_dataset(corpus, columns)
     with resumable(), progress_bars("building") as progress:
         manifest = build_index(
-            corpus,
+            dataset,
             model,
             output,
             goal=goal,
             queries=texts,
             passage_words=passage_words,
-            columns=columns,
             resume=resume,
             wait=wait,
             store=store,
@@ -137,11 +137,11 @@ def build(
             progress=progress,
         )
     if as_json:
-        print_json(manifest_json(output, manifest))
+        print_json(manifest_json(output, manifest) | {"joined_rows": dataset.joined_rows()})
     else:
         print_line(
             f"{output}: {manifest.documents:,} documents, {manifest.dimension} dimensions, "
-            f"{manifest.generation}"
+            f"{manifest.generation}{_of_joined(dataset)}"
         )
 
 
@@ -175,13 +175,13 @@ def add(
     Example: peephole add my.index data --sync
     """  # noqa: D301
     warn_of_corpus(corpus, columns)
+    dataset = open_dataset(corpus, columns)
     columns_before = read_live_manifest(index).columns if sync else {}
     change = sync_documents if sync else add_documents
     with resumable(), progress_bars("adding") as progress:
         result = change(
-            corpus,
+            dataset,
             index,
-            columns=columns,
             resume=resume,
             wait=wait,
             known_queries=not no_known_queries,
@@ -189,19 +189,27 @@ def add(
         )
     warn_of_other_columns(index, corpus, columns_before)
     if as_json:
-        print_json({"index": str(index), **asdict(result)})
+        print_json({"index": str(index), **asdict(result), "joined_rows": dataset.joined_rows()})
     else:
-        _print_added(index, result, sync)
+        _print_added(index, result, sync, dataset)
 
 
-def _print_added(index: Path, result: AddResult, sync: bool) -> None:
+def _print_added(index: Path, result: AddResult, sync: bool, dataset: AnyDataset) -> None:
     synced = f"{result.deleted:,} deleted, {result.unchanged:,} unchanged, " if sync else ""
     changes = result.added + result.replaced + result.deleted
     print_line(
         f"{index}: {result.added:,} added, {result.replaced:,} replaced, {synced}"
         f"{result.documents:,} documents, "
         f"{result.generation}{'' if changes else '; nothing changed, so nothing was published'}"
+        f"{_of_joined(dataset)}"
     )
+
+
+def _of_joined(dataset: AnyDataset) -> str:
+    """What the line of a corpus says of rows that were joined to others."""
+    count = dataset.joined_rows()
+    told = "1 row was" if count == 1 else f"{count:,} rows were"
+    return f"; {told} joined to the document above, whose id they repeat" if count else ""
 
 
 @click.command()

@@ -6,6 +6,7 @@ Out: each part, read when it is needed. Knows nothing of what the parts are used
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -53,10 +54,21 @@ class Dataset:
 
     folder: Path | str  # what `read_documents` reads
     given: ColumnNames = field(default_factory=lambda: USUAL)  # what the user said about columns
+    joined: Counter[str] = field(default_factory=Counter, compare=False)  # as `read_documents` counts
+
+    @property
+    def path(self) -> Path | str:
+        """What is read; a `PairsDataset` calls it so too."""
+        return self.folder
 
     def documents(self) -> Iterator[Document]:
         """The documents, one at a time. Raises what `read_documents` raises."""
-        return read_documents(self.folder, self.given)
+        self.joined.clear()
+        return read_documents(self.folder, self.given, self.joined)
+
+    def joined_rows(self) -> int:
+        """How many rows, when the documents were read last, belonged to the document of a row above."""
+        return self.joined.total()
 
     def documents_with_queries(self) -> Iterator[Document]:
         """The documents, each with the training queries that it is known to answer.
@@ -120,15 +132,17 @@ AnyDataset: TypeAlias = Dataset | PairsDataset
 _OF_DOCUMENTS = ("document", "id", "title", "metadata")  # roles of columns of pairs
 
 
-def open_dataset(path: Path | str, columns: ColumnNames = USUAL) -> AnyDataset:
+def open_dataset(path: Path | str | AnyDataset, columns: ColumnNames = USUAL) -> AnyDataset:
     """The data set that a path leads to: a file of pairs if it is a table with a query column.
 
     path: a BEIR folder, a table, a pattern of tables or a folder of nothing but tables, which are one table,
-        or anything else that `read_documents` reads.
+        or anything else that `read_documents` reads. A data set that is open already is returned.
     columns: role to the columns that the user names, see `retrieval.data.columns`.
     Raises InputError for an empty table, and one in which no column is recognised, or two fit equally well;
     for columns named for what is not a table; and what `table_records_of` raises.
     """
+    if isinstance(path, Dataset | PairsDataset):
+        return path
     path = _with_its_tables(path)
     is_table = is_pattern(path) or (Path(path).is_file() and table_kind(path))
     if not is_table:

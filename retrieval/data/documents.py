@@ -53,7 +53,11 @@ class UnknownKindError(InputError):
     """A file is of no kind that is read as a corpus."""
 
 
-def read_documents(path: Path | str, given: ColumnNames = USUAL) -> Iterator[Document]:
+def read_documents(
+    path: Path | str,
+    given: ColumnNames = USUAL,
+    joined: Counter[str] | None = None,
+) -> Iterator[Document]:
     """Documents in the order of the file, one at a time. Of their ids 12 to 24 bytes each stay in memory.
 
     path: one of these, where files of text may be gzipped:
@@ -66,6 +70,7 @@ def read_documents(path: Path | str, given: ColumnNames = USUAL) -> Iterator[Doc
         - a pattern or a URL of such tables, see `retrieval.data.locations`, which are read in turn;
         - "-" for JSONL on standard input, or a pipe of JSONL.
     given: what the user said about the columns of a table.
+    joined: counts by file the rows of tables that belong to the document of a row above.
 
     Raises InputError at once if there is no such path or a table lacks a column, and UnknownKindError if its
     kind is unknown;
@@ -78,7 +83,7 @@ def read_documents(path: Path | str, given: ColumnNames = USUAL) -> Iterator[Doc
     if is_pattern(path):
         from retrieval.data.locations import matching_files  # not everyone has pyarrow
 
-        return _from_files(matching_files(str(path)), given)
+        return _from_files(matching_files(str(path)), given, joined)
     path = Path(path)
     if not path.exists():
         raise InputError("no such file or folder; check the path", path=path)
@@ -88,7 +93,7 @@ def read_documents(path: Path | str, given: ColumnNames = USUAL) -> Iterator[Doc
             return _from_text_files(path)
         return _from_records(json_records(corpus), corpus, document_of)
     if table_kind(path):
-        return _from_table(path, given)
+        return _from_table(path, given, Counter() if joined is None else joined)
     if is_stream(path):  # a process substitution, whose name has no suffix
         return _from_records(json_records(path), path)
     remedy = how_to_give(path, or_else=" or a folder")
@@ -203,7 +208,7 @@ def _or_hashed(columns: CorpusColumns) -> str:
     return "" if columns is BEIR else ", or have ids made of the texts with --column id="
 
 
-def _from_table(path: Path, given: ColumnNames) -> Iterator[Document]:
+def _from_table(path: Path, given: ColumnNames, joined: Counter[str]) -> Iterator[Document]:
     columns = corpus_columns(path, given)
     records = table_records_of(path, given)
     if table_kind(path) not in JSON_KINDS:
@@ -212,14 +217,15 @@ def _from_table(path: Path, given: ColumnNames) -> Iterator[Document]:
         records = (record for record in records if not is_blank(record, said))
         # Where nothing has a title, a row without a text may be a thing of its own with a mistaken id.
         if columns.title is not None and table_kind(path) != "parquet":
-            records = _joined(records, columns)
+            records = _joined(records, columns, joined)
     return _from_records(records, path, lambda record: document_with_text(record, columns), columns)
 
 
-def _joined(records: Iterable[Record], columns: CorpusColumns) -> Iterator[Record]:
+def _joined(records: Iterable[Record], columns: CorpusColumns, count: Counter[str]) -> Iterator[Record]:
     """The rows of a table, those without title and text joined to the row above if that has the same id.
 
     Shops export variants and images of a product so. A field with several values becomes a list of them.
+    count: of the joined rows, by file.
     """
     above: Record | None = None
     joined = 0
@@ -228,6 +234,7 @@ def _joined(records: Iterable[Record], columns: CorpusColumns) -> Iterator[Recor
         goes_on = above is not None and own and own == above.fields.get(columns.id or "")
         if above and goes_on and joined < _MOST_JOINED and is_blank(record, columns.texts()):
             above, joined = _with_values(above, record.fields), joined + 1
+            count[str(record.place.path)] += 1
             continue
         if above:
             yield above
@@ -266,7 +273,9 @@ def corpus_columns(path: Path, given: ColumnNames = USUAL) -> CorpusColumns:
     return found
 
 
-def _from_files(locations: Sequence[Location], given: ColumnNames) -> Iterator[Document]:
+def _from_files(
+    locations: Sequence[Location], given: ColumnNames, joined: Counter[str] | None
+) -> Iterator[Document]:
     """The documents of several files, one file after the other.
 
     Raises InputError for an id that two files have.
@@ -276,7 +285,7 @@ def _from_files(locations: Sequence[Location], given: ColumnNames) -> Iterator[D
     with closing(FirstUses()) as uses:
         for number, location in enumerate(locations):
             with local_copy(location) as copy:
-                for document in read_documents(copy, given):
+                for document in read_documents(copy, given, joined):
                     first = uses.add(document.id, number)
                     if first is not None:
                         raise InputError(

@@ -54,7 +54,7 @@ class AddResult:
 
 
 def build(
-    corpus: Path | str,
+    corpus: Path | str | AnyDataset,
     model: Path,
     output: Path,
     *,
@@ -125,7 +125,7 @@ def _starter(cluster: str | None) -> Callable[[Path], AbstractContextManager[Wor
 
 
 def add(
-    corpus: Path | str,
+    corpus: Path | str | AnyDataset,
     index: Path,
     *,
     columns: ColumnNames = USUAL,

@@ -17,7 +17,7 @@ from index.values import Progress, no_progress
 from index.writing.builder import IndexBuilder
 from index.writing.comparison import Comparison
 from retrieval.data.columns.names import USUAL, ColumnNames
-from retrieval.data.dataset import column_roles, open_dataset
+from retrieval.data.dataset import AnyDataset, column_roles, open_dataset
 from retrieval.indexing.build import AddResult, documents_of, encode_into, fingerprint, model_of
 from retrieval.indexing.publish import publish
 from retrieval.model.folder import read_model
@@ -27,7 +27,7 @@ _DOCUMENTS_AT_ONCE = 1024
 
 
 def sync(
-    corpus: Path | str,
+    corpus: Path | str | AnyDataset,
     index: Path,
     *,
     columns: ColumnNames = USUAL,
@@ -61,7 +61,7 @@ def sync(
             raise InputError(
                 f"has no document of the index, so all {deleted:,} would be deleted; check the path"
                 f"{or_columns}, or make the index with `peephole build`",
-                path=None if str(corpus) == "-" else corpus,
+                path=None if str(dataset.path) == "-" else dataset.path,
             )
         count, replaced = builder.count, builder.replaced()
         counts = (count - replaced, replaced, deleted, comparison.unchanged)
