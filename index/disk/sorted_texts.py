@@ -51,6 +51,16 @@ class SortedTexts:
         content, starts = self.characters[ends[0] : ends[-1]].tobytes(), (ends - ends[0]).tolist()
         return [content[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(starts)]
 
+    def ending(self, character: str) -> NDArray[np.int64]:
+        """The numbers of the texts that end with a character, ascending. Every text is looked at."""
+        key = character.encode("utf-8", "surrogatepass")
+        numbers = np.flatnonzero(np.diff(self.starts) >= len(key))
+        stops = self.starts[1:][numbers]
+        for back, byte in enumerate(reversed(key), 1):  # in UTF-8 no character ends as another does
+            same = self.characters[stops - back] == byte
+            numbers, stops = numbers[same], stops[same]
+        return numbers
+
     def smaller(self, text: str) -> int:
         """How many of the texts are smaller than a text, which need not be one of them."""
         return bisect_left(range(len(self)), text, key=lambda number: self.between(number, number + 1)[0])

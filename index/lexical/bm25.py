@@ -13,6 +13,9 @@ length, which is that of the time when a segment was written. bm25s computes the
 compare), but stores them with the idf, so it cannot add segments, and it cannot index a corpus larger than
 memory.
 
+A single Chinese, Japanese or Korean character in a query is one term too: it has the documents of all tokens
+with this character (`index.lexical.characters`).
+
 The arrays are memory-mapped, the terms too (`index.disk.sorted_texts`), so opening takes the same time for a
 hundred terms as for a million.
 """
@@ -23,7 +26,9 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import accumulate, pairwise, starmap
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -32,8 +37,9 @@ from numpy.typing import NDArray
 from index.disk.arrays import map_array, reading_arrays
 from index.disk.sorted_texts import SortedTexts
 from index.errors import NO_COMPILED_LOOPS, CorruptError
+from index.lexical.characters import Postings, joined, postings_of_character
 from index.lexical.sums import Sums
-from index.lexical.tokens import TOKENS_VERSION, lexical_tokens
+from index.lexical.tokens import TOKENS_VERSION, is_character, lexical_tokens
 from index.ranking import Ranking, best, empty_ranking
 from index.values import Mask, Scalar
 
@@ -60,7 +66,11 @@ _ROUNDING = 1 + 1e-5
 _FEW_DOCUMENTS = 1 << 15
 # Terms of queries whose postings are remembered, some 300 bytes each.
 _KNOWN_TERMS = 1 << 14
-
+# Postings of single characters that are remembered, 8 bytes each.
+_KNOWN_POSTINGS = 1 << 22
+# Single characters of a query that are looked for in other tokens. The first use of one in a segment of a
+# million documents takes 10 ms or more, and no query may keep a server busy.
+_MOST_CHARACTERS = 16
 
 # Rows and scores of the best documents.
 _Found: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float32]]"
@@ -76,7 +86,12 @@ class Term(NamedTuple):
 
 
 class Terms(list[Term]):
-    """The terms of a query within a segment; complete before `arrays` is read."""
+    """The terms of a query within a segment; complete before `arrays` is read.
+
+    characters: single characters of the query that the segment has, and their weights. They are no items.
+    """
+
+    characters: Mapping[str, float] = MappingProxyType({})
 
     @cached_property
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -115,11 +130,13 @@ class Bm25:
         self.count = count
         self._sums = Sums(count)
         self._known: dict[str, slice] = {}
+        self._characters: dict[str, Postings] = {}
         arrays = [map_array(folder / name, kind) for name, kind in ARRAYS.items()]
-        self._weights, self._rows, self._starts, terms, term_starts = arrays
+        weights, rows, self._starts, terms, term_starts = arrays
+        self._postings = Postings(rows, weights)
         if not (
             len(self._starts) == len(term_starts) > 0
-            and self._starts[-1] == len(self._weights) == len(self._rows)
+            and self._starts[-1] == len(weights) == len(rows)
             and term_starts[-1] == len(terms)
         ):
             raise CorruptError(
@@ -148,14 +165,14 @@ class Bm25:
         allowed: bool (count,), the rows that may be found; None for all.
         """
         ranking = empty_ranking(len(queries), k)
-        ranked: Callable[[Sequence[Term], int, Mask | None], _Found]
+        ranked: Callable[[Postings, Sequence[Term], int, Mask | None], _Found]
         if self._compiled is not None:
             ranked = partial(self._best_compiled, self._compiled)
         else:
             ranked = self._best_of_all if self.count <= _FEW_DOCUMENTS else self._best
         for query, terms in enumerate(queries):
             with reading_arrays(self._folder):
-                rows, scores = ranked(terms, k, allowed)
+                rows, scores = ranked(*self._with_characters(terms), k, allowed)
             ranking.scores[query, : len(rows)] = scores
             ranking.rows[query, : len(rows)] = rows
         return ranking
@@ -163,18 +180,25 @@ class Bm25:
     def _best_compiled(
         self,
         compiled: Callable[..., _Found],
+        stored: Postings,
         terms: Sequence[Term],
         k: int,
         allowed: Mask | None,
     ) -> _Found:
         """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
-        return compiled((self._rows, self._weights), *_arrays_of(terms), self.count, k, allowed)
+        return compiled(stored, *_arrays_of(terms), self.count, k, allowed)
 
-    def _best_of_all(self, terms: Sequence[Term], k: int, allowed: Mask | None) -> _Found:
+    def _best_of_all(
+        self,
+        stored: Postings,
+        terms: Sequence[Term],
+        k: int,
+        allowed: Mask | None,
+    ) -> _Found:
         """Rows and scores of the k best, the same as of `_best`, by scoring every posting."""
         sums = self._sums.take()  # not given back if this search fails
         for postings, weight in sorted(terms, key=lambda term: -term.weight):
-            np.add.at(sums, self._rows[postings], self._weights[postings] * np.float32(weight))
+            np.add.at(sums, stored.rows[postings], stored.parts[postings] * np.float32(weight))
         candidates = np.flatnonzero(sums > 0)
         if allowed is not None:
             candidates = candidates[allowed[candidates]]
@@ -184,7 +208,13 @@ class Bm25:
         chosen = best(scores, k)
         return candidates[chosen], scores[chosen]
 
-    def _best(self, terms: Sequence[Term], k: int, allowed: Mask | None) -> _Found:
+    def _best(
+        self,
+        stored: Postings,
+        terms: Sequence[Term],
+        k: int,
+        allowed: Mask | None,
+    ) -> _Found:
         """Rows and scores of the k best.
 
         MaxScore (Turtle and Flood 1995). Terms are scored by falling weight, so rare terms come first. A tf
@@ -205,8 +235,8 @@ class Bm25:
                 and bounds[done] < _least_of_best(sums.take(seen), k)
             ):
                 break
-            rows = self._rows[postings].astype(np.intp)  # otherwise numpy would convert them at each use
-            gains = self._weights[postings] * np.float32(weight)
+            rows = stored.rows[postings].astype(np.intp)  # otherwise numpy would convert them at each use
+            gains = stored.parts[postings] * np.float32(weight)
             if allowed is not None:
                 rows, gains = rows[allowed[rows]], gains[allowed[rows]]
             if done:
@@ -224,25 +254,17 @@ class Bm25:
         candidates, scores = seen.compress(likely), scores.compress(likely)
         by_row = np.argsort(candidates)
         candidates, scores = candidates.take(by_row), scores.take(by_row)
-        self._add(ordered[done:], candidates, scores)
+        _add(stored, ordered[done:], candidates, scores)
         chosen = best(scores, k)
         return candidates[chosen], scores[chosen]
-
-    def _add(self, terms: Sequence[Term], candidates: NDArray[np.intp], scores: NDArray[np.float32]) -> None:
-        """Add to the scores of some ascending rows, in place, what these terms give."""
-        wanted = candidates.astype(np.int32)  # as stored; otherwise the search would convert all postings
-        for postings, weight in terms:
-            rows = self._rows[postings]
-            at = np.minimum(rows.searchsorted(wanted), len(rows) - 1)
-            hits = np.flatnonzero(rows.take(at) == wanted)
-            scores[hits] += self._weights[postings].take(at.take(hits)) * np.float32(weight)
 
     def having(self, terms: Sequence[Term]) -> Mask:
         """The rows that have one of these terms or more, bool (count,): all that `search` can find."""
         mask = np.zeros(self.count, bool)
         with reading_arrays(self._folder):
+            stored, terms = self._with_characters(terms)
             for term in terms:
-                mask[self._rows[term.postings]] = True
+                mask[stored.rows[term.postings]] = True
         return mask
 
     def match(self, terms: Sequence[Term], rows: NDArray[np.int64]) -> _Matched:
@@ -251,28 +273,35 @@ class Bm25:
         terms: as `weigh` gives them for this segment.
         rows: int64 (n,), in any order.
         """
+        stored, terms = self._with_characters(terms)
         if self._compiled_match is not None:
-            return self._compiled_match((self._rows, self._weights), *_arrays_of(terms), rows)
-        parts = self.parts(terms, rows)
+            return self._compiled_match(stored, *_arrays_of(terms), rows)
+        with reading_arrays(self._folder):
+            parts = _parts(stored, terms, rows)
         weights = np.array([term.weight for term in terms], np.float32)
         return weights @ parts, weights @ (parts != 0)
 
     def parts(self, terms: Sequence[Term], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The tf parts of some terms in some documents, float32 (terms, n); 0 where a document lacks a term.
 
-        terms: as `weigh` gives them for this segment.
+        terms: as `weigh` gives them for this segment. Single characters come last.
         rows: int64 (n,), in any order.
         """
-        if not terms:
-            return np.zeros((0, len(rows)), np.float32)
-        wanted = rows.astype(np.int32)  # as stored; otherwise the search would convert all postings
         with reading_arrays(self._folder):
-            places = np.array([self._rows[postings].searchsorted(wanted) for postings, _ in terms])
-            bounds = np.array([(postings.start, postings.stop - 1) for postings, _ in terms])
-            places += bounds[:, :1]
-            np.minimum(places, bounds[:, 1:], out=places)
-            parts: NDArray[np.float32] = (self._rows.take(places) == wanted) * self._weights.take(places)
-        return parts
+            return _parts(*self._with_characters(terms), rows)
+
+    def _with_characters(self, terms: Sequence[Term]) -> tuple[Postings, Sequence[Term]]:
+        """The terms, single characters among them, and the postings that they are places of.
+
+        Without characters these are the postings in the files, else copies for this query.
+        """
+        if not (isinstance(terms, Terms) and terms.characters):
+            return self._postings, terms
+        lists = [self._postings.at(term.postings) for term in terms]
+        lists += map(self.postings_of_character, terms.characters)
+        bounds = pairwise([0, *accumulate(len(each.rows) for each in lists)])
+        weights = [*(term.weight for term in terms), *terms.characters.values()]
+        return joined(lists), Terms(map(Term, starmap(slice, bounds), weights))
 
     def postings(self, term: str) -> slice:
         """Where the postings of a term are; empty if no document has it. Raises CorruptError."""
@@ -290,9 +319,54 @@ class Bm25:
             if number is None:
                 return slice(0, 0)
             start, stop = int(self._starts[number]), int(self._starts[number + 1])
-            if not 0 <= start <= stop <= min(start + self.count, len(self._rows)):
+            if not 0 <= start <= stop <= min(start + self.count, len(self._postings.rows)):
                 raise ValueError("a term with impossible postings")
             return slice(start, stop)
+
+    def place_of_character(self, character: str) -> slice:
+        """Like `postings`, a place in `postings_of_character`."""
+        return slice(0, len(self.postings_of_character(character).rows))
+
+    def postings_of_character(self, character: str) -> Postings:
+        """The postings of all tokens with a character, merged into one a document. Raises CorruptError."""
+        known = self._characters.get(character)
+        if known is None:
+            with reading_arrays(self._folder):
+                known = postings_of_character(
+                    character, self._terms, self._starts, self._postings, self.count
+                )
+            if sum(len(each.rows) for each in list(self._characters.values())) > _KNOWN_POSTINGS:
+                self._characters.clear()
+            self._characters[character] = known
+        return known
+
+
+def _add(
+    stored: Postings,
+    terms: Sequence[Term],
+    candidates: NDArray[np.intp],
+    scores: NDArray[np.float32],
+) -> None:
+    """Add to the scores of some ascending rows, in place, what these terms give."""
+    wanted = candidates.astype(np.int32)  # as stored; otherwise the search would convert all postings
+    for postings, weight in terms:
+        rows = stored.rows[postings]
+        at = np.minimum(rows.searchsorted(wanted), len(rows) - 1)
+        hits = np.flatnonzero(rows.take(at) == wanted)
+        scores[hits] += stored.parts[postings].take(at.take(hits)) * np.float32(weight)
+
+
+def _parts(stored: Postings, terms: Sequence[Term], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """See `Bm25.parts`. stored: what the terms are places of."""
+    if not terms:
+        return np.zeros((0, len(rows)), np.float32)
+    wanted = rows.astype(np.int32)  # as stored; otherwise the search would convert all postings
+    places = np.array([stored.rows[postings].searchsorted(wanted) for postings, _ in terms])
+    bounds = np.array([(postings.start, postings.stop - 1) for postings, _ in terms])
+    places += bounds[:, :1]
+    np.minimum(places, bounds[:, 1:], out=places)
+    parts: NDArray[np.float32] = (stored.rows.take(places) == wanted) * stored.parts.take(places)
+    return parts
 
 
 def _least_of_best(scores: NDArray[np.float32], k: int) -> float:
@@ -326,12 +400,18 @@ def weigh(segments: Sequence[Bm25], query: str) -> Weighed:
     by_segment = [Terms() for _ in segments]
     sum_of_weights = 0.0
     counts = Counter(lexical_tokens(query))
+    characters = [term for term in counts if len(term) == 1 and is_character(term)][:_MOST_CHARACTERS]
     for term, tf in counts.items():
-        places = [segment.postings(term) for segment in segments]
+        character = term in characters
+        find = Bm25.place_of_character if character else Bm25.postings
+        places = [find(segment, term) for segment in segments]
         df = sum(place.stop - place.start for place in places)
         weight = tf * math.log(1 + (total - df + 0.5) / (df + 0.5))
         sum_of_weights += weight
         for terms, place in zip(by_segment, places, strict=True):
             if place.stop > place.start:
-                terms.append(Term(place, weight))
+                if character:
+                    terms.characters = {**terms.characters, term: weight}
+                else:
+                    terms.append(Term(place, weight))
     return Weighed(by_segment, sum_of_weights, len(counts))

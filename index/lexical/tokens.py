@@ -57,6 +57,14 @@ def lexical_tokens(text: str) -> list[str]:
     return _tokens_of_any_script(text)
 
 
+def is_character(token: str) -> bool:
+    """Whether a token is a single Chinese, Japanese or Korean character.
+
+    In a query it stands for all tokens with it, of which a text has any only if it has the character.
+    """
+    return len(token) == 1 and not token.isascii() and _character().match(token) is not None
+
+
 def _tokens_of_any_script(text: str) -> list[str]:
     tokens: list[str] = []
     stop_words: list[str] = []
@@ -72,6 +80,11 @@ def _tokens_of_any_script(text: str) -> list[str]:
         else:
             tokens.append(token)
     return tokens or stop_words
+
+
+@cache
+def _character() -> re.Pattern[str]:
+    return re.compile(f"[{_CJK}]")
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from index.dense.passages import Span
 from index.documents.store import Document
-from index.lexical.tokens import lexical_tokens
+from index.lexical.tokens import is_character, lexical_tokens
 
 
 class Passage(NamedTuple):
@@ -34,4 +34,11 @@ def lexical_span(spans: Sequence[Span], text: str, query: str) -> Span:
     query: the text of the query.
     """
     wanted = set(lexical_tokens(query))
-    return max(spans, key=lambda span: len(wanted.intersection(lexical_tokens(text[span.start : span.end]))))
+    characters = set(filter(is_character, wanted))
+
+    def words_in(span: Span) -> int:
+        found = set(lexical_tokens(text[span.start : span.end]))
+        parts = sum(any(one in token for token in found) for one in characters - found)
+        return len(wanted & found) + parts
+
+    return max(spans, key=words_in)

@@ -82,3 +82,16 @@ def test_an_index_of_format_4_re_scores():
         assert len(retriever.index.segments) == 2
         assert retriever.rescoring is not None
         assert retriever.index.row_of("faq/8") is None
+
+
+@pytest.mark.parametrize("name", ["index-2", "index-3", "index-4", "index-5"])
+def test_old_indexes_find_single_characters_within_words(name: str):
+    with Retriever.open(GOLDEN / name) as retriever:
+        expected = {
+            document.id
+            for document in retriever.index.live_documents()
+            if "务" in document.texts().joined()  # it stands alone nowhere
+        }
+        assert expected
+        assert {hit.id for hit in retriever.search("务", 10, "lexical")} == expected
+        assert expected <= {hit.id for hit in retriever.search("务", 10, "hybrid")}

@@ -13,6 +13,7 @@ from index.disk.folder import Pointer, read_current, write_current
 from index.disk.manifest import MANIFEST
 from index.disk.verify import superseded, verify
 from index.documents.filtering.parse import parse_where
+from index.documents.store import Document
 from index.documents.writer import DocumentWriter
 from index.errors import CorruptError, FormatVersionError, InputError
 from index.reader import Index
@@ -91,6 +92,25 @@ def test_single_rows_score_as_in_a_search(folder: Path, added: bool):  # of one 
         assert (match.scores <= match.shares * match.weight + 1e-6).all()
         assert ((match.shares > 0) == (match.scores > 0)).all()
         assert index.match_words("nowhere", rows).shares.max() == 0
+
+
+def test_a_single_character_finds_the_words_with_it_in_all_segments(folder: Path):
+    texts = ["吃药", "药店 apple", "饭店", "药"]
+    with IndexBuilder.begin_adding(folder, source="more") as builder:
+        builder.append([Document(f"z{n}", "", text) for n, text in enumerate(texts)], unit_vectors(34)[30:])
+        builder.publish()
+    with Index.open(folder) as index:
+        assert len(index.segments) == 2
+        found = index.search_lexical(["药 apple"], 40)
+        scores = dict(zip(found.rows[0].tolist(), found.scores[0].tolist(), strict=True))
+        assert {30, 31, 33} <= scores.keys()
+        assert next(iter(scores)) == 31  # it has both words
+        rows = np.arange(index.count)
+        match = index.match_words("药 apple", rows)
+        assert match.scores.tolist() == pytest.approx([scores.get(row, 0) for row in rows.tolist()], rel=1e-5)
+        assert (match.shares[31], match.words) == (pytest.approx(1), 2)
+        masks = index.matching((), "药")
+        assert np.flatnonzero(np.concatenate(masks)).tolist() == [30, 31, 33]
 
 
 def test_kept_vectors_change_no_hit(folder: Path, build: Build, tmp_path: Path):

@@ -1,6 +1,6 @@
 import pytest
 
-from index.lexical.tokens import lexical_tokens
+from index.lexical.tokens import is_character, lexical_tokens
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,8 @@ def test_stems_are_those_of_the_indexes_that_exist():
 
 def test_endless_word_is_cut():
     assert [len(token) for token in lexical_tokens("x" * 1_000_000)] == [64]
+
+
+def test_single_characters_are_those_of_scripts_that_are_read_in_pairs():
+    assert all(map(is_character, "药𠮷のカ々물"))
+    assert not any(map(is_character, ["", "a", "7", "é", "ж", "ꀀ", "ก", "药店", "x药"]))

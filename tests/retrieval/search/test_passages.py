@@ -56,6 +56,13 @@ def test_hit_carries_the_passage_that_answers(folder: Path, mode: Mode):
         assert hits["short"].passage is None
 
 
+@pytest.mark.parametrize("query", ["务", "服 zebra", "boat 启 务"])  # tokens of the text are pairs
+def test_passage_of_a_lexical_hit_has_the_single_characters_of_the_query(folder: Path, query: str):
+    with Retriever.open(folder / "index") as retriever:
+        hit = retriever.search(query, 1, "lexical")[0]
+        assert (hit.id, hit.passage.text) == ("long", PARTS[1])
+
+
 def test_score_is_the_cosine_of_the_best_passage_drawn_towards_the_document(folder: Path):
     encoder = read_model(folder / "model").encoder("document")
     with Retriever.open(folder / "index") as retriever, Index.open(folder / "index") as index:
