@@ -37,3 +37,11 @@ def test_sparse_vector_holds_the_tf_parts_and_is_never_empty():
     # two of three tokens, average 3: 2 / (2 + .9)
     assert sparse_of(["a", "b", "a"], {"a": 7, "b": 9}, 3) == pytest.approx({7: 2 / 2.9, 9: 1 / 1.9})
     assert sparse_of([], {}, 3) == {0: 1.0}
+
+
+def test_a_single_character_is_a_term_only_where_it_stands_alone(tmp_path: Path):
+    """Unlike in a local index; docs/milvus.md says why."""
+    numbers = write_statistics(tmp_path / "1", None, {"药店": 2, "吃": 1, "吃药": 1}, ())
+    weighed = Statistics(tmp_path / "1", 3).weigh("药 吃")
+    assert weighed.terms.keys() == {numbers["吃"]}
+    assert weighed.words == 2
