@@ -9,8 +9,8 @@ The tf part of a posting (index/lexical/bm25.py) is a weight of a document's spa
 one of the query's, and their inner product is the score. N and df count all documents that were written since
 the build, deleted ones included, as those of a local segment do; a new build counts anew.
 
-A single Chinese character is a term only where it stands alone: a server adds up the weights of all terms of a
-document, so those that have the character could not count as one word, as they do in a local index.
+A single Chinese character is a term only where it stands alone: a server adds up the weights of all terms of
+a document, so those that have the character could not count as one word, as they do in a local index.
 """
 
 from __future__ import annotations
