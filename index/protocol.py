@@ -129,6 +129,12 @@ class OpenIndex(Protocol):
     def match_words(self, query: str, rows: Rows) -> WordMatch:
         """How well documents match the words of a query."""
 
+    def unknown_terms(self, query: str) -> tuple[str, ...]:
+        """The terms of a query that no document has."""
+
+    def terms_beginning(self, letter: str) -> dict[str, int]:
+        """How many documents have each of the terms that begin with a letter, deleted ones included."""
+
     def word_width(self) -> int:
         """The width of the vectors of words that all documents have; 0 if some have none."""
 

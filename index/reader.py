@@ -7,6 +7,7 @@ Opening checks the pointer, the manifest and the size of every file, and on requ
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import lru_cache, partial
@@ -293,6 +294,17 @@ class Index(HeldGeneration):
             scores[inside], shares[inside] = segment.lexical.match(terms, local)
         shares /= np.float32(weight)
         return WordMatch(scores, shares, weight, weighed.words)
+
+    def unknown_terms(self, query: str) -> tuple[str, ...]:
+        """The terms of a query that no document has."""
+        return self._weighed(query).unknown
+
+    def terms_beginning(self, letter: str) -> dict[str, int]:
+        """How many documents have each of the terms that begin with a letter, deleted ones included."""
+        counts: Counter[str] = Counter()
+        for segment in self.segments:
+            counts.update(segment.lexical.terms_beginning(letter))
+        return counts
 
     def word_width(self) -> int:
         """The width of the vectors of words that all segments have; 0 if some have none or another width."""

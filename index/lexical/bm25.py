@@ -323,6 +323,13 @@ class Bm25:
                 raise ValueError("a term with impossible postings")
             return slice(start, stop)
 
+    def terms_beginning(self, letter: str) -> dict[str, int]:
+        """How many documents have each of the terms that begin with a letter. Raises CorruptError."""
+        with reading_arrays(self._folder):
+            first, stop = self._terms.smaller(letter), self._terms.smaller(chr(ord(letter) + 1))
+            counts = np.diff(self._starts[first : stop + 1]).tolist()
+            return dict(zip(self._terms.between(first, stop), counts, strict=True))
+
     def place_of_character(self, character: str) -> slice:
         """Like `postings`, a place in `postings_of_character`."""
         return slice(0, len(self.postings_of_character(character).rows))
@@ -387,11 +394,13 @@ class Weighed(NamedTuple):
     by_segment: for each segment the terms that it has.
     weight: the sum of all weights, including those of terms that no document has.
     words: how many distinct terms the query has.
+    unknown: the terms that no document has.
     """
 
     by_segment: list[Terms]
     weight: float
     words: int
+    unknown: tuple[str, ...]
 
 
 def weigh(segments: Sequence[Bm25], query: str) -> Weighed:
@@ -399,6 +408,7 @@ def weigh(segments: Sequence[Bm25], query: str) -> Weighed:
     total = sum(segment.count for segment in segments)
     by_segment = [Terms() for _ in segments]
     sum_of_weights = 0.0
+    unknown: list[str] = []
     counts = Counter(lexical_tokens(query))
     characters = [term for term in counts if len(term) == 1 and is_character(term)][:_MOST_CHARACTERS]
     for term, tf in counts.items():
@@ -408,10 +418,12 @@ def weigh(segments: Sequence[Bm25], query: str) -> Weighed:
         df = sum(place.stop - place.start for place in places)
         weight = tf * math.log(1 + (total - df + 0.5) / (df + 0.5))
         sum_of_weights += weight
+        if not df:
+            unknown.append(term)
         for terms, place in zip(by_segment, places, strict=True):
             if place.stop > place.start:
                 if character:
                     terms.characters = {**terms.characters, term: weight}
                 else:
                     terms.append(Term(place, weight))
-    return Weighed(by_segment, sum_of_weights, len(counts))
+    return Weighed(by_segment, sum_of_weights, len(counts), tuple(unknown))

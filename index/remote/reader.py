@@ -167,6 +167,14 @@ class RemoteIndex(HeldGeneration):
             ranked[number] = [(row, score) for _, row, score in hits if score > 0]
         return best_rows(ranked, k)
 
+    def unknown_terms(self, query: str) -> tuple[str, ...]:
+        """See `Index.unknown_terms`."""
+        return self._statistics.weigh(query).unknown
+
+    def terms_beginning(self, letter: str) -> dict[str, int]:
+        """See `Index.terms_beginning`."""
+        return self._statistics.terms_beginning(letter)
+
     def is_exact(self, where: Sequence[Expression]) -> bool:
         """Whether the server compares every vector."""
         return self.entry.faiss == FLAT_KIND

@@ -60,11 +60,13 @@ class Weighed(NamedTuple):
     terms: weights by number, of the terms that a document has.
     weight: sum of all weights, also of terms that no document has.
     words: how many different terms there are.
+    unknown: the terms that no document has.
     """
 
     terms: Sparse
     weight: float
     words: int
+    unknown: tuple[str, ...]
 
 
 class Statistics:
@@ -103,7 +105,14 @@ class Statistics:
                 raise CorruptError(f"{self._path}: damaged; restore the file or build the index again")
             weights[number] = counts[term] * self._idf(df)
         total = sum(tf * self._idf(known[term][1] if term in known else 0) for term, tf in counts.items())
-        return Weighed(weights, total, len(counts))
+        unknown = tuple(term for term in counts if term not in known)
+        return Weighed(weights, total, len(counts), unknown)
+
+    def terms_beginning(self, letter: str) -> dict[str, int]:
+        """How many documents have each of the terms that begin with a letter."""
+        statement = "SELECT term, documents FROM terms WHERE term >= ? AND term < ?"
+        with self._lock, self._reading():
+            return dict(query(self._database, statement, (letter, chr(ord(letter) + 1))))
 
     def _idf(self, df: int) -> float:
         return math.log(1 + (self._documents - df + 0.5) / (df + 0.5))

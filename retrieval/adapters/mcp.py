@@ -79,6 +79,7 @@ class FoundDocument:
 class SearchResult:
     """The hits, best first."""
 
+    searched_for: str  # the query, misspelt words corrected
     hits: list[FoundDocument]
 
 
@@ -162,8 +163,9 @@ class _Tools:
         words, or say so.
         """
         with self._using() as retriever:
-            found = retriever.search(query, k, mode, where or (), offset=offset)
-        return SearchResult([_found(hit) for hit in found])
+            read = retriever.corrected(query)
+            found = retriever.search(read, k, mode, where or (), offset=offset, as_typed=True)
+        return SearchResult(read, [_found(hit) for hit in found])
 
     def read_document(
         self,

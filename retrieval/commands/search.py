@@ -63,6 +63,7 @@ MOST_HITS = 100_000
     help="Leave out hits that are relevant with less probability, 0 to 1, as the model's calibration says.",
 )
 @click.option("--metadata", is_flag=True, help="Show the metadata of each hit.")
+@click.option("--as-typed", is_flag=True, help="Correct no misspelt words of the query.")
 @click.option("--profile", is_flag=True, help="Show the milliseconds of each phase of the search.")
 @json_option
 def search(
@@ -78,6 +79,7 @@ def search(
     per: str | None,
     min_probability: float | None,
     metadata: bool,
+    as_typed: bool,
     profile: bool,
     as_json: bool,
 ) -> None:
@@ -93,7 +95,7 @@ def search(
     if bool(query) == (file is not None):
         raise click.UsageError("give either a query or --queries FILE")
     queries = {"1": " ".join(query)} if file is None else _queries_of(file)
-    request = Request(k, mode, where, facet, offset, per, min_probability, metadata)
+    request = Request(k, mode, where, facet, offset, per, min_probability, metadata, as_typed)
     with Retriever.open(index) as retriever:
         answers = [answer(retriever, text, request) for text in queries.values()]
     if run_path is not None:
@@ -124,13 +126,15 @@ def _print_answer(answer: Answer, least: float | None, profile: bool) -> None:
     if least is not None and not answer.hits:
         told = f"no good answer: no hit is relevant with a probability of {least:g}"
     print_line(Styled(answer.query, bold=True), f"  {told}")
+    if answer.searched != answer.query:
+        print_line("searched for ", Styled(answer.searched, bold=True), "; --as-typed corrects nothing")
     if profile:
         print_line(", ".join(f"{name} {taken:.2f} ms" for name, taken in phases_ms(answer).items()))
     for hit in answer.hits:
         title = hit.title if hit.title and hit.title != hit.id else ""
         likely = "" if hit.probability is None else f"{hit.probability:4.0%}  "
         print_line(f"{hit.rank:3}  {hit.score:.3f}  {likely}", Styled(hit.id, colour="green"), f"  {title}")
-        pieces = snippet(answer.query, hit.passage.text if hit.passage else hit.text)
+        pieces = snippet(answer.searched, hit.passage.text if hit.passage else hit.text)
         if pieces:
             print_line("            ", *pieces_of(pieces))
         if hit.metadata:

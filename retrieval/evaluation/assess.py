@@ -133,6 +133,7 @@ def rank_all(
     progress: Progress = no_progress,
     *,
     depth: int = _DEPTH,
+    as_typed: bool = False,
 ) -> dict[str, dict[str, float]]:
     """The run of every judged query in one mode.
 
@@ -142,13 +143,14 @@ def rank_all(
     mode: the mode to search in.
     progress: is called after each batch of queries.
     depth: documents of each query, 100 by default.
+    as_typed: as for `Retriever.search`.
     """
     query_ids = list(qrels)
     run: dict[str, dict[str, float]] = {}
     for start in range(0, len(query_ids), _BATCH):
         batch = query_ids[start : start + _BATCH]
         texts = [queries[query_id] for query_id in batch]
-        run |= run_of(retriever, batch, retriever.rank(texts, depth, mode))
+        run |= run_of(retriever, batch, retriever.rank(texts, depth, mode, as_typed=as_typed))
         progress(mode, min(start + _BATCH, len(query_ids)), len(query_ids))
     return run
 

@@ -32,12 +32,14 @@ class Request(NamedTuple):
     per: str | None = None
     min_probability: float | None = None
     metadata: bool = False
+    as_typed: bool = False
 
 
 class Answer(NamedTuple):
     """The hits of a query, the counted values by field, and the time that the search took."""
 
-    query: str
+    query: str  # as typed
+    searched: str  # the query that was searched for, its misspelt words corrected
     mode: Mode
     hits: list[Hit]
     facets: Mapping[str, list[FacetValue]]
@@ -58,26 +60,32 @@ def answers(retriever: Retriever, queries: Sequence[str], request: Request) -> l
     """
     start = time.perf_counter()
     with recording() as phases:
+        searched = queries if request.as_typed else list(map(retriever.corrected, queries))
         found = retriever.search_all(
-            *(queries, request.k, request.mode, request.where),
+            *(searched, request.k, request.mode, request.where),
             offset=request.offset,
             per=request.per,
             min_probability=request.min_probability,
             metadata=request.metadata,
+            as_typed=True,  # as they are now
         )
     took_ms = (time.perf_counter() - start) * 1000
     return [
-        Answer(query, request.mode, hits, _facets(retriever, query, request), took_ms, phases)
-        for query, hits in zip(queries, found, strict=True)
+        Answer(query, read, request.mode, hits, _facets(retriever, read, request), took_ms, phases)
+        for query, read, hits in zip(queries, searched, found, strict=True)
     ]
 
 
 def _facets(retriever: Retriever, query: str, request: Request) -> dict[str, list[FacetValue]]:
-    return retriever.facets(query, request.facets, request.mode, request.where) if request.facets else {}
+    if not request.facets:
+        return {}
+    return retriever.facets(query, request.facets, request.mode, request.where, as_typed=True)
 
 
 def answer_json(answer: Answer, *, profile: bool = False) -> dict[str, Any]:
     """The answer as JSON values: query, mode, took_ms, hits and, if any were counted, facets.
+
+    If another query was searched for than the one typed, also `corrected`: that query.
 
     A hit has the fields of `Hit`; metadata only if the request asks for it.
 
@@ -89,6 +97,8 @@ def answer_json(answer: Answer, *, profile: bool = False) -> dict[str, Any]:
         "took_ms": round(answer.took_ms, 3),
         "hits": [_hit_json(hit) for hit in answer.hits],
     }
+    if answer.searched != answer.query:
+        values["corrected"] = answer.searched
     if answer.facets:
         values["facets"] = {
             field: [asdict(each) for each in counts] for field, counts in answer.facets.items()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from index.errors import InputError
 from index.locks import ProcessLock
+from retrieval.search.spelling import Spelling
 from retrieval.search.tower import QueryTower
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class OpenGeneration:
     """A generation and its query tower; it is closed once it is retired and no search holds it.
 
     rescoring: how hybrid search re-scores its candidates; None if the model or the index cannot re-score.
+    spelling: corrects queries.
     """
 
     def __init__(self, index: OpenIndex, old_tower: QueryTower | None, kept_bytes: int) -> None:
@@ -40,6 +42,7 @@ class OpenGeneration:
         except BaseException:
             index.close()
             raise
+        self.spelling = Spelling(index, self.tower.vocabulary)
         rescoring = self.tower.rescoring
         self.rescoring = rescoring if rescoring is not None and rescoring.fits(index) else None
         self._lock = ProcessLock()

@@ -126,6 +126,11 @@ class Retriever:
             view._closed.set()  # so that neither `refresh` nor `close` does anything
             yield view
 
+    def corrected(self, query: str) -> str:
+        """The query as a search reads it, misspelt words corrected; see `retrieval.search.spelling`."""
+        with self._using() as opened:
+            return opened.spelling.corrected(query)
+
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings of n queries, float32 (n, dimension), unit length."""
         with self._using() as opened:
@@ -142,6 +147,7 @@ class Retriever:
         per: str | None = None,
         min_probability: float | None = None,
         metadata: bool = False,
+        as_typed: bool = False,
     ) -> list[Hit]:
         """The k best documents for a query, best first; fewer if the corpus has fewer.
 
@@ -156,6 +162,7 @@ class Retriever:
         min_probability: 0 to 1. Hits with a lower probability are left out of the k hits, and the others are
             numbered anew.
         metadata: whether the hits hold the metadata of their documents.
+        as_typed: whether to search for the query as it is; else for the `corrected` one.
         Raises InputError for an empty query, a k below 1, an offset below 0, an unknown mode, a filter that
         cannot be parsed or names a field that no document has, and a least probability that is not from 0 to
         1 or asked of a model without calibration.
@@ -166,6 +173,7 @@ class Retriever:
             per=per,
             min_probability=min_probability,
             metadata=metadata,
+            as_typed=as_typed,
         )[0]
 
     def search_all(
@@ -179,10 +187,12 @@ class Retriever:
         per: str | None = None,
         min_probability: float | None = None,
         metadata: bool = False,
+        as_typed: bool = False,
     ) -> list[list[Hit]]:
         """`search` for several queries at once; returns the hits of each query, in order."""
         _check_queries(queries)
         with self._using() as opened:
+            queries = _read(opened, queries, as_typed)
             if min_probability is not None:
                 _check_probability(min_probability, opened)
             embeddings = _embeddings(opened, queries, mode)
@@ -211,6 +221,7 @@ class Retriever:
         where: Where = (),
         *,
         most: int = 20,
+        as_typed: bool = False,
     ) -> dict[str, list[FacetValue]]:
         """For some metadata fields, how many of the documents that a search can find have each value.
 
@@ -218,7 +229,7 @@ class Retriever:
         documents that meet the filter and share a word with the query, in the other modes all documents that
         meet the filter.
 
-        query, mode, where: as for `search`.
+        query, mode, where, as_typed: as for `search`.
         fields: names of fields, as in a filter.
         most: values of a field, the most frequent first.
         Returns the values by field. Raises what `search` raises.
@@ -228,15 +239,25 @@ class Retriever:
         _check_queries([query])
         check_mode(mode)
         with self._using() as opened:
-            masks = opened.index.matching(conditions_of(where), query if mode == "lexical" else None)
+            (read,) = _read(opened, [query], as_typed)
+            masks = opened.index.matching(conditions_of(where), read if mode == "lexical" else None)
             return {field: count_values(opened.index, field, masks, most) for field in fields}
 
-    def rank(self, queries: Sequence[str], k: int, mode: Mode, where: Where = ()) -> Ranking:
+    def rank(
+        self,
+        queries: Sequence[str],
+        k: int,
+        mode: Mode,
+        where: Where = (),
+        *,
+        as_typed: bool = False,
+    ) -> Ranking:
         """The k best documents as scores and rows of the index; parameters and errors as for `search`.
 
         Returns float32 and int64 (n, at most k), row -1 where there are fewer documents.
         """
         with self._using() as opened:
+            queries = _read(opened, queries, as_typed)
             return rank(opened, queries, _embeddings(opened, queries, mode), k, mode, where)
 
     def evidence(self, queries: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -268,6 +289,10 @@ class Retriever:
             yield opened
         finally:
             opened.release()
+
+
+def _read(opened: OpenGeneration, queries: Sequence[str], as_typed: bool) -> Sequence[str]:
+    return queries if as_typed else list(map(opened.spelling.corrected, queries))
 
 
 def _embeddings(opened: OpenGeneration, queries: Sequence[str], mode: Mode) -> Vectors | None:

@@ -27,6 +27,7 @@ class QueryTower:
     dense_share: the weight of the dense ranking in hybrid search.
     rescoring: how its model re-scores the candidates of hybrid search; None if it does not.
     calibration: from evidence to probabilities; None if the model has none.
+    vocabulary: the features that the model knows.
     """
 
     def __init__(self, index: OpenIndex, *, compiled: bool = False) -> None:
@@ -49,6 +50,7 @@ class QueryTower:
         if self.rescoring is not None and compiled:
             self.rescoring.compile()
         self.calibration = model.calibration
+        self.vocabulary = model.vocabulary
         self._encoder = model.encoder("query", rows, compiled=compiled)
         self._lock = ProcessLock()
 

@@ -140,7 +140,7 @@ def to_values(answers: Sequence[Answer], shown: Shown) -> list[dict[str, Any]]:
     for found, value in zip(answers, values, strict=True):
         for hit, own in zip(found.hits, value["hits"], strict=True):
             if shown.snippet:
-                own["snippet"] = [piece._asdict() for piece in snippet(found.query, _read(hit))]
+                own["snippet"] = [piece._asdict() for piece in snippet(found.searched, _read(hit))]
             if not shown.text:
                 del own["text"], own["passage"]
     return values

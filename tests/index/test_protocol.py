@@ -192,6 +192,19 @@ def test_lexical_scores_are_those_of_the_formula(write: Write, folder: Path, que
         assert set(ids_of(index, np.flatnonzero(mask))) == expected.keys()
 
 
+def test_terms_are_known_by_how_many_documents_have_them(write: Write, folder: Path):
+    write(numbered(30))
+    write(TAGGED, adding=True)
+    with open_index(folder) as index:
+        assert index.unknown_terms("apple nowhere apples the else nowhere 苹果") == ("nowher", "els")
+        assert index.unknown_terms("") == ()
+        documents = [*numbered(30), *TAGGED]
+        counts = Counter(term for each in documents for term in set(lexical_tokens(each.texts().joined())))
+        for letter in "arz苹":
+            expected = {term: count for term, count in counts.items() if term[0] == letter}
+            assert index.terms_beginning(letter) == expected
+
+
 def test_single_documents_are_weighed_as_their_ranking_is(write: Write, folder: Path):
     write(numbered(30))
     query = unit_vectors(1, seed=4)

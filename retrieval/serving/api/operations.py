@@ -55,6 +55,7 @@ def _search_parameters(limits: Limits) -> tuple[Parameter, ...]:
         Parameter("snippet", _SWITCH, "1 adds a snippet to each hit, with the words of the query marked."),
         Parameter("text", _SWITCH_ON, "0 leaves out the text and passage of each hit."),
         Parameter("metadata", _SWITCH, "1 adds the metadata of each hit."),
+        Parameter("as_typed", _SWITCH, "1 corrects no misspelt words of the query."),
         Parameter("record", _SWITCH_ON, "0 leaves this search out of the click log, if there is one."),
     )
 

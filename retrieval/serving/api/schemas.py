@@ -58,6 +58,7 @@ class FacetValue(Struct):
 class Answer(Struct):
     """The answer to a query; facets by field if some were asked for, phases_ms with profile only.
 
+    corrected: the query that was searched for, if misspelt words of the one typed were corrected.
     search: the id under which it was recorded, for POST /click; only if the server records clicks.
     """
 
@@ -65,6 +66,7 @@ class Answer(Struct):
     mode: str
     took_ms: float
     hits: list[Hit]
+    corrected: str | None = None
     facets: dict[str, list[FacetValue]] | None = None
     phases_ms: dict[str, float] | None = None
     search: str | None = None
@@ -111,6 +113,7 @@ class SearchMany(Struct, forbid_unknown_fields=True):
     snippet: bool = False
     text: bool = True
     metadata: bool = False
+    as_typed: bool = False
     record: bool = True
 
 

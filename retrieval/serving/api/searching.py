@@ -142,6 +142,7 @@ def _wanted(values: Parameters, limits: Limits) -> Wanted:
         checked_field(one(values, "per"), limits, "per") if "per" in values else None,
         share(one(values, "min_probability"), "min_probability") if "min_probability" in values else None,
         switch(values, "metadata"),
+        switch(values, "as_typed"),
     )
 
 
@@ -156,4 +157,5 @@ def _wanted_by_all(asked: SearchMany, limits: Limits) -> Wanted:
         None if asked.per is None else checked_field(asked.per, limits, "per"),
         None if asked.min_probability is None else checked_share(asked.min_probability, "min_probability"),
         asked.metadata,
+        asked.as_typed,
     )

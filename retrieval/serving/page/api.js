@@ -25,9 +25,10 @@ async function get(path, pairs, signal) {
 export const fields = () => get("fields", []);
 
 // Some hits of a query. filters: a Map of fields to the texts of chosen values. least: probability, "" for any.
-// record: whether a server that records searches shall record this one.
-export function search(query, filters, least, facets, offset, k, record, signal) {
+// asTyped: whether misspelt words stay. record: whether a server that records searches shall record this one.
+export function search(query, asTyped, filters, least, facets, offset, k, record, signal) {
   const pairs = [["q", query], ["k", k], ["offset", offset], ["snippet", 1], ["text", 0]];
+  if (asTyped) pairs.push(["as_typed", 1]);
   if (!record) pairs.push(["record", 0]);
   for (const [field, values] of filters) pairs.push(["where", condition(field, values)]);
   if (least) pairs.push(["min_probability", least]);

@@ -20,7 +20,8 @@ let composing = false;
 let running = new AbortController();
 let timer = 0;
 let settling = 0;
-let unrecorded = null; // what is shown of a query that is being typed: { query, filters, least, n, items }
+let searched = ""; // the query that was searched for, its misspelt words corrected
+let unrecorded = null; // what is shown of a query that is being typed: { asked, items }
 let recording = null; // the promise that it is recorded now
 
 // ---- Searching
@@ -33,17 +34,17 @@ async function search(offset = 0, typing = false) {
   if (offset) settle();
   running.abort();
   const own = (running = new AbortController());
-  const { query, filters, least, n } = state;
+  const { query, asTyped, filters, least, n } = state;
   if (!query.trim()) return showNothing();
   const slow = setTimeout(wait, SLOW);
   try {
     // Without filters the counts are those of all documents, which are known; asking costs the server time.
     const facets = filters.size ? Object.keys(known.fields) : [];
     const record = !(typing && known.records_clicks);
-    const answer = await api.search(query, filters, least, facets, offset, n - offset, record, own.signal);
+    const answer = await api.search(query, asTyped, filters, least, facets, offset, n - offset, record, own.signal);
     if (own !== running) return;
     show(answer, offset);
-    unrecorded = record ? null : { query, filters, least, n, items: [...hits.children] };
+    unrecorded = record ? null : { asked: state, items: [...hits.children] };
     if (!record) settleSoon();
   } catch (error) {
     if (own === running) showProblem(error);
@@ -66,6 +67,8 @@ function show(answer, offset) {
   noteSearch(elements, answer.search);
   if (offset) hits.append(...elements);
   else hits.replaceChildren(...elements);
+  searched = answer.corrected ?? answer.query;
+  showCorrected(answer.corrected);
   const shown = hits.childElementCount;
   more.hidden = answer.hits.length < state.n - offset || !shown;
   at("problem").hidden = at("empty").hidden = true;
@@ -81,6 +84,11 @@ function show(answer, offset) {
   else if (document.activeElement === input) scrollTo(0, 0);
 }
 
+function showCorrected(query) {
+  at("corrected").hidden = !query;
+  at("corrected").firstElementChild.textContent = query ?? "";
+}
+
 function nothing() {
   if (state.least) {
     return `No good answer for “${state.query.trim()}”: no result is relevant with a probability of ${percent(state.least)}.`;
@@ -92,6 +100,7 @@ function nothing() {
 function showNothing() {
   hits.replaceChildren();
   more.hidden = at("problem").hidden = at("unfilter").hidden = at("likely").hidden = true;
+  showCorrected();
   at("empty").hidden = false;
   at("took").textContent = at("count").textContent = "";
   showFacets(state.filters.size ? {} : known.fields);
@@ -142,9 +151,10 @@ function settle() {
   return recording;
 }
 
-async function again({ query, filters, least, n, items }) {
+async function again({ asked, items }) {
+  const { query, asTyped, filters, least, n } = asked;
   try {
-    noteSearch(items, (await api.search(query, filters, least, [], 0, n, true)).search);
+    noteSearch(items, (await api.search(query, asTyped, filters, least, [], 0, n, true)).search);
   } catch {
     // Only the record is missing; the reader has the hits.
   }
@@ -180,7 +190,7 @@ async function explain(item) {
   try {
     const { id } = item.dataset;
     const [explained, found] = await Promise.all([
-      api.explain(state.query, id, signal),
+      api.explain(searched, id, signal),
       api.documentOf(id, signal).catch(() => ({ metadata: {} })), // an address cannot end in the id ".."
     ]);
     why.replaceChildren(...explanationOf(explained, found));
@@ -206,7 +216,7 @@ function typed() {
   if (composing || input.value === state.query) return;
   clearTimeout(timer);
   timer = setTimeout(() => {
-    state = { ...state, query: input.value, n: PAGE };
+    state = { ...state, query: input.value, asTyped: false, n: PAGE };
     toAddress(state, committed);
     committed = false;
     search(0, true);
@@ -214,7 +224,8 @@ function typed() {
 }
 
 function change(part) {
-  state = { ...state, query: input.value, n: PAGE, ...part };
+  const asTyped = state.asTyped && input.value === state.query;
+  state = { ...state, query: input.value, asTyped, n: PAGE, ...part };
   toAddress(state, true);
   committed = true;
   return search();
@@ -279,6 +290,7 @@ at("facets").addEventListener("change", ({ target }) => {
 for (const id of ["clear", "unfilter"]) {
   at(id).addEventListener("click", () => { change({ filters: new Map() }); input.focus(); });
 }
+at("corrected").lastElementChild.addEventListener("click", () => { change({ asTyped: true }); input.focus(); });
 at("least").append(...LEAST.map((each) => make("option", { value: each }, percent(each))));
 at("least").addEventListener("change", ({ target }) => change({ least: target.value }));
 at("problem").lastElementChild.addEventListener("click", () => {

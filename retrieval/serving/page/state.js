@@ -1,5 +1,5 @@
 // What the reader asks for, and its place in the address bar: q, one f.FIELD for each chosen value, n hits,
-// p the least probability.
+// p the least probability, typed=1 if misspelt words stay.
 
 export const PAGE = 10;
 const MOST = 200;
@@ -13,14 +13,16 @@ export function fromAddress() {
   }
   const n = Number.parseInt(pairs.get("n") ?? PAGE, 10);
   const least = LEAST.find((each) => each === pairs.get("p")) ?? "";
-  return { query: pairs.get("q") ?? "", filters, least, n: Math.min(Math.max(n || PAGE, PAGE), MOST) };
+  const asTyped = pairs.has("typed");
+  return { query: pairs.get("q") ?? "", asTyped, filters, least, n: Math.min(Math.max(n || PAGE, PAGE), MOST) };
 }
 
 // push: whether the back button returns to the state before.
-export function toAddress({ query, filters, least, n }, push) {
+export function toAddress({ query, asTyped, filters, least, n }, push) {
   const pairs = new URLSearchParams();
   if (query) pairs.set("q", query);
   for (const [field, values] of filters) for (const value of values) pairs.append(`f.${field}`, value);
+  if (asTyped) pairs.set("typed", 1);
   if (least) pairs.set("p", least);
   if (n > PAGE) pairs.set("n", n);
   const address = pairs.size ? `?${pairs}` : location.pathname;

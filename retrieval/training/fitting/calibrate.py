@@ -111,7 +111,7 @@ def _fit_mode(
     found = ranking.rows >= 0
     # No document has the words, so hybrid candidates are those of dense search.
     foreign = _foreign(queries)
-    rows = retriever.rank(foreign, DEPTH, "lexical" if mode == "lexical" else "dense").rows
+    rows = retriever.rank(foreign, DEPTH, "lexical" if mode == "lexical" else "dense", as_typed=True).rows
     unanswered = max(UNANSWERED, LEAST_UNANSWERED / len(queries))
     for each, right, kept, weight in (
         (evidence, relevant, found, 1 - UNANSWERED),

@@ -112,7 +112,7 @@ def _examples(model: TrainedModel, retriever: Retriever, dataset: TrainingData, 
         for start in range(0, len(texts), _BATCH)
         for query, found in zip(
             query_ids[start : start + _BATCH],
-            retriever.rank(texts[start : start + _BATCH], _DEPTH, "hybrid").rows,
+            retriever.rank(texts[start : start + _BATCH], _DEPTH, "hybrid", as_typed=True).rows,
             strict=True,
         )
     ]

@@ -40,5 +40,6 @@ def rank_dev(retriever: Retriever, dataset: TrainingData) -> DevRankings:
     dataset: the data set.
     """
     texts = [dataset.queries[query_id] for query_id in dataset.dev]
-    dense, lexical = (retriever.rank(texts, FUSION_DEPTH, mode) for mode in ("dense", "lexical"))
+    dense = retriever.rank(texts, FUSION_DEPTH, "dense", as_typed=True)
+    lexical = retriever.rank(texts, FUSION_DEPTH, "lexical", as_typed=True)
     return DevRankings(tuple(dataset.dev), dense, lexical)

@@ -155,6 +155,33 @@ def test_hits_have_metadata_if_it_is_asked_for(run, folder):
     run(scenario)
 
 
+def test_misspelt_words_are_corrected_unless_they_are_to_stay(run, folder):
+    async def scenario(served):
+        asked = {"q": "zebar", "mode": "lexical"}
+        await served.client.post("/documents", json={"documents": COLOURED}, headers=WRITER)
+        got = (await served.client.get("/search", params=asked)).json()
+        assert (got["query"], got["corrected"], len(got["hits"])) == ("zebar", "zebra", len(COLOURED))
+        assert without_time(got) == without_time(
+            printed("search", folder, "--mode", "lexical", "--json", "zebar")
+        )
+        shown = (await served.client.get("/search", params={**asked, "snippet": 1})).json()
+        marked = [piece["text"] for piece in shown["hits"][0]["snippet"] if piece["marked"]]
+        assert marked == ["zebra"]
+        body = {"queries": ["zebar", "zebra"], "mode": "lexical"}
+        many = (await served.client.post("/search", json=body)).json()
+        assert [each.get("corrected") for each in many] == ["zebra", None]
+        kept = [
+            (await served.client.get("/search", params={**asked, "as_typed": 1})).json(),
+            *(
+                await served.client.post("/search", json={**body, "queries": ["zebar"], "as_typed": True})
+            ).json(),
+        ]
+        for each in kept:
+            assert each["hits"] == [] and "corrected" not in each
+
+    run(scenario)
+
+
 def test_metadata_of_hits_is_not_read_unless_it_is_asked_for(run, monkeypatch):
     def fail(*arguments):
         raise AssertionError("metadata was read")

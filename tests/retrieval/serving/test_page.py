@@ -149,6 +149,19 @@ def test_typing_shows_hits_with_the_words_marked(page):
     assert page.run(COUNT) == "10 results, more below"
 
 
+def test_a_misspelt_word_is_corrected_and_told(page):
+    told = "document.getElementById('corrected')"
+    page.write("zebar")
+    page.until(f"{HITS} === 10 && !{told}.hidden")
+    assert page.run(f"{told}.querySelector('b').textContent") == "zebra"
+    page.run(f"{told}.querySelector('button').click()")
+    page.until(f"{told}.hidden")
+    assert page.run(VALUE) == "zebar" and "typed=1" in page.run("location.search")
+    page.write("s")
+    page.until(f"!{told}.hidden")
+    assert "typed=1" not in page.run("location.search")
+
+
 def test_new_hits_are_shown_from_the_first(page):
     page.write("zebra")
     page.until(f"{HITS} === 10")

@@ -1,0 +1,149 @@
+"""The spelling of queries: a word that no document has is read as a similar one that documents have.
+
+In: queries, an open index, and the words that its model knows. Out: the queries as they are searched. BM25
+finds nothing by a misspelt word, and the towers less than half of what they find by the word itself. Knows
+nothing of rankings.
+
+A word is read as another only if no document has its term and the model has no row for it: the model then
+has seen too little of it to know what it means. The other word is one that it begins, for somebody may still
+be typing it, or one that a single edit makes of it: a letter left out, added or changed, or two neighbours
+swapped. The first letter must be right, as it nearly always is (Pollock and Zamora 1984, Automatic Spelling
+Correction in Scientific and Scholarly Text).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import cache, cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+from index.lexical.normalisation import normalise
+from index.lexical.tokens import lexical_tokens
+from retrieval.text.words import words
+
+if TYPE_CHECKING:
+    from index.protocol import OpenIndex
+    from retrieval.text.vocabulary import Vocabulary
+
+# With fewer letters a word has too many others beside it.
+_LEAST_LETTERS = 4
+# Longer ones are no words of a language.
+_MOST_LETTERS = 32
+# Words of a query that are looked up. A new one may take tens of milliseconds in an index of a million
+# documents.
+_MOST_WORDS = 8
+# Words whose corrections are remembered.
+_REMEMBERED = 4096
+# Scripts whose words are runs of letters: the first word of the letters' names in Unicode.
+_SCRIPTS = frozenset(("LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "ARABIC"))
+
+
+class Spelling:
+    """Corrects queries to an open index; safe for use by several threads.
+
+    index: that is searched.
+    vocabulary: of its model.
+    """
+
+    def __init__(self, index: OpenIndex, vocabulary: Vocabulary) -> None:
+        self._index = index
+        self._vocabulary = vocabulary
+        self._similar = lru_cache(_REMEMBERED)(self._most_similar)
+
+    def corrected(self, query: str) -> str:
+        """The query as it is searched. Names in capitals, numbers and identifiers stay as they are."""
+        unknown = self._index.unknown_terms(query)
+        if not unknown:
+            return query  # as nearly all
+        looked_up = 0
+
+        def read(match: re.Match[str]) -> str:
+            nonlocal looked_up
+            typed = match[0]
+            word = normalise(typed)
+            if (typed.isupper() and not query.isupper()) or not _is_word(word):
+                return typed
+            term = _term_of(word)
+            if term not in unknown or looked_up == _MOST_WORDS:
+                return typed
+            looked_up += 1
+            return self._similar(word, term) or typed
+
+        return _word().sub(read, query)
+
+    def _most_similar(self, word: str, term: str) -> str | None:
+        """The word that is likeliest meant by one that no document has; None if none is similar enough.
+
+        term: that of the word.
+        """
+        if self._vocabulary.table.ids_of_words([word])[0] >= 0:
+            return None
+        documents = self._index.terms_beginning(word[0])
+        for similar in _similar(word, self._words.get(word[0], ())):
+            counts = {near: documents.get(_term_of(near), 0) for near in similar}
+            if any(counts.values()):
+                return max(counts, key=lambda near: (counts[near], -len(near), near))
+        # A rare word has no row of its own, but documents have its term.
+        for similar in _similar(term, documents):
+            for near in sorted(similar, key=lambda near: (-documents[near], near)):
+                if written := self._written(near):
+                    return written
+        return None
+
+    @cached_property
+    def _words(self) -> dict[str, list[str]]:
+        """The words of the vocabulary by their first letters."""
+        found: dict[str, list[str]] = {}
+        for word in self._vocabulary.table.sorted_words().texts.all():
+            found.setdefault(word[0], []).append(word)
+        return found
+
+    def _written(self, term: str) -> str | None:
+        """A word of this term, as the first document that is found by it writes it."""
+        (row,) = self._index.search_lexical([term], 1).rows[0].tolist() or [-1]
+        if row < 0:
+            return None  # the term of a term is another one
+        (document,) = self._index.documents([row])
+        texts = document.texts()
+        found = (word for text in texts for word in words(text) if _term_of(word) == term)
+        return next(found, None)
+
+
+def _similar(word: str, others: Iterable[str]) -> Iterator[list[str]]:
+    """Those of some words that a word begins, then those that are one edit behind its first letter away."""
+    yield [other for other in others if other.startswith(word)]
+    edited, lengths = _one_edit(word), range(len(word) - 1, len(word) + 2)
+    yield [other for other in others if len(other) in lengths and edited.fullmatch(other)]
+
+
+def _one_edit(word: str) -> re.Pattern[str]:
+    edited = []
+    for at in range(1, len(word) + 1):
+        before, letter, after = word[:at], word[at : at + 1], word[at + 1 :]
+        # Another letter or none in its place, one more before it, and swapped with the next one.
+        edited += [
+            f"{before}.?{after}",
+            f"{before}.{letter}{after}",
+            f"{before}{after[:1]}{letter}{after[1:]}",
+        ]
+    return re.compile("|".join(edited))
+
+
+def _term_of(word: str) -> str:
+    """The term of a word; "" for one that is several terms."""
+    terms = lexical_tokens(word)
+    return terms[0] if len(terms) == 1 else ""
+
+
+def _is_word(word: str) -> bool:
+    if not (_LEAST_LETTERS <= len(word) <= _MOST_LETTERS and word.isalpha()):
+        return False
+    return word.isascii() or unicodedata.name(word[0], "").partition(" ")[0] in _SCRIPTS
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """The pattern of letters that are not part of an identifier, a number or a name such as O'Hara."""
+    return re.compile(r"(?<![\w'’])[^\W\d_]+(?![\w'’])")

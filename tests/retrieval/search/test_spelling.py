@@ -1,0 +1,144 @@
+"""Spelling: which words of a query are read as others, in every door through which queries come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli import verbs
+from index.documents.store import Document
+from index.writing.delete import delete
+from retrieval.indexing.build import add_documents, build
+from retrieval.model.config import ModelConfig
+from retrieval.search.answer import Request, answer, answer_json
+from retrieval.search.retriever import Retriever
+from retrieval.towers.two_tower import TwoTower
+
+CONFIG = ModelConfig("bag", 8, dimension=8, document_words=16)
+TEXTS = {
+    "list": "list a directory and its subdirectories",
+    "copy": "copy files between directories",
+    "pack": "compress a folder of files",
+    "kube": "kubernetes pods",
+    "ru": "сжать каталог",
+    "zh": "压缩文件夹",
+}
+KNOWN = ["directory", "directories", "files", "compress", "compression", "folder", "каталог", "hidden"]
+EDITED = ["direcotry", "directry", "directoory", "dirextory", "direktory", "Direcotry"]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory, random_model: Callable[..., TwoTower]) -> Path:
+    """An index of two segments, whose model knows some words, of which one is in no document."""
+    place = tmp_path_factory.mktemp("spelling")
+    random_model(CONFIG, texts=KNOWN).save(place / "model")
+    lines = [json.dumps({"_id": each, "text": text}) for each, text in list(TEXTS.items())[:3]]
+    (place / "corpus.jsonl").write_text("\n".join(lines))
+    build(place / "corpus.jsonl", place / "model", place / "index")
+    add_documents([Document(each, "", TEXTS[each], {}) for each in ("kube", "ru", "zh")], place / "index")
+    return place / "index"
+
+
+@pytest.fixture
+def retriever(index: Path) -> Iterator[Retriever]:
+    with Retriever.open(index) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("typed", EDITED)
+def test_a_word_one_edit_away_is_meant(retriever: Retriever, typed: str) -> None:
+    assert retriever.corrected(f"list a {typed} now") == "list a directory now"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("compre", "compress"),  # compression begins so too, but no document has it
+        ("kubern", "kubernetes"),  # documents have it, and the model knows no such word
+        ("kuberentes", "kubernetes"),
+        ("каталг", "каталог"),
+        ("copy FILSE", "copy FILSE"),  # capitals among other letters are a name
+        ("COPY FILSE", "COPY files"),
+    ],
+)
+def test_words_that_documents_have_are_meant(retriever: Retriever, typed: str, meant: str) -> None:
+    assert retriever.corrected(typed) == meant
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "list a directory",
+        "hidden files",  # the model knows the word
+        "irectory",  # another first letter
+        "dirctry",  # two edits
+        "dire2tory direc_otry o'directry",  # numbers, identifiers and names
+        "pid",  # too short to tell
+        "zzzz",
+        "压缩文件们",
+        "",
+        " ",
+    ],
+)
+def test_other_words_stay(retriever: Retriever, typed: str) -> None:
+    assert retriever.corrected(typed) == typed
+
+
+def test_only_so_many_words_of_a_query_are_looked_up(retriever: Retriever) -> None:
+    typed = [f"direct{letter}ory" for letter in "abcdefghij"]
+    assert retriever.corrected(" ".join(typed)).split() == ["directory"] * 8 + typed[8:]
+
+
+def test_a_search_reads_the_corrected_query_unless_told_not_to(retriever: Retriever) -> None:
+    typed, meant = "direcotry kuberentes", "directory kubernetes"
+    for mode in ("dense", "lexical", "hybrid"):
+        assert retriever.search(typed, mode=mode) == retriever.search(meant, mode=mode)  # type: ignore[arg-type]
+        assert (
+            retriever.rank([typed], 5, mode).rows.tolist() == retriever.rank([meant], 5, mode).rows.tolist()
+        )  # type: ignore[arg-type]
+    assert {hit.id for hit in retriever.search(typed, mode="lexical")} == {"list", "copy", "kube"}
+    assert retriever.search(typed, mode="lexical", as_typed=True) == []
+    assert retriever.rank([typed], 5, "lexical", as_typed=True).rows.max() == -1
+
+
+def test_an_answer_tells_what_was_searched_for(retriever: Retriever) -> None:
+    found = answer_json(answer(retriever, "direcotry", Request(mode="lexical")))
+    assert (found["query"], found["corrected"]) == ("direcotry", "directory")
+    assert {hit["id"] for hit in found["hits"]} == {"list", "copy"}
+    for query, request in (("directory", Request()), ("direcotry", Request(as_typed=True))):
+        assert "corrected" not in answer_json(answer(retriever, query, request))
+
+
+def test_the_command_tells_and_can_be_told(index: Path) -> None:
+    def printed(*options: str) -> str:
+        arguments = ["search", str(index), "--mode", "lexical", *options, "list direcotry"]
+        found = CliRunner().invoke(verbs, arguments)
+        assert found.exit_code == 0, found.output
+        return found.stdout
+
+    told = printed().splitlines()
+    assert told[0].startswith("list direcotry") and told[1].startswith("searched for list directory")
+    assert "copy" in printed() and "searched for" not in printed("--as-typed")
+    assert "copy" not in printed("--as-typed")
+    assert json.loads(printed("--json"))["corrected"] == "list directory"
+
+
+def test_a_word_that_only_deleted_documents_had_is_not_meant(
+    tmp_path: Path, random_model: Callable[..., TwoTower]
+) -> None:
+    """Its postings stay until the index is compacted, but nothing is found by it."""
+    random_model(CONFIG, texts=["folder"]).save(tmp_path / "model")
+    lines = [
+        json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(["zebras", "folder", "lions"])
+    ]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
+    build(tmp_path / "corpus.jsonl", tmp_path / "model", tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as opened:
+        assert opened.corrected("zebars") == "zebras"
+        delete(tmp_path / "index", ["0"])
+        assert opened.refresh()
+        assert opened.corrected("zebars") == "zebars"
