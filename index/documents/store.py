@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -213,8 +213,11 @@ class DocumentReader:
             return few_values(self._database, name, most)
 
     def close(self) -> None:
-        """Close the file. Calling it again does nothing."""
-        self._database.close()
+        """Close the file, once no thread reads it. Calling it again does nothing."""
+        # Python crashes if a connection is closed while it runs a statement of another thread. A forked
+        # process has no other threads, and cannot take the lock.
+        with self._lock if self._lock.is_own() else nullcontext():
+            self._database.close()
         self._kept = Kept()
 
     @contextmanager

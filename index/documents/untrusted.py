@@ -21,6 +21,8 @@ STEPS_A_LOOK = 10_000
 _LONGEST_STATEMENT = 1 << 16
 # Most bytes of a parameter: twice the longest line of an input file.
 _LONGEST_VALUE = 1 << 27
+# Lengths and numbers of rows reach SQLite as a C int.
+_LARGEST = 2**31 - 1
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
@@ -31,7 +33,7 @@ def restrict(database: sqlite3.Connection, longest_value: int) -> None:
     longest_value: bytes of the longest text that the file can hold; a damaged file may claim a longer one.
     """
     database.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _LONGEST_STATEMENT)
-    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(longest_value, _LONGEST_VALUE))
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(max(longest_value, _LONGEST_VALUE), _LARGEST))
     database.execute("PRAGMA trusted_schema = OFF")
     database.execute("PRAGMA cell_size_check = ON")
 
@@ -67,7 +69,7 @@ def query(
     database.set_progress_handler(lambda: time.monotonic() > until, STEPS_A_LOOK)
     try:
         cursor = database.execute(statement, parameters)
-        rows = cursor.fetchall() if most is None else cursor.fetchmany(most + 1)
+        rows = cursor.fetchall() if most is None else cursor.fetchmany(min(most + 1, _LARGEST))
         cursor.close()
     except sqlite3.OperationalError as error:
         if time.monotonic() > until:

@@ -20,7 +20,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -123,8 +123,11 @@ class Statistics:
             return {str(name) for (name,) in query(self._database, "SELECT name FROM fields")}
 
     def close(self) -> None:
-        """Close the file. Calling it again does nothing."""
-        self._database.close()
+        """Close the file, once no thread reads it. Calling it again does nothing."""
+        # Python crashes if a connection is closed while it runs a statement of another thread. A forked
+        # process has no other threads, and cannot take the lock.
+        with self._lock if self._lock.is_own() else nullcontext():
+            self._database.close()
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -1,5 +1,7 @@
+import os
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -359,6 +361,16 @@ def test_lengths_are_limited_to_what_is_asked_for_or_the_file_can_hold(
     assert reader._database.getlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH) == 1 << 16
 
 
+def test_a_file_larger_than_a_c_int_can_count_is_read(writer: DocumentWriter, tmp_path: Path):
+    writer.append([Document("a", metadata={"n": 1}), Document("b")])
+    path = tmp_path / "d.sqlite"
+    writer.copy_to(path)
+    os.truncate(path, 8 * 2**31)  # a hole, which takes no space
+    reader = DocumentReader(path)
+    assert reader.documents([0]) == [Document("a", metadata={"n": 1})]
+    assert reader.matching(parse_where("n=1")).tolist() == [True, False]
+
+
 def test_full_disk_is_told_and_the_writer_goes_on(writer: DocumentWriter):
     writer.append(numbered(3))
     (pages,) = writer._database.execute("PRAGMA page_count").fetchone()
@@ -391,6 +403,28 @@ def test_threads_may_share_a_reader(writer: DocumentWriter, tmp_path: Path):
     for thread in threads:
         thread.join()
     assert found == [True] * 400
+
+
+def test_a_reader_is_closed_when_no_thread_reads_it(
+    writer: DocumentWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Python ends with a segmentation fault if a connection is closed while it runs a statement."""
+    writer.append(numbered(1))
+    reader = published(writer, tmp_path / "d.sqlite")
+    reading, found = threading.Event(), []
+
+    def slow(*arguments: object, **rest: object) -> list[tuple[object, ...]]:
+        reading.set()
+        time.sleep(0.05)
+        return untrusted.query(*arguments, **rest)
+
+    monkeypatch.setattr(store, "query", slow)
+    read = threading.Thread(target=lambda: found.append(reader.rows_of(["d0"])))
+    read.start()
+    reading.wait()
+    reader.close()
+    read.join()
+    assert found == [{"d0": 0}]
 
 
 def test_closed_reader_is_the_callers_mistake(writer: DocumentWriter, tmp_path: Path):
