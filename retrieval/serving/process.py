@@ -185,7 +185,7 @@ def _listening(listen: Listen) -> Iterator[socket.socket]:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, listen.port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, TypeError) as error:  # TypeError: a name that IDNA cannot encode
         raise InputError(
             f"{listen.host}:{listen.port}: cannot listen there ({_reason(error)}); "
             "choose another --port or --host"

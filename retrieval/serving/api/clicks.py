@@ -30,7 +30,12 @@ class ClickHandlers:
     async def post(self, request: Request, values: Parameters) -> Response:
         """POST /click."""
         given: Click = await json_body(request, self._limits, Click)
-        if given.document not in self._state.engine.retriever:
+        engine = self._state.engine
+        if engine.index.waits:  # for another machine; the loop must not wait for it
+            known = await self._state.slow.run(engine.holds, given.document)
+        else:
+            known = engine.holds(given.document)
+        if not known:
             raise Refusal(404, "no document has this id", "document")
         if self._state.recorder is not None:
             self._state.recorder.clicked(given.search, given.document, given.rank)

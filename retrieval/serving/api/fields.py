@@ -35,5 +35,6 @@ class FieldHandlers:
 
 
 def _read(retriever: Retriever, records_clicks: bool) -> Fields:
-    index = retriever.index
-    return Fields(index.generation, index.count, fields(retriever), records_clicks)
+    with retriever.pinned():  # also when the request has given up waiting
+        index = retriever.index
+        return Fields(index.generation, index.count, fields(retriever), records_clicks)

@@ -221,3 +221,4 @@ class Explanation(Struct):
     query: dict[str, Any]
     document: dict[str, Any] | None
     pairs: list[dict[str, Any]]
+    ranking: dict[str, Any] | None

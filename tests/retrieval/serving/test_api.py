@@ -579,6 +579,15 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
     run(scenario)
 
 
+def test_the_openapi_document_describes_what_explain_answers(run):
+    async def scenario(served):
+        got = await served.client.get("/explain", params={"q": "copy a directory", "id": "faq/1"})
+        described = (await served.client.get("/openapi.json")).json()
+        assert set(described["components"]["schemas"]["Explanation"]["required"]) == set(got.json())
+
+    run(scenario)
+
+
 def test_the_openapi_document_describes_what_put_takes(run):
     async def scenario(served):
         described = (await served.client.get("/openapi.json")).json()

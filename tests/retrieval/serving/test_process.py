@@ -163,8 +163,9 @@ def test_what_is_wrong_at_the_start_is_one_line(folder, tmp_path):
         port = str(taken.getsockname()[1])
         told = f"127.0.0.1:{port}: cannot listen there (Address already in use); choose another --port"
         assert told in said(str(folder), "--port", port)
-    unknown = said(str(folder), "--host", "no such host")
-    assert "no such host:8080: cannot listen there (" in unknown and "Errno" not in unknown
+    for host in ("no such host", "ü.."):
+        unknown = said(str(folder), "--host", host)
+        assert f"{host}:8080: cannot listen there (" in unknown and "Errno" not in unknown
     assert "--host is empty; give an address" in said(str(folder), "--host", "")
     assert "go together" in said(str(folder), "--tls-cert", "x.pem")
     for content in (b"x", b"\xff" * 40):

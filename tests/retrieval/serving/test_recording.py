@@ -94,6 +94,23 @@ def test_what_was_shown_and_what_was_clicked_is_recorded(run, clicks):
     assert (log.clicks.sum(), log.queries) == (1, ("copy a directory",))
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_document_on_another_machine_is_not_waited_for_in_the_loop(run, clicks, monkeypatch, waits):
+    threads = []
+
+    def holds(engine, document):
+        threads.append(threading.current_thread() is threading.main_thread())
+        return True
+
+    async def scenario(served):
+        monkeypatch.setattr("retrieval.serving.engine.Engine.holds", holds)
+        monkeypatch.setattr("index.reader.Index.waits", waits)
+        assert (await served.client.post("/click", json=GOOD)).status_code == 200
+
+    run(scenario, clicks=clicks)
+    assert threads == [not waits]
+
+
 def test_the_next_run_records_on_in_the_same_file(run, clicks):
     async def scenario(served):
         assert (await served.client.get("/search?q=wait")).json()["search"]

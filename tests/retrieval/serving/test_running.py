@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -140,6 +141,25 @@ def test_nothing_is_kept_of_what_is_done_or_refused():
         assert batches._kinds == {}
 
     asyncio.run(play())
+
+
+def test_fields_that_nobody_waits_for_any_more_are_read_in_a_generation_that_stays_open(run, monkeypatch):
+    published, read = threading.Event(), []
+
+    def slow(retriever):
+        assert published.wait(10)
+        read.append(retriever.index.fields_of_few_values(20))
+        return {}
+
+    async def scenario(served):
+        monkeypatch.setattr("retrieval.serving.api.fields.fields", slow)
+        assert (await served.client.get("/fields")).status_code == 503
+        served.state.engine.delete("faq/1", 5)
+        published.set()
+        await until(lambda: served.state.slow.waiting == 0)
+
+    run(scenario, limits=Limits(seconds=0.2))
+    assert read == [["lang", "year"]]
 
 
 def test_threads_refuse_what_is_too_much_and_keep_the_place_of_work_given_up():
