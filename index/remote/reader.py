@@ -82,7 +82,7 @@ class RemoteIndex(HeldGeneration):
         server: Server,
         opened: ExitStack,
     ) -> None:
-        """Use `open` instead. opened: what `close` closes."""
+        """Use `open` instead. opened: what `close` closes; it stays the caller's if this fails."""
         super().__init__(folder, pointer, manifest, opened)
         self.entry = entry_of(manifest)
         self.segment = folder / pointer.generation / self.entry.name
@@ -107,6 +107,7 @@ class RemoteIndex(HeldGeneration):
         self._evidence = Evidence(
             self.collection, self._live, self._statistics, words, queries=self.has_queries, split=split
         )
+        self._opened = opened.pop_all()
 
     @classmethod
     def open(cls, folder: Path, *, checksums: bool = False) -> RemoteIndex:
@@ -144,7 +145,7 @@ class RemoteIndex(HeldGeneration):
         """See `Index.search_exact`. Unless the server's index is exact, all vectors are read from it."""
         if self.is_exact(()):
             return self.search_dense(queries, k, where)
-        queries, k = self._checked(queries), min(self._depth(k), self.count)
+        queries, k = self._checked(queries), self._depth(k)
         ranking = empty_ranking(len(queries), k)
         for rows in self.collection.scan(self._within(where), ["row", "dense"], self.entry.vectors):
             if rows:
@@ -401,4 +402,4 @@ def _open(folder: Path, pointer: Pointer, checksums: bool) -> RemoteIndex:
         entry_of(manifest)
         server = Server(Address.parse(str(manifest.store["address"])))
         opened.callback(server.close)
-        return RemoteIndex(folder, pointer, manifest, server, opened.pop_all())
+        return RemoteIndex(folder, pointer, manifest, server, opened)
