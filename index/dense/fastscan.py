@@ -150,7 +150,8 @@ class FastScan:
         dimension: their width.
         parts: into how many parts they are cut.
         live: bool (count,), the rows that a search may find; None for all rows.
-        Raises CorruptError unless header and size agree with count, dimension and parts.
+        Raises CorruptError unless header and size agree with count, dimension and parts, which must be as
+            `write_fastscan` makes them.
         """
         self._count = count if live is None else int(np.count_nonzero(live))
         self._live = live
@@ -165,6 +166,8 @@ class FastScan:
             len(data) != stop + len(middle) + code_bytes(count, parts)
             or data[:start].tobytes() != head
             or data[stop : stop + len(middle)].tobytes() != middle
+            or parts % 2  # FAISS would read beyond the codes
+            or dimension % parts
         ):
             raise CorruptError(f"{path}: does not hold {count} compressed vectors; restore it or build again")
         self._centroids = data[start:stop]

@@ -252,6 +252,16 @@ def test_file_that_is_not_what_was_published_is_refused(folder: Path, tmp_path: 
         FastScan(path, sizes[0] or COUNT, sizes[1] or DIMENSION, sizes[2] or PARTS)
 
 
+@pytest.mark.parametrize("parts", [1, 6])
+def test_a_number_of_parts_that_faiss_has_no_codes_of_is_refused(tmp_path: Path, parts: int):
+    """Of an odd number it reads beyond the codes; 6 parts do not divide 16 dimensions."""
+    head, middle = fastscan._head(COUNT, DIMENSION, parts), fastscan._middle(COUNT, parts)
+    content = head + bytes(4 * DIMENSION * 16) + middle + bytes(code_bytes(COUNT, parts))
+    (tmp_path / "c").write_bytes(content)
+    with pytest.raises(CorruptError, match="does not hold 3003 compressed vectors"):
+        FastScan(tmp_path / "c", COUNT, DIMENSION, parts)
+
+
 DAMAGED = """
 import random, sys
 from pathlib import Path
