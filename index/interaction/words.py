@@ -178,7 +178,7 @@ def _gathered(
     """
     lengths = np.diff(bounds)
     totals = lengths.sum(axis=1)
-    if lengths.min(initial=0) < 0 or bounds.min(initial=0) < 0:
+    if lengths.min(initial=0) < 0 or bounds.min(initial=0) < 0 or bounds.max(initial=0) > len(words):
         raise ValueError("a document with impossible words")
     ends = np.cumsum(totals)
     if ends[-1:].sum() > len(words):

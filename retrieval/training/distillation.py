@@ -14,8 +14,6 @@ import hashlib
 import io
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -37,7 +35,6 @@ _TEXTS_PER_SHARD = 1000
 _SHARD_FILE = re.compile(r"[0-9a-f]{64}\.npy|\.[0-9a-f]{64}\.npy\.[0-9a-f]+\.tmp")
 _LIBRARY = "sentence-transformers"
 _LONGEST_MODULES = 1 << 20  # bytes of modules.json
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, MemoryError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def _from_file(path: Path, document_ids: Sequence[str], query_ids: Sequence[str]
             raise ValueError("one array, not an archive of them")
         with closing(file):
             arrays = {name: file[name] for name in _ARRAYS if name in file}
-    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zip files and headers of arrays can be damaged in many ways
         raise InputError(
             f"not readable as arrays of text and float32 ({error}); write it with numpy.savez", path=path
         ) from error
@@ -191,7 +188,7 @@ class _Model:
         key = json.dumps([self._identity, side, texts]).encode()
         path = self._cache / f"{hashlib.sha256(key).hexdigest()}.npy"
         self._used.add(path.name)
-        with suppress(*_UNREADABLE), open_to_read(path) as file:
+        with suppress(Exception), open_to_read(path) as file:
             stored: NDArray[np.float16] = np.load(file, allow_pickle=False)
             valid = stored.dtype == np.float16 and stored.shape[:-1] == (len(texts),)
             if valid and np.isfinite(stored).all():

@@ -141,6 +141,18 @@ def test_damaged_numbers_are_an_error_and_never_a_wrong_place(
         words.match(np.arange(len(TEXTS)), QUERY)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_numbers_of_words_that_overflow_when_they_are_added_are_damage(folder: Path, compiled: bool):
+    """numpy's `repeat` then writes beyond its memory."""
+    count, most = len(np.fromfile(folder / "words.i32", "<i4")), 2**63 - 1
+    np.array([0, 0, 0, most, 0, 0, 0, 0, 0, most, 0, 0, 0, 0, 0, count], "<i8").tofile(folder / "starts.i64")
+    words = Words(folder, len(TEXTS), WIDTH)
+    if compiled:
+        words.compile()
+    with pytest.raises(CorruptError, match="words"):
+        words.match(np.array([0, 2, 4]), QUERY)
+
+
 def document_of(document_id: str) -> Document:
     title, text, queries = TEXTS["abcde".index(document_id)]
     return Document(document_id, title, text, queries=tuple(queries.splitlines()))

@@ -75,7 +75,7 @@ def test_what_is_wrong_in_a_file_is_told_in_a_line(tmp_path, changed, problem):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["missing", "text", "cut short", "one array"])
+@pytest.mark.parametrize("damage", ["missing", "text", "cut short", "one array", "header", "encrypted"])
 def test_a_file_that_is_no_archive_is_told(tmp_path, damage):
     path = Path(saved(tmp_path))
     if damage == "missing":
@@ -85,7 +85,14 @@ def test_a_file_that_is_no_archive_is_told(tmp_path, damage):
             np.save(file, np.ones(3))
     else:
         whole = path.read_bytes()
-        path.write_bytes(b"hello" if damage == "text" else whole[: len(whole) // 2])
+        flags = whole.index(b"PK\x01\x02") + 8
+        damaged = {
+            "text": b"hello",
+            "cut short": whole[: len(whole) // 2],
+            "header": whole.replace(b"), }", b"), ("),
+            "encrypted": whole[:flags] + b"\x01" + whole[flags + 1 :],
+        }
+        path.write_bytes(damaged[damage])
     with pytest.raises(InputError, match=r"\.npz: not readable as arrays") as caught:
         read_teacher_vectors(str(path), DOCUMENTS, QUERIES, tmp_path / "cache")
     assert "\n" not in str(caught.value)
