@@ -65,6 +65,8 @@ def with_whole_documents(lines: NDArray[np.int32], first: int, stop: int) -> NDA
     first, stop: the numbers of the documents.
     Raises ValueError if the lines belong to other documents.
     """
+    if lines[:, 0].max(initial=first) >= stop:
+        raise ValueError("lines of later documents")
     counts = np.maximum(np.bincount(lines[:, 0] - first, minlength=stop - first), 1)
     table = np.zeros((counts.sum(), COLUMNS), np.int32)
     table[:, 0] = np.repeat(np.arange(first, first + len(counts)), counts)

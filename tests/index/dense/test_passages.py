@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.dense.passages import Passages, Span, passage_table, write_passages
+from index.dense.passages import Passages, Span, passage_table, with_whole_documents, write_passages
 from index.errors import CorruptError
 from index.ranking import Ranking, best
 
@@ -125,3 +125,9 @@ def test_file_that_is_cut_short_is_refused(tmp_path: Path):
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(CorruptError, match="restore it or build the index again"):
         Passages(path, 6, 3)
+
+
+@pytest.mark.parametrize("row", [1, 4])
+def test_lines_of_other_documents_are_refused_before_memory_is_taken_for_them(row: int):
+    with pytest.raises(ValueError, match=r"negative|later"):
+        with_whole_documents(np.array([[2, 0, 1], [row, 0, 1]], np.int32), 2, 4)
