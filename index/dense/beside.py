@@ -46,25 +46,18 @@ def tuning_beside(
     count: how many they are.
     dimension: their width.
     queries, goal, path, progress: as for `tune`.
-    With one core or few vectors this process tunes, before the block.
+    With one core or few vectors, or if no process can be started, this one tunes, before the block.
     """
 
     def tuned() -> Tuning:
         return tune(StoredVectors(file, count, dimension), queries, goal, path, progress)
 
-    if cores() < 2 or count < SMALL:
+    process = _started() if cores() > 1 and count >= SMALL else None
+    if process is None:
         tuning = tuned()
         yield lambda: tuning
         return
-    threads = os.environ | dict.fromkeys(_THREADS, str(cores() - 1))
-    command = [sys.executable, "-P", "-m", "index.dense.beside"]
-    with subprocess.Popen(
-        command,
-        env=threads,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # what fails there is done again here, where errors show
-    ) as process:
+    with process:
         try:
             asked = {
                 "file": os.fspath(file),
@@ -84,6 +77,19 @@ def tuning_beside(
             process.kill()
             with suppress(OSError):  # what it had not read
                 cast(IO[bytes], process.stdin).close()
+
+
+def _started() -> subprocess.Popen[bytes] | None:
+    """A process that tunes; None if the system starts no more."""
+    with suppress(OSError):
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "index.dense.beside"],
+            env=os.environ | dict.fromkeys(_THREADS, str(cores() - 1)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # what fails there is done again here, where errors show
+        )
+    return None
 
 
 def _answer(process: subprocess.Popen[bytes], path: Path, progress: Progress) -> Tuning | None:

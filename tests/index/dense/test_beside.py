@@ -66,6 +66,13 @@ def test_a_process_that_dies_is_replaced_by_this_one(file: Path, monkeypatch: py
     assert tuned(file, Goal(recall=0.5, max_bytes=COUNT * DIMENSION)).chosen.parts > 0
 
 
+def test_a_process_that_cannot_be_started_is_replaced_too(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/dev/null")
+    assert tuned(file, Goal(recall=0.5, max_bytes=COUNT * DIMENSION)).chosen.parts > 0
+
+
 def test_a_process_may_be_dead_before_it_is_asked(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = subprocess.Popen
 
