@@ -120,20 +120,20 @@ def is_short(title: str, text: str, limit: int) -> bool:
 
 
 def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
-    """Passages of as many whole sentences as fit. The last one begins as early as it can.
+    """Passages of as many whole sentences as fit, at least one. The last one begins as early as it can.
 
     A passage that is filled to `_FILLED` ends with its paragraph.
     """
     first = stop = 0
     while stop < len(sentences):
         stop, count = first, 0
-        while stop < len(sentences) and count + sentences[stop].words <= room:
+        while stop < len(sentences) and (stop == first or count + sentences[stop].words <= room):
             count += sentences[stop].words
             stop += 1
             if sentences[stop - 1].ends_paragraph and count >= room * _FILLED:
                 break
         if stop == len(sentences):
-            first = _earliest(sentences, stop, room)
+            first = min(first, _earliest(sentences, stop, room))
         yield Span(sentences[first].start, sentences[stop - 1].end)
         if stop < len(sentences):
             overlap = min(int(room * _OVERLAP), room - sentences[stop].words)

@@ -95,9 +95,22 @@ def test_odd_texts_end_and_are_covered(text: str):
     assert all(covered[at] or text[at].isspace() for at in range(len(text)))
 
 
+def test_a_short_paragraph_before_the_last_one_is_in_a_passage():
+    text = "\n\n".join((SENTENCE, "A short one.", SENTENCE))
+    assert texts(text, passages("", text, 15, 18)) == [SENTENCE, f"A short one.\n\n{SENTENCE}"]
+
+
+@pytest.mark.parametrize("text", ["㌖", "one ㌖ two. ㌖", "㌖㌖\n\n㌖ three"])
+def test_a_character_of_more_words_than_a_passage_has_room_for_is_a_passage(text: str):
+    """One character that is six words (NFKC), after a title of such ones, which leaves room for one word."""
+    spans = passages("㌖" * 9, text, 8, 8)
+    covered = "".join(" " if not any(s <= at < e for s, e in spans) else c for at, c in enumerate(text))
+    assert covered.split() == text.split()
+
+
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from(["one", "two.", "三。", "4.5", "a&&b", "six\n", "", "\t", "x-y!", "\u3000"])),
+    st.lists(st.sampled_from(["one", "two.", "三。", "4.5", "a&&b", "six\n", "", "\t", "x-y!", "\u3000", "ten.\n\n"])),
     st.integers(8, 20),
     st.sampled_from(["", "title", "a rather long title of nine words, more or less"]),
 )
