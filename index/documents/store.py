@@ -17,7 +17,7 @@ from index.disk.opening import open_to_read
 from index.documents.kept import Kept
 from index.documents.metadata import metadata_of
 from index.documents.numbers import Attribute, is_valid
-from index.documents.untrusted import check_schema, query, restrict
+from index.documents.untrusted import check_schema, query, query_each, restrict
 from index.errors import CorruptError
 from index.locks import ProcessLock
 from index.values import Json, Mask, Texts, lines_of
@@ -77,9 +77,6 @@ LONGEST_ROW = 10**9
 _SHORTEST_ATTRIBUTE = 7
 # Fields whose values are kept in memory, 16 bytes a document and the different values each.
 _KEPT_COLUMNS = 8
-
-# Parameters of a statement. SQLite's default limit is 32766; fewer keep statements small.
-ROWS_A_STATEMENT = 1000
 
 
 class Document(NamedTuple):
@@ -148,17 +145,11 @@ class DocumentReader:
 
     def _read(self, rows: Sequence[int], tables: str, columns: str) -> dict[int, Document]:
         """The documents of these rows by row, of these columns."""
-        documents: dict[int, Document] = {}
         with self._lock, self._reading():
-            for start in range(0, len(rows), ROWS_A_STATEMENT):
-                part = [int(row) for row in rows[start : start + ROWS_A_STATEMENT] if 0 <= row < self.count]
-                marks = ",".join("?" * len(part))
-                statement = (
-                    f"SELECT documents.row, {columns} FROM {tables} "  # noqa: S608 (ours only)
-                    f"WHERE documents.row IN ({marks})"
-                )
-                for row, *record in query(self._database, statement, part, most=len(part)):
-                    documents[row] = document_of(record)
+            statement = f"SELECT documents.row, {columns} FROM {tables} WHERE documents.row IN ({{}})"  # noqa: S608 (ours only)
+            wanted = [int(row) for row in rows if 0 <= row < self.count]
+            found = query_each(self._database, statement, wanted)
+            documents = {row: document_of(record) for row, *record in found}
             missing = next((row for row in rows if row not in documents), None)
             if missing is not None and 0 <= missing < self.count:
                 raise ValueError(f"no row {missing}")
@@ -169,14 +160,8 @@ class DocumentReader:
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """Rows by document id; ids that do not exist are left out."""
         valid = list(filter(is_valid, ids))
-        rows: dict[str, int] = {}
         with self._lock, self._reading():
-            for start in range(0, len(valid), ROWS_A_STATEMENT):
-                part = valid[start : start + ROWS_A_STATEMENT]
-                marks = ",".join("?" * len(part))
-                statement = f"SELECT id, row FROM documents WHERE id IN ({marks})"  # noqa: S608 (marks only)
-                rows.update(query(self._database, statement, part, most=len(part)))
-        return rows
+            return dict(query_each(self._database, "SELECT id, row FROM documents WHERE id IN ({})", valid))
 
     def matching(self, where: Expression) -> Mask:
         """The rows that meet a filter, bool (count,)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,8 @@ _LONGEST_STATEMENT = 1 << 16
 _LONGEST_VALUE = 1 << 27
 # Lengths and numbers of rows reach SQLite as a C int.
 _LARGEST = 2**31 - 1
+# Parameters of a statement. SQLite's default limit is 32766; fewer keep statements small.
+_VALUES_A_STATEMENT = 1000
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
@@ -80,6 +82,21 @@ def query(
     if most is not None and len(rows) > most:
         raise sqlite3.DatabaseError("more rows than there can be")
     return rows
+
+
+def query_each(
+    database: sqlite3.Connection, statement: str, values: Sequence[Any]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows that a statement selects by several values, at most one for each.
+
+    database: the connection.
+    statement: SQL with "IN ({})" for the values.
+    values: in any number: a statement is given some at a time.
+    Raises what `query` raises.
+    """
+    for start in range(0, len(values), _VALUES_A_STATEMENT):
+        part = values[start : start + _VALUES_A_STATEMENT]
+        yield from query(database, statement.format(",".join("?" * len(part))), part, most=len(part))
 
 
 @cache

@@ -32,7 +32,6 @@ from index.documents.store import (
     DOCUMENTS,
     KNOWN_QUERIES,
     LONGEST_ROW,
-    ROWS_A_STATEMENT,
     SCHEMA,
     Document,
     count_rows,
@@ -46,6 +45,7 @@ _DOCUMENTS = SCHEMA[0]
 _DOCUMENTS_WITHOUT_INDEX = _DOCUMENTS.replace("id TEXT NOT NULL UNIQUE", "id TEXT NOT NULL")
 _WITHOUT_INDEX = (_DOCUMENTS_WITHOUT_INDEX, *SCHEMA[1:])
 _TEXTS = f"title, text, {KNOWN_QUERIES}"
+_IDS_AT_ONCE = 1000
 # What `UNIQUE` makes.
 _INDEX_OF_IDS = "sqlite_autoindex_documents_1"
 
@@ -143,7 +143,7 @@ class DocumentWriter:
     def sample(self, most: int) -> list[Texts]:
         """The texts of so many documents, or of all if there are fewer, from everywhere, by row.
 
-        most: at most `ROWS_A_STATEMENT`.
+        most: at most 32766, parameters of a statement.
         """
         taken = min(most, self.count)
         rows = [place * self.count // taken for place in range(taken)]
@@ -163,7 +163,7 @@ class DocumentWriter:
     def ids(self) -> Iterator[list[str]]:
         """All ids by row, a thousand at a time."""
         records = self._ordered("id")
-        while batch := list(islice(records, ROWS_A_STATEMENT)):
+        while batch := list(islice(records, _IDS_AT_ONCE)):
             yield [document_id for _, document_id in batch]
 
     def copy_to(self, path: Path) -> None:

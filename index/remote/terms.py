@@ -21,13 +21,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from index.disk.files import storing, sync_file
 from index.disk.opening import open_to_read
-from index.documents.untrusted import check_schema, query, restrict
+from index.documents.untrusted import check_schema, query, query_each, restrict
 from index.errors import CorruptError, StorageError
 from index.lexical.bm25 import K1, B
 from index.lexical.tokens import lexical_tokens
@@ -49,7 +49,6 @@ _ADD = """
 INSERT INTO terms VALUES (?, ?, ?)
 ON CONFLICT (term) DO UPDATE SET documents = documents + excluded.documents
 """
-_TERMS_A_STATEMENT = 1000
 
 Sparse = dict[int, float]
 
@@ -185,12 +184,9 @@ def _count(database: sqlite3.Connection, df: Mapping[str, int]) -> dict[str, int
 
 def _known(database: sqlite3.Connection, terms: Iterable[str]) -> Iterator[tuple[str, tuple[int, int]]]:
     """Number and document frequency of those of these terms that a document has."""
-    remaining = iter(terms)
-    while part := list(islice(remaining, _TERMS_A_STATEMENT)):
-        marks = ",".join("?" * len(part))
-        statement = f"SELECT term, number, documents FROM terms WHERE term IN ({marks})"  # noqa: S608 (marks only)
-        for term, number, documents in query(database, statement, part, most=len(part)):
-            yield term, (number, documents)
+    statement = "SELECT term, number, documents FROM terms WHERE term IN ({})"
+    for term, number, documents in query_each(database, statement, list(terms)):
+        yield term, (number, documents)
 
 
 def sparse_of(terms: list[str], numbers: Mapping[str, int], average: float) -> Sparse:

@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 from index.disk.files import copy_file, sync_file
-from index.documents.untrusted import check_schema, query, restrict
+from index.documents.untrusted import check_schema, query, query_each, restrict
 from index.errors import StorageError
 from index.interaction.words import TABLE_ARRAYS
 from index.interaction.writing import WordEncoder, write_table
@@ -25,7 +25,6 @@ from index.values import Texts
 _NUMBERS = "numbers.sqlite"
 _SCHEMA = "CREATE TABLE words (word BLOB PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"
 FILES = (*TABLE_ARRAYS, _NUMBERS)
-_WORDS_A_STATEMENT = 1000
 # Milvus' limit on the values of an array. 512 words of a text are compared, and as many of the known queries
 # (retrieval/model/rescoring.py), so only a title of thousands of words loses some.
 MOST_WORDS = 4096
@@ -68,15 +67,8 @@ def write_words(
 def _known(database: sqlite3.Connection, words: Sequence[str]) -> dict[str, int]:
     """The numbers of those of these words that have one."""
     asked = {_stored(word): word for word in words}
-    keys = list(asked)
-    found: dict[str, int] = {}
-    for start in range(0, len(keys), _WORDS_A_STATEMENT):
-        part = keys[start : start + _WORDS_A_STATEMENT]
-        marks = ",".join("?" * len(part))
-        statement = f"SELECT word, number FROM words WHERE word IN ({marks})"  # noqa: S608 (marks only)
-        rows = query(database, statement, part, most=len(part))
-        found.update((asked[word], number) for word, number in rows)
-    return found
+    rows = query_each(database, "SELECT word, number FROM words WHERE word IN ({})", list(asked))
+    return {asked[word]: number for word, number in rows}
 
 
 def _stored(word: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fruit_corpus import numbered
 
-from index.documents import store, untrusted
+from index.documents import untrusted
 from index.documents import writer as writer_module
 from index.documents.filtering.parse import parse_where
 from index.documents.store import Document, DocumentReader
@@ -73,14 +73,15 @@ def test_texts_seen_before_are_not_read_again(
     reader = published(writer, tmp_path / "d.sqlite")
     reader.texts([0, 1, 2])
     asked: list[list[int]] = []
+    real = untrusted.query
 
     def noted(
         database: object, statement: str, parameters: list[int], **rest: object
     ) -> list[tuple[object, ...]]:
         asked.append(parameters)
-        return untrusted.query(database, statement, parameters, **rest)
+        return real(database, statement, parameters, **rest)
 
-    monkeypatch.setattr(store, "query", noted)
+    monkeypatch.setattr(untrusted, "query", noted)
     assert [each.id for each in reader.texts([1, 4, 0])] == ["d1", "d4", "d0"]
     assert asked == [[4]]
 
@@ -411,14 +412,14 @@ def test_a_reader_is_closed_when_no_thread_reads_it(
     """Python ends with a segmentation fault if a connection is closed while it runs a statement."""
     writer.append(numbered(1))
     reader = published(writer, tmp_path / "d.sqlite")
-    reading, found = threading.Event(), []
+    reading, found, real = threading.Event(), [], untrusted.query
 
     def slow(*arguments: object, **rest: object) -> list[tuple[object, ...]]:
         reading.set()
         time.sleep(0.05)
-        return untrusted.query(*arguments, **rest)
+        return real(*arguments, **rest)
 
-    monkeypatch.setattr(store, "query", slow)
+    monkeypatch.setattr(untrusted, "query", slow)
     read = threading.Thread(target=lambda: found.append(reader.rows_of(["d0"])))
     read.start()
     reading.wait()

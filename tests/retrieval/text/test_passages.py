@@ -110,7 +110,11 @@ def test_a_character_of_more_words_than_a_passage_has_room_for_is_a_passage(text
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from(["one", "two.", "三。", "4.5", "a&&b", "six\n", "", "\t", "x-y!", "\u3000", "ten.\n\n"])),
+    st.lists(
+        st.sampled_from(
+            ["one", "two.", "三。", "4.5", "a&&b", "six\n", "", "\t", "x-y!", "\u3000", "ten.\n\n"]
+        )
+    ),
     st.integers(8, 20),
     st.sampled_from(["", "title", "a rather long title of nine words, more or less"]),
 )
