@@ -158,12 +158,15 @@ def share(source: Path, target: Path, names: Sequence[str]) -> None:
                 copy_file(source / name, target / name)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, or a folder with all its contents, if it exists. Raises OSError."""
+def remove(path: Path, *, ignore_errors: bool = False) -> None:
+    """Remove a file, or a folder with all its contents, if it exists. Raises OSError.
+
+    ignore_errors: go on with the other files of a folder if one cannot be removed.
+    """
     if path.is_dir() and not path.is_symlink():
         import shutil
 
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors)
     else:
         path.unlink(missing_ok=True)
 
@@ -175,12 +178,7 @@ def clear_away(path: Path) -> None:
     name, and the folder with it. Who uses the place next removes the rest.
     """
     with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            import shutil
-
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path, ignore_errors=True)
 
 
 def is_regular(path: Path) -> bool:

@@ -286,20 +286,8 @@ class IndexBuilder:
         others = Lengths(sum(entry.documents for entry in entries), sum(entry.words for entry in entries))
 
         def write(folder: Path) -> SegmentEntry:
-            staging = self._staging
-            return write_segment(
-                folder,
-                staging.documents,
-                staging.vectors,
-                staging.passages(),
-                staging.passage_count,
-                staging.plan.dimension,
-                others,
-                Goal.of(self._origin.goal),
-                queries,
-                words,
-                progress,
-            )
+            goal = Goal.of(self._origin.goal)
+            return write_segment(folder, self._staging, others, goal, queries, words, progress)
 
         manifest = publish(
             self._folder, self._origin, self._base, kept, write if self.count else None, progress

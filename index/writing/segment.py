@@ -6,12 +6,9 @@ generations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from index.dense.beside import tuning_beside
 from index.dense.passages import write_passages
@@ -25,6 +22,7 @@ from index.lexical.bm25 import BM25_SETTINGS
 from index.lexical.postings import Lengths, write_bm25
 from index.segment import COMPRESSED, DELETED, DOCUMENTS, LEXICAL, PASSAGES, VECTORS, WORDS, segment_files
 from index.values import Progress, QueriesOf, Rows, Texts
+from index.writing.staging import Staging
 
 # Documents between two reports of progress.
 _REPORT_EVERY = 1000
@@ -32,11 +30,7 @@ _REPORT_EVERY = 1000
 
 def write_segment(
     folder: Path,
-    documents: DocumentWriter,
-    vectors: Path,
-    passages: Iterable[NDArray[np.int32]],
-    count: int,
-    dimension: int,
+    staging: Staging,
     others: Lengths,
     goal: Goal,
     queries: QueriesOf | None,
@@ -46,11 +40,7 @@ def write_segment(
     """Write a segment's files into a new folder; the files are durable, the folder's entries are not.
 
     folder: the new folder; its name is the segment's.
-    documents: what to write.
-    vectors: file of raw float16 rows, at least as many as there are passages.
-    passages: the table of the passages of these documents, see `index.dense.passages`, in parts.
-    count: the number of the passages, which is that of the vectors.
-    dimension: width of a row.
+    staging: the documents, with their passages and the vectors of these.
     others: the lengths of the documents in the index's other segments.
     goal: what the dense index must reach.
     queries: gives queries to tune by; None for the vectors themselves.
@@ -59,13 +49,14 @@ def write_segment(
     progress: called during every stage.
     Raises StorageError, InputError for a goal that no dense index meets.
     """
+    documents, count, dimension = staging.documents, staging.passage_count, staging.plan.dimension
     with storing(folder):
         folder.mkdir()
     progress("vectors", 0, count)
-    write_vectors(folder / VECTORS, vectors, count, dimension)
+    write_vectors(folder / VECTORS, staging.vectors, count, dimension)
     progress("vectors", count, count)
     if count > documents.count:
-        write_passages(folder / PASSAGES, passages)
+        write_passages(folder / PASSAGES, staging.passages())
     compressed = folder / COMPRESSED
     asked = None if queries is None or count < SMALL else queries(documents.sample(TUNING_QUERIES))
     with tuning_beside(folder / VECTORS, count, dimension, asked, goal, compressed, progress) as tuned:

@@ -1,8 +1,8 @@
 """The rows of abbreviations, which stay near those of the words that they stand for.
 
 In: a table of feature rows and a `TrainingSet`. Out: the table, changed in place. Training moves only the
-    rows of words in its pairs. Without this module, an abbreviation in no pair would stay where it started,
-    while the words of its long form move. Knows nothing of how the rows learn.
+rows of words in its pairs. Without this module, an abbreviation in no pair would stay where it started, while
+the words of its long form move. Knows nothing of how the rows learn.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ _SWITCH_ON = {**_SWITCH, "default": "1"}
 def operations(state: State) -> list[Operation]:
     """All operations."""
     clicks = [] if state.settings.clicks is None else _clicking(state)
-    return [*_searching(state), *_many(state), *clicks, *_writing(state), *_operating(state)]
+    return [*_searching(state), *_embedding(state), *clicks, *_writing(state), *_operating(state)]
 
 
 def _query(limits: Limits) -> Parameter:
@@ -87,19 +87,19 @@ def _searching(state: State) -> list[Operation]:
             answer=schemas.Explanation,
             statuses=(404, 422),
         ),
-    ]
-
-
-def _many(state: State) -> list[Operation]:
-    return [
         Operation(
             "POST",
             "/search",
-            SearchHandlers(state).post,
+            handlers.post,
             "Search for several queries, all in one generation.",
             body=schemas.SearchMany,
             answer=list[schemas.Answer],
         ),
+    ]
+
+
+def _embedding(state: State) -> list[Operation]:
+    return [
         Operation(
             "POST",
             "/v1/embeddings",

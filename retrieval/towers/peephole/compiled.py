@@ -37,15 +37,7 @@ def forward(
     counts: Sequence[int],
     states: States,
 ) -> None:
-    """Fill the states of one part from its gate inputs.
-
-    x: float32 (rows, 4H), gate inputs W l(t) + b, in gate order i, f, g, o.
-    places: int64 (words,), the row of x of each word; None if x has one row a word.
-    recurrent: float32 (4H, H), recurrent weights in the same gate order.
-    peepholes: float32 (3, H), peephole weights of the gates i, f, o.
-    counts: the number of texts at each step.
-    states: filled; the gate g is stored as tanh.
-    """
+    """As `retrieval.towers.peephole.plain.forward`, for float32, but the gate g is stored as tanh."""
     _forward(x, places, recurrent, peepholes, counts, states, kept=True)
 
 
@@ -116,19 +108,7 @@ def backward(
     grad_gates: Tensor,
     grad_x: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Compute the gradients of one part.
-
-    grad_outputs: float32 (words, H), gradient of the outputs y(t).
-    places: int64 (words,), the row of x of each word.
-    recurrent: float32 (4H, H), recurrent weights.
-    peepholes: float32 (3, H), peephole weights.
-    counts: the number of texts at each step.
-    states: as `forward` filled them.
-    grad_gates: float32 (words, 4H), filled with the gradient of the gate inputs of each word.
-    grad_x: float32 (rows, 4H), gradient of x, added to; with no rows it is left out.
-
-    Returns the gradients of the recurrent weights and of the peepholes.
-    """
+    """As `retrieval.towers.peephole.plain.backward`, for float32 and states of `forward` here."""
     grad_peepholes = torch.zeros_like(peepholes)
     starts = [0, *accumulate(counts)]
     if _is_narrow(recurrent.shape[1]):

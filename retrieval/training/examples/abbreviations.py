@@ -1,9 +1,9 @@
 """The abbreviations that texts define, and the words that each stands for.
 
 In: texts. Out: the word of each abbreviation, and the words of its long form. A text defines an abbreviation
-    in brackets behind its long form, "Machado-Joseph disease (MJD)". The algorithm of Schwartz & Hearst 2003
-    (A Simple Algorithm for Identifying Abbreviation Definitions in Biomedical Text) finds which words before
-    the bracket are the long form. Knows nothing of features or rows.
+in brackets behind its long form, "Machado-Joseph disease (MJD)". The algorithm of Schwartz & Hearst 2003 (A
+Simple Algorithm for Identifying Abbreviation Definitions in Biomedical Text) finds which words before the
+bracket are the long form. Knows nothing of features or rows.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def fit_linear(
     judged: Judged,
     queries: NDArray[np.bool_],
     spread: NDArray[np.float64],
-    prior: NDArray[np.float64] | None = None,
+    prior: NDArray[np.float64],
     pull: float = PULL,
 ) -> NDArray[np.float32]:
     """The weight of each feature, float32 (F,); 0 for a feature that does not vary.
@@ -175,14 +175,13 @@ def fit_linear(
     judged: candidates of queries; there may be none.
     queries: bool (queries,), which of them to fit to. Those without a relevant candidate teach nothing.
     spread: of the features, see `spreads`.
-    prior: float64 (F,), the weights of features, divided by their spread, before any query is seen; None for
-        `PRIOR`.
+    prior: float64 (F,), the weights of features, divided by their spread, before any query is seen.
     pull: how strongly the prior holds.
     """
     scale = np.where(spread > _NO_SPREAD, 1 / np.maximum(spread, _NO_SPREAD), 0)
     gained = _sums(judged.gains, judged.starts) > 0
     part = judged.of((queries & gained)[judged.owners()])
-    weights = prior = PRIOR if prior is None else prior
+    weights = prior
     if len(part.rows):
         weights = _maximise(part, part.features.astype(np.float64) * scale, prior, pull)
     return (weights * scale).astype(np.float32)
