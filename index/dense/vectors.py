@@ -49,6 +49,8 @@ _QUERIES_AT_ONCE = 64
 _ROWS_AT_ONCE = 1024
 _COPY_BYTES = 1 << 22
 
+# Reading a row by `take` costs about this many times as much as reading it in a pass over all rows.
+GATHERING = 4
 # A product with up to so many queries is computed for so many rows at once.
 _FEW_QUERIES = 8
 _ROWS_MULTIPLIED = 256
@@ -297,10 +299,6 @@ def search_exact(
                 scores[excluded] = -np.inf
             _fill(ranking, query, scores, best(scores, k))
     return ranking
-
-
-# Reading a row by `take` costs about this many times as much as reading it in a pass over all rows.
-GATHERING = 4
 
 
 def _search_rows(

@@ -29,6 +29,16 @@ Row = dict[str, Any]
 # The number of a row, the row of its document, and the score.
 Hit = tuple[int, int, float]
 
+# The fields of text, and the bytes that each can hold; the last is Milvus' limit.
+TEXTS: Mapping[str, int] = {
+    "key": 64,
+    "id": 65_535,
+    "title": 65_535,
+    "text": 65_535,
+    "metadata": 65_535,
+    "queries": 65_535,  # known ones; collections of earlier versions have none
+}
+
 _TIMEOUT_SECONDS = 10.0
 # What a server may take to index vectors or load them, and to make many rows visible.
 _PATIENT_SECONDS = 3600.0
@@ -144,17 +154,6 @@ class Server:
             ) from error
 
 
-# The fields of text, and the bytes that each can hold; the last is Milvus' limit.
-TEXTS: Mapping[str, int] = {
-    "key": 64,
-    "id": 65_535,
-    "title": 65_535,
-    "text": 65_535,
-    "metadata": 65_535,
-    "queries": 65_535,  # known ones; collections of earlier versions have none
-}
-
-
 class Collection:
     """Rows on a server; safe for use by several threads. Every method raises RemoteError."""
 
@@ -204,7 +203,7 @@ class Collection:
         """The rows with numbers below `upto` that meet a filter, some at a time, by rising numbers."""
         for start in range(0, upto, at_once):
             part = f"number >= {start} and number < {min(start + at_once, upto)} and ({where})"
-            yield sorted(self.query(part, [*fields, "number"]), key=lambda row: int(row["number"]))
+            yield sorted(self.query(part, [*fields, "number"]), key=number_in)
 
     def search(
         self,
@@ -275,6 +274,11 @@ class Collection:
                     raise
             self._client.load_collection(self.name, timeout=self._seconds)
             return ask()
+
+
+def number_in(row: Row) -> int:
+    """The number of a row."""
+    return int(row["number"])
 
 
 def _hit(hit: Any) -> Hit:

@@ -18,7 +18,7 @@ from index.documents.kept import Kept
 from index.documents.metadata import metadata_of
 from index.documents.store import Document
 from index.errors import RemoteError
-from index.remote.client import Collection, Row
+from index.remote.client import Collection, Row, number_in
 from index.values import Json, lines_of
 
 T = TypeVar("T")
@@ -79,14 +79,14 @@ class Documents:
         within = f"({self._live}) and {FIRST}"
         for rows in self._collection.scan(within, ["metadata"], self._passages):
             for row in rows:
-                yield int(row["number"]), self._metadata(row)
+                yield number_in(row), self._metadata(row)
 
     def _read_part(self, rows: Sequence[int]) -> dict[int, tuple[Document, list[Span]]]:
         fields = ["number", "row", *self._fields]
         passages: dict[int, list[Row]] = defaultdict(list)
         for each in self._collection.query(f"({self._live}) and row in {list(rows)}", fields):
             passages[int(each["row"])].append(each)
-        return {row: self._document(sorted(parts, key=_number)) for row, parts in passages.items()}
+        return {row: self._document(sorted(parts, key=number_in)) for row, parts in passages.items()}
 
     def _document(self, parts: Sequence[Row]) -> tuple[Document, list[Span]]:
         first = parts[0]
@@ -112,10 +112,6 @@ def in_parts(items: list[T]) -> Iterator[list[T]]:
     """Documents divided into as many as are read at once."""
     for start in range(0, len(items), _DOCUMENTS_AT_ONCE):
         yield items[start : start + _DOCUMENTS_AT_ONCE]
-
-
-def _number(row: Row) -> int:
-    return int(row["number"])
 
 
 def _characters(document: Document) -> int:

@@ -19,7 +19,7 @@ from index.documents.kept import Kept
 from index.interaction.matches import Matches
 from index.interaction.words import WordTable
 from index.lexical.bm25 import WordMatch
-from index.remote.client import Collection, Row
+from index.remote.client import Collection, Row, number_in
 from index.remote.terms import Statistics
 from index.values import Rows, Vectors
 
@@ -76,7 +76,7 @@ class Evidence:
         for each in self._asked(missing, "row", ["row", "number", "dense"]):
             passages[int(each["row"])].append(each)
         fresh = {
-            row: np.array([each["dense"] for each in sorted(parts, key=_number)], np.float32)
+            row: np.array([each["dense"] for each in sorted(parts, key=number_in)], np.float32)
             for row, parts in passages.items()
         }
         self._keep(fresh)
@@ -124,7 +124,7 @@ class Evidence:
         """The first rows of documents, by row. Raises IndexError."""
         found = self._rows.find(rows)
         missing = [row for row in rows if row not in found]
-        fresh = {int(each["number"]): each for each in self._asked(missing, "number", self._fields)}
+        fresh = {number_in(each): each for each in self._asked(missing, "number", self._fields)}
         if not self._split:
             self._keep({row: np.array([each.pop("dense")], np.float32) for row, each in fresh.items()})
         size = sum(2 * len(each["sparse"]) + len(each.get("words", ())) for each in fresh.values())
@@ -145,7 +145,3 @@ class Evidence:
                 yield each
         if missing:
             raise IndexError(f"row {min(missing)} is not in the index")
-
-
-def _number(row: Row) -> int:
-    return int(row["number"])

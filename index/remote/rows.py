@@ -25,6 +25,11 @@ from index.remote.terms import UNUSED, sparse_of
 from index.remote.words import numbers_of
 from index.values import Texts
 
+# What rows have that are not the first ones of a document.
+_REST: Row = {"key": "", "id": "", "title": "", "metadata": "", "sparse": {UNUSED: 1.0}}
+_NO_WORDS: Row = {"words": [], "title_words": 0}
+_NO_QUERIES: Row = {"queries": ""}
+
 
 class Numbering(NamedTuple):
     """What documents are stored by, besides their vectors.
@@ -89,11 +94,6 @@ def _first_row(document: Document, numbering: Numbering) -> Row:
         if numbering.queries:
             row["query_words"] = of_queries
     return row
-
-
-_REST: Row = {"key": "", "id": "", "title": "", "metadata": "", "sparse": {UNUSED: 1.0}}
-_NO_WORDS: Row = {"words": [], "title_words": 0}
-_NO_QUERIES: Row = {"queries": ""}
 
 
 def texts_of(document: Document, encoder: WordEncoder | None, queries: bool) -> Texts:

@@ -33,6 +33,8 @@ from retrieval.model.config import Side
 _TEXTS_PER_SHARD = 1000
 # A shard on the disk, complete or cut short by a kill.
 _SHARD_FILE = re.compile(r"[0-9a-f]{64}\.npy|\.[0-9a-f]{64}\.npy\.[0-9a-f]+\.tmp")
+_ARRAYS = ("query_ids", "query_vectors", "document_ids", "document_vectors")
+_STAGES: Mapping[Side, str] = {"query": "queries", "document": "documents"}
 _LIBRARY = "sentence-transformers"
 _LONGEST_MODULES = 1 << 20  # bytes of modules.json
 
@@ -99,9 +101,6 @@ def _from_file(path: Path, document_ids: Sequence[str], query_ids: Sequence[str]
         widths = f"{queries.shape[1]} and {documents.shape[1]}"
         raise InputError(f"vectors of queries and documents are {widths} wide; use one model", path=path)
     return TeacherVectors(documents, queries)
-
-
-_ARRAYS = ("query_ids", "query_vectors", "document_ids", "document_vectors")
 
 
 def _vectors_of(
@@ -212,9 +211,6 @@ class _Model:
         if encoded.shape[:-1] != (len(texts),) or not np.isfinite(encoded).all():
             raise InputError(f"teacher {self._name}: its vectors are not finite rows; choose another model")
         return encoded
-
-
-_STAGES: Mapping[Side, str] = {"query": "queries", "document": "documents"}
 
 
 def _identity(name: str) -> list[Any]:

@@ -22,6 +22,9 @@ from retrieval.serving.api.schemas import Documents
 from retrieval.serving.errors import Refusal, json_response
 from retrieval.serving.state import State
 
+_LONGEST_ID = 1024
+_SHOWN = 100  # characters of an id in a message
+
 
 class DocumentHandlers:
     """Handlers of /documents."""
@@ -92,7 +95,3 @@ def _document(place: Place, fields: dict[str, Any]) -> Document:
     if len(document.id) > _LONGEST_ID:
         raise place.error(f"an id has at most {_LONGEST_ID} characters")
     return document
-
-
-_LONGEST_ID = 1024
-_SHOWN = 100  # characters of an id in a message

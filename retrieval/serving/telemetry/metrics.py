@@ -44,12 +44,14 @@ class Metrics:
         named = [(route,) for route in (*routes, OTHER)]
         answers = [(route, str(status)) for (route,) in named for status in STATUSES]
         self._requests = self._add("requests_total", "Requests.", ("route", "status"), answers)
-        self._seconds = self._histogram(
-            "request_seconds", "From request to response.", SECONDS, ("route",), named
+        self._seconds = self._add(
+            "request_seconds", "From request to response.", ("route",), named, "histogram", SECONDS
         )
         phases = [(phase,) for phase in PHASES]
-        self._phases = self._histogram("phase_seconds", "Phases of a search.", SECONDS, ("phase",), phases)
-        self._hits = self._histogram("hits", "Hits of a search.", HITS, (), [()])
+        self._phases = self._add(
+            "phase_seconds", "Phases of a search.", ("phase",), phases, "histogram", SECONDS
+        )
+        self._hits = self._add("hits", "Hits of a search.", (), [()], "histogram", HITS)
         self._zero = self._add("zero_result_searches_total", "Searches that found nothing.", (), [()])
         self._rejected = self._add("rejected_total", "Requests turned away with a 503.", (), [()])
         self._refused = self._add(
@@ -159,16 +161,6 @@ class Metrics:
             own = self.board.own
             own[place + bisect_left(family.buckets, value)] += 1
             own[place + len(family.buckets) + 1] += value
-
-    def _histogram(
-        self,
-        name: str,
-        text: str,
-        buckets: tuple[float, ...],
-        labels: tuple[str, ...],
-        values: Sequence[tuple[str, ...]],
-    ) -> _Family:
-        return self._add(name, text, labels, values, "histogram", buckets)
 
     def _add(
         self,
