@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ast
 import math
+import subprocess
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,21 +88,35 @@ def _of_library(
     """The values that ir-measures computes, by measure. Raises InputError if it cannot."""
     import ir_measures
 
-    # Without tied scores: the programs behind ir-measures break ties in different ways.
-    run = {
-        query_id: {document_id: float(-rank) for rank, document_id in enumerate(documents)}
-        for query_id, documents in ranked.items()
-    }
-    rows = {query_id: row for row, query_id in enumerate(qrels)}
+    grades, run = _numbered(qrels, ranked)
     values = {measure: np.zeros(len(qrels)) for measure in measures}
     try:
-        for metric in ir_measures.iter_calc(list(values), qrels, run):
-            values[metric.measure][rows[metric.query_id]] = metric.value
-    except (ValueError, RuntimeError, OSError) as error:
+        for metric in ir_measures.iter_calc(list(values), grades, run):
+            values[metric.measure][int(metric.query_id)] = metric.value
+    except (ValueError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
         reason = " ".join(str(error).split())
+        if isinstance(error, subprocess.CalledProcessError):  # it tells the command, with temporary files
+            reason = f"{error.cmd[0]} failed; ERR and nDCG(dcg='exp-log2') know no grades above 4"
         names = ", ".join(map(str, measures))
         raise InputError(f"cannot compute {names} ({reason}); choose other measures") from error
     return values
+
+
+def _numbered(
+    qrels: Qrels, ranked: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]]:
+    """Judgements and a run of queries and documents that are called by numbers, queries by their rows.
+
+    Some programs behind ir-measures read ids without spaces, and of queries only numbers. They break ties in
+    different ways, so there are none.
+    """
+    numbers: defaultdict[str, str] = defaultdict(lambda: str(len(numbers)))
+    grades, run = {}, {}
+    for row, (query_id, judged) in enumerate(qrels.items()):
+        grades[str(row)] = {numbers[document_id]: grade for document_id, grade in judged.items()}
+        if query_id in ranked:
+            run[str(row)] = {numbers[each]: float(-rank) for rank, each in enumerate(ranked[query_id])}
+    return grades, run
 
 
 def parse_measure(name: str) -> UsualMeasure | ir_measures.Measure:

@@ -1,5 +1,6 @@
 import math
 import random
+import shutil
 import subprocess
 import sys
 
@@ -137,6 +138,26 @@ def test_names_mean_the_measures_of_ir_measures() -> None:
     assert parse_measure("P(rel=2)@5") == P(rel=2) @ 5
     assert parse_measure("IPrec@0.1") == IPrec @ 0.1
     assert parse_measure("nDCG(dcg='log2')@10") == nDCG(dcg="log2") @ 10
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="ir-measures computes ERR with perl")
+def test_measures_of_other_programs_take_any_id() -> None:
+    """The program behind ERR reads a text with spaces between columns, and queries that are numbers."""
+    pytest.importorskip("ir_measures")
+    qrels = {"how to copy": {"man page 1": 2, "man page 2": 1}, "文": {"é": 4}}
+    run = {"how to copy": {"man page 2": 2.0, "man page 1": 1.0}, "文": {"x": 2.0, "é": 1.0}}
+    scores = evaluate_run(qrels, run, ["ERR@10", "Bpref"])
+    # A reader is satisfied by a document of grade g with the probability (2^g - 1) / 16.
+    expected = [1 / 16 + (15 / 16) * (3 / 16) / 2, 15 / 16 / 2]
+    np.testing.assert_allclose(scores.of("ERR@10"), expected, atol=1e-5)
+    np.testing.assert_array_equal(scores.of("Bpref"), 1)
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="ir-measures computes ERR with perl")
+def test_grades_that_a_measure_does_not_know_are_told() -> None:
+    pytest.importorskip("ir_measures")
+    with pytest.raises(InputError, match=r"^cannot compute ERR@10 \(perl .* no grades above 4\); choose"):
+        evaluate_run({"q": {"d": 5}}, {"q": {"d": 1.0}}, ["ERR@10"])
 
 
 @pytest.mark.parametrize(
