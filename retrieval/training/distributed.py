@@ -28,6 +28,8 @@ from index.errors import InputError, PeerError
 _TIMEOUT = timedelta(hours=4)
 # Nothing is read before all are connected: they only have to be started. torchrun waits as long.
 _JOINED_WITHIN = timedelta(minutes=10)
+# torch 2.14 has a public name for it, and warns of the other.
+_set_timeout = getattr(distributed, "set_timeout", None) or distributed_c10d._set_pg_timeout
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _join() -> None:
         distributed.init_process_group(
             "gloo", timeout=_JOINED_WITHIN, world_size=size, rank=rank, store=store
         )
-        distributed_c10d._set_pg_timeout(_TIMEOUT)
+        _set_timeout(_TIMEOUT)
     except ValueError as error:
         raise InputError(
             f"WORLD_SIZE is set as torchrun does, but the rest is not ({error}); start it with torchrun"
