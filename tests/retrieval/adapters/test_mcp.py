@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("mcp", reason="needs the extra mcp")
 
 from mcp import Client
-from mcp.client.stdio import StdioServerParameters
+from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from retrieval.adapters.mcp import mcp_server
 from retrieval.indexing.build import add, build
@@ -74,7 +74,7 @@ def test_an_agent_over_standard_input_and_output_finds_reads_and_counts(index):
         env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
     )
     instructions, tools, (found, read, counted, refused) = talk(
-        server,
+        stdio_client(server),
         ("search", {"query": "list files", "k": 2, "mode": "lexical"}),
         ("read_document", {"id": "ls"}),
         ("facets", {"fields": ["lang"], "where": "year >= 2020"}),
