@@ -20,6 +20,7 @@ from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.interaction.matches import Matches
 from index.lexical.bm25 import WordMatch
+from index.lexical.similar import SimilarTerms
 from index.ranking import Ranking
 from index.values import Mask, Rows, Vectors
 
@@ -132,8 +133,11 @@ class OpenIndex(Protocol):
     def unknown_terms(self, query: str) -> tuple[str, ...]:
         """The terms of a query that no document has."""
 
-    def terms_beginning(self, letter: str) -> dict[str, int]:
-        """How many documents have each of the terms that begin with a letter, deleted ones included."""
+    def documents_with(self, term: str) -> int:
+        """How many documents have a term, deleted ones included."""
+
+    def similar_terms(self, term: str) -> SimilarTerms:
+        """The terms that are similar to one that no document has."""
 
     def word_width(self) -> int:
         """The width of the vectors of words that all documents have; 0 if some have none."""

@@ -27,6 +27,7 @@ from index.errors import InputError
 from index.held import HeldGeneration, holding
 from index.interaction.matches import Matches
 from index.lexical.bm25 import Bm25, Weighed, WordMatch, weigh
+from index.lexical.similar import SimilarTerms
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
@@ -299,12 +300,19 @@ class Index(HeldGeneration):
         """The terms of a query that no document has."""
         return self._weighed(query).unknown
 
-    def terms_beginning(self, letter: str) -> dict[str, int]:
-        """How many documents have each of the terms that begin with a letter, deleted ones included."""
-        counts: Counter[str] = Counter()
+    def documents_with(self, term: str) -> int:
+        """How many documents have a term, deleted ones included."""
+        places = [segment.lexical.postings(term) for segment in self.segments]
+        return sum(place.stop - place.start for place in places)
+
+    def similar_terms(self, term: str) -> SimilarTerms:
+        """The terms that are similar to one that no document has."""
+        begun, edited = Counter[str](), Counter[str]()
         for segment in self.segments:
-            counts.update(segment.lexical.terms_beginning(letter))
-        return counts
+            found = segment.lexical.similar_terms(term)
+            begun.update(found.begun)
+            edited.update(found.edited)
+        return SimilarTerms(begun, edited)
 
     def word_width(self) -> int:
         """The width of the vectors of words that all segments have; 0 if some have none or another width."""

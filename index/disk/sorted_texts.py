@@ -51,11 +51,31 @@ class SortedTexts:
         content, starts = self.characters[ends[0] : ends[-1]].tobytes(), (ends - ends[0]).tolist()
         return [content[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(starts)]
 
-    def ending(self, character: str) -> NDArray[np.int64]:
-        """The numbers of the texts that end with a character, ascending. Every text is looked at."""
-        key = character.encode("utf-8", "surrogatepass")
-        numbers = np.flatnonzero(np.diff(self.starts) >= len(key))
-        stops = self.starts[1:][numbers]
+    def at(self, numbers: NDArray[np.int64]) -> list[str]:
+        """The texts of some numbers."""
+        return [self.between(number, number + 1)[0] for number in numbers.tolist()]
+
+    def beginning(self, prefix: str, within: range | None = None) -> range:
+        """The numbers of the texts that begin with a prefix.
+
+        prefix: at least one character.
+        within: numbers to look among; None for all.
+        """
+        numbers = range(len(self)) if within is None else within
+        first = numbers.start + self._smaller(prefix, numbers)
+        rest = range(first, numbers.stop)
+        return range(first, first + self._smaller(prefix[:-1] + chr(ord(prefix[-1]) + 1), rest))
+
+    def ending(self, suffix: str, within: range | None = None) -> NDArray[np.int64]:
+        """The numbers of the texts that end with a suffix, ascending. All that are looked among are read.
+
+        within: as for `beginning`.
+        """
+        key = suffix.encode("utf-8", "surrogatepass")
+        among = range(len(self)) if within is None else within
+        lengths = np.diff(self.starts[among.start : among.stop + 1])
+        numbers = among.start + np.flatnonzero(lengths >= len(key))
+        stops = self.starts[numbers + 1]
         for back, byte in enumerate(reversed(key), 1):  # in UTF-8 no character ends as another does
             same = self.characters[stops - back] == byte
             numbers, stops = numbers[same], stops[same]
@@ -63,7 +83,10 @@ class SortedTexts:
 
     def smaller(self, text: str) -> int:
         """How many of the texts are smaller than a text, which need not be one of them."""
-        return bisect_left(range(len(self)), text, key=lambda number: self.between(number, number + 1)[0])
+        return self._smaller(text, range(len(self)))
+
+    def _smaller(self, text: str, numbers: range) -> int:
+        return bisect_left(numbers, text, key=lambda number: self.between(number, number + 1)[0])
 
 
 def sorted_texts(texts: Iterable[str]) -> SortedTexts:

@@ -38,6 +38,7 @@ from index.disk.arrays import map_array, reading_arrays
 from index.disk.sorted_texts import SortedTexts
 from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.lexical.characters import Postings, joined, postings_of_character
+from index.lexical.similar import SimilarTerms, similar_terms
 from index.lexical.sums import Sums
 from index.lexical.tokens import TOKENS_VERSION, is_character, lexical_tokens
 from index.ranking import Ranking, best, empty_ranking
@@ -323,12 +324,10 @@ class Bm25:
                 raise ValueError("a term with impossible postings")
             return slice(start, stop)
 
-    def terms_beginning(self, letter: str) -> dict[str, int]:
-        """How many documents have each of the terms that begin with a letter. Raises CorruptError."""
+    def similar_terms(self, term: str) -> SimilarTerms:
+        """The terms that are similar to one that no document has. Raises CorruptError."""
         with reading_arrays(self._folder):
-            first, stop = self._terms.smaller(letter), self._terms.smaller(chr(ord(letter) + 1))
-            counts = np.diff(self._starts[first : stop + 1]).tolist()
-            return dict(zip(self._terms.between(first, stop), counts, strict=True))
+            return similar_terms(term, self._terms, self._starts)
 
     def place_of_character(self, character: str) -> slice:
         """Like `postings`, a place in `postings_of_character`."""

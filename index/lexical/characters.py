@@ -50,8 +50,8 @@ def postings_of_character(
     count: documents of the segment.
     Raises ValueError or IndexError if the arrays do not fit together.
     """
-    first, stop = tokens.smaller(character), tokens.smaller(chr(ord(character) + 1))
-    begun = postings.at(slice(starts[first], starts[stop]))
+    numbers = tokens.beginning(character)
+    begun = postings.at(slice(starts[numbers.start], starts[numbers.stop]))
     ended = postings.at(_places(starts, tokens.ending(character), len(postings.rows)))
     sums = np.maximum(_sums(begun, count), _sums(ended, count))
     rows = np.flatnonzero(sums)

@@ -34,6 +34,7 @@ from index.held import HeldGeneration, holding
 from index.interaction.matches import Matches
 from index.interaction.words import WordTable
 from index.lexical.bm25 import BM25_SETTINGS, WordMatch
+from index.lexical.similar import SimilarTerms
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking
 from index.remote.address import Address
@@ -172,9 +173,13 @@ class RemoteIndex(HeldGeneration):
         """See `Index.unknown_terms`."""
         return self._statistics.weigh(query).unknown
 
-    def terms_beginning(self, letter: str) -> dict[str, int]:
-        """See `Index.terms_beginning`."""
-        return self._statistics.terms_beginning(letter)
+    def documents_with(self, term: str) -> int:
+        """See `Index.documents_with`."""
+        return self._statistics.documents_with(term)
+
+    def similar_terms(self, term: str) -> SimilarTerms:
+        """See `Index.similar_terms`."""
+        return self._statistics.similar_terms(term)
 
     def is_exact(self, where: Sequence[Expression]) -> bool:
         """Whether the server compares every vector."""

@@ -25,11 +25,15 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from index.disk.files import storing, sync_file
 from index.disk.opening import open_to_read
+from index.disk.sorted_texts import sorted_texts
 from index.documents.untrusted import check_schema, query, query_each, restrict
 from index.errors import CorruptError, StorageError
 from index.lexical.bm25 import K1, B
+from index.lexical.similar import SimilarTerms, similar_terms
 from index.lexical.tokens import lexical_tokens
 from index.locks import ProcessLock
 
@@ -107,11 +111,18 @@ class Statistics:
         unknown = tuple(term for term in counts if term not in known)
         return Weighed(weights, total, len(counts), unknown)
 
-    def terms_beginning(self, letter: str) -> dict[str, int]:
-        """How many documents have each of the terms that begin with a letter."""
-        statement = "SELECT term, documents FROM terms WHERE term >= ? AND term < ?"
+    def documents_with(self, term: str) -> int:
+        """How many documents have a term."""
         with self._lock, self._reading():
-            return dict(query(self._database, statement, (letter, chr(ord(letter) + 1))))
+            return sum(documents for _, (_, documents) in _known(self._database, [term]))
+
+    def similar_terms(self, term: str) -> SimilarTerms:
+        """The terms that are similar to one that no document has."""
+        statement = "SELECT term, documents FROM terms WHERE term >= ? AND term < ? ORDER BY term"
+        with self._lock, self._reading():
+            rows = query(self._database, statement, (term[0], chr(ord(term[0]) + 1)))
+            ends = np.cumsum([0, *(documents for _, documents in rows)])
+            return similar_terms(term, sorted_texts(each for each, _ in rows), ends)
 
     def _idf(self, df: int) -> float:
         return math.log(1 + (self._documents - df + 0.5) / (df + 0.5))

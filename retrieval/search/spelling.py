@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from index.lexical.normalisation import normalise
+from index.lexical.similar import similar_to
 from index.lexical.tokens import lexical_tokens
 from retrieval.text.words import words
 
 if TYPE_CHECKING:
+    from index.disk.sorted_texts import SortedTexts
     from index.protocol import OpenIndex
     from retrieval.text.vocabulary import Vocabulary
 
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 _LEAST_LETTERS = 4
 # Longer ones are no words of a language.
 _MOST_LETTERS = 32
-# Words of a query that are looked up. A new one may take tens of milliseconds in an index of a million
-# documents.
+# Words of a query that are looked up: a new one takes milliseconds in an index of a million documents.
 _MOST_WORDS = 8
 # Words whose corrections are remembered.
 _REMEMBERED = 4096
@@ -80,25 +80,20 @@ class Spelling:
         """
         if self._vocabulary.table.ids_of_words([word])[0] >= 0:
             return None
-        documents = self._index.terms_beginning(word[0])
-        for similar in _similar(word, self._words.get(word[0], ())):
-            counts = {near: documents.get(_term_of(near), 0) for near in similar}
+        for numbers in similar_to(word, self._words):
+            counts = {near: self._index.documents_with(_term_of(near)) for near in self._words.at(numbers)}
             if any(counts.values()):
                 return max(counts, key=lambda near: (counts[near], -len(near), near))
         # A rare word has no row of its own, but documents have its term.
-        for similar in _similar(term, documents):
-            for near in sorted(similar, key=lambda near: (-documents[near], near)):
+        for counts in self._index.similar_terms(term):
+            for near in sorted(counts, key=lambda near: (-counts[near], near)):
                 if written := self._written(near):
                     return written
         return None
 
     @cached_property
-    def _words(self) -> dict[str, list[str]]:
-        """The words of the vocabulary by their first letters."""
-        found: dict[str, list[str]] = {}
-        for word in self._vocabulary.table.sorted_words().texts.all():
-            found.setdefault(word[0], []).append(word)
-        return found
+    def _words(self) -> SortedTexts:
+        return self._vocabulary.table.sorted_words().texts
 
     def _written(self, term: str) -> str | None:
         """A word of this term, as the first document that is found by it writes it."""
@@ -109,26 +104,6 @@ class Spelling:
         texts = document.texts()
         found = (word for text in texts for word in words(text) if _term_of(word) == term)
         return next(found, None)
-
-
-def _similar(word: str, others: Iterable[str]) -> Iterator[list[str]]:
-    """Those of some words that a word begins, then those that are one edit behind its first letter away."""
-    yield [other for other in others if other.startswith(word)]
-    edited, lengths = _one_edit(word), range(len(word) - 1, len(word) + 2)
-    yield [other for other in others if len(other) in lengths and edited.fullmatch(other)]
-
-
-def _one_edit(word: str) -> re.Pattern[str]:
-    edited = []
-    for at in range(1, len(word) + 1):
-        before, letter, after = word[:at], word[at : at + 1], word[at + 1 :]
-        # Another letter or none in its place, one more before it, and swapped with the next one.
-        edited += [
-            f"{before}.?{after}",
-            f"{before}.{letter}{after}",
-            f"{before}{after[:1]}{letter}{after[1:]}",
-        ]
-    return re.compile("|".join(edited))
 
 
 def _term_of(word: str) -> str:

@@ -200,9 +200,11 @@ def test_terms_are_known_by_how_many_documents_have_them(write: Write, folder: P
         assert index.unknown_terms("") == ()
         documents = [*numbered(30), *TAGGED]
         counts = Counter(term for each in documents for term in set(lexical_tokens(each.texts().joined())))
-        for letter in "arz苹":
-            expected = {term: count for term, count in counts.items() if term[0] == letter}
-            assert index.terms_beginning(letter) == expected
+        assert [index.documents_with(term) for term in ("appl", "nowher", "")] == [counts["appl"], 0, 0]
+        similar = index.similar_terms("numbe")
+        assert similar.begun == {term: count for term, count in counts.items() if term.startswith("numbe")}
+        assert similar.edited == {}
+        assert index.similar_terms("aplp") == ({}, {"appl": counts["appl"]})
 
 
 def test_single_documents_are_weighed_as_their_ranking_is(write: Write, folder: Path):
