@@ -8,9 +8,9 @@ Each mode of search has two logistic regressions, one for the first hit of a ran
     probability = 1 / (1 + exp(-(intercept + sum of weight * evidence)))
 
 Modes share no numbers: with the same evidence, a hit of a better ranking is relevant more often than a hit of
-a worse one. The margins of a further hit are its cosine and BM25 minus those
-of the first one: a hit that looks good is less likely relevant beside one that looks better. An unknown key,
-NaN or an infinite number in the file is an error that names it.
+a worse one. The margins of a further hit are its cosine and BM25 minus those of the first one: a hit that
+looks good is less likely relevant beside one that looks better. An unknown key, NaN or an infinite number in
+the file is an error that names it.
 """
 
 from __future__ import annotations

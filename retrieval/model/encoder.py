@@ -195,7 +195,8 @@ def _cnn(config: ModelConfig, weights: Mapping[str, Float32Array]) -> _Body:
 
 
 def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> _Body:
-    gates = len(weights["layers.0.bias"])
+    _check_shapes(config, weights)
+    gates = 4 * config.hidden
     # The gates i, f and o at half their size, which `peephole_outputs` expects; halving loses no digit.
     scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), gates // 4)
     matrix = weights["layers.0.input"].T * scale if "layers.0.input" in weights else None
@@ -204,6 +205,8 @@ def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> _Body:
     peepholes = weights["layers.0.peepholes"] * _HALF
 
     def project(rows: Float32Array) -> Float32Array:
+        if config.pooling == "attention" and rows.shape[1] != config.dimension:
+            raise ValueError(f"word rows have {rows.shape[1]} numbers, not {config.dimension}")
         inputs = (rows * scale if matrix is None else rows @ matrix) + bias
         return np.concatenate((inputs, rows), 1) if config.pooling == "attention" else inputs
 
@@ -238,6 +241,21 @@ def _lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> _Body:
         return compose_one
 
     return _Body(project, compose, compile_one)
+
+
+def _check_shapes(config: ModelConfig, weights: Mapping[str, Float32Array]) -> None:
+    """Raise ValueError for an LSTM of other shapes: compiled loops would read beyond the arrays."""
+    size = config.hidden
+    shapes = {
+        "layers.0.bias": (4 * size,),
+        "layers.0.recurrent": (4 * size, size),
+        "layers.0.peepholes": (3, size),
+    }
+    if config.pooling == "attention":
+        shapes["attention"] = (size,)
+    for name, shape in shapes.items():
+        if weights[name].shape != shape:
+            raise ValueError(f"{name} has the shape {weights[name].shape}, not {shape}")
 
 
 _BODIES = {"bag": _bag, "dnn": _dnn, "cnn": _cnn, "lstm": _lstm}

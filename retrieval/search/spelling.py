@@ -18,6 +18,7 @@ import unicodedata
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING
 
+from index.disk.arrays import reading_arrays
 from index.lexical.normalisation import normalise
 from index.lexical.similar import similar_to
 from index.lexical.tokens import lexical_tokens
@@ -80,8 +81,10 @@ class Spelling:
         """
         if self._vocabulary.table.ids_of_words([word])[0] >= 0:
             return None
-        for numbers in similar_to(word, self._words):
-            counts = {near: self._index.documents_with(_term_of(near)) for near in self._words.at(numbers)}
+        with reading_arrays(self._index.model_folder):
+            known = [self._words.at(numbers) for numbers in similar_to(word, self._words)]
+        for similar in known:
+            counts = {near: self._index.documents_with(_term_of(near)) for near in similar}
             if any(counts.values()):
                 return max(counts, key=lambda near: (counts[near], -len(near), near))
         # A rare word has no row of its own, but documents have its term.

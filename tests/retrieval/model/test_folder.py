@@ -178,6 +178,10 @@ def test_another_models_vocabulary_is_refused(folder, random_model):
         {"query__body__layers__0__input": np.ones((16, 9), np.float32)},
         {"query__body__layers__0__input": None},
         {"query__body__attention": np.ones(5, np.float32)},
+        {
+            "query__body__attention": np.ones(1, np.float32)
+        },  # numpy would repeat it, and a loop read beyond it
+        {"query__body__layers__0__peepholes": np.ones((1, 4), np.float32)},
         {"query__body__attention": None},
         {"query__body__attention": np.full(4, np.nan, np.float32)},
         {"query__table_scales": np.ones((2, 1), np.float32)},
@@ -185,12 +189,22 @@ def test_another_models_vocabulary_is_refused(folder, random_model):
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_weights_that_are_not_those_of_the_config_are_refused(folder, changes):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_weights_that_are_not_those_of_the_config_are_refused(folder, changes, compiled):
     changed(folder, **changes)
     with pytest.raises(CorruptError, match=r"weights\.safetensors: does not fit config\.json") as caught:
-        read_model(folder).encoder("query")
+        read_model(folder).encoder("query", compiled=compiled)
     assert "\n" not in str(caught.value)
     read_model(folder).encoder("document")
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_word_rows_that_are_narrower_than_the_embedding_are_refused(folder, compiled):
+    arrays = read_weights(folder / FILES.weights)
+    narrow = np.array(arrays["query.table"][:, :4])
+    changed(folder, query__table=narrow, query__body__layers__0__input=np.ones((16, 4), np.float32))
+    with pytest.raises(CorruptError, match="word rows have 4 numbers, not 8"):
+        read_model(folder).encoder("query", compiled=compiled)
 
 
 @pytest.mark.parametrize("config", EVERY_TOWER, ids=lambda c: c.tower)

@@ -6,14 +6,18 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from cli import verbs
 from index.documents.store import Document
+from index.errors import CorruptError
 from index.writing.delete import delete
 from retrieval.indexing.build import add_documents, build
 from retrieval.model.config import ModelConfig
+from retrieval.model.folder import FILES
+from retrieval.model.weights import read_weights, write_weights
 from retrieval.search.answer import Request, answer, answer_json
 from retrieval.search.retriever import Retriever
 from retrieval.towers.two_tower import TwoTower
@@ -142,3 +146,17 @@ def test_a_word_that_only_deleted_documents_had_is_not_meant(
         delete(tmp_path / "index", ["0"])
         assert opened.refresh()
         assert opened.corrected("zebars") == "zebars"
+
+
+def test_a_damaged_vocabulary_is_told(tmp_path: Path, random_model: Callable[..., TwoTower]) -> None:
+    random_model(CONFIG, texts=KNOWN).save(tmp_path / "model")
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": "directory"}\n{"_id": "b", "text": "files"}')
+    table = tmp_path / "model" / FILES.table
+    arrays = {name: np.array(array) for name, array in read_weights(table).items()}
+    arrays["words"][1] = 255  # in no UTF-8
+    write_weights(table, arrays)
+    build(tmp_path / "corpus.jsonl", tmp_path / "model", tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as opened:
+        assert opened.corrected("directory") == "directory"
+        with pytest.raises(CorruptError, match="model: damaged"):
+            opened.corrected("compre")
