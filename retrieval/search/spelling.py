@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from index.disk.arrays import reading_arrays
@@ -51,28 +51,38 @@ class Spelling:
     def __init__(self, index: OpenIndex, vocabulary: Vocabulary) -> None:
         self._index = index
         self._vocabulary = vocabulary
-        self._similar = lru_cache(_REMEMBERED)(self._most_similar)
+        self._known: dict[str, str] = {}
 
     def corrected(self, query: str) -> str:
         """The query as it is searched. Names in capitals, numbers and identifiers stay as they are."""
-        unknown = self._index.unknown_terms(query)
+        unknown = set(self._index.unknown_terms(query))
         if not unknown:
             return query  # as nearly all
-        looked_up = 0
+        looked_up: dict[str, str] = {}
 
         def read(match: re.Match[str]) -> str:
-            nonlocal looked_up
             typed = match[0]
             word = normalise(typed)
             if (typed.isupper() and not query.isupper()) or not _is_word(word):
                 return typed
-            term = _term_of(word)
-            if term not in unknown or looked_up == _MOST_WORDS:
-                return typed
-            looked_up += 1
-            return self._similar(word, term) or typed
+            if word not in looked_up:
+                term = _term_of(word)
+                if term not in unknown or len(looked_up) == _MOST_WORDS:
+                    return typed
+                looked_up[word] = self._similar(word, term)
+            return looked_up[word] or typed
 
         return _word().sub(read, query)
+
+    def _similar(self, word: str, term: str) -> str:
+        """As `_most_similar`, remembered; "" for None."""
+        similar = self._known.get(word)
+        if similar is None:
+            similar = self._most_similar(word, term) or ""
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[word] = similar
+        return similar
 
     def _most_similar(self, word: str, term: str) -> str | None:
         """The word that is likeliest meant by one that no document has; None if none is similar enough.
@@ -99,10 +109,12 @@ class Spelling:
         return self._vocabulary.table.sorted_words().texts
 
     def _written(self, term: str) -> str | None:
-        """A word of this term, as the first document that is found by it writes it."""
-        (row,) = self._index.search_lexical([term], 1).rows[0].tolist() or [-1]
+        """A word of this term, of the first document that is found by it."""
+        # The term of "databas" is another one, but that of "database" is "databas".
+        query = term if _term_of(term) == term else f"{term}e"
+        (row,) = self._index.search_lexical([query], 1).rows[0].tolist() or [-1]
         if row < 0:
-            return None  # the term of a term is another one
+            return None  # its documents were deleted
         (document,) = self._index.documents([row])
         texts = document.texts()
         found = (word for text in texts for word in words(text) if _term_of(word) == term)
@@ -124,4 +136,4 @@ def _is_word(word: str) -> bool:
 @cache
 def _word() -> re.Pattern[str]:
     """The pattern of letters that are not part of an identifier, a number or a name such as O'Hara."""
-    return re.compile(r"(?<![\w'’])[^\W\d_]+(?![\w'’])")
+    return re.compile(r"(?<!\w)(?<!\w['’])[^\W\d_]+(?!['’]?\w)")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import copytree
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -95,6 +98,37 @@ def test_other_words_stay(retriever: Retriever, typed: str) -> None:
 def test_only_so_many_words_of_a_query_are_looked_up(retriever: Retriever) -> None:
     typed = [f"direct{letter}ory" for letter in "abcdefghij"]
     assert retriever.corrected(" ".join(typed)).split() == ["directory"] * 8 + typed[8:]
+
+
+def test_a_word_that_comes_again_is_looked_up_once(retriever: Retriever) -> None:
+    assert retriever.corrected("direcotry " * 10) == "directory " * 10
+
+
+def test_a_word_in_quotes_is_corrected(retriever: Retriever) -> None:
+    typed = "'direcotry' ‘direcotry’ \"direcotry\""
+    assert retriever.corrected(typed) == typed.replace("direcotry", "directory")
+
+
+def test_a_word_is_meant_whose_stem_has_another_stem(index: Path, tmp_path: Path) -> None:
+    """The stem of "database" is "databas", and the stem of that is "databa"."""
+    copytree(index, tmp_path / "index")
+    add_documents([Document("base", "", "Databases of a database", {})], tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as opened:
+        assert opened.corrected("databse datab") == "databases databases"
+
+
+def test_a_generation_that_is_searched_no_more_is_let_go(index: Path, tmp_path: Path) -> None:
+    """Until the garbage was collected, its files would fill the disk although they are removed."""
+    copytree(index, tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as opened:
+        assert opened.corrected("direcotry") == "directory"
+        old = ref(opened.index)
+        add_documents([Document("new", "", "new", {})], tmp_path / "index")
+        gc.disable()
+        try:
+            assert opened.refresh() and old() is None
+        finally:
+            gc.enable()
 
 
 def test_a_search_reads_the_corrected_query_unless_told_not_to(retriever: Retriever) -> None:
