@@ -137,7 +137,7 @@ class OpenIndex(Protocol):
         """How many documents have a term, deleted ones included."""
 
     def similar_terms(self, term: str) -> SimilarTerms:
-        """The terms that are similar to one that no document has."""
+        """The terms that are similar to one that no document has; of very many the most frequent."""
 
     def word_width(self) -> int:
         """The width of the vectors of words that all documents have; 0 if some have none."""

@@ -53,7 +53,10 @@ class SortedTexts:
 
     def at(self, numbers: NDArray[np.int64]) -> list[str]:
         """The texts of some numbers."""
-        return [self.between(number, number + 1)[0] for number in numbers.tolist()]
+        bounds = zip(self.starts[numbers].tolist(), self.starts[numbers + 1].tolist(), strict=True)
+        return [
+            self.characters[start:stop].tobytes().decode("utf-8", "surrogatepass") for start, stop in bounds
+        ]
 
     def beginning(self, prefix: str, within: range | None = None) -> range:
         """The numbers of the texts that begin with a prefix.

@@ -3,22 +3,24 @@
 In: sorted texts and a word. Out: those that the word begins, and those that a single edit behind its first
 letter makes of it: a letter left out, added or changed, or two neighbours swapped. Knows nothing of queries.
 
-Before the place of the edit the two words are the same, and from the second letter behind it on. So for each
-place only the texts with that beginning are looked at, and of those only the ones with that end are read.
+Before the place of the edit the two words are the same, and behind it. So for each place only the texts with
+that beginning are looked at, and of those only the ones with that end are read. Of a swap there is one word.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.disk.sorted_texts import SortedTexts
+from index.ranking import best
 
 # Bytes of a letter, at most: so much longer or shorter an edit makes a word.
 _LONGEST_LETTER = 4
+# Similar terms that are told: a million codes may begin with the same letters.
+_MOST = 100
 
 
 class Similar(NamedTuple):
@@ -33,7 +35,7 @@ class Similar(NamedTuple):
 
 
 class SimilarTerms(NamedTuple):
-    """Similar terms, and how many documents have each; fields as of `Similar`."""
+    """Similar terms, the most frequent first, and how many documents have each; fields as of `Similar`."""
 
     begun: dict[str, int]
     edited: dict[str, int]
@@ -45,20 +47,28 @@ def similar_to(word: str, texts: SortedTexts) -> Similar:
     word: letters.
     Raises ValueError or IndexError if the arrays of the texts do not fit together.
     """
-    edit, found = _one_edit(word), set[int]()
+    found = set[int]()
     size, within = len(word.encode()), range(len(texts))
     for at in range(1, len(word) + 1):
-        within = texts.beginning(word[:at], within)
-        likely = texts.ending(word[at + 2 :], within)
+        before, letter, after = word[:at], word[at : at + 1], word[at + 1 :]
+        within = texts.beginning(before, within)
+        likely = texts.ending(after, within)
         longer = texts.starts[likely + 1] - texts.starts[likely] - size
         likely = likely[np.abs(longer) <= _LONGEST_LETTER]
-        each = zip(likely.tolist(), texts.at(likely), strict=True)
-        found.update(number for number, text in each if edit.fullmatch(text))
-    return Similar(np.array(within, np.int64), np.array(sorted(found), np.int64))
+        for number, text in zip(likely.tolist(), texts.at(likely), strict=True):
+            # In place of the letter: nothing, another one, or one more before it.
+            instead = text[at : len(text) - len(after)]
+            kept = len(text) - len(instead) == len(before) + len(after)
+            if kept and (len(instead) < 2 or instead[1:] == letter):
+                found.add(number)
+        swapped = texts.number(before + after[:1] + letter + after[1:])
+        if swapped is not None:
+            found.add(swapped)
+    return Similar(np.arange(within.start, within.stop), np.array(sorted(found), np.int64))
 
 
 def similar_terms(term: str, terms: SortedTexts, starts: NDArray[np.integer[Any]]) -> SimilarTerms:
-    """The terms that are similar to one, which is none of them.
+    """The terms that are similar to one, which is none of them; of very many the most frequent.
 
     terms: the terms.
     starts: int (terms + 1,), where the postings of each begin.
@@ -67,19 +77,7 @@ def similar_terms(term: str, terms: SortedTexts, starts: NDArray[np.integer[Any]
     parts = []
     for numbers in similar_to(term, terms):
         counts = starts[numbers + 1] - starts[numbers]
+        likely = best(counts.astype(np.float32), _MOST)
+        numbers, counts = numbers[likely], counts[likely]
         parts.append(dict(zip(terms.at(numbers), counts.tolist(), strict=True)))
     return SimilarTerms(*parts)
-
-
-def _one_edit(word: str) -> re.Pattern[str]:
-    """The pattern of what one edit behind the first letter makes of a word."""
-    edited = []
-    for at in range(1, len(word) + 1):
-        before, letter, after = word[:at], word[at : at + 1], word[at + 1 :]
-        # Another letter or none in its place, one more before it, and swapped with the next one.
-        edited += [
-            f"{before}.?{after}",
-            f"{before}.{letter}{after}",
-            f"{before}{after[:1]}{letter}{after[1:]}",
-        ]
-    return re.compile("|".join(edited))

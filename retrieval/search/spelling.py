@@ -116,9 +116,8 @@ class Spelling:
         if row < 0:
             return None  # its documents were deleted
         (document,) = self._index.documents([row])
-        texts = document.texts()
-        found = (word for text in texts for word in words(text) if _term_of(word) == term)
-        return next(found, None)
+        different = dict.fromkeys(word for text in document.texts() for word in words(text))
+        return next((word for word in different if _term_of(word) == term), None)
 
 
 def _term_of(word: str) -> str:

@@ -46,6 +46,20 @@ def test_terms_come_with_how_many_documents_have_them() -> None:
     )
 
 
+def test_of_very_many_terms_the_most_frequent_are_told() -> None:
+    """Thousands of codes may begin with the same letters, and a reader types them one by one."""
+    names = sorted(f"part{number}" for number in range(1000))
+    counts = np.full(1000, 2)
+    counts[[7, 400, 999]] = 5, 4, 3
+    found = similar_terms("part", sorted_texts(names), np.cumsum([0, *counts]))
+    assert len(found.begun) == 100
+    assert {names[7]: 5, names[400]: 4, names[999]: 3}.items() < found.begun.items()
+    assert (
+        list(found.begun)[3:]
+        == [name for name in names if name not in (names[7], names[400], names[999])][:97]
+    )
+
+
 @pytest.mark.parametrize("word", ["a", "m", "zz"])
 def test_without_texts_nothing_is_similar(word: str) -> None:
     assert [len(numbers) for numbers in similar_to(word, sorted_texts([]))] == [0, 0]
