@@ -52,6 +52,8 @@ def similar_to(word: str, texts: SortedTexts) -> Similar:
     for at in range(1, len(word) + 1):
         before, letter, after = word[:at], word[at : at + 1], word[at + 1 :]
         within = texts.beginning(before, within)
+        if not within:
+            break
         likely = texts.ending(after, within)
         longer = texts.starts[likely + 1] - texts.starts[likely] - size
         likely = likely[np.abs(longer) <= _LONGEST_LETTER]
