@@ -72,6 +72,9 @@ _KNOWN_POSTINGS = 1 << 22
 # Single characters of a query that are looked for in other tokens. The first use of one in a segment of a
 # million documents takes 10 ms or more, and no query may keep a server busy.
 _MOST_CHARACTERS = 16
+# Documents in which the characters so far may be, together, before one more is looked for. What cannot be
+# remembered would be merged anew for each step of a search.
+_MOST_MERGED = _KNOWN_POSTINGS
 
 # Rows and scores of the best documents.
 _Found: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float32]]"
@@ -410,11 +413,13 @@ def weigh(segments: Sequence[Bm25], query: str) -> Weighed:
     unknown: list[str] = []
     counts = Counter(lexical_tokens(query))
     characters = [term for term in counts if len(term) == 1 and is_character(term)][:_MOST_CHARACTERS]
+    merged = 0
     for term, tf in counts.items():
-        character = term in characters
+        character = term in characters and merged < _MOST_MERGED
         find = Bm25.place_of_character if character else Bm25.postings
         places = [find(segment, term) for segment in segments]
         df = sum(place.stop - place.start for place in places)
+        merged += df if character else 0
         weight = tf * math.log(1 + (total - df + 0.5) / (df + 0.5))
         sum_of_weights += weight
         if not df:

@@ -268,6 +268,16 @@ def test_only_the_first_characters_of_a_long_query_are_looked_for_in_pairs(tmp_p
     assert weigh([bm25], " ".join(many)).words == 20
 
 
+def test_no_more_characters_are_looked_for_than_can_be_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Otherwise the postings of all would be merged anew for each step of each search."""
+    monkeypatch.setattr(bm25_module, "_MOST_MERGED", 3)
+    bm25 = write(tmp_path / "lexical", ["甲药", "甲店", "乙药", "乙店", "丙药", "丙"])
+    assert scores_of(bm25, "甲 乙 丙").keys() == {0, 1, 2, 3, 5}
+    assert bm25._characters.keys() == {"甲", "乙"}
+
+
 def test_what_is_remembered_is_bounded_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     bm25 = write(tmp_path / "lexical", random_texts(100))
     expected = [scores_of(bm25, query) for query in QUERIES]
