@@ -26,6 +26,7 @@ from retrieval.text.words import words
 
 if TYPE_CHECKING:
     from index.disk.sorted_texts import SortedTexts
+    from index.documents.store import Document
     from index.protocol import OpenIndex
     from retrieval.text.vocabulary import Vocabulary
 
@@ -95,8 +96,9 @@ class Spelling:
             known = [self._words.at(numbers) for numbers in similar_to(word, self._words)]
         for similar in known:
             counts = {near: self._index.documents_with(_term_of(near)) for near in similar}
-            if any(counts.values()):
-                return max(counts, key=lambda near: (counts[near], -len(near), near))
+            for near in sorted(filter(counts.get, counts), key=lambda near: (-counts[near], len(near), near)):
+                if self._found_by(near) is not None:
+                    return near
         # A rare word has no row of its own, but documents have its term.
         for counts in self._index.similar_terms(term):
             for near in sorted(counts, key=lambda near: (-counts[near], near)):
@@ -108,14 +110,17 @@ class Spelling:
     def _words(self) -> SortedTexts:
         return self._vocabulary.table.sorted_words().texts
 
+    def _found_by(self, word: str) -> Document | None:
+        """The first document that is found by a word; None if those that have it were deleted."""
+        (row,) = self._index.search_lexical([word], 1).rows[0].tolist() or [-1]
+        return None if row < 0 else self._index.documents([row])[0]
+
     def _written(self, term: str) -> str | None:
         """A word of this term, of the first document that is found by it."""
         # The term of "databas" is another one, but that of "database" is "databas".
-        query = term if _term_of(term) == term else f"{term}e"
-        (row,) = self._index.search_lexical([query], 1).rows[0].tolist() or [-1]
-        if row < 0:
-            return None  # its documents were deleted
-        (document,) = self._index.documents([row])
+        document = self._found_by(term if _term_of(term) == term else f"{term}e")
+        if document is None:
+            return None
         different = dict.fromkeys(word for text in document.texts() for word in words(text))
         return next((word for word in different if _term_of(word) == term), None)
 

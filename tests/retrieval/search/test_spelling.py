@@ -169,17 +169,16 @@ def test_a_word_that_only_deleted_documents_had_is_not_meant(
     tmp_path: Path, random_model: Callable[..., TwoTower]
 ) -> None:
     """Its postings stay until the index is compacted, but nothing is found by it."""
-    random_model(CONFIG, texts=["folder"]).save(tmp_path / "model")
-    lines = [
-        json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(["zebras", "folder", "lions"])
-    ]
+    random_model(CONFIG, texts=["folder tigers"]).save(tmp_path / "model")
+    texts = ["zebras tigers tigers", "folder", "lions"]
+    lines = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(texts)]
     (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
     build(tmp_path / "corpus.jsonl", tmp_path / "model", tmp_path / "index")
     with Retriever.open(tmp_path / "index") as opened:
-        assert opened.corrected("zebars") == "zebras"
+        assert opened.corrected("zebars tigres") == "zebras tigers"
         delete(tmp_path / "index", ["0"])
         assert opened.refresh()
-        assert opened.corrected("zebars") == "zebars"
+        assert opened.corrected("zebars tigres") == "zebars tigres"
 
 
 def test_a_damaged_vocabulary_is_told(tmp_path: Path, random_model: Callable[..., TwoTower]) -> None:
