@@ -564,7 +564,7 @@ def test_every_route_and_parameter_is_in_the_openapi_document(run):
         names = [each["name"] for each in paths["/search"]["get"]["parameters"]]
         assert names == [
             *("q", "k", "mode", "where", "facet", "offset", "per", "min_probability"),
-            *("profile", "snippet", "text", "metadata", "record"),
+            *("profile", "snippet", "text", "metadata", "as_typed", "record"),
         ]
         for path, methods in paths.items():
             for method, operation in methods.items():
