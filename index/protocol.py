@@ -20,7 +20,6 @@ from index.disk.manifest import Manifest
 from index.documents.store import Document
 from index.interaction.matches import Matches
 from index.lexical.bm25 import WordMatch
-from index.lexical.similar import SimilarTerms
 from index.ranking import Ranking
 from index.values import Mask, Rows, Vectors
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from index.documents.columns import Column
     from index.documents.filtering.expression import Expression, Field
     from index.documents.numbers import Attribute
+    from index.lexical.similar import SimilarTerms
 
 
 class Part(Protocol):

@@ -27,7 +27,6 @@ from index.errors import InputError
 from index.held import HeldGeneration, holding
 from index.interaction.matches import Matches
 from index.lexical.bm25 import Bm25, Weighed, WordMatch, weigh
-from index.lexical.similar import SimilarTerms
 from index.locks import ProcessLock
 from index.ranking import Ranking, empty_ranking, merge
 from index.segment import Segment
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from index.documents.columns import Column
     from index.documents.filtering.expression import Expression, Field
     from index.documents.numbers import Attribute
+    from index.lexical.similar import SimilarTerms
 
 # What only filters, facets and grouping need is imported on first use: most searches from the shell use none
 # of these, and must not wait for the imports.
@@ -307,6 +307,8 @@ class Index(HeldGeneration):
 
     def similar_terms(self, term: str) -> SimilarTerms:
         """The terms that are similar to one that no document has."""
+        from index.lexical.similar import SimilarTerms
+
         begun, edited = Counter[str](), Counter[str]()
         for segment in self.segments:
             found = segment.lexical.similar_terms(term)

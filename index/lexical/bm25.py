@@ -29,7 +29,7 @@ from functools import cached_property, partial
 from itertools import accumulate, pairwise, starmap
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +38,13 @@ from index.disk.arrays import map_array, reading_arrays
 from index.disk.sorted_texts import SortedTexts
 from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.lexical.characters import Postings, joined, postings_of_character
-from index.lexical.similar import SimilarTerms, similar_terms
 from index.lexical.sums import Sums
 from index.lexical.tokens import TOKENS_VERSION, is_character, lexical_tokens
 from index.ranking import Ranking, best, empty_ranking
 from index.values import Mask, Scalar
+
+if TYPE_CHECKING:
+    from index.lexical.similar import SimilarTerms
 
 # Saturation of term frequency, and length normalisation: the best of six settings on the dev splits of tldr,
 # tldr-zh and medquad (nDCG@10 .547, .501, .567; k1 1.2 and b .75 give .537, .487, .559).
@@ -329,6 +331,8 @@ class Bm25:
 
     def similar_terms(self, term: str) -> SimilarTerms:
         """The terms that are similar to one that no document has. Raises CorruptError."""
+        from index.lexical.similar import similar_terms  # few searches need it
+
         with reading_arrays(self._folder):
             return similar_terms(term, self._terms, self._starts)
 

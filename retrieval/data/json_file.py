@@ -50,8 +50,10 @@ def json_file_records(path: Path | str, is_record: Callable[[Sequence[str]], boo
     line = text.line
     try:
         first = _first_object(text)
+    except _CutError:
+        raise
     except InputError as error:
-        if error.line == line and not text.ends_early():
+        if error.line == line:
             return json_records(path)  # which says what a line should hold
         raise
     end = text.line
@@ -62,6 +64,10 @@ def json_file_records(path: Path | str, is_record: Callable[[Sequence[str]], boo
         return json_records(path)
     wanted = _list_of_records(path, first, may_be_one)
     return _objects(_text(path)) if wanted is None else _members_of(_text(path), wanted)
+
+
+class _CutError(InputError):
+    """The text ends early."""
 
 
 class _Object(NamedTuple):
@@ -233,8 +239,9 @@ class _Text:
                 # A value that goes on in the next piece is broken too. The rest doubles, so each character
                 # is looked at twice on average.
                 rest = len(self.held) - self.at
+                behind = self.held[error.pos :] if isinstance(error, json.JSONDecodeError) else None
                 if isinstance(error, RecursionError) or not self._read(rest):
-                    raise self.broken(str(error)) from error
+                    raise self.broken(str(error), behind) from error
                 if rest > LONGEST_LINE_BYTES:
                     raise self.error(f"an object is longer than {LONGEST_LINE_BYTES} characters") from error
         found = self.held[self.at : self.at + size]
@@ -242,17 +249,21 @@ class _Text:
         self.line += found.count("\n")
         return found
 
-    def broken(self, problem: str) -> InputError:
-        """The error that what should stand here does not; if the text was cut, that it ends early."""
-        return self.error("it ends early" if self.ends_early() else problem)
+    def broken(self, problem: str, behind: str | None = None) -> InputError:
+        """The error that what should stand here does not; if the text was cut here, that it ends early.
 
-    def ends_early(self) -> bool:
-        """Whether the text ends where something is missing. A whole one ends with a bracket."""
-        return not self.ahead() or (not self.more and self.held.rstrip(_BLANK)[-1] not in "]}")
+        behind: what is held from the place where something is missing; None for the rest.
+        """
+        self.ahead()
+        behind = (self.held[self.at :] if behind is None else behind).rstrip(_BLANK)
+        # A text that was cut goes on to its end in the same line, and does not end with a bracket.
+        if not behind or not (self.more or "\n" in behind or behind[-1] in "]}"):
+            return self.error("it ends early", _CutError)
+        return self.error(problem)
 
-    def error(self, problem: str) -> InputError:
+    def error(self, problem: str, kind: type[InputError] = InputError) -> InputError:
         """The error of broken JSON at this line."""
-        return Place(self.path, self.line).error(f"broken JSON ({problem}); export the file again")
+        return Place(self.path, self.line).error(f"broken JSON ({problem}); export the file again", kind)
 
     def _read(self, least: int = 0) -> bool:
         """Hold more of the text, at least so many characters if there are as many; False at the end."""

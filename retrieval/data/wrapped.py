@@ -18,20 +18,24 @@ _TIMES = re.compile(r"(last)?(creat|updat|modif|publish)(e|ed|y|ied)(at|on|time|
 
 
 def unwrapped(records: Iterable[Record]) -> Iterator[Record]:
-    """The records. One that has an id, perhaps times, and a single object has what that holds beside them.
+    """The records. Those of an id, perhaps times, and a single object have what that holds beside them.
 
-    A member of the object that has the name of an id or time outside gets that of the object before it. A
-    record whose object is empty is passed over, as a blank row of a table is.
+    The first record tells whether they are such ones, and how the object is called. A member of the object
+    that has the name of an id or time outside gets that of the object before it. A record whose object is
+    empty is passed over, as a blank row of a table is.
     """
-    for record in records:
+    wrapper: str | None = None
+    for number, record in enumerate(records):
         name = _wrapper(record.fields)
-        if name is None:
+        if number == 0:
+            wrapper = name
+        if wrapper is None or name != wrapper:  # among records with texts it is one that lacks its text
             yield record
             continue
         own = dict(record.fields)
-        held = own.pop(name)
+        held = own.pop(wrapper)
         if isinstance(held, dict) and held:
-            named = {f"{name}.{key}" if key in own else key: value for key, value in held.items()}
+            named = {f"{wrapper}.{key}" if key in own else key: value for key, value in held.items()}
             yield Record(record.place, {**own, **named})
 
 

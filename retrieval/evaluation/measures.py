@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # slow to import, so it is imported where it is used
 DEFAULT_MEASURES = ("nDCG@10", "R@1", "R@10", "R@100", "RR@10")
 
 _DEEPEST_CUTOFF = 1_000_000
+# The highest grade that gdeval, which computes ERR, takes; it fails with others.
+_HIGHEST_OF_GDEVAL = 4
 # What a name that is none can raise.
 _NO_MEASURE = (SyntaxError, KeyError, ValueError, TypeError, AssertionError, RecursionError, MemoryError)
 
@@ -88,6 +90,13 @@ def _of_library(
     """The values that ir-measures computes, by measure. Raises InputError if it cannot."""
     import ir_measures
 
+    if max((grade for judged in qrels.values() for grade in judged.values()), default=0) > _HIGHEST_OF_GDEVAL:
+        for measure in measures:
+            if measure.NAME == "ERR" or measure.params.get("dcg") == "exp-log2":
+                raise InputError(
+                    f"cannot compute {measure} (it knows no grades above {_HIGHEST_OF_GDEVAL}); "
+                    "choose other measures"
+                )
     grades, run = _numbered(qrels, ranked)
     values = {measure: np.zeros(len(qrels)) for measure in measures}
     try:
@@ -95,8 +104,6 @@ def _of_library(
             values[metric.measure][int(metric.query_id)] = metric.value
     except (ValueError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
         reason = " ".join(str(error).split())
-        if isinstance(error, subprocess.CalledProcessError):  # it tells the command, with temporary files
-            reason = f"{error.cmd[0]} failed; ERR and nDCG(dcg='exp-log2') know no grades above 4"
         names = ", ".join(map(str, measures))
         raise InputError(f"cannot compute {names} ({reason}); choose other measures") from error
     return values

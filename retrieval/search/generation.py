@@ -5,22 +5,22 @@ In: an open index. Out: the same with its tower. Knows nothing of how a search r
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from index.errors import InputError
 from index.locks import ProcessLock
-from retrieval.search.spelling import Spelling
 from retrieval.search.tower import QueryTower
 
 if TYPE_CHECKING:
     from index.protocol import OpenIndex
+    from retrieval.search.spelling import Spelling
 
 
 class OpenGeneration:
     """A generation and its query tower; it is closed once it is retired and no search holds it.
 
     rescoring: how hybrid search re-scores its candidates; None if the model or the index cannot re-score.
-    spelling: corrects queries.
     """
 
     def __init__(self, index: OpenIndex, old_tower: QueryTower | None, kept_bytes: int) -> None:
@@ -42,12 +42,23 @@ class OpenGeneration:
         except BaseException:
             index.close()
             raise
-        self.spelling = Spelling(index, self.tower.vocabulary)
         rescoring = self.tower.rescoring
         self.rescoring = rescoring if rescoring is not None and rescoring.fits(index) else None
         self._lock = ProcessLock()
         self._searches = 0
         self._retired = False
+
+    def corrected(self, query: str) -> str:
+        """The query as it is searched, see `retrieval.search.spelling`."""
+        if not self.index.unknown_terms(query):
+            return query  # as nearly all; a search from the shell must not wait for an import
+        return self._spelling.corrected(query)
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        from retrieval.search.spelling import Spelling
+
+        return Spelling(self.index, self.tower.vocabulary)
 
     def hold(self) -> None:
         """Keep it open until `release`. Raises InputError if it is closed."""

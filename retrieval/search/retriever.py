@@ -129,7 +129,7 @@ class Retriever:
     def corrected(self, query: str) -> str:
         """The query as a search reads it, misspelt words corrected; see `retrieval.search.spelling`."""
         with self._using() as opened:
-            return opened.spelling.corrected(query)
+            return opened.corrected(query)
 
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings of n queries, float32 (n, dimension), unit length."""
@@ -292,7 +292,7 @@ class Retriever:
 
 
 def _read(opened: OpenGeneration, queries: Sequence[str], as_typed: bool) -> Sequence[str]:
-    return queries if as_typed else list(map(opened.spelling.corrected, queries))
+    return queries if as_typed else list(map(opened.corrected, queries))
 
 
 def _embeddings(opened: OpenGeneration, queries: Sequence[str], mode: Mode) -> Vectors | None:

@@ -55,6 +55,13 @@ def test_an_empty_object_is_a_blank_row():
     assert taken({"id": "a", "createdTime": "t", "fields": {}}) == []
 
 
+@pytest.mark.parametrize("without_text", [{"id": "b", "info": {"text": "c"}}, {"id": "b", "info": {}}])
+def test_a_record_that_lacks_its_text_among_others_stays_as_it_is(without_text):
+    """It is told with its line; what its metadata hold is not its text."""
+    rows = [{"id": "a", "text": "b", "info": {"x": 1}}, without_text]
+    assert [record.fields for record in unwrapped(Record(PLACE, fields) for fields in rows)] == rows
+
+
 def test_a_page_of_a_database_is_a_corpus_and_a_table_of_pairs(tmp_path):
     def page(*rows):
         records = [{"id": f"r{n}", "createdTime": "2026-01-31", "fields": row} for n, row in enumerate(rows)]
