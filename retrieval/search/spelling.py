@@ -57,8 +57,6 @@ class Spelling:
     def corrected(self, query: str) -> str:
         """The query as it is searched. Names in capitals, numbers and identifiers stay as they are."""
         unknown = set(self._index.unknown_terms(query))
-        if not unknown:
-            return query  # as nearly all
         looked_up: dict[str, str] = {}
 
         def read(match: re.Match[str]) -> str:
