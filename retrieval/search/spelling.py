@@ -137,5 +137,5 @@ def _is_word(word: str) -> bool:
 
 @cache
 def _word() -> re.Pattern[str]:
-    """The pattern of letters that are not part of an identifier, a number or a name such as O'Hara."""
-    return re.compile(r"(?<!\w)(?<!\w['’])[^\W\d_]+(?!['’]?\w)")
+    """The pattern of letters that are not part of an identifier, an address or a name such as O'Hara."""
+    return re.compile(r"(?<![\w./\\@:])(?<!\w['’])[^\W\d_]+(?!['’./\\@:]?\w)")

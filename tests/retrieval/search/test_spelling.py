@@ -84,6 +84,7 @@ def test_words_that_documents_have_are_meant(retriever: Retriever, typed: str, m
         "irectory",  # another first letter
         "dirctry",  # two edits
         "dire2tory direc_otry o'directry",  # numbers, identifiers and names
+        "a@direcotry.com direcotry.txt /tmp/direcotry https://direcotry c:direcotry",
         "pid",  # too short to tell
         "zzzz",
         "压缩文件们",
