@@ -319,7 +319,7 @@ def test_a_filter_leaves_the_hits_that_have_one_of_its_values(page):
 
 
 def test_a_field_with_signs_in_its_name_can_be_chosen(page):
-    asked = """search("giraffe", new Map([["价格(元)", new Set(["5"])]]), "", [], 0, 10, false)"""
+    asked = """search("giraffe", false, new Map([["价格(元)", new Set(["5"])]]), "", [], 0, 10, false)"""
     hits = page.run(f"import('/page/api.js').then(({{ search }}) => {asked}).then((answer) => answer.hits)")
     assert [hit["id"] for hit in hits] == ["long"]
 

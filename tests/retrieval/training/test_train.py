@@ -587,7 +587,9 @@ def test_share_leans_to_the_side_that_is_right_on_dev(tmp_path, write_beir, firs
     model = TwoTower(CONFIG, Vocabulary(("tex",), 50))
     with dev_index(model, dataset, tmp_path / ".dev") as retriever:
         rank = retriever.rank
-        retriever.rank = lambda queries, k, mode: dense if mode == "dense" else rank(queries, k, mode)
+        retriever.rank = lambda queries, k, mode, **rest: (
+            dense if mode == "dense" else rank(queries, k, mode, **rest)
+        )
         share = best_dense_share(retriever, dataset, rank_dev(retriever, dataset))
     assert not (tmp_path / ".dev").exists()
     assert (share > 0.5) == dense_is_right
