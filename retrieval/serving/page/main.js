@@ -20,6 +20,7 @@ let composing = false;
 let running = new AbortController();
 let timer = 0;
 let settling = 0;
+let telling = 0;
 let searched = ""; // the query that was searched for, its misspelt words corrected
 let unrecorded = null; // what is shown of a query that is being typed: { asked, items }
 let recording = null; // the promise that it is recorded now
@@ -43,7 +44,7 @@ async function search(offset = 0, typing = false) {
     const record = !(typing && known.records_clicks);
     const answer = await api.search(query, asTyped, filters, least, facets, offset, n - offset, record, own.signal);
     if (own !== running) return;
-    show(answer, offset);
+    show(answer, offset, typing);
     unrecorded = record ? null : { asked: state, items: [...hits.children] };
     if (!record) settleSoon();
   } catch (error) {
@@ -62,13 +63,13 @@ function wait() {
   tell(at("count"), "Searching …");
 }
 
-function show(answer, offset) {
+function show(answer, offset, typing) {
   const elements = answer.hits.map(hitOf);
   noteSearch(elements, answer.search);
   if (offset) hits.append(...elements);
   else hits.replaceChildren(...elements);
   searched = answer.corrected ?? answer.query;
-  showCorrected(answer.corrected);
+  showCorrected(answer.corrected, typing);
   const shown = hits.childElementCount;
   more.hidden = answer.hits.length < state.n - offset || !shown;
   at("problem").hidden = at("empty").hidden = true;
@@ -84,9 +85,17 @@ function show(answer, offset) {
   else if (document.activeElement === input) scrollTo(0, 0);
 }
 
-function showCorrected(query) {
-  at("corrected").hidden = !query;
-  at("corrected").firstElementChild.textContent = query ?? "";
+// Say which query was searched for, if it is another one. While somebody types, half a word may be read as
+// many others one after another, and the hits would jump at each; so it is said when the query has settled.
+function showCorrected(query, typing = false) {
+  const [read] = at("corrected").children;
+  clearTimeout(telling);
+  if (!query || query !== read.textContent) at("corrected").hidden = true;
+  if (!query) return;
+  telling = setTimeout(() => {
+    read.textContent = query;
+    at("corrected").hidden = false;
+  }, typing ? SETTLED : 0);
 }
 
 function nothing() {
