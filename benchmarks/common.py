@@ -11,6 +11,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+# Of processes of transformers: their libraries ask nobody for models, and start no threads of their own.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RESULTS, aligned, command_of, parser_of, write_result
+from benchmarks.common import OFFLINE, RESULTS, aligned, command_of, parser_of, write_result
 from benchmarks.peers.__main__ import answered, prepare
 from retrieval.data.dataset import Dataset
 from retrieval.evaluation.assess import rank_all
@@ -106,7 +106,7 @@ def changed_queries(queries: Mapping[str, str], changes: Mapping[str, Change]) -
 
 def peers_runs(data: Path, split: str, asked: Mapping[str, str], python: str) -> dict[str, Run]:
     """The runs of the other systems. asked: query id to text."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | OFFLINE
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         prepare(data, split, None, work, known_queries=True)

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.common import RESULTS, ROOT, parser_of, write_result
+from benchmarks.common import OFFLINE, RESULTS, ROOT, parser_of, write_result
 from index.ranking import Ranking
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
@@ -200,7 +200,7 @@ def prepare(
 def measure(options: argparse.Namespace, work: Path) -> tuple[dict[str, Any], dict[str, RunMeasures]]:
     """Every system's facts and scores."""
     qrels = prepare(options.data, options.split, options.vectors, work)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | OFFLINE
     found: dict[str, Any] = {}
     for name in [one for one in PEERS if one in options.only]:
         found[name] = peer(name, work, options.python, environment)

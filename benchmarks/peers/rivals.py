@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, parser_of, write_result
+from benchmarks.common import OFFLINE, RESULTS, parser_of, write_result
 from benchmarks.peers.__main__ import answered, build_facts, own_answers, prepare
 from benchmarks.peers.kept import RUNS, SPLITS, Training, kept_runs, read
 from benchmarks.peers.systems import reciprocal
@@ -136,7 +136,7 @@ def speeds(
         np.save(work / f"{name}.npy", random / np.linalg.norm(random, axis=1, keepdims=True))
     if static is not None and static.is_dir():
         shutil.copytree(static, work / "static-model")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | OFFLINE
     taken: dict[str, list[dict[str, Any]]] = {}
     for _ in range(options.rounds):
         for name in [*names, *(f"bm25+{name}" for name in names if name not in BM25)]:

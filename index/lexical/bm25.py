@@ -416,7 +416,7 @@ def weigh(segments: Sequence[Bm25], query: str) -> Weighed:
     sum_of_weights = 0.0
     unknown: list[str] = []
     counts = Counter(lexical_tokens(query))
-    characters = [term for term in counts if len(term) == 1 and is_character(term)][:_MOST_CHARACTERS]
+    characters = list(filter(is_character, counts))[:_MOST_CHARACTERS]
     merged = 0
     for term, tf in counts.items():
         character = term in characters and merged < _MOST_MERGED

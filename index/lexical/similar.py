@@ -35,7 +35,7 @@ class Similar(NamedTuple):
 
 
 class SimilarTerms(NamedTuple):
-    """Similar terms, the most frequent first, and how many documents have each; fields as of `Similar`."""
+    """Similar terms, and how many documents have each; fields as of `Similar`."""
 
     begun: dict[str, int]
     edited: dict[str, int]

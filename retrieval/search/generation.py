@@ -50,9 +50,10 @@ class OpenGeneration:
 
     def corrected(self, query: str) -> str:
         """The query as it is searched, see `retrieval.search.spelling`."""
-        if not self.index.unknown_terms(query):
+        unknown = self.index.unknown_terms(query)
+        if not unknown:
             return query  # as nearly all; a search from the shell must not wait for an import
-        return self._spelling.corrected(query)
+        return self._spelling.corrected(query, unknown)
 
     @cached_property
     def _spelling(self) -> Spelling:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,6 @@ from retrieval.text.words import words
 
 if TYPE_CHECKING:
     from index.disk.sorted_texts import SortedTexts
-    from index.documents.store import Document
     from index.protocol import OpenIndex
     from retrieval.text.vocabulary import Vocabulary
 
@@ -54,9 +54,12 @@ class Spelling:
         self._vocabulary = vocabulary
         self._known: dict[str, str] = {}
 
-    def corrected(self, query: str) -> str:
-        """The query as it is searched. Names in capitals, numbers and identifiers stay as they are."""
-        unknown = set(self._index.unknown_terms(query))
+    def corrected(self, query: str, unknown: Collection[str]) -> str:
+        """The query as it is searched. Names in capitals, numbers and identifiers stay as they are.
+
+        unknown: its terms that no document has.
+        """
+        unknown = set(unknown)
         looked_up: dict[str, str] = {}
 
         def read(match: re.Match[str]) -> str:
@@ -95,7 +98,7 @@ class Spelling:
         for similar in known:
             counts = {near: self._index.documents_with(_term_of(near)) for near in similar}
             for near in sorted(filter(counts.get, counts), key=lambda near: (-counts[near], len(near), near)):
-                if self._found_by(near) is not None:
+                if self._row_with(near) is not None:
                     return near
         # A rare word has no row of its own, but documents have its term.
         for counts in self._index.similar_terms(term):
@@ -108,17 +111,18 @@ class Spelling:
     def _words(self) -> SortedTexts:
         return self._vocabulary.table.sorted_words().texts
 
-    def _found_by(self, word: str) -> Document | None:
-        """The first document that is found by a word; None if those that have it were deleted."""
+    def _row_with(self, word: str) -> int | None:
+        """The row of the first document that is found by a word; None if those that have it were deleted."""
         (row,) = self._index.search_lexical([word], 1).rows[0].tolist() or [-1]
-        return None if row < 0 else self._index.documents([row])[0]
+        return None if row < 0 else int(row)
 
     def _written(self, term: str) -> str | None:
         """A word of this term, of the first document that is found by it."""
         # The term of "databas" is another one, but that of "database" is "databas".
-        document = self._found_by(term if _term_of(term) == term else f"{term}e")
-        if document is None:
+        row = self._row_with(term if _term_of(term) == term else f"{term}e")
+        if row is None:
             return None
+        (document,) = self._index.documents([row])
         different = dict.fromkeys(word for text in document.texts() for word in words(text))
         return next((word for word in different if _term_of(word) == term), None)
 
