@@ -120,11 +120,12 @@ def is_short(title: str, text: str, limit: int) -> bool:
 
 
 def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
-    """Passages of as many whole sentences as fit, at least one. The last one begins as early as it can.
+    """Passages of as many whole sentences as fit, at least one.
 
-    A passage that is filled to `_FILLED` ends with its paragraph.
+    The last one begins as early as it can, but not before the passage in front of it. A passage that is filled
+    to `_FILLED` ends with its paragraph.
     """
-    first = stop = 0
+    first = stop = before = 0
     while stop < len(sentences):
         stop, count = first, 0
         while stop < len(sentences) and (stop == first or count + sentences[stop].words <= room):
@@ -133,7 +134,8 @@ def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
             if sentences[stop - 1].ends_paragraph and count >= room * _FILLED:
                 break
         if stop == len(sentences):
-            first = min(first, _earliest(sentences, stop, room))
+            first = max(before, min(first, _earliest(sentences, stop, room)))
+        before = first
         yield Span(sentences[first].start, sentences[stop - 1].end)
         if stop < len(sentences):
             overlap = min(int(room * _OVERLAP), room - sentences[stop].words)

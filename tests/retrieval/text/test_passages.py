@@ -100,6 +100,15 @@ def test_a_short_paragraph_before_the_last_one_is_in_a_passage():
     assert texts(text, passages("", text, 15, 18)) == [SENTENCE, f"A short one.\n\n{SENTENCE}"]
 
 
+def test_the_last_passage_does_not_begin_before_the_one_before_it():
+    text = "one one one two. one two. one ten.\n\n one"
+    assert texts(text, passages("", text, 8, 8)) == [
+        "one one one two. one two.",
+        "one ten.",
+        "one ten.\n\n one",
+    ]
+
+
 @pytest.mark.parametrize("text", ["㌖", "one ㌖ two. ㌖", "㌖㌖\n\n㌖ three"])
 def test_a_character_of_more_words_than_a_passage_has_room_for_is_a_passage(text: str):
     """One character that is six words (NFKC), after a title of such ones, which leaves room for one word."""
