@@ -122,8 +122,8 @@ def is_short(title: str, text: str, limit: int) -> bool:
 def _packed(sentences: list[_Sentence], room: int) -> Iterator[Span]:
     """Passages of as many whole sentences as fit, at least one.
 
-    The last one begins as early as it can, but not before the passage in front of it. A passage that is filled
-    to `_FILLED` ends with its paragraph.
+    The last one begins as early as it can, but not before the passage in front of it. A passage that is
+    filled to `_FILLED` ends with its paragraph.
     """
     first = stop = before = 0
     while stop < len(sentences):
