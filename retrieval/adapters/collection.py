@@ -49,10 +49,23 @@ class Collection:
             create(Path(model), self.folder, wait=_WAIT_SECONDS)
         self._retriever = Retriever.open(self.folder)
 
-    def search(self, query: str, k: int, mode: Mode, where: Where = ()) -> list[Found]:
+    def corrected(self, query: str) -> str:
+        """The query as a search reads it; see `Retriever.corrected`."""
+        with self._reading() as retriever:
+            return retriever.corrected(query)
+
+    def search(
+        self,
+        query: str,
+        k: int,
+        mode: Mode,
+        where: Where = (),
+        *,
+        as_typed: bool = False,
+    ) -> list[Found]:
         """The k best documents, best first; parameters and errors as for `Retriever.search`."""
         with self._reading() as retriever:
-            hits = retriever.search(query, k, mode, where, metadata=True)
+            hits = retriever.search(query, k, mode, where, metadata=True, as_typed=as_typed)
         return [
             Found(Document(hit.id, hit.title, hit.text, hit.metadata or {}), hit.score, hit.passage)
             for hit in hits

@@ -117,9 +117,17 @@ class PeepholeDocumentStore:
         changed = [replace(each, meta={**each.meta, **meta}) for each in found]
         return self._collection.add(list(map(_to_index, changed)))
 
-    def search(self, query: str, top_k: int, mode: Mode, filters: dict[str, Any] | None) -> list[Document]:
+    def search(
+        self,
+        query: str,
+        top_k: int,
+        mode: Mode,
+        filters: dict[str, Any] | None,
+        *,
+        as_typed: bool = False,
+    ) -> list[Document]:
         """The best documents with their scores; for `PeepholeRetriever`. Raises FilterError."""
-        found = self._collection.search(query, top_k, mode, _where(filters))
+        found = self._collection.search(query, top_k, mode, _where(filters), as_typed=as_typed)
         return [_from_index(each.document, each.score) for each in found]
 
     @property
@@ -138,6 +146,7 @@ class PeepholeRetriever:
     top_k: the number of documents.
     mode: "hybrid", "dense" or "lexical".
     filter_policy: whether filters of a run replace these or are added.
+    as_typed: whether to search for a query as it is; else its misspelt words are corrected.
     """
 
     def __init__(
@@ -147,6 +156,7 @@ class PeepholeRetriever:
         top_k: int = 10,
         mode: Mode = "hybrid",
         filter_policy: FilterPolicy = FilterPolicy.REPLACE,
+        as_typed: bool = False,
     ) -> None:
         check_mode(mode)
         self.document_store = document_store
@@ -154,6 +164,7 @@ class PeepholeRetriever:
         self.top_k = top_k
         self.mode: Mode = mode
         self.filter_policy = filter_policy
+        self.as_typed = as_typed
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` makes an equal component of."""
@@ -165,6 +176,7 @@ class PeepholeRetriever:
                 top_k=self.top_k,
                 mode=self.mode,
                 filter_policy=self.filter_policy.value,
+                as_typed=self.as_typed,
             )
         )
 
@@ -178,24 +190,33 @@ class PeepholeRetriever:
 
     @component.output_types(documents=list[Document])
     def run(
-        self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None
+        self,
+        query: str,
+        filters: dict[str, Any] | None = None,
+        top_k: int | None = None,
+        as_typed: bool | None = None,
     ) -> dict[str, list[Document]]:
         """The best documents, best first.
 
         query: text.
         filters: with or instead of those of the component, as its policy says.
-        top_k: instead of that of the component.
+        top_k, as_typed: instead of those of the component.
         """
         where = apply_filter_policy(self.filter_policy, self.filters, filters)
         count = self.top_k if top_k is None else top_k
-        return {"documents": self.document_store.search(query, count, self.mode, where)}
+        typed = self.as_typed if as_typed is None else as_typed
+        return {"documents": self.document_store.search(query, count, self.mode, where, as_typed=typed)}
 
     @component.output_types(documents=list[Document])
     async def run_async(
-        self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None
+        self,
+        query: str,
+        filters: dict[str, Any] | None = None,
+        top_k: int | None = None,
+        as_typed: bool | None = None,
     ) -> dict[str, list[Document]]:
         """`run` in a thread."""
-        return await asyncio.to_thread(self.run, query, filters, top_k)
+        return await asyncio.to_thread(self.run, query, filters, top_k, as_typed)
 
 
 _EXISTING: Mapping[DuplicatePolicy, Existing] = {

@@ -52,6 +52,8 @@ class PeepholeRetriever(BaseRetriever):
     mode: "hybrid", "dense" or "lexical".
     filter: what the metadata must meet, also an argument of `invoke`.
     passages: whether the content of a long document is its passage that answers best, not all of its text.
+    as_typed: whether to search for a query as it is, else with its misspelt words corrected; also an argument
+        of `invoke`.
     Raises what `Retriever.open` raises.
     """
 
@@ -60,6 +62,7 @@ class PeepholeRetriever(BaseRetriever):
     mode: Mode = "hybrid"
     filter: Any = None
     passages: bool = False
+    as_typed: bool = False
     _collection: Collection = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
@@ -74,9 +77,16 @@ class PeepholeRetriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,
         k: int | None = None,
         filter: Filter = None,  # noqa: A002
+        as_typed: bool | None = None,
     ) -> list[Document]:
         where = _where(self.filter if filter is None else filter)
-        found = self._collection.search(query, self.k if k is None else k, self.mode, where)
+        found = self._collection.search(
+            query,
+            self.k if k is None else k,
+            self.mode,
+            where,
+            as_typed=self.as_typed if as_typed is None else as_typed,
+        )
         return [_document(each, passage=self.passages) for each in found]
 
 
@@ -108,12 +118,22 @@ class PeepholeVectorStore(VectorStore):
     index: its folder.
     model: the folder of a model, needed if there is no index yet; one without documents is then made.
     mode: "hybrid", "dense" or "lexical", also an argument of the searches.
+    as_typed: whether to search for a query as it is, else with its misspelt words corrected; also an argument
+        of the searches.
     Raises what `Collection` raises; changes raise PeepholeError.
     """
 
-    def __init__(self, index: Path | str, model: Path | str | None = None, mode: Mode = "hybrid") -> None:
+    def __init__(
+        self,
+        index: Path | str,
+        model: Path | str | None = None,
+        mode: Mode = "hybrid",
+        *,
+        as_typed: bool = False,
+    ) -> None:
         self._collection = Collection(index, model)
         self._mode: Mode = mode
+        self._as_typed = as_typed
         self._embeddings: PeepholeEmbeddings | None = None
 
     @classmethod
@@ -193,6 +213,7 @@ class PeepholeVectorStore(VectorStore):
         *,
         filter: Filter = None,  # noqa: A002
         mode: Mode | None = None,
+        as_typed: bool | None = None,
         **kwargs: Any,
     ) -> list[tuple[Document, float]]:
         """The k best documents with their scores, higher is better; in mode "dense" the cosine.
@@ -200,9 +221,10 @@ class PeepholeVectorStore(VectorStore):
         query: text.
         k: the number of documents.
         filter: what the metadata must meet.
-        mode: instead of the mode of the store.
+        mode, as_typed: instead of those of the store.
         """
-        found = self._collection.search(query, k, mode or self._mode, _where(filter))
+        typed = self._as_typed if as_typed is None else as_typed
+        found = self._collection.search(query, k, mode or self._mode, _where(filter), as_typed=typed)
         return [(_document(each), each.score) for each in found]
 
     def max_marginal_relevance_search(
@@ -214,17 +236,20 @@ class PeepholeVectorStore(VectorStore):
         *,
         filter: Filter = None,  # noqa: A002
         mode: Mode | None = None,
+        as_typed: bool | None = None,
         **kwargs: Any,
     ) -> list[Document]:
         """Documents that are near the query and far from each other (Carbonell and Goldstein, 1998).
 
-        query, k, filter, mode: as for `similarity_search_with_score`.
+        query, k, filter, mode, as_typed: as for `similarity_search_with_score`.
         fetch_k: how many of the best documents to choose from.
         lambda_mult: from 0, the most different ones, to 1, the nearest ones.
         """
-        found = self._collection.search(query, fetch_k, mode or self._mode, _where(filter))
+        typed = self._as_typed if as_typed is None else as_typed
+        read = query if typed else self._collection.corrected(query)  # for both of the next two
+        found = self._collection.search(read, fetch_k, mode or self._mode, _where(filter), as_typed=True)
         documents = [_document(each) for each in found]
-        embedding = np.array(self.embeddings.embed_query(query))
+        embedding = np.array(self.embeddings.embed_query(read))
         others = self.embeddings.embed_documents([document.page_content for document in documents])
         chosen = maximal_marginal_relevance(embedding, others, lambda_mult, k)
         return [documents[number] for number in chosen]

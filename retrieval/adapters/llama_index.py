@@ -68,6 +68,7 @@ class PeepholeRetriever(BaseRetriever):
     similarity_top_k: the number of nodes.
     mode: "hybrid", "dense" or "lexical".
     filters: what the metadata must meet.
+    as_typed: whether to search for a query as it is; else its misspelt words are corrected.
     kwargs: what the base class takes.
     Raises what `Retriever.open` raises.
     """
@@ -78,17 +79,24 @@ class PeepholeRetriever(BaseRetriever):
         similarity_top_k: int = 10,
         mode: Mode = "hybrid",
         filters: MetadataFilters | None = None,
+        as_typed: bool = False,
         **kwargs: Any,
     ) -> None:
         self._collection = Collection(index)
         self._similarity_top_k = similarity_top_k
         self._mode: Mode = mode
         self._filters = filters
+        self._as_typed = as_typed
         super().__init__(**kwargs)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        where = _where(self._filters)
-        found = self._collection.search(query_bundle.query_str, self._similarity_top_k, self._mode, where)
+        found = self._collection.search(
+            query_bundle.query_str,
+            self._similarity_top_k,
+            self._mode,
+            _where(self._filters),
+            as_typed=self._as_typed,
+        )
         return [NodeWithScore(node=_node(each.document), score=each.score) for each in found]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -136,6 +144,7 @@ class PeepholeVectorStore(BasePydanticVectorStore):
     index: its folder.
     model: the folder of a model, needed if there is no index yet; one without documents is then made.
     mode: of queries in the mode DEFAULT: "hybrid", "dense" or "lexical".
+    as_typed: whether to search for a query as it is; else its misspelt words are corrected.
     Raises what `Collection` raises; changes raise PeepholeError.
     """
 
@@ -144,12 +153,19 @@ class PeepholeVectorStore(BasePydanticVectorStore):
     index: str
     model: str | None = None
     mode: Mode = "hybrid"
+    as_typed: bool = False
     _collection: Collection = PrivateAttr()
 
     def __init__(
-        self, index: Path | str, model: Path | str | None = None, mode: Mode = "hybrid", **kwargs: Any
+        self,
+        index: Path | str,
+        model: Path | str | None = None,
+        mode: Mode = "hybrid",
+        as_typed: bool = False,
+        **kwargs: Any,
     ) -> None:
-        kwargs |= {"index": str(index), "model": None if model is None else str(model), "mode": mode}
+        kwargs |= {"index": str(index), "model": None if model is None else str(model)}
+        kwargs |= {"mode": mode, "as_typed": as_typed}
         super().__init__(**kwargs)
         self._collection = Collection(index, model)
 
@@ -196,11 +212,17 @@ class PeepholeVectorStore(BasePydanticVectorStore):
         """The nodes with these ids that meet the filters; parameters as for `delete_nodes`."""
         return list(map(_node, self._found(node_ids, filters)))
 
-    def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+    def query(
+        self,
+        query: VectorStoreQuery,
+        as_typed: bool | None = None,
+        **kwargs: Any,
+    ) -> VectorStoreQueryResult:
         """The best nodes for the text of a query.
 
         query: its `query_str`, `similarity_top_k`, `filters`, `doc_ids`, `node_ids` and `mode` count; no ids
             stand for all, and the mode is DEFAULT, HYBRID, SPARSE or TEXT_SEARCH.
+        as_typed: instead of that of the store.
         Raises InputError for another mode, and for a query without text.
         """
         if query.query_str is None:
@@ -210,7 +232,13 @@ class PeepholeVectorStore(BasePydanticVectorStore):
             where.append(condition(_SOURCE, "in", query.doc_ids))
         k = query.similarity_top_k
         depth = max(1, self._collection.count()) if query.node_ids else k
-        found = self._collection.search(query.query_str, depth, self._mode_of(query.mode), where)
+        found = self._collection.search(
+            query.query_str,
+            depth,
+            self._mode_of(query.mode),
+            where,
+            as_typed=self.as_typed if as_typed is None else as_typed,
+        )
         if query.node_ids:
             wanted = set(query.node_ids)
             found = [each for each in found if each.document.id in wanted][:k]

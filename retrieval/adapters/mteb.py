@@ -44,6 +44,8 @@ _MODEL_TYPES = {"dense": "dense", "lexical": "sparse", "hybrid": "hybrid"}
 class PeepholeSearch:
     """An index of each corpus, built as `peephole build` builds it, and searched in one mode.
 
+    Misspelt words of queries are corrected, as `peephole evaluate` and users' searches do.
+
     model: the model folder.
     mode: "hybrid", "dense" or "lexical".
     passage_words: as for `build`; 0 leaves documents whole.

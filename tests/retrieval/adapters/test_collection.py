@@ -93,3 +93,15 @@ def test_writers_and_readers_at_once_lose_nothing(index):
         for counts in threads.map(write, ["a", "b"]):
             assert counts == sorted(counts)
     assert Collection(index).count() == 4 + 2 * 3
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+def test_a_misspelt_query_is_corrected_unless_it_is_to_stay(index, mode):
+    collection = Collection(index)
+    assert collection.corrected("unpack archvie") == "unpack archive"
+    assert collection.search("archvie", 4, mode) == collection.search("archive", 4, mode)
+    kept = collection.search("archvie", 4, mode, as_typed=True)
+    with Retriever.open(index) as retriever:
+        hits = retriever.search("archvie", 4, mode, as_typed=True)
+    assert [(each.document.id, each.score) for each in kept] == [(hit.id, hit.score) for hit in hits]
+    assert kept != collection.search("archive", 4, mode)

@@ -161,3 +161,18 @@ def test_a_store_is_opened_at_its_first_use(tmp_path):
         store.count_documents()
     with pytest.raises(InputError, match="mode must be one of"):
         PeepholeRetriever(store, mode="fast")
+
+
+def test_misspelt_words_are_corrected_unless_they_are_to_stay(store):
+    retriever = PeepholeRetriever(store, mode="lexical")
+    assert ids(retriever.run("archvie")["documents"]) == ["tar"]
+    assert retriever.run("archvie", as_typed=True)["documents"] == []
+    exact = PeepholeRetriever(store, mode="lexical", as_typed=True)
+    assert PeepholeRetriever.from_dict(exact.to_dict()).run("archvie")["documents"] == []
+    assert ids(asyncio.run(exact.run_async("archvie", as_typed=False))["documents"]) == ["tar"]
+
+
+def test_a_component_that_was_saved_before_there_was_as_typed_corrects(store):
+    saved = PeepholeRetriever(store, mode="lexical").to_dict()
+    del saved["init_parameters"]["as_typed"]
+    assert ids(PeepholeRetriever.from_dict(saved).run("archvie")["documents"]) == ["tar"]

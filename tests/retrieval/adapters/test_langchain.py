@@ -203,3 +203,34 @@ def test_the_content_of_a_long_document_is_its_best_passage_if_asked(index):
     assert passage.page_content in whole.page_content
     assert "Zebras" in passage.page_content
     assert len(passage.page_content) < len(whole.page_content)
+
+
+def test_misspelt_words_are_corrected_unless_they_are_to_stay(index):
+    retriever = PeepholeRetriever(index=index, mode="lexical")
+    assert ids(retriever.invoke("archvie")) == ["tar"]
+    assert ids(retriever.invoke("archvie", as_typed=True)) == []
+    exact = PeepholeRetriever(index=index, mode="lexical", as_typed=True)
+    assert ids(exact.invoke("archvie")) == []
+    assert ids(exact.invoke("archvie", as_typed=False)) == ["tar"]
+
+
+def test_a_store_corrects_misspelt_words_unless_they_are_to_stay(index):
+    store, exact = (PeepholeVectorStore(index, mode="lexical", as_typed=each) for each in (False, True))
+    assert ids(store.similarity_search("archvie")) == ["tar"]
+    assert ids(store.similarity_search("archvie", as_typed=True)) == []
+    assert ids(exact.similarity_search("archvie")) == []
+    assert ids(exact.similarity_search("archvie", as_typed=False)) == ["tar"]
+    kept = store.as_retriever(search_kwargs={"as_typed": True})
+    assert ids(kept.invoke("archvie")) == []
+
+
+def test_marginal_relevance_is_that_of_the_corrected_query(index):
+    store = PeepholeVectorStore(index, mode="dense")
+    typed, meant = (store.max_marginal_relevance_search(each, lambda_mult=1) for each in ("copu", "copy"))
+    assert ids(typed) == ids(meant)
+    embedded = []
+    embed = store.embeddings.embed_query
+    store.embeddings.embed_query = lambda text: embedded.append(text) or embed(text)
+    store.max_marginal_relevance_search("archvie")
+    store.max_marginal_relevance_search("archvie", as_typed=True)
+    assert embedded == ["archive", "archvie"]

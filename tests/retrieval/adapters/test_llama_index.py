@@ -189,3 +189,22 @@ def test_an_index_of_llama_index_keeps_its_nodes_in_the_folder(tmp_path, model_f
         PeepholeVectorStore(tmp_path / "new"), embed_model=PeepholeEmbedding(tmp_path / "new")
     )
     assert {each.node_id for each in again.as_retriever().retrieve("unpack an archive")} == {"a", "b"}
+
+
+def test_misspelt_words_are_corrected_unless_they_are_to_stay(index):
+    for as_typed, expected in ((False, ["tar"]), (True, [])):
+        retriever = PeepholeRetriever(index, mode="lexical", as_typed=as_typed)
+        assert [each.node_id for each in retriever.retrieve("archvie")] == expected
+        store = PeepholeVectorStore(index, mode="lexical", as_typed=as_typed)
+        assert store.query(asked("archvie")).ids == expected
+        assert PeepholeVectorStore(index, mode="lexical").query(asked("archvie"), as_typed=as_typed).ids == (
+            expected
+        )
+
+
+def test_a_retriever_of_a_store_takes_as_typed_among_the_arguments_of_the_store(index, model_folder):
+    store = PeepholeVectorStore(index, mode="lexical")
+    whole = VectorStoreIndex.from_vector_store(store, embed_model=PeepholeEmbedding(model_folder))
+    assert [each.node_id for each in whole.as_retriever().retrieve("archvie")] == ["tar"]
+    kept = whole.as_retriever(vector_store_kwargs={"as_typed": True})
+    assert kept.retrieve("archvie") == []

@@ -41,6 +41,7 @@ def data(tmp_path_factory, write_beir) -> Path:
     rng = np.random.default_rng(0)
     documents = {f"d{n}": " ".join(rng.choice(WORDS, 6)) for n in range(40)} | {"long": LONG}
     queries = {f"q{n}": " ".join(rng.choice(WORDS, 3)) for n in range(12)} | {"unknown": "zebra"}
+    queries["misspelt"] = "archvie of a flie"
     judged = {
         query: {f"d{document}": int(document % 3) for document in rng.integers(0, 40, 5)} for query in queries
     }
@@ -106,3 +107,15 @@ def test_reranking_ranks_the_candidates_alone(data, model):
     engine.close()
     with pytest.raises(InputError, match="call index before search"):
         engine.search(queries, top_k=2)
+
+
+def test_the_engine_corrects_misspelt_words_as_evaluate_does(data, model):
+    engine, task = PeepholeSearch(model, "lexical"), beir_task(data)
+    task.load_data()
+    engine.index(task.dataset["default"]["test"]["corpus"])
+    typed, meant = (
+        engine.search({"id": ["q"], "text": [text]}, top_k=5) for text in ("archvie flie", "archive file")
+    )
+    assert typed == meant
+    assert len(typed["q"]) == 5
+    engine.close()
