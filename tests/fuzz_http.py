@@ -89,6 +89,7 @@ KNOWN = (
     ("snippet",),
     ("text",),
     ("metadata",),
+    ("as_typed",),
     ("record",),
 )
 ROUTES = (

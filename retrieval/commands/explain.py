@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from index.errors import needing
-from retrieval.commands.options import PATH, PNG_FILE, json_option
-from retrieval.commands.printing import Styled, pieces_of, print_json, print_line
+from retrieval.commands.options import PATH, PNG_FILE, as_typed_option, json_option
+from retrieval.commands.printing import Styled, pieces_of, print_corrected, print_json, print_line
 from retrieval.explain.rescoring import RankExplanation, explain_rank
 from retrieval.explain.shares import MatchExplanation
 from retrieval.explain.shares import explain as explain_match
@@ -20,8 +20,16 @@ from retrieval.explain.text import highlighted, rank_lines, to_json, word_table
 @click.argument("query")
 @click.argument("document_id", metavar="[DOC_ID]", required=False)
 @click.option("--plot", type=PNG_FILE, help="Draw gates over words into this PNG file.")
+@as_typed_option
 @json_option
-def explain(folder: Path, query: str, document_id: str | None, plot: Path | None, as_json: bool) -> None:
+def explain(
+    folder: Path,
+    query: str,
+    document_id: str | None,
+    plot: Path | None,
+    as_typed: bool,
+    as_json: bool,
+) -> None:
     """Show which words of a query, and of a document of an index, carry the match.
 
     share: a word's part of the cosine (of the query with itself, without a document). weight: how much
@@ -33,8 +41,9 @@ def explain(folder: Path, query: str, document_id: str | None, plot: Path | None
 
     Example: peephole explain my.index decompress common/unzip --plot gates.png
     """
-    explanation = explain_match(folder, query, document_id)
-    rank = None if document_id is None else explain_rank(folder, query, document_id)
+    explanation = explain_match(folder, query, document_id, as_typed=as_typed)
+    read = explanation.query.text
+    rank = None if document_id is None else explain_rank(folder, read, document_id)
     if plot is not None:
         with needing("plot"):
             from retrieval.explain.heatmap import write_heatmap
@@ -52,6 +61,8 @@ def _print_explanation(explanation: MatchExplanation) -> None:
     method = "shares sum to the cosine" if explanation.exact else "shares are what is lost without the word"
     cosine = "" if explanation.cosine is None else f"cosine {explanation.cosine:.4f}, "
     print_line(f"{explanation.tower} tower, {cosine}{method}")
+    if explanation.query.text != explanation.typed:
+        print_corrected(explanation.query.text)
     texts = (("query", explanation.query), (f"document {explanation.document_id}", explanation.document))
     for name, text in texts:
         if text is None:

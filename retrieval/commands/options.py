@@ -104,6 +104,11 @@ def json_option(function: F) -> F:
     )
 
 
+def as_typed_option(function: F) -> F:
+    """Add the option --as-typed, as `as_typed`."""
+    return click.option("--as-typed", is_flag=True, help="Correct no misspelt words of the query.")(function)
+
+
 def wait_option(function: F) -> F:
     """Add the option --wait SECONDS, as `wait`."""
     return click.option(

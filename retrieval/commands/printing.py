@@ -44,6 +44,11 @@ def print_warning(problem: str) -> None:
     print_line(f"Warning: {problem}", err=True)
 
 
+def print_corrected(query: str) -> None:
+    """Print which query was searched for in place of the one that was typed."""
+    print_line("searched for ", Styled(query, bold=True), "; --as-typed corrects nothing")
+
+
 def _shown(part: str | Styled) -> str:
     if isinstance(part, str):
         return visible(part)

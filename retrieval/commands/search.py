@@ -9,11 +9,19 @@ import click
 from retrieval.commands.options import (
     OUTPUT_FILE,
     PATH_OR_STANDARD_INPUT,
+    as_typed_option,
     index_argument,
     json_option,
     source,
 )
-from retrieval.commands.printing import Styled, fields_line, pieces_of, print_json, print_line
+from retrieval.commands.printing import (
+    Styled,
+    fields_line,
+    pieces_of,
+    print_corrected,
+    print_json,
+    print_line,
+)
 from retrieval.search.answer import Answer, Request, answer, answer_json, phases_ms
 from retrieval.search.modes import MODES, Mode
 from retrieval.search.retriever import Retriever
@@ -63,7 +71,7 @@ MOST_HITS = 100_000
     help="Leave out hits that are relevant with less probability, 0 to 1, as the model's calibration says.",
 )
 @click.option("--metadata", is_flag=True, help="Show the metadata of each hit.")
-@click.option("--as-typed", is_flag=True, help="Correct no misspelt words of the query.")
+@as_typed_option
 @click.option("--profile", is_flag=True, help="Show the milliseconds of each phase of the search.")
 @json_option
 def search(
@@ -127,7 +135,7 @@ def _print_answer(answer: Answer, least: float | None, profile: bool) -> None:
         told = f"no good answer: no hit is relevant with a probability of {least:g}"
     print_line(Styled(answer.query, bold=True), f"  {told}")
     if answer.searched != answer.query:
-        print_line("searched for ", Styled(answer.searched, bold=True), "; --as-typed corrects nothing")
+        print_corrected(answer.searched)
     if profile:
         print_line(", ".join(f"{name} {taken:.2f} ms" for name, taken in phases_ms(answer).items()))
     for hit in answer.hits:

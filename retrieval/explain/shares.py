@@ -19,7 +19,8 @@ when the word is left out. These shares do not sum to the cosine.
 A document of several passages is explained by the one nearest to the query, as the tower reads it. Its vector
 in the index is drawn towards the rest of the document, so the cosine is not the score.
 
-A query without a document is compared with itself, and the cosine is 1.
+A query without a document is compared with itself, and the cosine is 1. Misspelt words are corrected first,
+as a search of the index corrects them; a model alone has no documents to correct by.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from index.protocol import OpenIndex
 from retrieval.explain.keywords import CELLS, ActiveCell, active_cells, detection_counts, is_keyword
 from retrieval.explain.trace import CellStates, Float64Array, Trace, Tracer
 from retrieval.model.folder import FILES, TrainedModel, read_model, read_model_of
+from retrieval.search.spelling import Spelling
 from retrieval.text.passages import passage_texts
 from retrieval.text.words import document_text
 
@@ -89,6 +91,7 @@ class MatchExplanation:
     pooling: str
     exact: bool  # whether the shares sum to the cosine
     cosine: float | None  # None without a document
+    typed: str  # the query before its misspelt words were corrected
     query: TextExplanation
     document_id: str | None = None
     document: TextExplanation | None = None
@@ -96,12 +99,19 @@ class MatchExplanation:
     pairs: tuple[WordPair, ...] = ()  # the ten largest; empty without a document or if not exact
 
 
-def explain(folder: Path, query: str, document_id: str | None = None) -> MatchExplanation:
+def explain(
+    folder: Path,
+    query: str,
+    document_id: str | None = None,
+    *,
+    as_typed: bool = False,
+) -> MatchExplanation:
     """Explain a query, alone or against a document of an index.
 
     folder: a model folder or an index.
     query: the text of the query.
     document_id: id of a document of the index; None explains the query alone.
+    as_typed: as for `Retriever.search`.
 
     Raises InputError for an empty query, an unknown document id, or a document id with a model folder; and
     what `read_model` and `open_index` raise.
@@ -109,10 +119,11 @@ def explain(folder: Path, query: str, document_id: str | None = None) -> MatchEx
     if not query.strip():
         raise InputError("the query is empty; give at least one word")
     with _opened(folder, document_id) as (model, index):
+        read = query if as_typed or index is None else _corrected(model, index, query)
         tracer = Tracer(model, "query")
-        trace = tracer.trace(query)
+        trace = tracer.trace(read)
         if index is None or document_id is None:
-            return _query_explanation(tracer, query, trace, _unit(trace.composition.embedding))
+            return _query_explanation(tracer, query, read, trace, _unit(trace.composition.embedding))
         document, span = _passage(index, document_id, trace.composition.embedding)
         document_tracer = Tracer(model, "document")
         text = _text_read(document, span, index.manifest.passage_words)
@@ -120,7 +131,7 @@ def explain(folder: Path, query: str, document_id: str | None = None) -> MatchEx
     embedding, document_embedding = (_unit(t.composition.embedding) for t in (trace, document_trace))
     _, document_shares = shares_of(document_tracer, document_trace, embedding)
     return replace(
-        _query_explanation(tracer, query, trace, document_embedding),
+        _query_explanation(tracer, query, read, trace, document_embedding),
         cosine=float(embedding @ document_embedding),
         document_id=document.id,
         passage=span,
@@ -129,10 +140,20 @@ def explain(folder: Path, query: str, document_id: str | None = None) -> MatchEx
     )
 
 
-def _query_explanation(tracer: Tracer, query: str, trace: Trace, target: Float64Array) -> MatchExplanation:
+def _query_explanation(
+    tracer: Tracer,
+    typed: str,
+    read: str,
+    trace: Trace,
+    target: Float64Array,
+) -> MatchExplanation:
     exact, shares = shares_of(tracer, trace, target)
-    explained = _text_explanation(tracer, query, trace, shares)
-    return MatchExplanation(tracer.config.tower, tracer.config.pooling, exact, None, explained)
+    explained = _text_explanation(tracer, read, trace, shares)
+    return MatchExplanation(tracer.config.tower, tracer.config.pooling, exact, None, typed, explained)
+
+
+def _corrected(model: TrainedModel, index: OpenIndex, query: str) -> str:
+    return Spelling(index, model.vocabulary).corrected(query, index.unknown_terms(query))
 
 
 @contextmanager

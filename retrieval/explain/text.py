@@ -28,6 +28,7 @@ def to_json(explanation: MatchExplanation, rank: RankExplanation | None = None) 
     """The explanation as JSON values.
 
     tower, pooling, exact, cosine: as in `MatchExplanation`.
+    corrected: the query that is explained, only if misspelt words of the one typed were corrected.
     query: `text`, `words` (the fields of `WordExplanation`) and `cells`.
     query.cells: `left_to_right` and `right_to_left`, the ten most active cells, each with its number `cell`,
         its `output` at the end and the places of the `words` that it detected; empty without an LSTM.
@@ -43,6 +44,7 @@ def to_json(explanation: MatchExplanation, rank: RankExplanation | None = None) 
         "pooling": explanation.pooling,
         "exact": explanation.exact,
         "cosine": explanation.cosine,
+        **({} if query.text == explanation.typed else {"corrected": query.text}),
         "query": _text_json(query),
         "document": None
         if document is None

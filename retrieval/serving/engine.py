@@ -91,10 +91,13 @@ class Engine:
         """Whether there is a document with this id."""
         return document_id in self.retriever
 
-    def explain(self, query: str, document_id: str | None) -> dict[str, Any]:
+    def explain(self, query: str, document_id: str | None, as_typed: bool) -> dict[str, Any]:
         """What `explain --json` prints. Raises what `explain` raises."""
-        rank = None if document_id is None else explain_rank(self.folder, query, document_id)
-        return to_json(explain(self.folder, query, document_id), rank)
+        explained = explain(self.folder, query, document_id, as_typed=as_typed)
+        read = explained.query.text
+        return to_json(
+            explained, None if document_id is None else explain_rank(self.folder, read, document_id)
+        )
 
     def embed(self, side: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings float32 (n, dimension) of texts. side: the tower, "query" or "document"."""

@@ -20,6 +20,7 @@ from retrieval.serving.state import State
 _TEXT = {"type": "string", "minLength": 1}
 _SWITCH = {"type": "string", "enum": ["0", "1", "false", "true"], "default": "0"}
 _SWITCH_ON = {**_SWITCH, "default": "1"}
+_AS_TYPED = Parameter("as_typed", _SWITCH, "1 corrects no misspelt words of the query.")
 
 
 def operations(state: State) -> list[Operation]:
@@ -55,7 +56,7 @@ def _search_parameters(limits: Limits) -> tuple[Parameter, ...]:
         Parameter("snippet", _SWITCH, "1 adds a snippet to each hit, with the words of the query marked."),
         Parameter("text", _SWITCH_ON, "0 leaves out the text and passage of each hit."),
         Parameter("metadata", _SWITCH, "1 adds the metadata of each hit."),
-        Parameter("as_typed", _SWITCH, "1 corrects no misspelt words of the query."),
+        _AS_TYPED,
         Parameter("record", _SWITCH_ON, "0 leaves this search out of the click log, if there is one."),
     )
 
@@ -66,6 +67,7 @@ def _searching(state: State) -> list[Operation]:
     explained = (
         _query(limits),
         Parameter("id", {"type": "string"}, "The document to explain the query against."),
+        _AS_TYPED,
     )
     return [
         Operation(

@@ -212,7 +212,10 @@ class Embeddings(Struct):
 
 
 class Explanation(Struct):
-    """What `peephole explain --json` prints."""
+    """What `peephole explain --json` prints.
+
+    corrected: the query that is explained, if misspelt words of the one asked were corrected.
+    """
 
     tower: str
     pooling: str
@@ -222,3 +225,4 @@ class Explanation(Struct):
     document: dict[str, Any] | None
     pairs: list[dict[str, Any]]
     ranking: dict[str, Any] | None
+    corrected: str | None = None

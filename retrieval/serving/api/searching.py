@@ -82,10 +82,10 @@ class SearchHandlers:
         """GET /explain: which words of a query, and of a document, carry the match."""
         state = self._state
         query = checked_query(one(values, "q"), state.limits)
-        document_id = one(values, "id", "") or None
+        document_id, as_typed = one(values, "id", "") or None, switch(values, "as_typed")
         if document_id is not None and not await state.slow.run(state.engine.holds, document_id):
             raise Refusal(404, "no document has this id", "id")
-        return json_response(await state.slow.run(state.engine.explain, query, document_id))
+        return json_response(await state.slow.run(state.engine.explain, query, document_id, as_typed))
 
     async def _values(self, answers: list[Answer], shown: Shown) -> list[dict[str, Any]]:
         """The JSON of the answers. Snippets of much text are made in a thread, for they hold up the loop."""

@@ -36,7 +36,8 @@ export function search(query, asTyped, filters, least, facets, offset, k, record
   return get("search", pairs, signal);
 }
 
-export const explain = (query, id, signal) => get("explain", [["q", query], ["id", id]], signal);
+// query: as it was searched for, so nothing of it is to be corrected.
+export const explain = (query, id, signal) => get("explain", [["q", query], ["id", id], ["as_typed", 1]], signal);
 
 export const documentOf = (id, signal) => get(`documents/${encodeURIComponent(id)}`, [], signal);
 

@@ -110,3 +110,38 @@ def test_without_re_scoring_explain_tells_nothing_of_it():
     asked = ("explain", golden, "send a large file", "faq/2")
     assert json.loads(peephole(*asked, "--json").stdout)["ranking"] is None
     assert "re-scoring" not in peephole(*asked).stdout
+
+
+def test_explain_reads_a_misspelt_query_as_search_does(made):
+    typed, read = "cpoy foldre", "copy folder"
+    told = json.loads(peephole("explain", made.index, typed, "d1", "--json").stdout)
+    assert told.pop("corrected") == read
+    assert json.loads(peephole("search", made.index, typed, "--json").stdout)["corrected"] == read
+    assert told == json.loads(peephole("explain", made.index, read, "d1", "--json").stdout)
+    shown, of_read = (
+        peephole("explain", made.index, query, "d1").stdout.splitlines() for query in (typed, read)
+    )
+    assert shown.pop(1) == f"searched for {read}; --as-typed corrects nothing"
+    assert shown == of_read
+
+
+@pytest.mark.parametrize("document", [(), ("d1",)])
+def test_explain_can_read_the_words_as_they_are_typed(made, document):
+    asked = ("explain", made.index, "cpoy", *document, "--as-typed")
+    told = json.loads(peephole(*asked, "--json").stdout)
+    assert "corrected" not in told
+    assert told["query"]["text"] == "cpoy"
+    assert [(word["word"], word["known"]) for word in told["query"]["words"]] == [("cpoy", False)]
+    assert not document or [word["query"] for word in told["ranking"]["words"]] == ["cpoy"]
+    assert "searched for" not in peephole(*asked).stdout
+
+
+def test_a_query_alone_is_corrected_by_an_index_and_not_by_a_model(made):
+    assert json.loads(peephole("explain", made.index, "cpoy", "--json").stdout)["corrected"] == "copy"
+    assert "corrected" not in json.loads(peephole("explain", made.model, "cpoy", "--json").stdout)
+
+
+def test_a_picture_is_of_the_corrected_query(made, tmp_path):
+    for name, query in (("typed", "cpoy"), ("read", "copy")):
+        assert peephole("explain", made.index, query, "--plot", tmp_path / f"{name}.png").exit_code == 0
+    assert (tmp_path / "typed.png").read_bytes() == (tmp_path / "read.png").read_bytes()

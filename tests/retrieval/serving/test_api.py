@@ -85,6 +85,23 @@ def test_an_explanation_is_what_the_command_prints(run, folder):
     run(scenario)
 
 
+def test_an_explanation_is_of_the_query_that_was_searched_for(run, folder):
+    async def scenario(served):
+        async def explained(**asked):
+            return (await served.client.get("/explain", params={"id": "faq/1", **asked})).json()
+
+        found = (await served.client.get("/search", params={"q": "cpoy"})).json()
+        got = await explained(q="cpoy")
+        assert got == printed("explain", folder, "cpoy", "faq/1", "--json")
+        assert found["corrected"] == got.pop("corrected") == "copy"
+        assert got == await explained(q="copy")
+        kept = await explained(q="cpoy", as_typed=1)
+        assert kept == printed("explain", folder, "cpoy", "faq/1", "--as-typed", "--json")
+        assert kept["query"]["text"] == "cpoy" and "corrected" not in kept
+
+    run(scenario)
+
+
 def test_conditions_and_a_profile_pass_through(run):
     async def scenario(served):
         refused(await served.client.get("/search?q=copy&where=nonsense"), 422, "nonsense")

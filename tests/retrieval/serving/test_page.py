@@ -164,6 +164,19 @@ def test_a_misspelt_word_is_corrected_and_told(page):
     assert "typed=1" not in page.run("location.search")
 
 
+def test_an_explanation_is_of_the_query_as_it_was_searched_for(page):
+    of_query = "document.querySelector('.why:not([hidden]) .shaded')?.textContent"
+    page.write("zebar stripes")
+    page.until(f"{HITS} === 10")
+    page.run("document.querySelector('.title').click()")
+    page.until(f"{of_query} === 'zebra stripes'")
+    page.until("!document.getElementById('corrected').hidden")
+    page.run("document.querySelector('#corrected button').click()")
+    page.until("document.getElementById('corrected').hidden && !document.querySelector('.why:not([hidden])')")
+    page.run("document.querySelector('.title').click()")
+    page.until(f"{of_query} === 'zebar stripes'")
+
+
 def test_new_hits_are_shown_from_the_first(page):
     page.write("zebra")
     page.until(f"{HITS} === 10")
