@@ -238,12 +238,14 @@ class _Unpacked:
     """A model that was sent to this process of the cluster."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="peephole-model-")
-        for name, content in files.items():
-            path = Path(self._folder.name) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        self.model = read_model(Path(self._folder.name))
+        # Ray kills its processes, which then remove nothing. Files that are mapped can be read when they are
+        # removed, except on Windows, where they stay.
+        with tempfile.TemporaryDirectory(prefix="peephole-model-", ignore_cleanup_errors=True) as folder:
+            for name, content in files.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self.model = read_model(Path(folder))
 
     @cached_property
     def document_tower(self) -> Encoder:

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +162,20 @@ def test_an_index_built_on_a_cluster_is_that_of_a_build_alone(
     )
     assert seen == [12, 16, 19]
     assert_equal(tmp_path / "broken", tmp_path / "alone")
+
+
+def test_nothing_of_the_model_is_left_where_temporary_files_are(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray kills its processes, which then remove nothing."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # Ray's own, for the names of sockets are short
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    write(tmp_path / "a.jsonl")
+    encode_files(f"{tmp_path}/*.jsonl", model, f"{tmp_path}/out", LOCAL)
+    build(tmp_path / "a.jsonl", model, tmp_path / "index", cluster=LOCAL)
+    assert list(temporary.glob("peephole-*")) == []
 
 
 def test_a_cluster_that_fails_is_told_in_one_line(
