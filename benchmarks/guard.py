@@ -7,6 +7,10 @@ of matrix products, measured between the others, so that results of one machine 
 Compares with benchmarks/results/guard.json and fails if a speed ratio fell by more than a third or a quality
 by more than .02; with --write, replaces it. Qualities are judged only if the data has as many documents as
 in the baseline: another Python has other docstrings.
+
+Misspelt queries are the test queries with one word `edited`, or with the last one `half` typed
+(benchmarks.misspelt); `clean` are those as they are. Judged as a quality is what share of them is read as the
+query was before the change, and what the changed ones find.
 """
 
 from __future__ import annotations
@@ -19,17 +23,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.common import RESULTS, parser_of, write_result
+from benchmarks.misspelt import changed_queries, edited, half
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
-from retrieval.evaluation.assess import assess
+from retrieval.evaluation.assess import assess, rank_all
+from retrieval.evaluation.measures import evaluate_run
 from retrieval.evaluation.provenance import provenance
 from retrieval.model.folder import read_model
+from retrieval.search.modes import MODES
 from retrieval.search.retriever import Retriever
 from retrieval.text.words import document_text
 
@@ -86,20 +94,55 @@ def measured(work: Path) -> dict[str, dict[str, float]]:
     train = sum(map(len, dataset.qrels("train").values()))
     encoder = read_model(work / "model").encoder("document")
     encoded = statistics.median(_seconds(lambda: encoder.encode(texts)) for _ in range(3))
+    clean = {query_id: queries[query_id] for query_id in qrels}
+    changed = changed_queries(clean, {"edited": edited, "half": half})
+    corrected = statistics.median(_corrected(work / "index", changed["edited"]) for _ in range(3))
     with Retriever.open(work / "index") as retriever:
         found = assess(retriever, queries, qrels, ["lexical", "dense", "hybrid"])
+        misspelt = misspelt_quality(retriever, changed, qrels)
+        read = {kind: as_before(retriever, some, clean) for kind, some in {"clean": clean, **changed}.items()}
     now = (baseline + matrix_rate()) / 2
     speed = {
         "train_pairs_per_s": train * EPOCHS / taken["train"] / baseline,
         "build_documents_per_s": len(texts) / taken["build"] / baseline,
         "encode_documents_per_s": len(texts) / encoded / now,
         "queries_per_s": 1000 / found.latency_ms["p50"] / now,
+        "corrections_per_s": len(changed["edited"]) / corrected / now,
     }
+    quality = {mode: scores.mean(MEASURE) for mode, scores in found.measures.items()} | misspelt
     return {
         "speed_ratios": {name: round(value, 4) for name, value in speed.items()},
-        "quality": {mode: round(scores.mean(MEASURE), 4) for mode, scores in found.measures.items()},
+        "quality": {name: round(value, 4) for name, value in quality.items()},
+        "read_as_before": {kind: round(value, 4) for kind, value in read.items()},
         "sizes": {"documents": len(texts), "train": train, "test": len(qrels), "matrix_rate": round(now, 1)},
     }
+
+
+def misspelt_quality(
+    retriever: Retriever,
+    changed: Mapping[str, Mapping[str, str]],
+    qrels: Mapping[str, Mapping[str, int]],
+) -> dict[str, float]:
+    """What changed queries find in each mode. changed: by kind, query id to text."""
+    found = {}
+    for kind, some in changed.items():
+        judged = {query_id: qrels[query_id] for query_id in some}
+        for mode in MODES:
+            run = rank_all(retriever, some, judged, mode)
+            found[f"{mode}, {kind}"] = evaluate_run(judged, run, (MEASURE,)).mean(MEASURE)
+    return found
+
+
+def as_before(retriever: Retriever, asked: Mapping[str, str], clean: Mapping[str, str]) -> float:
+    """The share of queries that are read as they were before a change. asked, clean: query id to text."""
+    read = {query_id: retriever.corrected(text) for query_id, text in asked.items()}
+    return statistics.mean(read[one].lower() == clean[one].lower() for one in read)
+
+
+def _corrected(index: Path, queries: Mapping[str, str]) -> float:
+    """Seconds to correct queries of which nothing is remembered."""
+    with Retriever.open(index) as retriever:
+        return _seconds(lambda: [retriever.corrected(text) for text in queries.values()])
 
 
 def _seconds(function: Any) -> float:
@@ -111,9 +154,12 @@ def _seconds(function: Any) -> float:
 def regressions(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
     """What fell too far, one line each.
 
-    >>> ratio = {"speed_ratios": {"x": 3.0}, "quality": {"dense": 0.5}, "sizes": {"documents": 1}}
-    >>> regressions({**ratio, "speed_ratios": {"x": 1.0}, "quality": {"dense": 0.4}}, ratio)
+    >>> before = {"speed_ratios": {"x": 3.0}, "quality": {"dense": 0.5}, "read_as_before": {"half": 0.4},
+    ...     "sizes": {"documents": 1}}
+    >>> regressions({**before, "speed_ratios": {"x": 1.0}, "quality": {"dense": 0.4}}, before)
     ['x: 1 of the matrix rate, was 3', 'dense nDCG@10: 0.4, was 0.5']
+    >>> regressions({**before, "read_as_before": {"half": 0.3}}, before)
+    ['half queries read as before the change: 0.3, was 0.4']
     """
     found = [
         f"{name}: {now['speed_ratios'].get(name, 0):g} of the matrix rate, was {value:g}"
@@ -122,11 +168,13 @@ def regressions(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
     ]
     if now["sizes"].get("documents") != before["sizes"].get("documents"):
         return found  # other data: its quality says nothing of ours
-    return found + [
-        f"{mode} {MEASURE}: {now['quality'].get(mode, 0):g}, was {value:g}"
-        for mode, value in before["quality"].items()
-        if now["quality"].get(mode, 0) < value - WORSE
-    ]
+    for part, told in (("quality", MEASURE), ("read_as_before", "queries read as before the change")):
+        found += [
+            f"{name} {told}: {now[part].get(name, 0):g}, was {value:g}"
+            for name, value in before[part].items()
+            if now[part].get(name, 0) < value - WORSE
+        ]
+    return found
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from retrieval.evaluation.measures import RunMeasures
 BEFORE = {
     "speed_ratios": {"encode": 3.0, "train": 1.0},
     "quality": {"dense": 0.5},
+    "read_as_before": {"clean": 1.0, "edited": 0.6},
     "sizes": {"documents": 9},
 }
 
@@ -31,6 +32,15 @@ def test_a_speed_is_a_regression_only_below_two_thirds():
 def test_quality_is_judged_on_the_same_data_only():
     worse = {**BEFORE, "quality": {"dense": 0.4}}
     assert guard.regressions(worse, BEFORE) == ["dense nDCG@10: 0.4, was 0.5"]
+    assert guard.regressions({**worse, "sizes": {"documents": 8}}, BEFORE) == []
+
+
+def test_queries_that_are_read_otherwise_are_a_regression():
+    worse = {**BEFORE, "read_as_before": {"clean": 0.97, "edited": 0.1}}
+    assert guard.regressions(worse, BEFORE) == [
+        "clean queries read as before the change: 0.97, was 1",
+        "edited queries read as before the change: 0.1, was 0.6",
+    ]
     assert guard.regressions({**worse, "sizes": {"documents": 8}}, BEFORE) == []
 
 
