@@ -131,7 +131,7 @@ class OpenIndex(Protocol):
         """How well documents match the words of a query."""
 
     def unknown_terms(self, query: str) -> tuple[str, ...]:
-        """The terms of a query that no document has."""
+        """The terms of a query that no document has; on a server those of deleted ones may be known."""
 
     def documents_with(self, term: str) -> int:
         """How many documents have a term, deleted ones included."""

@@ -75,7 +75,10 @@ class Index(HeldGeneration):
         self._vector_offsets = [0, *accumulate(vectors)][:-1]
         # A search weighs its query to rank documents, and again to judge the hits.
         parts = [segment.lexical for segment in segments]
-        self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(partial(weigh, parts))
+        live = [segment.live for segment in segments]
+        self._weighed: Callable[[str], Weighed] = lru_cache(_WEIGHED_QUERIES)(
+            partial(weigh, parts, live=live)
+        )
         self._filters: dict[tuple[Expression, ...], list[Mask]] = {}
         self._filters_lock = ProcessLock()
 
@@ -297,7 +300,7 @@ class Index(HeldGeneration):
         return WordMatch(scores, shares, weight, weighed.words)
 
     def unknown_terms(self, query: str) -> tuple[str, ...]:
-        """The terms of a query that no document has."""
+        """The terms of a query that no document has, deleted ones not counted."""
         return self._weighed(query).unknown
 
     def documents_with(self, term: str) -> int:

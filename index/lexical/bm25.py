@@ -78,6 +78,9 @@ _MOST_CHARACTERS = 16
 # remembered would be merged anew for each step of a search.
 _MOST_MERGED = _KNOWN_POSTINGS
 
+# Postings of a term among which a live document is looked for at first.
+_FIRST_POSTINGS = 64
+
 # Rows and scores of the best documents.
 _Found: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.float32]]"
 # The scores of documents, and the weight of the terms that each of them has.
@@ -319,6 +322,25 @@ class Bm25:
             self._known[term] = known
         return known
 
+    def has_live(self, postings: slice, live: Mask | None) -> bool:
+        """Whether one of these postings is of a live document. live: bool (count,); None if all are.
+
+        Nearly always the first one is, or the last one where old documents are deleted; else more and more
+        are read. Raises CorruptError.
+        """
+        start, stop = postings.start, postings.stop
+        if live is None or start == stop:
+            return stop > start
+        with reading_arrays(self._folder):
+            rows, count = self._postings.rows, _FIRST_POSTINGS
+            if live[rows[start]] or live[rows[stop - 1]]:
+                return True
+            while start < stop:
+                if live[rows[start : min(start + count, stop)]].any():
+                    return True
+                start, count = start + count, 4 * count
+        return False
+
     def _find(self, term: str) -> slice:
         with reading_arrays(self._folder):
             number = self._terms.number(term)
@@ -409,8 +431,19 @@ class Weighed(NamedTuple):
     unknown: tuple[str, ...]
 
 
-def weigh(segments: Sequence[Bm25], query: str) -> Weighed:
-    """The terms of a query, weighted by idf over all segments, and what they weigh together."""
+def weigh(
+    segments: Sequence[Bm25],
+    query: str,
+    live: Sequence[Mask | None] | None = None,
+) -> Weighed:
+    """The terms of a query, weighted by idf over all segments, and what they weigh together.
+
+    segments: whose deleted documents count too.
+    query: its text.
+    live: for each segment the rows that are not deleted, bool (count,), or None for all. A term that only
+        others have is unknown.
+    """
+    live = live or [None] * len(segments)
     total = sum(segment.count for segment in segments)
     by_segment = [Terms() for _ in segments]
     sum_of_weights = 0.0
@@ -426,7 +459,7 @@ def weigh(segments: Sequence[Bm25], query: str) -> Weighed:
         merged += df if character else 0
         weight = tf * math.log(1 + (total - df + 0.5) / (df + 0.5))
         sum_of_weights += weight
-        if not df:
+        if not (df if character else any(map(Bm25.has_live, segments, places, live))):
             unknown.append(term)
         for terms, place in zip(by_segment, places, strict=True):
             if place.stop > place.start:

@@ -182,6 +182,32 @@ def test_a_word_that_only_deleted_documents_had_is_not_meant(
         assert opened.corrected("zebars tigres") == "zebars tigres"
 
 
+def test_a_word_that_only_deleted_documents_have_is_unknown(
+    tmp_path: Path, random_model: Callable[..., TwoTower]
+) -> None:
+    """Somebody misspelt it in a document, too; and in more of them than are looked at first."""
+    random_model(CONFIG, texts=["tigers"]).save(tmp_path / "model")
+    texts = ["zebras", *["zebars tigers"] * 70, "zebars lions"]
+    lines = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(texts)]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
+    build(tmp_path / "corpus.jsonl", tmp_path / "model", tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as opened:
+
+        def read(query: str) -> str:
+            opened.refresh()
+            return opened.corrected(query)
+
+        delete(tmp_path / "index", [str(n) for n in range(1, 71)])
+        assert read("zebars") == "zebars"
+        assert read("zebars tigers") == "zebars tigers"
+        delete(tmp_path / "index", ["71"])
+        assert read("zebars") == "zebras"
+        assert {hit.id for hit in opened.search("zebars", mode="lexical")} == {"0"}
+        assert read("lions") == "lions"  # nothing is similar
+        add_documents([Document("new", "", "zebars", {})], tmp_path / "index")
+        assert read("zebars") == "zebars"
+
+
 def test_a_damaged_vocabulary_is_told(tmp_path: Path, random_model: Callable[..., TwoTower]) -> None:
     random_model(CONFIG, texts=KNOWN).save(tmp_path / "model")
     (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": "directory"}\n{"_id": "b", "text": "files"}')
