@@ -1,12 +1,13 @@
 """Has anything become slower or worse? A subset of minutes, as ratios to a baseline of the same run.
 
-    python -m benchmarks.guard [--write]
+    python -m benchmarks.guard [--write] [--quality]
 
 Data: docstrings of the standard library and torch, generated here. Speeds are divided by the machine's rate
 of matrix products, measured between the others, so that results of one machine can be held against another's.
 Compares with benchmarks/results/guard.json and fails if a speed ratio fell by more than a third or a quality
 by more than .02; with --write, replaces it. Qualities are judged only if the data has as many documents as
-in the baseline: another Python has other docstrings.
+in the baseline: another Python has other docstrings. With --quality, speeds are neither judged nor replaced:
+those of a machine that does other things at the same time say nothing.
 
 Misspelt queries are the test queries with one word `edited`, or with the last one `half` typed
 (benchmarks.misspelt); `clean` are those as they are. Judged as a quality is what share of them is read as the
@@ -29,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import RESULTS, parser_of, write_result
+from benchmarks.common import RESULTS, command_of, parser_of, write_result
 from benchmarks.misspelt import changed_queries, edited, half
 from retrieval.data.dataset import Dataset
 from retrieval.data.documents import read_documents
@@ -177,24 +178,33 @@ def regressions(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
     return found
 
 
+def with_speeds_of(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The results of now with the speeds of others, and the commit of those as `speed_commit`."""
+    commit = before.get("speed_commit", before["commit"])
+    return {**now, "speed_commit": commit, "speed_ratios": before["speed_ratios"]}
+
+
 def main() -> None:
     """Measure, print, compare or replace."""
     parser = parser_of(__doc__)
     parser.add_argument("--write", action="store_true", help="Replace the committed results.")
+    parser.add_argument("--quality", action="store_true", help="Leave the committed speeds as they are.")
     options = parser.parse_args()
+    if (options.quality or not options.write) and not COMMITTED.is_file():
+        raise SystemExit(f"{COMMITTED.name} is not there; write it with --write")
     os.environ.setdefault("PYTHONHASHSEED", "0")
     with tempfile.TemporaryDirectory() as folder:
         now: dict[str, Any] = {
-            **provenance("python -m benchmarks.guard --write"),
+            **provenance(command_of("benchmarks.guard")),
             "python": ".".join(platform.python_version_tuple()[:2]),
             **measured(Path(folder)),
         }
+    if options.quality:
+        now = with_speeds_of(now, json.loads(COMMITTED.read_text()))
     print(json.dumps(now, indent=1))
     if options.write:
         write_result(COMMITTED, now)
         return
-    if not COMMITTED.is_file():
-        raise SystemExit(f"{COMMITTED.name} is not there; write it with --write")
     fallen = regressions(now, json.loads(COMMITTED.read_text()))
     print("\n".join(fallen) if fallen else "nothing fell")
     raise SystemExit(1 if fallen else 0)

@@ -35,6 +35,14 @@ def test_quality_is_judged_on_the_same_data_only():
     assert guard.regressions({**worse, "sizes": {"documents": 8}}, BEFORE) == []
 
 
+def test_speeds_of_another_run_are_kept_with_its_commit():
+    now = {"commit": "c2", "speed_ratios": {"encode": 0.1}, "quality": {"dense": 0.6}}
+    kept = guard.with_speeds_of(now, {"commit": "c1", "speed_ratios": {"encode": 3.0}})
+    assert kept == {**now, "speed_ratios": {"encode": 3.0}, "speed_commit": "c1"}
+    again = guard.with_speeds_of({**now, "commit": "c3"}, kept)
+    assert (again["commit"], again["speed_commit"]) == ("c3", "c1")
+
+
 def test_queries_that_are_read_otherwise_are_a_regression():
     worse = {**BEFORE, "read_as_before": {"clean": 0.97, "edited": 0.1}}
     assert guard.regressions(worse, BEFORE) == [
