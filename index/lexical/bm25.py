@@ -328,7 +328,7 @@ class Bm25:
         Nearly always the first one is, or the last one where old documents are deleted; else more and more
         are read. Raises CorruptError.
         """
-        start, stop = postings.start, postings.stop
+        start, stop = int(postings.start), int(postings.stop)
         if live is None or start == stop:
             return stop > start
         with reading_arrays(self._folder):
@@ -422,7 +422,7 @@ class Weighed(NamedTuple):
     by_segment: for each segment the terms that it has.
     weight: the sum of all weights, including those of terms that no document has.
     words: how many distinct terms the query has.
-    unknown: the terms that no document has.
+    unknown: the terms that no live document has.
     """
 
     by_segment: list[Terms]
