@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from index.phases import phase
 from index.values import Rows, Vectors
 from retrieval.model.calibration import EVIDENCE
+from retrieval.search.found import Found, Known
 from retrieval.search.generation import OpenGeneration
 from retrieval.search.modes import Mode
 
@@ -40,6 +41,7 @@ def evidence_of(
     query: str,
     embedding: NDArray[np.float32],
     rows: Rows,
+    known: Known | None = None,
 ) -> NDArray[np.float32]:
     """The evidence for documents as answers to one query, float32 (n, EVIDENCE).
 
@@ -47,10 +49,13 @@ def evidence_of(
     query: its text.
     embedding: float32 (dimension,), of the query.
     rows: int64 (n,), of the documents.
+    known: what is known already; not used if it lacks one of the documents.
     """
-    match = index.match_words(query, rows)
+    known = None if known is None else known.of(rows)
+    if known is None:
+        known = Known(rows, index.cosines(rows, embedding), index.match_words(query, rows))
+    _, cosines, match = known
     evidence = np.empty((len(rows), len(EVIDENCE)), np.float32)
-    cosines = index.cosines(rows, embedding)
     evidence[:, 0] = cosines
     np.divide(match.scores, np.float32(match.weight), out=evidence[:, 1])
     evidence[:, 2] = match.shares
@@ -65,7 +70,7 @@ def probabilities_of(
     opened: OpenGeneration,
     queries: Sequence[str],
     embeddings: Vectors | None,
-    rows: NDArray[np.int64],
+    found: Found,
     mode: Mode,
     offset: int,
 ) -> list[NDArray[np.float32]] | None:
@@ -74,7 +79,7 @@ def probabilities_of(
     opened: what was searched.
     queries: n texts.
     embeddings: float32 (n, dimension); None after a lexical search, which has none: then they are made here.
-    rows: int64 (n, k), the ranking from its first hit on, -1 where there are no more.
+    found: the ranking from its first hit on.
     mode: that ranked them.
     offset: how many of the first hits need no probability.
     Returns for each query float32 (hits,).
@@ -87,9 +92,11 @@ def probabilities_of(
     fitted = calibration.modes[mode]
     with phase("probability"):
         likely = []
-        for query, embedding, ranked in zip(queries, embeddings, rows, strict=True):
-            found = ranked[ranked >= 0]
-            weighed = np.concatenate((found[:1], found[offset:])) if offset else found
-            evidence = evidence_of(opened.index, query, embedding, weighed)
+        for query, embedding, rows, known in zip(
+            queries, embeddings, found.ranking.rows, found.known, strict=True
+        ):
+            hits = rows[rows >= 0]
+            weighed = np.concatenate((hits[:1], hits[offset:])) if offset else hits
+            evidence = evidence_of(opened.index, query, embedding, weighed, known)
             likely.append(fitted.probabilities(evidence)[1 if offset else 0 :])
         return likely

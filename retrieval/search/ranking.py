@@ -16,6 +16,7 @@ from index.errors import InputError
 from index.phases import phase
 from index.ranking import Ranking
 from index.values import Vectors
+from retrieval.search.found import Found, Known, unknown
 from retrieval.search.fusion import fuse
 from retrieval.search.generation import OpenGeneration
 from retrieval.search.grouping import best_of_each
@@ -40,15 +41,15 @@ def rank(
     k: int,
     mode: Mode,
     where: Where = (),
-) -> Ranking:
+) -> Found:
     """The k best documents of each query.
 
     opened: what is searched.
     queries: n texts.
     embeddings: float32 (n, dimension), of the queries; None for mode "lexical".
     k, mode, where: as for `Retriever.search`.
-    Returns float32 and int64 (n, at most k), row -1 where there are fewer documents. Raises InputError as
-    `Retriever.search` does.
+    Returns a ranking (n, at most k), row -1 where there are fewer documents, and what re-scoring found out
+    of its documents. Raises InputError as `Retriever.search` does.
     """
     check_depth(k)
     index = opened.index
@@ -56,13 +57,16 @@ def rank(
     k = min(k, count)  # memory must not grow with a k that no index can fill
     conditions = conditions_of(where)
     if embeddings is None:
-        return _lexical(index, queries, k, conditions)
+        return unknown(_lexical(index, queries, k, conditions))
     if mode == "dense":
         if index.is_exact(conditions):
-            return _dense(index, embeddings, k, conditions)
-        return deepen(lambda depth, _: _dense(index, embeddings, depth, conditions), k, _SCAN_DEPTH, count)
+            return unknown(_dense(index, embeddings, k, conditions))
+        return unknown(
+            deepen(lambda depth, _: _dense(index, embeddings, depth, conditions), k, _SCAN_DEPTH, count)
+        )
 
     rescoring = opened.rescoring
+    known: Sequence[Known | None] = [None] * len(queries)
 
     def fused(depth: int, level: int) -> Ranking:
         """The documents of both rankings; scores 0 to 1, and 1 lower in each next level.
@@ -74,12 +78,15 @@ def rank(
         lexical = _lexical(index, queries, depth, conditions)
         if level == 0 and rescoring is not None:
             with phase("rescore"):
-                return rescoring.rank(index, queries, embeddings, dense, lexical)
+                nonlocal known
+                ranking, known = rescoring.rank(index, queries, embeddings, dense, lexical)
+                return ranking
         with phase("fuse"):
             ranking = fuse(dense, lexical, min(2 * depth, count), opened.tower.dense_share)
         return Ranking(ranking.scores - np.float32(level), ranking.rows)
 
-    return deepen(fused, k, FUSION_DEPTH if rescoring is None else RESCORING_DEPTH, count)
+    ranking = deepen(fused, k, FUSION_DEPTH if rescoring is None else RESCORING_DEPTH, count)
+    return Found(ranking, known)
 
 
 def page(
@@ -91,7 +98,7 @@ def page(
     where: Where,
     offset: int,
     per: str | None,
-) -> Ranking:
+) -> Found:
     """The documents of the ranks 1 to offset + k.
 
     opened, queries, embeddings, k, mode, where: as for `rank`.
@@ -104,18 +111,25 @@ def page(
     count = max(1, opened.index.count)
     last = min(offset + k, count)
     if per is None:
-        ranking = rank(opened, queries, embeddings, last, mode, where)
+        ranking, known = rank(opened, queries, embeddings, last, mode, where)
     else:
         from index.documents.filtering.parse import parse_field
 
         field = parse_field(per)
+
+        def ranked(depth: int) -> Ranking:
+            nonlocal known
+            ranking, known = rank(opened, queries, embeddings, depth, mode, where)
+            return ranking
+
+        known = []
         ranking = best_of_each(
-            lambda depth: rank(opened, queries, embeddings, depth, mode, where),
+            ranked,
             lambda rows: opened.index.values_of(field, rows),
             last,
             count,
         )
-    return Ranking(ranking.scores[:, :last], ranking.rows[:, :last])
+    return Found(ranking.top(last), known)
 
 
 def check_depth(k: int) -> None:

@@ -28,6 +28,7 @@ from retrieval.search.features import (
     features_of_words,
     word_features,
 )
+from retrieval.search.found import Found, Known
 from retrieval.search.merging import merged
 from retrieval.search.ordering import Compared, order
 
@@ -96,8 +97,8 @@ class Rescoring:
 
     def rank(
         self, index: OpenIndex, queries: Sequence[str], embeddings: Vectors, dense: Ranking, lexical: Ranking
-    ) -> Ranking:
-        """The likeliest documents of two rankings, best first; scores from 1 down to 0.
+    ) -> Found:
+        """The likeliest documents of two rankings, best first; scores from 1 down to 0. All of them are known.
 
         index: whose rows the rankings have.
         queries: n texts.
@@ -107,16 +108,20 @@ class Rescoring:
         """
         depth = min(dense.rows.shape[1] + lexical.rows.shape[1], MOST_RESCORED)
         ranking = empty_ranking(len(queries), depth)
+        known: list[Known | None] = []
         for query, (text, embedding) in enumerate(zip(queries, embeddings, strict=True)):
             if len(queries) > 1 and query % _QUERIES_AT_ONCE == 0:
                 several = slice(query, query + _QUERIES_AT_ONCE)
                 candidates = np.union1d(dense.rows[several], lexical.rows[several])
                 index.prepare(candidates[candidates >= 0])
             compared = self.compared(index, text, embedding, dense.of(query), lexical.of(query))
-            if compared is not None:
-                found = len(compared.rows)
-                self._order(compared, ranking.rows[query, :found], ranking.scores[query, :found])
-        return ranking
+            if compared is None:
+                known.append(None)
+                continue
+            found = len(compared.rows)
+            self._order(compared, ranking.rows[query, :found], ranking.scores[query, :found])
+            known.append(Known(compared.rows, compared.candidates.cosines, compared.candidates.matches))
+        return Found(ranking, known)
 
     def compared(
         self,

@@ -196,22 +196,22 @@ class Retriever:
             if min_probability is not None:
                 _check_probability(min_probability, opened)
             embeddings = _embeddings(opened, queries, mode)
-            ranking = page(opened, queries, embeddings, k, mode, where, offset, per)
+            found = page(opened, queries, embeddings, k, mode, where, offset, per)
             none = [None] * len(queries)
-            likely = probabilities_of(opened, queries, embeddings, ranking.rows, mode, offset)
+            likely = probabilities_of(opened, queries, embeddings, found, mode, offset)
             each = zip(
                 queries,
                 none if embeddings is None else embeddings,
-                ranking.scores[:, offset:],
-                ranking.rows[:, offset:],
+                found.ranking.scores[:, offset:],
+                found.ranking.rows[:, offset:],
                 none if likely is None else likely,
                 strict=True,
             )
             with phase("documents"):
-                found = [hits_of(opened.index, *one, offset, metadata) for one in each]
+                hits = [hits_of(opened.index, *one, offset, metadata) for one in each]
         if min_probability is None:
-            return found
-        return [_likely(hits, min_probability, offset) for hits in found]
+            return hits
+        return [_likely(one, min_probability, offset) for one in hits]
 
     def facets(
         self,
@@ -258,7 +258,7 @@ class Retriever:
         """
         with self._using() as opened:
             queries = _read(opened, queries, as_typed)
-            return rank(opened, queries, _embeddings(opened, queries, mode), k, mode, where)
+            return rank(opened, queries, _embeddings(opened, queries, mode), k, mode, where).ranking
 
     def evidence(self, queries: Sequence[str], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """The evidence for documents as answers, see `retrieval.search.evidence`. A calibration uses it.
