@@ -23,8 +23,10 @@ from index.interaction.matches import Matches
 from index.lexical.bm25 import WordMatch
 from index.ranking import Ranking
 from index.values import Rows
+from retrieval.model.calibration import ModeCalibration
 from retrieval.model.compiled import compiled_scores
 from retrieval.model.rescoring import Rescorer
+from retrieval.search.evidence import LEAST_COSINE, MOST_COSINE
 from retrieval.search.features import (
     FIELDS,
     NAMES,
@@ -35,6 +37,7 @@ from retrieval.search.features import (
     Candidates,
     Float32Array,
 )
+from retrieval.search.found import Known
 from retrieval.search.merging import Merged
 from retrieval.search.ordering import Compared
 
@@ -65,6 +68,8 @@ def compile_all(rescorer: Rescorer) -> None:
     candidates = Candidates(scores, WordMatch(scores, scores, 1.0, 1), rows, rows, 1)
     table = np.zeros((1, len(NAMES)), np.float32)
     compiled_order(rescorer.transposed(), Compared(rows, candidates, 1, table), rows.copy(), scores.copy())
+    known = Known(rows, scores, candidates.matches)
+    compiled_probabilities(ModeCalibration((0.0,) * 7, (0.0,) * 9), known, rows)
 
 
 def compiled_merged(dense: Ranking, lexical: Ranking, most: int, dense_share: float) -> Merged:
@@ -103,6 +108,51 @@ def compiled_order(rescorer: Rescorer, compared: Compared, rows: Rows, scores: F
         rows,
         scores,
     )
+
+
+def compiled_probabilities(fitted: ModeCalibration, known: Known, rows: Rows) -> Float32Array | None:
+    """Does the same as `retrieval.search.evidence.probabilities_of_known`."""
+    matches = known.matches
+    likely = np.empty(len(rows), np.float32)
+    are_known = _weigh(
+        *(known.rows, known.cosines, matches.scores, matches.shares, matches.weight, matches.words),
+        *(rows, fitted.first, fitted.further, likely),
+    )
+    return likely if are_known else None
+
+
+@njit(error_model="numpy", cache=True)
+def _weigh(
+    known: Any,
+    cosines: Any,
+    scores: Any,
+    shares: Any,
+    weight: float,
+    words: int,
+    rows: Any,
+    first: Any,
+    further: Any,
+    likely: Any,
+) -> bool:
+    """Fill in the probabilities of hits, and return whether all of them are known."""
+    best_cosine = best_bm25 = 0.0
+    of_words = math.log(max(1, words))
+    for rank in range(len(rows)):
+        at = np.searchsorted(known, rows[rank])
+        if at == len(known) or known[at] != rows[rank]:
+            return False
+        cosine, bm25 = float(cosines[at]), scores[at] / weight
+        between = min(max(cosine, LEAST_COSINE), MOST_COSINE)
+        weights = first if rank == 0 else further[:7]
+        odds = weights[0] + weights[1] * cosine + weights[2] * bm25 + weights[3] * shares[at]
+        odds += weights[4] * of_words + weights[5] * math.log(between / (1 - between))
+        odds += weights[6] if shares[at] > 0 else 0.0
+        if rank == 0:
+            best_cosine, best_bm25 = cosine, bm25
+        else:
+            odds += further[7] * (cosine - best_cosine) + further[8] * (bm25 - best_bm25)
+        likely[rank] = math.tanh(odds / 2) / 2 + 0.5
+    return True
 
 
 @njit(error_model="numpy", cache=True)

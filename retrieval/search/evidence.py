@@ -16,54 +16,72 @@ All are of one query and one document. Idf is that of the whole index, so filter
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.phases import phase
 from index.values import Rows, Vectors
-from retrieval.model.calibration import EVIDENCE
+from retrieval.model.calibration import EVIDENCE, ModeCalibration
 from retrieval.search.found import Found, Known
-from retrieval.search.generation import OpenGeneration
 from retrieval.search.modes import Mode
 
 if TYPE_CHECKING:
     from index.protocol import OpenIndex
+    from retrieval.search.generation import OpenGeneration
 
 # Lower and higher cosines get the logits of these two: the logit of 0 or 1 is infinite.
-_LEAST_COSINE, _MOST_COSINE = 0.02, 0.98
+LEAST_COSINE, MOST_COSINE = 0.02, 0.98
+
+# A function with the parameters and the result of `probabilities_of_known`.
+Probabilities: TypeAlias = "Callable[[ModeCalibration, Known, Rows], NDArray[np.float32] | None]"
 
 
-def evidence_of(
+def known_of(
     index: OpenIndex,
     query: str,
     embedding: NDArray[np.float32],
     rows: Rows,
-    known: Known | None = None,
-) -> NDArray[np.float32]:
-    """The evidence for documents as answers to one query, float32 (n, EVIDENCE).
+) -> Known:
+    """What an index tells of documents as answers to one query.
 
     index: that holds the documents.
     query: its text.
     embedding: float32 (dimension,), of the query.
     rows: int64 (n,), of the documents.
-    known: what is known already; not used if it lacks one of the documents.
     """
-    known = None if known is None else known.of(rows)
-    if known is None:
-        known = Known(rows, index.cosines(rows, embedding), index.match_words(query, rows))
-    _, cosines, match = known
+    return Known(rows, index.cosines(rows, embedding), index.match_words(query, rows))
+
+
+def evidence_of(known: Known) -> NDArray[np.float32]:
+    """The evidence for n documents as answers to one query, float32 (n, EVIDENCE)."""
+    rows, cosines, match = known
     evidence = np.empty((len(rows), len(EVIDENCE)), np.float32)
     evidence[:, 0] = cosines
     np.divide(match.scores, np.float32(match.weight), out=evidence[:, 1])
     evidence[:, 2] = match.shares
     evidence[:, 3] = math.log(max(1, match.words))
-    between = np.clip(cosines, _LEAST_COSINE, _MOST_COSINE)
+    between = np.clip(cosines, LEAST_COSINE, MOST_COSINE)
     np.log(between / (1 - between), out=evidence[:, 4])
     np.greater(match.shares, 0, out=evidence[:, 5])
     return evidence
+
+
+def probabilities_of_known(
+    fitted: ModeCalibration,
+    known: Known,
+    rows: Rows,
+) -> NDArray[np.float32] | None:
+    """The probabilities that documents are relevant, float32 (n,); None if one of them is not known.
+
+    fitted: of the mode that ranked them.
+    known: what is known of documents, their rows ascending.
+    rows: int64 (n,), of the documents, the first hit of the ranking first.
+    """
+    known_of_them = known.of(rows)
+    return None if known_of_them is None else fitted.probabilities(evidence_of(known_of_them))
 
 
 def probabilities_of(
@@ -84,7 +102,7 @@ def probabilities_of(
     offset: how many of the first hits need no probability.
     Returns for each query float32 (hits,).
     """
-    calibration = opened.tower.calibration
+    calibration, rescoring = opened.tower.calibration, opened.rescoring
     if calibration is None:
         return None
     if embeddings is None:
@@ -97,6 +115,10 @@ def probabilities_of(
         ):
             hits = rows[rows >= 0]
             weighed = np.concatenate((hits[:1], hits[offset:])) if offset else hits
-            evidence = evidence_of(opened.index, query, embedding, weighed, known)
-            likely.append(fitted.probabilities(evidence)[1 if offset else 0 :])
+            each = None
+            if known is not None and rescoring is not None:
+                each = rescoring.probabilities(fitted, known, weighed)
+            if each is None:
+                each = fitted.probabilities(evidence_of(known_of(opened.index, query, embedding, weighed)))
+            likely.append(each[1 if offset else 0 :])
         return likely

@@ -20,8 +20,9 @@ from index.values import Rows
 class Known(NamedTuple):
     """What is known of n documents as answers to one query.
 
-    rows: int64 (n,), ascending.
-    cosines: float32 (n,), of the embeddings, of a split document the largest of its passages.
+    rows: int64 (n,).
+    cosines: float32 (n,), of the embeddings; of a split document the largest of the passages that were
+        compared, which in a compressed index need not be all.
     matches: of the words of the query.
     """
 
@@ -30,7 +31,10 @@ class Known(NamedTuple):
     matches: WordMatch
 
     def of(self, rows: Rows) -> Known | None:
-        """The same of these documents, int64 (n,) in any order; None if one of them is not known."""
+        """The same of these documents, int64 (n,); None if one of them is not known.
+
+        Only if the rows of this one are ascending.
+        """
         places = np.searchsorted(self.rows, rows)
         if not np.array_equal(self.rows.take(places, mode="clip"), rows):
             return None

@@ -20,6 +20,7 @@ from index.values import Mask, Rows, Vectors
 from retrieval.model.folder import FILES, TrainedModel
 from retrieval.model.rescoring import Rescorer, WordVectors
 from retrieval.model.word_rows import WordRows
+from retrieval.search.evidence import Probabilities, probabilities_of_known
 from retrieval.search.features import (
     NAMES,
     OF_TITLE_AND_TEXT,
@@ -59,6 +60,7 @@ class Rescoring:
     model: the trained model; its towers share their feature rows.
     rescorer: of the model.
     rows: of words.
+    probabilities: `probabilities_of_known`, or what does the same faster.
     Raises CorruptError if it is for other features than this program computes.
     """
 
@@ -74,6 +76,7 @@ class Rescoring:
         self._merged = merged
         self._of_words: OfWords = word_features
         self._order: _Order = partial(order, rescorer)
+        self.probabilities: Probabilities = probabilities_of_known
 
     def compile(self) -> None:
         """Re-score in compiled loops from now on, if numba is there."""
@@ -82,6 +85,7 @@ class Rescoring:
                 compile_all,
                 compiled_merged,
                 compiled_order,
+                compiled_probabilities,
                 compiled_word_features,
             )
         except NO_COMPILED_LOOPS:
@@ -90,6 +94,7 @@ class Rescoring:
         self._merged = compiled_merged
         self._of_words = compiled_word_features
         self._order = partial(compiled_order, self.rescorer.transposed())
+        self.probabilities = compiled_probabilities
 
     def fits(self, index: OpenIndex) -> bool:
         """Whether the index has vectors of words of all documents, of the width that this compares."""
@@ -98,13 +103,13 @@ class Rescoring:
     def rank(
         self, index: OpenIndex, queries: Sequence[str], embeddings: Vectors, dense: Ranking, lexical: Ranking
     ) -> Found:
-        """The likeliest documents of two rankings, best first; scores from 1 down to 0. All of them are known.
+        """The likeliest documents of two rankings, best first; scores from 1 down to 0.
 
         index: whose rows the rankings have.
         queries: n texts.
         embeddings: float32 (n, dimension), of the queries.
         dense, lexical: (n, depth), of the same depth, row -1 for no document.
-        Returns float32 and int64 (n, at most `MOST_RESCORED`), -inf and -1 where there are fewer documents.
+        Returns a ranking (n, at most `MOST_RESCORED`), and what is known of all of its documents.
         """
         depth = min(dense.rows.shape[1] + lexical.rows.shape[1], MOST_RESCORED)
         ranking = empty_ranking(len(queries), depth)

@@ -24,7 +24,7 @@ from index.phases import phase
 from index.ranking import Ranking
 from index.values import Vectors
 from retrieval.model.calibration import EVIDENCE, Calibration
-from retrieval.search.evidence import evidence_of, probabilities_of
+from retrieval.search.evidence import evidence_of, known_of, probabilities_of
 from retrieval.search.generation import OpenGeneration
 from retrieval.search.hits import Hit, hits_of
 from retrieval.search.modes import Mode, Where, check_mode
@@ -272,7 +272,8 @@ class Retriever:
             for query, embedding, found, each in zip(
                 queries, opened.tower.encode(queries), rows, evidence, strict=True
             ):
-                each[found >= 0] = evidence_of(opened.index, query, embedding, found[found >= 0])
+                rows_of_it = found[found >= 0]
+                each[found >= 0] = evidence_of(known_of(opened.index, query, embedding, rows_of_it))
             return evidence
 
     @property

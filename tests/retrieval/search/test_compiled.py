@@ -11,8 +11,16 @@ import pytest
 from index.interaction.matches import Matches
 from index.lexical.bm25 import WordMatch
 from index.ranking import Ranking
+from retrieval.model.calibration import ModeCalibration
 from retrieval.model.rescoring import Rescorer
-from retrieval.search.compiled import _log, compiled_merged, compiled_order, compiled_word_features
+from retrieval.search.compiled import (
+    _log,
+    compiled_merged,
+    compiled_order,
+    compiled_probabilities,
+    compiled_word_features,
+)
+from retrieval.search.evidence import probabilities_of_known
 from retrieval.search.features import (
     NAMES,
     OF_CANDIDATES,
@@ -21,6 +29,7 @@ from retrieval.search.features import (
     features_of_words,
     word_features,
 )
+from retrieval.search.found import Known
 from retrieval.search.fusion import fuse
 from retrieval.search.merging import merged
 from retrieval.search.ordering import Compared, order
@@ -126,6 +135,23 @@ def test_equal_candidates_are_in_the_order_of_their_rows():
         ordered(compared, rows, scores)
         assert rows.tolist() == list(range(0, 90, 10))
         assert scores.tolist() == [1] * 9
+
+
+@pytest.mark.parametrize("hits", [0, 1, 10, 50])
+def test_compiled_probabilities_are_those_of_numpy(hits: int):
+    generator = np.random.default_rng(hits)
+    candidates = random_candidates(generator, 50)
+    candidates.matches.shares[::3] = 0  # documents without a word of the query
+    fitted = ModeCalibration(*(tuple(generator.normal(size=size).tolist()) for size in (7, 9)))
+    known = Known(np.sort(generator.permutation(1000)[:50]), candidates.cosines, candidates.matches)
+    rows = generator.permutation(known.rows)[:hits]
+    found, expected = (one(fitted, known, rows) for one in (compiled_probabilities, probabilities_of_known))
+    assert found.shape == (hits,)
+    assert found.dtype == expected.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    for missing in (-1, 1000):
+        for one in (compiled_probabilities, probabilities_of_known):
+            assert one(fitted, known, np.append(rows, missing)) is None
 
 
 QUERIES = ("list files of a folder", "启动 nginx", "unpack archive.tar", "text and matrices", "zzz")

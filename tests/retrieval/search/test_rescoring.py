@@ -24,9 +24,11 @@ from retrieval.indexing.sync import sync
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
 from retrieval.model.rescoring import Rescorer
+from retrieval.search.evidence import known_of
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
 from retrieval.search.ordering import features_of
+from retrieval.search.ranking import rank
 from retrieval.search.rescoring import MOST_RESCORED
 from retrieval.search.retriever import Retriever
 
@@ -82,6 +84,24 @@ def test_a_server_re_scores_as_a_search_from_the_shell_does(place, retriever):
             expected, found = (each.rank([query], 60, "hybrid") for each in (retriever, server))
             assert np.array_equal(found.rows, expected.rows)
             np.testing.assert_allclose(found.scores, expected.scores, atol=2e-6)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1])
+def test_what_is_known_of_the_documents_of_a_ranking_is_what_the_index_tells(place, kept_bytes):
+    with Retriever.open(place / "index", kept_bytes=kept_bytes) as opened, opened._using() as generation:
+        embeddings = opened.encode(QUERIES)
+        found = rank(generation, QUERIES, embeddings, 30, "hybrid")
+        each = zip(QUERIES, embeddings, found.ranking.rows, found.known, strict=True)
+        for query, embedding, rows, known in each:
+            expected = known_of(opened.index, query, embedding, rows)
+            of_them = known.of(rows)
+            np.testing.assert_allclose(of_them.cosines, expected.cosines, atol=1e-6)
+            for ours, theirs in zip(of_them.matches, expected.matches, strict=True):
+                np.testing.assert_allclose(ours, theirs, atol=1e-6)
+            assert known.of(np.append(rows, opened.index.count + len(GONE))) is None
+        for mode in ("dense", "lexical"):
+            made = None if mode == "lexical" else embeddings
+            assert rank(generation, QUERIES, made, 30, mode).known == [None] * len(QUERIES)
 
 
 def scores_by_hand(retriever: Retriever, query: str, where: str | tuple[()] = ()) -> dict[str, float]:
