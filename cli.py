@@ -40,7 +40,7 @@ VERBS = {
     "learn": Verb("learn:learn", "Learn from clicks, and publish the model if it is shown to be better."),
     "rollback": Verb("learn:rollback", "Give an index the model back that it had before `learn`."),
     "serve": Verb("serve:serve", "Serve an index over HTTP."),
-    "clicks": Verb("clicks:clicks", "Count, or forget, the searches that serve recorded."),
+    "clicks": Verb("clicks:clicks", "Count, list, or forget, the searches that serve recorded."),
     "mcp": Verb("mcp:mcp", "Serve an index to agents over MCP."),
     "explain": Verb(
         "explain:explain", "Show which words of a query, and of a document of an index, carry the match."
