@@ -23,8 +23,8 @@ from retrieval.data.clicks.query_lists import (
 from retrieval.evaluation.coverage import Coverage, coverage_of
 from retrieval.search.retriever import Retriever
 
-# A query whose best hit is relevant with less probability is probably not answered. Of the queries of a data set
-# with one judged document each, up to a ninth are below, and a third below .5.
+# A query whose best hit is relevant with less probability is probably not answered. Of queries of data sets
+# with one judged document each up to a ninth are below it, and up to a third below .5.
 UNLIKELY = 0.3
 _QUERY_CHARACTERS = 100  # of a line
 

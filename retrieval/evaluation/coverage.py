@@ -28,8 +28,9 @@ class Coverage(NamedTuple):
     best: Hit | None  # the first hit of a hybrid search; None for an index without documents
 
     def is_unlikely(self, probability: float) -> bool:
-        """Whether the best hit is relevant with less than this probability; False if that is not known."""
-        return self.best is not None and (self.best.probability or 0.0) < probability
+        """Whether the best hit is known to be relevant with less than this probability."""
+        likely = None if self.best is None else self.best.probability
+        return likely is not None and likely < probability
 
 
 def coverage_of(
