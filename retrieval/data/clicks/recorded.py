@@ -228,7 +228,8 @@ def _clicks_of(parts: Sequence[Part]) -> _Clicks:
         found.documents[search] = found.documents.get(search, frozenset()) | {name}
     clicked, found.documents = found.documents, {}
     lines = chain.from_iterable(map(lines_of, parts))
-    for (place, line), search, query in zip(lines, found.line_searches, found.line_queries, strict=True):
+    # A server that starts meanwhile cuts off what a crash left at the end, and other lines may stand there.
+    for (place, line), search, query in zip(lines, found.line_searches, found.line_queries, strict=False):
         if query and search in clicked:
             event = decode(place, line)
             counted = (
@@ -243,7 +244,7 @@ def _clicks_of(parts: Sequence[Part]) -> _Clicks:
 def _sightings(parts: Sequence[Part], clicks: _Clicks) -> Iterator[tuple[Place, Sighting]]:
     """The results of each search whose query has a click."""
     lines = chain.from_iterable(map(lines_of, parts))
-    for (place, line), query in zip(lines, clicks.line_queries, strict=True):
+    for (place, line), query in zip(lines, clicks.line_queries, strict=False):  # as in `_clicks_of`
         if query not in clicks.queries:
             continue
         event = decode(place, line)

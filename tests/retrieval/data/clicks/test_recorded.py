@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from index.errors import InputError
-from retrieval.data.clicks.recorded import Clicked, Shown, decode, encode, is_recorded, read_recorded
+from retrieval.data.clicks.recorded import Clicked, Shown, decode, encode, events, is_recorded, read_recorded
 from retrieval.data.lines import Place
 
 TIME = "2026-11-28T12:00:00Z"
@@ -27,6 +29,12 @@ def cells(path: Path) -> dict[tuple[str, str, int], tuple[int, int]]:
     log = read_recorded(path).log
     rows = zip(log.query, log.document, log.rank, log.clicks, log.impressions, strict=True)
     return {(log.queries[q], log.documents[d], int(r)): (int(c), int(i)) for q, d, r, c, i in rows}
+
+
+def then_write(read: Callable[..., Iterator], path: Path, content: bytes, *arguments: object) -> Iterator:
+    """What a function reads; a file is written when it has read all."""
+    yield from read(*arguments)
+    path.write_bytes(content)
 
 
 @pytest.fixture
@@ -130,6 +138,17 @@ def test_a_torn_last_line_of_any_file_is_passed_over(path):
         assert cells(path) == {("q", "a", 1): (1, 1)}
     path.write_bytes(whole + b"\0" * 700)  # as a power cut leaves it
     assert cells(path) == {("q", "a", 1): (1, 2)}
+
+
+def test_other_lines_in_the_place_of_a_torn_one_between_two_passes_do_no_harm(path, monkeypatch):
+    """As a server writes them that starts meanwhile."""
+    whole = shown(1, "q", "a") + clicked(1, "a")
+    for torn, fresh in ((shown(2, "x" * 1000)[:-5], shown(3, "y") * 20), (shown(2, "q", "a")[:-1], b"{")):
+        path.write_bytes(whole + torn)
+        with monkeypatch.context() as patched:
+            slow = partial(then_write, events, path, whole + fresh)
+            patched.setattr("retrieval.data.clicks.recorded.events", slow)
+            assert cells(path)[("q", "a", 1)][0] == 1
 
 
 def test_a_last_event_that_lacks_only_its_line_end_counts(path):
