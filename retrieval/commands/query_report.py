@@ -125,6 +125,8 @@ def print_report(report: QueryReport) -> None:
             f"not listed: {_of(told['hidden'], 'query', 'queries')} searched for less than {report.least} "
             "times; --least 1 lists all"
         )
+    if not told["searches"]:
+        return
     for name, listed in report.lists().items():
         _print_heading(_HEADINGS[name])
         if name == "unclicked" and not told["clicks"]:
@@ -208,7 +210,7 @@ def _print_looked_up(looked_up: LookedUp, most: int) -> None:
         print_line("not known: the model has no calibration; train it with dev queries and build again")
         return
     lines = [
-        (count, f"{each.best.probability:4.0%}  {each.best.id}")
+        (count, f"{each.best.probability:5.1%}  {each.best.id}")
         for count, each in _unlikely(looked_up, most)
         if each.best is not None
     ]
