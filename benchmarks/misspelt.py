@@ -1,6 +1,7 @@
 """What queries find whose words are misspelt, or not yet typed to the end.
 
-    python -m benchmarks.misspelt DATA INDEX MISSPELLINGS [--split test] [--python INTERPRETER]
+    python -m benchmarks.misspelt DATA INDEX MISSPELLINGS [--chinese DICTIONARY] [--split test]
+        [--python INTERPRETER]
 
 DATA is a BEIR folder, INDEX was built from it. MISSPELLINGS has lines "wrong->right", such as
 `codespell_lib/data/dictionary.txt` of the package codespell, some 65,000 mistakes that people made
@@ -8,7 +9,9 @@ DATA is a BEIR folder, INDEX was built from it. MISSPELLINGS has lines "wrong->r
 
 In each query one word is changed, drawn at random with a fixed seed: `misspelt`, as somebody misspelt it;
 `edited`, a letter left out, added, changed or swapped with the next one behind the first letter; `half`, the
-last word, of which the first half is typed. Queries without such a word are left out of that row.
+last word, of which the first half is typed. Queries without such a word are left out of that row. With
+DICTIONARY also one Chinese character, and one Chinese word, each as another of the same sound
+(`benchmarks.chinese_typing`).
 
 Prints nDCG@10 of each system, and in how many queries ours read a word as another, and how often so made the
 query as it was before the change. `as typed` is ours without correction. Writes
@@ -27,6 +30,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chinese_typing import read_sounds, wrong_character, wrong_word
 from benchmarks.common import OFFLINE, RESULTS, aligned, command_of, parser_of, write_result
 from benchmarks.peers.__main__ import answered, prepare
 from retrieval.data.dataset import Dataset
@@ -120,6 +124,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("index", type=Path)
     parser.add_argument("misspellings", type=Path)
+    parser.add_argument("--chinese", type=Path, metavar="DICTIONARY")
     parser.add_argument("--split", default="test")
     parser.add_argument("--python", default="")
     options = parser.parse_args()
@@ -127,9 +132,11 @@ def main() -> None:
     qrels = dataset.qrels(options.split)
     clean = {query_id: dataset.queries[query_id] for query_id in qrels}
     mistakes = read_mistakes(options.misspellings.read_text(encoding="utf-8").splitlines())
-    kinds = {"clean": clean} | changed_queries(
-        clean, {"misspelt": misspelt(mistakes), "edited": edited, "half": half}
-    )
+    changes = {"misspelt": misspelt(mistakes), "edited": edited, "half": half}
+    if options.chinese:
+        sounds = read_sounds(options.chinese)
+        changes |= {"wrong character": wrong_character(sounds), "wrong word": wrong_word(sounds)}
+    kinds = {"clean": clean} | changed_queries(clean, changes)
     runs: dict[str, Run] = {}
     if options.python:
         asked = {

@@ -96,6 +96,56 @@ def test_other_words_stay(retriever: Retriever, typed: str) -> None:
     assert retriever.corrected(typed) == typed
 
 
+@pytest.fixture(scope="module")
+def chinese(tmp_path_factory: pytest.TempPathFactory, random_model: Callable[..., TwoTower]) -> Path:
+    """An index of Chinese documents, in two segments."""
+    place = tmp_path_factory.mktemp("chinese")
+    random_model(CONFIG, texts=["压缩"]).save(place / "model")
+    texts = ["将意图转换为地址", "压缩指定的文件夹", "撤销应用权限", "启动一个指定的活动"] * 40
+    lines = [json.dumps({"_id": str(number), "text": text}) for number, text in enumerate(texts)]
+    (place / "corpus.jsonl").write_text("\n".join(lines))
+    build(place / "corpus.jsonl", place / "model", place / "index")
+    add_documents([Document("later", "", "列出文件", {})], place / "index")
+    return place / "index"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("将意图专换为地址", "将意图转换为地址"),
+        ("启动活动,压缩纸定的文件夹", "启动活动,压缩指定的文件夹"),
+        ("把意图专换为地址 xyz", "把意图转换为地址 xyz"),  # 把意 is no reason to read 把 otherwise
+        ("撤消应用全线", "撤销应用权限"),  # two neighbours
+        ("压缩 direcotry 纸定", "压缩 direcotry 指定"),
+    ],
+)
+def test_a_character_that_sounds_as_the_right_one_is_read_as_that(
+    chinese: Path, typed: str, meant: str
+) -> None:
+    with Retriever.open(chinese) as opened:
+        assert opened.corrected(typed) == meant
+        assert [hit.id for hit in opened.search(typed)] == [hit.id for hit in opened.search(meant)]
+        assert opened.search(typed, mode="lexical", as_typed=True) != opened.search(typed, mode="lexical")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "将意图转换为地址",
+        "将意图飞换为地址",  # sounds otherwise
+        "将意图轉换为地址",  # a traditional character has no place among the sounds
+        "将意图专换为地址のファイル",  # Japanese
+        "将意图专换为地址 한국어",
+        "专" * 3,  # a pair that no document has, and nothing to read it as
+        "天地玄黄宇宙洪荒日月",  # too many pairs that no document has
+        "将意图专换为地址" + "压缩指定的文件夹" * 8,  # too long for a query
+    ],
+)
+def test_other_characters_stay(chinese: Path, typed: str) -> None:
+    with Retriever.open(chinese) as opened:
+        assert opened.corrected(typed) == typed
+
+
 def test_only_so_many_words_of_a_query_are_looked_up(retriever: Retriever) -> None:
     typed = [f"direct{letter}ory" for letter in "abcdefghij"]
     assert retriever.corrected(" ".join(typed)).split() == ["directory"] * 8 + typed[8:]
