@@ -24,11 +24,17 @@ def test_no_reading_is_likelier(seed: int) -> None:
     pairs = ["".join(generator.choice(list(characters), 2)) for _ in range(60)]
     counts = dict(zip(pairs, generator.integers(1, 500, 60).tolist(), strict=True))
     run = "".join(generator.choice(list(characters), 5))
-    doubtful = [not counts.get(before + after) for before, after in pairwise(run)]
+    neighbours = list(zip(["", *run[:-1]], run, [*run[1:], ""], strict=True))
+
+    def known(before: str, read: str, after: str) -> list[bool]:
+        return [not before or before + read in counts, not after or read + after in counts]
+
     readings = product(
         *(
-            character + (homophones(character) if left or right else "")
-            for character, left, right in zip(run, [False, *doubtful], [*doubtful, False], strict=True)
+            [typed, *(other for other in homophones(typed) if any(known(before, other, after)))]
+            if not all(known(before, typed, after))
+            else [typed]
+            for before, typed, after in neighbours
         )
     )
     found = likeliest(run, lambda pair: counts.get(pair, 0))
