@@ -11,7 +11,6 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -236,12 +235,12 @@ def _file(content: object) -> FileEntry:
 
 def check_relative(name: str) -> str:
     """Return the path if it is plain and stays inside its folder; raise ValueError otherwise."""
-    path = PurePosixPath(name)
+    inside = {"", ".", ".."}.isdisjoint(name.split("/")) and "\0" not in name
     try:
         os.fsencode(name)
     except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
-        path = PurePosixPath()
-    if path.is_absolute() or not path.parts or ".." in path.parts or str(path) != name or "\0" in name:
+        inside = False
+    if not inside:
         raise ValueError(f"{name[:_SHOWN]!a} is no path inside the index")
     return name
 

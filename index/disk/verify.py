@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from index.disk.checksums import sha256_of
 from index.disk.files import is_regular, list_files
@@ -76,8 +76,13 @@ def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> I
 
 
 def _folders(manifest: Manifest) -> list[str]:
-    folders = {str(parent) for name in manifest.files for parent in PurePosixPath(name).parents}
-    return sorted(folders - {"."})
+    folders: set[str] = set()
+    for name in manifest.files:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    return sorted(folders)
 
 
 def _file_problem(path: Path, entry: FileEntry, checksums: bool) -> str | None:

@@ -51,7 +51,8 @@ def lexical_tokens(text: str) -> list[str]:
     """
     text = normalise(text)
     if text.isascii():
-        found = _ascii_token().findall(text)
+        is_plain = text.replace(" ", "").isalnum()  # as most queries are: no pattern need be compiled
+        found = text.split() if is_plain else _ascii_token().findall(text)
         stems = _stems()
         return [stem for token in found if (stem := stems[token])] or found
     return _tokens_of_any_script(text)

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from index.lexical.cjk import CLOSING
@@ -19,12 +19,12 @@ from retrieval.text.words import is_cjk, words
 _LONGEST_TEXT = 1 << 18
 
 # Where a text may be cut: at a space and, as Chinese writes none, behind punctuation.
-_BREAK = re.compile(f" |[。！？；，、：…]+[{CLOSING}]*")
+_BREAK = f" |[。！？；，、：…]+[{CLOSING}]*"
 # Letters of a Latin word, of full width too, as Chinese input methods write them. "\w" would take in Chinese
 # characters, which stand beside it without a space.
 _WIDE = r"\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
-_LATIN = rf"0-9A-Za-z_\u00c0-\u024f\u1e00-\u1eff{_WIDE}"
-_FULL_WIDTH = re.compile(f"[{_WIDE}]")
+_ASCII = "0-9A-Za-z_"
+_LATIN = rf"{_ASCII}\u00c0-\u024f\u1e00-\u1eff{_WIDE}"
 _TO_WIDE = 0xFEE0  # from the number of a character of ASCII to that of its full-width form
 # Joins two characters to one, as in an emoji of a family.
 _JOINER = "\u200d"
@@ -80,10 +80,11 @@ def _spans(query: str, text: str) -> list[_Span]:
     """Start and end of each match of the query's words, in order; those of CJK pairs overlap."""
     found = words(query, limit=64)
     spans = [] if text.isascii() else _cjk_spans(found, text)
-    pattern = _pattern(found)
+    # A class of letters beyond ASCII takes a millisecond to compile, for which a search from the shell waits.
+    pattern = _pattern(found, _ASCII if text.isascii() else _LATIN)
     if pattern is None:
         return spans
-    if not text.isascii() and _FULL_WIDTH.search(text):
+    if not text.isascii() and re.search(f"[{_WIDE}]", text):
         for letter in {letter for word in found for letter in word + word.upper() if "!" <= letter <= "~"}:
             text = text.replace(chr(ord(letter) + _TO_WIDE), letter)
     others = [match.span() for match in pattern.finditer(text)]
@@ -111,25 +112,33 @@ def _cjk_spans(found: Sequence[str], text: str) -> list[_Span]:
     return spans
 
 
-def _pattern(found: Sequence[str]) -> re.Pattern[str] | None:
+def _pattern(found: Sequence[str], letters: str) -> re.Pattern[str] | None:
     """A pattern for the words that are not CJK; None if there are none.
+
+    found: the words.
+    letters: those of a Latin word, for a character class.
 
     A word of four letters or more matches with other endings too, unless it has a digit: RTX4060 is another
     model than RTX4090.
     """
-    latin, others = [], []
-    for word in sorted(set(found), key=len, reverse=True):
-        if word[:1].isalpha() and word.isascii():
-            if len(word) >= 4 and not any(map(str.isdigit, word)):
-                latin.append(f"(?i:{re.escape(word[: max(4, len(word) - 2)])})[{_LATIN}]*+")
-            else:
-                latin.append(f"(?i:{re.escape(word)})(?![{_LATIN}])")
-        elif not is_cjk(word) and len(word) > 1:
-            others.append(f"(?i:{re.escape(word)})")
+    by_length = sorted(set(found), key=len, reverse=True)
+    latin = [word for word in by_length if word[:1].isalpha() and word.isascii()]
+    parts = []
+    for inflected, group in groupby(latin, key=_is_inflected):  # the longer ones are tried first
+        if inflected:
+            stems = "|".join(re.escape(word[: max(4, len(word) - 2)]) for word in group)
+            parts.append(f"(?i:{stems})[{letters}]*+")
+        else:
+            parts.append(f"(?i:{'|'.join(map(re.escape, group))})(?![{letters}])")
     # The first look at a character is short, for most begin no word.
-    parts = [f"(?=[A-Za-z])(?<![{_LATIN}])(?:{'|'.join(latin)})"] if latin else []
-    parts += others
+    parts = [f"(?=[A-Za-z])(?<![{letters}])(?:{'|'.join(parts)})"] if parts else []
+    others = [word for word in by_length if word not in latin and not is_cjk(word) and len(word) > 1]
+    parts += [f"(?i:{re.escape(word)})" for word in others]
     return re.compile("|".join(parts)) if parts else None
+
+
+def _is_inflected(word: str) -> bool:
+    return len(word) >= 4 and not any(map(str.isdigit, word))
 
 
 def _window(text: str, spans: Sequence[_Span], width: int) -> tuple[int, int]:
@@ -148,17 +157,21 @@ def _window(text: str, spans: Sequence[_Span], width: int) -> tuple[int, int]:
             best, most = left, most + 1
     start = max(0, min(best - width // 4, len(text) - width))
     if start:
-        found = _BREAK.search(text, start, start + width // 4)
+        found = _breaks(text).search(text, start, start + width // 4)
         start = found.end() if found else _cut(text, range(start, start + width // 4))
     stop = min(len(text), start + width)
     if stop < len(text):
         ends = [
             found.start() if found[0] == " " else found.end()
-            for found in _BREAK.finditer(text, stop - width // 4, stop)
+            for found in _breaks(text).finditer(text, stop - width // 4, stop)
         ]
         last = ends[-1] if ends else _cut(text, range(stop, stop - width // 4, -1))
         stop = last if last > start else stop
     return start, stop
+
+
+def _breaks(text: str) -> re.Pattern[str]:
+    return re.compile(" " if text.isascii() else _BREAK)
 
 
 def _shown(spans: Sequence[_Span], text: str, start: int, stop: int) -> list[_Span]:

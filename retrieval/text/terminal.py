@@ -21,7 +21,7 @@ def visible(text: str) -> str:
     >>> visible("a\x1b]52;c;\x07b\n") == r"a\x1b]52;c;\x07b\x0a"
     True
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():  # no active character is
         return text
     return _active().sub(lambda match: _code(ord(match[0])), text)
 
@@ -37,7 +37,7 @@ def json_visible(text: str) -> str:
 
 @cache
 def _active() -> re.Pattern[str]:
-    """Compiled on first use: a search whose hits are plain ASCII must not wait for it."""
+    """Compiled on first use: a search whose hits have none of them must not wait for it."""
     return re.compile(_ACTIVE)
 
 

@@ -71,6 +71,8 @@ def words(text: str, limit: int | None = None) -> list[str]:
 
 
 def _ascii_words(text: str, limit: int | None) -> list[str]:
+    if text.replace(" ", "").isalnum():  # as most queries are: no pattern need be compiled
+        return [word[:_LONGEST_WORD] for word in text.split()[:limit]]
     return _matches(_ascii_word(), text, limit)
 
 
