@@ -10,14 +10,16 @@ import re
 import threading
 from functools import cache
 
-from index.lexical.cjk import CJK, MARKS
+from index.lexical.cjk import CJK, MARKS, edges, is_within
 from index.lexical.normalisation import normalise
+from index.lexical.simple import is_simple, plain_words
 
 # Increased with every change to what `lexical_tokens` returns.
 TOKENS_VERSION = 1
 
 # Marks of repetition belong to the text around them; the towers leave them out.
 _CJK = CJK + MARKS
+_EDGES = edges(_CJK)
 
 # Words whose stems are remembered, some 200 bytes each; when there are more, all are forgotten.
 _KNOWN_STEMS = 1 << 15
@@ -51,11 +53,10 @@ def lexical_tokens(text: str) -> list[str]:
     """
     text = normalise(text)
     if text.isascii():
-        is_plain = text.replace(" ", "").isalnum()  # as most queries are: no pattern need be compiled
-        found = text.split() if is_plain else _ascii_token().findall(text)
+        found = plain_words(text) or _ascii_token().findall(text)
         stems = _stems()
         return [stem for token in found if (stem := stems[token])] or found
-    return _tokens_of_any_script(text)
+    return _tokens(_simple_token(), text) if is_simple(text) else _tokens_of_any_script(text)
 
 
 def is_character(token: str) -> bool:
@@ -63,14 +64,18 @@ def is_character(token: str) -> bool:
 
     In a query it stands for all tokens with it, of which a text has any only if it has the character.
     """
-    return len(token) == 1 and not token.isascii() and _character().match(token) is not None
+    return len(token) == 1 and is_within(token, _EDGES)
 
 
 def _tokens_of_any_script(text: str) -> list[str]:
+    return _tokens(_token(), text)
+
+
+def _tokens(pattern: re.Pattern[str], text: str) -> list[str]:
     tokens: list[str] = []
     stop_words: list[str] = []
     stems = _stems()
-    for match in _token().finditer(text):
+    for match in pattern.finditer(text):
         token = match[0]
         if match.lastgroup == "cjk":
             tokens += [token[at : at + 2] for at in range(max(1, len(token) - 1))]
@@ -84,14 +89,16 @@ def _tokens_of_any_script(text: str) -> list[str]:
 
 
 @cache
-def _character() -> re.Pattern[str]:
-    return re.compile(f"[{_CJK}]")
-
-
-@cache
 def _ascii_token() -> re.Pattern[str]:
     """The pattern of a token for normalised texts of ASCII: finds what `_token` finds, in less time."""
     return re.compile(_pattern_of(r"[a-z0-9]++", r"[a-z0-9]", r"[a-z]"), re.ASCII)
+
+
+@cache
+def _simple_token() -> re.Pattern[str]:
+    """The pattern of a token for normalised texts that are `is_simple`: finds what `_token` finds."""
+    rest = _pattern_of(r"[a-z0-9]++", r"[^\W_]", r"[^\W\d_]", "?P<word>")
+    return re.compile(rf"(?P<cjk>[^\x00-\x7f]+)|{rest}")
 
 
 @cache

@@ -23,11 +23,13 @@ import re
 from functools import cache
 from itertools import islice
 
-from index.lexical.cjk import CJK, COMPATIBILITY
+from index.lexical.cjk import CJK, COMPATIBILITY, edges, is_within
 from index.lexical.normalisation import normalise
+from index.lexical.simple import is_simple, plain_words
 
 # Includes the twelve compatibility characters that NFKC does not change. BM25 treats those as letters.
 _CJK = CJK + COMPATIBILITY
+_EDGES = edges(_CJK)
 # Combining marks that \w does not match: accents, Hebrew and Arabic points, Devanagari to Sinhala
 # (without the danda), Thai to Khmer.
 _MARKED = (
@@ -36,6 +38,7 @@ _MARKED = (
 )
 # Possessive ("*+"): otherwise the matcher stores a position for every repetition, to backtrack to.
 _LETTERS = rf"[^\W_{_CJK}]+(?:[{_MARKED}][^\W_{_CJK}]*+)*+"
+_ASCII_LETTERS = r"[a-z0-9][a-z0-9]*+"
 
 # Characters. Longer strings are not words of a language (base64, a long URL). The limit bounds their cost.
 _LONGEST_WORD = 64
@@ -64,16 +67,19 @@ def words(text: str, limit: int | None = None) -> list[str]:
     if limit is not None:
         text = text[: limit * (_LONGEST_WORD + 1)].lstrip() or text.lstrip()[: limit * (_LONGEST_WORD + 1)]
     text = normalise(text)
-    found = _ascii_words(text, limit) if text.isascii() else _words_of_any_script(text, limit)
+    if text.isascii():
+        found = _ascii_words(text, limit)
+    elif is_simple(text):
+        found = _words_and_cjk(_simple_word(), text, limit)
+    else:
+        found = _words_of_any_script(text, limit)
     if not found:
         found = [run[:_LONGEST_WORD] for run in re.findall(r"\S+", text)][:limit]
     return found or [""]
 
 
 def _ascii_words(text: str, limit: int | None) -> list[str]:
-    if text.replace(" ", "").isalnum():  # as most queries are: no pattern need be compiled
-        return [word[:_LONGEST_WORD] for word in text.split()[:limit]]
-    return _matches(_ascii_word(), text, limit)
+    return plain_words(text)[:limit] or _matches(_ascii_word(), text, limit)
 
 
 def _matches(pattern: re.Pattern[str], text: str, limit: int | None) -> list[str]:
@@ -87,8 +93,12 @@ def _matches(pattern: re.Pattern[str], text: str, limit: int | None) -> list[str
 def _words_of_any_script(text: str, limit: int | None) -> list[str]:
     if _cjk().search(text) is None:
         return _matches(_word_without_cjk(), text, limit)
+    return _words_and_cjk(_word(), text, limit)
+
+
+def _words_and_cjk(pattern: re.Pattern[str], text: str, limit: int | None) -> list[str]:
     found: list[str] = []
-    for match in _word().finditer(text):
+    for match in pattern.finditer(text):
         word = match.group()
         if match.lastgroup == "cjk":
             found.extend(word[i : i + 2] for i in range(len(word)))
@@ -101,7 +111,7 @@ def _words_of_any_script(text: str, limit: int | None) -> list[str]:
 
 def is_cjk(word: str) -> bool:
     """Whether a word of `words` is a Chinese, Japanese or Korean character, or a pair of them."""
-    return not word.isascii() and _cjk().match(word) is not None
+    return not word.isascii() and is_within(word[0], _EDGES)
 
 
 def trigrams(word: str) -> list[str]:
@@ -119,7 +129,13 @@ def trigrams(word: str) -> list[str]:
 @cache
 def _ascii_word() -> re.Pattern[str]:
     """The pattern of a word for normalised texts of ASCII: finds what `_word` finds, in less time."""
-    return re.compile(_pattern_of(r"[a-z0-9][a-z0-9]*+", r"[a-z0-9]"), re.ASCII)
+    return re.compile(_pattern_of(_ASCII_LETTERS, r"[a-z0-9]"), re.ASCII)
+
+
+@cache
+def _simple_word() -> re.Pattern[str]:
+    """The pattern of a word for normalised texts that are `is_simple`: finds what `_word` finds."""
+    return re.compile(r"(?P<cjk>[^\x00-\x7f]+)|" + _pattern_of(_ASCII_LETTERS, r"[^\W_]"))
 
 
 @cache

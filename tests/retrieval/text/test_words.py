@@ -8,10 +8,11 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from index.lexical.normalisation import normalise
+from index.lexical.simple import is_simple
 from index.lexical.tokens import _tokens_of_any_script, lexical_tokens
 from retrieval.text.vocabulary import Lexicon, Vocabulary, learn_vocabulary, ragged
 from retrieval.text.words import _ascii_words, _words_of_any_script, document_text, trigrams, words
@@ -24,6 +25,7 @@ ASCII = st.text(st.characters(max_codepoint=127), max_size=60)
 
 
 @given(ASCII, st.sampled_from([None, 1, 3]))
+@example("list files by size", None)
 def test_the_quick_way_finds_in_ascii_the_words_that_the_general_one_finds(text, limit):
     text = normalise(text)
     assert _ascii_words(text, limit) == _words_of_any_script(text, limit)
@@ -31,7 +33,26 @@ def test_the_quick_way_finds_in_ascii_the_words_that_the_general_one_finds(text,
     assert _ascii_words(long, limit) == _words_of_any_script(long, limit)
 
 
+# Of ASCII and each kind of character that is read in pairs: unassigned, a mark and a sign of kana among them.
+SIMPLE = st.text(st.sampled_from("启动のカ한𠮷\u3040\u3099・ aZ7-+#'._=&|<>:!\n"), min_size=1, max_size=20)
+
+
+@given(SIMPLE, st.sampled_from([None, 1, 3]))
+@example("-启动 c++启#动 a'启 7.0动-a", None)
+def test_the_quick_way_finds_in_simple_texts_what_the_general_one_finds(text, limit):
+    text = f"{normalise(text)}界"
+    assert is_simple(text)
+    assert words(text, limit) == _words_of_any_script(text, limit)
+    assert lexical_tokens(text) == _tokens_of_any_script(text)
+
+
+@pytest.mark.parametrize("text", ["é启动", "启动。", "人々", "é", "塚\ufa10", "启" * 65])
+def test_other_texts_are_not_simple(text):
+    assert not is_simple(text)
+
+
 @given(ASCII)
+@example("list files by size")
 def test_the_quick_way_finds_in_ascii_the_terms_that_the_general_one_finds(text):
     assert lexical_tokens(text) == _tokens_of_any_script(normalise(text))
 
