@@ -7,12 +7,13 @@ names, sizes and checksums, not contents.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from index.disk.checksums import sha256_of
-from index.disk.files import is_regular, list_files
+from index.disk.files import list_files
 from index.disk.folder import Pointer, foreign, hold, is_before, read_current, read_manifest, stray
 from index.disk.manifest import MANIFEST, FileEntry, Manifest
 from index.disk.opening import is_folder, read_file, shortages
@@ -66,13 +67,14 @@ def file_problems(generation: Path, manifest: Manifest, *, checksums: bool) -> I
             if not is_folder(generation / folder):
                 yield f"{generation / folder}: not a folder; {_RESTORE}"
     for name, entry in manifest.files.items():
+        path = generation / name
         try:
-            with shortages(generation / name):
-                problem = _file_problem(generation / name, entry, checksums)
+            with shortages(path):
+                problem = _file_problem(path, entry, checksums)
         except OSError as error:
             problem = f"cannot be read ({error.strerror})"
         if problem:
-            yield f"{generation / name}: {problem}; {_RESTORE}"
+            yield f"{path}: {problem}; {_RESTORE}"
 
 
 def _folders(manifest: Manifest) -> list[str]:
@@ -86,11 +88,11 @@ def _folders(manifest: Manifest) -> list[str]:
 
 
 def _file_problem(path: Path, entry: FileEntry, checksums: bool) -> str | None:
-    if not is_regular(path):
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
-    size = path.stat().st_size
-    if size != entry.bytes:
-        return f"has {size} bytes, {entry.bytes} were published"
+    if status.st_size != entry.bytes:
+        return f"has {status.st_size} bytes, {entry.bytes} were published"
     if checksums and sha256_of(path) != entry.sha256:
         return "differs from what was published"
     return None
