@@ -334,6 +334,7 @@ def test_recall_of_ten_is_that_of_a_search_for_ten(retriever, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*is multi-threaded:DeprecationWarning")  # a fork among threads is meant
 def test_a_forked_process_is_told_to_open_the_index_itself(made):
     """Each lock is held when the process forks, as by threads that search; the child must not wait."""
     with Retriever.open(made.index) as retriever:
