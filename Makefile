@@ -1,14 +1,16 @@
-# `make demo` and `make test` need Python 3.11 or later and nothing else.
+# `make demo` and `make test` need Python 3.11 or later and nothing else. An environment keeps the Python that made it:
+# `make test PYTHON=python3.14 VENV=.venv-3.14` tests with another one, in another.
 PYTHON ?= python3
-BIN := .venv/bin
-INSTALLED := .venv/installed
-ADAPTERS := .venv-adapters
-BOUNDS := .venv-bounds
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+ADAPTERS := $(VENV)-adapters
+BOUNDS := $(VENV)-bounds
 
 .PHONY: demo test coverage test-adapters test-lowest test-newest audit advisories fuzz fuzz-http lint format bench house serving-environment clean
 
 $(INSTALLED): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
@@ -109,4 +111,4 @@ house: $(INSTALLED)
 	$(BIN)/python tests/house.py
 
 clean:
-	rm -rf .venv $(ADAPTERS) $(BOUNDS) demo build *.egg-info
+	rm -rf $(VENV) $(ADAPTERS) $(BOUNDS) demo build *.egg-info
