@@ -1,8 +1,9 @@
-"""Wrong characters as people type them who type Chinese by its sound.
+"""Chinese queries as people type them who choose wrong characters, or write in another script.
 
 In: a dictionary of words with their frequencies, such as `jieba/dict.txt` of the package jieba (MIT). Out:
-what changes a query. Needs the package pypinyin (MIT), which knows how 40,000 characters sound, also those
-that sound otherwise in some words. The engine knows less.
+what changes a query. Needs the packages pypinyin (MIT), which knows how 40,000 characters sound, also those
+that sound otherwise in some words, and opencc-python-reimplemented (Apache-2.0), which converts whole words.
+The engine knows less than either.
 """
 
 from __future__ import annotations
@@ -78,6 +79,14 @@ def wrong_word(sounds: Sounds) -> Callable[[str, random.Random], str | None]:
         return _changed(query, sorted(found, key=lambda match: match.start(1)), sounds, draw, 1)
 
     return change
+
+
+def traditional() -> Callable[[str, random.Random], str | None]:
+    """The query in the traditional characters of Taiwan."""
+    from opencc import OpenCC
+
+    converter = OpenCC("s2tw")
+    return lambda query, draw: str(converter.convert(query))
 
 
 def _changed(

@@ -10,8 +10,8 @@ DATA is a BEIR folder, INDEX was built from it. MISSPELLINGS has lines "wrong->r
 In each query one word is changed, drawn at random with a fixed seed: `misspelt`, as somebody misspelt it;
 `edited`, a letter left out, added, changed or swapped with the next one behind the first letter; `half`, the
 last word, of which the first half is typed. Queries without such a word are left out of that row. With
-DICTIONARY also one Chinese character, and one Chinese word, each as another of the same sound
-(`benchmarks.chinese_typing`).
+DICTIONARY also one Chinese character, and one Chinese word, each as another of the same sound, and the query
+in traditional characters (`benchmarks.chinese_typing`).
 
 Prints nDCG@10 of each system, and in how many queries ours read a word as another, and how often so made the
 query as it was before the change. `as typed` is ours without correction. Writes
@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chinese_typing import read_sounds, wrong_character, wrong_word
+from benchmarks.chinese_typing import read_sounds, traditional, wrong_character, wrong_word
 from benchmarks.common import OFFLINE, RESULTS, aligned, command_of, parser_of, write_result
 from benchmarks.peers.__main__ import answered, prepare
 from retrieval.data.dataset import Dataset
@@ -136,6 +136,7 @@ def main() -> None:
     if options.chinese:
         sounds = read_sounds(options.chinese)
         changes |= {"wrong character": wrong_character(sounds), "wrong word": wrong_word(sounds)}
+        changes["traditional"] = traditional()
     kinds = {"clean": clean} | changed_queries(clean, changes)
     runs: dict[str, Run] = {}
     if options.python:

@@ -8,8 +8,7 @@ A word is read as another only if no document has its term and the model has no 
 has seen too little of it to know what it means. The other word is one that it begins, for somebody may still
 be typing it, or one that a single edit makes of it: a letter left out, added or changed, or two neighbours
 swapped. The first letter must be right, as it nearly always is (Pollock and Zamora 1984, Automatic Spelling
-Correction in Scientific and Scholarly Text). Of Chinese, characters are read as others that sound the same,
-see `retrieval.search.characters`.
+Correction in Scientific and Scholarly Text). For Chinese see `retrieval.search.characters`.
 """
 
 from __future__ import annotations
@@ -17,15 +16,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Collection
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from index.disk.arrays import reading_arrays
-from index.lexical.cjk import CJK
 from index.lexical.normalisation import normalise
 from index.lexical.similar import similar_to
 from index.lexical.tokens import lexical_tokens
-from retrieval.search.characters import likeliest
+from retrieval.search.characters import LONGEST_QUERY, read_characters
 from retrieval.text.words import is_cjk, words
 
 if TYPE_CHECKING:
@@ -39,11 +37,7 @@ _LEAST_LETTERS = 4
 _MOST_LETTERS = 32
 # Words of a query that are looked up: a new one takes milliseconds in an index of a million documents.
 _MOST_WORDS = 8
-# Pairs of Chinese characters in a query that no document has. With more, wrong characters are not the reason.
-_MOST_PAIRS = 8
-# Characters of a run that is remembered.
-_LONGEST_RUN = 64
-# Words and runs whose corrections are remembered.
+# Words and Chinese queries whose corrections are remembered.
 _REMEMBERED = 4096
 # Scripts whose words are runs of letters: the first word of the letters' names in Unicode.
 _SCRIPTS = frozenset(("LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "ARABIC"))
@@ -67,9 +61,8 @@ class Spelling:
         unknown: its terms that no document has.
         """
         unknown = set(unknown)
-        pairs = [term for term in unknown if len(term) == 2 and is_cjk(term)]
-        if 0 < sum(map(query.count, pairs)) <= _MOST_PAIRS and not _not_chinese().search(query):
-            query = _run().sub(lambda match: self._likeliest(match[0]), query)
+        if len(query) <= LONGEST_QUERY and any(len(term) == 2 and is_cjk(term) for term in unknown):
+            query = self._remembered(query, partial(read_characters, query, self._index.documents_with))
         looked_up: dict[str, str] = {}
 
         def read(match: re.Match[str]) -> str:
@@ -89,12 +82,6 @@ class Spelling:
     def _similar(self, word: str, term: str) -> str:
         """As `_most_similar`, remembered; "" for None."""
         return self._remembered(word, lambda: self._most_similar(word, term) or "")
-
-    def _likeliest(self, run: str) -> str:
-        """The likeliest reading of a run of characters, remembered."""
-        if len(run) > _LONGEST_RUN:
-            return run
-        return self._remembered(run, lambda: likeliest(run, self._index.documents_with))
 
     def _remembered(self, typed: str, correct: Callable[[], str]) -> str:
         known = self._known.get(typed)
@@ -156,18 +143,6 @@ def _is_word(word: str) -> bool:
     if not (_LEAST_LETTERS <= len(word) <= _MOST_LETTERS and word.isalpha()):
         return False
     return word.isascii() or unicodedata.name(word[0], "").partition(" ")[0] in _SCRIPTS
-
-
-@cache
-def _run() -> re.Pattern[str]:
-    """The pattern of a run of Chinese, Japanese and Korean characters, of which tokens are pairs."""
-    return re.compile(f"[{CJK}]{{2,}}")
-
-
-@cache
-def _not_chinese() -> re.Pattern[str]:
-    """The pattern of kana and Hangul: Chinese sounds say nothing of Japanese and Korean."""
-    return re.compile("[\u3040-\u30ff\uac00-\ud7af]")
 
 
 @cache
