@@ -23,7 +23,6 @@ from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
 
-from index.lexical.cjk import CJK
 from retrieval.text.homophones import homophones
 from retrieval.text.variants import variants
 
@@ -130,8 +129,8 @@ def _extended(
 
 @cache
 def _run() -> re.Pattern[str]:
-    """The pattern of a run of characters, of which tokens are pairs."""
-    return re.compile(f"[{CJK}]{{2,}}")
+    """The pattern of a run of Chinese characters that can have others. One of all takes 4 ms to compile."""
+    return re.compile("[\u3400-\u4dbf\u4e00-\u9fff]{2,}")
 
 
 @cache
