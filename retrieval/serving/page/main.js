@@ -22,6 +22,7 @@ let timer = 0;
 let settling = 0;
 let telling = 0;
 let searched = ""; // the query that was searched for, its misspelt words corrected
+let answered = null; // the state whose hits are shown
 let unrecorded = null; // what is shown of a query that is being typed: { asked, items }
 let recording = null; // the promise that it is recorded now
 
@@ -44,6 +45,7 @@ async function search(offset = 0, typing = false) {
     const record = !(typing && known.records_clicks);
     const answer = await api.search(query, asTyped, filters, least, facets, offset, n - offset, record, own.signal);
     if (own !== running) return;
+    answered = state;
     show(answer, offset, typing);
     unrecorded = record ? null : { asked: state, items: [...hits.children] };
     if (!record) settleSoon();
@@ -107,6 +109,7 @@ function nothing() {
 }
 
 function showNothing() {
+  answered = null;
   hits.replaceChildren();
   more.hidden = at("problem").hidden = at("unfilter").hidden = at("likely").hidden = true;
   showCorrected();
@@ -117,6 +120,7 @@ function showNothing() {
 
 function showProblem(error) {
   if (!(error instanceof api.Problem)) console.error(error);
+  answered = null; // so that Enter tries again
   const text = error instanceof api.Problem ? error.message : "This page failed; load it again.";
   tell(at("problem").firstElementChild, text);
   at("problem").hidden = false;
@@ -282,6 +286,7 @@ at("form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (composing) return;
   if (input.value !== state.query) change({});
+  else if (answered === state) settle(); // a further search for what is shown would be recorded once more
   else search();
   committed = true;
 });

@@ -755,6 +755,32 @@ def test_half_a_word_is_not_recorded_and_a_query_that_stands_is(recording_page):
     assert recorded(clicks, 2)[1].search == event.search
 
 
+def test_enter_records_a_query_that_is_shown_at_once_and_only_once(recording_page):
+    page, clicks = recording_page
+    page.write("zebra")
+    page.until(f"{HITS} === 10")
+    page.press("Enter")
+    assert [event.query for event in recorded(clicks, 1)] == ["zebra"]
+    page.press("Enter", "Enter")
+    page.run("document.querySelectorAll('.title')[1].click()")
+    shown, clicked = recorded(clicks, 2)
+    time.sleep(1.3)  # longer than until a query settles
+    assert recorded(clicks, 2) == [shown, clicked]
+    assert (clicked.search, clicked.clicked) == (shown.search, shown.shown[1])
+    page.write(" stripes")  # another search
+    page.press("Enter")
+    assert recorded(clicks, 3)[-1].query == "zebra stripes"
+
+
+def test_enter_records_a_query_once_that_has_settled(recording_page):
+    page, clicks = recording_page
+    page.write("zebra")
+    (settled,) = recorded(clicks, 1)
+    page.press("Enter")
+    time.sleep(0.5)
+    assert recorded(clicks, 1) == [settled]
+
+
 def test_a_query_is_not_recorded_while_the_next_word_is_composed(recording_page):
     page, clicks = recording_page
     page.write("zebra")
