@@ -11,10 +11,9 @@ most in about a gigabyte, and of each query some 200 bytes and its text; of two 
 from __future__ import annotations
 
 from array import array
-from calendar import timegm
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -151,8 +150,7 @@ def _searches_of(
         event = decode(place, line)
         if isinstance(event, Clicked) or event.time < since:
             continue
-        clicked = dict.fromkeys(clicks.pop(int(event.search, 16), ()))
-        ranks = [event.offset + 1 + event.shown.index(each) for each in clicked if each in event.shown]
+        ranks = _ranks_of(event, clicks.pop(int(event.search, 16), ()))
         yield Search(
             query=event.query,
             key=query_key(event.query),
@@ -164,18 +162,21 @@ def _searches_of(
         )
 
 
+def _ranks_of(search: Shown, clicked: Collection[str]) -> list[int]:
+    """The ranks of the documents that were clicked and shown, each once, what was clicked first in front."""
+    if not clicked:
+        return []  # as of most
+    ranks: dict[str, int] = {}
+    for rank, document in enumerate(search.shown, search.offset + 1):
+        ranks.setdefault(document, rank)
+    return [ranks[each] for each in dict.fromkeys(clicked) if each in ranks]
+
+
 def _seconds(place: Place, at: str) -> int:
     try:
-        midnight = _midnight(at[:10])
+        return int(datetime.fromisoformat(at).timestamp())
     except ValueError as error:
-        raise place.error(f'"time" is {at!r}, which is no date; remove the line') from error
-    return midnight + int(at[11:13]) * 3600 + int(at[14:16]) * 60 + int(at[17:19])
-
-
-@lru_cache(maxsize=16)
-def _midnight(day: str) -> int:
-    year, month, number = map(int, day.split("-"))
-    return timegm((year, month, number, 0, 0, 0))
+        raise place.error(f'"time" is {at!r}, which is no date and time; remove the line') from error
 
 
 class _Counting:

@@ -203,7 +203,7 @@ def read_recorded(
 class _Clicks:
     """What was clicked, and which lines of the log matter. The query of a line is a hash; 0 for a click."""
 
-    documents: dict[int, frozenset[str]] = field(default_factory=dict)  # by search, those that it showed
+    documents: dict[int, set[str]] = field(default_factory=dict)  # by search, those that it showed
     queries: set[int] = field(default_factory=set)  # on which something was clicked
     line_searches: array[int] = field(default_factory=lambda: array("Q"))  # by line
     line_queries: array[int] = field(default_factory=lambda: array("q"))
@@ -225,16 +225,14 @@ def _clicks_of(parts: Sequence[Part]) -> _Clicks:
         if clicks > MOST_CLICKS:
             raise place.error(f"more than {MOST_CLICKS:,} clicks; forget old ones with --older-than")
         name = names.setdefault(event.clicked, event.clicked)
-        found.documents[search] = found.documents.get(search, frozenset()) | {name}
+        found.documents.setdefault(search, set()).add(name)
     clicked, found.documents = found.documents, {}
     lines = chain.from_iterable(map(lines_of, parts))
     # A server that starts meanwhile cuts off what a crash left at the end, and other lines may stand there.
     for (place, line), search, query in zip(lines, found.line_searches, found.line_queries, strict=False):
         if query and search in clicked:
             event = decode(place, line)
-            counted = (
-                clicked.pop(search).intersection(event.shown) if isinstance(event, Shown) else frozenset()
-            )
+            counted = clicked.pop(search).intersection(event.shown) if isinstance(event, Shown) else None
             if counted:
                 found.documents[search] = counted
                 found.queries.add(query)
@@ -249,7 +247,7 @@ def _sightings(parts: Sequence[Part], clicks: _Clicks) -> Iterator[tuple[Place, 
             continue
         event = decode(place, line)
         if isinstance(event, Shown):
-            clicked = clicks.documents.pop(int(event.search, 16), frozenset())
+            clicked = clicks.documents.pop(int(event.search, 16), ())
             for rank, document in enumerate(event.shown, event.offset + 1):
                 yield place, Sighting(event.query, document, rank, int(document in clicked), 1)
 

@@ -190,12 +190,19 @@ def test_a_damaged_line_is_named_whichever_pass_reads_it(path):
         (encode(clicked(1, "a"))[:-5] + b"\n", "broken JSON"),
         (encode(shown(1, "q", "a"))[:-5] + b"\n", "broken JSON"),
         (b"notes\n", "broken JSON"),
-        (encode(replace(shown(1, "q"), time="2026-13-01T00:00:00Z")), "which is no date; remove the line"),
+        (encode(replace(shown(1, "q"), time="2026-13-01T00:00:00Z")), "which is no date and time; remove"),
+        (encode(replace(shown(1, "q"), time="2026-02-31T00:00:00Z")), "which is no date and time; remove"),
+        (encode(replace(shown(1, "q"), time="2026-12-01T99:00:00Z")), "which is no date and time; remove"),
     ):
         path.write_bytes(encode(shown(1, "q", "a")) + line + encode(shown(1, "q", "a")))
         with pytest.raises(InputError, match=says) as caught:
             count_queries(path)
         assert (caught.value.path, caught.value.line) == (path, 2)
+
+
+def test_a_click_on_a_document_that_is_shown_twice_is_at_its_first_rank(path):
+    write(path, shown(1, "q", "a", "b", "c", "b", offset=10), shown(2, "q", "a"), clicked(1, "b"))
+    assert [each.mean_first_rank for each in queries(count_queries(path))] == [12.0]
 
 
 def test_too_many_clicks_are_refused_before_they_fill_the_memory(path, monkeypatch):
