@@ -422,7 +422,7 @@ class Weighed(NamedTuple):
     by_segment: for each segment the terms that it has.
     weight: the sum of all weights, including those of terms that no document has.
     words: how many distinct terms the query has.
-    unknown: the terms that no live document has.
+    unknown: the terms that no live document has, see `weigh`.
     """
 
     by_segment: list[Terms]
@@ -441,7 +441,7 @@ def weigh(
     segments: whose deleted documents count too.
     query: its text.
     live: for each segment the rows that are not deleted, bool (count,), or None for all. A term that only
-        others have is unknown.
+        others have is unknown, except a single Chinese character: no correction asks for those.
     """
     live = live or [None] * len(segments)
     total = sum(segment.count for segment in segments)

@@ -122,7 +122,7 @@ def print_report(report: QueryReport) -> None:
         print_line(f"{_of(told['half_typed'], 'half-typed search', 'half-typed searches')} not counted")
     if told["hidden"]:
         print_line(
-            f"not listed: {_of(told['hidden'], 'query', 'queries')} searched for less than {report.least} "
+            f"not listed: {_of(told['hidden'], 'query', 'queries')} searched for fewer than {report.least} "
             "times; --least 1 lists all"
         )
     if not told["searches"]:

@@ -128,7 +128,9 @@ def _clicks_of(parts: Sequence[Part], progress: Progress) -> dict[int, list[str]
             continue
         count += 1
         if count > MOST_CLICKS:
-            raise place.error(f"more than {MOST_CLICKS:,} clicks; forget old ones with --older-than")
+            raise place.error(
+                f"more than {MOST_CLICKS:,} clicks; forget old ones: peephole clicks forget --older-than DAYS"
+            )
         search, name = int(event.search, 16), names.setdefault(event.clicked, event.clicked)
         if search in clicked:
             clicked[search].append(name)

@@ -223,7 +223,9 @@ def _clicks_of(parts: Sequence[Part]) -> _Clicks:
             continue
         clicks += 1
         if clicks > MOST_CLICKS:
-            raise place.error(f"more than {MOST_CLICKS:,} clicks; forget old ones with --older-than")
+            raise place.error(
+                f"more than {MOST_CLICKS:,} clicks; forget old ones: peephole clicks forget --older-than DAYS"
+            )
         name = names.setdefault(event.clicked, event.clicked)
         found.documents.setdefault(search, set()).add(name)
     clicked, found.documents = found.documents, {}

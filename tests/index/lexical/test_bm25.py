@@ -125,6 +125,20 @@ def test_what_the_words_of_a_query_weigh(lexical: Bm25):
     assert [len(terms) for terms in weighed.by_segment] == [2]
 
 
+@pytest.mark.parametrize("at", [0, 1, 63, 64, 65, 150, 400, 998, 999, None])
+def test_a_term_is_known_if_any_document_that_is_not_deleted_has_it(tmp_path: Path, at: int | None):
+    write_bm25(tmp_path / "lexical", ["fig", *["plum"] * 1000, "banana"])
+    segment, live = Bm25(tmp_path / "lexical", 1002), np.zeros(1002, bool)
+    live[[0, 1001]] = True  # which have other terms
+    if at is not None:
+        live[1 + at] = True
+    asked = "plum banana durian"
+    assert weigh([segment], asked, [live]).unknown == (("plum", "durian") if at is None else ("durian",))
+    other = Bm25(tmp_path / "lexical", 1002)
+    assert weigh([segment, other], asked, [live, None]).unknown == ("durian",)
+    assert weigh([segment], asked).unknown == ("durian",)
+
+
 def test_repeated_query_term_counts_each_time(lexical: Bm25):
     assert scores_of(lexical, "apple apple") == pytest.approx(by_formula(["appl", "appl"], TEXTS), rel=1e-5)
 

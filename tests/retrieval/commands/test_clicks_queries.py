@@ -63,7 +63,7 @@ def listed(*arguments: object) -> dict[str, list[str]]:
 TABLES = """\
 clicks.jsonl: 13 searches for 5 queries, 31% with a click, 3 that showed nothing
 from 2026-09-21T14:13:20Z to 2026-09-21T14:29:20Z
-not listed: 1 query searched for less than 2 times; --least 1 lists all
+not listed: 1 query searched for fewer than 2 times; --least 1 lists all
 
 most frequent
  searches  nothing  clicked  rank  last        query
