@@ -178,6 +178,11 @@ def regressions(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
     return found
 
 
+def unjudged(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    """The speeds that were measured now and not before, so that nothing is said of them."""
+    return [name for name in now["speed_ratios"] if name not in before["speed_ratios"]]
+
+
 def with_speeds_of(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """The results of now with the speeds of others, and the commit of those as `speed_commit`."""
     commit = before.get("speed_commit", before["commit"])
@@ -205,7 +210,10 @@ def main() -> None:
     if options.write:
         write_result(COMMITTED, now)
         return
-    fallen = regressions(now, json.loads(COMMITTED.read_text()))
+    before = json.loads(COMMITTED.read_text())
+    for name in unjudged(now, before):
+        print(f"{name}: not judged, {COMMITTED.name} has none; write it with --write")
+    fallen = regressions(now, before)
     print("\n".join(fallen) if fallen else "nothing fell")
     raise SystemExit(1 if fallen else 0)
 

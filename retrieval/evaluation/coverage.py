@@ -63,5 +63,6 @@ def unknown_words(index: OpenIndex, query: str) -> tuple[str, ...]:
     terms = index.unknown_terms(query)
     if not terms:
         return ()
-    found = dict.fromkeys(word for word in words(query) if not set(terms).isdisjoint(lexical_tokens(word)))
+    unknown = set(terms)
+    found = dict.fromkeys(word for word in words(query) if not unknown.isdisjoint(lexical_tokens(word)))
     return tuple(found) or terms

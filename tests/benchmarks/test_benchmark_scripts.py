@@ -43,6 +43,12 @@ def test_speeds_of_another_run_are_kept_with_its_commit():
     assert (again["commit"], again["speed_commit"]) == ("c3", "c1")
 
 
+def test_a_speed_that_the_baseline_lacks_is_told():
+    now = {**BEFORE, "speed_ratios": {**BEFORE["speed_ratios"], "corrections": 1.0}}
+    assert guard.regressions(now, BEFORE) == [] and guard.unjudged(now, BEFORE) == ["corrections"]
+    assert guard.unjudged(BEFORE, now) == []
+
+
 def test_queries_that_are_read_otherwise_are_a_regression():
     worse = {**BEFORE, "read_as_before": {"clean": 0.97, "edited": 0.1}}
     assert guard.regressions(worse, BEFORE) == [
