@@ -225,9 +225,13 @@ function close(item) {
 
 // ---- What the reader does
 
+// Whether the field has another query than the one searched for. A blank at its end finds nothing else.
+const isOther = () => input.value.trim() !== state.query.trim();
+
 function typed() {
-  if (composing || input.value === state.query) return;
+  if (composing) return;
   clearTimeout(timer);
+  if (!isOther()) return;
   timer = setTimeout(() => {
     state = { ...state, query: input.value, asTyped: false, n: PAGE };
     toAddress(state, committed);
@@ -285,7 +289,7 @@ input.addEventListener("change", () => { committed = true; });
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
   if (composing) return;
-  if (input.value !== state.query) change({});
+  if (isOther()) change({});
   else if (answered === state) settle(); // a further search for what is shown would be recorded once more
   else search();
   committed = true;
@@ -348,7 +352,7 @@ async function start() {
   const learned = learn();
   // Hits do not wait for the fields, which may take seconds, unless their values are counted for filters.
   if (state.filters.size) await learned;
-  if (input.value !== state.query && input.value) typed(); // written before the page was ready
+  if (isOther() && input.value) typed(); // written before the page was ready
   else restore();
 }
 

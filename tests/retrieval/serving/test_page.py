@@ -777,8 +777,12 @@ def test_enter_records_a_query_once_that_has_settled(recording_page):
     page.write("zebra")
     (settled,) = recorded(clicks, 1)
     page.press("Enter")
+    page.write(" ")  # nor is a blank behind it another query
+    time.sleep(1.5)  # longer than until a query settles
+    page.press("Enter")
     time.sleep(0.5)
     assert recorded(clicks, 1) == [settled]
+    assert len(searches(page)) == 2  # to be shown, and to be recorded
 
 
 def test_a_query_is_not_recorded_while_the_next_word_is_composed(recording_page):
