@@ -1,7 +1,7 @@
 """What speaks for documents as answers to a query, and the probability that follows.
 
-In: an open generation, queries, and a ranking. Out: evidence and probabilities. Knows nothing of how
-documents were ranked.
+In: an index, or what is known of its documents, and a query. Out: evidence and probabilities. Knows nothing
+of how documents were ranked.
 
     cosine        of the embeddings of query and document, of a split document the largest of its passages
     bm25          the BM25 score, as a share of the highest that a document could have
@@ -16,21 +16,18 @@ All are of one query and one document. Idf is that of the whole index, so filter
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.phases import phase
-from index.values import Rows, Vectors
+from index.values import Rows
 from retrieval.model.calibration import EVIDENCE, ModeCalibration
-from retrieval.search.found import Found, Known
-from retrieval.search.modes import Mode
+from retrieval.search.found import Known
 
 if TYPE_CHECKING:
     from index.protocol import OpenIndex
-    from retrieval.search.generation import OpenGeneration
 
 # Lower and higher cosines get the logits of these two: the logit of 0 or 1 is infinite.
 LEAST_COSINE, MOST_COSINE = 0.02, 0.98
@@ -82,43 +79,3 @@ def probabilities_of_known(
     """
     known_of_them = known.of(rows)
     return None if known_of_them is None else fitted.probabilities(evidence_of(known_of_them))
-
-
-def probabilities_of(
-    opened: OpenGeneration,
-    queries: Sequence[str],
-    embeddings: Vectors | None,
-    found: Found,
-    mode: Mode,
-    offset: int,
-) -> list[NDArray[np.float32]] | None:
-    """The probability of each hit that it is relevant; None if the model has no calibration.
-
-    opened: what was searched.
-    queries: n texts.
-    embeddings: float32 (n, dimension); None after a lexical search, which has none: then they are made here.
-    found: the ranking from its first hit on.
-    mode: that ranked them.
-    offset: how many of the first hits need no probability.
-    Returns for each query float32 (hits,).
-    """
-    calibration, rescoring = opened.tower.calibration, opened.rescoring
-    if calibration is None:
-        return None
-    if embeddings is None:
-        embeddings = opened.tower.encode(queries)
-    fitted = calibration.modes[mode]
-    with phase("probability"):
-        likely = []
-        for query, embedding, rows, known in zip(
-            queries, embeddings, found.ranking.rows, found.known, strict=True
-        ):
-            hits = rows[rows >= 0]
-            weighed = np.concatenate((hits[:1], hits[offset:])) if offset else hits
-            each = None
-            if known is not None and rescoring is not None:
-                each = rescoring.probabilities(fitted, known, weighed)
-            if each is None:
-                each = fitted.probabilities(evidence_of(known_of(opened.index, query, embedding, weighed)))
-            likely.append(each[1 if offset else 0 :])
-        return likely

@@ -24,10 +24,11 @@ from index.phases import phase
 from index.ranking import Ranking
 from index.values import Vectors
 from retrieval.model.calibration import EVIDENCE, Calibration
-from retrieval.search.evidence import evidence_of, known_of, probabilities_of
+from retrieval.search.evidence import evidence_of, known_of
 from retrieval.search.generation import OpenGeneration
 from retrieval.search.hits import Hit, hits_of
 from retrieval.search.modes import Mode, Where, check_mode
+from retrieval.search.probabilities import probabilities_of
 from retrieval.search.ranking import conditions_of, page, rank
 from retrieval.search.rescoring import Rescoring
 

@@ -1,0 +1,60 @@
+"""The probabilities of the hits of a search.
+
+In: an open generation, queries, and a ranking with what was computed of its documents on the way. Out: for
+each hit the probability that it is relevant. What evidence there is, and what follows from it, is in
+`retrieval.search.evidence`, which re-scoring imports too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.phases import phase
+from index.values import Vectors
+from retrieval.search.evidence import evidence_of, known_of
+from retrieval.search.found import Found
+from retrieval.search.generation import OpenGeneration
+from retrieval.search.modes import Mode
+
+
+def probabilities_of(
+    opened: OpenGeneration,
+    queries: Sequence[str],
+    embeddings: Vectors | None,
+    found: Found,
+    mode: Mode,
+    offset: int,
+) -> list[NDArray[np.float32]] | None:
+    """The probability of each hit that it is relevant; None if the model has no calibration.
+
+    opened: what was searched.
+    queries: n texts.
+    embeddings: float32 (n, dimension); None after a lexical search, which has none: then they are made here.
+    found: the ranking from its first hit on.
+    mode: that ranked them.
+    offset: how many of the first hits need no probability.
+    Returns for each query float32 (hits,).
+    """
+    calibration, rescoring = opened.tower.calibration, opened.rescoring
+    if calibration is None:
+        return None
+    if embeddings is None:
+        embeddings = opened.tower.encode(queries)
+    fitted = calibration.modes[mode]
+    with phase("probability"):
+        likely = []
+        for query, embedding, rows, known in zip(
+            queries, embeddings, found.ranking.rows, found.known, strict=True
+        ):
+            hits = rows[rows >= 0]
+            weighed = np.concatenate((hits[:1], hits[offset:])) if offset else hits
+            each = None
+            if known is not None and rescoring is not None:
+                each = rescoring.probabilities(fitted, known, weighed)
+            if each is None:
+                each = fitted.probabilities(evidence_of(known_of(opened.index, query, embedding, weighed)))
+            likely.append(each[1 if offset else 0 :])
+        return likely
