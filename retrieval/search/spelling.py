@@ -62,7 +62,7 @@ class Spelling:
         """
         unknown = set(unknown)
         if len(query) <= LONGEST_QUERY and any(len(term) == 2 and is_cjk(term) for term in unknown):
-            query = self._remembered(query, partial(read_characters, query, self._index.documents_with))
+            query = self._remembered(query, partial(self._read_characters, query, unknown))
         looked_up: dict[str, str] = {}
 
         def read(match: re.Match[str]) -> str:
@@ -82,6 +82,16 @@ class Spelling:
     def _similar(self, word: str, term: str) -> str:
         """As `_most_similar`, remembered; "" for None."""
         return self._remembered(word, lambda: self._most_similar(word, term) or "")
+
+    def _read_characters(self, query: str, unknown: Collection[str]) -> str:
+        """A Chinese query as it is searched. unknown: its terms that no document has."""
+
+        def documents_with(pair: str) -> int:
+            return 0 if pair in unknown else self._index.documents_with(pair)
+
+        found = read_characters(query, documents_with)
+        # Deleted documents are counted, but nothing is found by a pair that only they have.
+        return query if any(map(documents_with, self._index.unknown_terms(found))) else found
 
     def _remembered(self, typed: str, correct: Callable[[], str]) -> str:
         known = self._known.get(typed)

@@ -256,6 +256,25 @@ def test_a_word_that_only_deleted_documents_have_is_unknown(
         assert read("zebars") == "zebars"
 
 
+def test_pairs_that_only_deleted_documents_have_are_unknown_and_nothing_is_read_as_one(
+    tmp_path: Path, random_model: Callable[..., TwoTower]
+) -> None:
+    random_model(CONFIG, texts=["压缩"]).save(tmp_path / "model")
+    texts = [*["意图转换为地址"] * 80, "意图专换为地址", *["启动活动"] * 3]
+    lines = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(texts)]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
+    build(tmp_path / "corpus.jsonl", tmp_path / "model", tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as opened:
+        assert opened.corrected("意图专换为地址") == "意图专换为地址"
+        delete(tmp_path / "index", ["80"])
+        opened.refresh()
+        assert opened.corrected("意图专换为地址") == "意图转换为地址"
+        delete(tmp_path / "index", [str(n) for n in range(80)])
+        opened.refresh()
+        assert opened.corrected("意图专换为地址") == "意图专换为地址"
+        assert opened.corrected("意图钻换") == "意图钻换"
+
+
 def test_a_damaged_vocabulary_is_told(tmp_path: Path, random_model: Callable[..., TwoTower]) -> None:
     random_model(CONFIG, texts=KNOWN).save(tmp_path / "model")
     (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": "directory"}\n{"_id": "b", "text": "files"}')
