@@ -21,12 +21,14 @@ from retrieval.explain.rescoring import explain_rank
 from retrieval.indexing.build import add, build
 from retrieval.indexing.compact import compact
 from retrieval.indexing.sync import sync
+from retrieval.model.calibration import Calibration, ModeCalibration
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.evidence import known_of
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
+from retrieval.search.modes import MODES
 from retrieval.search.ordering import features_of
 from retrieval.search.ranking import rank
 from retrieval.search.rescoring import MOST_RESCORED
@@ -38,6 +40,7 @@ WORDS = ["cat", "dog", "boat", "sail", "tree", "leaf", "house", "door", "tea", "
 COUNT = 460
 TEXTS = {f"d{n}": " ".join(RNG.choice(WORDS, 5)) for n in range(COUNT)}
 QUERIES = ["cat boat", "tea cup leaf", "plate", "door door unknown"]
+FITTED = ModeCalibration((-1, 2, 0.5, 1, -0.2, 0.4, 0.7), (-2, 2, 0.5, 1, -0.2, 0.3, 0.6, 1.5, 0.5))
 GONE = [f"d{n}" for n in range(0, COUNT, 9)]
 
 
@@ -58,11 +61,11 @@ def write(path: Path, names: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, random_model):
-    """An index of three segments with deleted documents, of a model that re-scores."""
+    """An index of three segments with deleted documents, of a model that re-scores and has a calibration."""
     folder = tmp_path_factory.mktemp("rescoring")
     model = random_model(CONFIG, texts=WORDS)
     model.rescorer = random_rescorer()
-    model.save(folder / "model")
+    model.save(folder / "model", calibration=Calibration(dict.fromkeys(MODES, FITTED), 100))
     names = list(TEXTS)
     build(write(folder / "a.jsonl", names[:300]), folder / "model", folder / "index")
     add(write(folder / "b.jsonl", names[300:400]), folder / "index")
@@ -102,6 +105,35 @@ def test_what_is_known_of_the_documents_of_a_ranking_is_what_the_index_tells(pla
         for mode in ("dense", "lexical"):
             made = None if mode == "lexical" else embeddings
             assert rank(generation, QUERIES, made, 30, mode).known == [None] * len(QUERIES)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"offset": 20},
+        {"k": MOST_RESCORED + 30},
+        {"offset": MOST_RESCORED - 5},
+        {"per": "part"},
+        {"per": "part", "offset": 3},
+        {"where": "part < 3", "offset": 2},
+        {"where": "part > 9"},
+    ],
+    ids=str,
+)
+def test_probabilities_are_of_what_the_index_tells_of_the_hits(place, kept_bytes, asked):
+    with Retriever.open(place / "index", kept_bytes=kept_bytes) as opened:
+        for query, hits in zip(QUERIES, opened.search_all(QUERIES, **{"k": 10, **asked}), strict=True):
+            (first,) = opened.search(query, 1, where=asked.get("where", ())) or [None]
+            assert (first is None) == (asked.get("where") == "part > 9")
+            assert bool(hits) == (first is not None)
+            rows = np.array([[opened.index.row_of(hit.id) for hit in [first, *hits] if hit]], np.int64)
+            (evidence,) = opened.evidence([query], rows)
+            expected = FITTED.probabilities(evidence)[1:].tolist()
+            if hits and not asked.get("offset"):
+                expected = FITTED.probabilities(evidence[1:]).tolist()
+            assert [hit.probability for hit in hits] == pytest.approx(expected, abs=1e-5)
 
 
 def scores_by_hand(retriever: Retriever, query: str, where: str | tuple[()] = ()) -> dict[str, float]:
