@@ -1,6 +1,7 @@
-"""Short texts, such as queries, that are read without the patterns for any text, which take long to compile.
+"""Short and simple texts, such as most queries. They are read without the patterns of tokens and words of any
+script, which take long to compile.
 
-In: a normalised text. Out: whether it is such a text, and the words of the simplest. Knows nothing of terms.
+In: a normalised text. Out: whether it is simple, and the words of the simplest texts. Knows nothing of terms.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def plain_words(text: str) -> list[str]:
 
 
 def is_simple(text: str) -> bool:
-    """Whether a text is short, and ASCII apart from characters of `CJK`. Most queries with some are such.
+    """Whether a text is short and consists of ASCII and characters of `CJK`, as most Chinese queries do.
 
-    For the pattern that reads it, a character is then of CJK if it is not of ASCII, and a letter if it is.
+    A pattern can then tell the two apart without a class of all characters of `CJK`.
     """
     return len(text) <= _SHORT and 0 not in [bisect_right(_SIMPLE, each) % 2 for each in text]

@@ -1,7 +1,7 @@
 """What a search found: a ranking, and what was computed of its documents on the way.
 
-In and out: numpy arrays. The evidence for hits (`retrieval.search.evidence`) is made of it, where there is
-some, and not computed a second time.
+In and out: numpy arrays. The evidence for hits (`retrieval.search.evidence`) is made of what was computed, so
+that the index is not asked a second time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Known(NamedTuple):
     def of(self, rows: Rows) -> Known | None:
         """The same of these documents, int64 (n,); None if one of them is not known.
 
-        Only if the rows of this one are ascending.
+        The rows of this one must be ascending, and at least one.
         """
         places = np.searchsorted(self.rows, rows)
         if not np.array_equal(self.rows.take(places, mode="clip"), rows):
@@ -45,7 +45,7 @@ class Known(NamedTuple):
 class Found(NamedTuple):
     """The ranking of n queries.
 
-    known: what is known of the documents of each query; of some rankings nothing.
+    known: what is known of the documents of each query, those of the ranking or more; None if nothing is.
     """
 
     ranking: Ranking

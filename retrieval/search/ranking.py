@@ -48,7 +48,7 @@ def rank(
     queries: n texts.
     embeddings: float32 (n, dimension), of the queries; None for mode "lexical".
     k, mode, where: as for `Retriever.search`.
-    Returns a ranking (n, at most k), row -1 where there are fewer documents, and what re-scoring found out
+    Returns a ranking (n, at most k), row -1 where there are fewer documents, and what re-scoring computed
     of its documents. Raises InputError as `Retriever.search` does.
     """
     check_depth(k)
@@ -74,11 +74,11 @@ def rank(
         Only the first level is re-scored, and of it the likeliest: of the others few are relevant. The next
         level has all of them.
         """
+        nonlocal known
         dense = _dense(index, embeddings, depth, conditions)
         lexical = _lexical(index, queries, depth, conditions)
         if level == 0 and rescoring is not None:
             with phase("rescore"):
-                nonlocal known
                 ranking, known = rescoring.rank(index, queries, embeddings, dense, lexical)
                 return ranking
         with phase("fuse"):
@@ -116,13 +116,13 @@ def page(
         from index.documents.filtering.parse import parse_field
 
         field = parse_field(per)
+        known = []
 
         def ranked(depth: int) -> Ranking:
-            nonlocal known
+            nonlocal known  # each depth begins with the same re-scored documents
             ranking, known = rank(opened, queries, embeddings, depth, mode, where)
             return ranking
 
-        known = []
         ranking = best_of_each(
             ranked,
             lambda rows: opened.index.values_of(field, rows),
