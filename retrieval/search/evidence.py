@@ -41,6 +41,7 @@ def known_of(
     query: str,
     embedding: NDArray[np.float32],
     rows: Rows,
+    known: Known | None = None,
 ) -> Known:
     """What an index tells of documents as answers to one query.
 
@@ -48,8 +49,17 @@ def known_of(
     query: its text.
     embedding: float32 (dimension,), of the query.
     rows: int64 (n,), of the documents.
+    known: what is known of some of them already, its rows ascending. Their cosines are taken from it, so that
+        a hit is as likely in a long search as in a short one.
     """
-    return Known(rows, index.cosines(rows, embedding), index.match_words(query, rows))
+    matches = index.match_words(query, rows)
+    if known is None:
+        return Known(rows, index.cosines(rows, embedding), matches)
+    places = np.searchsorted(known.rows, rows)
+    cosines = known.cosines.take(places, mode="clip")
+    others = known.rows.take(places, mode="clip") != rows
+    cosines[others] = index.cosines(rows[others], embedding)
+    return Known(rows, cosines, matches)
 
 
 def evidence_of(known: Known) -> NDArray[np.float32]:

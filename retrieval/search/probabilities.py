@@ -55,6 +55,7 @@ def probabilities_of(
             if known is not None and rescoring is not None:
                 each = rescoring.probabilities(fitted, known, weighed)
             if each is None:
-                each = fitted.probabilities(evidence_of(known_of(opened.index, query, embedding, weighed)))
+                told = known_of(opened.index, query, embedding, weighed, known)
+                each = fitted.probabilities(evidence_of(told))
             likely.append(each[1 if offset else 0 :])
         return likely

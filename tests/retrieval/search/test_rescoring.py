@@ -25,12 +25,12 @@ from retrieval.model.calibration import Calibration, ModeCalibration
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
 from retrieval.model.rescoring import Rescorer
-from retrieval.search.evidence import known_of
+from retrieval.search.evidence import known_of, probabilities_of
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
 from retrieval.search.modes import MODES
 from retrieval.search.ordering import features_of
-from retrieval.search.ranking import rank
+from retrieval.search.ranking import page, rank
 from retrieval.search.rescoring import MOST_RESCORED
 from retrieval.search.retriever import Retriever
 
@@ -134,6 +134,26 @@ def test_probabilities_are_of_what_the_index_tells_of_the_hits(place, kept_bytes
             if hits and not asked.get("offset"):
                 expected = FITTED.probabilities(evidence[1:]).tolist()
             assert [hit.probability for hit in hits] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1])
+def test_a_hit_is_as_likely_in_a_long_search_as_in_a_short_one(place, kept_bytes):
+    """Even if re-scoring compared other passages of its document than the index would."""
+    with Retriever.open(place / "index", kept_bytes=kept_bytes) as opened, opened._using() as generation:
+        embeddings = opened.encode(QUERIES)
+
+        def likely(k: int, offset: int = 0) -> list[list[float]]:
+            found = page(generation, QUERIES, embeddings, k, "hybrid", (), offset, None)
+            for known in found.known:
+                known.cosines[::2] -= np.float32(0.2)
+            every = probabilities_of(generation, QUERIES, embeddings, found, "hybrid", offset)
+            return [each.tolist() for each in every]
+
+        long = likely(MOST_RESCORED + 30)
+        assert all(len(each) == MOST_RESCORED + 30 for each in long)
+        for shorter, start in ((likely(10), 0), (likely(20, MOST_RESCORED - 10), MOST_RESCORED - 10)):
+            for each, all_of_them in zip(shorter, long, strict=True):
+                assert each == pytest.approx(all_of_them[start : start + len(each)], abs=1e-6)
 
 
 def scores_by_hand(retriever: Retriever, query: str, where: str | tuple[()] = ()) -> dict[str, float]:
