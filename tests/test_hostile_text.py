@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import verbs
-from retrieval.text.terminal import json_visible, visible
+from retrieval.text.terminal import _active, _code, json_visible, visible
 
 ROOT = Path(__file__).parent.parent
 CLIPBOARD = "\x1b]52;c;aGk=\x07"  # OSC 52 writes the clipboard
@@ -106,6 +106,16 @@ def test_visible_text_is_inert_and_other_text_unchanged(text):
     if not ACTIVE.search(text) and not re.search("[\n\u061c\ufeff]", text):
         assert visible(text) == text
     assert json.loads(json_visible(json.dumps(text, ensure_ascii=False))) == text
+
+
+def test_each_character_is_shown_as_the_pattern_of_active_ones_says():
+    """`visible` looks at `str.isprintable` first, which must be false for each of them."""
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if _active().match(character):
+            assert visible(character) == _code(ord(character))
+            assert visible(f"a{character}") == f"a{_code(ord(character))}"
+        elif ord(character) < 0x10000:
+            assert visible(character) == character
 
 
 def test_verbs_print_through_one_function():
