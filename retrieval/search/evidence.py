@@ -1,7 +1,7 @@
 """What speaks for documents as answers to a query, and the probability that follows.
 
-In: an index, or what is known of its documents, and a query. Out: evidence and probabilities. Knows nothing
-of how documents were ranked.
+In: what is known of documents, or an index that tells it. Out: evidence and probabilities. Knows nothing of
+how documents were ranked.
 
     cosine        of the embeddings of query and document, of a split document the largest of its passages
     bm25          the BM25 score, as a share of the highest that a document could have

@@ -1,8 +1,7 @@
-"""The probabilities of the hits of a search.
+"""The probabilities that the hits of a search are relevant, by the calibration of the model.
 
-In: an open generation, queries, and a ranking with what was computed of its documents on the way. Out: for
-each hit the probability that it is relevant. What evidence there is, and what follows from it, is in
-`retrieval.search.evidence`, which re-scoring imports too.
+In: an open generation, queries and what a search found. Out: a probability for each hit. Knows nothing of
+what the evidence is.
 """
 
 from __future__ import annotations

@@ -25,11 +25,12 @@ from retrieval.model.calibration import Calibration, ModeCalibration
 from retrieval.model.config import ModelConfig
 from retrieval.model.folder import read_model
 from retrieval.model.rescoring import Rescorer
-from retrieval.search.evidence import known_of, probabilities_of
+from retrieval.search.evidence import known_of
 from retrieval.search.features import NAMES
 from retrieval.search.fusion import fuse
 from retrieval.search.modes import MODES
 from retrieval.search.ordering import features_of
+from retrieval.search.probabilities import probabilities_of
 from retrieval.search.ranking import page, rank
 from retrieval.search.rescoring import MOST_RESCORED
 from retrieval.search.retriever import Retriever
