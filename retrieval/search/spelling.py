@@ -8,7 +8,8 @@ A word is read as another only if no document has its term and the model has no 
 has seen too little of it to know what it means. The other word is one that it begins, for somebody may still
 be typing it, or one that a single edit makes of it: a letter left out, added or changed, or two neighbours
 swapped. The first letter must be right, as it nearly always is (Pollock and Zamora 1984, Automatic Spelling
-Correction in Scientific and Scholarly Text). For Chinese see `retrieval.search.characters`.
+Correction in Scientific and Scholarly Text). Two words are read as one if documents have only that. For
+Chinese see `retrieval.search.characters`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection
 from functools import cache, cached_property, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from index.disk.arrays import reading_arrays
@@ -63,6 +65,7 @@ class Spelling:
         unknown = set(unknown)
         if len(query) <= LONGEST_QUERY and any(len(term) == 2 and is_cjk(term) for term in unknown):
             query = self._remembered(query, partial(self._read_characters, query, unknown))
+        query = self._joined(query, unknown)
         looked_up: dict[str, str] = {}
 
         def read(match: re.Match[str]) -> str:
@@ -82,6 +85,25 @@ class Spelling:
     def _similar(self, word: str, term: str) -> str:
         """As `_most_similar`, remembered; "" for None."""
         return self._remembered(word, lambda: self._most_similar(word, term) or "")
+
+    def _joined(self, query: str, unknown: set[str]) -> str:
+        """The query without spaces that stand within a word. unknown: its terms that no document has."""
+        parts, at = [], 0
+        for first, second in pairwise(_word().finditer(query)):
+            if first.start() < at or query[first.end() : second.start()] != " ":
+                continue
+            one = normalise(first[0] + second[0])
+            two = {_term_of(normalise(first[0])), _term_of(normalise(second[0]))}
+            if not unknown.isdisjoint(two) and self._is_known(one):
+                parts += [query[at : first.start()], one]
+                at = second.end()
+        return "".join((*parts, query[at:]))
+
+    def _is_known(self, word: str) -> bool:
+        """Whether the model knows a word, and documents have it."""
+        if not _is_word(word) or self._vocabulary.table.ids_of_words([word])[0] < 0:
+            return False
+        return self._index.documents_with(_term_of(word)) > 0 and self._row_with(word) is not None
 
     def _read_characters(self, query: str, unknown: Collection[str]) -> str:
         """A Chinese query as it is searched. unknown: its terms that no document has."""

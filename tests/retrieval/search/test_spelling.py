@@ -144,6 +144,36 @@ def test_other_characters_stay(chinese: Path, typed: str) -> None:
         assert opened.corrected(typed) == typed
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("list a di rectory now", "list a directory now"),
+        ("fol der, com press", "folder, compress"),
+        ("Di Rectory di rectory", "directory directory"),
+        ("di di rectory rectory", "di directory rectory"),
+        ("dire ctory", "directory"),  # and not each part by itself
+        ("di  rectory", "di  rectory"),
+        ("di, rectory", "di, rectory"),
+        ("di rectory.txt", "di rectory.txt"),
+        ("hid den", "hid den"),  # no document has it
+        ("ku bernetes", "ku bernetes"),  # the model does not know it
+        ("list copy", "list copy"),
+    ],
+)
+def test_a_space_within_a_word_is_left_out(retriever: Retriever, typed: str, meant: str) -> None:
+    assert retriever.corrected(typed) == meant
+
+
+def test_two_words_that_documents_have_are_not_read_as_one(index: Path, tmp_path: Path) -> None:
+    copytree(index, tmp_path / "index")
+    add_documents([Document("parts", "", "di rectory", {})], tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as opened:
+        assert opened.corrected("di rectory") == "di rectory"
+        delete(tmp_path / "index", ["parts"])
+        opened.refresh()
+        assert opened.corrected("di rectory") == "directory"
+
+
 def test_only_so_many_words_of_a_query_are_looked_up(retriever: Retriever) -> None:
     typed = [f"direct{letter}ory" for letter in "abcdefghij"]
     assert retriever.corrected(" ".join(typed)).split() == ["directory"] * 8 + typed[8:]
