@@ -23,9 +23,13 @@ def test_values_are_escaped_and_an_unknown_name_is_refused(tmp_path):
         template.render(title="a")
 
 
-def test_templates_are_part_of_the_package():
+def test_templates_and_tables_are_part_of_the_package():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert setuptools["package-data"] == {"*": ["templates/*"], "retrieval.serving": ["page/*"]}
+    assert setuptools["package-data"] == {
+        "*": ["templates/*"],
+        "retrieval.serving": ["page/*"],
+        "retrieval.text": ["*.txt"],
+    }
     others = {
         path
         for package in ("index", "retrieval")
@@ -33,9 +37,11 @@ def test_templates_are_part_of_the_package():
         if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")
     }
     page = {path for path in others if path.parent == ROOT / "retrieval" / "serving" / "page"}
-    assert len(others - page) == 6
-    assert {path.parent.name for path in others - page} == {"templates"}
-    assert all((path.parent.parent / "__init__.py").is_file() for path in others)
+    tables = {ROOT / "retrieval" / "text" / "variants.txt"}
+    assert tables < others
+    assert len(others - page - tables) == 6
+    assert {path.parent.name for path in others - page - tables} == {"templates"}
+    assert all((path.parent.parent / "__init__.py").is_file() for path in others - tables)
     assert {path.suffix for path in page} >= {".html", ".css", ".js"}
 
 
