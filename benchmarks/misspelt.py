@@ -9,7 +9,8 @@ DATA is a BEIR folder, INDEX was built from it. MISSPELLINGS has lines "wrong->r
 
 In each query one word is changed, drawn at random with a fixed seed: `misspelt`, as somebody misspelt it;
 `edited`, a letter left out, added, changed or swapped with the next one behind the first letter; `half`, the
-last word, of which the first half is typed. Queries without such a word are left out of that row. With
+last word, of which the first half is typed; `parted`, a word of six letters or more with a space in it, three
+letters from its ends or further. Queries without such a word are left out of that row. With
 DICTIONARY also one Chinese character, and one Chinese word, each as another of the same sound, and the query
 in traditional characters (`benchmarks.chinese_typing`).
 
@@ -75,6 +76,16 @@ def edited(query: str, draw: random.Random) -> str | None:
     return query[: match.start()] + changed + query[match.end() :]
 
 
+def parted(query: str, draw: random.Random) -> str | None:
+    """The query with a space in one word of six letters or more."""
+    known = [match for match in re.finditer(r"[A-Za-z]+", query) if len(match[0]) > 5]
+    if not known:
+        return None
+    match = draw.choice(known)
+    at = match.start() + draw.randrange(3, len(match[0]) - 2)
+    return f"{query[:at]} {query[at:]}"
+
+
 def half(query: str, draw: random.Random) -> str | None:
     """The query without the second half of its last word, of which two letters stay."""
     last = list(re.finditer(r"\w+", query))[-1:]
@@ -132,7 +143,7 @@ def main() -> None:
     qrels = dataset.qrels(options.split)
     clean = {query_id: dataset.queries[query_id] for query_id in qrels}
     mistakes = read_mistakes(options.misspellings.read_text(encoding="utf-8").splitlines())
-    changes = {"misspelt": misspelt(mistakes), "edited": edited, "half": half}
+    changes = {"misspelt": misspelt(mistakes), "edited": edited, "half": half, "parted": parted}
     if options.chinese:
         sounds = read_sounds(options.chinese)
         changes |= {"wrong character": wrong_character(sounds), "wrong word": wrong_word(sounds)}

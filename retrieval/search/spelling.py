@@ -63,9 +63,10 @@ class Spelling:
         unknown: its terms that no document has.
         """
         unknown = set(unknown)
-        if len(query) <= LONGEST_QUERY and any(len(term) == 2 and is_cjk(term) for term in unknown):
-            query = self._remembered(query, partial(self._read_characters, query, unknown))
-        query = self._joined(query, unknown)
+        if len(query) <= LONGEST_QUERY:
+            if any(len(term) == 2 and is_cjk(term) for term in unknown):
+                query = self._remembered(query, partial(self._read_characters, query, unknown))
+            query = self._joined(query, unknown)
         looked_up: dict[str, str] = {}
 
         def read(match: re.Match[str]) -> str:

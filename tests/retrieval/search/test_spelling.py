@@ -158,6 +158,7 @@ def test_other_characters_stay(chinese: Path, typed: str) -> None:
         ("hid den", "hid den"),  # no document has it
         ("ku bernetes", "ku bernetes"),  # the model does not know it
         ("list copy", "list copy"),
+        ("di rectory" + " files" * 50, "di rectory" + " files" * 50),  # too long for a query
     ],
 )
 def test_a_space_within_a_word_is_left_out(retriever: Retriever, typed: str, meant: str) -> None:
