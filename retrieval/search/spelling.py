@@ -104,7 +104,7 @@ class Spelling:
         """Whether the model knows a word, and documents have it."""
         if not _is_word(word) or self._vocabulary.table.ids_of_words([word])[0] < 0:
             return False
-        return self._index.documents_with(_term_of(word)) > 0 and self._row_with(word) is not None
+        return self._row_with(word) is not None
 
     def _read_characters(self, query: str, unknown: Collection[str]) -> str:
         """A Chinese query as it is searched. unknown: its terms that no document has."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from index.values import Progress, no_progress
 from retrieval.data.clicks.half_typed import TYPING_SECONDS, Search, marked_half_typed
 from retrieval.data.clicks.log import query_key
-from retrieval.data.clicks.recorded import MOST_CLICKS, Clicked, Shown, decode, lines_of, time_text
+from retrieval.data.clicks.recorded import Clicked, Shown, check_clicks, decode, lines_of, time_text
 from retrieval.data.clicks.rotation import Part, opened
 from retrieval.data.lines import Place
 
@@ -127,10 +127,7 @@ def _clicks_of(parts: Sequence[Part], progress: Progress) -> dict[int, list[str]
         if isinstance(event, Shown):
             continue
         count += 1
-        if count > MOST_CLICKS:
-            raise place.error(
-                f"more than {MOST_CLICKS:,} clicks; forget old ones: peephole clicks forget --older-than DAYS"
-            )
+        check_clicks(count, place)
         search, name = int(event.search, 16), names.setdefault(event.clicked, event.clicked)
         if search in clicked:
             clicked[search].append(name)

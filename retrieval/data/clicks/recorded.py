@@ -107,6 +107,14 @@ def time_text(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def check_clicks(count: int, place: Place) -> None:
+    """Raise InputError for more clicks, up to this place of a log, than are held in memory."""
+    if count > MOST_CLICKS:
+        raise place.error(
+            f"more than {MOST_CLICKS:,} clicks; forget old ones: peephole clicks forget --older-than DAYS"
+        )
+
+
 def is_search_id(text: str) -> bool:
     """Whether a text has the form of a search's id."""
     return _SEARCH.fullmatch(text) is not None
@@ -222,10 +230,7 @@ def _clicks_of(parts: Sequence[Part]) -> _Clicks:
         if isinstance(event, Shown):
             continue
         clicks += 1
-        if clicks > MOST_CLICKS:
-            raise place.error(
-                f"more than {MOST_CLICKS:,} clicks; forget old ones: peephole clicks forget --older-than DAYS"
-            )
+        check_clicks(clicks, place)
         name = names.setdefault(event.clicked, event.clicked)
         found.documents.setdefault(search, set()).add(name)
     clicked, found.documents = found.documents, {}

@@ -206,7 +206,7 @@ def test_a_click_on_a_document_that_is_shown_twice_is_at_its_first_rank(path):
 
 
 def test_too_many_clicks_are_refused_before_they_fill_the_memory(path, monkeypatch):
-    monkeypatch.setattr("retrieval.data.clicks.queries.MOST_CLICKS", 2)
+    monkeypatch.setattr("retrieval.data.clicks.recorded.MOST_CLICKS", 2)
     write(path, *[clicked(1, "a")] * 3)
     with pytest.raises(InputError, match=r"clicks.jsonl:3: more than 2 clicks"):
         count_queries(path)
