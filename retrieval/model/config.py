@@ -7,9 +7,9 @@ key. Knows nothing of weights; needs no torch.
 import json
 import math
 import sys
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from index.disk.opening import read_file
 from index.errors import FormatVersionError, InputError
@@ -30,17 +30,8 @@ _POOLINGS: dict[TowerKind, tuple[Pooling, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """The settings of a two-tower model; both towers have the same.
-
-    Poolings:
-    attention: the embedding is the sum of the word rows, each weighted by the LSTM or CNN.
-    last: the embedding is the last output of the LSTM, as in its paper.
-    belt: the same, of an LSTM that starts as a conveyor belt; see `retrieval.towers.belt`.
-    max: the embedding is a layer over the maximum of each CNN feature, as in its paper.
-    mean: the only pooling of dnn and bag; set for them whatever is given.
-    """
+class _Settings(NamedTuple):
+    """The fields of `ModelConfig`, which checks them."""
 
     tower: TowerKind = "lstm"
     word_dim: int = 256  # width of a word row; 0: trigrams feed the body directly, as in the papers
@@ -55,9 +46,47 @@ class ModelConfig:
     dense_share: float = 0.65  # weight of the dense ranking in hybrid search, 0 to 1, tuned on dev
     format_version: int = FORMAT_VERSION
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            _check(field.name, getattr(self, field.name), field.type)
+
+class ModelConfig(_Settings):
+    """The settings of a two-tower model; both towers have the same.
+
+    Poolings:
+    attention: the embedding is the sum of the word rows, each weighted by the LSTM or CNN.
+    last: the embedding is the last output of the LSTM, as in its paper.
+    belt: the same, of an LSTM that starts as a conveyor belt; see `retrieval.towers.belt`.
+    max: the embedding is a layer over the maximum of each CNN feature, as in its paper.
+    mean: the only pooling of dnn and bag; set for them whatever is given.
+
+    Raises InputError for a setting that is out of range, or that contradicts another. A named tuple, because
+    each `peephole search` makes this class anew, which takes a frozen data class ten times as long.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *settings: Any, **named: Any) -> Self:
+        """A checked configuration; `settings` and `named` as of any named tuple."""
+        config = super().__new__(cls, *settings, **named)
+        for name, annotation in _Settings.__annotations__.items():
+            _check(name, getattr(config, name), annotation)
+        poolings = _POOLINGS[config.tower]
+        if len(poolings) == 1 and config.pooling != poolings[0]:
+            return config._replace(pooling=poolings[0])
+        config._check_ranges()
+        config._check_pooling()
+        return config
+
+    @classmethod
+    def _make(cls, iterable: Iterable[Any]) -> Self:  # type: ignore[override]
+        """What `_replace` calls: a changed configuration is checked as well."""
+        return cls(*iterable)
+
+    def word_limit(self, side: Side) -> int:
+        """How many words of a text the tower of a side reads. Raises InputError if there is no such side."""
+        if side not in get_args(Side):
+            raise InputError(f"there is no side {side!r}; the sides are {' and '.join(get_args(Side))}")
+        return self.query_words if side == "query" else self.document_words
+
+    def _check_ranges(self) -> None:
         minima = {"word_dim": 0, "hidden": 1, "dimension": 1, "query_words": 1, "document_words": 1}
         for name, minimum in minima.items():
             if not minimum <= getattr(self, name) <= 65_536:
@@ -66,19 +95,10 @@ class ModelConfig:
             raise InputError(f"gamma must be a positive number, not {self.gamma}")
         if not 0 <= self.dense_share <= 1:
             raise InputError(f"dense_share must be from 0 to 1, not {self.dense_share}")
-        self._settle_pooling()
 
-    def word_limit(self, side: Side) -> int:
-        """How many words of a text the tower of a side reads. Raises InputError if there is no such side."""
-        if side not in get_args(Side):
-            raise InputError(f"there is no side {side!r}; the sides are {' and '.join(get_args(Side))}")
-        return self.query_words if side == "query" else self.document_words
-
-    def _settle_pooling(self) -> None:
-        """Set the pooling of a tower that has one only; check the pooling and the widths that it needs."""
+    def _check_pooling(self) -> None:
+        """Check the pooling and the widths that it needs."""
         poolings = _POOLINGS[self.tower]
-        if len(poolings) == 1:
-            object.__setattr__(self, "pooling", poolings[0])
         if self.pooling not in poolings:
             raise InputError(
                 f"pooling must be {' or '.join(poolings)} for the tower {self.tower}, not {self.pooling!r}; "
@@ -140,7 +160,7 @@ def to_json(config: ModelConfig) -> str:
 
 def stored(config: ModelConfig) -> dict[str, Any]:
     """The config as a file stores it: its settings and the former settings."""
-    return asdict(config) | _former_settings(config)
+    return config._asdict() | _former_settings(config)
 
 
 def _former_settings(config: ModelConfig) -> dict[str, Any]:
@@ -179,7 +199,7 @@ def read_config(path: Path) -> ModelConfig:
             f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}; "
             "train again or use the program that wrote it"
         )
-    settings = {field.name for field in fields(ModelConfig)}
+    settings = set(ModelConfig._fields)
     names = settings | _former_settings(ModelConfig()).keys()
     for problem, keys in (("unknown", content.keys() - names), ("missing", names - content.keys())):
         if keys:

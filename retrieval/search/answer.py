@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from index.phases import Phases, recording
@@ -101,7 +100,8 @@ def answer_json(answer: Answer, *, profile: bool = False) -> dict[str, Any]:
         values["corrected"] = answer.searched
     if answer.facets:
         values["facets"] = {
-            field: [asdict(each) for each in counts] for field, counts in answer.facets.items()
+            field: [{"value": each.value, "count": each.count} for each in counts]
+            for field, counts in answer.facets.items()
         }
     if profile:
         values["phases_ms"] = phases_ms(answer)

@@ -153,7 +153,7 @@ def train(
             return _result(members, members.first.model, dataset, {}, None)
         model = merged(members.models(), numbered.data)
         if not dataset.dev and start is None:
-            model.config = replace(model.config, dense_share=DENSE_SHARE_WITHOUT_DEV)
+            model.config = model.config._replace(dense_share=DENSE_SHARE_WITHOUT_DEV)
         dev, calibration = _fit_on_dev(model, dataset, output / DEV, recipe.seed, small, progress, stop)
         result = _result(members, model, dataset, dev, calibration)
         used = replace(recipe, epochs=members.first.epochs, members=len(members.trainers))
@@ -171,7 +171,7 @@ def _start(init: Path | None, config: ModelConfig) -> TwoTower | None:
     if init is None:
         return None
     start = TwoTower.load(init)
-    if replace(start.config, dense_share=config.dense_share) != config:
+    if start.config._replace(dense_share=config.dense_share) != config:
         raise InputError("has another configuration than is to be trained", path=init)
     return start
 
@@ -210,7 +210,7 @@ def _fit_on_dev(
         ranked = rank_dev(retriever, dataset)
         if dataset.dev:
             share = best_dense_share(retriever, dataset, ranked)
-            model.config = replace(model.config, dense_share=share)
+            model.config = model.config._replace(dense_share=share)
         judged = dataset.judged_by_people()
         by_people = ranked.only(judged.dev)
         share = model.config.dense_share
@@ -264,7 +264,7 @@ def _report(
     state: TrainingState,
 ) -> TrainingReport:
     facts = {name: value for name, value in asdict(result).items() if name not in ("dev", "dev_queries")}
-    settings = asdict(config) | asdict(recipe)
+    settings = config._asdict() | asdict(recipe)
     del settings["tower"], settings["format_version"]
     return TrainingReport(facts, counts, settings, state.curve, state.history, state.best_epoch, result.dev)
 

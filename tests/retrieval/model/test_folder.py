@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +88,7 @@ def test_tied_towers_are_stored_once(tmp_path, random_model):
 
 
 def test_a_shared_table_is_stored_once_and_read_by_both_sides(tmp_path, random_model):
-    model = random_model(replace(LSTM, tie="table"))
+    model = random_model(LSTM._replace(tie="table"))
     model.save(tmp_path, small=False)
     stored = read_weights(tmp_path / FILES.weights)
     assert [name for name in stored if name.endswith(".table")] == ["query.table"]

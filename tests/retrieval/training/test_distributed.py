@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(
 
 CONFIGS = {
     "lstm none": CONFIG,
-    "lstm table": replace(CONFIG, tie="table"),
+    "lstm table": CONFIG._replace(tie="table"),
     "cnn all": ModelConfig("cnn", 8, 8, 8, "max", tie="all"),
 }
 

@@ -131,7 +131,7 @@ def shift(trainer, name):
 @pytest.mark.parametrize(("pooling", "faster"), [("attention", 5.0), ("last", 1.0)])
 def test_a_body_that_weighs_rows_learns_faster_than_they(tmp_path, pooling, faster):
     recipe = replace(RECIPE, clip=1e9, warmup=1, dropout=0.0, body=5.0)
-    config = replace(CONFIG, hidden=8, pooling=pooling, tie="all")
+    config = CONFIG._replace(hidden=8, pooling=pooling, tie="all")
     trainer = new_trainer(tmp_path, config, recipe)
     rate = recipe.learning_rate  # Adam's first step is as long as the rate, whatever the gradient
     assert shift(trainer, "towers.both.body.layers.0.recurrent") == pytest.approx(rate * faster, rel=0.05)
@@ -142,8 +142,8 @@ def test_a_body_that_weighs_rows_learns_faster_than_they(tmp_path, pooling, fast
 
 def test_weights_of_the_belt_learn_in_proportion_to_where_they_start(tmp_path):
     recipe = replace(RECIPE, clip=1e9, warmup=1, dropout=0.0, body=1.0)
-    config = replace(
-        CONFIG, hidden=CONFIG.word_dim + 4, dimension=CONFIG.word_dim + 4, pooling="belt", tie="all"
+    config = CONFIG._replace(
+        hidden=CONFIG.word_dim + 4, dimension=CONFIG.word_dim + 4, pooling="belt", tie="all"
     )
     trainer = new_trainer(tmp_path, config, recipe)
     rate = recipe.learning_rate
@@ -175,7 +175,7 @@ def test_the_learning_rate_rises_at_first_and_then_falls_to_its_floor(tmp_path, 
 
 def test_peepholes_can_be_held_at_zero(tmp_path):
     name = "towers.both.body.layers.0.peepholes"
-    config = replace(CONFIG, tower="lstm", tie="all")
+    config = CONFIG._replace(tower="lstm", tie="all")
     for learned in (True, False):
         trainer = new_trainer(tmp_path, config, replace(RECIPE, peepholes=learned))
         trainer.train(None)
@@ -269,7 +269,7 @@ def test_without_a_score_the_last_epoch_is_kept(tmp_path):
     [*(("none", step) for step in (1, 2, 3, 7, 8)), ("table", 5), ("all", 5)],  # rows turn before step 7
 )
 def test_a_stopped_training_resumed_equals_one_that_was_not(tmp_path, tie, stopped_after):
-    config = replace(CONFIG, tie=tie)
+    config = CONFIG._replace(tie=tie)
     whole = new_trainer(tmp_path / "whole", config)
     whole.checkpoint.parent.mkdir()
     whole.train(found)
@@ -301,7 +301,7 @@ def test_a_checkpoint_is_due_once_an_interval_and_every_second_counts_once(monke
 def test_rare_rows_turn_once_after_three_quarters_of_the_epochs(tmp_path, monkeypatch):
     turned = []
     monkeypatch.setattr(loop, "turn_to_contexts", lambda table, data, share: turned.append(share))
-    trainer = new_trainer(tmp_path, replace(CONFIG, tie="table"))
+    trainer = new_trainer(tmp_path, CONFIG._replace(tie="table"))
     epochs = []
     trainer.train(None, lambda step: epochs.append((step.epoch, len(turned))))
     assert epochs == [(0, 0)] * 2 + [(1, 0)] * 2 + [(2, 0)] * 2 + [(3, 1)] * 2

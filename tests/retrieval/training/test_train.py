@@ -490,7 +490,7 @@ def moved(texts, name, other):
         {"dev": {"q0": {"d0": 1}}},
         {"recipe": replace(RECIPE, seed=1)},
         {"recipe": replace(RECIPE, epochs=4)},
-        {"config": replace(CONFIG, gamma=10.0)},
+        {"config": CONFIG._replace(gamma=10.0)},
     ],
     ids=lambda changed: next(iter(changed)),
 )
