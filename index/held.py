@@ -11,15 +11,17 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.disk.folder import Pointer, hold, read_manifest
 from index.disk.manifest import Manifest
 from index.disk.verify import file_problems
 from index.errors import CorruptError, ElsewhereError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class HeldGeneration:

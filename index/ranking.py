@@ -7,10 +7,12 @@ ranking. Knows nothing of how scores are computed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Up to this many scores are sorted at once. Of more, the k best are selected first and only these are sorted.
 _FEW = 256

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.dense.passages import Span
 from index.dense.vectors import FLAT
@@ -33,6 +32,8 @@ from index.segment import Segment
 from index.values import Mask, Rows, Vectors
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from index.documents.columns import Column
     from index.documents.filtering.expression import Expression, Field
     from index.documents.numbers import Attribute

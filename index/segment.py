@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.dense.fastscan import FastScan
 from index.dense.passages import Passages, Span, whole_documents
@@ -38,6 +37,8 @@ from index.ranking import Ranking
 from index.values import Mask, Rows, Vectors
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from index.dense.coarse import CoarseScan
 
 # The names of its files and folders.

@@ -26,10 +26,9 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.dense.large_pages import ask_for_large_pages
 from index.dense.misses import expected_misses
@@ -40,6 +39,9 @@ from index.disk.files import create_durably, storing
 from index.errors import CorruptError
 from index.locks import ProcessLock
 from index.ranking import Ranking
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _HEADER = struct.Struct("<4siqqqBiQQQQ")
 _MIDDLE = struct.Struct("<iiiQQQ")

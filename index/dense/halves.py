@@ -6,8 +6,12 @@ numpy's own conversion takes ten times as long.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SHIFT = np.int32(13)
 BITS = np.int32(np.uint32(0x8FFFE000).view(np.int32))

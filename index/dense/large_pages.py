@@ -7,9 +7,10 @@ page of 4 KiB is; with pages of 2 MiB it does so 500 times less often.
 from __future__ import annotations
 
 import mmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def ask_for_large_pages(array: NDArray[Any]) -> None:

@@ -10,9 +10,12 @@ rows have almost the same scores, so a small error of compression can move one o
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Keeps the division below defined when all errors are equal.
 _LEAST_VARIANCE = 1e-14

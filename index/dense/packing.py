@@ -12,8 +12,12 @@ a row among the first sixteen, its upper bits of the row sixteen places later
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _BLOCK = 32
 _HALF = 16

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.disk.arrays import map_array
 from index.disk.files import create_durably, storing
 from index.errors import CorruptError
 from index.ranking import Ranking, empty_ranking
 from index.values import Mask, Rows, Vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 COLUMNS = 3
 # Vectors that a search asks for first: the best documents seldom have more than this many among them.

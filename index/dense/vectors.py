@@ -23,16 +23,18 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.dense.halves import SCALE, small_floats
 from index.disk.files import create_durably, storing
 from index.disk.opening import open_to_read, shortages
 from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.ranking import Ranking, best, empty_ranking
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The name of exact search over stored vectors, in a manifest.
 FLAT = "Flat"

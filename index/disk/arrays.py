@@ -6,12 +6,13 @@ In: paths. Out: arrays, or CorruptError. Knows nothing of what the numbers mean.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from index.disk.opening import map_file
 from index.errors import CorruptError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def map_array(path: Path, kind: str) -> NDArray[Any]:

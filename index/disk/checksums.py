@@ -31,3 +31,8 @@ def sha256_of(path: Path, *, links: bool = False) -> str:
 def sha256_of_bytes(data: bytes) -> str:
     """Hexadecimal SHA-256 of a few bytes. For many bytes `hashlib` is faster."""
     return str(sha256(data).hexdigest())
+
+
+def is_sha256(text: str) -> bool:
+    """Whether a text is a SHA-256 as `sha256_of` writes it."""
+    return len(text) == 64 and set("0123456789abcdef").issuperset(text)

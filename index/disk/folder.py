@@ -23,9 +23,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from index.disk.checksums import sha256_of_bytes
+from index.disk.checksums import is_sha256, sha256_of_bytes
 from index.disk.files import clear_away, is_regular, storing, temporary_of, write_atomically
-from index.disk.manifest import MANIFEST, Manifest
+from index.disk.manifest import MANIFEST, Manifest, digits_after
 from index.disk.opening import WrongKindError, is_folder, read_file, shortages
 from index.disk.writer_lock import WriterLock
 from index.errors import CorruptError, InputError, StorageError
@@ -39,10 +39,8 @@ CANDIDATE = "candidate"
 # This file is in the staging folder while the build there can be resumed.
 PLAN = "staging.json"
 
-# Compiled on first use: a search does not need them.
-_GENERATION = r"generation-[0-9]{6,}"
+# Compiled on first use: a search does not need it.
 _TEMPORARY = temporary_of(CURRENT)
-_POINTER = re.compile(rf"({_GENERATION}) ([0-9a-f]{{64}})\n".encode())
 
 
 class Pointer(NamedTuple):
@@ -84,10 +82,11 @@ def read_current(folder: Path) -> Pointer:
         raise StorageError(
             f"{folder / CURRENT}: cannot be read ({error.strerror}); check its permissions"
         ) from error
-    match = _POINTER.fullmatch(data)
-    if match is None:
+    text = data.decode(errors="replace")
+    generation, _, digest = text.removesuffix("\n").partition(" ")
+    if not (text.endswith("\n") and is_generation(generation) and is_sha256(digest)):
         raise CorruptError(f"{folder / CURRENT}: damaged; restore the file or build the index again")
-    return Pointer(match[1].decode(), match[2].decode())
+    return Pointer(generation, digest)
 
 
 def open_live(folder: Path, open_generation: Callable[[Pointer], Opened]) -> Opened:
@@ -164,7 +163,7 @@ def next_generation(folder: Path) -> str:
 
 def is_generation(name: str) -> bool:
     """Whether a name is that of a generation."""
-    return re.fullmatch(_GENERATION, name) is not None
+    return len(digits_after("generation-", name)) >= 6
 
 
 def is_before(name: str, generation: str) -> bool:

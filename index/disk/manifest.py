@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from index.disk.checksums import is_sha256
 from index.errors import CorruptError, FormatVersionError
 from index.values import Scalar
 
@@ -24,7 +24,6 @@ FORMATS = (2, 3, 4, FORMAT_VERSION)
 MANIFEST = "manifest.json"
 _OPTIONAL = ("store", "columns")  # left out of the file if they are empty
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_ROWS = 2**31 - 1  # rows are stored in 32 bits
 _MOST_WIDTH = 65_536  # of a word's vector
 _MOST = 2**63 - 1  # counts and sizes fit in signed 64 bits
@@ -195,7 +194,7 @@ def _manifest(content: object) -> Manifest:
 def _segment(content: object) -> SegmentEntry:
     values = _values(SegmentEntry, content)
     name = _text("segment name", values["name"])
-    if not re.fullmatch(r"segment-[0-9]{6}", name):
+    if len(digits_after("segment-", name)) != 6:
         raise ValueError(f"{name[:_SHOWN]!r} is no segment name")
     documents = _count(f"documents of {name}", values["documents"], least=1, most=_MOST_ROWS)
     vectors = _count(f"vectors of {name}", values["vectors"], least=documents, most=_MOST_ROWS)
@@ -228,9 +227,20 @@ def _parameters(content: object) -> Mapping[str, Scalar]:
 def _file(content: object) -> FileEntry:
     values = _values(FileEntry, content)
     digest = _text("sha256", values["sha256"])
-    if not _SHA256.fullmatch(digest):
+    if not is_sha256(digest):
         raise ValueError(f"{digest[:_SHOWN]!r} is no SHA-256")
     return FileEntry(digest, _count("bytes", values["bytes"]))
+
+
+def digits_after(prefix: str, name: str) -> str:
+    """The digits 0 to 9 that follow a prefix, if a name is nothing else; "" for any other name.
+
+    >>> digits_after("segment-", "segment-000001"), digits_after("segment-", "segment-1.tmp")
+    ('000001', '')
+    """
+    # No pattern: compiling one takes a search from the shell as long as reading the manifest.
+    digits = name.removeprefix(prefix)
+    return digits if name == prefix + digits and set("0123456789").issuperset(digits) else ""
 
 
 def check_relative(name: str) -> str:

@@ -11,11 +11,10 @@ removes what was kept.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from index.disk.checksums import sha256_of_bytes
+from index.disk.checksums import is_sha256, sha256_of_bytes
 from index.disk.folder import Pointer, is_generation
 from index.disk.manifest import Manifest
 from index.disk.opening import read_file
@@ -24,8 +23,6 @@ from index.errors import CorruptError
 PREVIOUS = "previous.json"
 
 _KEYS = ("generation", "manifest_sha256")
-# Compiled on first use: a search does not need it.
-_SHA256 = r"[0-9a-f]{64}"
 
 
 def read_previous(folder: Path, manifest: Manifest) -> tuple[Pointer, ...]:
@@ -68,7 +65,7 @@ def _pointers(content: object, live: str) -> tuple[Pointer, ...]:
         generation, sha256 = (entry[key] for key in _KEYS)
         if not (isinstance(generation, str) and is_generation(generation)):
             raise ValueError("an entry names no generation")
-        if not (isinstance(sha256, str) and re.fullmatch(_SHA256, sha256)):
+        if not (isinstance(sha256, str) and is_sha256(sha256)):
             raise ValueError(f"{generation} has no SHA-256")
         pointers.append(Pointer(generation, sha256))
     names = [pointer.generation for pointer in pointers]

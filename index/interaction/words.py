@@ -19,15 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.disk.arrays import map_array, reading_arrays
 from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.interaction.matches import FIELDS, Comparison, Matches, matches_of
 from index.values import Rows, Vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The files of the distinct words, all of them, and their dtypes.
 TABLE_ARRAYS = {"vectors.i8": "|i1", "scales.f32": "<f4", "weights.f32": "<f4"}

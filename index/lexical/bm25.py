@@ -32,7 +32,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.disk.arrays import map_array, reading_arrays
 from index.disk.sorted_texts import SortedTexts
@@ -44,6 +43,8 @@ from index.ranking import Ranking, best, empty_ranking
 from index.values import Mask, Scalar
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from index.lexical.similar import SimilarTerms
 
 # Saturation of term frequency, and length normalisation: the best of six settings on the dev splits of tldr,

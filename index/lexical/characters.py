@@ -12,12 +12,14 @@ penalty depends on the document alone. So p / (1 - p) is tf / penalty, which can
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.disk.sorted_texts import SortedTexts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Postings(NamedTuple):

@@ -7,9 +7,12 @@ as long as the corpus takes longer than a search for rare words. Knows nothing o
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Sums:

@@ -10,10 +10,9 @@ result is cached; `compose` runs once for each text, over the projections of its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.errors import NO_COMPILED_LOOPS
 from index.phases import phase
@@ -22,13 +21,16 @@ from retrieval.model.sums import sums_of_rows
 from retrieval.model.word_rows import WordRows
 from retrieval.text.vocabulary import Lexicon, Ragged, ragged
 
-Float32Array: TypeAlias = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Float32Array: TypeAlias = "NDArray[np.float32]"
 # Word rows (n, row width) to projections (n, any width).
 Project: TypeAlias = Callable[[Float32Array], Float32Array]
 # Projections of all words, and the word ids of each text, to embeddings (texts, dimension), not normalised.
 Compose: TypeAlias = Callable[[Float32Array, Ragged], Float32Array]
 # Projections of all words, and the word ids of one text, int64 (n,), to its embedding of unit length.
-ComposeOne: TypeAlias = Callable[[Float32Array, NDArray[np.int64]], Float32Array]
+ComposeOne: TypeAlias = "Callable[[Float32Array, NDArray[np.int64]], Float32Array]"
 
 # Size of the cache of word projections. When it is larger, it is emptied: a corpus can have more distinct
 # words than memory should hold.

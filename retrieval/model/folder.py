@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
 from index.errors import CorruptError, InputError
@@ -37,6 +36,8 @@ from retrieval.model.word_rows import WordRows
 from retrieval.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from index.protocol import OpenIndex
 
 
@@ -198,7 +199,7 @@ def write_model(
     for name, array in arrays.items():
         if small and name.endswith(".table"):
             table = quantise(array)
-            stored |= {name: table.values, f"{name}_scales": cast(NDArray[Any], table.scales)}
+            stored |= {name: table.values, f"{name}_scales": cast("NDArray[Any]", table.scales)}
         else:
             stored[name] = array
     # Without a config the folder is not a model: an old config never stands beside new weights.

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.errors import CorruptError
 from index.values import Texts
@@ -26,7 +25,10 @@ from retrieval.model.weights import read_weights, write_weights
 from retrieval.model.word_rows import WordRows
 from retrieval.text.words import words
 
-Float32Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Float32Array: TypeAlias = "NDArray[np.float32]"
 
 # Increased when the features or the formulas change; a file of another version is not used. In version 1 a
 # document has no features of the queries that it is known to answer.

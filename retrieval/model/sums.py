@@ -10,15 +10,18 @@ Knows nothing of what the rows are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.model.weights import Table
 from retrieval.text.vocabulary import Ragged
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # Rows at places, int64 (n,), as float32 (n, width).
-Fetch = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+Fetch: TypeAlias = "Callable[[NDArray[np.int64]], NDArray[np.float32]]"
 
 # For up to this many lists `np.add.reduceat` takes no longer.
 _FEW = 8

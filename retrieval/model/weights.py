@@ -11,14 +11,16 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.disk.files import write_atomically
 from index.disk.opening import map_file, open_to_read
 from index.errors import CorruptError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     name: np.dtype(kind)

@@ -6,13 +6,16 @@ In: a vocabulary, a table of feature rows, and words. Out: their rows. Knows not
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.model.sums import feature_sums
 from retrieval.model.weights import Table
 from retrieval.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The rows of up to this many words, such as those of a query, are remembered until other words are asked for.
 _FEW_WORDS = 64

@@ -20,13 +20,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.values import Rows
 from retrieval.model.calibration import EVIDENCE, ModeCalibration
 from retrieval.search.found import Known
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from index.protocol import OpenIndex
 
 # Lower and higher cosines get the logits of these two: the logit of 0 or 1 is infinite.

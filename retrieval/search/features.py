@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.interaction.matches import SAME, Matches
 from index.lexical.bm25 import WordMatch
 from index.values import Mask
 
-Float32Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Float32Array: TypeAlias = "NDArray[np.float32]"
 
 # Matches above each of these cosines are counted. Hardly any two different words reach the highest.
 THRESHOLDS = (0.3, 0.5, 0.7, SAME)

@@ -7,14 +7,16 @@ that the index is not asked a second time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.lexical.bm25 import WordMatch
 from index.ranking import Ranking
 from index.values import Rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Known(NamedTuple):

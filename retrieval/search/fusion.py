@@ -12,10 +12,14 @@ uses the ranks alone (benchmarks/NOTES.md).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from index.ranking import Ranking
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def fuse(dense: Ranking, lexical: Ranking, k: int, dense_share: float) -> Ranking:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from index.dense.passages import Span
 from index.documents.store import Document
 from index.values import Json
 from retrieval.search.passages import Passage, lexical_span, passage_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from index.protocol import OpenIndex
 
 

@@ -6,14 +6,16 @@ fusion ranks last. Knows nothing of how the others are scored then.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.ranking import Ranking
 from index.values import Mask, Rows
 from retrieval.search.fusion import scaled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Merged(NamedTuple):

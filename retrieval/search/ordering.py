@@ -6,14 +6,16 @@ of indexes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.values import Rows
 from retrieval.model.rescoring import Rescorer
 from retrieval.search.features import NAMES, Candidates, add_candidate_features
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Compared(NamedTuple):

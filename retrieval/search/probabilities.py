@@ -7,9 +7,9 @@ what the evidence is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.phases import phase
 from index.values import Vectors
@@ -17,6 +17,9 @@ from retrieval.search.evidence import evidence_of, known_of
 from retrieval.search.found import Found
 from retrieval.search.generation import OpenGeneration
 from retrieval.search.modes import Mode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def probabilities_of(

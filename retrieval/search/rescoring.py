@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.errors import NO_COMPILED_LOOPS, CorruptError
 from index.interaction.matches import Matches
@@ -34,6 +33,8 @@ from retrieval.search.merging import merged
 from retrieval.search.ordering import Compared, order
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from index.protocol import OpenIndex
 
 # Documents of each of the two rankings that are re-scored. On the dev split of tldr, nDCG@10 is .0005 lower

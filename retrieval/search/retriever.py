@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.disk.folder import read_current
 from index.errors import InputError
@@ -33,6 +31,8 @@ from retrieval.search.ranking import conditions_of, page, rank
 from retrieval.search.rescoring import Rescoring
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from index.protocol import OpenIndex
     from retrieval.search.facets import FacetValue
 
@@ -121,6 +121,8 @@ class Retriever:
         It stays open until the end of the with block, also if this retriever is closed. Closing it does
         nothing.
         """
+        from copy import copy  # a search from the shell starts without it
+
         with self._using() as opened:
             view = copy(self)
             view._opened, view._lock, view._closed = opened, ProcessLock(), Event()

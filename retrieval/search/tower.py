@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from index.errors import InputError
 from index.locks import ProcessLock
 from retrieval.model.folder import read_model_of
 from retrieval.search.rescoring import Rescoring
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from index.protocol import OpenIndex
 
 

@@ -10,13 +10,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index.numbering import Numbering
 from retrieval.text.feature_table import FeatureTable, crc_of_keys, feature_table, keys_of
 from retrieval.text.words import trigrams, words
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Ids are int32.
 _MOST_IDS = 2**31
