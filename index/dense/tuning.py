@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,9 @@ from index.values import Progress, Rows, Scalar, Vectors, no_progress
 
 # A smaller corpus is searched exactly if memory and time allow: a search takes less than a millisecond.
 SMALL = 20_000
+
+# With so many vectors or more, the time of a search is that of the scan of their codes.
+_MANY = 200_000
 
 # The most queries that tuning uses, and the fewest real queries that suffice.
 TUNING_QUERIES = 800
@@ -167,20 +170,25 @@ def tune(
         if sizes
         else np.empty(0, np.float32)
     )
+    scans: list[float] = []
     for done, parts in enumerate(sizes):
         progress("tuning", done, len(sizes))
+        if _is_slower(scans, tried, goal):
+            break
         file = _file(path, parts)
         write_fastscan(file, vectors, parts)
         scan = FastScan(file, vectors.count, vectors.dimension, parts)
         depth, recall = _depth(_recalls(scan, vectors, tuning_queries, own_rows, least), goal.recall)
         p50 = _p50_ms(partial(_search, scan, vectors, depth), tuning_queries)
+        if vectors.count >= _MANY:
+            scans.append(_p50_ms(partial(_search, scan, vectors, _DEPTHS[0]), tuning_queries))
         name = f"PQ{parts}x4fs,Refine"
         tried.append(Candidate(name, parts, depth, recall, p50, code_bytes(vectors.count, parts)))
     progress("tuning", len(sizes), len(sizes))
     fit = [candidate for candidate in tried if candidate.meets(goal)]
     chosen = min(fit, key=lambda candidate: candidate.p50_ms) if fit else None
     with storing(path):
-        for parts in sizes:
+        for parts in sizes[: len(tried) - 1]:
             if chosen is not None and parts == chosen.parts:
                 _file(path, parts).rename(path)
             else:
@@ -188,6 +196,21 @@ def tune(
     if chosen is None:
         raise InputError(f"no index meets the goal, loosen it: {'; '.join(map(_cost, tried))}")
     return Tuning(tuple(tried), chosen)
+
+
+def _is_slower(scans: Sequence[float], tried: Sequence[Candidate], goal: Goal) -> bool:
+    """Whether the next size, with twice the codes, takes longer than the best candidate so far.
+
+    scans: of many vectors, the median time of a search at the least depth, of each size so far.
+    tried: the candidates so far.
+    goal: what they must reach.
+    To write and measure the largest size takes as long as all before it. A scan of many vectors takes time in
+    proportion to its codes, so the next size takes at least what the last two let expect.
+    """
+    if len(scans) < 2:
+        return False
+    expected = scans[-1] + 2 * (scans[-1] - scans[-2])
+    return any(candidate.meets(goal) and candidate.p50_ms <= expected for candidate in tried)
 
 
 def part_counts(vectors: StoredVectors) -> list[int]:

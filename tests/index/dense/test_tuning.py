@@ -83,6 +83,25 @@ def test_searches_are_timed_in_compiled_loops_and_exact_ones_are_not(
 
 
 @pytest.mark.usefixtures("every_corpus_is_large")
+@pytest.mark.parametrize(("milliseconds", "tried"), [((2, 2, 3.9, 4), 2), ((2, 2, 8.1, 4), 3)])
+def test_of_many_vectors_a_size_that_must_be_slower_is_not_written(
+    tmp_path: Path,
+    vectors: StoredVectors,
+    monkeypatch: pytest.MonkeyPatch,
+    milliseconds: tuple[float, ...],
+    tried: int,
+):
+    # Flat; the search and the scan of each size. Scans of 2 and 4 let expect 8 of the next size.
+    times = iter([1000.0, *milliseconds, 9.0, 9.0])
+    monkeypatch.setattr(tuning, "_p50_ms", lambda search, asked: next(times))
+    monkeypatch.setattr(tuning, "_MANY", 0)
+    monkeypatch.setattr(Candidate, "meets", lambda self, goal: self.parts > min(part_counts(vectors)))
+    found = tune(vectors, None, Goal(0.9), tmp_path / "compressed")
+    assert [each.parts for each in found.tried[1:]] == part_counts(vectors)[:tried]
+    assert [path.name for path in tmp_path.glob("compressed*")] == ["compressed"]
+
+
+@pytest.mark.usefixtures("every_corpus_is_large")
 @pytest.mark.parametrize("wanted", [0.9, 0.95, 0.99])
 @pytest.mark.parametrize("real", [True, False])
 def test_recall_promised_is_recall_delivered(
