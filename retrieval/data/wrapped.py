@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from retrieval.data.columns.names import METADATA, plain
 from retrieval.data.records import Record
@@ -24,12 +25,17 @@ def unwrapped(records: Iterable[Record]) -> Iterator[Record]:
     that has the name of an id or time outside gets that of the object before it. A record whose object is
     empty is passed over, as a blank row of a table is.
     """
-    wrapper: str | None = None
-    for number, record in enumerate(records):
-        name = _wrapper(record.fields)
-        if number == 0:
-            wrapper = name
-        if wrapper is None or name != wrapper:  # among records with texts it is one that lacks its text
+    stream = iter(records)
+    first = next(stream, None)
+    if first is None:
+        return
+    wrapper = _wrapper(first.fields)
+    if wrapper is None:
+        yield first
+        yield from stream
+        return
+    for record in chain((first,), stream):
+        if _wrapper(record.fields) != wrapper:  # among records with texts it is one that lacks its text
             yield record
             continue
         own = dict(record.fields)
