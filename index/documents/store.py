@@ -66,6 +66,7 @@ SELECT name FROM names WHERE name IS NOT NULL
 DOCUMENTS = "documents LEFT JOIN queries ON queries.row = documents.row"
 KNOWN_QUERIES = "coalesce(queries.texts, '')"
 COLUMNS = f"id, title, text, metadata, {KNOWN_QUERIES}"
+TEXTS = f"title, text, {KNOWN_QUERIES}"
 # Tables and columns of files until format 4.
 _STORED_BEFORE = ("documents", "id, title, text, metadata")
 _TEXTS_ALONE = "id, title, text"
@@ -133,6 +134,13 @@ class DocumentReader:
         """The documents of these rows, in this order. Raises IndexError for a row that does not exist."""
         documents = self._read(rows, *self._stored)
         return [documents[row] for row in rows]
+
+    def all_texts(self) -> Iterator[Texts]:
+        """The texts of all documents of a file that `DocumentWriter` has just written, by row."""
+        statement = f"SELECT {TEXTS} FROM {DOCUMENTS} ORDER BY documents.row"  # noqa: S608 (our own columns)
+        with self._lock, self._reading():
+            for record in self._database.execute(statement):
+                yield Texts(*record)
 
     def texts(self, rows: Sequence[int]) -> list[Document]:
         """`documents` without metadata and queries; those of the last calls are in memory."""

@@ -30,9 +30,9 @@ from index.documents.numbers import is_valid
 from index.documents.store import (
     COLUMNS,
     DOCUMENTS,
-    KNOWN_QUERIES,
     LONGEST_ROW,
     SCHEMA,
+    TEXTS,
     Document,
     count_rows,
     document_of,
@@ -44,7 +44,6 @@ from index.values import Texts
 _DOCUMENTS = SCHEMA[0]
 _DOCUMENTS_WITHOUT_INDEX = _DOCUMENTS.replace("id TEXT NOT NULL UNIQUE", "id TEXT NOT NULL")
 _WITHOUT_INDEX = (_DOCUMENTS_WITHOUT_INDEX, *SCHEMA[1:])
-_TEXTS = f"title, text, {KNOWN_QUERIES}"
 _IDS_AT_ONCE = 1000
 # What `UNIQUE` makes.
 _INDEX_OF_IDS = "sqlite_autoindex_documents_1"
@@ -137,7 +136,7 @@ class DocumentWriter:
 
     def texts(self) -> Iterator[Texts]:
         """The texts of all documents by row, in a third of the time of whole documents."""
-        for _, *texts in self._ordered(_TEXTS):
+        for _, *texts in self._ordered(TEXTS):
             yield self._texts_of(texts)
 
     def sample(self, most: int) -> list[Texts]:
@@ -149,7 +148,7 @@ class DocumentWriter:
         rows = [place * self.count // taken for place in range(taken)]
         marks = ",".join("?" * len(rows))
         statement = (
-            f"SELECT {_TEXTS} FROM {DOCUMENTS} "  # noqa: S608 (our own columns)
+            f"SELECT {TEXTS} FROM {DOCUMENTS} "  # noqa: S608 (our own columns)
             f"WHERE documents.row IN ({marks}) ORDER BY documents.row"
         )
         with _writing(self._path):

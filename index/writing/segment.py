@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from index.dense.beside import tuning_beside
@@ -19,9 +20,10 @@ from index.disk.manifest import SegmentEntry
 from index.documents.writer import DocumentWriter
 from index.interaction.writing import WordEncoder, write_words
 from index.lexical.bm25 import BM25_SETTINGS
-from index.lexical.postings import Lengths, write_bm25
+from index.lexical.postings import Lengths
 from index.segment import COMPRESSED, DELETED, DOCUMENTS, LEXICAL, PASSAGES, VECTORS, WORDS, segment_files
 from index.values import Progress, QueriesOf, Rows, Texts
+from index.writing.postings import postings_beside, texts_read
 from index.writing.staging import Staging
 
 # Documents between two reports of progress.
@@ -62,12 +64,20 @@ def write_segment(
     with tuning_beside(folder / VECTORS, count, dimension, asked, goal, compressed, progress) as tuned:
         documents.copy_to(folder / DOCUMENTS)
         read = words is None or words.reads_queries
-        texts = (each.joined() for each in _texts(documents, progress, "words", read))
-        own = write_bm25(folder / LEXICAL, texts, others)
-        progress("words", documents.count, documents.count)
-        if words is not None:
-            write_words(folder / WORDS, _texts(documents, progress, "word vectors", read), words)
-            progress("word vectors", documents.count, documents.count)
+        texts = partial(_texts, documents, progress, read)
+        with postings_beside(
+            folder / LEXICAL,
+            folder / DOCUMENTS,
+            documents.count,
+            partial(texts, "words"),
+            read,
+            others,
+            progress,
+        ) as written:
+            if words is not None:
+                write_words(folder / WORDS, texts("word vectors"), words)
+                progress("word vectors", documents.count, documents.count)
+            own = written()
         tuning = tuned()
     chosen = tuning.chosen
     return SegmentEntry(
@@ -84,12 +94,12 @@ def write_segment(
     )
 
 
-def _texts(documents: DocumentWriter, progress: Progress, stage: str, read: bool) -> Iterator[Texts]:
-    """The texts of all documents. read: with the queries that they are known to answer."""
+def _texts(documents: DocumentWriter, progress: Progress, queries: bool, stage: str) -> Iterator[Texts]:
+    """The texts of all documents. queries: with those that they are known to answer."""
     for row, texts in enumerate(documents.texts()):
         if row % _REPORT_EVERY == 0:
             progress(stage, row, documents.count)
-        yield texts if read else texts._replace(queries="")
+        yield texts_read(texts, queries)
 
 
 def share_segment(source: Path, target: Path, entry: SegmentEntry, deleted: Rows) -> SegmentEntry:

@@ -103,8 +103,8 @@ def test_no_process_is_left_when_the_rest_fails(file: Path, monkeypatch: pytest.
 
 def test_a_process_ends_with_its_input_as_when_its_parent_is_killed(file: Path) -> None:
     path = str(file.with_name("compressed"))
-    asked = {"file": str(file), "count": COUNT, "dimension": DIMENSION, "queries": None, "path": path}
-    asked["goal"] = Goal().to_mapping()
+    asked = {"file": str(file), "count": COUNT, "dimension": DIMENSION, "queries": False, "path": path}
+    asked |= {"goal": Goal().to_mapping(), "bytes": 0}
     command = [sys.executable, "-P", "-m", "index.dense.beside"]
     data = json.dumps(asked).encode() + b"\n"
     ended = subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
