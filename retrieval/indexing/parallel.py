@@ -72,6 +72,7 @@ def encode_shards(
     shard whose worker died. The vectors are the same to rounding.
     """
     encoder = model.encoder(side)
+    encoder.expect_many()
     if workers is not None:
         yield from _encoded_by(workers, shards, texts, encoder.encode)
         return

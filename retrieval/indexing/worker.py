@@ -22,6 +22,7 @@ def main() -> None:
     # Ctrl-C reaches every process of the terminal; the parent alone handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     encoder = read_model(Path(sys.argv[1])).encoder(cast(Side, sys.argv[2]))
+    encoder.expect_many()
     while header := sys.stdin.buffer.read(8):
         texts = json.loads(sys.stdin.buffer.read(int.from_bytes(header, "little")))
         sys.stdout.buffer.write(encoder.encode(texts).tobytes())

@@ -1,6 +1,6 @@
 """The LSTM tower on one text, and the network of re-scoring, in compiled loops.
 
-In and out: numpy arrays, see `retrieval.model.encoder` and `retrieval.model.rescoring`. Importing this module
+In and out: numpy arrays, see `retrieval.model.lstm` and `retrieval.model.rescoring`. Importing this module
 needs numba, and takes half a second: it is for processes that search many times.
 """
 
@@ -32,7 +32,7 @@ def compiled_embedding(
 
     projected: float32 (any, 4H + row width), the projections of words, as the LSTM tower has them.
     words: int64 (n,), the rows of the text's words, at least one; all within `projected`.
-    recurrent, peepholes: as for `retrieval.model.encoder.peephole_outputs`.
+    recurrent, peepholes: as for `retrieval.model.lstm.peephole_outputs`.
     attention: float32 (H,), the weights of attention pooling; (0,) for the last output as the embedding.
     embedding: float32 (row width or H,), where the result goes.
     """
@@ -81,6 +81,80 @@ def compiled_embedding(
         length = np.float32(1e-12)
     for place in range(len(embedding)):
         embedding[place] /= length
+
+
+@njit(error_model="numpy", fastmath=_FLAGS, cache=True, nogil=True)
+def compiled_weighted_sums(
+    projected: Any,
+    first: Any,
+    words: Any,
+    offsets: Any,
+    logits: Any,
+    sums: Any,
+) -> None:
+    """The sums of the rows of the words of each text, each weighted by the logistic function of its logit.
+
+    projected: float32 (any, first + W), the rows of the words behind other columns.
+    first: where the rows begin.
+    words: int32 (n,), the row of `projected` of each place in the concatenated texts.
+    offsets: int64 (texts + 1,), where each text begins and ends.
+    logits: float32 (n,), of each place; overwritten.
+    sums: float32 (texts, W), where the result goes.
+    """
+    logits *= np.float32(0.5)
+    _tanh(logits, logits)
+    for text in range(len(sums)):
+        total = sums[text]
+        total[:] = 0
+        for place in range(offsets[text], offsets[text + 1]):
+            share, row = _of_tanh(logits[place]), projected[words[place]][first:]
+            for column in range(len(total)):
+                total[column] += share * row[column]
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def compiled_feature_sums(
+    values: Any,
+    scales: Any,
+    features: Any,
+    offsets: Any,
+    sums: Any,
+) -> None:
+    """The sum of the rows of each list of features, in the order in which `retrieval.model.sums` adds them.
+
+    values: int8 (any, W), the table.
+    scales: float32 (any, 1), of its rows.
+    features: int32 (n,), rows of the table, all lists one after the other.
+    offsets: int64 (lists + 1,), where each list begins and ends; from 1 to 129 rows.
+    sums: float32 (lists, W), where the result goes.
+    """
+    lanes = np.empty((8, sums.shape[1]), np.float32)
+    for word in range(len(sums)):
+        start, stop = offsets[word], offsets[word + 1]
+        total = sums[word]
+        total[:] = 0
+        first, rest = start + 1, stop
+        if stop - first >= 8:
+            rest = stop - (stop - first) % 8
+            lanes[:] = 0
+            for place in range(first, rest):
+                _add_row(values, scales, features[place], lanes[(place - first) % 8])
+            for column in range(len(total)):
+                upper = (lanes[0, column] + lanes[1, column]) + (lanes[2, column] + lanes[3, column])
+                lower = (lanes[4, column] + lanes[5, column]) + (lanes[6, column] + lanes[7, column])
+                total[column] = upper + lower
+        else:
+            rest = first
+        for place in range(rest, stop):
+            _add_row(values, scales, features[place], total)
+        _add_row(values, scales, features[start], total)
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def _add_row(values: Any, scales: Any, number: Any, total: Any) -> None:
+    row, scale = values[number], scales[number, 0]
+    for column in range(len(total)):
+        total[column] += np.float32(row[column]) * scale
 
 
 @njit(error_model="numpy", fastmath=_FLAGS, cache=True)

@@ -116,9 +116,13 @@ class TrainedModel(NamedTuple):
         return rescorer is not None and rescorer.reads_queries
 
     def word_vectors(self) -> WordVectors | None:
-        """What gives words as vectors for re-scoring; None if the model does not re-score."""
+        """What gives the words of many documents as vectors; None if the model does not re-score."""
         rescorer = self.rescorer()
-        return None if rescorer is None else WordVectors(self.word_rows("document"), rescorer)
+        if rescorer is None:
+            return None
+        rows = self.word_rows("document")
+        rows.expect_many()
+        return WordVectors(rows, rescorer)
 
     def mismatch_error(self, problem: str) -> CorruptError:
         """The error to raise for weights that are not those of the config."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from index.errors import NO_COMPILED_LOOPS
 from retrieval.model.weights import Table
 from retrieval.text.vocabulary import Ragged
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # Rows at places, int64 (n,), as float32 (n, width).
 Fetch: TypeAlias = "Callable[[NDArray[np.int64]], NDArray[np.float32]]"
+# The table and the features of n words to the sums of their rows, float32 (n, row width).
+FeatureSums: TypeAlias = "Callable[[Table, Ragged], NDArray[np.float32]]"
 
 # For up to this many lists `np.add.reduceat` takes no longer.
 _FEW = 8
@@ -58,6 +61,26 @@ def feature_sums(table: Table, features: Ragged) -> NDArray[np.float32]:
     """The rows of n words, float32 (n, row width): sums of the rows of their features."""
     width = table.values.shape[1]
     return sums_of_rows(lambda places: table.rows(features.values[places]), features.offsets, width)
+
+
+def sums_for_many() -> FeatureSums:
+    """`feature_sums`, in a compiled loop if numba is there: the same sums in a quarter of the time."""
+    try:
+        from retrieval.model.compiled import compiled_feature_sums
+    except NO_COMPILED_LOOPS:
+        return feature_sums
+
+    def compiled(table: Table, features: Ragged) -> NDArray[np.float32]:
+        longest = int(features.lengths().max(initial=0))
+        if table.scales is None or longest > _LONGEST_RUN + 1:
+            return feature_sums(table, features)
+        if features.values.min(initial=0) < 0 or features.values.max(initial=0) >= len(table.scales):
+            raise IndexError("a word has a feature that the table lacks")  # the loop would read other memory
+        sums = np.empty((len(features), table.values.shape[1]), np.float32)
+        compiled_feature_sums(table.values, table.scales, features.values, features.offsets, sums)
+        return sums
+
+    return compiled
 
 
 def _of_equal_length(lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:

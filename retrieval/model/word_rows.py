@@ -5,12 +5,13 @@ In: a vocabulary, a table of feature rows, and words. Out: their rows. Knows not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrieval.model.sums import feature_sums
+from retrieval.model.sums import FeatureSums, feature_sums, sums_for_many
 from retrieval.model.weights import Table
 from retrieval.text.vocabulary import Vocabulary
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # The rows of up to this many words, such as those of a query, are remembered until other words are asked for.
 _FEW_WORDS = 64
+# Words after which sums are compiled: as long as these take without, the loop takes to load.
+_WORDS_BEFORE_COMPILING = 50_000
 
 
 class WordRows:
@@ -32,14 +35,26 @@ class WordRows:
     def __init__(self, vocabulary: Vocabulary, table: Table) -> None:
         self.vocabulary = vocabulary
         self._table = table
+        self._sums: FeatureSums = feature_sums
+        self._words_to_go: float = math.inf  # until sums are compiled
         self._last: tuple[Sequence[str], NDArray[np.float32]] = (), np.empty((0, 0), np.float32)
+
+    def expect_many(self) -> None:
+        """Compile the sums once it pays, if numba is there; they stay the same to the last bit.
+
+        The call that compiles them takes up to two seconds longer.
+        """
+        self._words_to_go = _WORDS_BEFORE_COMPILING
 
     def of(self, words: Sequence[str]) -> NDArray[np.float32]:
         """The rows of n words, at least one, float32 (n, row width), not to be written to."""
         last, rows = self._last  # another thread may replace both meanwhile
         if words == last:
             return rows
-        rows = feature_sums(self._table, self.vocabulary.features_of(words))
+        self._words_to_go -= len(words)
+        if self._words_to_go < 0:
+            self._words_to_go, self._sums = math.inf, sums_for_many()
+        rows = self._sums(self._table, self.vocabulary.features_of(words))
         if len(words) <= _FEW_WORDS:
             self._last = words, rows
         return rows

@@ -16,16 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retrieval.towers.peephole import kernels
+from retrieval.recurrence import kernels
+from retrieval.recurrence.outputs import fill_outputs, is_narrow
+from retrieval.recurrence.product import panels
 from retrieval.towers.peephole.plain import States, previous_states
-from retrieval.towers.peephole.product import COLUMNS, panels
-
-# Cells of the widest layer that counts as narrow; measured, see benchmarks/NOTES.md.
-_WIDEST_NARROW = 96
-
-
-def _is_narrow(size: int) -> bool:
-    return bool(COLUMNS / 4 <= size <= _WIDEST_NARROW)
 
 
 @torch.no_grad()  # set here because each thread has this setting for itself
@@ -38,7 +32,11 @@ def forward(
     states: States,
 ) -> None:
     """As `retrieval.towers.peephole.plain.forward`, for float32, but the gate g is stored as tanh."""
-    _forward(x, places, recurrent, peepholes, counts, states, kept=True)
+    if not is_narrow(recurrent.shape[1]):
+        _step_forward(x, places, recurrent, peepholes, counts, states)
+        return
+    saved = _arrays(states.gates, states.cells, states.squashed, states.outputs, peepholes)
+    kernels.forward(*_inputs(x, places, recurrent), *saved, np.array(counts), True)
 
 
 @torch.no_grad()
@@ -46,43 +44,30 @@ def outputs(
     x: Tensor, places: Tensor | None, recurrent: Tensor, peepholes: Tensor, counts: Sequence[int], y: Tensor
 ) -> None:
     """Fill the outputs y (words, H) of one part, and keep nothing else; parameters as for `forward`."""
-    narrow = _is_narrow(y.shape[1])
-    gates = x.new_empty(kernels.ROWS if narrow else len(y), x.shape[1])
-    rows = 2 * counts[0] if narrow else len(y)
-    cells, squashed = (x.new_empty(rows, y.shape[1]) for _ in range(2))
-    states = States(gates, cells, squashed, y)
-    _forward(x, places, recurrent, peepholes, counts, states, kept=not narrow)
+    if is_narrow(y.shape[1]):
+        fill_outputs(*_inputs(x, places, recurrent), peepholes.numpy(), counts, y.numpy())
+        return
+    gates = x.new_empty(len(y), x.shape[1])
+    cells, squashed = (torch.empty_like(y) for _ in range(2))
+    _step_forward(x, places, recurrent, peepholes, counts, States(gates, cells, squashed, y))
 
 
-def _forward(
+def _inputs(x: Tensor, places: Tensor | None, recurrent: Tensor) -> tuple[Any, Any, Any]:
+    """Gate inputs, the row of each word in them, and the panels of the weights, for `kernels.forward`."""
+    where = torch.arange(len(x)) if places is None else places
+    return x.numpy(), where.numpy(), panels(recurrent.t().numpy())
+
+
+def _step_forward(
     x: Tensor,
     places: Tensor | None,
     recurrent: Tensor,
     peepholes: Tensor,
     counts: Sequence[int],
     states: States,
-    kept: bool,
 ) -> None:
-    transposed = recurrent.t()
-    if not _is_narrow(len(transposed)):
-        _step_forward(x, places, transposed, peepholes, counts, states)
-        return
-    where = torch.arange(len(x)) if places is None else places
-    inputs = _arrays(x, where, panels(transposed))
-    saved = _arrays(states.gates, states.cells, states.squashed, states.outputs, peepholes)
-    kernels.forward(*inputs, *saved, np.array(counts), kept)
-
-
-def _step_forward(
-    x: Tensor,
-    places: Tensor | None,
-    transposed: Tensor,
-    peepholes: Tensor,
-    counts: Sequence[int],
-    states: States,
-) -> None:
-    """As `forward`, with one product of torch a step; transposed: (H, 4H), recurrent weights."""
-    gates = states.gates
+    """As `forward`, with one product of torch a step."""
+    gates, transposed = states.gates, recurrent.t()
     arrays = _arrays(gates, states.cells, states.squashed, states.outputs, peepholes)
     start, old_start = 0, -1
     for count in counts:
@@ -111,10 +96,10 @@ def backward(
     """As `retrieval.towers.peephole.plain.backward`, for float32 and states of `forward` here."""
     grad_peepholes = torch.zeros_like(peepholes)
     starts = [0, *accumulate(counts)]
-    if _is_narrow(recurrent.shape[1]):
+    if is_narrow(recurrent.shape[1]):
         saved = (states.gates, states.cells, states.squashed, peepholes, grad_gates, grad_peepholes)
-        tensors = (grad_outputs.contiguous(), panels(recurrent), *saved, grad_x, places)
-        kernels.backward(*_arrays(*tensors), np.array(counts))
+        inputs = (grad_outputs.contiguous().numpy(), panels(recurrent.numpy()))
+        kernels.backward(*inputs, *_arrays(*saved, grad_x, places), np.array(counts))
     else:
         _step_back(grad_outputs, recurrent, peepholes, starts, states, grad_gates, grad_peepholes)
         if len(grad_x):

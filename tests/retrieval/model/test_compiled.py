@@ -7,10 +7,13 @@ import sys
 import numpy as np
 import pytest
 
+from retrieval.model import encoder as encoder_module
+from retrieval.model import word_rows
 from retrieval.model.compiled import _tanh, compiled_embedding
 from retrieval.model.config import ModelConfig
-from retrieval.model.encoder import outputs_of_one
 from retrieval.model.folder import read_model
+from retrieval.model.lstm import outputs_of_one
+from retrieval.recurrence.outputs import is_narrow
 
 SEEN = ["list all files by size", "启动服务 now", "tar -xzf archive.tar.gz", "复制 文件夹"]
 TEXTS = [
@@ -39,6 +42,35 @@ def test_compiled_embeddings_are_those_of_numpy(tmp_path, random_model, config):
     assert {(each.shape, each.dtype) for each in found} == {((1, config.dimension), np.dtype(np.float32))}
     np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-6)
     np.testing.assert_array_equal(compiled.encode(TEXTS), plain.encode(TEXTS))  # batches are not compiled
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize(
+    "config",
+    [*LSTMS, ModelConfig("lstm", 8, 100, 8, "attention"), ModelConfig("bag", 8, 4, 6)],
+    ids=lambda config: f"{config.tower}-{config.pooling}-{config.hidden}",
+)
+def test_many_texts_are_encoded_in_loops_as_by_numpy(tmp_path, random_model, monkeypatch, config, single):
+    monkeypatch.setattr(encoder_module, "_WORDS_BEFORE_COMPILING", 20)
+    monkeypatch.setattr(word_rows, "_WORDS_BEFORE_COMPILING", 20)
+    random_model(config, texts=SEEN).save(tmp_path)
+    plain = read_model(tmp_path).encoder("document", compiled=single)
+    many = read_model(tmp_path).encoder("document", compiled=single)
+    many.expect_many()
+    for texts in (TEXTS[:3], TEXTS, TEXTS[:1], [*TEXTS, "one more", *TEXTS]):
+        np.testing.assert_allclose(many.encode(texts), plain.encode(texts), atol=1e-5)
+    # Only an LSTM that is not narrow is left to numpy.
+    assert (many._body.compile_many is None) == (config.tower != "lstm" or is_narrow(config.hidden))
+
+
+def test_without_numba_numpy_encodes_many(tmp_path, random_model, monkeypatch):
+    monkeypatch.setattr(encoder_module, "_WORDS_BEFORE_COMPILING", 0)
+    monkeypatch.setattr(word_rows, "_WORDS_BEFORE_COMPILING", 0)
+    random_model(LSTMS[0], texts=SEEN).save(tmp_path)
+    plain, many = (read_model(tmp_path).encoder("query") for _ in range(2))
+    monkeypatch.setitem(sys.modules, "retrieval.model.compiled", None)  # its import fails
+    many.expect_many()
+    np.testing.assert_array_equal(many.encode(TEXTS), plain.encode(TEXTS))
 
 
 def test_a_tower_without_a_compiled_loop_encodes_as_before(tmp_path, random_model):

@@ -5,7 +5,7 @@ packed order are those of `retrieval.towers.peephole.layer`. Knows nothing of to
 
 Importing this module needs numba. The loops release the interpreter lock, so that parts run in parallel.
 They go from row to row by address: to make an array of each row takes a third of the time. What is done with
-a row is written in vectors, see `retrieval.towers.peephole.vectors`.
+a row is written in vectors, see `retrieval.recurrence.vectors`.
 
 numba compiles them once and keeps the result on disk until this file changes. Whoever changes `vectors` or
 `product` alone deletes `__pycache__`.
@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from retrieval.towers.peephole.product import COLUMNS, add_product
-from retrieval.towers.peephole.vectors import FLOAT_BYTES, LANES, Code, Vector, intrinsic_of
+from retrieval.recurrence.product import COLUMNS, add_product
+from retrieval.recurrence.vectors import FLOAT_BYTES, LANES, Code, Vector, intrinsic_of
 
 # Texts that `forward` and `backward` handle together, so that each row of weights is loaded once for
 # all of them.
@@ -257,7 +257,7 @@ def backward_step(
 def forward(x, places, weights, gates, cells, squashed, outputs, peepholes, counts, kept):
     """All steps forward.
 
-    x: (rows, 4H), gate inputs W l(t) + b; 4H is at least COLUMNS.
+    x: (rows, at least 4H), gate inputs W l(t) + b in the first 4H columns; 4H is at least COLUMNS.
     places: int64 (words,), the row of x of each word.
     weights: panels of the recurrent weights, transposed; see `product.panels`.
     kept: whether to fill gates, cells and squashed, as above; else they are scratch space, (ROWS, 4H) and
@@ -274,7 +274,8 @@ def forward(x, places, weights, gates, cells, squashed, outputs, peepholes, coun
             z = gates[start + first : start + stop] if kept else gates[: stop - first]
             for row in range(stop - first):
                 place = places[start + first + row]
-                _copy_row((x.ctypes.data + place * row_bytes, z.ctypes.data + row * row_bytes, x.shape[1]))
+                source, target = x.ctypes.data + place * row_bytes, z.ctypes.data + row * z.strides[0]
+                _copy_row((source, target, z.shape[1]))
             if step:
                 add_product(z, outputs[old_start + first : old_start + stop], weights)
             _forward_cells(

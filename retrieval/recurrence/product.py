@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
+import numpy as np
 from numba import njit
-from torch import Tensor
+from numpy.typing import NDArray
 
-from retrieval.towers.peephole.vectors import FLOAT_BYTES, LANES, REGISTERS, Code, Vector, intrinsic_of
+from retrieval.recurrence.vectors import FLOAT_BYTES, LANES, REGISTERS, Code, Vector, intrinsic_of
 
 COLUMNS = 2 * LANES  # of a panel and a tile
 # Rows of a tile. Each has two sums; the registers that are left hold weights and factors.
@@ -27,8 +27,8 @@ _ROWS = 12 if REGISTERS == 32 else 6
 _DEPTH = 256  # rows of weights that are multiplied at once: a panel of them fits the nearest cache
 
 
-def panels(weights: Tensor) -> Tensor:
-    """Weights (m, n) as panels (ceil(n / COLUMNS), m, COLUMNS), each contiguous.
+def panels(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights, float32 (m, n), as panels (ceil(n / COLUMNS), m, COLUMNS), each contiguous.
 
     If n is no multiple of COLUMNS, the last panel ends at the last column and is zero in the columns that
     the panel before it has as well. With n below COLUMNS, there are columns of zeros at the end.
@@ -37,11 +37,11 @@ def panels(weights: Tensor) -> Tensor:
     whole, rest = n - n % COLUMNS, n % COLUMNS
     parts = [weights[:, :whole].reshape(m, -1, COLUMNS)]
     if rest:
-        last = weights.new_zeros(m, 1, COLUMNS)
+        last = np.zeros((m, 1, COLUMNS), np.float32)
         first = COLUMNS - rest if whole else 0
         last[:, 0, first : first + rest] = weights[:, whole:]
         parts.append(last)
-    return torch.cat(parts, 1).transpose(0, 1).contiguous()
+    return np.ascontiguousarray(np.concatenate(parts, 1).transpose(1, 0, 2))
 
 
 def _tile(rows: int) -> Any:
