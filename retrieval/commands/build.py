@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
@@ -151,6 +152,12 @@ def build(
 @click.option(
     "--sync", is_flag=True, help="Hold exactly CORPUS: leave what is the same, delete what is not in it."
 )
+@click.option(
+    "--most-deleted",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="With --sync: change nothing if more of the index's documents than this would be deleted.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an addition that was cut short.")
 @no_known_queries_option
 @column_option
@@ -160,6 +167,7 @@ def add(
     index: Path,
     corpus: Path | str,
     sync: bool,
+    most_deleted: float | None,
     resume: bool,
     no_known_queries: bool,
     columns: ColumnNames,
@@ -172,12 +180,15 @@ def add(
 
     \b
     Example: peephole add my.index new.jsonl
-    Example: peephole add my.index data --sync
+    Example: peephole add my.index data --sync --most-deleted 10
     """  # noqa: D301
+    if most_deleted is not None and not sync:
+        raise click.UsageError("--most-deleted needs --sync, without which nothing is deleted")
     warn_of_corpus(corpus, columns)
     dataset = open_dataset(corpus, columns)
     columns_before = read_live_manifest(index).columns if sync else {}
-    change = sync_documents if sync else add_documents
+    limit = 100.0 if most_deleted is None else most_deleted
+    change = partial(sync_documents, most_deleted=limit) if sync else add_documents
     with resumable(), progress_bars("adding") as progress:
         result = change(
             dataset,

@@ -34,6 +34,7 @@ def sync(
     resume: bool = False,
     wait: float = 0.0,
     known_queries: bool = True,
+    most_deleted: float = 100.0,
     progress: Progress = no_progress,
 ) -> AddResult:
     """Add new documents, replace changed ones, keep those that are the same, and delete all others.
@@ -44,8 +45,10 @@ def sync(
     resume: keep what an interrupted synchronisation with the same corpus has encoded.
     wait: seconds to wait for another writer.
     known_queries: as for `add`.
+    most_deleted: per cent of the documents of the index. If the corpus lacks more, nothing is changed.
     progress: called as documents are compared and encoded and segments are written.
-    Raises what `build` raises, and InputError for a corpus that has no document of the index.
+    Raises what `build` raises, and InputError for a corpus that has no document of the index, or lacks
+    more of them than `most_deleted`.
     """
     dataset = open_dataset(corpus, columns)
     known_queries = known_queries and model_of(index).reads_queries()
@@ -56,12 +59,20 @@ def sync(
         comparison = encode_changes(builder, documents, dataset.count_documents(), progress)
         gone = comparison.gone()
         deleted = sum(map(len, gone))
+        path = None if str(dataset.path) == "-" else dataset.path
         if deleted and not comparison.found:
             or_columns = " and the columns (`peephole info` shows by which it was read)" if roles else ""
             raise InputError(
                 f"has no document of the index, so all {deleted:,} would be deleted; check the path"
                 f"{or_columns}, or make the index with `peephole build`",
-                path=None if str(dataset.path) == "-" else dataset.path,
+                path=path,
+            )
+        held = comparison.found + deleted
+        if 100 * deleted > most_deleted * held:
+            raise InputError(
+                f"lacks {deleted:,} of the {held:,} documents of the index, more than the {most_deleted:g} % "
+                "that --most-deleted allows; nothing was changed; check that it is whole, or allow more",
+                path=path,
             )
         count, replaced = builder.count, builder.replaced()
         counts = (count - replaced, replaced, deleted, comparison.unchanged)

@@ -206,3 +206,18 @@ def test_same_id_twice_in_an_addition_is_told(index, more):
     more.write_text(more.read_text() * 2)
     assert "'d1'" in failure("add", index, more)
     assert told("info", index)["documents"] == 8
+
+
+def test_a_limit_of_deleted_documents_needs_sync(index, tmp_path):
+    result = peephole("add", index, tmp_path, "--most-deleted", 10)
+    assert result.exit_code == 2
+    assert "--most-deleted needs --sync" in result.stderr
+
+
+def test_a_shrunken_corpus_is_refused_in_one_line(index, tmp_path):
+    before = peephole("info", index).stdout
+    (first, *_) = ids(index, "cats")
+    table = tmp_path / "export.jsonl"
+    table.write_text(json.dumps({"_id": first, "text": "what is left"}) + "\n")
+    assert "--most-deleted allows" in failure("add", index, table, "--sync", "--most-deleted", 10)
+    assert peephole("info", index).stdout == before

@@ -106,6 +106,15 @@ def test_corpus_without_any_document_of_the_index_is_refused(index, tmp_path):
     assert held(index) == numbered(12)
 
 
+def test_corpus_that_lacks_more_than_is_allowed_changes_nothing(index, tmp_path):
+    half = write(tmp_path / "half.jsonl", numbered(6))
+    with pytest.raises(InputError, match=r"half\.jsonl: lacks 6 of the 12 documents .* than the 49 % "):
+        sync(half, index, most_deleted=49)
+    assert held(index) == numbered(12)
+    assert sync(half, index, most_deleted=50).deleted == 6
+    assert sync(half, index, most_deleted=0).unchanged == 6
+
+
 def test_broken_corpus_changes_nothing(index, tmp_path):
     path = write(tmp_path / "c.jsonl", numbered(3))
     path.write_text(path.read_text() + "{")
