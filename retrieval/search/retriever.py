@@ -50,6 +50,7 @@ class Retriever:
         self._lock = ProcessLock()
         self._refreshing = ProcessLock()
         self._closed = Event()
+        self._is_view = False
 
     @classmethod
     def open(cls, folder: Path | str, *, checksums: bool = False, kept_bytes: int = 0) -> Self:
@@ -108,7 +109,7 @@ class Retriever:
             return not self._closed.is_set()
 
     def close(self) -> None:
-        """Close the index; closing twice is harmless."""
+        """Close the index; closing twice is harmless. Searches under way finish, and none begins."""
         if self._closed.is_set():
             return
         self._closed.set()  # first, so that a refresh under way closes what it opens
@@ -127,6 +128,7 @@ class Retriever:
             view = copy(self)
             view._opened, view._lock, view._closed = opened, ProcessLock(), Event()
             view._closed.set()  # so that neither `refresh` nor `close` does anything
+            view._is_view = True
             yield view
 
     def corrected(self, query: str) -> str:
@@ -288,6 +290,9 @@ class Retriever:
     def _using(self) -> Iterator[OpenGeneration]:
         with self._lock:
             opened = self._opened
+            # Searches of other threads keep the generation open; without this, new ones could do so for ever.
+            if self._closed.is_set() and not self._is_view:
+                raise InputError("the index is closed; open it again", path=opened.index.folder)
             opened.hold()
         try:
             yield opened

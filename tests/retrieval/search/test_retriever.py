@@ -397,6 +397,15 @@ def test_a_closed_retriever_says_that_it_is_closed(folder):
         retriever.search("copy")
 
 
+def test_no_search_begins_after_a_close_during_another_one(folder):
+    retriever = Retriever.open(folder)
+    with retriever.pinned() as under_way:
+        retriever.close()
+        with pytest.raises(InputError, match="is closed; open it again"):
+            retriever.search("cat")
+        assert under_way.search("cat")
+
+
 def test_a_refresh_does_not_open_a_closed_retriever(folder, tmp_path):
     index = shutil.copytree(folder / "index", tmp_path / "index")
     retriever = Retriever.open(index)
