@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -62,6 +63,19 @@ class HeldGeneration:
         return queries
 
 
+class _Hold:
+    """Keeps writers from removing a generation until `close`, or until nothing refers to it any more."""
+
+    def __init__(self, generation: Path) -> None:
+        """Raises what `hold` raises."""
+        self._end = weakref.finalize(self, os.close, hold(generation))
+        self._end.atexit = False
+
+    def close(self) -> None:
+        """End the hold. Calling it again does nothing."""
+        self._end()
+
+
 @contextmanager
 def holding(
     folder: Path, pointer: Pointer, *, checksums: bool, elsewhere: bool
@@ -76,9 +90,8 @@ def holding(
     StorageError, and ElsewhereError if the generation lives on a server but `elsewhere` is False.
     """
     generation = folder / pointer.generation
-    handle = hold(generation)
     opened = ExitStack()
-    opened.callback(os.close, handle)
+    opened.callback(_Hold(generation).close)
     with opened:
         manifest = read_manifest(folder, pointer)
         if manifest.store and not elsewhere:

@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import os
 import re
@@ -303,6 +304,16 @@ def test_closing_twice_is_harmless(folder: Path):
     index = Index.open(folder)
     index.close()
     index.close()
+
+
+def test_an_index_that_was_never_closed_is_released_once_nothing_refers_to_it(folder: Path):
+    """As by a program that opens one for each question; it would run out of files."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    index = Index.open(folder)
+    assert len(list(Path("/proc/self/fd").iterdir())) > before
+    del index
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_failed_open_leaves_no_file_open(folder: Path):
