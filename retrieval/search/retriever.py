@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Never, Self
 
 import numpy as np
 
@@ -67,6 +67,10 @@ class Retriever:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def __reduce__(self) -> Never:
+        """Raises TypeError: an open index is neither pickled nor copied."""
+        raise TypeError("an open index cannot be pickled or copied; pass its folder, and open it there")
 
     def __contains__(self, document_id: object) -> bool:
         """Whether the index holds a document of this id."""
@@ -125,7 +129,8 @@ class Retriever:
         from copy import copy  # a search from the shell starts without it
 
         with self._using() as opened:
-            view = copy(self)
+            view = object.__new__(type(self))
+            view.__dict__.update(self.__dict__)
             view._opened, view._lock, view._closed = opened, ProcessLock(), Event()
             view._closed.set()  # so that neither `refresh` nor `close` does anything
             view._is_view = True
@@ -138,6 +143,7 @@ class Retriever:
 
     def encode(self, queries: Sequence[str]) -> NDArray[np.float32]:
         """The embeddings of n queries, float32 (n, dimension), unit length."""
+        _check_list(queries)
         with self._using() as opened:
             return opened.tower.encode(queries)
 
@@ -195,6 +201,7 @@ class Retriever:
         as_typed: bool = False,
     ) -> list[list[Hit]]:
         """`search` for several queries at once; returns the hits of each query, in order."""
+        _check_list(queries)
         _check_queries(queries)
         with self._using() as opened:
             queries = _read(opened, queries, as_typed)
@@ -242,6 +249,7 @@ class Retriever:
         from retrieval.search.facets import count_values
 
         _check_queries([query])
+        _check_list(fields)
         check_mode(mode)
         with self._using() as opened:
             (read,) = _read(opened, [query], as_typed)
@@ -261,6 +269,7 @@ class Retriever:
 
         Returns float32 and int64 (n, at most k), row -1 where there are fewer documents.
         """
+        _check_list(queries)
         with self._using() as opened:
             queries = _read(opened, queries, as_typed)
             return rank(opened, queries, _embeddings(opened, queries, mode), k, mode, where).ranking
@@ -325,6 +334,12 @@ def _check_probability(least: float, opened: OpenGeneration) -> None:
             "queries and build the index again, or leave the least probability out",
             path=opened.index.model_folder,
         )
+
+
+def _check_list(texts: Sequence[str]) -> None:
+    # A text is a sequence of its letters too, so no type checker finds this.
+    if isinstance(texts, str):
+        raise TypeError(f"a list of texts is wanted, not one text; write [{texts[:20]!r}]")
 
 
 def _check_queries(queries: Sequence[str]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import threading
 from contextlib import ExitStack
+from copy import copy, deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -398,7 +400,7 @@ def test_a_closed_retriever_says_that_it_is_closed(folder):
 
 
 def test_no_search_begins_after_a_close_during_another_one(folder):
-    retriever = Retriever.open(folder)
+    retriever = Retriever.open(folder / "index")
     with retriever.pinned() as under_way:
         retriever.close()
         with pytest.raises(InputError, match="is closed; open it again"):
@@ -467,11 +469,31 @@ def test_arguments_of_another_type_are_refused(folder, arguments):
         retriever.search(*arguments)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda retriever: retriever.encode("cat"),
+        lambda retriever: retriever.search_all("cat"),
+        lambda retriever: retriever.rank("cat", 3, "dense"),
+        lambda retriever: retriever.facets("cat", "lang"),
+    ],
+)
+def test_one_text_in_place_of_a_list_is_not_taken_for_a_list_of_letters(retriever, ask):
+    with pytest.raises(TypeError, match="a list of texts is wanted, not one text"):
+        ask(retriever)
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy, deepcopy])
+def test_an_open_index_is_sent_to_no_other_process_and_the_remedy_is_told(retriever, send):
+    with pytest.raises(TypeError, match="pass its folder, and open it there"):
+        send(retriever)
+
+
 def test_hits_hold_the_metadata_of_their_documents_if_it_is_asked_for(folder, tmp_path):
-    copy = Path(shutil.copytree(folder / "index", tmp_path / "index"))
+    index = Path(shutil.copytree(folder / "index", tmp_path / "index"))
     tags = {f"m{n}": {"n": n, "tags": ["x", {"y": None}]} for n in range(5)}
-    add_documents([Document(each, "", "zebra " + WORDS[0], tags[each]) for each in tags], copy)
-    with Retriever.open(copy) as retriever:
+    add_documents([Document(each, "", "zebra " + WORDS[0], tags[each]) for each in tags], index)
+    with Retriever.open(index) as retriever:
         for mode in MODES:
             hits = retriever.search("zebra cat", 200, mode, metadata=True)
             assert {hit.id: hit.metadata for hit in hits} == {hit.id: tags.get(hit.id, {}) for hit in hits}
