@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import unquote_to_bytes
 
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.datastructures import Headers
@@ -120,9 +121,13 @@ class Application:
     def _check(self, scope: Scope) -> None:
         if self.settings.hosts is not None:
             require_known_host(Headers(scope=scope).getlist("host"), self.settings.hosts)
-        most = self.settings.limits.target_bytes
-        if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > most:
+        most, path = self.settings.limits.target_bytes, scope.get("raw_path", b"")
+        if len(path) + len(scope["query_string"]) > most:
             raise Refusal(414, f"path and query string have at most {most:,} bytes")
+        try:
+            unquote_to_bytes(path).decode()
+        except UnicodeDecodeError as error:  # two ids would become one
+            raise Refusal(400, "the path is not percent-encoded UTF-8") from error
 
     def _finish(self, record: Record, method: str) -> None:
         seconds = time.perf_counter() - record.started

@@ -484,6 +484,7 @@ def test_errors_of_embeddings_have_openais_shape(run, body, status, param):
         ("/search?q=a" + "&where=x=1" * 17, 422, "where"),
         ("/search?q=a" + "&where=x=1" * 65, 400, "too many"),
         ("/documents/no", 404, "no document"),
+        ("/documents/B%FCro", 400, "the path is not percent-encoded UTF-8"),
         ("/documents/", 404, "no document"),
         ("/Search?q=a", 404, "no such route"),
         ("/../../etc/passwd", 404, "no such route"),
