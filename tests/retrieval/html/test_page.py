@@ -23,10 +23,10 @@ def test_values_are_escaped_and_an_unknown_name_is_refused(tmp_path):
         template.render(title="a")
 
 
-def test_templates_and_tables_are_part_of_the_package():
+def test_templates_tables_and_types_are_part_of_the_package():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert setuptools["package-data"] == {
-        "*": ["templates/*"],
+        "*": ["templates/*", "py.typed"],
         "retrieval.serving": ["page/*"],
         "retrieval.text": ["*.txt"],
     }
@@ -39,6 +39,10 @@ def test_templates_and_tables_are_part_of_the_package():
     page = {path for path in others if path.parent == ROOT / "retrieval" / "serving" / "page"}
     tables = {ROOT / "retrieval" / "text" / "variants.txt"}
     assert tables < others
+    # Without these, the type checkers of programs that import an installed package read none of its types.
+    typed = {ROOT / package / "py.typed" for package in ("index", "retrieval")}
+    assert typed < others
+    others -= typed
     assert len(others - page - tables) == 6
     assert {path.parent.name for path in others - page - tables} == {"templates"}
     assert all((path.parent.parent / "__init__.py").is_file() for path in others - tables)
