@@ -458,7 +458,7 @@ def test_columns_of_a_folder_cannot_be_named(made, tmp_path: Path) -> None:
 def test_documents_that_the_index_lacks_are_named(faq: Path, made) -> None:
     said = failure("evaluate", made.index, faq / "faq.csv")
     assert said.startswith(f"{faq / 'faq.csv'}:")
-    assert "is not in the index; build or add this file first" in said
+    assert "is not in the index; build or add this file first, or give --column as then" in said
 
 
 def test_a_messy_workbook_gives_the_same_model_and_index(faq: Path, tmp_path: Path) -> None:

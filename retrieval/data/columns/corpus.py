@@ -56,8 +56,8 @@ _USUAL_TITLES = (
     ),
 )
 _USUAL_TEXTS = groups(
-    "text fulltext volltext 文本",
-    "document body content passage dokument inhalt contenu contenido 正文 内容",
+    "text fulltext volltext texte texto testo 文本",
+    "document body content passage dokument inhalt contenu contenido contenuto 正文 内容",
     "longtext langtext longdescription langbeschreibung 详细描述",
     "description descr desc partdescription itemdescription articledescription productdescription "
     "beschreibung artikelbeschreibung produktbeschreibung descripcion descrizione descricao "

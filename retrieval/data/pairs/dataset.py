@@ -95,7 +95,8 @@ class PairsDataset:
         for document in (document for grades in qrels.values() for document in grades):
             if document_ids is not None and document not in document_ids:
                 raise self._pairs.place_of(document).error(
-                    f"document {document!r} is not in the index; build or add this file first"
+                    f"document {document!r} is not in the index; build or add this file first, "
+                    "or give --column as then (`peephole info` shows by which columns it was read)"
                 )
         return qrels
 
