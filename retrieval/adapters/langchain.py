@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -21,10 +22,11 @@ from retrieval.adapters.towers import Towers
 from retrieval.search.modes import Mode
 
 with needing("langchain"):
-    from langchain_core.callbacks import CallbackManagerForRetrieverRun
+    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
     from langchain_core.embeddings import Embeddings
     from langchain_core.retrievers import BaseRetriever
+    from langchain_core.runnables import run_in_executor
     from langchain_core.vectorstores import VectorStore
     from langchain_core.vectorstores.utils import maximal_marginal_relevance
     from pydantic import PrivateAttr
@@ -88,6 +90,13 @@ class PeepholeRetriever(BaseRetriever):
             as_typed=self.as_typed if as_typed is None else as_typed,
         )
         return [_document(each, passage=self.passages) for each in found]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **asked: Any
+    ) -> list[Document]:
+        # That of the base class takes no further arguments.
+        find = partial(self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **asked)
+        return await run_in_executor(None, find)
 
 
 class PeepholeEmbeddings(Embeddings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import pytest
@@ -212,6 +213,14 @@ def test_misspelt_words_are_corrected_unless_they_are_to_stay(index):
     exact = PeepholeRetriever(index=index, mode="lexical", as_typed=True)
     assert ids(exact.invoke("archvie")) == []
     assert ids(exact.invoke("archvie", as_typed=False)) == ["tar"]
+
+
+def test_a_query_takes_the_same_arguments_without_blocking(index):
+    retriever = PeepholeRetriever(index=index, k=1)
+    asked = {"k": 2, "filter": {"tags": "dir"}, "as_typed": True}
+    found = asyncio.run(retriever.ainvoke("archive", **asked))
+    assert ids(found) == ids(retriever.invoke("archive", **asked)) == ["ls"]
+    assert len(asyncio.run(retriever.ainvoke("archive"))) == 1
 
 
 def test_a_store_corrects_misspelt_words_unless_they_are_to_stay(index):
