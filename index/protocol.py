@@ -139,6 +139,9 @@ class OpenIndex(Protocol):
     def similar_terms(self, term: str) -> SimilarTerms:
         """The terms that are similar to one that no document has; of very many the most frequent."""
 
+    def first_term_from(self, text: str) -> str | None:
+        """The first term, by code points, that is not smaller than a text; None if all are."""
+
     def word_width(self) -> int:
         """The width of the vectors of words that all documents have; 0 if some have none."""
 

@@ -320,6 +320,11 @@ class Index(HeldGeneration):
             edited.update(found.edited)
         return SimilarTerms(begun, edited)
 
+    def first_term_from(self, text: str) -> str | None:
+        """The first term, by code points, that is not smaller than a text; None if all are."""
+        found = (segment.lexical.first_term_from(text) for segment in self.segments)
+        return min(filter(None, found), default=None)
+
     def word_width(self) -> int:
         """The width of the vectors of words that all segments have; 0 if some have none or another width."""
         widths = {segment.entry.word_width for segment in self.segments}

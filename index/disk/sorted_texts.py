@@ -43,6 +43,19 @@ class SortedTexts:
             low, high = (middle + 1, high) if candidate < key else (low, middle)
         return None
 
+    def first_from(self, text: str) -> str | None:
+        """The first of the texts that is not smaller than another; None if all are."""
+        key = text.encode("utf-8", "surrogatepass")
+        low, high, found = 0, len(self), None
+        while low < high:
+            middle = (low + high) // 2
+            candidate = self.characters[self.starts[middle] : self.starts[middle + 1]].tobytes()
+            if candidate < key:
+                low = middle + 1
+            else:
+                high, found = middle, candidate
+        return None if found is None else found.decode("utf-8", "surrogatepass")
+
     def all(self) -> list[str]:
         """All texts in order."""
         return self.between(0, len(self))

@@ -359,6 +359,11 @@ class Bm25:
         with reading_arrays(self._folder):
             return similar_terms(term, self._terms, self._starts)
 
+    def first_term_from(self, text: str) -> str | None:
+        """The first term that is not smaller than a text; None if all are. Raises CorruptError."""
+        with reading_arrays(self._folder):
+            return self._terms.first_from(text)
+
     def place_of_character(self, character: str) -> slice:
         """Like `postings`, a place in `postings_of_character`."""
         return slice(0, len(self.postings_of_character(character).rows))

@@ -181,6 +181,10 @@ class RemoteIndex(HeldGeneration):
         """See `Index.similar_terms`."""
         return self._statistics.similar_terms(term)
 
+    def first_term_from(self, text: str) -> str | None:
+        """See `Index.first_term_from`."""
+        return self._statistics.first_term_from(text)
+
     def is_exact(self, where: Sequence[Expression]) -> bool:
         """Whether the server compares every vector."""
         return self.entry.faiss == FLAT_KIND

@@ -124,6 +124,12 @@ class Statistics:
             ends = np.cumsum([0, *(documents for _, documents in rows)])
             return similar_terms(term, sorted_texts(each for each, _ in rows), ends)
 
+    def first_term_from(self, text: str) -> str | None:
+        """The first term, by code points, that is not smaller than a text; None if all are."""
+        statement = "SELECT term FROM terms WHERE term >= ? ORDER BY term LIMIT 1"
+        with self._lock, self._reading():
+            return next((str(term) for (term,) in query(self._database, statement, (text,))), None)
+
     def _idf(self, df: int) -> float:
         return math.log(1 + (self._documents - df + 0.5) / (df + 0.5))
 

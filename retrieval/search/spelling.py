@@ -5,18 +5,19 @@ finds nothing by a misspelt word, and the towers less than half of what they fin
 nothing of rankings.
 
 A word is read as another only if no document has its term and the model has no row for it: the model then
-has seen too little of it to know what it means. The other word is one that it begins, for somebody may still
-be typing it, or one that a single edit makes of it: a letter left out, added or changed, or two neighbours
-swapped. The first letter must be right, as it nearly always is (Pollock and Zamora 1984, Automatic Spelling
-Correction in Scientific and Scholarly Text). Two words are read as one if documents have only that. For
-Chinese see `retrieval.search.characters`.
+has seen too little of it to know what it means. The other word is one that is the same but for accents, of
+which any number may be missing (`retrieval.text.accents`). If there is none, and the word has four letters
+or more, it is one that the word begins, for somebody may still be typing it, or one that a single edit makes
+of it: a letter left out, added or changed, or two neighbours swapped. The first letter must then be right, as
+it nearly always is (Pollock and Zamora 1984, Automatic Spelling Correction in Scientific and Scholarly Text).
+Two words are read as one if documents have only that. For Chinese see `retrieval.search.characters`.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from index.lexical.normalisation import normalise
 from index.lexical.similar import similar_to
 from index.lexical.tokens import lexical_tokens
 from retrieval.search.characters import LONGEST_QUERY, read_characters
+from retrieval.text.accents import plain_forms, spelt_as
 from retrieval.text.words import is_cjk, words
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 # With fewer letters a word has too many others beside it.
 _LEAST_LETTERS = 4
+# Of words that differ in accents only.
+_LEAST_PLAIN_LETTERS = 2
 # Longer ones are no words of a language.
 _MOST_LETTERS = 32
 # Words of a query that are looked up: a new one takes milliseconds in an index of a million documents.
@@ -72,7 +76,8 @@ class Spelling:
         def read(match: re.Match[str]) -> str:
             typed = match[0]
             word = normalise(typed)
-            if (typed.isupper() and not query.isupper()) or not _is_word(word):
+            named = typed.isupper() and not query.isupper()
+            if named or not _is_word(word.replace("'", ""), _LEAST_PLAIN_LETTERS):
                 return typed
             if word not in looked_up:
                 term = _term_of(word)
@@ -102,7 +107,7 @@ class Spelling:
 
     def _is_known(self, word: str) -> bool:
         """Whether the model knows a word, and documents have it."""
-        if not _is_word(word) or self._vocabulary.table.ids_of_words([word])[0] < 0:
+        if not _is_word(word, _LEAST_LETTERS) or self._vocabulary.table.ids_of_words([word])[0] < 0:
             return False
         return self._row_with(word) is not None
 
@@ -132,18 +137,53 @@ class Spelling:
         """
         if self._vocabulary.table.ids_of_words([word])[0] >= 0:
             return None
+        if accented := self._without_accents(word):
+            return accented
+        if not _is_word(word, _LEAST_LETTERS):
+            return None
         with reading_arrays(self._index.model_folder):
             known = [self._words.at(numbers) for numbers in similar_to(word, self._words)]
         for similar in known:
-            counts = {near: self._index.documents_with(_term_of(near)) for near in similar}
-            for near in sorted(filter(counts.get, counts), key=lambda near: (-counts[near], len(near), near)):
-                if self._row_with(near) is not None:
-                    return near
+            if near := self._most_frequent(similar):
+                return near
         # A rare word has no row of its own, but documents have its term.
         for counts in self._index.similar_terms(term):
             for near in sorted(counts, key=lambda near: (-counts[near], near)):
                 if written := self._written(near):
                     return written
+        return None
+
+    def _without_accents(self, word: str) -> str | None:
+        """The most frequent word of the documents that is the same but for accents; None if there is none."""
+        with reading_arrays(self._index.model_folder):
+            known = {
+                spelt.text
+                for plain in plain_forms(word)
+                for spelt in spelt_as(plain, self._words.first_from)
+                if not spelt.rest
+            }
+        return self._most_frequent(known) or self._most_frequent(set(self._rare(word)))
+
+    def _rare(self, word: str) -> Iterator[str]:
+        """The words of the index's terms that are the same as a word but for accents.
+
+        A stem is the beginning of its word, or has i for y at its end.
+        """
+        for plain in plain_forms(word):
+            for spelt in spelt_as(plain, self._index.first_term_from):
+                if _term_of(spelt.text + spelt.rest) == spelt.text:
+                    yield spelt.text + spelt.rest
+            if plain.endswith("y"):
+                for spelt in spelt_as(f"{plain[:-1]}i", self._index.first_term_from):
+                    if not spelt.rest and _term_of(f"{spelt.text[:-1]}y") == spelt.text:
+                        yield f"{spelt.text[:-1]}y"
+
+    def _most_frequent(self, similar: Iterable[str]) -> str | None:
+        """Of some words the one that most documents have; None if none has any."""
+        counts = {near: self._index.documents_with(_term_of(near)) for near in similar}
+        for near in sorted(filter(counts.get, counts), key=lambda near: (-counts[near], len(near), near)):
+            if self._row_with(near) is not None:
+                return near
         return None
 
     @cached_property
@@ -172,13 +212,14 @@ def _term_of(word: str) -> str:
     return terms[0] if len(terms) == 1 else ""
 
 
-def _is_word(word: str) -> bool:
-    if not (_LEAST_LETTERS <= len(word) <= _MOST_LETTERS and word.isalpha()):
+def _is_word(word: str, least: int) -> bool:
+    """Whether a word consists of letters, at least so many."""
+    if not (least <= len(word) <= _MOST_LETTERS and word.isalpha()):
         return False
     return word.isascii() or unicodedata.name(word[0], "").partition(" ")[0] in _SCRIPTS
 
 
 @cache
 def _word() -> re.Pattern[str]:
-    """The pattern of letters that are not part of an identifier, an address or a name such as O'Hara."""
-    return re.compile(r"(?<![\w./\\@:])(?<!\w['’])[^\W\d_]+(?!['’./\\@:]?\w)")
+    """The pattern of letters, or two runs with an apostrophe, not part of an identifier or address."""
+    return re.compile(r"(?<![\w./\\@:])(?<!\w['’])[^\W\d_]+(?:['’][^\W\d_]+)?(?!['’./\\@:]?\w)")

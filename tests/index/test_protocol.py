@@ -205,6 +205,10 @@ def test_terms_are_known_by_how_many_documents_have_them(write: Write, folder: P
         assert similar.begun == {term: count for term, count in counts.items() if term.startswith("numbe")}
         assert similar.edited == {}
         assert index.similar_terms("aplp") == ({}, {"appl": counts["appl"]})
+        ordered = sorted(counts)
+        for text in ("", "a", "appl", "apple", "numbe", "苹", ordered[-1]):
+            assert index.first_term_from(text) == next(term for term in ordered if term >= text)
+        assert index.first_term_from(ordered[-1] + "a") is None
 
 
 def test_single_documents_are_weighed_as_their_ranking_is(write: Write, folder: Path):

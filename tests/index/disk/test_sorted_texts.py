@@ -26,3 +26,5 @@ def test_each_text_has_its_place_in_the_order_of_code_points_and_others_have_non
     assert found.all() == ordered
     assert [found.number(text) for text in ordered] == list(range(len(ordered)))
     assert all(found.number(text) is None for text in others if text not in texts)
+    for text in [*ordered, *others]:
+        assert found.first_from(text) == next((each for each in ordered if each >= text), None)

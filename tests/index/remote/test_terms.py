@@ -21,6 +21,11 @@ def test_terms_keep_their_numbers_and_their_documents_add_up(tmp_path: Path):
     assert new.weigh("b b unknown").terms == pytest.approx({first["b"]: 2 * np.log(1.6)})
     assert old.weigh("b").terms == pytest.approx({first["b"]: np.log(2)})
     assert old.weigh("c").terms == {}
+    assert [new.first_term_from(text) for text in ("", "a", "aé", "b", "c", "cé", "é")] == [
+        *"aabbc",
+        None,
+        None,
+    ]
 
 
 def test_damaged_statistics_are_told(tmp_path: Path):

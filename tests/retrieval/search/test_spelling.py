@@ -97,6 +97,104 @@ def test_other_words_stay(retriever: Retriever, typed: str) -> None:
 
 
 @pytest.fixture(scope="module")
+def accented(tmp_path_factory: pytest.TempPathFactory, random_model: Callable[..., TwoTower]) -> Path:
+    """An index of two segments in several languages, whose model knows some of the words."""
+    place = tmp_path_factory.mktemp("accents")
+    known = [
+        "éléphant",
+        "coté",
+        "côté",
+        "répertoire",
+        "größe",
+        "ça",
+        "l'exécution",
+        "señor",
+        "senior",
+        "naive",
+    ]
+    random_model(CONFIG, texts=known).save(place / "model")
+    texts = [
+        "éléphant répertoire côté Größe ça và l'exécution",
+        "côté coté für Straße REPERTORIO señor senior",
+        "řešení příkladů, řádky a soubory",
+        "Ångström smørrebrød søgning",
+        "çok ışık cœur ёлка naïve l'état",
+    ]
+    lines = [json.dumps({"_id": str(number), "text": text}) for number, text in enumerate(texts)]
+    (place / "corpus.jsonl").write_text("\n".join(lines))
+    build(place / "corpus.jsonl", place / "model", place / "index")
+    later = ["żółty élection", "Übergröße élection"]
+    add_documents([Document(f"later {n}", "", text, {}) for n, text in enumerate(later)], place / "index")
+    return place / "index"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("elephant", "éléphant"),  # the first letter
+        ("Repertoire", "répertoire"),
+        ("cote", "côté"),  # more documents have it than coté
+        ("ca va", "ça và"),  # in two letters
+        ("reseni prikladu", "řešení příkladů"),  # three accents; the model knows none of these
+        ("radky", "řádky"),  # whose stem ends with i
+        ("grosse groesse fuer fur", "grösse grösse für für"),
+        ("strasse straße", "strasse straße"),  # is the same term
+        ("repertório", "repertorio"),  # where documents have none
+        ("angstrom aangstroem", "ångström ångström"),
+        ("smorrebrod smoerrebroed sogning", "smørrebrød smørrebrød søgning"),
+        ("cok isik coeur", "çok ışık cœur"),
+        ("елка", "ёлка"),
+        ("l'execution l’etat", "l'exécution l'état"),
+        ("zolty election", "żółty élection"),  # of a later segment
+        ("senor", "señor"),  # and not senior, which is one edit away
+        ("ELEPHANT", "éléphant"),
+        ("ubergroesse", "übergrösse"),
+        ("grösze", "grösse"),  # one edit, as ever
+    ],
+)
+def test_a_word_without_accents_is_read_as_the_one_with_them(accented: Path, typed: str, meant: str) -> None:
+    with Retriever.open(accented) as opened:
+        assert opened.corrected(typed) == meant
+        for mode in ("lexical", "hybrid"):
+            found = [hit.id for hit in opened.search(typed, mode=mode)]  # type: ignore[arg-type]
+            assert found == [hit.id for hit in opened.search(meant, mode=mode)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "senior",  # documents have it
+        "naive",  # the model knows it
+        "elefant eleph4nt",  # two edits, and no word
+        "un ELEPHANT",  # a name
+        "elephant.txt /elephant el_ephant",
+        "o'hara'execution",
+        "e c",  # of one letter
+        "stras" * 8,  # of more letters than words have
+    ],
+)
+def test_words_with_other_letters_stay(accented: Path, typed: str) -> None:
+    with Retriever.open(accented) as opened:
+        assert opened.corrected(typed) == typed
+
+
+def test_of_words_that_are_the_same_but_for_accents_the_most_frequent_is_meant(
+    accented: Path, tmp_path: Path
+) -> None:
+    copytree(accented, tmp_path / "index")
+    more = [Document(str(n), "", text, {}) for n, text in enumerate(["coté", "coté", "zółty", "zółty"])]
+    add_documents([Document(f"more {each.id}", "", each.text, {}) for each in more], tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as opened:
+        assert opened.corrected("cote zolty") == "coté zółty"
+        delete(tmp_path / "index", [f"more {n}" for n in range(4)])
+        opened.refresh()
+        assert opened.corrected("cote zolty") == "coté żółty"  # deleted ones count until they are compacted
+        delete(tmp_path / "index", ["0", "1"])
+        opened.refresh()
+        assert opened.corrected("cote elephant") == "cote elephant"
+
+
+@pytest.fixture(scope="module")
 def chinese(tmp_path_factory: pytest.TempPathFactory, random_model: Callable[..., TwoTower]) -> Path:
     """An index of Chinese documents, in two segments."""
     place = tmp_path_factory.mktemp("chinese")
