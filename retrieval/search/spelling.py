@@ -77,55 +77,29 @@ class Spelling:
             if any(len(term) == 2 and is_cjk(term) for term in unknown):
                 query = self._remembered(query, partial(self._read_characters, query, unknown))
             query = self._joined(query, unknown)
-        looked_up: dict[str, str] = {}
+        in_capitals = query.isupper()
 
-        def read(match: re.Match[str]) -> str:
-            typed = match[0]
-            word = normalise(typed)
-            if not _may_be_read(typed, query):
-                return typed
-            if word not in looked_up:
-                term = _term_of(word)
-                if term not in unknown or len(looked_up) == _MOST_WORDS:
-                    return typed
-                looked_up[word] = self._similar(word, term)
-            return looked_up[word] or typed
+        def is_unknown(word: str) -> bool:
+            return _term_of(word) in unknown
 
-        found = _word().sub(read, query)
-        typed_plain = any(word in plain_forms(meant) for word, meant in looked_up.items())
-        return self._accented(found) if typed_plain else found
+        found, read = _read_words(query, in_capitals, is_unknown, self._similar)
+        if any(word in plain_forms(meant) for word, meant in read.items()):
+            found, _ = _read_words(found, in_capitals, _is_plain, self._accented)
+        return found
 
-    def _similar(self, word: str, term: str) -> str:
+    def _similar(self, word: str) -> str:
         """As `_most_similar`, remembered; "" for None."""
-        return self._remembered(word, lambda: self._most_similar(word, term) or "")
+        return self._remembered(word, lambda: self._most_similar(word) or "")
 
-    def _accented(self, query: str) -> str:
-        """The query of somebody who types without accents: known words are read with them, too.
+    def _accented(self, word: str) -> str:
+        """A word as it is with accents, if clearly more documents have it so; else ""."""
 
-        They are if clearly more documents have them so.
-        """
-        looked_up: dict[str, str] = {}
+        def more_frequent() -> str:
+            least = _TIMES * self._index.documents_with(_term_of(word))
+            return self._without_accents(word, least) or ""
 
-        def more_frequent(word: str) -> str:
-            meant = self._without_accents(word)
-            if meant is None:
-                return ""
-            with_accents, without = (self._index.documents_with(_term_of(each)) for each in (meant, word))
-            return meant if with_accents >= _TIMES * without else ""
-
-        def read(match: re.Match[str]) -> str:
-            typed = match[0]
-            word = normalise(typed)
-            if not _may_be_read(typed, query) or plain_forms(word) != (word,):
-                return typed
-            if word not in looked_up:
-                if len(looked_up) == _MOST_WORDS:
-                    return typed
-                # The key is no word, so that it is none of `_similar`.
-                looked_up[word] = self._remembered(f"{word} ", partial(more_frequent, word))
-            return looked_up[word] or typed
-
-        return _word().sub(read, query)
+        # The key is no word, so that it is none of `_similar`.
+        return self._remembered(f"{word} ", more_frequent)
 
     def _joined(self, query: str, unknown: set[str]) -> str:
         """The query without spaces that stand within a word. unknown: its terms that no document has."""
@@ -165,11 +139,8 @@ class Spelling:
             self._known[typed] = known
         return known
 
-    def _most_similar(self, word: str, term: str) -> str | None:
-        """The word that is likeliest meant by one that no document has; None if none is similar enough.
-
-        term: that of the word.
-        """
+    def _most_similar(self, word: str) -> str | None:
+        """The word that is likeliest meant by one that no document has; None if none is similar enough."""
         if self._vocabulary.table.ids_of_words([word])[0] >= 0:
             return None
         if accented := self._without_accents(word):
@@ -182,16 +153,17 @@ class Spelling:
             if near := self._most_frequent(similar):
                 return near
         # A rare word has no row of its own, but documents have its term.
-        for counts in self._index.similar_terms(term):
+        for counts in self._index.similar_terms(_term_of(word)):
             for near in sorted(counts, key=lambda near: (-counts[near], near)):
                 if written := self._written(near):
                     return written
         return None
 
-    def _without_accents(self, word: str) -> str | None:
-        """The most frequent word of the documents that is the same but for accents; None if there is none."""
-        if word in STOP_WORDS:  # documents have them, and no terms of them
-            return None
+    def _without_accents(self, word: str, least: int = 1) -> str | None:
+        """The most frequent word of the documents that is the same but for accents; None if there is none.
+
+        least: how many documents it must be in.
+        """
         with reading_arrays(self._index.model_folder):
             known = {
                 spelt.text
@@ -199,7 +171,7 @@ class Spelling:
                 for spelt in spelt_as(plain, self._words.first_from)
                 if not spelt.rest
             }
-        return self._most_frequent(known) or self._most_frequent(set(self._rare(word)))
+        return self._most_frequent(known, least) or self._most_frequent(set(self._rare(word)), least)
 
     def _rare(self, word: str) -> Iterator[str]:
         """The words of the index's terms that are the same as a word but for accents.
@@ -215,10 +187,11 @@ class Spelling:
                     if not spelt.rest and _term_of(f"{spelt.text[:-1]}y") == spelt.text:
                         yield f"{spelt.text[:-1]}y"
 
-    def _most_frequent(self, similar: Iterable[str]) -> str | None:
-        """Of some words the one that most documents have; None if none has any."""
+    def _most_frequent(self, similar: Iterable[str], least: int = 1) -> str | None:
+        """Of some words the one that most documents have; None if none is in so many."""
         counts = {near: self._index.documents_with(_term_of(near)) for near in similar}
-        for near in sorted(filter(counts.get, counts), key=lambda near: (-counts[near], len(near), near)):
+        frequent = [near for near, count in counts.items() if count >= max(least, 1)]
+        for near in sorted(frequent, key=lambda near: (-counts[near], len(near), near)):
             if self._row_with(near) is not None:
                 return near
         return None
@@ -249,11 +222,40 @@ def _term_of(word: str) -> str:
     return terms[0] if len(terms) == 1 else ""
 
 
-def _may_be_read(typed: str, query: str) -> bool:
-    """Whether a word of a query may be read as another: it is one, and no name in capitals among others."""
-    if typed.isupper() and not query.isupper():
-        return False
-    return _is_word(normalise(typed).replace("'", ""), _LEAST_PLAIN_LETTERS)
+def _read_words(
+    query: str,
+    in_capitals: bool,
+    may_mean_another: Callable[[str], bool],
+    read: Callable[[str], str],
+) -> tuple[str, dict[str, str]]:
+    """A query with each of its words as it is read; names, numbers, identifiers and stop words stay.
+
+    in_capitals: whether it was typed so, so that a word in capitals is no name.
+    may_mean_another: tells of a word whether to look it up.
+    read: looks a word up; "" if it means itself.
+    Returns also what the words that were looked up mean, at most `_MOST_WORDS`.
+    """
+    looked_up: dict[str, str] = {}
+
+    def replaced(match: re.Match[str]) -> str:
+        typed = match[0]
+        word = normalise(typed)
+        if (typed.isupper() and not in_capitals) or word in STOP_WORDS:
+            return typed
+        if not _is_word(word.replace("'", ""), _LEAST_PLAIN_LETTERS):
+            return typed
+        if word not in looked_up:
+            if len(looked_up) == _MOST_WORDS or not may_mean_another(word):
+                return typed
+            looked_up[word] = read(word)
+        return looked_up[word] or typed
+
+    return _word().sub(replaced, query), looked_up
+
+
+def _is_plain(word: str) -> bool:
+    """Whether a word has no accents."""
+    return plain_forms(word) == (word,)
 
 
 def _is_word(word: str, least: int) -> bool:
