@@ -190,7 +190,7 @@ class Spelling:
     def _most_frequent(self, similar: Iterable[str], least: int = 1) -> str | None:
         """Of some words the one that most documents have; None if none is in so many."""
         counts = {near: self._index.documents_with(_term_of(near)) for near in similar}
-        frequent = [near for near, count in counts.items() if count >= max(least, 1)]
+        frequent = [near for near, count in counts.items() if count >= least]
         for near in sorted(frequent, key=lambda near: (-counts[near], len(near), near)):
             if self._row_with(near) is not None:
                 return near

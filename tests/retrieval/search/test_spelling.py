@@ -147,7 +147,7 @@ def accented(tmp_path_factory: pytest.TempPathFactory, random_model: Callable[..
         ("l'execution l’etat", "l'exécution l'état"),
         ("zolty election", "żółty élection"),  # of a later segment
         ("senor", "señor"),  # and not senior, which is one edit away
-        ("ELEPHANT", "éléphant"),
+        ("ELEPHANT COTE", "éléphant côté"),
         ("ubergroesse", "übergrösse"),
         ("grösze", "grösse"),  # one edit, as ever
     ],
@@ -192,6 +192,110 @@ def test_of_words_that_are_the_same_but_for_accents_the_most_frequent_is_meant(
         delete(tmp_path / "index", ["0", "1"])
         opened.refresh()
         assert opened.corrected("cote elephant") == "cote elephant"
+
+
+# Words that documents have with accents and without: with the first number of documents and the second.
+BOTH = {
+    ("fenêtre", "fenetre"): (3, 1),
+    ("pêche", "peche"): (2, 1),  # not clearly more
+    ("régime", "regime"): (3, 1),  # the model knows neither
+    ("modèle", "modele"): (2, 1),
+    ("l'état", "l'etat"): (3, 1),
+    ("für", "fuer"): (3, 1),
+    ("kız", "kiz"): (3, 1),
+    ("thé", "the"): (9, 3),
+    ("naïve", ""): (1, 0),  # the model knows naive
+    **{(f"sâ{letter}é", f"sa{letter}e"): (3, 1) for letter in "bcdfghjk"},
+}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory, random_model: Callable[..., TwoTower]) -> Path:
+    """An index whose documents have words with accents and the same without."""
+    place = tmp_path_factory.mktemp("both")
+    random_model(CONFIG, texts=["fenêtre fenetre pêche peche naive kız"]).save(place / "model")
+    texts = ["éléphant montagne", "größe", "ışık", "côté"]
+    for words, counts in BOTH.items():
+        texts += [word for word, count in zip(words, counts, strict=True) for _ in range(count)]
+    lines = [json.dumps({"_id": str(number), "text": text}) for number, text in enumerate(texts)]
+    (place / "corpus.jsonl").write_text("\n".join(lines))
+    build(place / "corpus.jsonl", place / "model", place / "index")
+    return place / "index"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("elephant fenetre", "éléphant fenêtre"),
+        ("Fenetre, elephant", "fenêtre, éléphant"),
+        ("elephant peche modele", "éléphant peche modele"),
+        ("regime elephant regime", "régime éléphant régime"),
+        ("elephant l'etat", "éléphant l'état"),
+        ("groesse fuer", "grösse für"),
+        ("isik kiz", "ışık kız"),
+        ("elephant naive", "éléphant naïve"),
+        ("elephant the fenetre", "éléphant the fenêtre"),  # a stop word, which is no term
+        ("ELEPHANT FENETRE", "éléphant fenêtre"),
+        ("elephant FENETRE", "éléphant FENETRE"),  # a name
+        ("elephant fenetre.txt", "éléphant fenetre.txt"),
+    ],
+)
+def test_whoever_types_one_word_without_accents_types_all_so(both: Path, typed: str, meant: str) -> None:
+    with Retriever.open(both) as opened:
+        for _ in range(2):
+            assert opened.corrected(typed) == meant
+        assert opened.search(typed, mode="lexical") == opened.search(meant, mode="lexical", as_typed=True)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "fenetre regime l'etat fuer kiz",  # documents have all words
+        "éléphant fenetre",  # with accents
+        "the",
+        "",
+    ],
+)
+def test_words_without_accents_stay_beside_no_other(both: Path, typed: str) -> None:
+    with Retriever.open(both) as opened:
+        assert opened.corrected(typed) == typed
+        assert opened.corrected("elephant fenetre") == "éléphant fenêtre"
+        assert opened.corrected(typed) == typed  # also if its words were read otherwise before
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("eléphant fenetre", "éléphant fenetre"),  # one accent was typed
+        ("montange fenetre", "montagne fenetre"),  # another mistake
+        ("cotè fenetre", "côté fenetre"),
+    ],
+)
+def test_other_mistakes_are_no_sign_that_accents_are_left_out(both: Path, typed: str, meant: str) -> None:
+    with Retriever.open(both) as opened:
+        assert opened.corrected(typed) == meant
+
+
+def test_only_so_many_known_words_are_looked_up_for_accents(both: Path) -> None:
+    plain = [f"sa{letter}e" for letter in "bcdfghjk"]
+    accented = [f"sâ{letter}é" for letter in "bcdfghjk"]
+    with Retriever.open(both) as opened:
+        assert opened.corrected(" ".join(["elephant", *plain, *plain, "fenetre", "sabe"])) == " ".join(
+            ["éléphant", *accented, *accented, "fenetre", "sâbé"]
+        )
+
+
+def test_words_with_accents_that_only_deleted_documents_have_are_not_meant(
+    both: Path, tmp_path: Path
+) -> None:
+    copytree(both, tmp_path / "index")
+    with Retriever.open(tmp_path / "index") as opened:
+        found = [hit.id for hit in opened.search("fenêtre", mode="lexical")]
+        assert len(found) == 3
+        assert opened.corrected("elephant fenetre regime") == "éléphant fenêtre régime"
+        delete(tmp_path / "index", found)
+        opened.refresh()
+        assert opened.corrected("elephant fenetre regime") == "éléphant fenetre régime"
 
 
 @pytest.fixture(scope="module")
