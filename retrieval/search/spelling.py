@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -150,7 +150,7 @@ class Spelling:
         with reading_arrays(self._index.model_folder):
             known = [self._words.at(numbers) for numbers in similar_to(word, self._words)]
         for similar in known:
-            if near := self._most_frequent(similar):
+            if near := self._most_frequent(self._counts(similar)):
                 return near
         # A rare word has no row of its own, but documents have its term.
         for counts in self._index.similar_terms(_term_of(word)):
@@ -171,7 +171,9 @@ class Spelling:
                 for spelt in spelt_as(plain, self._words.first_from)
                 if not spelt.rest
             }
-        return self._most_frequent(known, least) or self._most_frequent(set(self._rare(word)), least)
+        # A stem with accents may be that of other words than the one typed (German Ausdruck, Ausdrücke), so
+        # terms are asked only if the model knows no word of the documents.
+        return self._most_frequent(self._counts(known) or self._counts(set(self._rare(word))), least)
 
     def _rare(self, word: str) -> Iterator[str]:
         """The words of the index's terms that are the same as a word but for accents.
@@ -187,9 +189,13 @@ class Spelling:
                     if not spelt.rest and _term_of(f"{spelt.text[:-1]}y") == spelt.text:
                         yield f"{spelt.text[:-1]}y"
 
-    def _most_frequent(self, similar: Iterable[str], least: int = 1) -> str | None:
-        """Of some words the one that most documents have; None if none is in so many."""
+    def _counts(self, similar: Iterable[str]) -> dict[str, int]:
+        """How many documents have each of some words, of those that any has."""
         counts = {near: self._index.documents_with(_term_of(near)) for near in similar}
+        return {near: count for near, count in counts.items() if count}
+
+    def _most_frequent(self, counts: Mapping[str, int], least: int = 1) -> str | None:
+        """The word that most documents have; None if none is in so many. counts: as of `_counts`."""
         frequent = [near for near, count in counts.items() if count >= least]
         for near in sorted(frequent, key=lambda near: (-counts[near], len(near), near)):
             if self._row_with(near) is not None:
