@@ -96,7 +96,8 @@ class PeepholeRetriever(BaseRetriever):
     ) -> list[Document]:
         # That of the base class takes no further arguments.
         find = partial(self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **asked)
-        return await run_in_executor(None, find)
+        found: list[Document] = await run_in_executor(None, find)
+        return found
 
 
 class PeepholeEmbeddings(Embeddings):

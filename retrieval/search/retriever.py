@@ -126,8 +126,6 @@ class Retriever:
         It stays open until the end of the with block, also if this retriever is closed. Closing it does
         nothing.
         """
-        from copy import copy  # a search from the shell starts without it
-
         with self._using() as opened:
             view = object.__new__(type(self))
             view.__dict__.update(self.__dict__)
