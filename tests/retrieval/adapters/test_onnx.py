@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 SMALL = {"hidden": 6, "word_dim": 5, "dimension": 5}
 CONFIGS = {
-    "lstm, attention": dataclasses.replace(preset("lstm"), **SMALL),
+    "lstm, attention": preset("lstm")._replace(**SMALL),
     "lstm, last": ModelConfig("lstm", pooling="last", word_dim=5, hidden=6, dimension=6, tie="table"),
     "lstm, trigrams to gates": ModelConfig("lstm", 0, 6, 6, "last", tie="none", whole_words=False),
-    "lstm, paper": dataclasses.replace(preset("lstm", paper=True), hidden=6, word_dim=4, dimension=6),
-    "cnn, attention": dataclasses.replace(preset("cnn"), **SMALL),
+    "lstm, paper": preset("lstm", paper=True)._replace(hidden=6, word_dim=4, dimension=6),
+    "cnn, attention": preset("cnn")._replace(**SMALL),
     "cnn, trigrams to windows": ModelConfig("cnn", 0, 6, 4, "max", tie="none", whole_words=False),
-    "cnn, paper": dataclasses.replace(preset("cnn", paper=True), hidden=6, word_dim=3, dimension=3),
-    "dnn": dataclasses.replace(preset("dnn"), hidden=6, dimension=4),
-    "bag": dataclasses.replace(preset("bag"), dimension=6),
+    "cnn, paper": preset("cnn", paper=True)._replace(hidden=6, word_dim=3, dimension=3),
+    "dnn": preset("dnn")._replace(hidden=6, dimension=4),
+    "bag": preset("bag")._replace(dimension=6),
 }
 LONG = " ".join(f"word{number}" for number in range(200))  # more than a query's 64 and a document's 128
 
