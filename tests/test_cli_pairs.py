@@ -242,6 +242,23 @@ def test_a_column_of_metadata_that_is_named_twice_is_shown_once(faq: Path, tmp_p
     assert "document is 'answer', metadata is 'topic'\n" in said
 
 
+def test_pairs_whose_ids_the_index_has_are_not_added_under_others(faq: Path, tmp_path: Path) -> None:
+    path, index = tmp_path / "pairs.csv", tmp_path / "I"
+    path.write_text("question,answer,Réf\nhow are you,fine,n1\nwhere is it,there,n2\n", encoding="utf-8")
+    works("build", path, "-m", faq / "M", "-o", index, "--column", "id=Réf")
+    for sync in ((), ("--sync",)):
+        assert failure("add", index, path, *sync) == (
+            f"{path}: the ids of {index} are those of column 'Réf', which this would not read; give --column "
+            "as then (--column 'id=Réf'), or --column id= for ids of their own"
+        )
+    assert "0 added, 2 replaced" in works("add", index, path, "--column", "id=Réf")
+    assert "2 added, 0 replaced, 4 documents" in works("add", index, path, "--column", "id=")
+    assert "0 added, 2 replaced" in works("add", index, path, "--column", "id=Réf")
+    other = tmp_path / "other.csv"
+    other.write_text("question,answer,topic\nwho is it,me,x\n")  # has no such column
+    assert "1 added, 0 replaced, 5 documents" in works("add", index, other)
+
+
 @pytest.mark.parametrize(
     "value", ["Frage", "question=a", "query=a --column query=b", "query=a --column document="]
 )

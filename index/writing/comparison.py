@@ -50,6 +50,11 @@ class Comparison:
         """For each segment, the live rows whose documents did not occur."""
         return [np.flatnonzero(unseen) for unseen in self._unseen]
 
+    def first_gone(self) -> str:
+        """The id of the first of them. There must be one."""
+        segment, rows = next(one for one in zip(self._segments, self.gone(), strict=True) if len(one[1]))
+        return segment.read(rows[:1].tolist())[0].id
+
 
 def is_same(one: Document, other: Document) -> bool:
     """Whether replacing a document would change nothing. The order of metadata does not matter.

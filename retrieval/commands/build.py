@@ -12,7 +12,12 @@ from index.dense.tuning import Goal
 from index.disk.folder import read_live_manifest
 from index.writing.delete import delete as delete_documents
 from retrieval.commands.columns import column_option
-from retrieval.commands.corpus_warnings import warn_of_corpus, warn_of_other_columns, warn_of_sheets
+from retrieval.commands.corpus_warnings import (
+    check_ids,
+    warn_of_corpus,
+    warn_of_other_columns,
+    warn_of_sheets,
+)
 from retrieval.commands.options import (
     CORPUS,
     PASSAGES,
@@ -186,7 +191,8 @@ def add(
         raise click.UsageError("--most-deleted needs --sync, without which nothing is deleted")
     warn_of_corpus(corpus, columns)
     dataset = open_dataset(corpus, columns)
-    columns_before = read_live_manifest(index).columns if sync else {}
+    columns_before = read_live_manifest(index).columns
+    check_ids(dataset, index, columns_before)
     limit = 100.0 if most_deleted is None else most_deleted
     change = partial(sync_documents, most_deleted=limit) if sync else add_documents
     with resumable(), progress_bars("adding") as progress:
@@ -198,7 +204,8 @@ def add(
             known_queries=not no_known_queries,
             progress=progress,
         )
-    warn_of_other_columns(index, corpus, columns_before)
+    if sync:
+        warn_of_other_columns(index, corpus, columns_before)
     if as_json:
         print_json({"index": str(index), **asdict(result), "joined_rows": dataset.joined_rows()})
     else:

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from index.disk.folder import read_live_manifest
+from index.errors import InputError
 from index.values import Scalar
 from retrieval.commands.printing import print_line, print_warning
 from retrieval.data.columns.names import ROLES, USUAL, ColumnNames
-from retrieval.data.dataset import columns_of, workbooks_of
+from retrieval.data.dataset import AnyDataset, columns_of, workbooks_of
 from retrieval.data.documents import left_out_files
 from retrieval.data.files.kinds import KINDS
+from retrieval.data.pairs.dataset import PairsDataset
 from retrieval.data.tables import sheets_of_table
 
 _MOST_SHEETS = 20
@@ -52,6 +54,24 @@ def warn_of_corpus(corpus: Path | str, columns: ColumnNames) -> None:
         f"{corpus}: {count:,} {'file' if count == 1 else 'files'} left out ({listed})"
         f"{remedy if readable else ''}"
     )
+
+
+def check_ids(dataset: AnyDataset, index: Path, before: Mapping[str, Scalar]) -> None:
+    """Raise InputError for pairs that have the column of the index's ids, but would get hashes as ids.
+
+    Each document would be in the index twice. Who wants hashes says so, with `--column id=`.
+
+    before: the columns that the manifest of the index names.
+    """
+    if not isinstance(dataset, PairsDataset) or dataset.columns.id or "id" in dataset.given:
+        return
+    name = next((name for name in dataset.columns.unused if repr(name) == before.get("id")), None)
+    if name is not None:
+        raise InputError(
+            f"the ids of {index} are those of column {name!r}, which this would not read; give --column as "
+            f"then ({shlex.join(['--column', f'id={name}'])}), or --column id= for ids of their own",
+            path=dataset.path,
+        )
 
 
 def warn_of_other_columns(index: Path, corpus: Path | str, before: Mapping[str, Scalar]) -> None:

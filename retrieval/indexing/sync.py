@@ -63,15 +63,17 @@ def sync(
         if deleted and not comparison.found:
             or_columns = " and the columns (`peephole info` shows by which it was read)" if roles else ""
             raise InputError(
-                f"has no document of the index, so all {deleted:,} would be deleted; check the path"
-                f"{or_columns}, or make the index with `peephole build`",
+                f"has no document of the index, such as {comparison.first_gone()!r}, so all {deleted:,} "
+                f"would be deleted; check the path, the ids{or_columns}, or make the index with "
+                "`peephole build`",
                 path=path,
             )
         held = comparison.found + deleted
         if 100 * deleted > most_deleted * held:
             raise InputError(
-                f"lacks {deleted:,} of the {held:,} documents of the index, more than the {most_deleted:g} % "
-                "that --most-deleted allows; nothing was changed; check that it is whole, or allow more",
+                f"lacks {deleted:,} of the {held:,} documents of the index, such as "
+                f"{comparison.first_gone()!r}, more than the {most_deleted:g} % that --most-deleted allows; "
+                "nothing was changed; check that it is whole, or allow more",
                 path=path,
             )
         count, replaced = builder.count, builder.replaced()
