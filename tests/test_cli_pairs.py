@@ -329,6 +329,12 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
         "question,answer\nx,y\n".encode("utf-16-be"),
         ": is not text (it holds zero bytes), not CSV; save the table as CSV in UTF-8",
     ),
+    "HTML without quotation marks": (
+        "a.csv",
+        "question;answer\nx;bread &amp; butter\n",
+        ":2: 3 columns where the header has 2; check the separators; in CSV a cell that holds one stands in "
+        "quotation marks",
+    ),
     "few fields": ("a.csv", "question,answer\nx,y\nx\n", ":3: 1 columns where the header has 2"),
     "empty query": ("a.csv", "question,answer\nx,y\n ,y\n", ':3: the query ("question") is empty'),
     "empty document": ("a.csv", 'question,answer\nx,y\n\nx,""\n', ':4: the document ("answer") is empty'),

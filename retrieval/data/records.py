@@ -152,6 +152,8 @@ def table_records(rows: Iterator[tuple[Place, list[str]]]) -> Iterator[Record]:
             continue
         if len(cells) != len(header):
             marks = " and quotation marks" if any('"' in cell for cell in cells) else ""
+            if len(cells) > len(header) and not marks:  # as of HTML, whose &amp; has a semicolon
+                marks = "; in CSV a cell that holds one stands in quotation marks"
             raise place.error(
                 f"{len(cells)} columns where the header has {len(header)}; check the separators{marks}"
             )
