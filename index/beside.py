@@ -60,12 +60,16 @@ def do_work(work: Callable[[Mapping[str, Any], bytes], Any]) -> None:
     # Ctrl-C reaches every process of the terminal; the parent alone handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     source = sys.stdin.buffer
-    asked = json.loads(source.readline())
-    data = source.read(asked["bytes"])
-    threading.Thread(target=_end_with, args=(source,), daemon=True).start()
-    sys.stdout.buffer.write(json.dumps(work(asked, data)).encode())
-    sys.stdout.buffer.flush()
-    os._exit(0)  # the waiting thread holds standard input
+    failed = 1
+    try:
+        asked = json.loads(source.readline())
+        data = source.read(asked["bytes"])
+        threading.Thread(target=_end_with, args=(source,), daemon=True).start()
+        sys.stdout.buffer.write(json.dumps(work(asked, data)).encode())
+        sys.stdout.buffer.flush()
+        failed = 0
+    finally:
+        os._exit(failed)  # Python would abort on its way out: the waiting thread holds standard input
 
 
 def _started(module: str, threads: int) -> subprocess.Popen[bytes] | None:

@@ -39,7 +39,8 @@ def tuning_beside(
     count: how many they are.
     dimension: their width.
     queries, goal, path, progress: as for `tune`.
-    With one core or few vectors this process tunes, before the block; if the other one fails, at its end.
+    With one core or few vectors this process tunes, before the block; if the other one fails, when the
+    caller waits.
     """
 
     def tuned() -> Tuning:
@@ -63,10 +64,10 @@ def tuning_beside(
         def wait() -> Tuning:
             progress("tuning", 0, 1)
             found = answer()
-            progress("tuning", 1, 1)
             if found is None:
                 _remove(path)
                 return tuned()
+            progress("tuning", 1, 1)
             tried = tuple(Candidate(**each) for each in found["tried"])
             return Tuning(tried, tried[found["chosen"]])
 

@@ -40,8 +40,8 @@ def postings_beside(
     read_queries: whether the queries that documents are known to answer are read.
     others: the lengths of the documents in the index's other segments.
     progress: called when the caller waits for the other process.
-    With one core or few documents this process writes, before the block; if the other one fails, at its end.
-    The function raises StorageError.
+    With one core or few documents this process writes, before the block; if the other one fails, when the
+    caller waits. The function raises StorageError.
     """
 
     def written() -> Lengths:
@@ -64,11 +64,11 @@ def postings_beside(
         def wait() -> Lengths:
             progress("words", 0, 1)
             found = answer()
-            progress("words", 1, 1)
             if found is None:
                 with storing(folder):
                     remove(folder)
                 return written()
+            progress("words", 1, 1)
             return Lengths(*found)
 
         yield wait

@@ -64,6 +64,7 @@ def encode_batches(
     """
     trained = model if isinstance(model, TrainedModel) else read_model(Path(model))
     encoder = trained.encoder(side)
+    encoder.expect_many()
     words = passage_words_of(trained.config, passage_words, side)
     for batch in batches:
         documents = [

@@ -250,7 +250,9 @@ class _Unpacked:
     @cached_property
     def document_tower(self) -> Encoder:
         """The document tower, the same for all texts, because it remembers the words that it has seen."""
-        return self.model.encoder("document")
+        tower = self.model.encoder("document")
+        tower.expect_many()
+        return tower
 
 
 # The last model, by its fingerprint.

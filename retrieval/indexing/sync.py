@@ -48,8 +48,10 @@ def sync(
     most_deleted: per cent of the documents of the index. If the corpus lacks more, nothing is changed.
     progress: called as documents are compared and encoded and segments are written.
     Raises what `build` raises, and InputError for a corpus that has no document of the index, or lacks
-    more of them than `most_deleted`.
+    more of them than `most_deleted`, or for a share that is not from 0 to 100.
     """
+    if not 0 <= most_deleted <= 100:  # NaN is none of these
+        raise InputError(f"--most-deleted is a share from 0 to 100 per cent, not {most_deleted:g}")
     dataset = open_dataset(corpus, columns)
     known_queries = known_queries and model_of(index).reads_queries()
     source = f"sync {fingerprint(dataset, resume, known_queries)}"

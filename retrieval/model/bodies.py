@@ -34,7 +34,7 @@ class Body(NamedTuple):
 
     compile_one: compiles what does it for one text.
     compile_many: compiles what does it for many; its projections are others.
-    Both give None without numba.
+    Both give None without numba, and the second for an LSTM that is not narrow.
     """
 
     project: Project

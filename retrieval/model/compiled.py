@@ -1,4 +1,4 @@
-"""The LSTM tower on one text, and the network of re-scoring, in compiled loops.
+"""The LSTM tower, sums of rows and the network of re-scoring in compiled loops.
 
 In and out: numpy arrays, see `retrieval.model.lstm` and `retrieval.model.rescoring`. Importing this module
 needs numba, and takes half a second: it is for processes that search many times.
@@ -15,8 +15,8 @@ from numba import njit
 _FLAGS = {"reassoc", "contract"}
 # Beyond this the float32 nearest to a tanh is 1.
 _LARGEST = 9.02
-# The loops keep the interpreter's lock: they take so little time that giving it away and waiting for it again
-# would cost two threads more.
+# The loops for one query keep the interpreter's lock: they take so little time that giving it away and
+# waiting for it again would cost two threads more.
 
 
 @njit(error_model="numpy", fastmath=_FLAGS, cache=True)

@@ -27,8 +27,8 @@ _BODIES = {"bag": bag, "dnn": dnn, "cnn": cnn, "lstm": lstm}
 # Size of the cache of word projections. When it is larger, it is emptied: a corpus can have more distinct
 # words than memory should hold.
 _CACHE_BYTES = 32 << 20
-# Words after which compiled loops encode many texts: a second or two without them. To load the loops takes
-# a second, to compile them five, once on a machine.
+# After so many words, which take numpy a second or two, many texts are encoded in compiled loops. To load the
+# loops takes a second, to compile them five, once on a machine.
 _WORDS_BEFORE_COMPILING = 500_000
 # Words encoded together: enough for efficient matrix products, few enough for the processor's cache.
 _BATCH_WORDS = 8192

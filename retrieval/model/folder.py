@@ -66,9 +66,14 @@ class TrainedModel(NamedTuple):
     calibration: Calibration | None = None
 
     def table(self, side: Side) -> Table:
-        """The table of feature rows that the tower of a side reads."""
-        prefix = table_owner(self.config.tie, side)
-        return Table(self.arrays[f"{prefix}.table"], self.arrays.get(f"{prefix}.table_scales"))
+        """The table of feature rows that the tower of a side reads. Raises CorruptError for other scales."""
+        name = f"{table_owner(self.config.tie, side)}.table"
+        values, scales = self.arrays[name], self.arrays.get(f"{name}_scales")
+        if scales is not None and (
+            values.dtype != np.int8 or scales.dtype != np.float32 or scales.shape != (len(values), 1)
+        ):
+            raise self.mismatch_error(f"{name}_scales does not fit the table")
+        return Table(values, scales)
 
     def body(self, side: Side) -> dict[str, NDArray[Any]]:
         """The other arrays of the tower of a side, by their names within its body."""

@@ -80,7 +80,7 @@ def _compiled_lstm(config: ModelConfig, weights: Mapping[str, Float32Array]) -> 
         return None
     gates = 4 * config.hidden
     recurrent = panels(weights["layers.0.recurrent"].T)
-    peepholes = np.ascontiguousarray(weights["layers.0.peepholes"])
+    peepholes = np.array(weights["layers.0.peepholes"])  # not of the mapped file, where it may be unaligned
 
     def outputs(projected: Float32Array, texts: Ragged) -> Float32Array:
         gather, counts = pack(texts.lengths())

@@ -74,7 +74,7 @@ def sums_for_many() -> FeatureSums:
         longest = int(features.lengths().max(initial=0))
         if table.scales is None or longest > _LONGEST_RUN + 1:
             return feature_sums(table, features)
-        if features.values.min(initial=0) < 0 or features.values.max(initial=0) >= len(table.scales):
+        if features.values.min(initial=0) < 0 or features.values.max(initial=0) >= len(table.values):
             raise IndexError("a word has a feature that the table lacks")  # the loop would read other memory
         sums = np.empty((len(features), table.values.shape[1]), np.float32)
         compiled_feature_sums(table.values, table.scales, features.values, features.offsets, sums)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # The rows of up to this many words, such as those of a query, are remembered until other words are asked for.
 _FEW_WORDS = 64
-# Words after which sums are compiled: as long as these take without, the loop takes to load.
+# Words after which sums are compiled. numpy takes as long for them as the loop takes to load.
 _WORDS_BEFORE_COMPILING = 50_000
 
 

@@ -109,3 +109,17 @@ def test_a_process_ends_with_its_input_as_when_its_parent_is_killed(file: Path) 
     data = json.dumps(asked).encode() + b"\n"
     ended = subprocess.run(command, input=data, capture_output=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, b"", b"")
+
+
+def test_a_process_whose_work_fails_ends_without_aborting(file: Path) -> None:
+    path = str(file.with_name("compressed"))
+    asked = {"file": f"{file}.none", "count": COUNT, "dimension": DIMENSION, "queries": False, "path": path}
+    asked |= {"goal": Goal().to_mapping(), "bytes": 0}
+    command = [sys.executable, "-P", "-m", "index.dense.beside"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+        process.stdin.flush()
+        assert process.wait(60) == 1  # while its standard input is open
+        assert process.stdout.read() == b""

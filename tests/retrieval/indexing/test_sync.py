@@ -115,6 +115,12 @@ def test_corpus_that_lacks_more_than_is_allowed_changes_nothing(index, tmp_path)
     assert sync(half, index, most_deleted=0).unchanged == 6
 
 
+@pytest.mark.parametrize("share", [float("nan"), -1, 101])
+def test_a_limit_that_is_no_share_is_refused(index, share):
+    with pytest.raises(InputError, match="a share from 0 to 100"):
+        sync(index, index, most_deleted=share)
+
+
 def test_broken_corpus_changes_nothing(index, tmp_path):
     path = write(tmp_path / "c.jsonl", numbered(3))
     path.write_text(path.read_text() + "{")

@@ -160,6 +160,18 @@ def test_a_table_that_does_not_fit_the_vocabulary_is_refused(folder, table):
         read_model(folder)
 
 
+@pytest.mark.parametrize("shape", [(1,), (1, 2), (2, 1), (1, 0)])
+def test_scales_that_do_not_fit_the_table_are_refused(folder, shape):
+    rows = len(read_model(folder).table("document").values)
+    changed(
+        folder,
+        document__table=np.ones((rows, 8), np.int8),
+        document__table_scales=np.ones((shape[0] * rows, *shape[1:]), np.float32),
+    )
+    with pytest.raises(CorruptError, match="table_scales does not fit the table"):
+        read_model(folder).encoder("document")
+
+
 def test_another_models_vocabulary_is_refused(folder, random_model):
     other = random_model(LSTM, texts=["other words"]).vocabulary
     (folder / FILES.vocabulary).write_bytes(other.to_json())
